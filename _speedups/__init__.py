@@ -1,0 +1,1 @@
+"""Byte loops, compiled. Imports nothing of ours; see setup.py for the flavours."""

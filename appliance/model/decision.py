@@ -1,0 +1,65 @@
+"""What policy answers: allow, deny or hold, with obligations and reasons."""
+
+import enum
+from collections.abc import Mapping
+
+import msgspec
+
+from appliance.model.catalog import ColumnKey
+
+
+class Effect(enum.Enum):
+    ALLOW = "allow"
+    HOLD = "hold"
+    DENY = "deny"
+
+
+class MaskMethod(enum.Enum):
+    NULL = "null"
+    REDACT = "redact"  # type-aware neutral value: '****' for text, 0 for numbers, 1970-01-01 for dates, ...
+    FIXED = "fixed"  # `value`, for text-like types; neutral value elsewhere
+    KEEP_FIRST = "keep_first"  # `keep` characters kept, the rest '*'
+    KEEP_LAST = "keep_last"
+    EMAIL = "email"  # first character and the domain's last label kept: j***@***.com
+    TOKEN = "token"  # keyed HMAC-SHA-256, deterministic per key
+    TRUNCATE_DATE = "truncate_date"  # to `unit`: year, month, day
+    TRUNCATE_NUMBER = "truncate_number"  # towards zero, to a multiple of `step`
+
+
+class Mask(msgspec.Struct, frozen=True, omit_defaults=True):
+    method: MaskMethod
+    value: str = "****"
+    keep: int = 4
+    unit: str = "year"
+    step: int = 1000
+    key: str = "default"
+    """Name of the token key (a credential reference in the configuration), never the key."""
+    rule: str = ""
+    """Id of the rule that owes it."""
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """One rule that matched, or one built-in guard."""
+
+    rule: str
+    effect: str
+    """allow, deny, hold, mask, limit"""
+    message: str = ""
+    observed: bool = False
+    """True when the rule (or the whole policy) is in observe mode: recorded, not applied."""
+
+
+class Decision(msgspec.Struct, frozen=True):
+    effect: Effect
+    reasons: tuple[Reason, ...]
+    masks: Mapping[ColumnKey, Mask] = {}
+    """Every masked column the statement touches in any way (not only outputs), with the mask owed."""
+    owes_masks: bool = False
+    """Whether this principal owes any mask on this database at all: then unknown means refuse."""
+    row_limit: int | None = None
+    statement_timeout_ms: int | None = None
+    policy_version: str = ""
+    cacheable: bool = True
+    """False when a condition looked at time or another thing that changes between statements."""
+    would_be: Effect | None = None
+    """What an `observe` policy would have answered, when that differs from `effect`."""

@@ -1,0 +1,55 @@
+"""Every bound of the product, in one place; units come last in the name (TigerBeetle's habit).
+
+`Limits` is what a configuration may change; module constants are what it may not.
+"""
+
+import msgspec
+
+KIB = 1024
+MIB = 1024 * KIB
+
+# The wire.
+STARTUP_PACKET_BYTES_MAX = 10_000  # PostgreSQL's own MAX_STARTUP_PACKET_LENGTH
+AUTH_MESSAGE_BYTES_MAX = 65_536  # PostgreSQL's PG_MAX_AUTH_TOKEN_LENGTH, room for a JWT
+CONTROL_FRAME_BYTES_MAX = 1 * MIB  # any gathered upstream frame that is not a row, a copy chunk or a message text
+FRAME_BYTES_MAX = 0x3FFFFFFF  # PostgreSQL's PQ_LARGE_MESSAGE_LIMIT (MaxAllocSize - 1)
+COLUMNS_MAX = 1664  # MaxTupleAttributeNumber
+PARAMETERS_MAX = 65_535
+RECEIVE_BUFFER_BYTES = 256 * KIB  # shared by all connections of a worker
+
+# Statements.
+NESTING_MAX = 1_000
+TREE_DEPTH_MAX = 4_000
+COMMENT_COUNT_MAX = 5_000
+INLINE_ANALYSIS_BYTES_MAX = 4 * KIB  # longer statements are parsed in the analyzer process
+IDENTIFIER_BYTES_MAX = 63
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an administrator may tune (`limits:` in the configuration)."""
+
+    statement_bytes_max: int = 1 * MIB
+    """Longest SQL text that is analysed; longer ones are refused without being gathered in memory."""
+    bind_bytes_max: int = 1 * MIB
+    """A Bind message longer than this is streamed to the database instead of gathered."""
+    masked_row_bytes_max: int = 16 * MIB
+    """Longest single row of a result that carries masks; a longer one ends the connection."""
+    inflight_max: int = 4_096
+    """Replies awaited from the database per session before the client is no longer read."""
+    prepared_statements_max: int = 4_096
+    """Named statements and portals a session may hold."""
+    write_buffer_high_bytes: int = 512 * KIB
+    """Bytes waiting for one peer above which the other peer is no longer read."""
+    login_ms_max: int = 15_000
+    """From accept to ReadyForQuery."""
+    upstream_connect_ms_max: int = 10_000
+    analysis_ms_max: int = 5_000
+    """Deadline of one statement in the analyzer process."""
+    hold_ms_max: int = 300_000
+    sessions_max: int = 10_000
+    """Client connections per worker."""
+    logins_pending_max: int = 1_024
+    decision_cache_entries_max: int = 8_192
+    catalog_refresh_ms: int = 2_000
+    """How often an active target's catalog epoch is polled."""
+    drain_ms_max: int = 30_000

@@ -1,0 +1,48 @@
+"""Who is asking: the verified identity behind a session, and what is known of the client that carries it."""
+
+import enum
+
+import msgspec
+
+
+class PrincipalKind(enum.Enum):
+    HUMAN = "human"
+    SERVICE = "service"
+    AGENT = "agent"
+
+
+class AuthMethod(enum.Enum):
+    """How an identity was proved; recorded with every session."""
+
+    SCRAM_SHA_256 = "scram-sha-256"
+    SCRAM_SHA_256_PLUS = "scram-sha-256-plus"
+    CERTIFICATE = "certificate"
+    OIDC = "oidc"
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """A verified identity. `on_behalf_of` names the human an agent acts for, when a verified claim says so."""
+
+    name: str
+    kind: PrincipalKind = PrincipalKind.HUMAN
+    groups: tuple[str, ...] = ()
+    on_behalf_of: str | None = None
+
+
+class Client(msgspec.Struct, frozen=True):
+    """The connection a principal came over. `application` is the client's own word, everything else is observed."""
+
+    address: str
+    port: int
+    listener: str
+    tls: bool
+    application: str = ""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A governed database as policy sees it."""
+
+    name: str
+    dialect: str = "postgresql"
+    environment: str = ""
+    labels: tuple[tuple[str, str], ...] = ()

@@ -1,0 +1,46 @@
+"""Why something was refused, in one shape for every protocol; `wire/*/refusals` turns it into native errors.
+
+Texts are written for the person or agent that reads them and never carry literals or values.
+"""
+
+import enum
+
+import msgspec
+
+
+class RefusalCode(enum.Enum):
+    """Stable codes a program can branch on (they are part of the product's interface)."""
+
+    DENIED = "denied"  # a policy rule, or no rule allowed it
+    HOLD_UNAVAILABLE = "hold_unavailable"  # needs an approval, none configured
+    UNPARSABLE = "unparsable"
+    TOO_LONG = "too_long"
+    TOO_COMPLEX = "too_complex"
+    OPAQUE = "opaque"  # meaning cannot be seen
+    UNRESOLVED = "unresolved"  # a name the catalog does not know, for somebody who owes a mask
+    UNKNOWN_FUNCTION = "unknown_function"
+    MASKED_COLUMN_USED = "masked_column_used"  # used in a way that the wire cannot mask
+    UNMASKABLE = "unmaskable"  # COPY, or a type no mask exists for
+    FORGED_IDENTITY = "forged_identity"  # setting what carries the principal's name
+    FUNCTION_CALL_PROTOCOL = "function_call_protocol"
+    UNKNOWN_MESSAGE = "unknown_message"
+    AUDIT_UNAVAILABLE = "audit_unavailable"
+    CATALOG_UNAVAILABLE = "catalog_unavailable"
+    ANALYSIS_FAILED = "analysis_failed"
+    STALE = "stale"  # what a prepared statement rests on changed
+    LIMIT = "limit"  # a bound of the appliance
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    code: RefusalCode
+    message: str
+    """What was refused and why, one sentence."""
+    remedy: str = ""
+    """What to do next."""
+    rule: str = ""
+    """Policy rule or built-in guard."""
+    reference: str = ""
+    """Id to quote; the audit record's."""
+    sqlstate: str = "42501"
+    position: int = 0
+    """1-based character position in the text, 0 = none."""

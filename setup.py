@@ -1,0 +1,45 @@
+"""Builds one extension per `.pyx` of `_speedups` (see ARCHITECTURE.md). SALLYPORT_FLAVOUR = release | sanitize | trace."""
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+FLAVOURS: dict[str, tuple[list[str], list[str], dict[str, object]]] = {
+    "release": (["-O3", "-fno-strict-aliasing"], [], {}),
+    "sanitize": (
+        ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"],
+        ["-fsanitize=address,undefined"],
+        {},
+    ),
+    "trace": (["-O1", "-g", "-DCYTHON_TRACE_NOGIL=1"], [], {"linetrace": True}),
+}
+
+compile_args, link_args, directives = FLAVOURS[os.environ.get("SALLYPORT_FLAVOUR", "release")]
+sources = sorted(Path("_speedups").glob("*.pyx"))
+
+setup(
+    ext_modules=cythonize(
+        [
+            Extension(
+                f"_speedups.{source.stem}",
+                [str(source)],
+                extra_compile_args=compile_args,
+                extra_link_args=link_args,
+            )
+            for source in sources
+        ],
+        compiler_directives={
+            "language_level": "3",
+            "boundscheck": False,
+            "wraparound": False,
+            "cdivision": True,
+            "embedsignature": True,
+            **directives,
+        },
+        nthreads=int(os.environ.get("SALLYPORT_BUILD_JOBS", "2")),
+    )
+    if sources
+    else [],
+)
