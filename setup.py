@@ -17,7 +17,9 @@ FLAVOURS: dict[str, tuple[list[str], list[str], dict[str, object]]] = {
 }
 
 compile_args, link_args, directives = FLAVOURS[os.environ.get("SALLYPORT_FLAVOUR", "release")]
-sources = sorted(Path("_speedups").glob("*.pyx"))
+# `skip` is for scripts/setup.sh, which has built them in place by the time it installs the package.
+skipped = os.environ.get("SALLYPORT_BUILD") == "skip"
+sources = [] if skipped else sorted(Path("_speedups").glob("*.pyx"))
 
 setup(
     ext_modules=cythonize(

@@ -1,0 +1,49 @@
+# Every target sets up what it needs first; on a bare machine with Python 3.11, gcc and make they just work.
+
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+JOBS ?= 2
+SOURCES := appliance _speedups tests bench setup.py
+
+.PHONY: setup test check lint bench demo lock schemas clean help
+
+help:
+	@echo 'make demo        a governed sample database and a guided tour (TOUR=only ends after the tour)'
+	@echo 'make setup       .venv with everything, extensions built; afterwards .venv/bin/sallyport works'
+	@echo 'make test        all tests; make check adds ruff, mypy, import rules'
+	@echo 'make bench       the benchmarks'
+	@echo 'make lock        constraints.txt anew from pyproject.toml'
+	@echo 'make clean       away with everything that can be made again'
+
+setup:
+	@scripts/setup.sh
+
+test: setup
+	@scripts/test-programs.sh
+	@$(PYTEST) -n $(JOBS) --dist loadfile $(ARGS)
+
+lint: setup
+	@$(BIN)/ruff format --check --quiet $(SOURCES) || { echo 'ruff format: run .venv/bin/ruff format' >&2; exit 1; }
+	@$(BIN)/ruff check --quiet $(SOURCES)
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo
+
+check: lint test
+
+bench: setup
+	@scripts/test-programs.sh
+	@$(BIN)/python -m bench $(ARGS)
+
+demo:
+	@SALLYPORT_EXTRAS=$${SALLYPORT_EXTRAS:-demo} scripts/setup.sh
+	@exec $(BIN)/sallyport demo $(if $(filter only,$(TOUR)),--tour-only)
+
+lock: setup
+	@$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --extra dev --python-version 3.11 --python-platform linux \
+		--no-annotate --no-header --no-emit-index-url --output-file constraints.txt
+
+clean:
+	rm -rf .venv .uv-bootstrap .demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache \
+		.hypothesis .benchmarks .import_linter_cache
+	rm -f _speedups/*.so _speedups/*.c
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
