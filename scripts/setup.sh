@@ -74,8 +74,14 @@ make_venv() {
     rm -rf "$VENV" # half made: no ensurepip (Debian splits it off)
     if command -v uv >/dev/null; then uv venv -q -p "$PY" "$VENV" && return 0; fi
     if "$PY" -m pip --version >/dev/null 2>&1; then
-        "$PY" -m pip install -q --target .uv-bootstrap "uv==$UV_PIN" &&
-            .uv-bootstrap/bin/uv venv -q -p "$PY" "$VENV" && return 0
+        borrowed=$(mktemp -d) # uv needs no ensurepip, and --target touches nothing of the system's
+        if "$PY" -m pip install -q --disable-pip-version-check --target "$borrowed" "uv==$UV_PIN" &&
+            "$borrowed/bin/uv" venv -q -p "$PY" "$VENV" &&
+            "$borrowed/bin/uv" pip install -q --python "$VENV/bin/python" "uv==$UV_PIN"; then
+            rm -rf "$borrowed"
+            return 0
+        fi
+        rm -rf "$borrowed"
     fi
     install_packages "$("$PY" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
     "$PY" -m venv "$VENV"
@@ -87,8 +93,7 @@ if [ ! -x "$VENV/bin/python" ]; then
     PY=$VENV/bin/python
 fi
 
-if [ -x .uv-bootstrap/bin/uv ]; then UV=.uv-bootstrap/bin/uv
-elif command -v uv >/dev/null; then UV=$(command -v uv)
+if command -v uv >/dev/null; then UV=$(command -v uv)
 else
     UV=$VENV/bin/uv
     [ -x "$UV" ] || "$PY" -m pip install -q --disable-pip-version-check "uv==$UV_PIN" || say "no uv, pip will do"
