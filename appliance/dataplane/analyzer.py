@@ -1,0 +1,359 @@
+"""A worker's side of its analyzer process: texts go over, facts come back, and only the asking
+connection waits.
+
+Used by `dataplane/conductor` for statements over INLINE_ANALYSIS_BYTES_MAX. Rule: whatever becomes
+of the child (crash, hang, not starting), every request gets Facts in bounded time, and what could
+not be analysed is opaque: one `Unparsed` statement that only a refusal can follow.
+"""
+
+import asyncio
+import os
+import socket
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from appliance.link.analysis import (
+    ANALYSIS_FRAME_BYTES_MAX,
+    Analyse,
+    AnalyzerAnswer,
+    Answer,
+    CatalogName,
+    Failed,
+    Forget,
+    Hello,
+    Learn,
+    analyzer_answers,
+)
+from appliance.link.codec import LinkBroken, encode_message
+from appliance.link.spawning import module_command, module_environment
+from appliance.model.catalog import Catalog, SessionSettings
+from appliance.model.facts import Action, Confidence, Facts, ParseFailure, StatementFacts
+from appliance.model.limits import MIB, Limits
+from appliance.telemetry.log import Log
+from appliance.telemetry.metrics import Metrics
+
+CHILD_MODULE = "appliance.dataplane.analyzer_child"
+MEMORY_BYTES_MAX = 2048 * MIB
+WAITING_MAX = 256
+"""Requests in the queue; one more is answered with a failure at once."""
+WAITING_DEADLINES_MAX = 4
+"""A request waits and runs for at most this many times `limits.analysis_ms_max`."""
+CATALOGS_KEPT_MAX = 4
+START_SECONDS_MAX = 30.0
+BACKOFF_SECONDS: Final = (0.0, 0.1, 0.5, 2.0, 5.0)
+"""Pause before a start, by how many starts in a row have failed."""
+RECEIVE_BYTES = 256 * 1024
+
+log = Log("analyzer")
+
+
+class Lineage(Protocol):
+    """What is needed of `sql.lineage.CatalogLineage`; the child makes its own from the catalog."""
+
+    @property
+    def catalog(self) -> Catalog: ...
+
+
+def _failed(request: "_Request", code: str, message: str, redacted: bytes) -> Facts:
+    """Facts of a text that could not be analysed: opaque, so nothing but a refusal can follow."""
+    unparsed = StatementFacts(
+        kind="Unparsed",
+        actions=(Action.OPAQUE,),
+        outputs_known=False,
+        unresolved=(message,),
+        confidence=Confidence.OPAQUE,
+        span=(0, len(request.text)),
+    )
+    return Facts(
+        statements=(unparsed,),
+        failure=ParseFailure(code=code, message=message),
+        settings_digest=request.settings.digest(),
+        catalog_version="" if request.catalog is None else request.catalog.version,
+        redacted=redacted.decode("utf-8", "replace"),
+    )
+
+
+class _Request:
+    """One text and who waits for it."""
+
+    __slots__ = ("answer", "catalog", "settings", "text")
+
+    def __init__(self, text: bytes, catalog: Catalog | None, settings: SessionSettings) -> None:
+        self.text = text
+        self.catalog = catalog
+        self.settings = settings
+        self.answer: asyncio.Future[Facts] = asyncio.get_running_loop().create_future()
+
+
+class ChildLost(Exception):
+    """The child's end of the link is gone, or it speaks nonsense. Never leaves this module."""
+
+
+class _Child:
+    """One child process and what it has learnt."""
+
+    def __init__(
+        self, os_process: asyncio.subprocess.Process, reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:  # fmt: skip
+        self.os_process = os_process
+        self._reader = reader
+        self._writer = writer
+        self._messages = analyzer_answers()
+        self._arrived: deque[AnalyzerAnswer] = deque()
+        self._catalogs: OrderedDict[CatalogName, None] = OrderedDict()
+        self._number = 0
+
+    @property
+    def alive(self) -> bool:
+        return self.os_process.returncode is None and not self._reader.at_eof()
+
+    async def greeted(self) -> None:
+        """Returns when the child is ready. Raises ChildLost."""
+        if not isinstance(await self._next(), Hello):
+            raise ChildLost("no greeting")
+
+    async def analyse(self, request: _Request, cpu_seconds: int) -> Answer | Failed:
+        """Raises ChildLost."""
+        self._number += 1
+        name = self._teach(request.catalog) if request.catalog is not None else None
+        self._send(
+            Analyse(
+                number=self._number,
+                text=request.text,
+                settings=request.settings,
+                catalog=name,
+                cpu_seconds=cpu_seconds,
+            )
+        )
+        await self._drained()
+        answer = await self._next()
+        if isinstance(answer, Hello) or answer.number != self._number:
+            raise ChildLost("answered another request")
+        return answer
+
+    def _teach(self, catalog: Catalog) -> CatalogName:
+        """Sends a catalog that the child does not hold; drops the one unused for longest."""
+        name = (catalog.target, catalog.database, catalog.version)
+        if name in self._catalogs:
+            self._catalogs.move_to_end(name)
+            return name
+        if len(self._catalogs) >= CATALOGS_KEPT_MAX:
+            self._send(Forget(name=self._catalogs.popitem(last=False)[0]))
+        self._send(Learn(catalog=catalog))
+        self._catalogs[name] = None
+        return name
+
+    def _send(self, message: Learn | Forget | Analyse) -> None:
+        self._writer.write(encode_message(message, ANALYSIS_FRAME_BYTES_MAX))
+
+    async def _drained(self) -> None:
+        try:
+            await self._writer.drain()
+        except OSError as error:
+            raise ChildLost("link closed") from error
+
+    async def _next(self) -> AnalyzerAnswer:
+        try:
+            while not self._arrived:
+                chunk = await self._reader.read(RECEIVE_BYTES)
+                if not chunk:
+                    raise ChildLost("link closed")
+                self._arrived.extend(self._messages.feed(chunk))
+        except (OSError, LinkBroken) as error:
+            raise ChildLost(type(error).__name__) from error
+        return self._arrived.popleft()
+
+    async def end(self) -> None:
+        """Kills the process (by its id) and reaps it."""
+        self._writer.close()
+        if self.os_process.returncode is None:
+            self.os_process.kill()
+        await self.os_process.wait()
+
+
+class Analyzer:
+    """One child process, its queue, and its restarts.
+
+    `redact` is `_speedups.sqllex.redact`: the audit trail shows the text of a failed analysis too.
+    `entry` and `lineage` ('module:name') replace what the child runs, in tests.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        metrics: Metrics,
+        redact: Callable[[bytes], bytes],
+        *,
+        entry: str = "appliance.sql.analysis:analyse",
+        lineage: str = "appliance.sql.lineage:CatalogLineage",
+        memory_bytes_max: int = MEMORY_BYTES_MAX,
+    ) -> None:
+        self._limits = limits
+        self._metrics = metrics
+        self._redact = redact
+        self._entry = entry
+        self._lineage = lineage
+        self._memory_bytes_max = memory_bytes_max
+        self._seconds_max = limits.analysis_ms_max / 1000
+        self._waiting: deque[_Request] = deque()
+        self._work = asyncio.Event()
+        self._child: _Child | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._failed_starts = 0
+        self._started_once = False
+
+    async def start(self) -> None:
+        """Starts the child and returns when it is ready, or failed to start the first time (it is
+        tried again for as long as this lives; statements that need it are refused meanwhile).
+        """
+        await self._begin_child()
+        self._running = asyncio.create_task(self._run(), name="analyzer")
+
+    async def stop(self) -> None:
+        """Ends the child; whoever waits gets a failure."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait([self._running])
+            self._running = None
+        await self._end_child()
+        while self._waiting:
+            self._fail(self._waiting.popleft(), "crashed", "the analyzer was stopped")
+
+    async def analyse(
+        self, text: bytes, lineage: Lineage | None, settings: SessionSettings
+    ) -> Facts:
+        """Facts of `text`, with failure code crashed or timeout if none. Never raises."""
+        request = _Request(text, None if lineage is None else lineage.catalog, settings)
+        if len(self._waiting) >= WAITING_MAX:
+            self._fail(request, "timeout", "too many statements wait for analysis")
+            return request.answer.result()
+        self._waiting.append(request)
+        self._metrics.analyzer_queue = len(self._waiting)
+        self._work.set()
+        begun = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(self._seconds_max * WAITING_DEADLINES_MAX):
+                return await request.answer
+        except TimeoutError:
+            return self._failure(request, "timeout", "the analysis did not begin in time")
+        finally:
+            self._metrics.analysis_seconds.observe(asyncio.get_running_loop().time() - begun)
+
+    async def _run(self) -> None:
+        while True:
+            if self._child is None or not self._child.alive:
+                await self._end_child()
+                await self._begin_child()
+                continue
+            if not self._waiting:
+                self._work.clear()
+                await self._work.wait()
+                continue
+            request = self._waiting.popleft()
+            self._metrics.analyzer_queue = len(self._waiting)
+            if not request.answer.done():
+                await self._serve(self._child, request)
+
+    async def _serve(self, child: _Child, request: _Request) -> None:
+        try:
+            async with asyncio.timeout(self._seconds_max):
+                answer = await child.analyse(request, int(self._seconds_max) + 1)
+        except TimeoutError:
+            self._fail(request, "timeout", "the analysis took too long")
+            await self._lost("timeout")
+        except ChildLost:
+            self._fail(request, "crashed", "the analysis failed")
+            await self._lost("crashed")
+        except asyncio.CancelledError:
+            self._fail(request, "crashed", "the analyzer was stopped")
+            raise
+        else:
+            self._deliver(request, answer)
+
+    def _deliver(self, request: _Request, answer: Answer | Failed) -> None:
+        if isinstance(answer, Failed):
+            log.error("analysis_raised", exception=answer.reason)
+            self._fail(request, "crashed", "the analysis failed")
+            return
+        self._metrics.analyses_child += 1
+        if not request.answer.done():
+            request.answer.set_result(answer.facts)
+
+    def _fail(self, request: _Request, code: str, message: str) -> None:
+        if not request.answer.done():
+            request.answer.set_result(self._failure(request, code, message))
+
+    def _failure(self, request: _Request, code: str, message: str) -> Facts:
+        if code == "timeout":
+            self._metrics.analysis_failures_timeout += 1
+        else:
+            self._metrics.analysis_failures_crashed += 1
+        return _failed(request, code, message, self._redact(request.text))
+
+    async def _lost(self, reason: str) -> None:
+        child = self._child
+        await self._end_child()
+        code = child.os_process.returncode if child is not None else None
+        log.warning("analyzer_lost", reason=reason, status=code)
+
+    async def _end_child(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            await child.end()
+
+    async def _begin_child(self) -> None:
+        """One try. On failure the next one waits longer, for ever."""
+        pause = BACKOFF_SECONDS[min(self._failed_starts, len(BACKOFF_SECONDS) - 1)]
+        await asyncio.sleep(pause)
+        if self._started_once:
+            self._metrics.analyzer_restarts += 1
+        self._started_once = True
+        child: _Child | None = None
+        try:
+            child = await self._spawned()
+            async with asyncio.timeout(START_SECONDS_MAX):
+                await child.greeted()
+        except (OSError, TimeoutError, ChildLost) as error:
+            self._failed_starts += 1
+            log.error(
+                "analyzer_not_started", reason=type(error).__name__, tries=self._failed_starts
+            )
+            if child is not None:
+                await child.end()
+            return
+        except asyncio.CancelledError:
+            if child is not None:
+                await child.end()
+            raise
+        self._failed_starts = 0
+        self._child = child
+
+    async def _spawned(self) -> _Child:
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                os_process = await asyncio.create_subprocess_exec(
+                    *self._command(theirs.fileno()),
+                    pass_fds=(theirs.fileno(),),
+                    env=module_environment(os.environ),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.DEVNULL,
+                )
+        except OSError:
+            ours.close()
+            raise
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        return _Child(os_process, reader, writer)
+
+    def _command(self, fd: int) -> list[str]:
+        return module_command(
+            CHILD_MODULE,
+            f"--fd={fd}",
+            f"--parent={os.getpid()}",
+            f"--memory-bytes-max={self._memory_bytes_max}",
+            f"--statement-bytes-max={self._limits.statement_bytes_max}",
+            f"--entry={self._entry}",
+            f"--lineage={self._lineage}",
+        )

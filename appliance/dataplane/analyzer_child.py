@@ -1,0 +1,129 @@
+"""The analyzer process: turns texts into facts, one after the other, away from the data path.
+
+Started by `dataplane/analyzer` with one end of a socketpair (`python -m
+appliance.dataplane.analyzer_child --fd N`). Rule: it is expendable. It holds no secret, opens
+nothing, limits itself, and ends when its parent does: the parser it runs is C code that valid SQL
+can crash or occupy for long (DESIGN section 7).
+"""
+
+import argparse
+import ctypes
+import importlib
+import os
+import resource
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from appliance.link.analysis import (
+    Analyse,
+    AnalyzerAnswer,
+    Answer,
+    CatalogName,
+    Failed,
+    Forget,
+    Hello,
+    Learn,
+    analyzer_requests,
+)
+from appliance.link.codec import encode_message
+from appliance.model.catalog import Catalog, SessionSettings
+from appliance.model.facts import Facts
+from appliance.model.limits import Limits
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+PR_SET_NO_NEW_PRIVS = 38
+RECEIVE_BYTES = 1024 * 1024
+
+Entry = Callable[[bytes, Any, SessionSettings, Limits], Facts]
+
+
+def die_with_parent(parent: int) -> None:
+    """Has the kernel kill this process when its parent ends; exits when that happened already."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if os.getppid() != parent:
+        raise SystemExit(0)
+
+
+def limit_resources(memory_bytes_max: int) -> None:
+    """Bounds on address space and descriptors; no core file (it would hold statement texts)."""
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes_max, memory_bytes_max))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+
+def limit_processor_time(seconds: int) -> None:
+    """Allows `seconds` more of processor time; SIGXCPU ends the process after that."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    soft = int(used.ru_utime + used.ru_stime) + 1 + seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+
+
+def named(path: str) -> Any:
+    """The object that `module:name` names."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+class Child:
+    """The loop: learn and forget catalogs, answer requests."""
+
+    def __init__(self, entry: Entry, lineage: Callable[[Catalog], object], limits: Limits) -> None:
+        self._entry = entry
+        self._lineage = lineage
+        self._limits = limits
+        self._known: dict[CatalogName, object] = {}
+
+    def serve(self, link: socket.socket) -> None:
+        """Until the parent closes its end."""
+        requests = analyzer_requests()
+        _answer(link, Hello(pid=os.getpid()))
+        while chunk := link.recv(RECEIVE_BYTES):
+            for request in requests.feed(chunk):
+                match request:
+                    case Learn(catalog=catalog):
+                        name = (catalog.target, catalog.database, catalog.version)
+                        self._known[name] = self._lineage(catalog)
+                    case Forget(name=name):
+                        self._known.pop(name, None)
+                    case Analyse():
+                        _answer(link, self._analysed(request))
+
+    def _analysed(self, request: Analyse) -> AnalyzerAnswer:
+        limit_processor_time(request.cpu_seconds)
+        lineage = None if request.catalog is None else self._known[request.catalog]
+        try:
+            facts = self._entry(request.text, lineage, request.settings, self._limits)
+        except Exception as error:
+            return Failed(number=request.number, reason=type(error).__name__)
+        return Answer(number=request.number, facts=facts)
+
+
+def _answer(link: socket.socket, message: AnalyzerAnswer) -> None:
+    link.sendall(encode_message(message, ceiling=1 << 31))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="sallyport-analyzer")
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--memory-bytes-max", type=int, required=True)
+    parser.add_argument("--statement-bytes-max", type=int, required=True)
+    parser.add_argument("--entry", default="appliance.sql.analysis:analyse")
+    parser.add_argument("--lineage", default="appliance.sql.lineage:CatalogLineage")
+    options = parser.parse_args()
+    die_with_parent(options.parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the supervisor's affair
+    limit_resources(options.memory_bytes_max)
+    limits = Limits(statement_bytes_max=options.statement_bytes_max)
+    child = Child(named(options.entry), named(options.lineage), limits)
+    with socket.socket(fileno=options.fd) as link:
+        link.setblocking(True)
+        child.serve(link)
+
+
+if __name__ == "__main__":
+    main()

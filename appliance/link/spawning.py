@@ -1,0 +1,24 @@
+"""How one process of the appliance starts another: the command line and environment, nothing else.
+
+Called by `control/supervisor` (workers) and `dataplane/analyzer` (analyzer children). Rule: a child
+imports the very same package as its parent, never one that lies in the folder it happens to be run
+in.
+"""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """Argument vector that runs `module` with this interpreter (-P: without the current folder)."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def module_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` with this package's root first on PYTHONPATH."""
+    paths = [str(PACKAGE_ROOT)]
+    paths += [path for path in [environment.get("PYTHONPATH", "")] if path]
+    return {**environment, "PYTHONPATH": ":".join(paths)}
