@@ -28,6 +28,7 @@ class RefusalCode(enum.Enum):
     CATALOG_UNAVAILABLE = "catalog_unavailable"
     ANALYSIS_FAILED = "analysis_failed"
     STALE = "stale"  # what a prepared statement rests on changed
+    AUTHENTICATION = "authentication"  # a login that failed; never says which part
     LIMIT = "limit"  # a bound of the appliance
 
 
