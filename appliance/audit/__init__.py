@@ -1,1 +1,5 @@
-"""audit."""
+"""The audit trail's vocabulary and mathematics: records, their canonical lines, the hash chain,
+signatures, proof, search.
+
+Pure: `dataplane/spool` writes the files, `cli/audit` reads them.
+"""

@@ -24,6 +24,13 @@ COMMENT_COUNT_MAX = 5_000
 INLINE_ANALYSIS_BYTES_MAX = 4 * KIB  # longer statements are parsed in the analyzer process
 IDENTIFIER_BYTES_MAX = 63
 
+# The audit trail.
+AUDIT_TEXT_BYTES_MAX = 16 * KIB  # SQL text kept in one record; the digest covers all of it
+AUDIT_NAMES_MAX = 256  # relations, functions, masked columns or parameter types listed in one record
+AUDIT_NAME_CHARS_MAX = 256  # one name chosen by a client or a database, qualified
+AUDIT_LINE_BYTES_MAX = 1 * MIB  # one record, encoded
+AUDIT_BACKLOG_RECORDS_MAX = 4_096  # after-the-fact records kept while the spool cannot write
+
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an administrator may tune (`limits:` in the configuration)."""

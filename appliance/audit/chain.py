@@ -1,0 +1,79 @@
+"""The hash chain of the audit trail, exactly enough for an independent verifier to be written from
+this page.
+
+A worker's chain is a sequence of lines; each ends with LF (0x0A) and holds no other LF:
+
+    {"seq":N,"prev":"P","event":"...",...,"hash":"H"}
+
+- N: decimal, no leading zeros. 1 for the first line of a worker's chain, then one more per line,
+  across segments and restarts. A jump happens only where signed-for records were found lost
+  (SpoolRecovered).
+- P: the H of the line before it in the chain, also across segments; 64 zeros for the first line
+  ever.
+- H: SHA-256, 64 lower-case hex digits, of the bytes of this very line from its `{` up to, not
+  including, `,"hash":"`. That tail always is the last 76 bytes of a line: 9 + 64 + `"}` + LF.
+
+So each line is checkable alone, and each is bound to all lines before it. What signs H:
+`checkpoint`.
+Pure; called by `dataplane/spool` to write and by `verify` to prove.
+"""
+
+import re
+from collections.abc import Iterable
+from hashlib import sha256
+
+import msgspec
+
+from appliance.audit.encode import encode_record
+from appliance.audit.record import Record
+
+GENESIS = "0" * 64
+"""`prev` of the first line of a chain."""
+
+TAIL_BYTES = 76
+_LINE = re.compile(
+    rb'\{"seq":([1-9][0-9]{0,18}),"prev":"([0-9a-f]{64})",("event":"[^\n]*),"hash":"([0-9a-f]{64})"\}\n'
+)
+
+
+class Link(msgspec.Struct, frozen=True):
+    """A chain's position: the last line's sequence number and hash."""
+
+    seq: int = 0
+    head: str = GENESIS
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One parsed line. `sound` = its own hash is right."""
+
+    seq: int
+    prev: str
+    hash: str
+    sound: bool
+
+    @property
+    def link(self) -> Link:
+        return Link(self.seq, self.hash)
+
+
+def link_records(link: Link, records: Iterable[Record]) -> tuple[Link, list[bytes]]:
+    """Lines for `records` after `link`, and the link after them."""
+    seq, head = link.seq, link.head
+    lines: list[bytes] = []
+    for record in records:
+        seq += 1
+        body = b'{"seq":%d,"prev":"%b",%b' % (seq, head.encode(), encode_record(record)[1:-1])
+        head = sha256(body).hexdigest()
+        lines.append(b'%b,"hash":"%b"}\n' % (body, head.encode()))
+    return Link(seq, head), lines
+
+
+def parse_line(line: bytes) -> Line | None:
+    """None when `line` (LF included) has not the form above; says nothing about what is before
+    it."""
+    match = _LINE.fullmatch(line)
+    if match is None:
+        return None
+    seq, prev, _, digest = match.groups()
+    claimed = digest.decode()
+    return Line(int(seq), prev.decode(), claimed, sha256(line[:-TAIL_BYTES]).hexdigest() == claimed)

@@ -1,0 +1,451 @@
+"""The audit trail's writer: one per worker, appended to before anything is forwarded (DESIGN
+invariant 1).
+
+Called by the worker: `append` before a statement is forwarded, then `await durable()` where the
+configuration asks for it; `owe` for what already happened; `tick` about once a second; `close` at
+the end.
+Its rule: when `append` returns, the records lie in the file in whole lines behind an unbroken
+chain; when it raises, none of them does and the statement must be refused. No failure needs a
+restart: the next append tries again.
+
+Files in `<folder>/w<worker>/` (formats: `audit/chain`, `audit/checkpoint`):
+`<start>-<first seq>.ndjson`, `.checkpoints`, `.seal`, perhaps `.torn`; `head.json`; `.lock`.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from appliance.audit import checkpoint
+from appliance.audit.chain import Link, link_records
+from appliance.audit.checkpoint import Checkpoint, Signer
+from appliance.audit.record import Record, SegmentOpened, SpoolRecovered, new_id
+from appliance.dataplane.spool_sync import GroupSync
+from appliance.dataplane.spool_tail import Survey, measure, seal_path, survey_folder
+from appliance.model.limits import AUDIT_BACKLOG_RECORDS_MAX, MIB
+
+CHECKPOINT_RECORDS = 5_000
+CHECKPOINT_SECONDS = 5.0
+SYNC_SECONDS_MAX = 10.0
+_WORKER_FOLDER = re.compile(r"w(\d+)")
+
+Durability = Literal["os", "disk"]
+
+
+class SpoolUnavailable(OSError):
+    """Records cannot be written now; whatever depended on them must be refused."""
+
+
+class Spool:
+    """One worker's audit trail. Not thread-safe: belongs to the worker's event loop."""
+
+    def __init__(  # noqa: PLR0917
+        self,
+        folder: Path,
+        worker: int,
+        signer: Signer,
+        durability: Durability = "os",
+        segment_bytes_max: int = 64 * MIB,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Opens the chain. An unusable disk does not raise: `available` is False and `fault` says
+        why."""
+        self.worker = worker
+        self.folder = folder / f"w{worker}"
+        self.available = False
+        self.fault = ""
+        """errno name of what makes it unavailable, '' when it is available."""
+        self.records = 0
+        self.bytes = 0
+        self.failures = 0
+        """Appends refused, failed syncs, checkpoints and seals."""
+        self.dropped = 0
+        """Owed records that no longer fitted the backlog."""
+        self._signer = signer
+        self._durability = durability
+        self._segment_bytes_max = segment_bytes_max
+        self._now = now
+        self._link = Link()
+        self._segment = ""
+        self._first = 0
+        self._size = 0
+        self._lines = 0
+        self._descriptor = -1
+        self._lock = -1
+        self._retired: list[int] = []
+        self._folder_changed = False
+        self._unsealed: list[Checkpoint] = []
+        self._owed: deque[Record] = deque()
+        self._fault_refused = 0
+        self._fault_dropped = 0
+        self._signed_seq = 0
+        self._signed_at = 0.0
+        self._closed = False
+        self._sync = GroupSync(self._sync_job, SYNC_SECONDS_MAX)
+        with contextlib.suppress(SpoolUnavailable):
+            self._guarded(self._open)
+
+    # Writing.
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Writes `records` in one go. Raises SpoolUnavailable (then none of them is in the
+        trail)."""
+        try:
+            self._guarded(lambda: self._append(records))
+        except SpoolUnavailable:
+            self._fault_refused += 1 if records else 0
+            raise
+
+    def owe(self, records: Sequence[Record]) -> None:
+        """For what already happened (finished, closed): like `append`, but kept in memory on
+        failure.
+
+        Goes out, in order, with the next append that works; beyond AUDIT_BACKLOG_RECORDS_MAX
+        records are dropped and counted. Never raises SpoolUnavailable.
+        """
+        if self.available:
+            try:
+                self.append(records)
+            except SpoolUnavailable:
+                pass  # counted; kept below
+            else:
+                return
+        room = AUDIT_BACKLOG_RECORDS_MAX - len(self._owed)
+        self._owed.extend(records[:room])
+        lost = max(0, len(records) - room)
+        self.dropped += lost
+        self._fault_dropped += lost
+
+    async def durable(self) -> None:
+        """Everything appended so far is on the disk ('disk') or with the kernel ('os', at once).
+
+        Raises SpoolUnavailable: then nobody knows whether it is, so do not forward.
+        """
+        if self._durability == "os":
+            return
+        descriptor = self._descriptor
+        try:
+            await self._sync.reach()
+        except OSError as error:
+            if descriptor == self._descriptor:  # not yet replaced by another waiter's retry
+                self._retire()
+            raise self._failed(error) from error
+
+    def tick(self, now: float) -> None:
+        """Signs a checkpoint when one is due, notices a segment deleted under us, ends an outage.
+
+        `now`: Unix seconds. Never raises SpoolUnavailable.
+        """
+        if not self.available:
+            with contextlib.suppress(SpoolUnavailable):
+                self.append(())
+            return
+        behind = self._link.seq - self._signed_seq
+        due = behind >= CHECKPOINT_RECORDS or now - self._signed_at >= CHECKPOINT_SECONDS
+        try:
+            if os.fstat(self._descriptor).st_nlink == 0:
+                raise OSError(errno.ENOENT, "the segment was deleted")
+            self._seal_unsealed()
+            if behind and due:
+                self._checkpoint(now)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                self._retire()
+                self._failed(error)
+            else:
+                self.failures += 1  # the chain is whole; only its signature is late
+
+    def close(self) -> None:
+        """Writes what is owed, seals and lets go. Best effort: what fails here is found by the next
+        open."""
+        if self._closed:
+            return
+        if not self.available:
+            with contextlib.suppress(SpoolUnavailable):
+                self.append(())
+        self._closed = True
+        self.available = False
+        with contextlib.suppress(OSError):
+            self._finish_segment()
+            self._seal_unsealed()
+        self._sync.later()
+        self._sync.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    # Inside.
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        try:
+            if self._closed:
+                raise OSError(errno.EBADF, "the spool is closed")
+            action()
+        except OSError as error:
+            raise self._failed(error) from error
+        self.available, self.fault = True, ""
+
+    def _failed(self, error: OSError) -> SpoolUnavailable:
+        number = errno.ETIMEDOUT if isinstance(error, TimeoutError) else error.errno or errno.EIO
+        self.available = False
+        self.fault = errno.errorcode.get(number, str(number))
+        self.failures += 1
+        return SpoolUnavailable(number, f"audit trail unavailable ({self.fault})")
+
+    def _append(self, records: Sequence[Record]) -> None:
+        if self._descriptor < 0:
+            self._open()
+        elif self._size >= self._segment_bytes_max:
+            self._rotate()
+        if self._owed or not self.available:
+            records = (*self._recovered(), *self._owed, *records)
+        self._write(records)
+        self._owed.clear()
+        self._fault_refused = self._fault_dropped = 0
+
+    def _recovered(self) -> tuple[Record, ...]:
+        if self.available or not self.fault:
+            return ()
+        return (
+            SpoolRecovered(
+                id=self._new_id(),
+                time=self._now(),
+                cause=self.fault,
+                segment=self._segment,
+                refused=self._fault_refused,
+                dropped=self._fault_dropped,
+            ),
+        )
+
+    def _write(self, records: Sequence[Record]) -> None:
+        """All or nothing: what a failed write left behind is cut off, now or before the next
+        write."""
+        link, lines = link_records(self._link, records)
+        payload = b"".join(lines)
+        if not self.available:
+            os.ftruncate(self._descriptor, self._size)
+        written = 0
+        try:
+            while written < len(payload):
+                count = os.write(self._descriptor, memoryview(payload)[written:])
+                if count == 0:
+                    raise OSError(errno.EIO, "nothing was written")
+                written += count
+        except OSError:
+            with contextlib.suppress(OSError):  # tried again by the next write
+                os.ftruncate(self._descriptor, self._size)
+            raise
+        self._link = link
+        self._size += written
+        self._lines += len(lines)
+        self.records += len(lines)
+        self.bytes += written
+        self._sync.written += 1
+
+    def _open(self) -> None:
+        """Takes the lock, repairs, seals what a crash left open and begins a new segment."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._take_lock()
+        survey = survey_folder(self.folder)
+        self._link = Link(max(survey.link.seq, survey.signed), survey.link.head)
+        self._signed_seq = survey.signed
+        self._unsealed = [c for n in survey.unsealed if (c := self._seal_of(n)) is not None]
+        self._begin_segment(survey.previous, self._repairs(survey))
+        self._seal_unsealed()
+
+    def _take_lock(self) -> None:
+        """One writer per chain: two would fork it. Held until the process ends."""
+        if self._lock >= 0:
+            if os.fstat(self._lock).st_nlink:
+                return
+            os.close(self._lock)  # the folder was removed under us
+            self._lock = -1
+        lock = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            raise
+        self._lock = lock
+
+    def _repairs(self, survey: Survey) -> tuple[Record, ...]:
+        lost = survey.signed > survey.link.seq
+        if not survey.torn_bytes and not lost:
+            return ()
+        return (
+            SpoolRecovered(
+                id=self._new_id(),
+                time=self._now(),
+                cause="records_lost" if lost else "torn_tail",
+                segment=survey.torn_segment or survey.previous,
+                torn_bytes=survey.torn_bytes,
+                torn_lines=survey.torn_lines,
+                lost_from=survey.link.seq + 1 if lost else 0,
+                lost_to=survey.signed if lost else 0,
+            ),
+        )
+
+    def _begin_segment(self, previous: str, repairs: tuple[Record, ...]) -> None:
+        """A new file with its first line; on failure the old segment, if any, stays in use."""
+        now = self._now()
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+        name = checkpoint.segment_name(stamp, self._link.seq + 1)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        before = (self._segment, self._first, self._size, self._lines, self._descriptor)
+        descriptor = os.open(self.folder / name, flags, 0o600)
+        self._folder_changed = True
+        opened = SegmentOpened(
+            id=self._new_id(),
+            time=now,
+            worker=self.worker,
+            segment=name,
+            previous=previous,
+            workers_seen=self._workers_seen(),
+        )
+        self._segment, self._first, self._size = name, self._link.seq + 1, 0
+        self._lines, self._descriptor = 0, descriptor
+        try:
+            self._write((opened, *repairs))
+        except OSError:
+            os.close(descriptor)
+            (self.folder / name).unlink()
+            self._segment, self._first, self._size, self._lines, self._descriptor = before
+            raise
+        with contextlib.suppress(OSError):  # late, not lost: `tick` tries again
+            self._checkpoint(now)
+
+    def _rotate(self) -> None:
+        """Begins the next segment, then seals the full one. A failure to begin leaves the full one
+        in use."""
+        full, descriptor = self._sealing(), self._descriptor
+        try:
+            self._begin_segment(full.segment, ())
+        except OSError:
+            self.failures += 1  # growing over the size is harmless, refusing is not
+            return
+        self._unsealed.append(full)
+        self._retired.append(descriptor)
+        if self._durability == "os":  # 'disk': by the next round, whose failure somebody hears of
+            self._sync.later()
+        with contextlib.suppress(OSError):
+            self._seal_unsealed()
+
+    def _finish_segment(self) -> None:
+        """Signs for the current segment as complete and lets it go."""
+        if self._descriptor < 0:
+            return
+        os.ftruncate(self._descriptor, self._size)
+        self._unsealed.append(self._sealing())
+        self._retire()
+
+    def _retire(self) -> None:
+        """The next append opens a new segment (after a survey of the folder)."""
+        if self._descriptor >= 0:
+            self._retired.append(self._descriptor)
+            self._descriptor = -1
+
+    # Signing.
+
+    def _sealing(self) -> Checkpoint:
+        return self._claim(checkpoint.SEAL, self._segment, self._first, self._link, self._lines)
+
+    def _seal_of(self, name: str) -> Checkpoint | None:
+        """The seal for a segment a crash left open; None when it holds no sound line (`verify`
+        reports it)."""
+        first, link, lines = measure(self.folder / name)
+        return self._claim(checkpoint.SEAL, name, first, link, lines) if lines else None
+
+    def _claim(self, kind: str, name: str, first: int, link: Link, lines: int) -> Checkpoint:
+        moment = int(self._now() * 1000)
+        return Checkpoint(
+            kind, self.worker, name, first, link.seq, lines, link.head, moment, self._signer.key_id
+        )
+
+    def _seal_unsealed(self) -> None:
+        while self._unsealed:
+            claim = self._unsealed[0]
+            self._place(
+                seal_path(self.folder / claim.segment), checkpoint.sign(claim, self._signer)
+            )
+            if claim.last > self._signed_seq:
+                self._sign_head(claim.segment, claim.first, claim.link, claim.records)
+            self._unsealed.pop(0)
+
+    def _checkpoint(self, now: float) -> None:
+        self._signed_at = now
+        segment, first, link, lines = self._segment, self._first, self._link, self._lines
+        claim = self._claim(checkpoint.CHECKPOINT, segment, first, link, lines)
+        path = (self.folder / segment).with_suffix(".checkpoints")
+        line = checkpoint.sign(claim, self._signer)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            end = os.fstat(descriptor).st_size
+            if os.write(descriptor, line) != len(line):
+                os.ftruncate(descriptor, end)
+                raise OSError(errno.ENOSPC, "checkpoint cut short")
+        finally:
+            os.close(descriptor)
+        self._sign_head(segment, first, link, lines)
+
+    def _sign_head(self, segment: str, first: int, link: Link, lines: int) -> None:
+        head = self._claim(checkpoint.HEAD, segment, first, link, lines)
+        self._place(self.folder / "head.json", checkpoint.sign(head, self._signer))
+        self._signed_seq = link.seq
+
+    def _place(self, path: Path, content: bytes) -> None:
+        """Writes a small file whole or not at all."""
+        staged = path.with_name(f".{path.name}.staged")
+        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        staged.replace(path)
+
+    def _sync_job(self) -> Callable[[], None]:
+        """Takes its descriptors now, on the event loop. Only these jobs close them, one after
+        another."""
+        retired, self._retired = self._retired, []
+        current = self._descriptor if self._durability == "disk" else -1
+        folder = self.folder if self._durability == "disk" and self._folder_changed else None
+        self._folder_changed = False
+
+        def job() -> None:
+            faults: list[OSError] = []
+            for descriptor in (*retired, current):
+                if descriptor >= 0:
+                    try:
+                        os.fdatasync(descriptor)
+                    except OSError as error:
+                        self.failures += 1
+                        faults.append(error)
+                    if descriptor != current:
+                        os.close(descriptor)
+            if folder is not None:
+                _sync_folder(folder)
+            if faults:
+                raise faults[0]
+
+        return job
+
+    def _workers_seen(self) -> tuple[int, ...]:
+        matches = (_WORKER_FOLDER.fullmatch(path.name) for path in self.folder.parent.iterdir())
+        return tuple(sorted(int(match.group(1)) for match in matches if match))
+
+    def _new_id(self) -> str:
+        return new_id(self._now(), secrets.token_bytes(10))
+
+
+def _sync_folder(folder: Path) -> None:
+    """A new file's name is on the disk only when its folder is."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
