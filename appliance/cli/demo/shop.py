@@ -1,6 +1,6 @@
 """The sample database `shop`: a small web shop with secrets in it, the same for the same seed.
 
-Called by the demo, the tests and the benchmarks; given a superuser's URI it makes database and roles.
+Called by the demo, the tests and the benchmarks; it takes a superuser's URI.
 No value is anybody's: card numbers are in a test range, e-mail domains are reserved (RFC 2606).
 """
 
