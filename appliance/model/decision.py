@@ -63,3 +63,7 @@ class Decision(msgspec.Struct, frozen=True):
     """False when a condition looked at time or another thing that changes between statements."""
     would_be: Effect | None = None
     """What an `observe` policy would have answered, when that differs from `effect`."""
+    owed: Mapping[ColumnKey, Mask] = {}
+    """Every mask owed on this database at this moment, touched or not (conditional masks that do not hold now left out)."""
+    masks_observed: Mapping[ColumnKey, Mask] = {}
+    """Touched columns whose mask is only observed: they leave unmasked, and that is counted."""

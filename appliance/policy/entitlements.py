@@ -1,0 +1,145 @@
+"""The part of a policy that is fixed for one principal on one database, computed once and kept by
+the caller.
+
+Made by `snapshot`, read by `evaluate`. Holds the rules that can concern this principal here and the
+masks owed, by column.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from appliance.model.catalog import Catalog, ColumnKey
+from appliance.model.decision import Mask
+from appliance.model.facts import Action, StatementFacts
+from appliance.policy.owed import merge
+from appliance.policy.rules import Rule, Touch, columns_read, concerns, follows_columns
+
+MERGES_KEPT_MAX = 32
+"""Combinations of conditional masks whose merged result is kept."""
+
+TOUCHES_KEPT_MAX = 1_024
+TOUCH_COLUMNS_KEPT_MAX = 64
+"""Touches (action, relation, columns) whose matching rules are kept, and how wide they may be."""
+
+
+class StandingMask:
+    """A mask rule that concerns this principal, with the columns it names here."""
+
+    __slots__ = ("conditional", "keys", "mask", "rule")
+
+    def __init__(self, rule: Rule, mask: Mask, keys: frozenset[ColumnKey]) -> None:
+        self.rule = rule
+        self.mask = mask
+        self.keys = keys
+        self.conditional = rule.condition is not None or bool(rule.source)
+
+
+class Entitlements:
+    """What a principal is subject to on one database, for one catalog version and policy
+    version."""
+
+    __slots__ = (
+        "_columns",
+        "_matching",
+        "_merged",
+        "catalog",
+        "database",
+        "followers",
+        "masks",
+        "owed",
+        "owes",
+        "policy_version",
+        "rules",
+        "watches",
+    )
+
+    def __init__(
+        self,
+        policy_version: str,
+        database: str,
+        catalog: Catalog | None,
+        rules: Sequence[Rule],
+        masks: Sequence[StandingMask],
+    ) -> None:
+        self.policy_version = policy_version
+        self.database = database
+        self.catalog = catalog
+        self.rules = tuple(rules)
+        """Allow, deny, hold and limit rules, in document order."""
+        self.masks = tuple(masks)
+        self.owed: Mapping[ColumnKey, Mask] = merge(
+            (m.mask, m.keys) for m in masks if m.rule.applied
+        )
+        """Every mask owed, those with a condition included."""
+        unknown = catalog is None and any(m.rule.applied for m in masks)
+        self.owes = bool(self.owed) or unknown
+        """Whether any mask may be owed; also true when the columns are not known for want of a
+        catalog."""
+        self.watches = not all(rule.applied for rule in rules)
+        self.followers = tuple(i for i, rule in enumerate(rules) if follows_columns(rule))
+        """Indexes of the rules that follow columns through views."""
+        self._matching: dict[Touch, int] = {}
+        self._merged: dict[frozenset[str], Mapping[ColumnKey, Mask]] = {}
+        self._columns = self._by_relation()
+
+    def _by_relation(self) -> dict[int, dict[str, ColumnKey]]:
+        """OID -> {column name: key} of every column that some mask names, applied or observed."""
+        columns: dict[int, dict[str, ColumnKey]] = {}
+        if self.catalog is None:
+            return columns
+        keys = frozenset().union(*(m.keys for m in self.masks)) if self.masks else frozenset()
+        for oid in {oid for oid, _ in keys}:
+            relation = self.catalog.relations[oid]
+            columns[oid] = {
+                column.name: (oid, column.attnum)
+                for column in relation.columns
+                if (oid, column.attnum) in keys
+            }
+        return columns
+
+    def matching(self, touch: Touch) -> int:
+        """Bits of the rules (by index) that concern a touch. Kept: it depends on nothing else."""
+        known = self._matching.get(touch)
+        if known is not None:
+            return known
+        known = sum(1 << i for i, rule in enumerate(self.rules) if concerns(rule, touch))
+        if len(touch.columns) <= TOUCH_COLUMNS_KEPT_MAX:
+            if len(self._matching) >= TOUCHES_KEPT_MAX:
+                self._matching.clear()
+            self._matching[touch] = known
+        return known
+
+    def owed_without(self, inactive: frozenset[str]) -> Mapping[ColumnKey, Mask]:
+        """Masks owed when the mask rules with these ids do not hold now."""
+        if not inactive:
+            return self.owed
+        known = self._merged.get(inactive)
+        if known is None:
+            known = merge(
+                (m.mask, m.keys) for m in self.masks if m.rule.applied and m.rule.id not in inactive
+            )
+            if len(self._merged) >= MERGES_KEPT_MAX:
+                self._merged.clear()
+            self._merged[inactive] = known
+        return known
+
+    def touched(self, statement: StatementFacts) -> set[ColumnKey]:
+        """Columns with a mask (applied or observed) that a statement touches in any way.
+
+        A statement that does anything but read a relation touches all its masked columns: an error
+        (constraint, unique index) can show the whole row.
+        """
+        keys = columns_read(statement)
+        found = {key for key in keys if self._is_masked(key)}
+        for use in statement.relations:
+            columns = self._columns.get(use.oid)
+            if not columns:
+                continue
+            if use.action is not Action.SELECT or "*" in use.columns:
+                found.update(columns.values())
+            else:
+                found.update(columns[name] for name in use.columns if name in columns)
+        return found
+
+    def _is_masked(self, key: ColumnKey) -> bool:
+        columns = self._columns.get(key[0])
+        return columns is not None and key in columns.values()

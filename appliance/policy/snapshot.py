@@ -1,0 +1,90 @@
+"""A compiled policy: immutable, held by every worker, replaced as a whole on reload.
+
+Made by `compile`. `session` asks it twice: `entitlements` once per principal and catalog version
+(the caller keeps the answer), `decide` once per text.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from appliance.model.catalog import Catalog, ColumnKey
+from appliance.model.decision import Decision
+from appliance.model.facts import Facts
+from appliance.model.principal import Client, Principal, Target
+from appliance.policy.document import Mode, RuleEffect
+from appliance.policy.entitlements import Entitlements, StandingMask
+from appliance.policy.evaluate import Context, decide
+from appliance.policy.owed import children_of, columns_named
+from appliance.policy.rules import Rule
+
+CATALOGS_KEPT_MAX = 64
+"""Databases whose mask columns are kept per snapshot, so that a second principal costs no
+search."""
+
+
+class Snapshot:
+    """One version of the policy. `version` is a digest of its documents."""
+
+    def __init__(self, version: str, mode: Mode, rules: Sequence[Rule]) -> None:
+        self.version = version
+        self.mode = mode
+        self.rules = tuple(rules)
+        self._columns: dict[tuple[str, str, str], dict[str, frozenset[ColumnKey]]] = {}
+
+    def entitlements(
+        self, principal: Principal, target: Target, catalog: Catalog | None, database: str
+    ) -> Entitlements:
+        """What concerns this principal on this database. Valid for this snapshot and this
+        catalog."""
+        rules: list[Rule] = []
+        masks: list[StandingMask] = []
+        for rule in self.rules:
+            if not (rule.who.matches(principal) and rule.where.matches(target, database)):
+                continue
+            here = _in_database(rule, database)
+            if here is None:
+                continue
+            if here.effect is RuleEffect.MASK:
+                keys = self._named(here, catalog, database)
+                if here.mask is not None and (keys or catalog is None):
+                    masks.append(StandingMask(here, here.mask, keys))
+            else:
+                rules.append(here)
+        return Entitlements(self.version, database, catalog, rules, masks)
+
+    def decide(  # noqa: PLR0917 - the interface agreed with `session`
+        self,
+        facts: Facts,
+        principal: Principal,
+        client: Client,
+        target: Target,
+        database: str,
+        entitlements: Entitlements,
+        now: float,
+    ) -> Decision:
+        """The decision for a whole client text. `now`: unix seconds."""
+        context = Context(principal, client, target, database, now)
+        return decide(facts, entitlements, context, self.mode is Mode.OBSERVE)
+
+    def _named(self, rule: Rule, catalog: Catalog | None, database: str) -> frozenset[ColumnKey]:
+        if catalog is None or rule.resources is None:
+            return frozenset()
+        place = (catalog.target, database, catalog.version)
+        known = self._columns.get(place)
+        if known is None:
+            if len(self._columns) >= CATALOGS_KEPT_MAX:
+                self._columns.clear()
+            known = self._columns[place] = {}
+        keys = known.get(rule.id)
+        if keys is None:
+            keys = known[rule.id] = columns_named(rule.resources, catalog, children_of(catalog))
+        return keys
+
+
+def _in_database(rule: Rule, database: str) -> Rule | None:
+    """The rule with only the globs that can match in this database; None when there are none."""
+    if rule.resources is None:
+        return rule
+    globs = tuple(glob for glob in rule.resources if glob.in_database(database))
+    return msgspec.structs.replace(rule, resources=globs) if globs else None
