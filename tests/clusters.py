@@ -6,14 +6,10 @@ started here is ended by its pid, and dies with the test process where Linux can
 
 import contextlib
 import ipaddress
-import os
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -23,10 +19,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from appliance.cli.demo.child import Child, ready_fields
 from appliance.cli.demo.postgres import EmbeddedPostgres, ServerCertificate
 
-READY_SECONDS_MAX = 30.0
-STOP_SECONDS_MAX = 30.0
 SALLYPORT = Path(sys.executable).with_name("sallyport")
 
 
@@ -132,15 +127,14 @@ def _host(host: str) -> x509.GeneralName:
 class Sallyport:
     """A running appliance. `fields` is what its ready line says: admin=..., data=..., ..."""
 
-    process: subprocess.Popen[bytes]
-    output: Path
-    host: str = ""
-    port: int = 0
-    fields: dict[str, str] = field(default_factory=dict)
+    child: Child
+    host: str
+    port: int
+    fields: dict[str, str]
 
     @property
     def pid(self) -> int:
-        return self.process.pid
+        return self.child.pid
 
     @property
     def data(self) -> Path:
@@ -158,41 +152,12 @@ class Sallyport:
 
     def text(self) -> str:
         """Everything it wrote so far."""
-        return self.output.read_text(errors="replace")
+        return self.child.text()
 
     def worker_pids(self) -> list[int]:
         """Its direct children, oldest first."""
         listing = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
         return [int(pid) for pid in listing.split()]
-
-    def wait_ready(self) -> None:
-        deadline = time.monotonic() + READY_SECONDS_MAX
-        while time.monotonic() < deadline:
-            for line in self.text().splitlines():
-                if line.startswith("ready "):
-                    self._read_ready(line)
-                    return
-            if self.process.poll() is not None:
-                raise AssertionError(f"ended with {self.process.returncode}:\n{self.text()}")
-            time.sleep(0.02)
-        raise AssertionError(f"no ready line after {READY_SECONDS_MAX} s:\n{self.text()}")
-
-    def _read_ready(self, line: str) -> None:
-        _, protocol, address, *fields = line.split()
-        assert protocol == "postgresql", line
-        host, _, port = address.rpartition(":")
-        self.host, self.port = host, int(port)
-        self.fields = dict(word.split("=", 1) for word in fields if "=" in word)
-
-    def stop(self) -> int:
-        """SIGTERM, then its exit status; killed (and -9 returned) when it does not end."""
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.wait(STOP_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return self.process.wait()
 
 
 @contextlib.contextmanager
@@ -200,27 +165,15 @@ def sallyport(folder: Path, *arguments: str | Path, **environment: str) -> Itera
     """`sallyport ARGUMENTS...`, ready; ended by SIGTERM, which must give exit status 0."""
     if not SALLYPORT.exists():
         raise AssertionError("no sallyport command beside this Python: run `make setup`")
-    folder.mkdir(parents=True, exist_ok=True)
-    output = folder / "sallyport.out"
-    mortal = ["setpriv", "--pdeathsig=KILL"] if shutil.which("setpriv") else []
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            [*mortal, str(SALLYPORT), *map(str, arguments)],
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "NO_COLOR": "1", **environment},
-            start_new_session=True,
-        )
-    running = Sallyport(process, output)
+    command = [SALLYPORT, *arguments]
+    child = Child(command, folder / "sallyport.out", {"NO_COLOR": "1", **environment})
     try:
-        running.wait_ready()
-        yield running
+        yield Sallyport(child, *ready_fields(child.wait_line("ready ")))
     except BaseException:
-        running.stop()
+        child.stop()
         raise
-    status = running.stop()
-    assert status == 0, f"exit status {status} after SIGTERM:\n{running.text()[-4000:]}"
+    status = child.stop()
+    assert status == 0, f"exit status {status} after SIGTERM:\n{child.text()[-4000:]}"
 
 
 @contextlib.contextmanager
