@@ -4,6 +4,7 @@ Used by `snapshot` when entitlements are made; the result is keyed by (OID, attr
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 from appliance.model.catalog import Catalog, ColumnKey, Relation
 from appliance.model.decision import Mask, MaskMethod
@@ -52,15 +53,33 @@ def merge(masks: Iterable[tuple[Mask, frozenset[ColumnKey]]]) -> dict[ColumnKey,
     return owed
 
 
+class Origins(Protocol):
+    @property
+    def sources(self) -> frozenset[ColumnKey]: ...
+
+
+class ViewLineage(Protocol):
+    """What is needed of `sql.lineage.CatalogLineage`: the base columns below a view's column."""
+
+    def of(self, key: ColumnKey, /) -> Origins: ...
+
+
 def columns_named(
-    globs: Sequence[ResourceGlob], catalog: Catalog, children: Mapping[int, Sequence[int]]
+    globs: Sequence[ResourceGlob],
+    catalog: Catalog,
+    children: Mapping[int, Sequence[int]],
+    lineage: ViewLineage | None,
 ) -> frozenset[ColumnKey]:
     """Columns that the globs name, with the same column of every partition, child and parent.
 
-    A parent shows its children's rows, so a mask named on a child is owed on the parents too.
-    `globs` are of this database.
+    A parent shows its children's rows, so a mask named on a child is owed on the parents too. A mask
+    named on a view's column is owed on the columns below it: else another view, or the tables
+    themselves, would show what it hides. `globs` are of this database.
     """
     named = {key for glob in globs for key in _direct(glob, catalog)}
+    if lineage is not None:
+        views = [key for key in named if catalog.relations[key[0]].kind in "vm"]
+        named.update(source for key in views for source in lineage.of(key).sources)
     below = _spread(named, catalog, lambda relation: children.get(relation.oid, ()))
     return frozenset(_spread(below, catalog, lambda relation: relation.parents))
 

@@ -15,7 +15,7 @@ from appliance.model.principal import Client, Principal, Target
 from appliance.policy.document import Mode, RuleEffect
 from appliance.policy.entitlements import Entitlements, StandingMask
 from appliance.policy.evaluate import Context, decide
-from appliance.policy.owed import children_of, columns_named
+from appliance.policy.owed import ViewLineage, children_of, columns_named
 from appliance.policy.rules import Rule
 
 CATALOGS_KEPT_MAX = 64
@@ -30,13 +30,21 @@ class Snapshot:
         self.version = version
         self.mode = mode
         self.rules = tuple(rules)
-        self._columns: dict[tuple[str, str, str], dict[str, frozenset[ColumnKey]]] = {}
+        self._columns: dict[tuple[str, str, str, bool], _Named] = {}
 
     def entitlements(
-        self, principal: Principal, target: Target, catalog: Catalog | None, database: str
+        self,
+        principal: Principal,
+        target: Target,
+        catalog: Catalog | None,
+        database: str,
+        *,
+        lineage: ViewLineage | None = None,
     ) -> Entitlements:
-        """What concerns this principal on this database. Valid for this snapshot and this
-        catalog."""
+        """What concerns this principal on this database. Valid for this snapshot and this catalog.
+
+        `lineage` is the catalog's; with it, masks named on views reach the columns below.
+        """
         rules: list[Rule] = []
         masks: list[StandingMask] = []
         for rule in self.rules:
@@ -46,7 +54,7 @@ class Snapshot:
             if here is None:
                 continue
             if here.effect is RuleEffect.MASK:
-                keys = self._named(here, catalog, database)
+                keys = self._named(here, catalog, database, lineage)
                 if here.mask is not None and (keys or catalog is None):
                     masks.append(StandingMask(here, here.mask, keys))
             else:
@@ -67,19 +75,30 @@ class Snapshot:
         context = Context(principal, client, target, database, now)
         return decide(facts, entitlements, context, self.mode is Mode.OBSERVE)
 
-    def _named(self, rule: Rule, catalog: Catalog | None, database: str) -> frozenset[ColumnKey]:
+    def _named(
+        self, rule: Rule, catalog: Catalog | None, database: str, lineage: ViewLineage | None
+    ) -> frozenset[ColumnKey]:
         if catalog is None or rule.resources is None:
             return frozenset()
-        place = (catalog.target, database, catalog.version)
+        place = (catalog.target, database, catalog.version, lineage is not None)
         known = self._columns.get(place)
         if known is None:
             if len(self._columns) >= CATALOGS_KEPT_MAX:
                 self._columns.clear()
-            known = self._columns[place] = {}
-        keys = known.get(rule.id)
+            known = self._columns[place] = _Named(children_of(catalog))
+        keys = known.by_rule.get(rule.id)
         if keys is None:
-            keys = known[rule.id] = columns_named(rule.resources, catalog, children_of(catalog))
+            keys = columns_named(rule.resources, catalog, known.children, lineage)
+            known.by_rule[rule.id] = keys
         return keys
+
+
+class _Named:
+    """Columns named by each mask rule in one catalog."""
+
+    def __init__(self, children: dict[int, list[int]]) -> None:
+        self.children = children
+        self.by_rule: dict[str, frozenset[ColumnKey]] = {}
 
 
 def _in_database(rule: Rule, database: str) -> Rule | None:

@@ -1,0 +1,382 @@
+"""Before the first row: what of one statement's result is masked, or why the statement can not go.
+
+`session` calls `plan` once per statement, after the decision and before anything is forwarded; the
+plan stays with that statement (prepared statement, cursor) and `attribution.bind` holds it against
+what the server describes. This is the wire execution of masking: a masked column may be returned
+as it is and used in no other way, so that the result is what a masked database would give.
+
+Its rule: for a principal who owes a mask, unknown means refuse. Policy can not switch this off.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+import msgspec
+
+from appliance.model.catalog import Catalog, ColumnKey
+from appliance.model.decision import Decision, Mask
+from appliance.model.errors import Refused
+from appliance.model.facts import (
+    Action,
+    Confidence,
+    Facts,
+    Flag,
+    OutputColumn,
+    ParseFailure,
+    PreparedUse,
+    RelationUse,
+    StatementFacts,
+)
+from appliance.model.refusal import Refusal, RefusalCode
+
+GUARD_UNKNOWN = "guard.unknown"
+GUARD_FUNCTION = "guard.unknown-function"
+GUARD_ACTION = "guard.beyond-masking"
+GUARD_SECRETS = "guard.system-secrets"
+GUARD_CATALOG = "guard.catalog"
+
+BEYOND_MASKING = frozenset(
+    {
+        Action.CREATE_FUNCTION,
+        Action.DO,
+        Action.CALL,
+        Action.DYNAMIC_SQL,
+        Action.COPY_FILE,
+        Action.COPY_PROGRAM,
+        Action.SERVER_FILE,
+        Action.LARGE_OBJECT,
+        Action.FOREIGN_SERVER,
+        Action.REPLICATION,
+        Action.ALTER_SYSTEM,
+        Action.SET_ROLE,
+        Action.LOAD,
+        Action.CREATE_EXTENSION,
+    }
+)
+"""Actions through which values leave by ways that no mask plan sees."""
+
+_COPYING = frozenset({Action.CREATE, Action.CREATE_TEMPORARY, Action.COPY_TO})
+"""Actions that carry what a query gives to where this plan does not reach."""
+
+_READING = frozenset({Action.SELECT, Action.COPY_TO})
+_DEFINING_KINDS = frozenset({"ViewStmt", "RuleStmt"})
+"""Statements whose query the server keeps and may expand again under other names."""
+
+_FAILURE_CODES: Mapping[str, RefusalCode] = {
+    "syntax": RefusalCode.UNPARSABLE,
+    "nul_byte": RefusalCode.UNPARSABLE,
+    "encoding": RefusalCode.UNPARSABLE,
+    "too_long": RefusalCode.TOO_LONG,
+    "too_deep": RefusalCode.TOO_COMPLEX,
+    "too_many_comments": RefusalCode.TOO_COMPLEX,
+    "timeout": RefusalCode.ANALYSIS_FAILED,
+    "crashed": RefusalCode.ANALYSIS_FAILED,
+}
+
+ALONE = (
+    "Select the column by itself: it arrives masked. Leave it out of conditions, joins, sorting, "
+    "DISTINCT, expressions, set operations and writes."
+)
+_REASONS_SHOWN_MAX = 3
+
+
+class ColumnOrigins(Protocol):
+    """Base columns that a column's value comes from; `sql.lineage.ColumnLineage`."""
+
+    @property
+    def sources(self) -> frozenset[ColumnKey]: ...
+    @property
+    def plain(self) -> bool: ...
+    @property
+    def known(self) -> bool: ...
+
+
+class Lineage(Protocol):
+    """What masking needs of `sql.lineage.CatalogLineage`."""
+
+    @property
+    def catalog(self) -> Catalog: ...
+    def of(self, key: ColumnKey, /) -> ColumnOrigins: ...
+
+
+class PlannedColumn(msgspec.Struct, frozen=True):
+    """One column of the result. `origin` is what the server must report; None = computed (0, 0)."""
+
+    name: str
+    origin: ColumnKey | None
+    mask: Mask | None
+
+
+class MaskPlan(msgspec.Struct, frozen=True):
+    """What `attribution.bind` holds a result against."""
+
+    unrestricted: bool
+    """The principal owes no mask: nothing is masked and nothing is checked."""
+    kind: str = ""
+    """The statement's kind, e.g. SelectStmt."""
+    columns: tuple[PlannedColumn, ...] = ()
+    columns_known: bool = True
+    """False for EXPLAIN, SHOW, EXECUTE, FETCH: the facts do not tell the columns."""
+    touches: tuple[ColumnKey, ...] = ()
+    """Masked columns that the statement touches in any way: its errors and notices are redacted."""
+    prepared: PreparedUse | None = None
+    """For SQL-level EXECUTE and FETCH: the name whose own plan describes the result."""
+
+    @property
+    def masks_any(self) -> bool:
+        return any(column.mask is not None for column in self.columns)
+
+
+UNRESTRICTED = MaskPlan(unrestricted=True)
+
+
+def plan(
+    facts: Facts,
+    index: int,
+    decision: Decision,
+    owed: Mapping[ColumnKey, Mask],
+    lineage: Lineage | None,
+) -> MaskPlan:
+    """The plan of statement `index` of a text. Raises Refused.
+
+    `owed`: every mask owed on the database now (`decision.owed`), touched or not.
+    """
+    if not decision.owes_masks and not owed:
+        return UNRESTRICTED
+    statement = facts.statements[index]
+    if lineage is None or (facts.catalog_version and _stale(facts, lineage)):
+        raise _refused(
+            RefusalCode.CATALOG_UNAVAILABLE if lineage is None else RefusalCode.STALE,
+            "what is masked here is not known at the moment, because the catalog is being read",
+            "Try again in a moment.",
+            GUARD_CATALOG,
+        )
+    _require_understood(facts, statement)
+    work = _Work(statement, owed, lineage)
+    work.require_within_reach()
+    work.require_unused()
+    return MaskPlan(
+        unrestricted=False,
+        kind=statement.kind,
+        columns=tuple(work.column(output) for output in statement.outputs),
+        columns_known=statement.outputs_known,
+        touches=work.touches(),
+        prepared=statement.prepared,
+    )
+
+
+def _stale(facts: Facts, lineage: Lineage) -> bool:
+    return facts.catalog_version != lineage.catalog.version
+
+
+def _refused(code: RefusalCode, message: str, remedy: str, rule: str) -> Refused:
+    return Refused(Refusal(code=code, message=message, remedy=remedy, rule=rule))
+
+
+def _require_understood(facts: Facts, statement: StatementFacts) -> None:
+    """Refuse what was not understood to the last name, or reaches past masking."""
+    if facts.failure is not None:
+        raise _failed(facts.failure)
+    for action in statement.actions:
+        if action in BEYOND_MASKING:
+            raise _refused(
+                RefusalCode.OPAQUE,
+                f"{action.value} can show masked values in ways that masking does not see",
+                "Say it as plain SQL, or ask somebody who may see the columns unmasked.",
+                GUARD_ACTION,
+            )
+    if Flag.READS_SYSTEM_SECRETS in statement.flags:
+        raise _refused(
+            RefusalCode.DENIED,
+            "this reads system views that hold secrets, samples of columns or others' statements",
+            "Leave these views or columns out.",
+            GUARD_SECRETS,
+        )
+    # Functions before confidence: an unknown function is also a reason for PARTIAL, and the better
+    # explanation is the function's name.
+    if statement.functions or Action.EXECUTE_FUNCTION in statement.actions:
+        names = dict.fromkeys(_dotted(call.schema, call.name) for call in statement.functions)
+        raise _refused(
+            RefusalCode.UNKNOWN_FUNCTION,
+            f"what {_list(names) or 'a function here'} does with masked columns is not known",
+            "Use built-in functions on columns that are not masked.",
+            GUARD_FUNCTION,
+        )
+    opaque = statement.confidence is Confidence.OPAQUE or Action.OPAQUE in statement.actions
+    if opaque or statement.confidence is not Confidence.EXACT or statement.unresolved:
+        raise _refused(
+            RefusalCode.OPAQUE if opaque else RefusalCode.UNRESOLVED,
+            "not everything in this statement could be understood"
+            + (f": {_list(statement.unresolved)}" if statement.unresolved else ""),
+            "Name tables with their schema and columns that exist; use plain SQL.",
+            GUARD_UNKNOWN,
+        )
+
+
+def _failed(failure: ParseFailure) -> Refused:
+    code = _FAILURE_CODES.get(failure.code, RefusalCode.ANALYSIS_FAILED)
+    syntax = code is RefusalCode.UNPARSABLE
+    return Refused(
+        Refusal(
+            code=code,
+            message=f"this text could not be analysed ({failure.code.replace('_', ' ')})",
+            remedy="Correct the statement." if syntax else "Make it shorter or simpler.",
+            rule=GUARD_UNKNOWN,
+            sqlstate="42601" if failure.code == "syntax" else "42501",
+            position=failure.cursor,
+        )
+    )
+
+
+def _touches(use: RelationUse, column: str) -> bool:
+    """Whether a use of a relation concerns a column. What is written can fail, and then the error
+    shows the row: all columns. COPY without a column list copies all."""
+    if use.action not in _READING or "*" in use.columns:
+        return True
+    return column in use.columns or (use.action is Action.COPY_TO and not use.columns)
+
+
+def _list(words: Iterable[str]) -> str:
+    shown = list(words)
+    more = len(shown) - _REASONS_SHOWN_MAX
+    return ", ".join(shown[:_REASONS_SHOWN_MAX]) + (f" and {more} more" if more > 0 else "")
+
+
+def _dotted(schema: str, name: str) -> str:
+    return f"{schema}.{name}" if schema else name
+
+
+def column_name(catalog: Catalog, key: ColumnKey) -> str:
+    """`schema.relation.column` for a person, or a neutral word when it is not in the catalog."""
+    relation = catalog.relations.get(key[0])
+    if relation is None:
+        return "a masked column"
+    name = next((column.name for column in relation.columns if column.attnum == key[1]), "?")
+    return f"{relation.schema}.{relation.name}.{name}"
+
+
+class _Work:
+    """One statement against the masks owed."""
+
+    def __init__(
+        self, statement: StatementFacts, owed: Mapping[ColumnKey, Mask], lineage: Lineage
+    ) -> None:
+        self.statement = statement
+        self.lineage = lineage
+        self.catalog = lineage.catalog
+        self.direct = owed
+        self.owed: Mapping[ColumnKey, Mask] = self._with_view_columns(owed)
+
+    def _with_view_columns(self, owed: Mapping[ColumnKey, Mask]) -> Mapping[ColumnKey, Mask]:
+        """`owed`, and what lies below masks that are named on columns of a view.
+
+        Facts speak of base columns. So in a statement that touches such a view, the base columns of
+        the masked view column count as masked; elsewhere they do not.
+        """
+        extra: dict[ColumnKey, Mask] = {}
+        for use in self.statement.relations:
+            relation = self.catalog.relations.get(use.oid)
+            if relation is None or relation.kind not in "vm":
+                continue
+            for column in relation.columns:
+                mask = owed.get((use.oid, column.attnum))
+                if mask is None or (column.name not in use.columns and "*" not in use.columns):
+                    continue
+                origins = self.lineage.of((use.oid, column.attnum))
+                below = origins.sources - {(use.oid, column.attnum)}
+                if not origins.known or not below:
+                    raise self._used((use.oid, column.attnum), mask, "comes from an unknown place")
+                for source in below:
+                    extra.setdefault(source, mask)
+        return {**extra, **owed} if extra else owed
+
+    def require_within_reach(self) -> None:
+        """Refuse statements that carry masked columns, or the naming of them, elsewhere."""
+        actions = set(self.statement.actions)
+        altering = [use for use in self.statement.relations if use.action is Action.ALTER]
+        if Action.ALTER in actions:
+            # A rename or a new schema can take a column away from the globs that classify it.
+            for key in self._masked_in(altering):
+                raise self._used(key, self.owed[key], "is in a relation that is altered")
+            if not altering or any(use.oid not in self.catalog.relations for use in altering):
+                raise _refused(
+                    RefusalCode.UNRESOLVED,
+                    "what this ALTER changes is not known, and it may concern masked columns",
+                    "Ask somebody who may see the columns unmasked.",
+                    GUARD_ACTION,
+                )
+        if actions & _COPYING:
+            whole = self.statement.kind in _DEFINING_KINDS
+            touched = self._masked_in(self.statement.relations) if whole else set(self.touches())
+            for key in sorted(touched | self._read()):
+                raise self._unmaskable(key)
+
+    def _masked_in(self, uses: Iterable[RelationUse]) -> set[ColumnKey]:
+        """Owed columns of relations; for a view, what its columns come from."""
+        found: set[ColumnKey] = set()
+        for use in uses:
+            relation = self.catalog.relations.get(use.oid)
+            for column in () if relation is None else relation.columns:
+                key = (use.oid, column.attnum)
+                found |= ({key} | self.lineage.of(key).sources) & self.owed.keys()
+        return found
+
+    def _read(self) -> set[ColumnKey]:
+        """Owed columns whose value the statement shows or depends on."""
+        keys = set(self.statement.consumed)
+        for output in self.statement.outputs:
+            keys.update(output.sources)
+            if output.origin is not None:
+                keys.add(output.origin)
+        return keys & self.owed.keys()
+
+    def require_unused(self) -> None:
+        """Refuse when a masked column is used in any way but as a plain output column."""
+        for key in sorted(self.statement.consumed):
+            mask = self.owed.get(key)
+            if mask is not None:
+                raise self._used(key, mask, "is used in a condition, an expression or a write")
+
+    def column(self, output: OutputColumn) -> PlannedColumn:
+        """Plan of one result column. Raises Refused when it is computed from a masked one."""
+        mask = None if output.origin is None else self.direct.get(output.origin)
+        if mask is None:
+            mask = self._inherited(output)
+        return PlannedColumn(output.name, output.origin, mask)
+
+    def _inherited(self, output: OutputColumn) -> Mask | None:
+        owed = [key for key in output.sources if key in self.owed]
+        if not owed:
+            return None
+        mask = self.owed[owed[0]]
+        if not output.plain or len(output.sources) != 1:
+            raise self._used(owed[0], mask, "is part of a computed result column")
+        if output.origin is None:
+            raise self._used(owed[0], mask, "arrives in a column without an origin")
+        return mask
+
+    def touches(self) -> tuple[ColumnKey, ...]:
+        found = self._read()
+        for use in self.statement.relations:
+            relation = self.catalog.relations.get(use.oid)
+            for column in () if relation is None else relation.columns:
+                key = (use.oid, column.attnum)
+                if key in self.owed and _touches(use, column.name):
+                    found.add(key)
+        return tuple(sorted(found))
+
+    def _used(self, key: ColumnKey, mask: Mask, how: str) -> Refused:
+        name = column_name(self.catalog, key)
+        message = f"{name} is masked for you, and here it {how}"
+        return _refused(RefusalCode.MASKED_COLUMN_USED, message, ALONE, mask.rule)
+
+    def _unmaskable(self, key: ColumnKey) -> Refused:
+        name = column_name(self.catalog, key)
+        copying = Action.COPY_TO in self.statement.actions
+        message = f"{name} is masked for you, and what this statement copies can not be masked"
+        remedy = (
+            "COPY only columns that are not masked, or use SELECT: the column arrives masked."
+            if copying
+            else "Leave relations with masked columns out of what is created."
+        )
+        return _refused(RefusalCode.UNMASKABLE, message, remedy, self.owed[key].rule)
