@@ -180,7 +180,7 @@ class EmbeddedPostgres:
         password_file = self.folder / "superuser.password"
         if not (self._cluster / "PG_VERSION").exists():
             self.password = secrets.token_hex(16)
-            _write_private(password_file, self.password)
+            write_private(password_file, self.password.encode())
             self._initdb(password_file)
         self.password = password_file.read_text().strip()
         self._configure()
@@ -207,7 +207,7 @@ class EmbeddedPostgres:
         secret = password_file
         if self._disguise.uid is not None:
             secret = self._socket_folder / password_file.name
-            _write_private(secret, self.password)
+            write_private(secret, self.password.encode())
             hand_over(secret, self._disguise.uid)
         done = subprocess.run(
             self._disguise.command(
@@ -245,8 +245,7 @@ class EmbeddedPostgres:
     def _bring(self, name: str, original: Path) -> str:
         """A copy in the cluster, private as PostgreSQL demands of keys."""
         copy = self._cluster / name
-        copy.unlink(missing_ok=True)
-        _write_private(copy, original.read_text())
+        write_private(copy, original.read_bytes())
         return name
 
     def _launch(self) -> None:
@@ -283,6 +282,8 @@ class EmbeddedPostgres:
         return self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""
 
 
-def _write_private(path: Path, text: str) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
+def write_private(path: Path, content: bytes) -> None:
+    """A file that only its owner reads; there is no moment in which others could."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)

@@ -1,0 +1,270 @@
+"""Everything the demo stands on, below one folder: database, certificates, people, configuration,
+and Sallyport itself.
+
+`app` opens it, `tour` walks on it. What is in the folder is made anew at each start; two demos in
+one folder at once are refused. Leaving the `with` block ends everything that was started.
+"""
+
+import contextlib
+import fcntl
+import secrets
+import shlex
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+from urllib.parse import quote
+
+import msgspec
+import yaml
+from joserfc import jwt
+from joserfc.jwk import ECKey, KeySet
+
+from appliance.cli.demo import shop
+from appliance.cli.demo.authority import Authority
+from appliance.cli.demo.child import Child, ready_fields
+from appliance.cli.demo.postgres import EmbeddedPostgres, write_private
+from appliance.identity.scram import make_verifier
+from appliance.identity.verifiers import Directory, User, render_users
+
+ISSUER = "https://idp.shop.example"
+AUDIENCE = "sallyport"
+TOKEN_SECONDS = 12 * 3600
+PREFERRED_PORT = 6432
+SALLYPORT = Path(sys.executable).with_name("sallyport")
+LOCK_NAME = "demo.lock"
+
+
+class StageTaken(RuntimeError):
+    """The folder is another demo's, or holds what no demo put there."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """One principal of the tour. `secret` is a password, or a token for an agent."""
+
+    name: str
+    what: str
+    secret: str
+
+
+@dataclass
+class Stage:
+    """Paths and URIs of a running demo."""
+
+    folder: Path
+    database: EmbeddedPostgres
+    people: dict[str, Person]
+    passwords: dict[str, str]
+    listen: str
+    host: str = "localhost"
+    port: int = 0
+    fields: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ca(self) -> Path:
+        return self.folder / "ca" / "ca.crt"
+
+    @property
+    def data(self) -> Path:
+        """Sallyport's data folder: the audit trail is in it."""
+        return self.folder / "data"
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "sallyport.yaml"
+
+    def uri(self, person: str) -> str:
+        """Through Sallyport, over TLS that checks certificate and host name."""
+        who = f"{person}:{quote(self.people[person].secret, safe='')}"
+        checks = f"sslmode=verify-full&sslrootcert={quote(str(self.ca))}"
+        return f"postgresql://{who}@{self.host}:{self.port}/{shop.DATABASE}?{checks}"
+
+    def direct_uri(self, role: str = shop.OWNER) -> str:
+        """Round Sallyport, straight to the database."""
+        return self.database.uri(role, self.passwords[role], shop.DATABASE)
+
+
+@contextlib.contextmanager
+def stage(folder: Path, listen: str = "") -> Iterator[Stage]:
+    """Build all in `folder` and start it; `listen` is host:port, '' for 127.0.0.1:6432 or a free
+    port. Raises StageTaken, CannotRun (PostgreSQL) or NotReady (Sallyport)."""
+    folder = folder.absolute()
+    with _alone(folder), EmbeddedPostgres(folder / "postgres") as database:
+        passwords = {role: secrets.token_urlsafe(18) for role in shop.ROLES}
+        shop.load(database.uri(), passwords)
+        built = Stage(folder, database, {}, passwords, listen or _free_listen())
+        _write(built)
+        command: list[str | Path] = [SALLYPORT, "serve", "--config", built.config]
+        with Child(command, folder / "sallyport.log", {"NO_COLOR": "1"}) as child:
+            _, built.port, built.fields = ready_fields(child.wait_line("ready "))
+            _write_environment(built)
+            yield built
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """An empty `folder` that is this process's alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()) and not (folder / LOCK_NAME).exists():
+        raise StageTaken(f"{folder} is not empty and no demo made it: nothing is deleted")
+    folder.chmod(0o700)
+    with (folder / LOCK_NAME).open("w") as lock:
+        _lock(lock, folder)
+        for entry in folder.iterdir():
+            if entry.name == LOCK_NAME:
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+        yield
+
+
+def _lock(file: IO[str], folder: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StageTaken(f"a demo is running in {folder} already") from None
+
+
+def _free_listen() -> str:
+    """The port that people expect of a pooler or proxy, or any when it is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", PREFERRED_PORT))
+        except OSError:
+            return "127.0.0.1:0"
+    return f"127.0.0.1:{PREFERRED_PORT}"
+
+
+def _write(built: Stage) -> None:
+    folder = built.folder
+    authority = Authority.create(folder / "ca", "Sallyport demo CA")
+    authority.issue("proxy", "localhost", "127.0.0.1", "::1")
+    secrets_folder = folder / "secrets"
+    secrets_folder.mkdir()
+    for role, password in built.passwords.items():
+        write_private(secrets_folder / role, password.encode())
+    write_private(secrets_folder / "token.key", secrets.token_hex(32).encode())
+    built.people = {person.name: person for person in (*_local_people(folder), _agent(folder))}
+    policy = Path(__file__).with_name("policy.yaml")
+    shutil.copyfile(policy, folder / "policy.yaml")
+    built.config.write_text(_HEADING + yaml.safe_dump(_configuration(built), sort_keys=False))
+
+
+def _local_people(folder: Path) -> list[Person]:
+    """alice and bob, whose SCRAM verifiers (never passwords) go into the users file."""
+    people = [
+        Person("alice", "analyst", secrets.token_urlsafe(12)),
+        Person("bob", "DBA, group privacy", secrets.token_urlsafe(12)),
+    ]
+    groups = {"alice": ("analysts",), "bob": ("dba", "privacy")}
+    users = [
+        User(
+            name=person.name,
+            groups=groups[person.name],
+            verifier=make_verifier(person.secret, secrets.token_bytes(16)).render(),
+        )
+        for person in people
+    ]
+    write_private(folder / "users.yaml", render_users(Directory(users)).encode())
+    return people
+
+
+def _agent(folder: Path) -> Person:
+    """copilot, an AI agent that acts for alice: a token of the demo's own identity provider says so
+    (RFC 8693, 4.1: `act` names who acts, `sub` for whom)."""
+    key = ECKey.generate_key("P-256", {"kid": "demo", "use": "sig", "alg": "ES256"})
+    public = KeySet([key]).as_dict(private=False)
+    (folder / "jwks.json").write_bytes(msgspec.json.format(msgspec.json.encode(public)))
+    now = int(time.time())
+    claims = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": "alice",
+        "act": {"sub": "copilot"},
+        "groups": ["analysts"],
+        "iat": now,
+        "exp": now + TOKEN_SECONDS,
+        "jti": secrets.token_hex(8),
+    }
+    token = jwt.encode({"alg": "ES256", "kid": "demo", "typ": "JWT"}, claims, key)
+    return Person("copilot", "AI agent, acts for alice", token)
+
+
+_HEADING = """\
+# Written by `sallyport demo`. Paths are relative to this file.
+# `sallyport check-config` checks it, config/sallyport.example.yaml says what else there is.
+"""
+
+
+def _configuration(built: Stage) -> dict[str, object]:
+    def role(user: str, **who: object) -> dict[str, object]:
+        return {**who, "user": user, "credential": f"file:secrets/{user}"}
+
+    return {
+        "version": 1,
+        "data": built.data.name,
+        "workers": 1,
+        "admin": "127.0.0.1:0",
+        "listeners": [
+            {
+                "name": "postgresql",
+                "address": built.listen,
+                "target": "shop",
+                "tls": {"mode": "require", "certificate": "ca/proxy.crt", "key": "ca/proxy.key"},
+                "authentication": ["scram", "oidc"],
+            }
+        ],
+        "targets": [
+            {
+                "name": "shop",
+                "host": "127.0.0.1",
+                "port": built.database.port,
+                "environment": "production",
+                "tls": {"mode": "disable"},  # the embedded PostgreSQL has none, and it is loopback
+                "databases": [shop.DATABASE],
+                "roles": [
+                    role("app_agent", principals=["*"], kinds=["agent"]),
+                    role("app_dba", groups=["dba"]),
+                    role("app_analyst", groups=["analysts"]),
+                ],
+            }
+        ],
+        "identities": {
+            "users": "users.yaml",
+            "oidc": [
+                {
+                    "name": "demo",
+                    "issuer": ISSUER,
+                    "audience": [AUDIENCE],
+                    "jwks_file": "jwks.json",
+                    "algorithms": ["ES256"],
+                    "login_names": ["copilot"],
+                }
+            ],
+        },
+        "policy": {"files": ["policy.yaml"]},
+        "token_keys": {"default": "file:secrets/token.key"},
+    }
+
+
+def _write_environment(built: Stage) -> None:
+    """`.demo/env`: `. .demo/env` in a shell, then `psql "$ALICE_URI"`."""
+    variables = {
+        **{f"{name.upper()}_URI": built.uri(name) for name in built.people},
+        "DIRECT_URI": built.direct_uri(),
+        "SUPERUSER_URI": built.database.uri(database=shop.DATABASE),
+        "SALLYPORT_CA": str(built.ca),
+        "SALLYPORT_DATA": str(built.data),
+        "SALLYPORT_CONFIG": str(built.config),
+        "SALLYPORT_ADMIN": built.fields.get("admin", ""),
+    }
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
+    write_private(built.folder / "env", "".join(lines).encode())
