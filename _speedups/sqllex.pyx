@@ -243,8 +243,6 @@ cdef const uint8_t* after_dollar(Lexer* lexer, Token* token) noexcept nogil:
         token.kind = PARAMETER
         while has(at, end, DIGIT):
             at += 1
-        if has(at, end, NAME_START):
-            lexer.broken = True
         return at
     while has(at, end, TAG_PART):
         at += 1
@@ -307,8 +305,13 @@ cdef const uint8_t* number_end(Lexer* lexer, const uint8_t* at) noexcept nogil:
 
 
 cdef inline const uint8_t* junk_end(Lexer* lexer, const uint8_t* at) noexcept nogil:
-    """What PostgreSQL calls trailing junk after a numeric literal goes with the number."""
-    if has(at, lexer.end, NAME_START):
+    """What PostgreSQL calls trailing junk after a numeric literal goes with the number.
+
+    Not so a dollar: before version 15 a dollar quote could begin there.
+    """
+    if follows(at, lexer.end, 36):
+        lexer.broken = True
+    elif has(at, lexer.end, NAME_START):
         lexer.broken = True
         while has(at, lexer.end, NAME_PART):
             at += 1
