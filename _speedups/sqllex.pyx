@@ -309,9 +309,7 @@ cdef inline const uint8_t* junk_end(Lexer* lexer, const uint8_t* at) noexcept no
 
     Not so a dollar: before version 15 a dollar quote could begin there.
     """
-    if follows(at, lexer.end, 36):
-        lexer.broken = True
-    elif has(at, lexer.end, NAME_START):
+    if has(at, lexer.end, NAME_START):
         lexer.broken = True
         while has(at, lexer.end, NAME_PART):
             at += 1
