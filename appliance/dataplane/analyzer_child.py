@@ -7,7 +7,6 @@ can crash or occupy for long (DESIGN section 7).
 """
 
 import argparse
-import ctypes
 import importlib
 import os
 import resource
@@ -16,6 +15,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from appliance.dataplane.parentage import die_with_parent
 from appliance.link.analysis import (
     Analyse,
     AnalyzerAnswer,
@@ -32,20 +32,9 @@ from appliance.model.catalog import Catalog, SessionSettings
 from appliance.model.facts import Facts
 from appliance.model.limits import Limits
 
-PR_SET_PDEATHSIG = 1  # prctl(2)
-PR_SET_NO_NEW_PRIVS = 38
 RECEIVE_BYTES = 1024 * 1024
 
 Entry = Callable[[bytes, Any, SessionSettings, Limits], Facts]
-
-
-def die_with_parent(parent: int) -> None:
-    """Has the kernel kill this process when its parent ends; exits when that happened already."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if os.getppid() != parent:
-        raise SystemExit(0)
 
 
 def limit_resources(memory_bytes_max: int) -> None:

@@ -1,0 +1,51 @@
+"""`sallyport serve`: runs the service from a configuration file. `cli/main` imports this when the
+command is given.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Literal
+
+from appliance.control.documents import read
+from appliance.control.supervisor import Service, run_service
+
+DEFAULT_CONFIGURATION = Path("/etc/sallyport/sallyport.yaml")
+
+
+def serve(
+    config: Path = DEFAULT_CONFIGURATION,
+    workers: int | None = None,
+    log_format: Literal["auto", "json", "text"] = "auto",
+) -> int:
+    """Runs Sallyport until SIGTERM (finishes running statements) or SIGINT (at once).
+
+    SIGHUP reads the configuration and policies again; what does not validate is refused and the
+    old stays in use. Returns the exit status: 0, 1 when it could not start, 2 when the
+    configuration is wrong.
+
+    Parameters
+    ----------
+    config
+        The configuration file.
+    workers
+        Worker processes, instead of the configuration's.
+    log_format
+        auto is text for a terminal or the journal, JSON otherwise.
+    """
+    try:
+        first = read(config, generation=1)
+    except ValueError as error:
+        print(f"sallyport: {error}", file=sys.stderr)
+        return 2
+    if not first.documents.policies:
+        print("sallyport: no policy file is configured: everything is denied", file=sys.stderr)
+    return run_service(
+        Service(first=first, source=config, workers=workers or 0, log_json=_json(log_format))
+    )
+
+
+def _json(log_format: str) -> bool:
+    if log_format != "auto":
+        return log_format == "json"
+    return not (sys.stderr.isatty() or os.environ.get("JOURNAL_STREAM"))

@@ -1,0 +1,89 @@
+"""Reads the configuration and its policies, and lets nothing pass that a worker could not run.
+
+Used by `control/supervisor` at the start and on SIGHUP.
+Rule: what was validated is what travels: workers get these bytes, not the files.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from appliance.config.load import parse
+from appliance.config.schema import Configuration
+from appliance.link.messages import Documents, PolicyDocument
+from appliance.policy.compile import compile_documents
+
+DOCUMENT_BYTES_MAX = 4 * 1024 * 1024
+
+Check = Callable[[Configuration], None]
+"""Raises ValueError for a configuration that cannot be run."""
+
+
+class Validated(NamedTuple):
+    """Documents that a worker can run, and what they mean."""
+
+    documents: Documents
+    configuration: Configuration
+    policy_version: str
+    """'' when there is no policy document: everything is denied."""
+
+
+def read(path: Path, generation: int, checks: Sequence[Check] = ()) -> Validated:
+    """Raises ValueError (ConfigurationError, PolicyError) with a text for the administrator."""
+    path = path.resolve()
+    text = _bytes_of(path)
+    configuration = _parsed(text, str(path))
+    policies = tuple(
+        PolicyDocument(str(file), _bytes_of(file)) for file in configuration.policy.files
+    )
+    return validate(Documents(generation, text, str(path), policies), checks)
+
+
+def validate(documents: Documents, checks: Sequence[Check] = ()) -> Validated:
+    """Of documents at hand (`sallyport try`, which has no file). Raises ValueError."""
+    configuration = _parsed(documents.configuration, documents.configuration_path)
+    for check in checks:
+        check(configuration)
+    version = ""
+    if documents.policies:
+        pairs = [(document.name, document.text) for document in documents.policies]
+        version = compile_documents(pairs).version
+    return Validated(documents, configuration, version)
+
+
+def _parsed(text: bytes, path: str) -> Configuration:
+    try:
+        decoded = text.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not UTF-8 text") from error
+    return parse(decoded, folder=Path(path).parent if path else None, file=path)
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(DOCUMENT_BYTES_MAX + 1)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(content) > DOCUMENT_BYTES_MAX:
+        raise ValueError(f"{path}: is longer than 4 MiB")
+    return content
+
+
+def unchangeable(old: Configuration, new: Configuration) -> str:
+    """What of `new` differs and takes a restart, for a person; '' when nothing does."""
+    differs = [
+        name
+        for name, before, after in (
+            ("listeners (names, addresses)", _places(old), _places(new)),
+            ("data", old.data, new.data),
+            ("workers", old.workers, new.workers),
+            ("admin", old.admin, new.admin),
+        )
+        if before != after
+    ]
+    return ", ".join(differs)
+
+
+def _places(configuration: Configuration) -> list[tuple[str, str]]:
+    return [(one.name, str(one.address)) for one in configuration.listeners]
