@@ -115,7 +115,7 @@ class AdminListener:
         self._host = host
         self._port = port
         self._report = report
-        self._open = 0
+        self._conversations: set[asyncio.Task[None]] = set()
         self._listening: asyncio.Server | None = None
 
     @property
@@ -145,20 +145,27 @@ class AdminListener:
     ) -> None:
         assert self._listening is not None
         self._listening.close()
+        for conversation in self._conversations:
+            conversation.cancel()
+        if self._conversations:
+            await asyncio.wait(self._conversations)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._open >= CONNECTIONS_MAX:
-            writer.close()
+        conversation = asyncio.current_task()
+        assert conversation is not None
+        if len(self._conversations) >= CONNECTIONS_MAX:
+            writer.transport.abort()
             return
-        self._open += 1
+        self._conversations.add(conversation)
         try:
             async with asyncio.timeout(REQUEST_SECONDS_MAX):
                 writer.write(encoded(await self._reply(reader)))
                 await writer.drain()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError):
-            writer.transport.abort()  # too slow or gone: nobody is left to tell
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            # Too slow, gone, or we are ending. The task ends here, so a cancellation may, too.
+            writer.transport.abort()
         finally:
-            self._open -= 1
+            self._conversations.discard(conversation)
             writer.close()
 
     async def _reply(self, reader: asyncio.StreamReader) -> Reply:

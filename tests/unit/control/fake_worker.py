@@ -57,7 +57,7 @@ class FakeWorker:
         while True:
             stats: dict[str, int | float] = {"rows": self.rows, "sessions": len(self.sessions)}
             targets = {"shop": True}
-            writable = not os.path.exists(f"{self.spec.run_dir}/unwritable")  # noqa: ASYNC240
+            writable = not os.path.exists(f"{self.spec.run_dir}/unwritable")  # noqa: ASYNC240, PTH110
             beat = Heartbeat(len(self.sessions), stats, writable, targets, self.draining)
             self.link.write(encode_message(beat))
             await asyncio.sleep(0.1)
