@@ -6,6 +6,7 @@ every field documented, unknown keys are errors.
 """
 
 import enum
+import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
@@ -97,6 +98,7 @@ class TokenAlgorithm(enum.Enum):
     ES384 = "ES384"
     ES512 = "ES512"
     EDDSA = "EdDSA"
+    ED25519 = "Ed25519"
 
 
 class ListenerTls(Section, frozen=True, kw_only=True):
@@ -420,6 +422,16 @@ class CertificateRule(Section, frozen=True, kw_only=True):
     groups_from_ou: Annotated[
         bool, Meta(description="Also take each organisational unit (OU) of the subject as a group.")
     ] = False
+
+    def __post_init__(self) -> None:
+        try:
+            groups = re.compile(self.pattern).groupindex
+        except re.error as error:
+            raise ValueError(f"`.pattern` is not a regular expression: {error.msg}") from None
+        if "name" not in groups:
+            raise ValueError(
+                "`.pattern` has no group called name | e.g. `CN-(?P<name>.+)`; or leave it out"
+            )
 
 
 class Identities(Section, frozen=True, kw_only=True):
