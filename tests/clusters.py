@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-from appliance.cli.demo.authority import Authority
+from appliance.cli.authority import issue, make_authority
 from appliance.cli.demo.child import Child, ready_fields
 from appliance.cli.demo.postgres import EmbeddedPostgres, ServerCertificate
 
@@ -34,6 +34,27 @@ def installed_program(name: str) -> Path | None:
         return bin_dir / name
     found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/bin:/sbin")
     return Path(found) if found else None
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A throw-away CA whose files are in `folder`."""
+
+    folder: Path
+
+    @classmethod
+    def create(cls, folder: Path) -> "Authority":
+        make_authority(folder, "Test CA", days=2)
+        return cls(folder)
+
+    @property
+    def certificate(self) -> Path:
+        return self.folder / "ca.crt"
+
+    def issue(self, name: str, *names: str, client: bool = False) -> ServerCertificate:
+        """A leaf with subject `name` and these subject alternative names."""
+        leaf = issue(self.folder, name, names, client, days=2)
+        return ServerCertificate(leaf.certificate, leaf.key, self.certificate)
 
 
 # --- Sallyport ---------------------------------------------------------------------------------

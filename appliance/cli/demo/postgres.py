@@ -24,6 +24,7 @@ from typing import Self
 from urllib.parse import quote
 
 from appliance.cli.demo.unprivileged import CannotRun, disguise, hand_over, reachable_copy
+from appliance.cli.files import write_private
 
 SUPERUSER = "postgres"
 START_SECONDS_MAX = 30.0
@@ -280,10 +281,3 @@ class EmbeddedPostgres:
 
     def _log_tail(self) -> str:
         return self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """A file that only its owner reads; there is no moment in which others could."""
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)

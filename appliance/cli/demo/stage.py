@@ -24,10 +24,11 @@ import yaml
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 
+from appliance.cli.authority import issue, make_authority
 from appliance.cli.demo import shop
-from appliance.cli.demo.authority import Authority
 from appliance.cli.demo.child import Child, ready_fields
-from appliance.cli.demo.postgres import EmbeddedPostgres, write_private
+from appliance.cli.demo.postgres import EmbeddedPostgres
+from appliance.cli.files import write_private
 from appliance.identity.scram import make_verifier
 from appliance.identity.verifiers import Directory, User, render_users
 
@@ -35,6 +36,7 @@ ISSUER = "https://idp.shop.example"
 AUDIENCE = "sallyport"
 TOKEN_SECONDS = 12 * 3600
 PREFERRED_PORT = 6432
+CERTIFICATE_DAYS = 30
 SALLYPORT = Path(sys.executable).with_name("sallyport")
 LOCK_NAME = "demo.lock"
 
@@ -77,6 +79,10 @@ class Stage:
     @property
     def config(self) -> Path:
         return self.folder / "sallyport.yaml"
+
+    @property
+    def policy(self) -> Path:
+        return self.folder / "policy.yaml"
 
     def uri(self, person: str) -> str:
         """Through Sallyport, over TLS that checks certificate and host name."""
@@ -145,8 +151,8 @@ def _free_listen() -> str:
 
 def _write(built: Stage) -> None:
     folder = built.folder
-    authority = Authority.create(folder / "ca", "Sallyport demo CA")
-    authority.issue("proxy", "localhost", "127.0.0.1", "::1")
+    make_authority(folder / "ca", "Sallyport demo CA", CERTIFICATE_DAYS)
+    issue(folder / "ca", "proxy", ("localhost", "127.0.0.1", "::1"), days=CERTIFICATE_DAYS)
     secrets_folder = folder / "secrets"
     secrets_folder.mkdir()
     for role, password in built.passwords.items():
@@ -154,7 +160,7 @@ def _write(built: Stage) -> None:
     write_private(secrets_folder / "token.key", secrets.token_hex(32).encode())
     built.people = {person.name: person for person in (*_local_people(folder), _agent(folder))}
     policy = Path(__file__).with_name("policy.yaml")
-    shutil.copyfile(policy, folder / "policy.yaml")
+    shutil.copyfile(policy, built.policy)
     built.config.write_text(_HEADING + yaml.safe_dump(_configuration(built), sort_keys=False))
 
 

@@ -1,0 +1,70 @@
+"""The ways in which the tour's steps send SQL, with an ordinary driver (psycopg on libpq)."""
+
+import psycopg
+
+from appliance.cli.demo.seen import Act, Connection, Seen, refusal, result
+
+
+def query(text: str) -> Act:
+    """The simple protocol, as psql does."""
+
+    def act(connection: Connection) -> Seen:
+        try:
+            return result(connection.execute(text.encode()))
+        except psycopg.Error as error:
+            return refusal(error)
+
+    return act
+
+
+def prepared_binary(text: str, *runs: int) -> Act:
+    """A server-side prepared statement with one parameter, executed for each of `runs`, results in
+    binary."""
+
+    def act(connection: Connection) -> Seen:
+        gathered: list[tuple[str | None, ...]] = []
+        last = Seen()
+        try:
+            with connection.cursor(binary=True) as cursor:
+                for parameter in runs:
+                    last = result(cursor.execute(text.encode(), [parameter], prepare=True))
+                    gathered += last.rows
+        except psycopg.Error as error:
+            return refusal(error)
+        return Seen(last.columns, tuple(gathered), last.tag)
+
+    return act
+
+
+def copy_out(text: str, columns: str) -> Act:
+    """COPY ... TO STDOUT; its lines as rows of `columns`."""
+
+    def act(connection: Connection) -> Seen:
+        try:
+            with connection.cursor() as cursor:
+                with cursor.copy(text.encode()) as copy:
+                    lines = b"".join(bytes(block) for block in copy).decode().splitlines()
+                tag = cursor.statusmessage or ""
+        except psycopg.Error as error:
+            return refusal(error)
+        cells = tuple(tuple(line.split("\t")) for line in lines)
+        return Seen(tuple(columns.split()), cells, tag)
+
+    return act
+
+
+def script(*texts: str, keep: int, regardless: bool = False) -> Act:
+    """Several texts one after the other; what is seen is that of number `keep` (from 0). The first
+    refusal ends it unless `regardless`."""
+
+    def act(connection: Connection) -> Seen:
+        kept = Seen()
+        for number, text in enumerate(texts):
+            seen = query(text)(connection)
+            if number == keep:
+                kept = seen
+            elif seen.refused and not regardless:
+                return seen
+        return kept
+
+    return act

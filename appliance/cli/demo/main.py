@@ -1,0 +1,114 @@
+"""`sallyport demo`: stage, tour, and then it stays up for whoever wants to look around.
+
+Wired into the command line by `cli/main` (`demo_app`). Ctrl-C or SIGTERM ends all it started.
+"""
+
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+if TYPE_CHECKING:
+    from appliance.cli.demo.page import Page
+    from appliance.cli.demo.stage import Stage
+
+demo_app = App(name="demo", help="A governed sample database and a guided tour.")
+
+DEFAULT_FOLDER = Path(".demo")
+
+
+@demo_app.default
+def demo(
+    *,
+    folder: Annotated[Path, Parameter(name="--folder")] = DEFAULT_FOLDER,
+    listen: str = "",
+    tour_only: bool = False,
+    tour: bool = True,
+) -> int:
+    """Start an embedded PostgreSQL with a sample database and Sallyport in front of it; show it.
+
+    Exit status 1 when a step of the tour did not show what it should, or nothing could be started.
+
+    Parameters
+    ----------
+    folder
+        Where everything is made; what an earlier demo left there is replaced.
+    listen
+        host:port for clients. Without it 127.0.0.1:6432, or a free port.
+    tour_only
+        End after the tour.
+    tour
+        With --no-tour: start everything, show nothing.
+    """
+    from appliance.cli.demo.child import NotReady
+    from appliance.cli.demo.page import Page
+    from appliance.cli.demo.stage import StageTaken, stage
+    from appliance.cli.demo.steps import STEPS
+    from appliance.cli.demo.unprivileged import CannotRun
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    page = Page()
+    started = time.monotonic()
+    try:
+        with stage(folder, listen) as built:
+            page.line(f"Up after {time.monotonic() - started:.1f} s, all in {built.folder}")
+            failures = _tour(built, page, len(STEPS)) if tour or tour_only else []
+            if not tour_only:
+                _stay(built, page)
+            return 1 if failures else 0
+    except (StageTaken, CannotRun, NotReady) as error:
+        print(f"sallyport demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        page.line("\nEnded; nothing is left running.")
+        return 0
+
+
+def _tour(built: "Stage", page: "Page", steps: int) -> list[str]:
+    from appliance.cli.demo.tour import walk
+
+    failures = walk(built, page)
+    page.verdict(failures, steps)
+    return failures
+
+
+def _stay(built: "Stage", page: "Page") -> None:
+    """Says how to go on by hand, then waits for Ctrl-C."""
+    env = _shown(built.folder / "env")
+    page.box(
+        "Now you (Ctrl-C ends everything)",
+        [
+            f". {env}",
+            'psql "$ALICE_URI"      # an analyst: masked',
+            'psql "$BOB_URI"        # a DBA in the group privacy: raw',
+            'psql "$COPILOT_URI"    # an AI agent for alice; its password is a token',
+            'psql "$DIRECT_URI"     # round Sallyport, to compare',
+            f"{_shown(_command())} audit tail --follow   # in another terminal",
+            "",
+            f"Configuration: {_shown(built.config)}, policy: {_shown(built.policy)}",
+            "Change the policy, `kill -HUP` the sallyport serve process, ask again.",
+            "No psql? apt-get install postgresql-client; any driver with TLS will do.",
+        ],
+    )
+    threading.Event().wait()
+
+
+def _command() -> Path:
+    from appliance.cli.demo.stage import SALLYPORT
+
+    return SALLYPORT
+
+
+def _shown(path: Path) -> str:
+    """Relative to where the user is, when it is below."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

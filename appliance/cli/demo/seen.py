@@ -1,0 +1,153 @@
+"""What one principal sees of one step, and what a step demands that they see.
+
+`steps` is written in these words, `tour` checks and prints them. A check gets what was seen and
+what the database itself answers (`stored`), and returns a complaint, '' when all is as it must be.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import psycopg
+
+Cell = str | None
+ROWS_MAX = 1_000
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A result or a refusal, in the client's own words."""
+
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[Cell, ...], ...] = ()
+    tag: str = ""
+    sqlstate: str = ""
+    message: str = ""
+    detail: str = ""
+    hint: str = ""
+
+    @property
+    def refused(self) -> bool:
+        return bool(self.sqlstate)
+
+    def column(self, name: str) -> list[Cell]:
+        place = self.columns.index(name)
+        return [row[place] for row in self.rows]
+
+
+Connection = psycopg.Connection[tuple[object, ...]]
+Act = Callable[[Connection], Seen]
+Check = Callable[[Seen, Seen | None], str]
+
+
+def result(cursor: psycopg.Cursor[tuple[object, ...]]) -> Seen:
+    """What a cursor holds after its statement."""
+    tag = cursor.statusmessage or ""
+    if cursor.description is None:
+        return Seen(tag=tag)
+    columns = tuple(column.name for column in cursor.description)
+    rows = cursor.fetchmany(ROWS_MAX)
+    return Seen(columns, tuple(tuple(_text(value) for value in row) for row in rows), tag)
+
+
+def refusal(error: psycopg.Error) -> Seen:
+    """What an error tells the client."""
+    words = error.diag
+    return Seen(
+        sqlstate=error.sqlstate or "?????",
+        message=words.message_primary or str(error),
+        detail=words.message_detail or "",
+        hint=words.message_hint or "",
+    )
+
+
+def _text(value: object) -> Cell:
+    return None if value is None else str(value)
+
+
+# --- demands -----------------------------------------------------------------------------------
+
+
+def as_stored(seen: Seen, stored: Seen | None) -> str:
+    """Exactly what the database answers."""
+    if stored is None:
+        raise ValueError("this step has no stored answer to compare with")
+    if seen.refused:
+        return f"refused: {seen.message}"
+    if (seen.columns, seen.rows) != (stored.columns, stored.rows):
+        return "rows differ from what is stored"
+    return "" if seen.rows else "no rows"
+
+
+def masked(**patterns: str) -> Check:
+    """The named columns all fit their pattern and differ from what is stored; the others are as
+    stored."""
+
+    def check(seen: Seen, stored: Seen | None) -> str:
+        if stored is None:
+            raise ValueError("this step has no stored answer to compare with")
+        if seen.refused:
+            return f"refused: {seen.message}"
+        if seen.columns != stored.columns or len(seen.rows) != len(stored.rows) or not seen.rows:
+            return f"{len(seen.rows)} rows of {seen.columns}, expected {len(stored.rows)}"
+        for name in seen.columns:
+            complaint = _column_complaint(name, seen, stored, patterns.get(name))
+            if complaint:
+                return complaint
+        return ""
+
+    return check
+
+
+def _column_complaint(name: str, seen: Seen, stored: Seen, pattern: str | None) -> str:
+    for shown, kept in zip(seen.column(name), stored.column(name), strict=True):
+        if pattern is None:
+            if shown != kept:
+                return f"{name} is not as stored, and no mask is owed"
+        elif kept is None:
+            if shown is not None:
+                return f"{name}: a NULL did not stay one"
+        elif shown is None or not re.fullmatch(pattern, shown):
+            return f"{name} does not look like its mask ({pattern})"
+        elif shown == kept:
+            return f"{name} is NOT MASKED"
+    return ""
+
+
+def refused(*words: str, rule: str = "") -> Check:
+    """Refused with Sallyport's own error: SQLSTATE 42501, these words in it, and this rule."""
+
+    def check(seen: Seen, _stored: Seen | None) -> str:
+        if not seen.refused:
+            return "NOT REFUSED"
+        everything = " ".join((seen.message, seen.detail, seen.hint))
+        if seen.sqlstate != "42501":
+            return f"SQLSTATE {seen.sqlstate} ({seen.message}), expected 42501"
+        if not seen.message or not seen.detail:
+            return "an error without message or rule"
+        missing = [word for word in (*words, rule) if word.lower() not in everything.lower()]
+        return f"does not mention {missing}: {everything}" if missing else ""
+
+    return check
+
+
+def done(tag: str) -> Check:
+    """Let through, with this command tag."""
+
+    def check(seen: Seen, _stored: Seen | None) -> str:
+        if seen.refused:
+            return f"refused: {seen.message}"
+        return "" if seen.tag == tag else f"command tag {seen.tag!r}, expected {tag!r}"
+
+    return check
+
+
+def rows(expected: Sequence[tuple[Cell, ...]]) -> Check:
+    """Exactly these rows."""
+
+    def check(seen: Seen, _stored: Seen | None) -> str:
+        if seen.refused:
+            return f"refused: {seen.message}"
+        return "" if list(seen.rows) == list(expected) else f"rows {seen.rows}"
+
+    return check

@@ -1,0 +1,199 @@
+"""The guided tour's statements: what is sent, why it is worth seeing, and what each must see.
+
+Read by `tour`. Every step has a demand for each of alice, bob and copilot; `stored` asks the
+database itself for comparison and is off for whatever must not run there.
+"""
+
+from dataclasses import dataclass
+
+from appliance.cli.demo.acts import copy_out, prepared_binary, query, script
+from appliance.cli.demo.seen import Act, Check, Seen, as_stored, done, masked, refused, rows
+
+EMAIL = r"[a-z0-9]\*\*\*@\*\*\*\.com"
+LAST_FOUR = r"\*+.*[0-9]{4}"
+NEW_YEAR = r"\d{4}-01-01"
+THOUSANDS = r"-?\d*000(\.00)?|0(\.00)?"
+TEN_THOUSANDS = r"\d+0000"
+PSEUDONYM = r"[A-Za-z0-9+/=_:-]{8,}"
+
+
+@dataclass(frozen=True)
+class Step:
+    title: str
+    point: str
+    sql: str
+    act: Act
+    alice: Check
+    bob: Check
+    copilot: Check
+    stored: bool = True
+
+    def demand(self, name: str) -> Check:
+        checks = {"alice": self.alice, "bob": self.bob, "copilot": self.copilot}
+        return checks[name]
+
+
+def _step(title: str, point: str, sql: str, masks: Check, act: Act | None = None) -> Step:
+    """A step in which alice and copilot get `masks` and bob what is stored."""
+    return Step(title, point, sql, act or query(sql), masks, as_stored, masks)
+
+
+def _blocked(title: str, point: str, sql: str, check: Check, act: Act | None = None) -> Step:
+    """A step that is refused for everybody and therefore never sent to the database itself."""
+    return Step(title, point, sql, act or query(sql), check, check, check, stored=False)
+
+
+TICKET = (
+    "INSERT INTO support_tickets (customer_id, opened_by, subject)\n"
+    "VALUES (7, 'tour', 'parcel') RETURNING subject, status"
+)
+TRANSACTION = (
+    "BEGIN",
+    "UPDATE support_tickets SET status = 'checked' WHERE id = 1",
+    "SAVEPOINT before_it",
+    "DELETE FROM support_tickets",
+    "ROLLBACK TO before_it",
+    "UPDATE support_tickets SET status = 'open' WHERE id = 1",
+    "COMMIT",
+)
+BINARY = (
+    "SELECT id, date_of_birth, balance FROM customers WHERE id = %s",
+    "SELECT id, date_of_birth, balance FROM customers WHERE id = $1   -- binary, for 1, 2 and 3",
+)
+
+
+def unimpressed(seen: Seen, _stored: Seen | None) -> str:
+    """After the refusal inside it, the transaction went on and committed."""
+    if seen.refused:
+        return f"refused: {seen.message}"
+    return "" if seen.tag == "COMMIT" else f"{seen.tag} instead of COMMIT"
+
+
+STEPS: tuple[Step, ...] = (
+    _step(
+        "A plain query",
+        "Who asks decides what comes back; the database sees the same statement.",
+        "SELECT id, email, ssn FROM customers ORDER BY id LIMIT 3",
+        masked(email=EMAIL, ssn=LAST_FOUR),
+    ),
+    _step(
+        "Another name for it",
+        "Masks follow the column, not the name it is given.",
+        "SELECT c.card_number AS lucky, c.email AS note FROM customers AS c WHERE c.id = 7",
+        masked(lucky=LAST_FOUR, note=EMAIL),
+    ),
+    _step(
+        "Through a view, a CTE and a subquery",
+        "The view calls it `mail`; three layers down it is customers.email.",
+        "WITH german AS (SELECT * FROM customer_contacts WHERE country = 'DE')\n"
+        "SELECT t.id, t.mail FROM (SELECT id, mail FROM german) t ORDER BY t.id LIMIT 3",
+        masked(mail=EMAIL),
+    ),
+    Step(
+        "Different rows of rights",
+        "Salaries are rounded for an analyst; an agent does not see staff at all.",
+        "SELECT name, salary, bank_account FROM employees WHERE id = 4",
+        query("SELECT name, salary, bank_account FROM employees WHERE id = 4"),
+        masked(salary=TEN_THOUSANDS, bank_account=PSEUDONYM),
+        as_stored,
+        refused(rule="agents-know-no-staff"),
+    ),
+    Step(
+        "A function on a masked column",
+        "What is computed from a secret is a secret: refused, with the rule and a way on.",
+        "SELECT id, upper(email) FROM customers WHERE id = 1",
+        query("SELECT id, upper(email) FROM customers WHERE id = 1"),
+        refused("masked_column_used"),
+        as_stored,
+        refused("masked_column_used"),
+    ),
+    Step(
+        "Guessing with WHERE",
+        "A filter on a masked column would tell one bit per question.",
+        "SELECT count(*) FROM customers WHERE ssn LIKE '9%'",
+        query("SELECT count(*) FROM customers WHERE ssn LIKE '9%'"),
+        refused("masked_column_used"),
+        as_stored,
+        refused("masked_column_used"),
+    ),
+    _step(
+        "A prepared statement, in binary",
+        "A masked date is still a date and a masked number a number, byte for byte.",
+        BINARY[1],
+        masked(date_of_birth=NEW_YEAR, balance=THOUSANDS),
+        prepared_binary(BINARY[0], 1, 2, 3),
+    ),
+    Step(
+        "COPY of what is masked",
+        "The bulk road is watched as well.",
+        "COPY customers (id, email) TO STDOUT",
+        copy_out("COPY customers (id, email) TO STDOUT", "id email"),
+        refused("unmaskable"),
+        as_stored,
+        refused("unmaskable"),
+    ),
+    _step(
+        "COPY of what is not",
+        "Nothing is owed here, so it flows.",
+        "COPY (SELECT id, status, total FROM orders WHERE placed_on = '2025-03-01') TO STDOUT",
+        as_stored,
+        copy_out(
+            "COPY (SELECT id, status, total FROM orders WHERE placed_on = '2025-03-01') TO STDOUT",
+            "id status total",
+        ),
+    ),
+    _blocked(
+        "DROP TABLE",
+        "bob owns the table, and PostgreSQL would do it. Not in production.",
+        "DROP TABLE customers CASCADE",
+        refused(rule="no-drop-in-production"),
+    ),
+    _blocked(
+        "A second statement in tow",
+        "Every statement of a text is decided; none runs when one is refused.",
+        "SELECT 1; DELETE FROM orders WHERE 1 = 1",
+        refused(rule="no-whole-table-writes"),
+    ),
+    _blocked(
+        "DELETE without WHERE",
+        "The message says what to do instead.",
+        "DELETE FROM orders",
+        refused(rule="no-whole-table-writes"),
+    ),
+    _blocked(
+        "A way out of the database",
+        "What reads the server's files, or runs SQL from a string, is refused by name.",
+        "SELECT pg_read_file('/etc/passwd')",
+        refused(rule="no-way-out"),
+    ),
+    Step(
+        "A write that is allowed",
+        "Work goes on as usual.",
+        TICKET,
+        query(TICKET),
+        rows([("parcel", "open")]),
+        rows([("parcel", "open")]),
+        rows([("parcel", "open")]),
+        stored=False,
+    ),
+    Step(
+        "A refusal inside a transaction",
+        "Session, savepoint and transaction state stay PostgreSQL's own.",
+        "; ".join(TRANSACTION),
+        script(*TRANSACTION, keep=len(TRANSACTION) - 1, regardless=True),
+        unimpressed,
+        unimpressed,
+        unimpressed,
+        stored=False,
+    ),
+    Step(
+        "An ordinary update",
+        "And the rows it names are all that it touches.",
+        "UPDATE support_tickets SET status = 'closed' WHERE id = 2",
+        query("UPDATE support_tickets SET status = 'closed' WHERE id = 2"),
+        done("UPDATE 1"),
+        done("UPDATE 1"),
+        done("UPDATE 1"),
+        stored=False,
+    ),
+)
