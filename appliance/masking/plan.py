@@ -58,7 +58,7 @@ BEYOND_MASKING = frozenset(
 _COPYING = frozenset({Action.CREATE, Action.CREATE_TEMPORARY, Action.COPY_TO})
 """Actions that carry what a query gives to where this plan does not reach."""
 
-_READING = frozenset({Action.SELECT, Action.COPY_TO})
+_READING = frozenset({Action.SELECT, Action.EXPLAIN, Action.COPY_TO})
 _DEFINING_KINDS = frozenset({"ViewStmt", "RuleStmt"})
 """Statements whose query the server keeps and may expand again under other names."""
 

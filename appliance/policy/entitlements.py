@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 
 from appliance.model.catalog import Catalog, ColumnKey
 from appliance.model.decision import Mask
-from appliance.model.facts import Action, StatementFacts
+from appliance.model.facts import StatementFacts
 from appliance.policy.owed import merge
 from appliance.policy.rules import Rule, Touch, columns_read, concerns, follows_columns
+from appliance.policy.vocabulary import READING
 
 MERGES_KEPT_MAX = 32
 """Combinations of conditional masks whose merged result is kept."""
@@ -134,7 +135,7 @@ class Entitlements:
             columns = self._columns.get(use.oid)
             if not columns:
                 continue
-            if use.action is not Action.SELECT or "*" in use.columns:
+            if use.action not in READING or "*" in use.columns:
                 found.update(columns.values())
             else:
                 found.update(columns[name] for name in use.columns if name in columns)

@@ -72,8 +72,8 @@ def columns_named(
 ) -> frozenset[ColumnKey]:
     """Columns that the globs name, with the same column of every partition, child and parent.
 
-    A parent shows its children's rows, so a mask named on a child is owed on the parents too. A mask
-    named on a view's column is owed on the columns below it: else another view, or the tables
+    A parent shows its children's rows, so a mask named on a child is owed on the parents too. A
+    mask named on a view's column is owed on the columns below it: else another view, or the tables
     themselves, would show what it hides. `globs` are of this database.
     """
     named = {key for glob in globs for key in _direct(glob, catalog)}

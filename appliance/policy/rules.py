@@ -19,7 +19,7 @@ from appliance.model.principal import Principal, Target
 from appliance.policy.conditions import Condition, Network
 from appliance.policy.document import RuleEffect
 from appliance.policy.globs import ResourceGlob
-from appliance.policy.vocabulary import NO_RESOURCE
+from appliance.policy.vocabulary import NO_RESOURCE, READING
 
 Test = Callable[[str], bool]
 
@@ -141,7 +141,7 @@ def follows_columns(rule: Rule) -> bool:
     """Whether a rule is about columns wherever they flow: see `reaches_columns`."""
     return (
         rule.effect is not RuleEffect.ALLOW
-        and Action.SELECT in rule.actions
+        and not rule.actions.isdisjoint(READING)
         and any(glob.column is not None for glob in rule.resources or ())
     )
 
@@ -160,7 +160,7 @@ def covers(globs: Sequence[ResourceGlob], touch: Touch) -> bool:
             tests.append(glob.column)
     if not tests or not touch.columns:
         # count(*) reads no column in particular; DELETE, TRUNCATE, DROP... concern all of them.
-        return bool(tests) and touch.action is Action.SELECT
+        return bool(tests) and touch.action in READING
     return all(name != "*" and any(test(name) for test in tests) for name in touch.columns)
 
 
@@ -176,7 +176,7 @@ def reaches(globs: Sequence[ResourceGlob], touch: Touch) -> bool:
             return True
         if any(test(name) for name in touch.columns):
             return True
-        if not touch.columns and touch.action is not Action.SELECT:
+        if not touch.columns and touch.action not in READING:
             return True
     return False
 

@@ -105,6 +105,9 @@ NO_RESOURCE = SESSION | {Action.SELECT, Action.ADVISORY_LOCK, Action.NOTIFY}
 """Actions that touch no resource when the facts name none for them (`SELECT 1`, `BEGIN`). Any other
 action without a relation (DO, CREATE SCHEMA, ...) may touch every resource of the database."""
 
+READING = frozenset({Action.SELECT, Action.EXPLAIN})
+"""Actions for which the columns that a use of a relation names are all that it concerns."""
+
 
 def actions_named(name: str) -> frozenset[Action] | None:
     """The actions that a name in a rule stands for: a group's, one action, or None when unknown."""

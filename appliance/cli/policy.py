@@ -1,0 +1,296 @@
+"""`sallyport policy check | explain | test | schema`: a policy, tried without a database.
+
+Wired into the command line by `cli/main` (`policy_app`). Everything heavy is imported where it is
+used. Exit status: 0 fine, 1 the policy is wrong or a case failed, 2 something could not be read.
+"""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, Parameter
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from appliance.cli.policy_study import Question, Study
+    from appliance.model.catalog import Catalog
+    from appliance.model.principal import Principal, Target
+    from appliance.policy.snapshot import Snapshot
+
+policy_app = App(name="policy", help="Check, test and explain policies.")
+
+Output = Literal["table", "json"]
+_STYLES = {"deny": "red", "hold": "yellow", "allow": "green", "mask": "cyan", "limit": "blue"}
+
+
+@policy_app.command
+def check(files: list[Path], /) -> int:
+    """Check policy files: syntax, names, conditions. Several files are one policy.
+
+    Parameters
+    ----------
+    files
+        YAML documents.
+    """
+    snapshot = _compiled(files)
+    if isinstance(snapshot, int):
+        return snapshot
+    counts: dict[str, int] = {}
+    for rule in snapshot.rules:
+        counts[rule.effect.value] = counts.get(rule.effect.value, 0) + 1
+    rules = ", ".join(f"{count} {effect}" for effect, count in counts.items()) or "no rules"
+    observed = sum(not rule.applied for rule in snapshot.rules)
+    print(f"ok: version {snapshot.version}, mode {snapshot.mode.value}, {rules}")
+    if observed:
+        print(f"{observed} of {len(snapshot.rules)} rules are only observed")
+    return 0
+
+
+@policy_app.command
+def schema() -> int:
+    """Print the JSON Schema of policy documents."""
+    from appliance.policy.jsonschema import schema_text
+
+    sys.stdout.write(schema_text())
+    return 0
+
+
+@policy_app.command
+def test(
+    file: Path,
+    /,
+    *,
+    policy: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
+    output: Output = "table",
+) -> int:
+    """Run the cases of a YAML file; exit status 1 when one fails.
+
+    Parameters
+    ----------
+    file
+        The cases, with the tables and principals they speak of.
+    policy
+        Policy files, instead of those that the file names.
+    """
+    import msgspec
+
+    from appliance.cli.policy_cases import run_cases
+
+    try:
+        outcomes = run_cases(file, policy or [])
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    failed = [outcome for outcome in outcomes if outcome.failures]
+    if output == "json":
+        cases = [
+            {"name": o.name, "outcome": o.study.outcome, "failures": o.failures} for o in outcomes
+        ]
+        print(msgspec.json.encode({"failed": len(failed), "cases": cases}).decode())
+        return 1 if failed else 0
+    for outcome in outcomes:
+        print(f"{'FAIL' if outcome.failures else 'pass'}  {outcome.name}")
+        for failure in outcome.failures:
+            print(f"      {failure}")
+    print(f"{len(outcomes) - len(failed)} passed, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+@policy_app.command
+def explain(
+    *,
+    sql: str,
+    principal: Annotated[str, Parameter(name="--as")],
+    policy: Annotated[list[Path], Parameter(consume_multiple=True)],
+    target: str,
+    database: str,
+    groups: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    kind: Literal["human", "service", "agent"] = "human",
+    on_behalf_of: str | None = None,
+    environment: str = "",
+    label: list[str] | None = None,
+    address: str = "127.0.0.1",
+    application: str = "",
+    listener: str = "explain",
+    tls: bool = True,
+    catalog: Path | None = None,
+    output: Output = "table",
+) -> int:
+    """Say what would become of a SQL text, and why; nothing is run.
+
+    Parameters
+    ----------
+    sql
+        The text; - reads it from standard input.
+    principal
+        Name of the principal who asks.
+    policy
+        Policy files.
+    groups
+        Groups of the principal, separated by commas or spaces.
+    on_behalf_of
+        The person an agent acts for.
+    label
+        name=value of the target, may be repeated.
+    catalog
+        A catalog as JSON, or a test file of `policy test` whose tables are used. Without one names
+        are not resolved, and whoever owes a mask is refused.
+    """
+    from appliance.cli.policy_study import Question, study
+    from appliance.model.principal import Client
+
+    snapshot = _compiled(policy)
+    if isinstance(snapshot, int):
+        return snapshot
+    try:
+        tables = None if catalog is None else _catalog(catalog, target, database)
+        where = _target(target, environment, label or [])
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    question = Question(
+        sql=sys.stdin.read() if sql == "-" else sql,
+        principal=_principal(principal, kind, groups or [], on_behalf_of),
+        client=Client(address, 0, listener, tls, application),
+        target=where,
+        database=database,
+        now=time.time(),
+    )
+    _show(question, study(snapshot, question, tables), output)
+    return 0
+
+
+def _compiled(files: list[Path]) -> "Snapshot | int":
+    """The policy, or an exit status after saying what is wrong."""
+    from appliance.policy.compile import compile_documents
+    from appliance.policy.document import PolicyError
+
+    try:
+        return compile_documents([(str(file), file.read_bytes()) for file in files])
+    except PolicyError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+
+
+def _catalog(path: Path, target: str, database: str) -> "Catalog":
+    from appliance.cli.policy_cases import read_cases
+    from appliance.cli.policy_catalog import catalog_from_file, catalog_from_tables
+
+    if path.suffix in {".yaml", ".yml"}:
+        return catalog_from_tables(target, database, read_cases(path).tables)
+    return catalog_from_file(path)
+
+
+def _principal(name: str, kind: str, groups: list[str], on_behalf_of: str | None) -> "Principal":
+    from appliance.model.principal import Principal, PrincipalKind
+
+    each = tuple(group for text in groups for group in text.split(",") if group)
+    return Principal(name, PrincipalKind(kind), each, on_behalf_of)
+
+
+def _target(name: str, environment: str, labels: list[str]) -> "Target":
+    from appliance.model.principal import Target
+
+    pairs = []
+    for text in labels:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--label {text}: write name=value")
+        pairs.append((key, value))
+    return Target(name, environment=environment, labels=tuple(pairs))
+
+
+def _show(question: "Question", found: "Study", output: Output) -> None:
+    import msgspec
+
+    from appliance.cli.policy_study import as_json
+
+    if output == "json":
+        print(msgspec.json.format(msgspec.json.encode(as_json(found)), indent=2).decode())
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    style = _STYLES[found.outcome]
+    who = question.principal
+    acting = f" for {who.on_behalf_of}" if who.on_behalf_of else ""
+    console.print(f"{who.kind.value} {who.name}{acting} on {question.target.name}", markup=False)
+    console.print(f"outcome: [{style}]{found.outcome}[/]")
+    if found.decision.would_be is not None:
+        console.print(f"would be, if observed rules were enforced: {found.decision.would_be.value}")
+    if found.refusal is not None:
+        lines = [f"  {found.refusal.code.value}: {found.refusal.message}"]
+        lines += [f"  rule: {found.refusal.rule}", f"  remedy: {found.refusal.remedy}"]
+        console.print("\n".join(lines), markup=False)
+    for table in (_facts_table(found), _rules_table(found), _columns_table(found)):
+        if table.row_count:
+            console.print(table)
+    for name, value in _obligations(found):
+        console.print(f"{name}: {value}", markup=False)
+
+
+def _obligations(found: "Study") -> list[tuple[str, str]]:
+    decision = found.decision
+    lines = []
+    if found.owed:
+        lines.append(("touches masked columns", ", ".join(found.owed)))
+    if decision.row_limit is not None:
+        lines.append(("row limit", str(decision.row_limit)))
+    if decision.statement_timeout_ms is not None:
+        lines.append(("statement timeout", f"{decision.statement_timeout_ms} ms"))
+    return lines
+
+
+def _table(title: str, *columns: str) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    return Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD)
+
+
+def _facts_table(found: "Study") -> "Table":
+    from rich.text import Text
+
+    table = _table("facts", "#", "actions", "touches", "flags", "confidence")
+    for number, facts in enumerate(found.facts.statements, start=1):
+        touches = [f"{use.action.value} {use.schema}.{use.name}" for use in facts.relations]
+        touches += [f"function {call.schema}.{call.name}" for call in facts.functions]
+        confidence = "; ".join([facts.confidence.value, *facts.unresolved])
+        cells = (
+            str(number),
+            ", ".join(action.value for action in facts.actions),
+            "\n".join(touches),
+            ", ".join(sorted(flag.value for flag in facts.flags)),
+            confidence,
+        )
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _rules_table(found: "Study") -> "Table":
+    from rich.text import Text
+
+    table = _table("rules that matched", "rule", "effect", "", "message")
+    for reason in found.decision.reasons:
+        style = _STYLES.get(reason.effect, "")
+        observed = "observed" if reason.observed else ""
+        effect = Text(reason.effect, style=style)
+        table.add_row(Text(reason.rule), effect, Text(observed), Text(reason.message))
+    return table
+
+
+def _columns_table(found: "Study") -> "Table":
+    from rich.text import Text
+
+    table = _table("result columns", "statement", "column", "mask", "rule")
+    for number, each in enumerate(found.plans, start=1):
+        for column in each.columns:
+            mask = column.mask
+            shown = ("", "") if mask is None else (mask.method.value, mask.rule)
+            table.add_row(*map(Text, (str(number), column.name, *shown)))
+    return table
