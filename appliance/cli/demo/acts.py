@@ -53,18 +53,15 @@ def copy_out(text: str, columns: str) -> Act:
     return act
 
 
-def script(*texts: str, keep: int, regardless: bool = False) -> Act:
-    """Several texts one after the other; what is seen is that of number `keep` (from 0). The first
-    refusal ends it unless `regardless`."""
+def transcript(*texts: str) -> Act:
+    """Several texts one after the other, whatever becomes of each; one row per text: its command
+    tag, REFUSED, or an error's SQLSTATE."""
 
     def act(connection: Connection) -> Seen:
-        kept = Seen()
-        for number, text in enumerate(texts):
+        outcomes: list[tuple[str]] = []
+        for text in texts:
             seen = query(text)(connection)
-            if number == keep:
-                kept = seen
-            elif seen.refused and not regardless:
-                return seen
-        return kept
+            outcomes.append(("REFUSED" if seen.sqlstate == "42501" else seen.sqlstate or seen.tag,))
+        return Seen(("what came back",), tuple(outcomes))
 
     return act

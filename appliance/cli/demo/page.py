@@ -15,7 +15,9 @@ from appliance.cli.demo.seen import Seen
 from appliance.cli.demo.steps import Step
 
 WIDTH = 110
-ROWS_SHOWN = 3
+ROWS_MAX = 8  # a longer result shows its first SAMPLE rows
+SAMPLE = 3
+GAP = "  "
 
 
 class Page:
@@ -49,7 +51,7 @@ class Page:
             step.sql, "sql", theme="ansi_light", background_color="default", word_wrap=True
         )
         self._console.print(Padding(code, (0, 0, 0, 4)))
-        table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 1), pad_edge=False)
+        table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 1, 0, 0))
         for name in seen:
             table.add_column(name, ratio=1, overflow="fold")
         table.add_row(*(_cell(one) for one in seen.values()))
@@ -104,11 +106,19 @@ def _refusal(seen: Seen) -> Text:
 def _result(seen: Seen) -> Text:
     text = Text()
     if seen.columns:
-        text.append(" | ".join(seen.columns), style="dim")
-        for row in seen.rows[:ROWS_SHOWN]:
-            text.append("\n" + " | ".join("NULL" if cell is None else cell for cell in row))
-        if len(seen.rows) > ROWS_SHOWN:
+        shown = [tuple("NULL" if cell is None else cell for cell in row) for row in seen.rows]
+        shown = shown if len(shown) <= ROWS_MAX else shown[:SAMPLE]
+        widths = [max(map(len, cells)) for cells in zip(seen.columns, *shown, strict=True)]
+        text.append(_aligned(seen.columns, widths), style="dim")
+        for row in shown:
+            text.append("\n" + _aligned(row, widths))
+        if len(seen.rows) > len(shown):
             text.append(f"\n({len(seen.rows)} rows)", style="dim")
     else:
         text.append(seen.tag, style="green")
     return text
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    pairs = zip(cells, widths, strict=True)
+    return GAP.join(cell.ljust(width) for cell, width in pairs).rstrip()

@@ -122,7 +122,7 @@ def _customers(dice: random.Random, count: int) -> Iterator[Row]:
         yield (
             number,
             f"{first} {last}",
-            f"{first.lower()}.{last.lower()}{number}@example.com",
+            f"{first[0].lower()}.{last.lower()}{number}@example.com",
             f"+1-202-555-{dice.randrange(10_000):04d}",
             f"{dice.randrange(900, 1000)}-{dice.randrange(100):02d}-{dice.randrange(10_000):04d}",
             date(1940, 1, 1) + timedelta(days=dice.randrange(24_000)),

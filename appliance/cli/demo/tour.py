@@ -14,9 +14,9 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from appliance.cli.demo.page import Page
-from appliance.cli.demo.seen import Connection, Seen
+from appliance.cli.demo.seen import Connection
 from appliance.cli.demo.stage import SALLYPORT, Stage
-from appliance.cli.demo.steps import STEPS, Step
+from appliance.cli.demo.steps import STEPS
 
 PRINCIPALS = ("alice", "bob", "copilot")
 AUDIT_LINES = 24
@@ -75,11 +75,14 @@ def _database_complaints(direct: Connection) -> list[str]:
         "customers is gone": "SELECT count(*) = 2000 FROM customers",
         "tickets were deleted": "SELECT count(*) = 63 FROM support_tickets",
     }
-    return [
-        complaint
-        for complaint, text in facts.items()
-        if direct.execute(text.encode()).fetchone() != (True,)
-    ]
+    return [complaint for complaint, text in facts.items() if not _holds(direct, text)]
+
+
+def _holds(direct: Connection, text: str) -> bool:
+    try:
+        return direct.execute(text.encode()).fetchone() == (True,)
+    except psycopg.Error:  # the relation itself is gone
+        return False
 
 
 # --- the audit trail ---------------------------------------------------------------------------
@@ -128,6 +131,3 @@ def _sallyport(*arguments: str) -> subprocess.CompletedProcess[str]:
         check=False,
         timeout=STATEMENT_SECONDS_MAX,
     )
-
-
-__all__ = ["PRINCIPALS", "Seen", "Step", "walk"]
