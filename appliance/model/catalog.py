@@ -21,6 +21,8 @@ class Column(msgspec.Struct, frozen=True):
     """pg_attribute.attgenerated: '' or 's' (stored) or 'v' (virtual)."""
     expression: str = ""
     """Text of the generation expression, '' when not generated."""
+    not_null: bool = False
+    """pg_attribute.attnotnull."""
 
 
 class Relation(msgspec.Struct, frozen=True):
@@ -62,6 +64,8 @@ class Function(msgspec.Struct, frozen=True):
     returns_oid: int = 0
     body_digest: str = ""
     """md5(prosrc), as the server computes it."""
+    extension: str = ""
+    """Name of the extension it belongs to, '' for none."""
 
 
 class Catalog(msgspec.Struct, frozen=True):
@@ -79,11 +83,13 @@ class Catalog(msgspec.Struct, frozen=True):
     functions: Mapping[tuple[str, str], tuple[Function, ...]]
     """(schema, function name) -> overloads, user schemas only."""
     operators: frozenset[tuple[str, str]] = frozenset()
-    """(schema, operator name) outside pg_catalog."""
+    """(schema, operator name) outside pg_catalog that belong to no extension known to only compute on its arguments."""
+    extension_operators: frozenset[tuple[str, str]] = frozenset()
+    """(schema, operator name) outside pg_catalog of such extensions."""
     types: Mapping[tuple[str, str], int] = {}
     """(schema, type name) -> OID outside pg_catalog and not a relation's row type."""
     user_casts: bool = False
-    """Whether any cast outside the built-in ones exists."""
+    """Whether a cast exists that calls a function and is neither built in nor of such an extension."""
 
     def relation_named(self, schema: str, name: str) -> Relation | None:
         oid = self.by_name.get((schema, name))
@@ -102,5 +108,18 @@ class SessionSettings(msgspec.Struct, frozen=True):
     temp_relations: frozenset[str] = frozenset()
     """Names of temporary relations this session may have (never removed too early)."""
 
+    sealed: str = ""
+    """`digest()`, computed once by whoever keeps this object for many statements."""
+
     def digest(self) -> str:
-        return repr((self.database, self.search_path, self.role, self.certain, sorted(self.temp_relations)))
+        if self.sealed:
+            return self.sealed
+        return repr(
+            (
+                self.database,
+                self.search_path,
+                self.role,
+                self.certain,
+                sorted(self.temp_relations),
+            )
+        )

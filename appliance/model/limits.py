@@ -12,6 +12,7 @@ MIB = 1024 * KIB
 STARTUP_PACKET_BYTES_MAX = 10_000  # PostgreSQL's own MAX_STARTUP_PACKET_LENGTH
 AUTH_MESSAGE_BYTES_MAX = 65_536  # PostgreSQL's PG_MAX_AUTH_TOKEN_LENGTH, room for a JWT
 CONTROL_FRAME_BYTES_MAX = 1 * MIB  # any gathered upstream frame that is not a row, a copy chunk or a message text
+MESSAGE_TEXT_BYTES_MAX = 16 * MIB  # an error or notice: its text may quote a large value
 FRAME_BYTES_MAX = 0x3FFFFFFF  # PostgreSQL's PQ_LARGE_MESSAGE_LIMIT (MaxAllocSize - 1)
 COLUMNS_MAX = 1664  # MaxTupleAttributeNumber
 PARAMETERS_MAX = 65_535

@@ -1,0 +1,186 @@
+"""`sallyport try postgresql://user:password@host:port/db`: one governed listener in front of any database, no file needed.
+
+For whoever knows that user and password: the same pair logs in here. Tests, benches and conformance runs use it, too.
+Rule: the password is taken off the command line at once (the program replaces itself), so `ps` never shows it for long.
+"""
+
+import os
+import secrets
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
+
+import yaml
+from cyclopts import Parameter
+
+from appliance.config.values import Address
+from appliance.control.documents import validate
+from appliance.control.sockets import Bound
+from appliance.control.supervisor import Service, run_service
+from appliance.identity.scram import make_verifier
+from appliance.identity.verifiers import Directory, User, render_users
+from appliance.link.messages import Documents, PolicyDocument
+from appliance.policy.presets import PRESETS
+
+PASSWORD_VARIABLE = "PGPASSWORD"  # noqa: S105 - libpq's name for it
+DEFAULT_PORT = 5432
+
+
+def try_(
+    uri: str,
+    *,
+    listen: Annotated[Address, Parameter(accepts_keys=False)] = Address("127.0.0.1:6432"),
+    policy: str = "permissive",
+    workers: int = 1,
+    data: Path | None = None,
+    durability: str = "os",
+    log_level: str = "warning",
+    verbose: bool = False,
+) -> int:
+    """Puts one governed listener in front of a database, for whoever knows its user and password.
+
+    Parameters
+    ----------
+    uri
+        postgresql://user:password@host:port/database[?sslmode=MODE&sslrootcert=FILE]. The password may
+        come from PGPASSWORD instead.
+    listen
+        Address to listen on; port 0 takes a free one.
+    policy
+        permissive, observe, or a policy file.
+    workers
+        Worker processes.
+    data
+        Folder for the audit trail; a new temporary one when left out.
+    durability
+        os or disk, as in the configuration file.
+    log_level
+        debug, info, warning or error.
+    verbose
+        Also print how to connect.
+    """
+    _hide_password(uri)
+    try:
+        place = _Place(uri)
+        folder = (data or Path(tempfile.mkdtemp(prefix="sallyport-try-"))).absolute()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        documents = _documents(place, folder, listen, policy, workers, durability, log_level)
+        first = validate(documents)
+    except (ValueError, OSError) as error:
+        print(f"sallyport: {error}", file=sys.stderr)
+        return 2
+    finally:
+        os.environ.pop(PASSWORD_VARIABLE, None)
+
+    def ready(bound: tuple[Bound, ...]) -> None:
+        where = {one.name: one for one in bound}
+        main, admin = where["try"], where["admin"]
+        print(
+            f"ready postgresql {_shown(main)} admin={_shown(admin)} data={folder}",
+            flush=True,
+        )
+        if verbose or sys.stdout.isatty():
+            print(
+                f"connect:  psql 'postgresql://{quote(place.user)}@{_shown(main)}/{quote(place.database)}'\n"
+                f"audit:    sallyport audit tail --data {folder}",
+                flush=True,
+            )
+
+    return run_service(Service(first=first, workers=workers, on_ready=ready))
+
+
+def _shown(bound: Bound) -> str:
+    host = f"[{bound.host}]" if ":" in bound.host else bound.host
+    return f"{host}:{bound.port}"
+
+
+def _hide_password(uri: str) -> None:
+    """Starts this program anew without the password in its arguments."""
+    parts = urlsplit(uri)
+    if not parts.password:
+        return
+    user = quote(unquote(parts.username or ""), safe="")
+    bare = urlunsplit(parts._replace(netloc=f"{user}@{parts.netloc.rpartition('@')[2]}"))
+    arguments = [bare if argument == uri else argument for argument in sys.argv]
+    environment = {**os.environ, PASSWORD_VARIABLE: unquote(parts.password)}
+    os.execve(sys.executable, [sys.executable, *arguments], environment)  # noqa: S606
+
+
+class _Place:
+    """The database named by a URI. Raises ValueError."""
+
+    def __init__(self, uri: str) -> None:
+        parts = urlsplit(uri)
+        if parts.scheme not in ("postgresql", "postgres") or not parts.hostname:
+            raise ValueError("expected postgresql://user:password@host:port/database")
+        self.user = unquote(parts.username or "")
+        self.password = os.environ.get(PASSWORD_VARIABLE, "")
+        if not self.user or not self.password:
+            raise ValueError("a user and a password are needed, in the URI or PGPASSWORD")
+        self.host = parts.hostname
+        self.port = parts.port or DEFAULT_PORT
+        self.database = unquote(parts.path.lstrip("/")) or self.user
+        options = parse_qs(parts.query)
+        self.tls: dict[str, str] = {"mode": options.pop("sslmode", ["prefer"])[0]}
+        if "sslrootcert" in options:
+            self.tls["ca"] = str(Path(options.pop("sslrootcert")[0]).absolute())
+        if options:
+            raise ValueError(f"unknown parameter in the URI: {sorted(options)[0]}")
+
+
+def _documents(
+    place: _Place,
+    folder: Path,
+    listen: Address,
+    policy: str,
+    workers: int,
+    durability: str,
+    log_level: str,
+) -> Documents:
+    credential = _private_file(folder / "try.password", place.password)
+    verifier = make_verifier(place.password, secrets.token_bytes(16)).render()
+    directory = Directory([User(name=place.user, groups=("try",), verifier=verifier)])
+    users = _private_file(folder / "try.users.yaml", render_users(directory))
+    configuration = {
+        "data": str(folder),
+        "workers": workers,
+        "durability": durability,
+        "log_level": log_level,
+        "admin": "127.0.0.1:0",
+        "listeners": [
+            {"name": "try", "address": str(listen), "target": "try", "tls": {"mode": "disable"}}
+        ],
+        "targets": [
+            {
+                "name": "try",
+                "host": place.host,
+                "port": place.port,
+                "tls": place.tls,
+                "announce": "variable",
+                "roles": [
+                    {
+                        "principals": [place.user],
+                        "user": place.user,
+                        "credential": f"file:{credential}",
+                    }
+                ],
+            }
+        ],
+        "identities": {"users": str(users)},
+    }
+    text = yaml.safe_dump(configuration, sort_keys=False).encode()
+    document = PRESETS.get(policy)
+    name = policy
+    if document is None:
+        document = Path(policy).read_bytes()
+        name = str(Path(policy).absolute())
+    return Documents(1, text, "", (PolicyDocument(name, document),))
+
+
+def _private_file(path: Path, content: str) -> Path:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(content)
+    return path

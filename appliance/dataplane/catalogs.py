@@ -1,0 +1,160 @@
+"""The catalogs of governed databases: loaded over a session of our own, polled by epoch, replaced as a whole.
+
+Used by `conductor` (refresh, schema changes) and read through `session/flow.CatalogPort`. Rule: a catalog that may be
+stale shows no lineage at all until it has been checked, so nothing can rest on it; a failed load keeps it that way.
+"""
+
+import asyncio
+import contextlib
+
+from appliance.config.schema import TargetConfig
+from appliance.dataplane.upstreams import (
+    Login,
+    Upstream,
+    UpstreamRefused,
+    UpstreamUnreachable,
+    open_upstream,
+    simple_query,
+)
+from appliance.model.errors import ProtocolViolation
+from appliance.sql.lineage import CatalogLineage
+from appliance.sql.reader import EPOCH_QUERY, QUERIES, build_catalog
+from appliance.telemetry.metrics import Metrics
+
+LOAD_SECONDS_MAX = 30.0
+IDLE_SECONDS_MAX = 60.0
+
+
+class DatabaseCatalog:
+    """The catalog of one database of one target, as every session on it sees it."""
+
+    def __init__(
+        self, target: TargetConfig, database: str, login: Login, metrics: Metrics, refresh_ms: int
+    ) -> None:
+        self._target = target
+        self._database = database
+        self._login = login
+        self._metrics = metrics
+        self._refresh_seconds = refresh_ms / 1000
+        self._upstream: Upstream | None = None
+        self._kept: CatalogLineage | None = None
+        self._epoch = ""
+        self._fresh = False
+        self._refreshing: asyncio.Task[None] | None = None
+        self._polling: asyncio.Task[None] | None = None
+        self.failure = ""
+        self.sessions = 0
+
+    @property
+    def lineage(self) -> CatalogLineage | None:
+        return self._kept if self._fresh else None
+
+    def note_change(self) -> None:
+        """The schema may have changed: nothing rests on the catalog until the epoch was compared."""
+        self._fresh = False
+
+    async def refresh(self) -> None:
+        """Brings it up to date; concurrent callers share one load. Never raises: `failure` says what went wrong."""
+        if self._refreshing is None:
+            self._refreshing = asyncio.create_task(self._refresh())
+            self._refreshing.add_done_callback(self._refreshed)
+        await asyncio.shield(self._refreshing)
+
+    def _refreshed(self, _task: asyncio.Task[None]) -> None:
+        self._refreshing = None
+
+    def begin(self) -> None:
+        """A session starts to use it."""
+        self.sessions += 1
+        if self._polling is None:
+            self._polling = asyncio.create_task(self._poll())
+
+    def end(self) -> None:
+        """A session is done with it; some time after the last one our connection is closed."""
+        self.sessions -= 1
+
+    async def close(self) -> None:
+        polling, self._polling = self._polling, None
+        if polling is not None:
+            polling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await polling
+        self._disconnect()
+        self._fresh = False
+
+    async def _poll(self) -> None:
+        """A net for changes made past us: compares the epoch now and then while sessions are open."""
+        idle_seconds = 0.0
+        while idle_seconds < IDLE_SECONDS_MAX:
+            await asyncio.sleep(self._refresh_seconds)
+            idle_seconds = 0.0 if self.sessions else idle_seconds + self._refresh_seconds
+            if self._kept is not None:
+                await self.refresh()
+        self._polling = None
+        self._disconnect()
+        self._fresh = False
+
+    async def _refresh(self) -> None:
+        try:
+            async with asyncio.timeout(LOAD_SECONDS_MAX):
+                await self._load()
+            self.failure = ""
+            self._fresh = True
+            self._metrics.catalog_loads_ok += 1
+        except (UpstreamRefused, UpstreamUnreachable, ProtocolViolation, TimeoutError, OSError) as e:
+            self._metrics.catalog_loads_failed += 1
+            self._disconnect()
+            self._fresh = False
+            self.failure = _reason(e)
+
+    async def _load(self) -> None:
+        upstream = self._upstream
+        if upstream is None or upstream.side.ended:
+            upstream = self._upstream = await open_upstream(
+                self._target, self._login, self._database, {"application_name": "sallyport catalog"}
+            )
+            self._epoch = ""
+            await simple_query(upstream, "SET statement_timeout = '25s'")
+        epoch = str((await simple_query(upstream, EPOCH_QUERY))[0][0])
+        if self._kept is not None and epoch == self._epoch:
+            return
+        rows = {name: await simple_query(upstream, text) for name, text in QUERIES.items()}
+        catalog = build_catalog(self._target.name, self._database, rows)
+        self._kept = CatalogLineage(catalog)
+        self._epoch = epoch
+
+    def _disconnect(self) -> None:
+        if self._upstream is not None:
+            self._upstream.side.close()
+            self._upstream = None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UpstreamRefused):
+        return f"the database answered SQLSTATE {error.fields.get('C', 'XX000')}"
+    if isinstance(error, UpstreamUnreachable):
+        return error.reason
+    return "it took too long" if isinstance(error, TimeoutError) else type(error).__name__
+
+
+class Catalogs:
+    """All of a worker's, by (target, database)."""
+
+    def __init__(self, metrics: Metrics, refresh_ms: int) -> None:
+        self._metrics = metrics
+        self._refresh_ms = refresh_ms
+        self._databases: dict[tuple[str, str], DatabaseCatalog] = {}
+
+    def of(self, target: TargetConfig, database: str, login: Login) -> DatabaseCatalog:
+        """Shared by all sessions there; read with the login of whoever came first."""
+        key = (target.name, database)
+        known = self._databases.get(key)
+        if known is None:
+            known = self._databases[key] = DatabaseCatalog(
+                target, database, login, self._metrics, self._refresh_ms
+            )
+        return known
+
+    async def close(self) -> None:
+        for database in self._databases.values():
+            await database.close()

@@ -1,0 +1,371 @@
+"""Carries out what one session's machine asks for: the only place where its effects touch the world.
+
+Made by `login`, one per session. It keeps the order that the invariants rest on: a turn's records are appended (and,
+where configured, on the disk) before any of its bytes goes upstream. It catches once: whatever goes wrong in the machine
+ends the session on both sides.
+"""
+
+import asyncio
+import traceback
+from collections import deque
+from pathlib import Path
+
+from appliance.audit.record import SessionClosed
+from appliance.config.schema import Durability, TargetConfig
+from appliance.dataplane.cancels import Cancels
+from appliance.dataplane.catalogs import DatabaseCatalog
+from appliance.dataplane.services import Services
+from appliance.dataplane.spool import SpoolUnavailable
+from appliance.dataplane.transport import Side
+from appliance.dataplane.upstreams import Upstream, UpstreamUnreachable, cancel
+from appliance.model.errors import InvariantBroken, ProtocolViolation, Refused
+from appliance.policy.snapshot import Snapshot
+from appliance.session.effects import (
+    AnalyseText,
+    ArmTimeout,
+    CancelStatement,
+    EndSession,
+    NoteSchemaChange,
+    RefreshCatalog,
+    Request,
+    Turn,
+)
+from appliance.session.machine import SessionMachine
+from appliance.telemetry.log import Log
+from appliance.wire.postgres import refusals
+from appliance.wire.postgres.messages import TERMINATE_FRAME
+
+HALF_CLOSED_SECONDS_MAX = 2.0
+"""A client that sent its end of stream still gets the replies it waits for, this long."""
+CANCEL_SECONDS_MAX = 10.0
+
+_log = Log("session")
+_background: set[asyncio.Task[None]] = set()
+
+
+class Conductor:
+    """One session: its machine, its two sides, its end."""
+
+    def __init__(
+        self,
+        machine: SessionMachine,
+        client: Side,
+        upstream: Upstream,
+        target: TargetConfig,
+        services: Services,
+        cancels: Cancels,
+        session: str,
+    ) -> None:
+        self._machine = machine
+        self._client = client
+        self._upstream = upstream.side
+        self._upstream_pid = upstream.pid
+        self._upstream_secret = upstream.secret
+        self._target = target
+        self._services = services
+        self._cancels = cancels
+        self._session = session
+        self._begun = services.now()
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timers: list[asyncio.TimerHandle] = []
+        self._gated: deque[Turn] = deque()
+        self._gate_task: asyncio.Task[None] | None = None
+        self._synced = services.governance.configuration.durability is Durability.DISK
+        self._draining = False
+        self.ended = False
+        self.on_end: list[asyncio.Future[None]] = []
+        self.cancel_key: tuple[int, bytes] | None = None
+        self.catalog: DatabaseCatalog | None = None
+
+    def start(self) -> None:
+        """From here on both sides' chunks come to us."""
+        high = self._services.governance.configuration.limits.write_buffer_high_bytes
+        if self.catalog is not None:
+            self.catalog.begin()
+        self._upstream.attach(self._from_upstream, self._changed, high)
+        self._client.attach(self._from_client, self._changed, high)
+
+    # --- bytes in ---------------------------------------------------------------------------------
+
+    def _from_client(self, chunk: memoryview) -> None:
+        if self.ended:
+            return
+        self._services.metrics.bytes_to_upstream += len(chunk)
+        try:
+            self._carry_out(self._machine.client_received(chunk, self._services.now()))
+        except (ProtocolViolation, Refused, InvariantBroken, ValueError) as error:
+            self._cut(error)
+
+    def _from_upstream(self, chunk: memoryview) -> None:
+        if self.ended:
+            return
+        try:
+            self._carry_out(self._machine.upstream_received(chunk, self._services.now()))
+        except (ProtocolViolation, Refused, InvariantBroken, ValueError) as error:
+            self._cut(error)
+        if self._draining and not self.ended and self._machine.idle:
+            self._end_politely()
+
+    # --- effects out ------------------------------------------------------------------------------
+
+    def _carry_out(self, turn: Turn) -> None:
+        if turn.records:
+            try:
+                self._services.spool.append(turn.records)
+            except SpoolUnavailable:
+                self._refuse(turn)
+        if turn.client:
+            self._client.write_all(turn.client)
+            self._services.metrics.bytes_to_client += sum(map(len, turn.client))
+        if turn.upstream:
+            if self._gate_task is not None or (self._synced and turn.records):
+                self._behind_gate(turn)
+            else:
+                self._upstream.write_all(turn.upstream)
+        for request in turn.requests:
+            self._do(request)
+        self._update_reading()
+
+    def _refuse(self, turn: Turn) -> None:
+        """Nothing that could not be recorded is forwarded; what already happened is owed to the trail."""
+        unrecorded = {id(record) for _, _, record in turn.gated}
+        self._machine.refuse_turn(turn)
+        self._services.spool.owe([r for r in turn.records if id(r) not in unrecorded])
+        self._services.metrics.audit_failures += 1
+
+    def _behind_gate(self, turn: Turn) -> None:
+        """Turns wait, in order, until their records are on the disk."""
+        self._gated.append(turn)
+        if self._gate_task is None:
+            self._gate_task = self._spawn(self._open_gate())
+
+    async def _open_gate(self) -> None:
+        try:
+            while self._gated:
+                waiting = list(self._gated)
+                try:
+                    await self._services.spool.durable()
+                except SpoolUnavailable:
+                    for turn in waiting:
+                        self._machine.refuse_turn(turn)
+                for turn in waiting:
+                    self._gated.popleft()
+                    self._upstream.write_all(turn.upstream)
+        finally:
+            self._gate_task = None
+        self._update_reading()
+
+    def _do(self, request: Request) -> None:
+        match request:
+            case AnalyseText():
+                self._spawn(self._analyse(request))
+            case RefreshCatalog():
+                self._spawn(self._refresh())
+            case NoteSchemaChange():
+                if self.catalog is not None:
+                    self.catalog.note_change()
+            case ArmTimeout():
+                self._timers.append(
+                    self._loop.call_later(request.milliseconds / 1000, self._timed_out, request)
+                )
+            case CancelStatement():
+                self.cancel()
+            case EndSession():
+                self._end(request.reason)
+
+    def _timed_out(self, armed: ArmTimeout) -> None:
+        if not self.ended:
+            self._carry_out(self._machine.timed_out(armed.execution, self._services.now()))
+
+    def _spawn(self, coroutine) -> asyncio.Task[None]:  # type: ignore[no-untyped-def]
+        task: asyncio.Task[None] = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._spawned_ended)
+        return task
+
+    def _spawned_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            self._cut(error)
+
+    async def _analyse(self, request: AnalyseText) -> None:
+        lineage = None if self.catalog is None else self._machine.analysis_lineage
+        facts = await self._services.analyzer.analyse(request.text, lineage, request.settings)
+        if not self.ended:
+            self._carry_out(self._machine.analysed(facts, self._services.now()))
+
+    async def _refresh(self) -> None:
+        if self.catalog is not None:
+            await self.catalog.refresh()
+        if not self.ended:
+            self._carry_out(self._machine.catalog_ready(self._services.now()))
+
+    # --- pressure ---------------------------------------------------------------------------------
+
+    def _update_reading(self) -> None:
+        """A peer that does not take what we have for it stops the other from sending more."""
+        if self.ended:
+            return
+        self._client.read(
+            not (self._upstream.writing_paused or self._machine.waiting or self._gated)
+        )
+        self._upstream.read(not self._client.writing_paused)
+
+    def _changed(self) -> None:
+        """A side paused, resumed, sent its end of stream or was lost."""
+        if self.ended:
+            return
+        if self._upstream.ended:
+            self._upstream_gone()
+        elif self._client.lost:
+            self._end("client_lost")
+        elif self._client.ended:
+            if self._machine.busy or self._machine.waiting:
+                self._timers.append(
+                    self._loop.call_later(HALF_CLOSED_SECONDS_MAX, self._end, "client_lost")
+                )
+                self._draining = True
+            else:
+                self._end("client_lost")
+        else:
+            self._update_reading()
+
+    def _upstream_gone(self) -> None:
+        if not self._machine.told_fatal:
+            self._client.write(
+                refusals.fatal(
+                    "08006",
+                    "the database closed the connection unexpectedly",
+                    "connect again; whether the last statement took effect is not known",
+                )
+            )
+        self._services.metrics.connections_cut_upstream += 1
+        self._end("upstream_closed")
+
+    # --- cancel, end ------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """The client's CancelRequest (or our own wish), passed on with the upstream's key."""
+        if self.ended:
+            return
+        self._cancel_upstream()
+
+    def _cancel_upstream(self) -> None:
+        task = self._loop.create_task(self._send_cancel())
+        _background.add(task)
+        task.add_done_callback(_background.discard)
+
+    async def _send_cancel(self) -> None:
+        try:
+            async with asyncio.timeout(CANCEL_SECONDS_MAX):
+                await cancel(self._target, self._upstream_pid, self._upstream_secret)
+        except (UpstreamUnreachable, TimeoutError, OSError, ProtocolViolation) as error:
+            _log.warning("cancel request not delivered", target=self._target.name, reason=str(error))
+
+    def _cut(self, error: BaseException) -> None:
+        """The one place that ends a session because something is wrong."""
+        if self.ended:
+            return
+        metrics = self._services.metrics
+        if isinstance(error, ProtocolViolation):
+            metrics.connections_cut_violation += 1
+            reason, message = "violation", refusals.fatal("08P01", error.reason)
+        elif isinstance(error, Refused):
+            metrics.connections_cut_plan += 1
+            reason, message = (
+                f"plan:{error.refusal.code.value}",
+                refusals.error_response(error.refusal, "FATAL"),
+            )
+        else:
+            metrics.connections_cut_invariant += 1
+            reason = "invariant"
+            message = refusals.fatal(
+                "XX000", "the appliance ended this session to stay safe", "tell its administrators"
+            )
+            _log.error("session cut", session=self._session, error=_where(error))
+        self._client.write(message)
+        self._end(reason)
+
+    def take_policy(self, snapshot: Snapshot) -> None:
+        """From the next statement on, this policy decides; prepared statements are judged again."""
+        self._machine.take_policy(snapshot)
+
+    def drain(self) -> None:
+        """Ends the session as soon as nothing is under way."""
+        self._draining = True
+        if not self.ended and self._machine.idle:
+            self._end_politely()
+
+    def _end_politely(self) -> None:
+        if self._client.ended:
+            self._end("client_lost")
+            return
+        self._client.write(
+            refusals.fatal("57P01", "terminating connection due to administrator command", "connect again")
+        )
+        self._end("drained")
+
+    def stop(self) -> None:
+        """At once."""
+        if not self.ended:
+            self._client.write(
+                refusals.fatal("57P01", "terminating connection due to administrator command")
+            )
+            self._end("stopped")
+
+    def _end(self, reason: str) -> None:
+        if self.ended:
+            return
+        busy = self._machine.busy
+        now = self._services.now()
+        turn = self._machine.disconnected(now)
+        self.ended = True
+        for timer in self._timers:
+            timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        machine = self._machine
+        self._services.owe(
+            *turn.records,
+            SessionClosed(
+                id=self._services.new_id(now),
+                time=now,
+                session=self._session,
+                reason=reason,
+                statements=machine.statements,
+                rows=machine.rows,
+                bytes_out=machine.bytes_out,
+                duration_ms=round((now - self._begun) * 1000, 3),
+            ),
+        )
+        metrics = self._services.metrics
+        metrics.rows += machine.rows
+        metrics.cells_masked += machine.cells_masked
+        metrics.cells_sensitive_unmasked += machine.sensitive_unmasked
+        if busy and not self._upstream.ended:
+            self._cancel_upstream()  # the server works on for a client that is gone, unless it is told
+            self._upstream.abort()
+        else:
+            if reason != "client_closed":
+                self._upstream.write(TERMINATE_FRAME)
+            self._upstream.close()
+        self._client.close()
+        self._loop.call_later(5.0, self._client.abort)
+        if self.cancel_key is not None:
+            self._cancels.forget(*self.cancel_key)
+        if self.catalog is not None:
+            self.catalog.end()
+        for waiter in self.on_end:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+def _where(error: BaseException) -> str:
+    """Type and code places of an error of ours: no message, which could quote what a client sent."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames]
+    return f"{type(error).__name__} at {' > '.join(places)}"

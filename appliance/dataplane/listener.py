@@ -1,0 +1,158 @@
+"""Accepts clients on the sockets a worker was given, one `login.Attempt` each.
+
+Made by `worker`. Rule: accepting waits for nobody. A silent or slow client costs one coroutine under a deadline, and
+the numbers of sessions and of unfinished logins are bounded; beyond them a client is told so and let go.
+"""
+
+import asyncio
+import socket
+import ssl
+
+from appliance.config.schema import Listener
+from appliance.dataplane.cancels import Cancels
+from appliance.dataplane.catalogs import Catalogs
+from appliance.dataplane.conductor import Conductor
+from appliance.dataplane.login import Attempt
+from appliance.dataplane.services import Services
+from appliance.dataplane.tls import ALPN
+from appliance.dataplane.transport import Side
+from appliance.wire.postgres import refusals
+
+ACCEPTS_PER_TURN_MAX = 64
+TLS_HANDSHAKE_RECORD = 0x16
+"""First byte of a TLS connection (RFC 8446, 5.1): direct TLS, without SSLRequest."""
+
+
+class ClientListener:
+    """One listening socket."""
+
+    def __init__(
+        self,
+        name: str,
+        listening: socket.socket,
+        services: Services,
+        cancels: Cancels,
+        catalogs: Catalogs,
+        sessions: set[Conductor],
+    ) -> None:
+        self._name = name
+        self._socket = listening
+        self._services = services
+        self._cancels = cancels
+        self._catalogs = catalogs
+        self._sessions = sessions
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def open(self) -> None:
+        self._socket.setblocking(False)
+        self._loop.add_reader(self._socket, self._accept)
+
+    def close(self) -> None:
+        """No new clients; those on their way in go on."""
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTS_PER_TURN_MAX):
+            try:
+                connection, address = self._socket.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                return  # out of descriptors, or the client is gone already: the next turn tries again
+            connection.setblocking(False)
+            task = self._loop.create_task(self._serve(connection, address[0], address[1]))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, connection: socket.socket, host: str, port: int) -> None:
+        services = self._services
+        limits = services.governance.configuration.limits
+        metrics = services.metrics
+        metrics.clients_accepted += 1
+        pending = metrics.logins_pending
+        if len(self._sessions) >= limits.sessions_max or pending >= limits.logins_pending_max:
+            metrics.clients_refused_limit += 1
+            _turn_away(connection)
+            return
+        metrics.logins_pending += 1
+        try:
+            async with asyncio.timeout(limits.login_ms_max / 1000):
+                side = await self._side(connection)
+        except (TimeoutError, OSError):  # silent, gone, or no TLS we accept (ssl.SSLError is an OSError)
+            metrics.clients_refused_tls += 1
+            connection.close()
+            return
+        finally:
+            metrics.logins_pending -= 1
+        await self._log_in(side, host, port)
+
+    async def _log_in(self, side: Side, host: str, port: int) -> None:
+        listener = self._services.governance.configuration.listener(self._name)
+        if listener is None:
+            side.abort()
+            return
+        metrics = self._services.metrics
+        metrics.logins_pending += 1
+        try:
+            conductor = await self._attempt(side, listener, host, port).run()
+        finally:
+            metrics.logins_pending -= 1
+        if conductor is not None and not conductor.ended:
+            self._sessions.add(conductor)
+            ended = self._loop.create_future()
+            ended.add_done_callback(lambda _: self._sessions.discard(conductor))
+            conductor.on_end.append(ended)
+
+    def _attempt(self, side: Side, listener: Listener, host: str, port: int) -> Attempt:
+        return Attempt(
+            side, listener, (host, port), self._services, self._cancels, self._catalogs
+        )
+
+    async def _side(self, connection: socket.socket) -> Side:
+        """The first byte tells direct TLS from everything else; it is looked at, not taken."""
+        first = await self._peek(connection)
+        context: ssl.SSLContext | None = None
+        if first == TLS_HANDSHAKE_RECORD:
+            context = self._services.governance.contexts[self._name].context
+            if context is None:
+                raise ConnectionAbortedError("TLS is not configured here")
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        _transport, side = await self._loop.connect_accepted_socket(
+            lambda: Side("client"), connection, ssl=context
+        )
+        if context is not None:
+            tls = side.ssl
+            if tls is None or tls.selected_alpn_protocol() != ALPN:
+                side.abort()
+                raise ConnectionAbortedError("direct TLS without ALPN postgresql")
+        return side
+
+    async def _peek(self, connection: socket.socket) -> int:
+        readable: asyncio.Future[None] = self._loop.create_future()
+        self._loop.add_reader(connection, _resolve, readable)
+        try:
+            await readable
+        finally:
+            self._loop.remove_reader(connection)
+        peeked = connection.recv(1, socket.MSG_PEEK)
+        if not peeked:
+            raise ConnectionResetError("the client left")
+        return peeked[0]
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _turn_away(connection: socket.socket) -> None:
+    """Best effort: the client may not speak yet, but most read what comes."""
+    try:
+        connection.send(refusals.fatal("53300", "too many connections", "try again shortly"))
+    except OSError:
+        return
+    finally:
+        connection.close()

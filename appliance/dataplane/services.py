@@ -1,0 +1,108 @@
+"""What all sessions of a worker share, put together by `worker` and handed down as one value.
+
+Rule: everything here is replaced as a whole on reload (`Governance`) or lives as long as the worker.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+
+from appliance.audit.record import Record, new_id
+from appliance.config.schema import Configuration, Listener
+from appliance.config.values import CredentialReference
+from appliance.dataplane.analyzer import Analyzer
+from appliance.dataplane.credentials import Credentials
+from appliance.dataplane.jwks import KeySource
+from appliance.dataplane.spool import Spool
+from appliance.dataplane.tls import ListenerContexts
+from appliance.identity.verifiers import Directory, parse_users
+from appliance.policy.snapshot import Snapshot
+from appliance.session.flow import Cache
+from appliance.telemetry.metrics import Metrics
+
+
+class Governance(msgspec.Struct, frozen=True):
+    """One validated configuration with everything it refers to, read."""
+
+    configuration: Configuration
+    digest: str
+    snapshot: Snapshot
+    directory: Directory
+    credentials: Credentials
+    token_keys: Mapping[str, bytes]
+    key_sources: Mapping[str, KeySource]
+    contexts: Mapping[str, ListenerContexts]
+
+    def context(self, listener: Listener) -> ListenerContexts:
+        return self.contexts[listener.name]
+
+
+def govern(
+    configuration: Configuration, text: bytes, snapshot: Snapshot, warn: Callable[[str], None]
+) -> Governance:
+    """Reads users, credentials, certificates. Raises ValueError or OSError: then the old one stays."""
+    identities = configuration.identities
+    directory = Directory()
+    if identities.users is not None:
+        directory = parse_users(Path(identities.users).read_text(), str(identities.users))
+    references = [*_references(configuration), *configuration.token_keys.values()]
+    credentials = Credentials(references, warn=warn)
+    return Governance(
+        configuration=configuration,
+        digest=sha256(text).hexdigest(),
+        snapshot=snapshot,
+        directory=directory,
+        credentials=credentials,
+        token_keys={
+            name: credentials[reference].reveal()
+            for name, reference in configuration.token_keys.items()
+        },
+        key_sources={provider.issuer: KeySource(provider, warn=warn) for provider in identities.oidc},
+        contexts={one.name: ListenerContexts(one.tls) for one in configuration.listeners},
+    )
+
+
+def _references(configuration: Configuration) -> list[CredentialReference]:
+    return [
+        role.credential
+        for target in configuration.targets
+        for role in target.roles
+        if role.credential is not None
+    ]
+
+
+class Services:
+    """Shared by all sessions of one worker."""
+
+    def __init__(
+        self,
+        governance: Governance,
+        spool: Spool,
+        analyzer: Analyzer,
+        metrics: Metrics,
+        mock_secret: bytes,
+    ) -> None:
+        self.governance = governance
+        self.spool = spool
+        self.analyzer = analyzer
+        self.metrics = metrics
+        self.mock_secret = mock_secret
+        """Keys the made-up salts of unknown users; the same in all workers and over restarts."""
+        self.cache = Cache(governance.configuration.limits.decision_cache_entries_max)
+        self.targets_reached: dict[str, bool] = {}
+
+    def new_id(self, now: float) -> str:
+        return new_id(now, secrets.token_bytes(10))
+
+    def owe(self, *records: Record) -> None:
+        """For what already happened."""
+        self.spool.owe(records)
+
+    @staticmethod
+    def now() -> float:
+        return time.time()
+

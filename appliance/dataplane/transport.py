@@ -1,0 +1,197 @@
+"""One end of a TCP or TLS connection as the data path wants it: no copies in, bounded buffers, coupled pausing.
+
+Made by `listener` (clients) and `upstreams` (databases), driven by `login` while a session is being set up and by
+`conductor` from then on. Rule: all connections of a worker read into one shared buffer, so a receiver must be done with
+a chunk when it returns.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+
+from appliance.model.errors import ProtocolViolation
+from appliance.model.limits import AUTH_MESSAGE_BYTES_MAX, RECEIVE_BUFFER_BYTES
+
+PENDING_BYTES_MAX = 2 * AUTH_MESSAGE_BYTES_MAX
+
+_shared = memoryview(bytearray(RECEIVE_BUFFER_BYTES))
+
+Receiver = Callable[[memoryview], None]
+
+
+class Side(asyncio.BufferedProtocol):
+    """A connection. Until `attach`, what arrives is kept (bounded) for `receive`; afterwards it goes to the receiver."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        """'client' or 'upstream'."""
+        self.transport: asyncio.Transport | None = None
+        self.lost = False
+        self.ended = False
+        """The peer sent its end of stream."""
+        self.writing_paused = False
+        self._pending = bytearray()
+        self._waiter: asyncio.Future[None] | None = None
+        self._receiver: Receiver | None = None
+        self._on_change: Callable[[], None] | None = None
+        self._reading = True
+
+    # asyncio.BufferedProtocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _shared
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._receiver is not None:
+            self._receiver(_shared[:nbytes])
+            return
+        self._pending += _shared[:nbytes]
+        if len(self._pending) > PENDING_BYTES_MAX:
+            self.read(False)
+        self._wake()
+
+    def eof_received(self) -> bool:
+        self.ended = True
+        self._wake()
+        self._changed()
+        return True  # plain TCP stays open for what is still to be sent; TLS closes by itself
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = self.ended = True
+        self._wake()
+        self._changed()
+
+    def pause_writing(self) -> None:
+        self.writing_paused = True
+        self._changed()
+
+    def resume_writing(self) -> None:
+        self.writing_paused = False
+        self._wake()
+        self._changed()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _changed(self) -> None:
+        if self._on_change is not None:
+            self._on_change()
+
+    # for login
+
+    async def receive(self) -> None:
+        """Returns when something arrived since the last call, raises ConnectionResetError at the end of the stream."""
+        if self.ended:
+            raise ConnectionResetError(f"{self.name} closed the connection")
+        self.read(True)
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    async def at_least(self, count: int) -> bytearray:
+        """The pending bytes, once there are `count` of them."""
+        if count > PENDING_BYTES_MAX:
+            raise ProtocolViolation(self.name, "message too long during login")
+        while len(self._pending) < count:
+            await self.receive()
+        return self._pending
+
+    def take(self, count: int) -> bytes:
+        taken = bytes(self._pending[:count])
+        del self._pending[:count]
+        return taken
+
+    @property
+    def pending(self) -> int:
+        return len(self._pending)
+
+    async def message(self) -> tuple[int, bytes]:
+        """One framed message during login: (type, whole frame)."""
+        head = await self.at_least(5)
+        length = int.from_bytes(head[1:5], "big")
+        if not 4 <= length <= AUTH_MESSAGE_BYTES_MAX:
+            raise ProtocolViolation(self.name, "message of impossible length during login")
+        await self.at_least(length + 1)
+        frame = self.take(length + 1)
+        return frame[0], frame
+
+    # for both
+
+    def write(self, content: bytes | memoryview) -> None:
+        if self.transport is not None and not self.lost:
+            self.transport.write(content)
+
+    def write_all(self, pieces: list[bytes | memoryview]) -> None:
+        if len(pieces) == 1:
+            self.write(pieces[0])
+        elif pieces:
+            self.write(b"".join(pieces))
+
+    def read(self, wanted: bool) -> None:
+        if wanted == self._reading or self.transport is None or self.lost:
+            return
+        self._reading = wanted
+        if wanted:
+            self.transport.resume_reading()
+        else:
+            self.transport.pause_reading()
+
+    def close(self) -> None:
+        """Ends the connection after what was written has gone out."""
+        if self.transport is not None and not self.lost:
+            self.transport.close()
+
+    def abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+    # for the conductor
+
+    def attach(self, receiver: Receiver, on_change: Callable[[], None], high_bytes: int) -> None:
+        """From here on chunks go to `receiver`, and `on_change` hears of pausing and endings. What is pending goes first."""
+        assert self.transport is not None
+        self.transport.set_write_buffer_limits(high=high_bytes)
+        self._receiver, self._on_change = receiver, on_change
+        pending, self._pending = self._pending, bytearray()
+        if pending:
+            receiver(memoryview(pending))
+        if self.ended:
+            on_change()
+
+    @property
+    def ssl(self) -> ssl.SSLObject | None:
+        if self.transport is None:
+            return None
+        return self.transport.get_extra_info("ssl_object")  # type: ignore[no-any-return]
+
+    def certificate(self) -> bytes | None:
+        """The peer's certificate in DER, None without TLS or certificate."""
+        tls = self.ssl
+        return None if tls is None else tls.getpeercert(binary_form=True)
+
+
+async def upgrade(side: Side, context: ssl.SSLContext, *, server_name: str | None = None) -> None:
+    """Puts TLS on an open connection: as a server when `server_name` is None. Raises ssl.SSLError, OSError."""
+    loop = asyncio.get_running_loop()
+    plain = side.transport
+    assert plain is not None
+    if side.pending:
+        raise ProtocolViolation(side.name, "plaintext bytes before the TLS handshake")
+    upgraded = await loop.start_tls(
+        plain,
+        side,
+        context,
+        server_side=side.name == "client",
+        server_hostname=server_name if side.name == "upstream" else None,
+        ssl_handshake_timeout=10.0,
+    )
+    if upgraded is None:
+        raise ConnectionResetError(f"{side.name} left during the TLS handshake")
+    side.transport = upgraded
+    side._reading = True

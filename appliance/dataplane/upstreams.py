@@ -1,0 +1,301 @@
+"""Opening a session with a database: TCP, the TLS ladder, startup, authentication, ReadyForQuery.
+
+Called by `login` for a client's session and by `catalogs` for ours. Rule: the database proves itself as far as the
+configuration asks (verify-full by default), and its words are checked like a client's: a malicious upstream must not get
+past `ProtocolViolation`.
+"""
+
+import asyncio
+import secrets
+import socket
+import ssl
+from typing import NamedTuple
+
+from appliance.config.schema import TargetConfig, TargetTlsMode
+from appliance.dataplane.transport import Side, upgrade
+from appliance.identity.binding import tls_server_end_point
+from appliance.identity.md5 import md5_answer
+from appliance.identity.scram import (
+    SCRAM_SHA_256_PLUS,
+    SaltedPasswords,
+    ScramClient,
+    choose_mechanism,
+    salted_password,
+)
+from appliance.model.errors import ProtocolViolation
+from appliance.wire.postgres import messages as m
+from appliance.wire.postgres import startup
+
+_salted = SaltedPasswords()
+_scram_threads = asyncio.Semaphore(2)
+
+
+class UpstreamRefused(Exception):
+    """The database answered the login with an error; `fields` as in ErrorResponse."""
+
+    def __init__(self, fields: dict[str, str]) -> None:
+        super().__init__(fields.get("C", ""))
+        self.fields = fields
+
+
+class UpstreamUnreachable(Exception):
+    """No connection, or no acceptable TLS. `reason` names what, without addresses or secrets."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Login(NamedTuple):
+    """Who we are to the database."""
+
+    user: str
+    password: bytes | None
+    certificate: tuple[str, str] | None = None
+    """(certificate file, key file) for TLS client authentication."""
+
+
+class Upstream(NamedTuple):
+    """A logged-in session with a database."""
+
+    side: Side
+    parameters: dict[str, str]
+    pid: int
+    secret: bytes
+    notices: list[bytes]
+
+
+async def open_upstream(
+    target: TargetConfig, login: Login, database: str, settings: dict[str, str]
+) -> Upstream:
+    """Raises UpstreamRefused, UpstreamUnreachable, ProtocolViolation. The caller sets the deadline."""
+    side = await connect(target, login)
+    try:
+        side.write(
+            startup.startup_message(
+                startup.PROTOCOL_MINOR_NEWEST,
+                {"user": login.user, "database": database, "client_encoding": "UTF8"} | settings,
+            )
+        )
+        await _authenticate(side, login)
+        return await _until_ready(side)
+    except ConnectionResetError:
+        side.abort()
+        raise UpstreamUnreachable("the database closed the connection during login") from None
+    except BaseException:
+        side.abort()
+        raise
+
+
+async def connect(target: TargetConfig, login: Login | None) -> Side:
+    """TCP and TLS as the target's ladder says; nothing is sent beyond SSLRequest."""
+    mode = target.tls.mode
+    try:
+        if mode is TargetTlsMode.DISABLE:
+            return await _connect_plain(target)
+        if mode is TargetTlsMode.ALLOW:
+            # libpq tries plaintext first; the server's refusal of it comes only with its login answer. We go the
+            # stronger way round: TLS if it is there.
+            mode = TargetTlsMode.PREFER
+        side = await _connect_plain(target)
+        side.write(startup.SSL_REQUEST)
+        answer = bytes((await side.at_least(1))[:1])
+        side.take(1)
+        if answer == b"S":
+            await upgrade(
+                side,
+                _tls_context(target, login),
+                server_name=target.tls.server_name or target.host,
+            )
+            return side
+        if answer == b"N" and mode is TargetTlsMode.PREFER:
+            return side
+        side.abort()
+        raise UpstreamUnreachable("the database does not offer TLS")
+    except ConnectionResetError:
+        raise UpstreamUnreachable("the database closed the connection") from None
+    except ssl.SSLCertVerificationError as error:
+        raise UpstreamUnreachable(
+            f"the database's certificate is not acceptable: {error.verify_message}"
+        ) from None
+    except ssl.SSLError as error:
+        raise UpstreamUnreachable(f"TLS with the database failed: {error.reason}") from None
+    except OSError as error:
+        raise UpstreamUnreachable(f"cannot connect to the database: {error.strerror}") from None
+
+
+async def _connect_plain(target: TargetConfig) -> Side:
+    loop = asyncio.get_running_loop()
+    _transport, side = await loop.create_connection(lambda: Side("upstream"), target.host, target.port)
+    connection: socket.socket | None = side.transport and side.transport.get_extra_info("socket")
+    if connection is not None and connection.family != socket.AF_UNIX:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return side
+
+
+def _tls_context(target: TargetConfig, login: Login | None) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    mode = target.tls.mode
+    if mode in (TargetTlsMode.VERIFY_CA, TargetTlsMode.VERIFY_FULL):
+        context.check_hostname = mode is TargetTlsMode.VERIFY_FULL
+        context.verify_mode = ssl.CERT_REQUIRED
+        if target.tls.ca is not None:
+            context.load_verify_locations(str(target.tls.ca))
+        else:
+            context.load_default_certs()
+    else:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    own = login.certificate if login is not None and login.certificate else None
+    if own is not None:
+        context.load_cert_chain(*own)
+    elif target.tls.certificate is not None:
+        context.load_cert_chain(str(target.tls.certificate), str(target.tls.key))
+    return context
+
+
+async def _authenticate(side: Side, login: Login) -> None:
+    """Answers Authentication* requests until AuthenticationOk."""
+    scram: ScramClient | None = None
+    while True:
+        kind, frame = await side.message()
+        if kind == m.ERROR_RESPONSE:
+            raise UpstreamRefused(m.parse_error_fields(frame[5:]))
+        if kind in (m.NEGOTIATE_PROTOCOL_VERSION, m.NOTICE_RESPONSE):
+            continue  # an older server serves 3.0: every message we use is the same there
+        if kind != m.AUTHENTICATION:
+            raise ProtocolViolation("upstream", "unexpected message during authentication")
+        code, rest = m.parse_authentication(frame[5:])
+        if code == m.AUTH_OK:
+            if scram is not None and not scram.finished:
+                raise ProtocolViolation("upstream", "login accepted before the server's proof")
+            return
+        if code == m.AUTH_CLEARTEXT:
+            if side.ssl is None:
+                raise UpstreamUnreachable("the database asks for a cleartext password without TLS")
+            side.write(m.password(_secret(login)))
+        elif code == m.AUTH_MD5:
+            side.write(m.password(md5_answer(login.user, _secret(login), rest)))
+        elif code == m.AUTH_SASL and scram is None:
+            scram = _scram_begin(side, rest)
+        elif code == m.AUTH_SASL_CONTINUE and scram is not None:
+            salt, iterations = scram.challenge(rest)
+            salted = await _salt(_secret(login), salt, iterations)
+            side.write(m.frame(m.PASSWORD, scram.final(salted)))
+        elif code == m.AUTH_SASL_FINAL and scram is not None:
+            scram.verify(rest)
+        else:
+            raise UpstreamUnreachable("the database asks for an authentication we do not speak")
+
+
+def _secret(login: Login) -> bytes:
+    if login.password is None:
+        raise UpstreamUnreachable("the database asks for a password and the role has no credential")
+    return login.password
+
+
+def _scram_begin(side: Side, offered: bytes) -> ScramClient:
+    mechanisms = [name.decode("ascii", "replace") for name in offered.split(b"\0") if name]
+    tls = side.ssl is not None
+    certificate = side.certificate()
+    binding = None if certificate is None else tls_server_end_point(certificate)
+    mechanism = choose_mechanism(mechanisms, binding, tls)
+    scram = ScramClient(
+        secrets.token_bytes(18), mechanism=mechanism,
+        binding=binding,
+        offered_plus=SCRAM_SHA_256_PLUS in mechanisms,
+    )
+    side.write(m.sasl_initial_response(mechanism, scram.first()))
+    return scram
+
+
+async def _salt(password: bytes, salt: bytes, iterations: int) -> bytes:
+    """PBKDF2 outside the event loop, remembered: a database's salt rarely changes."""
+    known = _salted.get(password, salt, iterations)
+    if known is None:
+        async with _scram_threads:
+            known = await asyncio.to_thread(salted_password, password, salt, iterations)
+        _salted.put(password, salt, iterations, known)
+    return known
+
+
+async def _until_ready(side: Side) -> Upstream:
+    parameters: dict[str, str] = {}
+    notices: list[bytes] = []
+    pid, secret = 0, b""
+    while True:
+        kind, frame = await side.message()
+        body = frame[5:]
+        if kind == m.PARAMETER_STATUS:
+            name, value = m.parse_parameter_status(body)
+            parameters[name.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
+        elif kind == m.BACKEND_KEY_DATA:
+            pid, secret = m.parse_backend_key_data(body)
+        elif kind == m.NOTICE_RESPONSE:
+            notices.append(frame)
+        elif kind == m.ERROR_RESPONSE:
+            raise UpstreamRefused(m.parse_error_fields(body))
+        elif kind == m.READY_FOR_QUERY:
+            m.parse_ready_for_query(body)
+            return Upstream(side, parameters, pid, secret, notices)
+        elif kind != m.NEGOTIATE_PROTOCOL_VERSION:
+            raise ProtocolViolation("upstream", "unexpected message before ReadyForQuery")
+
+
+async def cancel(target: TargetConfig, pid: int, secret: bytes) -> None:
+    """Sends a CancelRequest, over TLS where the target demands it. The server never answers one."""
+    side = await connect(target, None)
+    try:
+        side.write(startup.cancel_request(pid, secret))
+        try:
+            async with asyncio.timeout(5):
+                await side.at_least(1)
+        except (ConnectionResetError, TimeoutError):
+            return
+    finally:
+        side.close()
+
+
+async def simple_query(upstream: Upstream, text: str) -> list[tuple[str | None, ...]]:
+    """Runs one of our own statements, for catalogs: all rows, values as text. Raises UpstreamRefused on an error."""
+    side = upstream.side
+    side.write(m.query(text.encode()))
+    rows: list[tuple[str | None, ...]] = []
+    failure: dict[str, str] | None = None
+    while True:
+        kind, frame = await _row_message(side)
+        if kind == m.DATA_ROW:
+            rows.append(_row(frame))
+        elif kind == m.ERROR_RESPONSE:
+            failure = m.parse_error_fields(frame[5:])
+        elif kind == m.READY_FOR_QUERY:
+            if failure is not None:
+                raise UpstreamRefused(failure)
+            return rows
+
+
+async def _row_message(side: Side) -> tuple[int, bytes]:
+    """Like Side.message, but a row of ours (a view's definition) may be large."""
+    head = await side.at_least(5)
+    length = int.from_bytes(head[1:5], "big")
+    if not 4 <= length <= CATALOG_ROW_BYTES_MAX:
+        raise ProtocolViolation("upstream", "message of impossible length")
+    while side.pending < length + 1:
+        await side.receive()
+    frame = side.take(length + 1)
+    return frame[0], frame
+
+
+CATALOG_ROW_BYTES_MAX = 16 * 1024 * 1024
+
+
+def _row(frame: bytes) -> tuple[str | None, ...]:
+    reader = m.Reader(frame[5:], "upstream")
+    values: list[str | None] = []
+    for _ in range(reader.u16()):
+        length = reader.i32()
+        values.append(None if length < 0 else reader.bytes(length).decode("utf-8", "replace"))
+    reader.end()
+    return tuple(values)

@@ -1,0 +1,329 @@
+"""A worker process: the data path on one core.
+
+Started by `control/supervisor` as `python -m appliance.dataplane.worker --spec-fd N` (see `link/messages`). Rule: it
+runs exactly the documents it was given; what it cannot take on reload it refuses and keeps the old.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+import sys
+import time
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from _speedups.sqllex import redact
+from appliance import __version__
+from appliance.audit.record import (
+    ConfigurationChanged,
+    PolicyChanged,
+    Record,
+    WorkerStarted,
+    WorkerStopped,
+)
+from appliance.config.load import parse
+from appliance.config.schema import PolicyMode
+from appliance.dataplane.analyzer import Analyzer
+from appliance.dataplane.cancels import Cancels
+from appliance.dataplane.catalogs import Catalogs
+from appliance.dataplane.conductor import Conductor
+from appliance.dataplane.listener import ClientListener
+from appliance.dataplane.parentage import die_with_parent
+from appliance.dataplane.services import Governance, Services, govern
+from appliance.dataplane.spool import Spool
+from appliance.dataplane.spool_key import load_or_create_signer
+from appliance.link.codec import encode_message
+from appliance.link.messages import (
+    HEARTBEAT_SECONDS,
+    Documents,
+    Drain,
+    Fatal,
+    Heartbeat,
+    Ready,
+    Reload,
+    Reloaded,
+    Stop,
+    WorkerMessage,
+    WorkerSpec,
+    decode_spec,
+    supervisor_messages,
+)
+from appliance.model.errors import InvariantBroken
+from appliance.policy.compile import compile_documents, nothing_allowed
+from appliance.telemetry import log as logs
+from appliance.telemetry.log import Log
+from appliance.telemetry.metrics import Metrics
+
+log = Log("worker")
+MOCK_SECRET_NAME = "login-mock.key"
+
+
+class Worker:
+    """One process's life."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        self._spec = spec
+        self._metrics = Metrics()
+        self._control = socket.socket(fileno=spec.control_fd)
+        self._inbox = supervisor_messages()
+        self._sessions: set[Conductor] = set()
+        self._listeners: list[ClientListener] = []
+        self._ended = asyncio.Event()
+        self._draining = False
+        self._generation = spec.documents.generation
+        self._services: Services
+        self._catalogs: Catalogs
+        self._cancels: Cancels
+        self._reason = "terminated"
+
+    async def run(self) -> None:
+        governance = govern_documents(self._spec.documents)
+        configuration = governance.configuration
+        keys = configuration.data / "keys"
+        signer = load_or_create_signer(keys)
+        spool = Spool(
+            configuration.data / "audit",
+            self._spec.index,
+            signer,
+            configuration.durability.value,
+            configuration.audit_segment_bytes,
+        )
+        analyzer = Analyzer(configuration.limits, self._metrics, redact)
+        self._services = Services(
+            governance, spool, analyzer, self._metrics, _mock_secret(keys / MOCK_SECRET_NAME)
+        )
+        self._catalogs = Catalogs(self._metrics, configuration.limits.catalog_refresh_ms)
+        self._cancels = Cancels(Path(self._spec.run_dir), self._spec.index, self._spec.workers)
+        self._cancels.open()
+        await analyzer.start()
+        self._services.owe(self._started(governance))
+        self._open_listeners()
+        self._control.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._control, self._heard)
+        await self._say(Ready(os.getpid(), self._generation, governance.snapshot.version))
+        beating = asyncio.create_task(self._beat())
+        await self._ended.wait()
+        beating.cancel()
+        await self._close()
+
+    def _open_listeners(self) -> None:
+        for one in self._spec.listening:
+            listener = ClientListener(
+                one.listener,
+                socket.socket(fileno=one.fd),
+                self._services,
+                self._cancels,
+                self._catalogs,
+                self._sessions,
+            )
+            listener.open()
+            self._listeners.append(listener)
+
+    def _started(self, governance: Governance) -> Record:
+        now = time.time()
+        return WorkerStarted(
+            id=self._services.new_id(now),
+            time=now,
+            worker=self._spec.index,
+            pid=os.getpid(),
+            version=__version__,
+            policy_version=governance.snapshot.version,
+            configuration_digest=governance.digest,
+        )
+
+    # --- the supervisor ---------------------------------------------------------------------------
+
+    async def _say(self, message: WorkerMessage) -> None:
+        with contextlib.suppress(OSError):  # the supervisor is gone: so are we, in a moment
+            await asyncio.get_running_loop().sock_sendall(self._control, encode_message(message))
+
+    def _heard(self) -> None:
+        try:
+            chunk = self._control.recv(65_536)
+        except BlockingIOError:
+            return
+        except OSError:
+            chunk = b""
+        if not chunk:
+            self._finish("terminated")
+            return
+        for message in self._inbox.feed(chunk):
+            match message:
+                case Reload():
+                    asyncio.get_running_loop().create_task(self._reload(message.documents))
+                case Drain():
+                    self._drain()
+                case Stop():
+                    self._finish("terminated")
+
+    async def _reload(self, documents: Documents) -> None:
+        old = self._services.governance
+        now = time.time()
+        digest = sha256(documents.configuration).hexdigest()
+        try:
+            new = govern_documents(documents)
+        except (ValueError, OSError) as error:
+            reason = type(error).__name__
+            self._services.owe(
+                ConfigurationChanged(
+                    id=self._services.new_id(now),
+                    time=now,
+                    digest=digest,
+                    previous=old.digest,
+                    accepted=False,
+                    reason=reason,
+                )
+            )
+            await self._say(Reloaded(documents.generation, old.snapshot.version, str(error)))
+            return
+        self._services.governance = new
+        self._generation = documents.generation
+        for conductor in self._sessions:
+            conductor.take_policy(new.snapshot)
+        self._services.owe(
+            ConfigurationChanged(
+                id=self._services.new_id(now), time=now, digest=new.digest, previous=old.digest
+            ),
+            PolicyChanged(
+                id=self._services.new_id(now),
+                time=now,
+                version=new.snapshot.version,
+                previous=old.snapshot.version,
+                documents=tuple(document.name for document in documents.policies),
+            ),
+        )
+        await self._say(Reloaded(documents.generation, new.snapshot.version))
+
+    async def _beat(self) -> None:
+        loop = asyncio.get_running_loop()
+        expected = loop.time()
+        while True:
+            self._metrics.loop_lag_seconds = max(0.0, loop.time() - expected)
+            await self._say(self._heartbeat())
+            self._services.spool.tick(time.time())
+            if self._draining and not self._sessions:
+                self._finish("drained")
+            expected = loop.time() + HEARTBEAT_SECONDS
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    def _heartbeat(self) -> Heartbeat:
+        metrics, spool = self._metrics, self._services.spool
+        metrics.sessions = len(self._sessions)
+        metrics.audit_records, metrics.audit_bytes = spool.records, spool.bytes
+        metrics.audit_failures = spool.failures
+        metrics.cancels_routed = self._cancels.routed
+        metrics.cancels_unknown = self._cancels.unknown
+        return Heartbeat(
+            sessions=len(self._sessions),
+            stats=metrics.snapshot(),
+            audit_writable=spool.available,
+            targets=dict(self._services.targets_reached),
+            draining=self._draining,
+        )
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def _drain(self) -> None:
+        if self._draining:
+            return
+        self._draining = True
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        for conductor in list(self._sessions):
+            conductor.drain()
+        if not self._sessions:
+            self._finish("drained")
+
+    def _finish(self, reason: str) -> None:
+        self._reason = reason
+        self._ended.set()
+
+    async def _close(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        cut = len(self._sessions)
+        for conductor in list(self._sessions):
+            conductor.stop()
+        await asyncio.sleep(0.05)  # lets the last words and cancels leave
+        await self._catalogs.close()
+        await self._services.analyzer.stop()
+        self._cancels.close()
+        now = time.time()
+        self._services.owe(
+            WorkerStopped(
+                id=self._services.new_id(now),
+                time=now,
+                worker=self._spec.index,
+                reason=self._reason,
+                sessions=cut,
+            )
+        )
+        self._services.spool.close()
+
+
+def govern_documents(documents: Documents) -> Governance:
+    """Raises ValueError or OSError."""
+    path = documents.configuration_path
+    folder = Path(path).parent if path else None
+    configuration = parse(documents.configuration.decode(), folder=folder, file=path)
+    pairs = [(document.name, document.text) for document in documents.policies]
+    observe = configuration.policy.mode is PolicyMode.OBSERVE
+    snapshot = compile_documents(pairs, observe=observe) if pairs else nothing_allowed()
+    return govern(configuration, documents.configuration, snapshot, log_warning)
+
+
+def log_warning(text: str) -> None:
+    log.warning("warning", reason=text)
+
+
+def _mock_secret(path: Path) -> bytes:
+    """One secret for all workers; whoever comes first makes it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    staged = path.with_suffix(f".{os.getpid()}")
+    if not path.exists():
+        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(secrets.token_bytes(32))
+        with contextlib.suppress(FileExistsError):
+            os.link(staged, path)
+        staged.unlink()
+    return path.read_bytes()
+
+
+def _read_spec(descriptor: int) -> WorkerSpec:
+    with os.fdopen(descriptor, "rb") as stream:
+        return decode_spec(stream.read())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="appliance.dataplane.worker")
+    parser.add_argument("--spec-fd", type=int, required=True)
+    arguments = parser.parse_args()
+    spec = _read_spec(arguments.spec_fd)
+    die_with_parent(spec.supervisor_pid)
+    logs.configure(json=spec.log_format == "json", level=spec.log_level)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(_live(spec))
+        except (ValueError, OSError, InvariantBroken, msgspec.MsgspecError) as error:
+            log.error("worker failed", reason=str(error))
+            control = socket.socket(fileno=spec.control_fd)
+            with contextlib.suppress(OSError):
+                control.sendall(encode_message(Fatal(str(error))))
+            return 1
+    return 0
+
+
+async def _live(spec: WorkerSpec) -> None:
+    await Worker(spec).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""How the database learns who works on it, and why a client cannot forge that.
+
+Called by `dataplane/login` (startup parameters) and `session/machine`. What is announced and how it looks is
+`identity/mapping`'s; here it is kept true for the life of the session: everything is set in the startup packet, so RESET
+and DISCARD bring it back, and a statement that would change it is refused. Only `SET application_name` as a statement of
+its own is let through: it is forwarded with the identity in front of the client's words.
+"""
+
+from collections.abc import Mapping
+
+from appliance.config.schema import Announce
+from appliance.identity.mapping import RESERVED_PREFIX, announcement, application_name
+from appliance.model.facts import Facts
+from appliance.model.principal import Principal
+from appliance.model.refusal import Refusal, RefusalCode
+
+APPLICATION_NAME = "application_name"
+
+
+class Announcement:
+    """What one session tells its database, and tells its client about that."""
+
+    def __init__(self, principal: Principal, session: str, announce: Announce) -> None:
+        self._principal = principal
+        self._session = session
+        self._announce = announce
+        self._prefix = application_name(principal, session, "") + " "
+
+    @property
+    def _tags_application(self) -> bool:
+        return self._announce is Announce.BOTH
+
+    def startup_settings(self, application: str) -> Mapping[str, str]:
+        return announcement(self._principal, self._session, application, self._announce)
+
+    def shown(self, name: bytes, value: bytes) -> str | None:
+        """What the client is told of a reported setting; None = as the server said it."""
+        if name != b"application_name" or not self._tags_application:
+            return None
+        return value.decode("utf-8", "replace").removeprefix(self._prefix.rstrip()).lstrip(" ")
+
+    def refusal_for(self, facts: Facts) -> Refusal | None:
+        """Refuses what would change the announcement."""
+        for statement in facts.statements:
+            if statement.setting is None:
+                continue
+            name = statement.setting[0]
+            forged = name.startswith(RESERVED_PREFIX)
+            if name == APPLICATION_NAME and self._tags_application:
+                forged = len(facts.statements) > 1 or statement.kind != "VariableSetStmt"
+            if forged:
+                return Refusal(
+                    RefusalCode.FORGED_IDENTITY,
+                    f'"{name}" carries the verified identity of this session and cannot be set here',
+                    "leave it out; SET application_name may be sent as a statement of its own",
+                    rule="builtin:announced-identity",
+                )
+        return None
+
+    def rewritten(self, facts: Facts) -> bytes | None:
+        """The statement to forward in place of a client's `SET application_name`, None for any other."""
+        if not self._tags_application or len(facts.statements) != 1:
+            return None
+        setting = facts.statements[0].setting
+        if setting is None or setting[0] != APPLICATION_NAME:
+            return None
+        value = application_name(self._principal, self._session, setting[1])
+        return b"SET application_name TO '" + value.replace("'", "''").encode() + b"'"

@@ -1,0 +1,67 @@
+"""What the machine wants done; only `dataplane/conductor` carries it out, in the order of `Turn`'s fields.
+
+Rule: records before bytes. `Turn.records` is appended to the spool before a byte of `Turn.upstream` is written.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from appliance.model.catalog import SessionSettings
+
+Bytes = bytes | memoryview
+
+
+class AnalyseText(msgspec.Struct, frozen=True):
+    """Have `text` analysed elsewhere; answer with `machine.analysed(facts)`."""
+
+    text: bytes
+    settings: SessionSettings
+
+
+class RefreshCatalog(msgspec.Struct, frozen=True):
+    """Have the catalog (re)loaded; answer with `machine.catalog_ready()`, which looks at the catalog port again."""
+
+
+class NoteSchemaChange(msgspec.Struct, frozen=True):
+    """A statement that changes the schema completed: the catalog must be read anew before it is used again."""
+
+
+class ArmTimeout(msgspec.Struct, frozen=True):
+    """Call `machine.timed_out(execution)` after that time; it knows whether the execution still runs."""
+
+    execution: Any
+    milliseconds: int
+
+
+class CancelStatement(msgspec.Struct, frozen=True):
+    """Have the upstream cancel what it runs for this session."""
+
+
+class EndSession(msgspec.Struct, frozen=True):
+    """Close both sides once what was written before has gone out."""
+
+    reason: str
+
+
+Request = (
+    AnalyseText | RefreshCatalog | NoteSchemaChange | ArmTimeout | CancelStatement | EndSession
+)
+
+
+class Turn:
+    """The outcome of one call of the machine."""
+
+    __slots__ = ("client", "gated", "records", "requests", "upstream")
+
+    def __init__(self) -> None:
+        self.records: list[Any] = []
+        self.gated: list[tuple[int, Callable[[], bytes], Any]] = []
+        """(index into `upstream`, how to refuse that message, its record): for when `records` cannot be appended."""
+        self.upstream: list[Bytes] = []
+        self.client: list[Bytes] = []
+        self.requests: list[Request] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.records or self.upstream or self.client or self.requests)

@@ -1,0 +1,359 @@
+"""One statement's life, for every protocol alike. Read this first.
+
+    received -> facts -> decided -> (held) -> recorded -> forwarded -> described -> masked rows -> finished
+
+`Judge` does the first half: text -> facts (cached) -> decision (cached unless a condition looked at something that
+changes) -> one mask plan per statement, or a refusal. Everything after that is order on the wire, which is the
+machine's: it records before it forwards and binds the plan before the first row.
+
+Rule: unknown means refuse. A refusal is an answer, not an exception: `Verdict.refusal`.
+"""
+
+from collections import OrderedDict
+from typing import Any, Protocol
+
+import msgspec
+
+from appliance.masking.plan import MaskPlan, plan
+from appliance.model.catalog import SessionSettings
+from appliance.model.decision import Decision, Effect
+from appliance.model.errors import Refused
+from appliance.model.facts import Action, Confidence, Facts, Flag, ParseFailure, StatementFacts
+from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX, Limits
+from appliance.model.principal import Client, Principal, Target
+from appliance.model.refusal import Refusal, RefusalCode
+from appliance.policy.snapshot import Entitlements, Snapshot
+from appliance.sql.analysis import analyse
+from appliance.sql.lineage import CatalogLineage
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What becomes of one text for one principal, and everything later steps need of it."""
+
+    facts: Facts
+    decision: Decision
+    plans: tuple[MaskPlan, ...]
+    """One per statement of the text; empty when refused."""
+    refusal: Refusal | None
+    restricted: bool
+    """This principal owes masks here: every result is checked against its plan before its first row."""
+    withhold: bool
+    """Errors and notices of this statement could carry masked values: forward them without texts."""
+    epoch: tuple[str, str, str]
+    """(policy version, catalog version, settings digest) it was made under: another epoch means judge again."""
+    sensitive: frozenset[tuple[int, int]] = frozenset()
+    """Columns some mask rule is about, read here raw by right: counted, for "who saw it"."""
+    memo: list[Any] = msgspec.field(default_factory=list)
+    """The audit parts made of this verdict, once."""
+
+    @property
+    def flags(self) -> frozenset[Flag]:
+        return frozenset().union(*(s.flags for s in self.facts.statements))
+
+
+class CatalogPort(Protocol):
+    """What the session sees of its database's catalog (`dataplane/catalogs`)."""
+
+    @property
+    def lineage(self) -> CatalogLineage | None:
+        """The current snapshot; None while it must be (re)loaded before anything may rest on it."""
+
+    @property
+    def failure(self) -> str:
+        """Why the last attempt to load it failed, '' if it did not."""
+
+
+class Cache:
+    """Facts and verdicts by exact text and everything they depend on; one per worker, bounded, least recently used out.
+
+    Rule (DESIGN invariant 7): keys are exact bytes and versions, never a fingerprint.
+    """
+
+    def __init__(self, entries_max: int) -> None:
+        self._entries_max = entries_max
+        self._entries: OrderedDict[tuple[object, ...], object] = OrderedDict()
+
+    def get(self, key: tuple[object, ...]) -> object | None:
+        entry = self._entries.get(key)
+        if entry is not None:
+            self._entries.move_to_end(key)
+        return entry
+
+    def put(self, key: tuple[object, ...], entry: object) -> None:
+        self._entries[key] = entry
+        if len(self._entries) > self._entries_max:
+            self._entries.popitem(last=False)
+
+
+CACHED_TEXT_BYTES_MAX = INLINE_ANALYSIS_BYTES_MAX
+
+
+class Judge:
+    """Decides for one session: one principal on one database of one target."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        principal: Principal,
+        client: Client,
+        target: Target,
+        database: str,
+        catalog: CatalogPort,
+        limits: Limits,
+        cache: Cache,
+    ) -> None:
+        self.principal = principal
+        self.client = client
+        self.target = target
+        self.database = database
+        self.catalog = catalog
+        self._limits = limits
+        self._cache = cache
+        self._entitled: tuple[Snapshot, CatalogLineage | None, Entitlements] | None = None
+        self.snapshot = snapshot
+
+    @property
+    def entitlements(self) -> Entitlements:
+        """Of this principal under the current policy and catalog."""
+        lineage = self.catalog.lineage
+        kept = self._entitled
+        if kept is None or kept[0] is not self.snapshot or kept[1] is not lineage:
+            catalog = None if lineage is None else lineage.catalog
+            made = self.snapshot.entitlements(self.principal, self.target, catalog, self.database)
+            kept = self._entitled = (self.snapshot, lineage, made)
+        return kept[2]
+
+    @property
+    def needs_catalog(self) -> bool:
+        return self.entitlements.needs_catalog
+
+    def epoch(self, settings: SessionSettings) -> tuple[str, str, str]:
+        lineage = self.catalog.lineage if self.needs_catalog else None
+        version = "" if lineage is None else lineage.catalog.version
+        return self.snapshot.version, version, settings.digest()
+
+    def recall(self, text: bytes, settings: SessionSettings, now: float) -> Verdict | None:
+        """The verdict on a text already judged under the same epoch; None when it must be analysed."""
+        key = self._key(text, settings)
+        known = self._cache.get((*key, id(self.entitlements)))
+        if isinstance(known, Verdict):
+            return known
+        facts = self._cache.get(key)
+        if isinstance(facts, Facts):
+            return self.judge(text, facts, settings, now)
+        return None
+
+    def analyse_inline(self, text: bytes, settings: SessionSettings) -> Facts:
+        """For short texts: on the event loop."""
+        lineage = self.catalog.lineage if self.needs_catalog else None
+        return analyse(text, lineage, settings, self._limits)
+
+    def judge(self, text: bytes, facts: Facts, settings: SessionSettings, now: float) -> Verdict:
+        """Facts -> verdict. Cached only if the decision is and the text is short."""
+        entitlements = self.entitlements
+        decision = self.snapshot.decide(
+            facts, self.principal, self.client, self.target, self.database, entitlements, now
+        )
+        verdict = self._verdict(facts, decision, entitlements, settings)
+        if len(text) <= CACHED_TEXT_BYTES_MAX:
+            key = self._key(text, settings)
+            self._cache.put(key, facts)
+            if decision.cacheable:
+                self._cache.put((*key, id(entitlements)), verdict)
+        return verdict
+
+    def _key(self, text: bytes, settings: SessionSettings) -> tuple[object, ...]:
+        return text, self.target.name, *self.epoch(settings)
+
+    def _verdict(
+        self,
+        facts: Facts,
+        decision: Decision,
+        entitlements: Entitlements,
+        settings: SessionSettings,
+    ) -> Verdict:
+        plans: tuple[MaskPlan, ...] = ()
+        refusal = refusal_of(facts, decision)
+        if refusal is None:
+            try:
+                plans = self._plans(facts, decision, entitlements)
+            except Refused as refused:
+                refusal = refused.refusal
+        restricted = decision.owes_masks
+        return Verdict(
+            facts=facts,
+            decision=decision,
+            plans=plans,
+            refusal=refusal,
+            restricted=restricted,
+            withhold=restricted and _may_carry_values(facts, decision),
+            epoch=self.epoch(settings),
+            sensitive=frozenset() if restricted else entitlements.sensitive,
+        )
+
+    def _plans(
+        self, facts: Facts, decision: Decision, entitlements: Entitlements
+    ) -> tuple[MaskPlan, ...]:
+        lineage = self.catalog.lineage if self.needs_catalog else None
+        if decision.owes_masks and lineage is None:
+            raise Refused(catalog_unavailable(self.catalog.failure))
+        return tuple(
+            plan(facts, index, decision, entitlements.owed, lineage)
+            for index in range(len(facts.statements))
+        )
+
+
+def _may_carry_values(facts: Facts, decision: Decision) -> bool:
+    """Whether the server's own words about this statement could quote a masked cell: it touches one, it writes
+    (constraints, triggers), or its meaning is not fully known."""
+    return (
+        bool(decision.masks)
+        or facts.confidence is not Confidence.EXACT
+        or any(Flag.WRITES in s.flags for s in facts.statements)
+    )
+
+
+def refusal_of(facts: Facts, decision: Decision) -> Refusal | None:
+    """What policy's answer means for the client; None = go on."""
+    if decision.effect is Effect.ALLOW:
+        return None
+    if facts.failure is not None and not _denied_by_rule(decision):
+        return unparsable(facts)
+    applied = [r for r in decision.reasons if not r.observed and r.effect == decision.effect.value]
+    rule = applied[0].rule if applied else ""
+    if decision.effect is Effect.HOLD:
+        return Refusal(
+            RefusalCode.HOLD_UNAVAILABLE,
+            f"this statement needs an approval (rule {rule}), and approvals are not configured",
+            "ask an administrator to run it, or to configure approvals",
+            rule=rule,
+        )
+    message = applied[0].message if applied else ""
+    what = ", ".join(a.value for a in facts.actions) or "this statement"
+    return Refusal(
+        RefusalCode.DENIED,
+        message or f"policy does not allow {what} here",
+        "ask the owners of the policy for a rule that allows it"
+        if not rule
+        else f"see rule {rule}, or ask the owners of the policy",
+        rule=rule or "default-deny",
+    )
+
+
+def _denied_by_rule(decision: Decision) -> bool:
+    return any(r.effect == "deny" and not r.observed and r.rule for r in decision.reasons)
+
+
+_FAILURES = {
+    "too_long": (RefusalCode.TOO_LONG, "54000", "send it in smaller statements"),
+    "too_deep": (RefusalCode.TOO_COMPLEX, "54001", "simplify the statement"),
+    "too_many_comments": (RefusalCode.TOO_COMPLEX, "54001", "remove comments"),
+    "nul_byte": (RefusalCode.UNPARSABLE, "22021", "remove the NUL byte"),
+    "encoding": (RefusalCode.UNPARSABLE, "22021", "send the statement in UTF-8"),
+    "timeout": (RefusalCode.ANALYSIS_FAILED, "54001", "simplify the statement"),
+    "crashed": (RefusalCode.ANALYSIS_FAILED, "54001", "simplify the statement"),
+}
+
+
+def unparsable(facts: Facts) -> Refusal:
+    """A text nobody can read is refused with the words and the position a server would give."""
+    failure = facts.failure
+    assert failure is not None
+    code, sqlstate, remedy = _FAILURES.get(
+        failure.code, (RefusalCode.UNPARSABLE, "42601", "correct the statement")
+    )
+    return Refusal(
+        code,
+        failure.message,
+        remedy,
+        rule="builtin:understood",
+        sqlstate=sqlstate,
+        position=failure.cursor,
+    )
+
+
+def catalog_unavailable(reason: str) -> Refusal:
+    return Refusal(
+        RefusalCode.CATALOG_UNAVAILABLE,
+        f"the database's catalog could not be read ({reason or 'not loaded'}), so nothing can be masked reliably",
+        "try again shortly; if it stays, tell the administrators of the appliance",
+        rule="builtin:catalog",
+        sqlstate="57P03",
+    )
+
+
+def too_long(length: int, limit: int) -> Refusal:
+    return Refusal(
+        RefusalCode.TOO_LONG,
+        f"the statement has {length} bytes, and at most {limit} are analysed",
+        "send it in smaller statements, use parameters or COPY for bulk values",
+        rule="builtin:statement-length",
+        sqlstate="54000",
+    )
+
+
+_UNSETTLING = frozenset(
+    (
+        Action.SET,
+        Action.SET_ROLE,
+        Action.DISCARD,
+        Action.DO,
+        Action.CALL,
+        Action.DYNAMIC_SQL,
+        Action.EXECUTE_FUNCTION,
+        Action.EXECUTE,
+        Action.OPAQUE,
+        Action.ALTER_SYSTEM,
+        Action.ROLE,
+    )
+)
+
+
+def unsettles(facts: Facts) -> bool:
+    """Whether it may change a setting that the meaning of names depends on."""
+    return any(
+        Flag.CHANGES_SETTINGS in s.flags or not _UNSETTLING.isdisjoint(s.actions)
+        for s in facts.statements
+    )
+
+
+_RESHAPING = frozenset(
+    (Action.DO, Action.CALL, Action.DYNAMIC_SQL, Action.EXECUTE_FUNCTION, Action.OPAQUE, Action.EXECUTE)
+)
+
+
+def reshapes(facts: Facts) -> bool:
+    """Whether it may change the schema."""
+    return any(
+        Flag.CHANGES_SCHEMA in s.flags or not _RESHAPING.isdisjoint(s.actions)
+        for s in facts.statements
+    )
+
+
+def temporary_names(facts: Facts) -> frozenset[str]:
+    """Temporary relations it creates."""
+    return frozenset(
+        use.name
+        for statement in facts.statements
+        for use in statement.relations
+        if use.action is Action.CREATE_TEMPORARY
+    )
+
+
+def unreadable(text: bytes, settings: SessionSettings) -> Facts:
+    """Facts of a text that our parser would read differently from the server (encoding, string syntax)."""
+    reason = "the session's client_encoding or standard_conforming_strings differs from what is analysed"
+    statement = StatementFacts(
+        kind="Unparsed",
+        actions=(Action.OPAQUE,),
+        outputs_known=False,
+        unresolved=(reason,),
+        confidence=Confidence.OPAQUE,
+        span=(0, len(text)),
+    )
+    return Facts(
+        statements=(statement,),
+        failure=ParseFailure("encoding", reason),
+        settings_digest=settings.digest(),
+        redacted="(not readable under the session's settings)",
+    )

@@ -1,0 +1,96 @@
+"""What is under way in a session: prepared statements, portals, executions.
+
+Made and changed by `session/machine` only. Rule: a mask plan is bound to the portal or the query it was made for, never
+to "the last RowDescription seen" (DESIGN invariant 2).
+"""
+
+from _speedups.pgrows import RowMasker
+
+from appliance.session.flow import Verdict
+
+
+class Prepared:
+    """A statement the client prepared (protocol Parse)."""
+
+    __slots__ = ("name", "parameter_types", "text", "verdict")
+
+    def __init__(
+        self, name: bytes, text: bytes, parameter_types: tuple[int, ...], verdict: Verdict
+    ) -> None:
+        self.name = name
+        self.text = text
+        self.parameter_types = parameter_types
+        self.verdict = verdict
+
+
+class Portal:
+    """A bound statement. `described` = a Describe of it was sent; `lock` is set by the RowDescription it earned."""
+
+    __slots__ = ("described", "lock", "name", "parameters", "prepared")
+
+    def __init__(self, name: bytes, prepared: Prepared, parameters: int) -> None:
+        self.name = name
+        self.prepared = prepared
+        self.parameters = parameters
+        self.described = False
+        self.lock: ResultLock | None = None
+
+
+class ResultLock:
+    """What may be done with the rows of one result: set from its RowDescription, before its first row."""
+
+    __slots__ = ("masked_columns", "masker", "rows_expected", "sensitive_columns")
+
+    def __init__(
+        self,
+        masker: RowMasker | None,
+        *,
+        rows_expected: bool = True,
+        masked_columns: int = 0,
+        sensitive_columns: int = 0,
+    ) -> None:
+        self.masker = masker
+        self.rows_expected = rows_expected
+        self.masked_columns = masked_columns
+        self.sensitive_columns = sensitive_columns
+
+
+class Execution:
+    """One Query or one Execute that was sent upstream, from its decided record to its finished record."""
+
+    __slots__ = (
+        "bytes_out",
+        "cells_masked",
+        "lock",
+        "portal",
+        "record_id",
+        "result_rows",
+        "rows",
+        "sensitive_unmasked",
+        "sqlstate",
+        "started",
+        "statement_index",
+        "tag",
+        "timed_out",
+        "verdict",
+    )
+
+    def __init__(
+        self, record_id: str, verdict: Verdict, started: float, portal: Portal | None = None
+    ) -> None:
+        self.record_id = record_id
+        self.verdict = verdict
+        self.started = started
+        self.portal = portal
+        self.lock: ResultLock | None = None
+        self.statement_index = 0
+        """Which statement of a simple Query is running: counts CommandCompletes."""
+        self.rows = 0
+        self.result_rows = 0
+        """Rows of the current result, for a row limit."""
+        self.bytes_out = 0
+        self.cells_masked = 0
+        self.sensitive_unmasked = 0
+        self.sqlstate = ""
+        self.tag = ""
+        self.timed_out = False

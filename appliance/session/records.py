@@ -1,0 +1,115 @@
+"""The audit records of one session, made from what the machine knows.
+
+Called by `session/machine`. Rule: parts that depend on the text and the decision only are made once per verdict.
+"""
+
+from collections.abc import Callable
+
+from appliance.audit import compose
+from appliance.audit.record import (
+    DecisionPart,
+    Outcome,
+    ProtocolKind,
+    StatementDecided,
+    StatementFinished,
+    StatementPart,
+)
+from appliance.audit.redact import clean_name
+from appliance.model.catalog import Catalog
+from appliance.model.principal import Principal
+from appliance.model.refusal import Refusal
+from appliance.session.flow import Verdict
+from appliance.session.inflight import Execution
+
+NewId = Callable[[float], str]
+
+
+class Recorder:
+    """Makes StatementDecided and StatementFinished for one session."""
+
+    def __init__(
+        self, session: str, principal: Principal, target: str, database: str, new_id: NewId
+    ) -> None:
+        self.session = session
+        self._principal = principal
+        self._target = target
+        self._database = database
+        self._new_id = new_id
+        self._sequence = 0
+
+    @property
+    def statements(self) -> int:
+        return self._sequence
+
+    def reference(self, now: float) -> str:
+        return self._new_id(now)
+
+    def decided(
+        self,
+        record_id: str,
+        now: float,
+        protocol: ProtocolKind,
+        parts: tuple[StatementPart, DecisionPart],
+        refusal: Refusal | None,
+        prepared: bytes = b"",
+        parameters: int = 0,
+        parameter_types: tuple[int, ...] = (),
+    ) -> StatementDecided:
+        self._sequence += 1
+        principal = self._principal
+        return StatementDecided(
+            id=record_id,
+            time=now,
+            session=self.session,
+            sequence=self._sequence,
+            principal=principal.name,
+            kind=principal.kind,
+            on_behalf_of=principal.on_behalf_of,
+            target=self._target,
+            database=self._database,
+            protocol=protocol,
+            statement=parts[0],
+            decision=parts[1],
+            refusal=None if refusal is None else compose.refusal_part(refusal),
+            prepared=clean_name(prepared.decode("utf-8", "replace")) if prepared else "",
+            parameters=parameters,
+            parameter_types=parameter_types,
+        )
+
+    def decided_unread(
+        self,
+        record_id: str,
+        now: float,
+        protocol: ProtocolKind,
+        shown: str,
+        length: int,
+        refusal: Refusal,
+    ) -> StatementDecided:
+        """For a message that was refused without being read."""
+        parts = (compose.unread_part(shown, "", length), compose.UNDECIDED)
+        return self.decided(record_id, now, protocol, parts, refusal)
+
+    def finished(self, execution: Execution, now: float, outcome: Outcome) -> StatementFinished:
+        return StatementFinished(
+            id=self._new_id(now),
+            time=now,
+            session=self.session,
+            decided=execution.record_id,
+            outcome=outcome,
+            rows=execution.rows,
+            bytes_out=execution.bytes_out,
+            cells_masked=execution.cells_masked,
+            sensitive_unmasked_cells=execution.sensitive_unmasked,
+            duration_ms=round((now - execution.started) * 1000, 3),
+            sqlstate=execution.sqlstate,
+            command_tag=execution.tag,
+        )
+
+
+def parts_of(
+    text: bytes, verdict: Verdict, catalog: Catalog | None
+) -> tuple[StatementPart, DecisionPart]:
+    return (
+        compose.statement_part(text, verdict.facts),
+        compose.decision_part(verdict.decision, catalog),
+    )

@@ -1,0 +1,57 @@
+"""From a RowDescription to a ResultLock: the plan of the statement meets what the server itself reports.
+
+Called by `session/machine` for every result of a principal who owes masks, before its first row. Rule: a disagreement
+is never repaired; `masking/attribution.bind` raises and the session ends (the statement has already run).
+"""
+
+from collections.abc import Mapping, Sequence
+
+from _speedups.pgrows import RowMasker
+
+from appliance.masking.attribution import DescribedColumn, bind
+from appliance.masking.formats import cell_op
+from appliance.model.errors import Refused
+from appliance.model.refusal import Refusal, RefusalCode
+from appliance.session.flow import Judge, Verdict
+from appliance.session.inflight import ResultLock
+from appliance.wire.postgres.messages import ColumnDescription
+
+
+class ResultLocks:
+    """`keys`: token-mask keys by name."""
+
+    def __init__(self, judge: Judge, keys: Mapping[str, bytes]) -> None:
+        self._judge = judge
+        self._keys = keys
+
+    def lock(
+        self, verdict: Verdict, index: int, columns: Sequence[ColumnDescription]
+    ) -> ResultLock:
+        """Raises Refused when what is described is not what was planned."""
+        if not verdict.restricted:
+            raw = sum((c.table_oid, c.attnum) in verdict.sensitive for c in columns)
+            return ResultLock(None, sensitive_columns=raw)
+        lineage = self._judge.catalog.lineage
+        if lineage is None or index >= len(verdict.plans):
+            raise Refused(
+                Refusal(
+                    RefusalCode.STALE,
+                    "a result arrived that no plan was made for",
+                    "send the statement again",
+                    rule="builtin:plan-before-row",
+                )
+            )
+        described = [
+            DescribedColumn(
+                c.name.decode("utf-8", "replace"), c.table_oid, c.attnum, c.type_oid, c.format
+            )
+            for c in columns
+        ]
+        masks = bind(verdict.plans[index], described, self._judge.entitlements.owed, lineage)
+        if not any(masks):
+            return ResultLock(None)
+        ops = [
+            None if mask is None else cell_op(mask, column.type_oid, column.format, self._keys)
+            for mask, column in zip(masks, described, strict=True)
+        ]
+        return ResultLock(RowMasker(ops), masked_columns=sum(op is not None for op in ops))

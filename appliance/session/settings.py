@@ -1,0 +1,102 @@
+"""What the upstream session's settings are, as far as the meaning of SQL depends on them.
+
+Owned by `session/machine`. Rule: a value is certain only if the server itself said so after the last statement that
+could have changed it; until then names are judged as unresolved. The probe uses SHOW only, which takes no snapshot and
+so changes nothing for the client's transaction.
+"""
+
+import msgspec
+
+from appliance.model.catalog import SessionSettings
+
+PROBE = b"SHOW search_path; SHOW role; SHOW session_authorization"
+PROBE_ANSWERS = 3
+
+
+class SettingsTracker:
+    """`current` is what statements are judged under."""
+
+    def __init__(self, database: str, parameters: dict[str, str]) -> None:
+        self._database = database
+        self.parameters = parameters
+        """ParameterStatus values, as the server reported them last."""
+        self._search_path: tuple[str, ...] = ()
+        self._role = ""
+        self._temporary: frozenset[str] = frozenset()
+        self.certain = False
+        self.touched_in_transaction = False
+        self.current = self._build()
+
+    def _build(self) -> SessionSettings:
+        settings = SessionSettings(
+            database=self._database,
+            search_path=self._search_path,
+            role=self._role,
+            certain=self.certain,
+            temp_relations=self._temporary,
+        )
+        return msgspec.structs.replace(settings, sealed=settings.digest())
+
+    def lexes_as_standard(self) -> bool:
+        """Whether the server reads texts as our parser does: UTF-8 and standard_conforming_strings on."""
+        return (
+            self.parameters.get("client_encoding", "UTF8").upper().replace("-", "") in _UTF8_LIKE
+            and self.parameters.get("standard_conforming_strings", "on") == "on"
+        )
+
+    def reported(self, name: str, value: str) -> None:
+        self.parameters[name] = value
+
+    def unsettle(self, in_transaction: bool) -> None:
+        if in_transaction:
+            self.touched_in_transaction = True
+        if self.certain:
+            self.certain = False
+            self.current = self._build()
+
+    def probed(self, values: list[str]) -> None:
+        """Takes the answers of PROBE."""
+        path, role, session_user = values
+        self._search_path = split_search_path(path)
+        self._role = session_user if role == "none" else role
+        self.certain = True
+        self.current = self._build()
+
+    def add_temporary(self, names: frozenset[str]) -> None:
+        if not names <= self._temporary:
+            self._temporary |= names
+            self.current = self._build()
+
+
+_UTF8_LIKE = ("UTF8", "UNICODE", "SQL_ASCII")
+
+
+def split_search_path(value: str) -> tuple[str, ...]:
+    """As SplitIdentifierString does: quoted names kept, others folded to lower case, blanks dropped."""
+    names: list[str] = []
+    position = 0
+    while position < len(value):
+        if value[position] in " \t\n,":
+            position += 1
+        elif value[position] == '"':
+            name, position = _quoted(value, position + 1)
+            names.append(name)
+        else:
+            end = value.find(",", position)
+            end = len(value) if end < 0 else end
+            names.append(value[position:end].strip().lower())
+            position = end
+    return tuple(names)
+
+
+def _quoted(value: str, position: int) -> tuple[str, int]:
+    characters: list[str] = []
+    while position < len(value):
+        character = value[position]
+        if character == '"':
+            if value[position + 1 : position + 2] != '"':
+                return "".join(characters), position + 1
+            position += 1
+        characters.append(character)
+        position += 1
+    return "".join(characters), position

@@ -1,0 +1,338 @@
+"""Message types, and the codec of every message that is read or written field by field.
+
+Called by `session/*` and `dataplane/upstreams`. Rule: a parser accepts a body only if it is used up to the last byte
+("Message Formats"); anything else is a ProtocolViolation. A builder checks the length it writes.
+"""
+
+import struct
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from appliance.model.errors import InvariantBroken, ProtocolViolation
+from appliance.model.limits import COLUMNS_MAX, FRAME_BYTES_MAX
+
+Buffer = bytes | bytearray | memoryview
+
+# Client to upstream ("F" in the documentation's tables).
+QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE, SYNC, FLUSH, TERMINATE, FUNCTION_CALL, PASSWORD = (
+    b"QPBDECSHXFp"
+)
+# Both directions.
+COPY_DATA, COPY_DONE, COPY_FAIL = b"dcf"
+# Upstream to client ("B").
+AUTHENTICATION, BACKEND_KEY_DATA, PARAMETER_STATUS, READY_FOR_QUERY = b"RKSZ"
+ERROR_RESPONSE, NOTICE_RESPONSE, NOTIFICATION_RESPONSE, NEGOTIATE_PROTOCOL_VERSION = b"ENAv"
+PARSE_COMPLETE, BIND_COMPLETE, CLOSE_COMPLETE, NO_DATA, PARAMETER_DESCRIPTION = b"123nt"
+ROW_DESCRIPTION, DATA_ROW, COMMAND_COMPLETE, EMPTY_QUERY_RESPONSE, PORTAL_SUSPENDED = b"TDCIs"
+COPY_IN_RESPONSE, COPY_OUT_RESPONSE, COPY_BOTH_RESPONSE, FUNCTION_CALL_RESPONSE = b"GHWV"
+
+STATEMENT, PORTAL = b"SP"  # what Describe and Close name
+
+_U16 = struct.Struct("!H")
+_I16 = struct.Struct("!h")
+_I32 = struct.Struct("!i")
+_U32 = struct.Struct("!I")
+_COLUMN = struct.Struct("!IhIhih")
+
+
+def frame(kind: int, body: bytes) -> bytes:
+    """One message: type byte, length including itself, body."""
+    if len(body) > FRAME_BYTES_MAX:
+        raise InvariantBroken("a message longer than PostgreSQL's limit was built")
+    return bytes((kind,)) + _U32.pack(len(body) + 4) + body
+
+
+def cstring(text: str | bytes) -> bytes:
+    raw = text.encode() if isinstance(text, str) else text
+    if b"\0" in raw:
+        raise InvariantBroken("a NUL byte inside a protocol string")
+    return raw + b"\0"
+
+
+class Reader:
+    """Takes fields off one message body, front to back; every read is checked."""
+
+    __slots__ = ("body", "offset", "side")
+
+    def __init__(self, body: Buffer, side: str) -> None:
+        self.body = bytes(body)
+        self.offset = 0
+        self.side = side
+
+    def _take(self, layout: struct.Struct) -> int:
+        end = self.offset + layout.size
+        if end > len(self.body):
+            raise ProtocolViolation(self.side, "insufficient data left in message")
+        (value,) = layout.unpack_from(self.body, self.offset)
+        self.offset = end
+        return int(value)
+
+    def u8(self) -> int:
+        return self.bytes(1)[0]
+
+    def i16(self) -> int:
+        return self._take(_I16)
+
+    def u16(self) -> int:
+        return self._take(_U16)
+
+    def i32(self) -> int:
+        return self._take(_I32)
+
+    def u32(self) -> int:
+        return self._take(_U32)
+
+    def bytes(self, length: int) -> bytes:
+        end = self.offset + length
+        if length < 0 or end > len(self.body):
+            raise ProtocolViolation(self.side, "insufficient data left in message")
+        taken = self.body[self.offset : end]
+        self.offset = end
+        return taken
+
+    def cstring(self) -> bytes:
+        end = self.body.find(b"\0", self.offset)
+        if end < 0:
+            raise ProtocolViolation(self.side, "unterminated string in message")
+        taken = self.body[self.offset : end]
+        self.offset = end + 1
+        return taken
+
+    def rest(self) -> bytes:
+        taken = self.body[self.offset :]
+        self.offset = len(self.body)
+        return taken
+
+    def end(self) -> None:
+        if self.offset != len(self.body):
+            raise ProtocolViolation(self.side, "trailing bytes in message")
+
+
+# --- client to upstream ---------------------------------------------------------------------------
+
+
+class ParseMessage(msgspec.Struct, frozen=True):
+    name: bytes
+    text: bytes
+    parameter_types: tuple[int, ...]
+
+
+class BindMessage(msgspec.Struct, frozen=True):
+    portal: bytes
+    statement: bytes
+    parameters: int
+    result_formats: tuple[int, ...]
+    """Format codes as sent: none (all text), one (for all) or one per column."""
+
+
+def parse_query(body: Buffer) -> bytes:
+    reader = Reader(body, "client")
+    text = reader.cstring()
+    reader.end()
+    return text
+
+
+def parse_parse(body: Buffer) -> ParseMessage:
+    reader = Reader(body, "client")
+    name, text = reader.cstring(), reader.cstring()
+    count = reader.u16()
+    types = tuple(reader.u32() for _ in range(count))
+    reader.end()
+    return ParseMessage(name, text, types)
+
+
+def parse_bind(body: Buffer) -> BindMessage:
+    reader = Reader(body, "client")
+    portal, statement = reader.cstring(), reader.cstring()
+    formats = reader.u16()
+    _check_formats([reader.u16() for _ in range(formats)])
+    parameters = reader.u16()
+    if formats not in (0, 1, parameters):
+        raise ProtocolViolation("client", "parameter format count does not match parameter count")
+    for _ in range(parameters):
+        length = reader.i32()
+        if length != -1:
+            reader.bytes(length)
+    result_formats = tuple(reader.u16() for _ in range(reader.u16()))
+    _check_formats(result_formats)
+    reader.end()
+    return BindMessage(portal, statement, parameters, result_formats)
+
+
+def _check_formats(formats: Iterable[int]) -> None:
+    for code in formats:
+        if code not in (0, 1):
+            raise ProtocolViolation("client", "unknown format code")
+
+
+def parse_describe_or_close(body: Buffer) -> tuple[int, bytes]:
+    """-> (STATEMENT or PORTAL, name)."""
+    reader = Reader(body, "client")
+    what, name = reader.u8(), reader.cstring()
+    reader.end()
+    if what not in (STATEMENT, PORTAL):
+        raise ProtocolViolation("client", "neither statement nor portal")
+    return what, name
+
+
+def parse_execute(body: Buffer) -> tuple[bytes, int]:
+    """-> (portal, row limit; 0 = none)."""
+    reader = Reader(body, "client")
+    portal, limit = reader.cstring(), reader.i32()
+    reader.end()
+    return portal, limit
+
+
+def query(text: bytes) -> bytes:
+    return frame(QUERY, cstring(text))
+
+
+def parse(name: bytes, text: bytes, parameter_types: Sequence[int] = ()) -> bytes:
+    types = b"".join(map(_U32.pack, parameter_types))
+    return frame(PARSE, cstring(name) + cstring(text) + _U16.pack(len(parameter_types)) + types)
+
+
+def bind_unparameterised(portal: bytes, statement: bytes) -> bytes:
+    return frame(BIND, cstring(portal) + cstring(statement) + b"\0\0\0\0\0\0")
+
+
+def describe(what: int, name: bytes) -> bytes:
+    return frame(DESCRIBE, bytes((what,)) + cstring(name))
+
+
+def execute(portal: bytes, limit: int = 0) -> bytes:
+    return frame(EXECUTE, cstring(portal) + _I32.pack(limit))
+
+
+def password(secret: bytes) -> bytes:
+    return frame(PASSWORD, cstring(secret))
+
+
+def sasl_initial_response(mechanism: str, message: bytes) -> bytes:
+    return frame(PASSWORD, cstring(mechanism) + _I32.pack(len(message)) + message)
+
+
+SYNC_FRAME = frame(SYNC, b"")
+FLUSH_FRAME = frame(FLUSH, b"")
+TERMINATE_FRAME = frame(TERMINATE, b"")
+
+
+# --- upstream to client ---------------------------------------------------------------------------
+
+
+class ColumnDescription(msgspec.Struct, frozen=True):
+    name: bytes
+    table_oid: int
+    attnum: int
+    type_oid: int
+    format: int
+
+
+def parse_row_description(body: Buffer) -> tuple[ColumnDescription, ...]:
+    reader = Reader(body, "upstream")
+    count = reader.u16()
+    if count > COLUMNS_MAX:
+        raise ProtocolViolation("upstream", "more columns than PostgreSQL allows")
+    columns = []
+    for _ in range(count):
+        name = reader.cstring()
+        raw = reader.bytes(_COLUMN.size)
+        table_oid, attnum, type_oid, _size, _typmod, format_code = _COLUMN.unpack(raw)
+        columns.append(ColumnDescription(name, table_oid, attnum, type_oid, format_code))
+    reader.end()
+    return tuple(columns)
+
+
+def parse_parameter_status(body: Buffer) -> tuple[bytes, bytes]:
+    reader = Reader(body, "upstream")
+    name, value = reader.cstring(), reader.cstring()
+    reader.end()
+    return name, value
+
+
+def parse_command_complete(body: Buffer) -> bytes:
+    reader = Reader(body, "upstream")
+    tag = reader.cstring()
+    reader.end()
+    return tag
+
+
+def parse_ready_for_query(body: Buffer) -> int:
+    """-> transaction status: ord of I (idle), T (in a transaction), E (in a failed one)."""
+    reader = Reader(body, "upstream")
+    status = reader.u8()
+    reader.end()
+    if status not in b"ITE":
+        raise ProtocolViolation("upstream", "unknown transaction status")
+    return status
+
+
+def parse_error_fields(body: Buffer) -> dict[str, str]:
+    """Fields of ErrorResponse and NoticeResponse by their letter ("Error and Notice Message Fields").
+
+    A malicious or broken upstream may leave out any of them; callers use `.get`.
+    """
+    reader = Reader(body, "upstream")
+    fields: dict[str, str] = {}
+    while code := reader.u8():
+        fields[chr(code)] = reader.cstring().decode("utf-8", "replace")
+    reader.end()
+    return fields
+
+
+def parse_backend_key_data(body: Buffer) -> tuple[int, bytes]:
+    """-> (process id, secret: 4 bytes in protocol 3.0, up to 256 in 3.2)."""
+    reader = Reader(body, "upstream")
+    pid, secret = reader.u32(), reader.rest()
+    if not 4 <= len(secret) <= 256:
+        raise ProtocolViolation("upstream", "cancel key of impossible length")
+    return pid, secret
+
+
+def parse_authentication(body: Buffer) -> tuple[int, bytes]:
+    """-> (request code, rest)."""
+    reader = Reader(body, "upstream")
+    return reader.u32(), reader.rest()
+
+
+def error_fields(kind: int, fields: dict[str, str]) -> bytes:
+    """An ErrorResponse or NoticeResponse; NUL bytes cannot be carried and are dropped."""
+    parts = [
+        letter.encode() + text.replace("\0", "").encode("utf-8", "replace") + b"\0"
+        for letter, text in fields.items()
+        if text
+    ]
+    return frame(kind, b"".join(parts) + b"\0")
+
+
+def authentication(code: int, rest: bytes = b"") -> bytes:
+    return frame(AUTHENTICATION, _U32.pack(code) + rest)
+
+
+def parameter_status(name: str, value: str) -> bytes:
+    return frame(PARAMETER_STATUS, cstring(name) + cstring(value))
+
+
+def backend_key_data(pid: int, secret: bytes) -> bytes:
+    return frame(BACKEND_KEY_DATA, _U32.pack(pid) + secret)
+
+
+def ready_for_query(status: int) -> bytes:
+    return frame(READY_FOR_QUERY, bytes((status,)))
+
+
+def negotiate_protocol_version(minor: int, unrecognised: Sequence[str]) -> bytes:
+    """Newest minor version served and the `_pq_.` options not known. The version is sent whole (3 << 16 | minor)
+    since protocol 3.2's documentation; libpq reads it so."""
+    names = b"".join(cstring(name) for name in unrecognised)
+    return frame(
+        NEGOTIATE_PROTOCOL_VERSION, _U32.pack(3 << 16 | minor) + _U32.pack(len(unrecognised)) + names
+    )
+
+
+AUTH_OK, AUTH_CLEARTEXT, AUTH_MD5, AUTH_SASL, AUTH_SASL_CONTINUE, AUTH_SASL_FINAL = 0, 3, 5, 10, 11, 12
+
+
+def authentication_sasl(mechanisms: Sequence[str]) -> bytes:
+    return authentication(AUTH_SASL, b"".join(map(cstring, mechanisms)) + b"\0")
