@@ -2,11 +2,15 @@
 command is given.
 """
 
+import datetime
 import os
 import sys
 from pathlib import Path
 from typing import Literal
 
+from appliance.cli.config import checkers
+from appliance.config.check import Severity, check
+from appliance.config.schema import Configuration
 from appliance.control.documents import read
 from appliance.control.supervisor import Service, run_service
 
@@ -34,15 +38,29 @@ def serve(
         auto is text for a terminal or the journal, JSON otherwise.
     """
     try:
-        first = read(config, generation=1)
+        first = read(config, generation=1, checks=(sound,))
     except ValueError as error:
         print(f"sallyport: {error}", file=sys.stderr)
         return 2
     if not first.documents.policies:
         print("sallyport: no policy file is configured: everything is denied", file=sys.stderr)
     return run_service(
-        Service(first=first, source=config, workers=workers or 0, log_json=_json(log_format))
+        Service(
+            first=first,
+            source=config,
+            workers=workers or 0,
+            checks=(sound,),
+            log_json=_json(log_format),
+        )
     )
+
+
+def sound(configuration: Configuration) -> None:
+    """Everything `check-config` looks at. Raises ValueError with what would not work."""
+    findings = check(configuration, checkers(), datetime.datetime.now(datetime.UTC))
+    bad = [found for found in findings if found.severity is Severity.ERROR]
+    if bad:
+        raise ValueError("; ".join(f"{found.path}: {found.message}" for found in bad))
 
 
 def _json(log_format: str) -> bool:

@@ -45,12 +45,12 @@ class DataLock:
 class RunFolder:
     """A private, empty folder for the sockets workers find each other by."""
 
-    def __init__(self, environment: Mapping[str, str], data: Path) -> None:
-        """$RUNTIME_DIRECTORY (systemd.exec(5)) or the data folder holds it; a temporary one when
-        its path would be too long for a socket's. Raises FolderError.
+    def __init__(self, environment: Mapping[str, str], home: Path) -> None:
+        """$RUNTIME_DIRECTORY (systemd.exec(5)) or `home`, the data folder, holds it; a temporary
+        one when its path would be too long for a socket's. Raises FolderError.
         """
         runtime = environment.get("RUNTIME_DIRECTORY", "").partition(":")[0]
-        path = (Path(runtime) / "workers" if runtime else data / "run").absolute()
+        path = (Path(runtime) / "workers" if runtime else home / "run").absolute()
         room = SOCKET_PATH_BYTES_MAX - SOCKET_NAME_BYTES_MAX
         self._temporary = len(os.fsencode(path)) > room
         try:

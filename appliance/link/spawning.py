@@ -7,9 +7,8 @@ in.
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
-PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+PACKAGE_ROOT = __file__.rsplit("/", 3)[0]
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
@@ -19,6 +18,6 @@ def module_command(module: str, *arguments: str) -> list[str]:
 
 def module_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """`environment` with this package's root first on PYTHONPATH."""
-    paths = [str(PACKAGE_ROOT)]
+    paths = [PACKAGE_ROOT]
     paths += [path for path in [environment.get("PYTHONPATH", "")] if path]
     return {**environment, "PYTHONPATH": ":".join(paths)}
