@@ -97,7 +97,7 @@ cdef enum:
     LABEL_MAX = 18  # the longest top-level domain in letters
     EMAIL_GROWTH = 32
 
-# PostgreSQL counts from 2000-01-01 (J2451545) and knows nothing before J0, 4713-11-24 BC.
+# PostgreSQL counts from 2000-01-01 (J2451545) and knows nothing before J0, 4714-11-24 BC.
 cdef int64_t DATE_MIN = -2451545
 cdef int64_t DATE_MAX = 2145031948
 cdef int64_t EPOCH_SHIFT = 10957  # days from 1970-01-01 to 2000-01-01

@@ -605,7 +605,10 @@ cdef Lexer lexer_of(bytes text, bint standard_strings):
 
 
 cdef size_t redact_into(Lexer* lexer, uint8_t* out) noexcept nogil:
-    """Room needed: twice the text. A literal becomes `$_`, a comment a space."""
+    """A literal becomes `$_`, a comment a space. Room needed: three times the text.
+
+    (A token of n bytes leaves at most n + 1 or 3 behind it; text as people write it shrinks.)
+    """
     cdef Token token
     cdef size_t size = 0
     cdef size_t length
@@ -630,7 +633,12 @@ cdef size_t redact_into(Lexer* lexer, uint8_t* out) noexcept nogil:
             out[size + 1] = 95
             size += 2
         else:
-            if token.kind == NAME and size >= 2 and out[size - 1] == 95 and out[size - 2] == 36:
+            if (
+                size >= 2
+                and out[size - 1] == 95
+                and out[size - 2] == 36
+                and CLASSES[token.start[0]] & NAME_PART
+            ):
                 out[size] = 32  # 'a'b would read as the one name $_b
                 size += 1
             memcpy(out + size, token.start, length)
@@ -638,9 +646,9 @@ cdef size_t redact_into(Lexer* lexer, uint8_t* out) noexcept nogil:
 
 
 def redact(bytes text not None, bint standard_strings=True) -> bytes:
-    """The text with `$_` for every literal and without comments; at most twice as long."""
+    """The text with `$_` for every literal and without comments."""
     cdef Lexer lexer = lexer_of(text, standard_strings)
-    cdef uint8_t* out = <uint8_t*>malloc(2 * <size_t>PyBytes_GET_SIZE(text) + 4)
+    cdef uint8_t* out = <uint8_t*>malloc(3 * <size_t>PyBytes_GET_SIZE(text) + 1)
     cdef size_t size
     if out == NULL:
         raise MemoryError
