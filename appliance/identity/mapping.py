@@ -7,12 +7,11 @@ invariant 5).
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import msgspec
 
 from appliance.config.schema import Announce, Role, TargetConfig, fits
-from appliance.config.values import CredentialReference
+from appliance.config.values import CredentialReference, FilePath
 from appliance.model.errors import Refused
 from appliance.model.limits import IDENTIFIER_BYTES_MAX
 from appliance.model.principal import Principal
@@ -32,8 +31,8 @@ class UpstreamIdentity(msgspec.Struct, frozen=True):
     user: str
     credential: CredentialReference | None
     """Where the password is; None = certificate or trust only."""
-    certificate: Path | None
-    key: Path | None
+    certificate: FilePath | None
+    key: FilePath | None
     role: int
     """Index of the line in the target's `roles`, for explanations."""
 
