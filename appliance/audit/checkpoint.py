@@ -38,6 +38,7 @@ from appliance.audit.chain import Link
 
 SEAL, CHECKPOINT, HEAD = "seal", "checkpoint", "head"
 SEGMENT_NAME = re.compile(r"(\d{8}T\d{6}Z)-(\d{12,19})\.ndjson")
+_SIGNATURE = re.compile(r"[0-9a-f]{128}")
 _PEM_BLOCK = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
 
 
@@ -137,7 +138,8 @@ def sign(checkpoint: Checkpoint, signer: Signer) -> bytes:
 def read(line: bytes) -> Checkpoint:
     """Raises ValueError for anything that is not the exact bytes `sign` would write."""
     checkpoint = msgspec.json.decode(line, type=Checkpoint)
-    if msgspec.json.encode(checkpoint) + b"\n" != line:
+    canonical = msgspec.json.encode(checkpoint) + b"\n"
+    if canonical != line or _SIGNATURE.fullmatch(checkpoint.signature) is None:
         raise ValueError("not in canonical form")
     return checkpoint
 

@@ -34,6 +34,7 @@ class Outcome(enum.Enum):
     FAILED = "failed"  # the database answered an error
     CANCELLED = "cancelled"  # SQLSTATE 57014, by the client, a timeout or an administrator
     DISCONNECTED = "disconnected"  # a peer left before the end
+    WITHHELD = "withheld"  # recorded as allowed, not forwarded after all (not durable, drained)
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", omit_defaults=True):

@@ -1,0 +1,158 @@
+"""Stories as lines of a table for a terminal. Called by `cli/audit` and the demo's tour; pure.
+
+Rule: nothing from a record reaches the terminal but printable characters.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import msgspec
+
+from appliance.audit.query import Story
+from appliance.audit.record import (
+    ConfigurationChanged,
+    LoginFailed,
+    PolicyChanged,
+    SegmentOpened,
+    SessionClosed,
+    SessionOpened,
+    SpoolRecovered,
+    StatementDecided,
+    StatementFinished,
+    WorkerStarted,
+    WorkerStopped,
+)
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """Column widths in characters; what is left of `width` is the text's."""
+
+    width: int = 120
+    reference: int = 7
+    who: int = 15
+    effect: int = 6
+    rule: int = 18
+    rows: int = 7
+    masked: int = 6
+
+    @property
+    def text(self) -> int:
+        taken = 14 + self.reference + self.who + self.effect + self.rule + self.rows + self.masked
+        return max(20, self.width - taken - 7)
+
+
+def layout_for(stories: Iterable[Story], width: int) -> Layout:
+    """A layout no wider than these stories need."""
+    who, rule, reference = [3], [4], [3]
+    for story in stories:
+        who.append(len(_who(story)))
+        rule.append(len(story.rule))
+        reference.append(len(story.reference))
+    return Layout(
+        width=width, reference=max(reference), who=min(18, max(who)), rule=min(24, max(rule))
+    )
+
+
+def heading(layout: Layout) -> str:
+    cells = ("REF", "TIME (UTC)", "WHO", "EFFECT", "RULE", "WHAT", "ROWS", "MASKED")
+    return _join(layout, cells)
+
+
+def line(story: Story, layout: Layout) -> str:
+    """REF TIME WHO EFFECT RULE WHAT ROWS MASKED, cut and padded to the layout."""
+    time = datetime.fromtimestamp(story.record.time, UTC).strftime("%m-%d %H:%M:%S")
+    rows, masked = _sums(story)
+    return _join(
+        layout,
+        (
+            story.reference,
+            time,
+            _who(story),
+            story.effect,
+            story.rule,
+            what(story),
+            rows,
+            masked,
+        ),
+    )
+
+
+def what(story: Story) -> str:
+    """The redacted SQL on one line, or what else happened."""
+    record = story.record
+    match record:
+        case StatementDecided():
+            return " ".join(record.statement.sql.split()) or "(empty)"
+        case SessionOpened():
+            client = record.client
+            tls = " tls" if client.tls else ""
+            return (
+                f"-- connected to {record.target}/{record.database} as {record.upstream_user} "
+                f"({record.auth.value}{tls}, {client.address}, {client.application or '-'})"
+            )
+        case SessionClosed():
+            return f"-- disconnected: {record.reason}, {record.statements} statements"
+        case LoginFailed():
+            return f"-- login failed: {record.reason} ({record.client.address})"
+        case PolicyChanged() | ConfigurationChanged():
+            name = "policy" if isinstance(record, PolicyChanged) else "configuration"
+            version = record.version if isinstance(record, PolicyChanged) else record.digest[:12]
+            return f"-- {name} {version} {'in force' if record.accepted else 'rejected'}"
+        case WorkerStarted():
+            return f"-- worker {record.worker} started (pid {record.pid}, {record.version})"
+        case WorkerStopped():
+            return f"-- worker {record.worker} stopped: {record.reason}"
+        case SpoolRecovered():
+            return f"-- audit trail recovered: {record.cause}"
+        case SegmentOpened():
+            return f"-- segment {record.segment}"
+        case StatementFinished():
+            return f"-- finished {record.decided}"
+
+
+def printable(text: str) -> str:
+    """Without anything that could steer a terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _who(story: Story) -> str:
+    record = story.record
+    match record:
+        case StatementDecided() | SessionOpened():
+            behalf = record.on_behalf_of
+            return f"{record.principal}>{behalf}" if behalf else record.principal
+        case LoginFailed():
+            return f"?{record.claimed}"
+        case _:
+            return ""
+
+
+def _sums(story: Story) -> tuple[str, str]:
+    finished = story.finished
+    if finished is None:
+        return "", ""
+    if finished.outcome.value != "completed":
+        return finished.sqlstate or finished.outcome.value, str(finished.cells_masked or "")
+    return str(finished.rows), str(finished.cells_masked or "")
+
+
+def _join(layout: Layout, cells: tuple[str, ...]) -> str:
+    reference, time, who, effect, rule, text, rows, masked = (printable(cell) for cell in cells)
+    return " ".join(
+        (
+            _fit(reference, layout.reference),
+            _fit(time, 14),
+            _fit(who, layout.who),
+            _fit(effect, layout.effect),
+            _fit(rule, layout.rule),
+            _fit(text, layout.text),
+            _fit(rows, layout.rows, right=True),
+            _fit(masked, layout.masked, right=True),
+        )
+    ).rstrip()
+
+
+def _fit(text: str, width: int, right: bool = False) -> str:
+    if len(text) > width:
+        return text[: width - 1] + "…"
+    return text.rjust(width) if right else text.ljust(width)

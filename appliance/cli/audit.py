@@ -1,0 +1,330 @@
+"""`sallyport audit tail | search | show | verify`: reads the trail, needs no running appliance.
+
+Wired into the command line by `cli/main` (`audit_app`). What is heavy is imported where it is used.
+"""
+
+import re
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, Parameter
+
+if TYPE_CHECKING:
+    from appliance.audit.lines import Layout
+    from appliance.audit.query import Story
+    from appliance.audit.verify import Report
+    from appliance.cli.audit_folder import FolderTrail, Follower
+
+audit_app = App(name="audit", help="Read, search and verify the audit trail.")
+
+Output = Literal["table", "json", "ndjson"]
+Folder = Annotated[
+    Path,
+    Parameter(name="--data", env_var="SALLYPORT_DATA", help="The appliance's data folder."),
+]
+DEFAULT_FOLDER = Path("/var/lib/sallyport")
+WIDTH = 120
+POLL_SECONDS = 0.25
+_RELATIVE = re.compile(r"(\d+)([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_COLOURS = {"deny": 31, "refuse": 31, "hold": 33, "allow": 32}
+
+
+@audit_app.command
+def tail(
+    *,
+    data: Folder = DEFAULT_FOLDER,
+    n: Annotated[int, Parameter(name=["-n", "--lines"])] = 20,
+    follow: Annotated[bool, Parameter(name=["-f", "--follow"])] = False,
+    everything: Annotated[bool, Parameter(name=["-a", "--all"])] = False,
+    output: Output = "table",
+) -> int:
+    """Show the newest records.
+
+    Parameters
+    ----------
+    n
+        How many.
+    follow
+        Go on with new ones until interrupted.
+    everything
+        Also statements that were only prepared.
+    output
+        table, json (one array) or ndjson.
+    """
+    from appliance.audit.query import Criteria, recent
+    from appliance.cli.audit_folder import Follower
+
+    trail = _trail(data)
+    if trail is None:
+        return 2
+    criteria = Criteria(prepared=everything)
+    if not follow:
+        _print(recent(trail, criteria, max(0, n)), output)
+        return 0
+    follower = Follower(trail, criteria)  # before the newest are read: none is missed in between
+    stories = recent(trail, criteria, max(0, n))
+    _print(stories, "ndjson" if output == "json" else output, follow=True)
+    _follow(follower, {s.reference for s in stories if s.finished}, output)
+    return 0
+
+
+def _follow(follower: "Follower", shown: set[str], output: Output) -> None:
+    """Prints stories as they complete, until interrupted."""
+    from appliance.audit.lines import Layout
+
+    layout = Layout(_width())
+    try:
+        while True:
+            for story in follower.read():
+                if story.reference in shown:
+                    continue
+                if output == "table":
+                    _print_line(story, layout)
+                else:
+                    print(_document(story), flush=True)
+            time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        return
+
+
+@audit_app.command
+def search(
+    *,
+    data: Folder = DEFAULT_FOLDER,
+    principal: str = "",
+    target: str = "",
+    action: str = "",
+    rule: str = "",
+    effect: Literal["", "allow", "deny", "hold", "refuse"] = "",
+    since: str = "",
+    until: str = "",
+    text: str = "",
+    session: str = "",
+    limit: int = 1000,
+    output: Output = "table",
+) -> int:
+    """Find records; all conditions must hold.
+
+    Parameters
+    ----------
+    principal
+        Who, or on whose behalf, or whom a failed login claimed to be.
+    target
+        Name of the governed database.
+    action
+        What the statement does: select, delete, drop, copy_to, ...
+    rule
+        Id of a policy rule or guard that matched or owed a mask.
+    effect
+        allow, deny, hold, or refuse (allowed by policy, impossible to let through safely).
+    since
+        A time (ISO 8601, UTC unless it says otherwise) or an age: 15m, 2h, 7d.
+    until
+        Likewise.
+    text
+        Part of the redacted SQL, in any case.
+    session
+        A session's id.
+    limit
+        The newest so many.
+    output
+        table, json (one array) or ndjson.
+    """
+    from appliance.audit.query import Criteria
+    from appliance.audit.query import search as search_trail
+
+    trail = _trail(data)
+    if trail is None:
+        return 2
+    try:
+        begin, end = _moment(since), _moment(until)
+    except ValueError as error:
+        return _complain(str(error))
+    criteria = Criteria(principal, target, action, rule, effect, text, session, begin, end)
+    stories = search_trail(trail, criteria, limit)
+    _print(stories, output)
+    if len(stories) == limit:
+        print(f"only the newest {limit} are shown; see --limit", file=sys.stderr)
+    return 0
+
+
+@audit_app.command
+def show(reference: str, /, *, data: Folder = DEFAULT_FOLDER) -> int:
+    """Show one statement in full: decision, end and session.
+
+    Parameters
+    ----------
+    reference
+        The REF column (worker:number), a record's id, or a session's id for all of that session.
+    """
+    from appliance.audit.query import find
+    from appliance.audit.record import SessionOpened
+
+    trail = _trail(data)
+    if trail is None:
+        return 2
+    stories = find(trail, reference)
+    if not stories:
+        return _complain(f"no record has the reference {reference!r}")
+    if len(stories) == 1 and stories[0].record.session:
+        opening = find(trail, stories[0].record.session)
+        stories += [s for s in opening if isinstance(s.record, SessionOpened)][:1]
+    for story in stories:
+        print(_document(story, indent=True))
+    return 0
+
+
+@audit_app.command
+def verify(
+    folder: Path | None = None,
+    /,
+    *,
+    data: Folder = DEFAULT_FOLDER,
+    public_key: Path | None = None,
+    witness: tuple[Path, ...] = (),
+    archived: bool = False,
+    output: Literal["table", "json"] = "table",
+) -> int:
+    """Prove that no record was altered, removed, inserted, reordered or cut off.
+
+    Works offline. Exit code 0: complete and unaltered; 1: it is not; 2: it could not be checked.
+
+    Parameters
+    ----------
+    folder
+        The audit folder, or a data folder that holds one; the data folder's when not given.
+    public_key
+        PEM file of the auditor's own copy of the public key (several keys may follow one another).
+        Without it the key beside the trail is used, which proves nothing against its keeper.
+    witness
+        A copy of a worker's head.json kept elsewhere: the trail must still reach that far.
+    archived
+        Older segments were moved away: let chains begin later than with record 1.
+    output
+        table or json.
+    """
+    import msgspec
+
+    from appliance.audit import checkpoint
+    from appliance.audit.verify import verify_trail
+
+    trail = _trail(data, folder)
+    if trail is None:
+        return 2
+    key_file = public_key or trail.folder.parent / "keys" / "audit-ed25519.pub"
+    try:
+        keys = checkpoint.public_keys(key_file.read_bytes())
+        witnesses = [checkpoint.read(path.read_bytes()) for path in witness]
+        report = verify_trail(trail, keys, witnesses, archived)
+    except (OSError, ValueError) as error:
+        return _complain(f"cannot check: {error}")
+    if output == "json":
+        print(msgspec.json.format(msgspec.json.encode(report)).decode())
+    else:
+        _print_report(report, own_key=public_key is not None)
+    return report.exit_code
+
+
+def _print_report(report: "Report", own_key: bool) -> None:
+    from appliance.audit.lines import printable
+
+    for chain in report.chains:
+        print(
+            f"worker {chain.worker}: {chain.records} records in {chain.segments} segments "
+            f"({chain.sealed} sealed), signed up to record {chain.signed} of {chain.last}"
+        )
+    print(
+        f"statements: {report.decided} decided, {report.finished} finished, "
+        f"{report.unfinished} without an end on record"
+    )
+    print(f"keys: {', '.join(report.keys)}{'' if own_key else ' (from beside the trail)'}")
+    for finding in report.findings:
+        place = f" {finding.segment}" if finding.segment else ""
+        place += f" line {finding.line}" if finding.line else ""
+        kind = "ERROR" if finding.error else "note "
+        text = f"{kind} {finding.code}: worker {finding.worker}{place}: {finding.text}"
+        print(printable(text))
+    more = report.errors + report.notes - len(report.findings)
+    if more:
+        print(f"... and {more} more")
+    verdict = f"FAILED: {report.errors} errors" if report.errors else "OK: complete and unaltered"
+    print(verdict)
+
+
+def _trail(data: Path, folder: Path | None = None) -> "FolderTrail | None":
+    from appliance.cli.audit_folder import FolderTrail
+
+    root = folder or data
+    chosen = root / "audit" if (root / "audit").is_dir() else root
+    if not chosen.is_dir():
+        _complain(f"there is no folder {chosen}; see --data or SALLYPORT_DATA")
+        return None
+    if folder is None and chosen == root:
+        _complain(f"there is no audit trail in {root}; see --data or SALLYPORT_DATA")
+        return None
+    return FolderTrail(chosen)
+
+
+def _complain(text: str) -> int:
+    from appliance.audit.lines import printable
+
+    print(f"sallyport audit: {printable(text)}", file=sys.stderr)
+    return 2
+
+
+def _moment(text: str) -> float | None:
+    """Unix seconds of an ISO 8601 time or an age; None for ''. Raises ValueError."""
+    if not text:
+        return None
+    age = _RELATIVE.fullmatch(text)
+    if age:
+        return time.time() - int(age.group(1)) * _SECONDS[age.group(2)]
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is neither a time (2026-01-31T12:00) nor an age (2h)") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _print(stories: "list[Story]", output: Output, follow: bool = False) -> None:
+    from appliance.audit.lines import Layout, heading, layout_for
+
+    if output == "json":
+        print("[" + ",\n".join(_document(s) for s in stories) + "]")
+    elif output == "ndjson":
+        for story in stories:
+            print(_document(story), flush=True)
+    else:
+        layout = Layout(_width()) if follow else layout_for(stories, _width())
+        print(heading(layout), flush=True)
+        for story in stories:
+            _print_line(story, layout)
+
+
+def _print_line(story: "Story", layout: "Layout") -> None:
+    from appliance.audit.lines import line
+
+    text = line(story, layout)
+    if sys.stdout.isatty():
+        text = f"\x1b[{_COLOURS.get(story.effect, 2)}m{text}\x1b[0m"
+    print(text, flush=True)
+
+
+def _width() -> int:
+    import shutil
+
+    return max(100, shutil.get_terminal_size((WIDTH, 40)).columns) if sys.stdout.isatty() else WIDTH
+
+
+def _document(story: "Story", indent: bool = False) -> str:
+    """One story as JSON: reference, record, finish (null when there is none)."""
+    import msgspec
+
+    encoded = msgspec.json.encode(
+        {"reference": story.reference, "record": story.record, "finished": story.finished}
+    )
+    return (msgspec.json.format(encoded) if indent else encoded).decode()

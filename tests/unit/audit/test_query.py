@@ -1,0 +1,127 @@
+"""Stories: joined, filtered, in order; lines fit 120 columns and cannot steer a terminal."""
+
+from typing import Any
+
+import pytest
+
+from appliance.audit.lines import Layout, heading, layout_for, line
+from appliance.audit.query import Criteria, Story, find, recent, search
+from appliance.audit.record import (
+    ClientPart,
+    ConfigurationChanged,
+    LoginFailed,
+    PolicyChanged,
+    SegmentOpened,
+    SpoolRecovered,
+    StatementDecided,
+    WorkerStarted,
+    WorkerStopped,
+)
+
+EVERYTHING = Criteria()
+
+
+def ids(stories: list[Story]) -> list[str]:
+    return [story.record.id for story in stories]
+
+
+def test_stories_are_joined_and_in_order(trail: Any) -> None:
+    stories = search(trail, EVERYTHING, 100)
+    assert ids(stories) == ["so-s1", "so-s2", "d1", "d2", "d3", "d4", "d5", "l1", "d6", "sc", "d7"]
+    by_id = {story.record.id: story for story in stories}
+    assert by_id["d4"].finished is not None
+    assert by_id["d4"].finished.id == "f4"
+    assert by_id["d7"].finished is None
+    assert by_id["d1"].reference == "0:3"
+
+
+@pytest.mark.parametrize(
+    ("criteria", "expected"),
+    [
+        (Criteria(principal="copilot"), "d6"),
+        (Criteria(principal="alice", action="select"), "d1 d2 d4 d5 d6"),
+        (Criteria(principal="mallory"), "l1"),
+        (Criteria(action="drop"), "d3"),
+        (Criteria(rule="no-ddl"), "d3"),
+        (Criteria(rule="mask-pii", session="s2"), "d7"),
+        (Criteria(effect="deny"), "d3 l1"),
+        (Criteria(text="DROP"), "d3"),
+        (Criteria(target="elsewhere"), ""),
+        (Criteria(since=1_790_000_005.0, until=1_790_000_007.0), "d5 l1 d6"),
+        (Criteria(prepared=False, effect="deny"), "d3 l1"),
+    ],
+)
+def test_criteria(trail: Any, criteria: Criteria, expected: str) -> None:
+    assert ids(search(trail, criteria, 100)) == expected.split()
+
+
+def test_the_newest_win(trail: Any) -> None:
+    assert ids(search(trail, EVERYTHING, 3)) == ["l1", "sc", "d7"]
+    assert ids(recent(trail, EVERYTHING, 3)) == ["d6", "sc", "d7"]
+    assert len(recent(trail, EVERYTHING, 100)) == 11
+    assert recent(trail, EVERYTHING, 0) == []
+
+
+def test_find(trail: Any) -> None:
+    assert ids(find(trail, "0:3")) == ["d1"]
+    assert ids(find(trail, "f1")) == ["d1"]
+    assert ids(find(trail, "s2")) == ["so-s2", "d7"]
+    assert find(trail, "nothing") == []
+
+
+def test_damage_is_skipped(trail: Any) -> None:
+    name = trail.segments()[0]
+    trail.files[0][name] = b"garbage\n\xff\xfe\n" + trail.files[0][name]
+    assert len(search(trail, EVERYTHING, 100)) == 11
+
+
+def test_lines_are_readable_at_120(trail: Any) -> None:
+    stories = search(trail, EVERYTHING, 100)
+    layout = layout_for(stories, 120)
+    lines = [heading(layout), *(line(s, layout) for s in stories)]
+    assert all(len(text) <= 120 for text in lines)
+    d1 = next(text for text in lines if text.startswith("0:3"))
+    assert d1.split() == [
+        *("0:3", "09-21", "14:13:21", "alice", "allow", "analysts-read"),
+        *("select", "email", "from", "customers", "where", "id", "=", "$_", "10", "1"),
+    ]  # fmt: skip
+    assert "copilot>alice" in "\n".join(lines)
+    d3 = next(text for text in lines if "drop table" in text)
+    assert "deny   no-ddl" in d3
+
+
+def test_nothing_steers_the_terminal() -> None:
+    client = ClientPart("::1", 1, "main", False)
+    record = LoginFailed(id="x", time=1.0, claimed="a\x1b[2J\nb", reason="r", client=client)
+    assert line(Story(0, 1, record), Layout()).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("record", "text"),
+    [
+        (PolicyChanged(id="x", time=1.0, version="v2"), "policy v2 in force"),
+        (PolicyChanged(id="x", time=1.0, version="v2", accepted=False), "policy v2 rejected"),
+        (ConfigurationChanged(id="x", time=1.0, digest="d" * 64), "configuration dddddddddddd in"),
+        (WorkerStarted(id="x", time=1.0, worker=1, pid=9, version="1"), "worker 1 started"),
+        (WorkerStopped(id="x", time=1.0, worker=1, reason="drained"), "worker 1 stopped: drained"),
+        (SpoolRecovered(id="x", time=1.0, cause="ENOSPC"), "audit trail recovered: ENOSPC"),
+        (SegmentOpened(id="x", time=1.0, worker=0, segment="s"), "segment s"),
+    ],
+)
+def test_other_events_have_a_line(record: Any, text: str) -> None:
+    assert text in line(Story(0, 1, record), Layout())
+
+
+def test_refused_though_allowed_by_policy(trail: Any) -> None:
+    from appliance.audit.record import RefusalPart
+    from appliance.model.refusal import RefusalCode
+
+    story = next(s for s in search(trail, EVERYTHING, 100) if s.record.id == "d1")
+    assert isinstance(story.record, StatementDecided)
+    import msgspec
+
+    refused = msgspec.structs.replace(
+        story.record, refusal=RefusalPart(RefusalCode.MASKED_COLUMN_USED)
+    )
+    story = Story(0, 1, refused)
+    assert (story.effect, story.rule) == ("refuse", "masked_column_used")
