@@ -9,6 +9,8 @@ VENV=.venv
 EXTRAS=${SALLYPORT_EXTRAS:-dev}
 UV_PIN=$(sed -n 's/^uv==//p' constraints.txt)
 
+export UV_SYSTEM_CERTS=1 # a company's own CA counts as well
+
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
