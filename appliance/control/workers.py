@@ -186,6 +186,7 @@ class Slot:
                 env=module_environment(self._terms.environment),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
+                start_new_session=True,  # a terminal's Ctrl-C is for the supervisor alone
             )
         except OSError:
             ours.close()
@@ -194,7 +195,7 @@ class Slot:
             theirs.close()
             os.close(spec_fd)
         reader, self._writer = await asyncio.open_unix_connection(sock=ours)
-        log.info("worker_started", worker=self.index, pid=self._os_process.pid)
+        log.info("worker_started", worker=self.index, child=self._os_process.pid)
         return reader
 
     def _spec(self, control_fd: int) -> WorkerSpec:
@@ -229,8 +230,10 @@ class Slot:
                 self._silent_seconds = 0.0
                 for message in messages.feed(chunk):
                     self._take(message)
-        except (OSError, LinkBroken) as error:
-            self.reason = f"link broken: {type(error).__name__}"
+        except ConnectionError:  # it died with messages of ours unread
+            return
+        except LinkBroken as error:
+            self.reason = f"link broken: {error}"
             log.error("worker_link_broken", worker=self.index, reason=str(error))
             self.kill()
 
@@ -297,7 +300,7 @@ class Slot:
             self._reloading.set_result(Reloaded(generation=0))
         self.reason = self.reason or f"ended with status {os_process.returncode}"
         level = log.info if self._ending.is_set() else log.warning
-        level("worker_ended", worker=self.index, pid=os_process.pid, status=os_process.returncode)
+        level("worker_ended", worker=self.index, child=os_process.pid, status=os_process.returncode)
         self._os_process = None
 
     async def _pause(self) -> None:

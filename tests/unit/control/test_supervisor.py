@@ -315,6 +315,11 @@ def test_workers_end_with_a_killed_supervisors_link(service: Service) -> None:
     until(lambda: not any(psutil.pid_exists(pid) for pid in pids.values()))
 
 
+def test_a_terminals_interrupt_reaches_the_supervisor_alone(service: Service) -> None:
+    groups = {os.getpgid(pid) for pid in service.worker_pids().values()}
+    assert os.getpgid(service.os_process.pid) not in groups
+
+
 def test_the_run_folder_is_private_and_shared(service: Service) -> None:
     with service.connect() as client:
         folder = Path(client.ask("rundir"))
