@@ -45,8 +45,14 @@ _MASK_OPTIONS: Mapping[MaskMethod, frozenset[str]] = {
 }
 
 
-def compile_documents(documents: Sequence[tuple[str, bytes]]) -> Snapshot:
-    """(name, YAML) of every document of one policy, in order. Raises PolicyError.
+def nothing_allowed() -> Snapshot:
+    """The policy of a configuration that names none."""
+    return Snapshot(version="none", mode=Mode.ENFORCE, rules=())
+
+
+def compile_documents(documents: Sequence[tuple[str, bytes]], *, observe: bool = False) -> Snapshot:
+    """(name, YAML) of every document of one policy, in order. Raises PolicyError. `observe` puts
+    all of it in observe mode, whatever the documents say.
 
     Classifications are shared by all documents; rule ids are unique over all of them. The policy as
     a whole is in observe mode when every document is.
@@ -63,10 +69,12 @@ def compile_documents(documents: Sequence[tuple[str, bytes]]) -> Snapshot:
             if spec.id in homes:
                 raise source.error(f"{path}.id", f"{spec.id!r} is already used in {homes[spec.id]}")
             homes[spec.id] = source.name
-            rules.append(_rule(spec, source, path, classifications, document.mode))
-    observing = all(document.mode is Mode.OBSERVE for document, _ in read)
+            mode = Mode.OBSERVE if observe else document.mode
+            rules.append(_rule(spec, source, path, classifications, mode))
+    observing = observe or all(document.mode is Mode.OBSERVE for document, _ in read)
     mode = Mode.OBSERVE if observing else Mode.ENFORCE
-    return Snapshot(version=_version(documents), mode=mode, rules=tuple(rules))
+    version = _version(documents) + ("-observe" if observe else "")
+    return Snapshot(version=version, mode=mode, rules=tuple(rules))
 
 
 def _version(documents: Sequence[tuple[str, bytes]]) -> str:

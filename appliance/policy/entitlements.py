@@ -46,20 +46,23 @@ class Entitlements:
         "database",
         "followers",
         "masks",
+        "needs_catalog",
         "owed",
         "owes",
         "policy_version",
         "rules",
+        "sensitive",
         "watches",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - built in one place
         self,
         policy_version: str,
         database: str,
         catalog: Catalog | None,
         rules: Sequence[Rule],
         masks: Sequence[StandingMask],
+        sensitive: frozenset[ColumnKey] | None = frozenset(),
     ) -> None:
         self.policy_version = policy_version
         self.database = database
@@ -75,6 +78,16 @@ class Entitlements:
         self.owes = bool(self.owed) or unknown
         """Whether any mask may be owed; also true when the columns are not known for want of a
         catalog."""
+        self.sensitive = sensitive or frozenset()
+        """Columns that some mask rule is about here, whoever owes it: raw reads are counted."""
+        self.needs_catalog = (
+            bool(masks)
+            or sensitive is None
+            or bool(sensitive)
+            or any(rule.resources is not None for rule in rules)
+        )
+        """Whether any answer here depends on what names mean; if not, decisions are the same
+        without a catalog."""
         self.watches = not all(rule.applied for rule in rules)
         self.followers = tuple(i for i, rule in enumerate(rules) if follows_columns(rule))
         """Indexes of the rules that follow columns through views."""

@@ -137,11 +137,11 @@ class Deliberation:
         self.row_limit: int | None = None
         self.timeout_ms: int | None = None
 
-    def raise_to(self, effect: Effect, applied: bool) -> None:
-        if applied and _SEVERITY[effect] > _SEVERITY[self.applied]:
-            self.applied = effect
-        if _SEVERITY[effect] > _SEVERITY[self.watched]:
-            self.watched = effect
+    def raise_to(self, applied: Effect, watched: Effect) -> None:
+        if _SEVERITY[applied] > _SEVERITY[self.applied]:
+            self.applied = applied
+        if _SEVERITY[watched] > _SEVERITY[self.watched]:
+            self.watched = watched
 
     def statement(self, statement: StatementFacts) -> None:
         """Match every rule against one statement."""
@@ -197,15 +197,14 @@ class Deliberation:
 
     def fail(self, rule: Rule) -> None:
         """A rule whose condition has no answer denies, whatever its effect."""
-        self.raise_to(Effect.DENY, rule.applied)
+        self.raise_to(Effect.DENY if rule.applied else Effect.ALLOW, Effect.DENY)
         reason = Reason(rule.id, Effect.DENY.value, CONDITION_FAILED, observed=not rule.applied)
         self.reasons[reason] = None
 
     def _close(self, touches: Sequence[Touch], applied: Tally, watched: Tally) -> None:
         everything = (1 << len(touches)) - 1
-        if not self.observing:
-            self.raise_to(applied.effect(everything), applied=True)
-        self.raise_to(watched.effect(everything), applied=False)
+        now = Effect.ALLOW if self.observing else applied.effect(everything)
+        self.raise_to(now, watched.effect(everything))
         tally = watched if self.observing else applied
         missing = tally.missing(everything)
         if missing:

@@ -59,7 +59,27 @@ class Snapshot:
                     masks.append(StandingMask(here, here.mask, keys))
             else:
                 rules.append(here)
-        return Entitlements(self.version, database, catalog, rules, masks)
+        sensitive = self._sensitive(target, catalog, database, lineage)
+        return Entitlements(self.version, database, catalog, rules, masks, sensitive)
+
+    def _sensitive(
+        self,
+        target: Target,
+        catalog: Catalog | None,
+        database: str,
+        lineage: ViewLineage | None,
+    ) -> frozenset[ColumnKey] | None:
+        """Columns that some mask rule is about here, whoever owes it; None = some, unknown
+        which."""
+        here = [
+            narrowed
+            for rule in self.rules
+            if rule.effect is RuleEffect.MASK and rule.where.matches(target, database)
+            if (narrowed := _in_database(rule, database)) is not None
+        ]
+        if catalog is None:
+            return None if here else frozenset()
+        return frozenset().union(*(self._named(rule, catalog, database, lineage) for rule in here))
 
     def decide(  # noqa: PLR0917 - the interface agreed with `session`
         self,
