@@ -33,6 +33,8 @@ FIRST_STARTS_MAX = 5
 """
 STOP_SECONDS_MAX = 3.0
 STATUS_SECONDS = 1.0
+ADMIN_NAME = "admin"
+"""What the admin listener is called among the places told by `on_ready`."""
 
 log = Log("supervisor")
 
@@ -47,7 +49,8 @@ class Service(NamedTuple):
     """0 = as the configuration says."""
     checks: Sequence[Check] = ()
     on_ready: Callable[[tuple[Bound, ...]], None] | None = None
-    """Called once, when every worker is ready, with the addresses clients can connect to."""
+    """Called once, when every worker is ready, with the addresses clients can connect to (and the
+    admin listener's, as ADMIN_NAME)."""
     log_json: bool = False
     worker_module: str = WORKER_MODULE
 
@@ -92,6 +95,7 @@ class Supervisor:
         self._notifier = sdnotify.Notifier(os.environ)
         self._sockets: ListeningSockets
         self._bound: tuple[Bound, ...] = ()
+        self._admin: AdminListener | None = None
 
     async def run(self) -> int:
         """Raises StartFailed, SocketError or FolderError before the first readiness; else returns
@@ -103,7 +107,7 @@ class Supervisor:
             held.callback(DataLock(configuration.data).release)
             run_folder = RunFolder(os.environ, configuration.data)
             held.callback(run_folder.remove)
-            admin = self._open_sockets()
+            admin = self._admin = self._open_sockets()
             held.callback(self._sockets.close)
             sdnotify.forget(os.environ)
             self._listen_for_signals()
@@ -196,11 +200,18 @@ class Supervisor:
                 self._notifier.ready(self._status())
                 log.info("ready", workers=self._count, policy=self._current.policy_version)
                 if self._service.on_ready is not None:
-                    self._service.on_ready(self._bound)
+                    self._service.on_ready(self._places())
             else:
                 self._notifier.status(self._status())
             if self._ever_ready:
                 await asyncio.sleep(STATUS_SECONDS)
+
+    def _places(self) -> tuple[Bound, ...]:
+        if self._admin is None:
+            return self._bound
+        host = self._current.configuration.admin
+        assert host is not None
+        return (*self._bound, Bound(ADMIN_NAME, host.host, self._admin.port))
 
     def _check_first_start(self) -> None:
         for slot in self._slots:

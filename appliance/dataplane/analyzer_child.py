@@ -15,7 +15,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from appliance.dataplane.parentage import die_with_parent
+from appliance.dataplane.parentage import die_with_parent, keep_only
 from appliance.link.analysis import (
     Analyse,
     AnalyzerAnswer,
@@ -105,6 +105,7 @@ def main() -> None:
     parser.add_argument("--lineage", default="appliance.sql.lineage:CatalogLineage")
     options = parser.parse_args()
     die_with_parent(options.parent)
+    keep_only({options.fd})
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the supervisor's affair
     limit_resources(options.memory_bytes_max)
     limits = Limits(statement_bytes_max=options.statement_bytes_max)

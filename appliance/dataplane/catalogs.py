@@ -101,7 +101,13 @@ class DatabaseCatalog:
             self.failure = ""
             self._fresh = True
             self._metrics.catalog_loads_ok += 1
-        except (UpstreamRefused, UpstreamUnreachable, ProtocolViolation, TimeoutError, OSError) as e:
+        except (
+            UpstreamRefused,
+            UpstreamUnreachable,
+            ProtocolViolation,
+            TimeoutError,
+            OSError,
+        ) as e:
             self._metrics.catalog_loads_failed += 1
             self._disconnect()
             self._fresh = False

@@ -264,7 +264,9 @@ class Conductor:
             async with asyncio.timeout(CANCEL_SECONDS_MAX):
                 await cancel(self._target, self._upstream_pid, self._upstream_secret)
         except (UpstreamUnreachable, TimeoutError, OSError, ProtocolViolation) as error:
-            _log.warning("cancel request not delivered", target=self._target.name, reason=str(error))
+            _log.warning(
+                "cancel request not delivered", target=self._target.name, reason=str(error)
+            )
 
     def _cut(self, error: BaseException) -> None:
         """The one place that ends a session because something is wrong."""
@@ -305,7 +307,9 @@ class Conductor:
             self._end("client_lost")
             return
         self._client.write(
-            refusals.fatal("57P01", "terminating connection due to administrator command", "connect again")
+            refusals.fatal(
+                "57P01", "terminating connection due to administrator command", "connect again"
+            )
         )
         self._end("drained")
 

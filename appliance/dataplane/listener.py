@@ -80,7 +80,10 @@ class ClientListener:
         try:
             async with asyncio.timeout(limits.login_ms_max / 1000):
                 side = await self._side(connection)
-        except (TimeoutError, OSError):  # silent, gone, or no TLS we accept (ssl.SSLError is an OSError)
+        except (
+            TimeoutError,
+            OSError,
+        ):  # silent, gone, or no TLS we accept (ssl.SSLError is an OSError)
             metrics.clients_refused_tls += 1
             connection.close()
             return
@@ -106,9 +109,7 @@ class ClientListener:
             conductor.on_end.append(ended)
 
     def _attempt(self, side: Side, listener: Listener, host: str, port: int) -> Attempt:
-        return Attempt(
-            side, listener, (host, port), self._services, self._cancels, self._catalogs
-        )
+        return Attempt(side, listener, (host, port), self._services, self._cancels, self._catalogs)
 
     async def _side(self, connection: socket.socket) -> Side:
         """The first byte tells direct TLS from everything else; it is looked at, not taken."""

@@ -37,6 +37,7 @@ from appliance.model.refusal import Refusal, RefusalCode
 from appliance.session.announce import Announcement
 from appliance.session.flow import Judge
 from appliance.session.machine import SessionMachine
+from appliance.session.named import NamedPlans
 from appliance.session.records import Recorder
 from appliance.session.results import ResultLocks
 from appliance.session.settings import SettingsTracker
@@ -268,7 +269,7 @@ class Attempt:
         self._side.write(m.authentication_sasl(offered))
         reader = m.Reader(await self._password(), "client")
         mechanism = reader.cstring().decode("ascii", "replace")
-        first = reader.bytes(max(reader.i32(), 0))
+        first = reader.take(max(reader.i32(), 0))
         reader.end()
         directory = self._governance.directory
         verifier, doomed = directory.verifier_for(self._user, self._services.mock_secret)
@@ -349,7 +350,9 @@ class Attempt:
         except TimeoutError:
             raise UpstreamUnreachable("the database did not answer in time") from None
         except ProtocolViolation as violation:
-            raise UpstreamUnreachable(f"the database broke its protocol: {violation.reason}") from None
+            raise UpstreamUnreachable(
+                f"the database broke its protocol: {violation.reason}"
+            ) from None
         self._services.metrics.upstream_connects_ok += 1
         return upstream
 
@@ -380,7 +383,7 @@ class Attempt:
             Recorder(session, principal, target.name, self._database, self._services.new_id),
             SettingsTracker(self._database, dict(upstream.parameters)),
             announcement,
-            ResultLocks(judge, self._governance.token_keys),
+            ResultLocks(judge, self._governance.token_keys, NamedPlans()),
             limits,
         )
 
@@ -462,5 +465,7 @@ def _passed_on(fields: dict[str, str]) -> bytes:
     """The database refused our login: its SQLSTATE and message, unless they are about our credential."""
     sqlstate = fields.get("C", "08004")
     if sqlstate.startswith("28"):
-        return refusals.fatal("28000", "the database refused the role mapped to you", "tell an administrator")
+        return refusals.fatal(
+            "28000", "the database refused the role mapped to you", "tell an administrator"
+        )
     return refusals.fatal(sqlstate, fields.get("M", "the database refused the connection"))

@@ -5,9 +5,11 @@ Rule: no orphan goes on serving: a worker without its supervisor could not be st
 anybody.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
+from collections.abc import Collection
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 PR_SET_NO_NEW_PRIVS = 38
@@ -24,3 +26,15 @@ def die_with_parent(parent: int) -> None:
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if os.getppid() != parent:
         raise SystemExit(0)
+
+
+def keep_only(descriptors: Collection[int]) -> None:
+    """Closes every descriptor but the standard three and these.
+
+    uvloop's subprocesses inherit whatever is inheritable as soon as `pass_fds` is used, so a child
+    makes sure itself that it holds none of its parent's sockets.
+    """
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) not in descriptors:
+            with contextlib.suppress(OSError):  # the one that lists the folder is gone by now
+                os.close(int(name))

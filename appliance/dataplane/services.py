@@ -61,7 +61,9 @@ def govern(
             name: credentials[reference].reveal()
             for name, reference in configuration.token_keys.items()
         },
-        key_sources={provider.issuer: KeySource(provider, warn=warn) for provider in identities.oidc},
+        key_sources={
+            provider.issuer: KeySource(provider, warn=warn) for provider in identities.oidc
+        },
         contexts={one.name: ListenerContexts(one.tls) for one in configuration.listeners},
     )
 
@@ -105,4 +107,3 @@ class Services:
     @staticmethod
     def now() -> float:
         return time.time()
-

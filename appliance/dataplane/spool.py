@@ -34,6 +34,9 @@ from appliance.model.limits import AUDIT_BACKLOG_RECORDS_MAX, MIB
 
 CHECKPOINT_RECORDS = 5_000
 CHECKPOINT_SECONDS = 5.0
+LATE_SEALS_MAX = (
+    1_000  # segments whose seal could not be written; the next open seals what is beyond
+)
 SYNC_SECONDS_MAX = 10.0
 _WORKER_FOLDER = re.compile(r"w(\d+)")
 
@@ -66,7 +69,7 @@ class Spool:
         self.records = 0
         self.bytes = 0
         self.failures = 0
-        """Appends refused, failed syncs, checkpoints and seals."""
+        """Appends refused, and syncs, checkpoints, seals and rotations that failed."""
         self.dropped = 0
         """Owed records that no longer fitted the backlog."""
         self._signer = signer
@@ -82,7 +85,8 @@ class Spool:
         self._lock = -1
         self._retired: list[int] = []
         self._folder_changed = False
-        self._unsealed: list[Checkpoint] = []
+        self._claims: list[Checkpoint] = []
+        self._late: deque[Checkpoint] = deque()
         self._owed: deque[Record] = deque()
         self._fault_refused = 0
         self._fault_dropped = 0
@@ -148,20 +152,15 @@ class Spool:
             with contextlib.suppress(SpoolUnavailable):
                 self.append(())
             return
+        if os.fstat(self._descriptor).st_nlink == 0:
+            self._retire()
+            self._failed(OSError(errno.ENOENT, "the segment was deleted"))
+            return
         behind = self._link.seq - self._signed_seq
         due = behind >= CHECKPOINT_RECORDS or now - self._signed_at >= CHECKPOINT_SECONDS
-        try:
-            if os.fstat(self._descriptor).st_nlink == 0:
-                raise OSError(errno.ENOENT, "the segment was deleted")
-            self._seal_unsealed()
-            if behind and due:
-                self._checkpoint(now)
-        except OSError as error:
-            if error.errno == errno.ENOENT:
-                self._retire()
-                self._failed(error)
-            else:
-                self.failures += 1  # the chain is whole; only its signature is late
+        if behind and due:
+            self._mark(now)
+        self._sign_later()
 
     def close(self) -> None:
         """Writes what is owed, seals and lets go. Best effort: what fails here is found by the next
@@ -173,9 +172,8 @@ class Spool:
                 self.append(())
         self._closed = True
         self.available = False
-        with contextlib.suppress(OSError):
-            self._finish_segment()
-            self._seal_unsealed()
+        self._finish_segment()
+        self._sign_later()
         self._sync.later()
         self._sync.close()
         if self._lock >= 0:
@@ -257,9 +255,12 @@ class Spool:
         survey = survey_folder(self.folder)
         self._link = Link(max(survey.link.seq, survey.signed), survey.link.head)
         self._signed_seq = survey.signed
-        self._unsealed = [c for n in survey.unsealed if (c := self._seal_of(n)) is not None]
         self._begin_segment(survey.previous, self._repairs(survey))
-        self._seal_unsealed()
+        seals = [c for n in survey.unsealed if (c := self._seal_of(n)) is not None]
+        self._claims = [*seals, *self._claims]
+        self._write_claims(
+            self._take_claims()
+        )  # here and now: the chain exists from its first line
 
     def _take_lock(self) -> None:
         """One writer per chain: two would fork it. Held until the process ends."""
@@ -319,8 +320,7 @@ class Spool:
             (self.folder / name).unlink()
             self._segment, self._first, self._size, self._lines, self._descriptor = before
             raise
-        with contextlib.suppress(OSError):  # late, not lost: `tick` tries again
-            self._checkpoint(now)
+        self._mark(now)
 
     def _rotate(self) -> None:
         """Begins the next segment, then seals the full one. A failure to begin leaves the full one
@@ -331,19 +331,21 @@ class Spool:
         except OSError:
             self.failures += 1  # growing over the size is harmless, refusing is not
             return
-        self._unsealed.append(full)
+        self._claims.insert(0, full)
         self._retired.append(descriptor)
         if self._durability == "os":  # 'disk': by the next round, whose failure somebody hears of
             self._sync.later()
-        with contextlib.suppress(OSError):
-            self._seal_unsealed()
+        self._sign_later()
 
     def _finish_segment(self) -> None:
         """Signs for the current segment as complete and lets it go."""
         if self._descriptor < 0:
             return
-        os.ftruncate(self._descriptor, self._size)
-        self._unsealed.append(self._sealing())
+        with contextlib.suppress(OSError):  # a torn tail is the next open's work
+            os.ftruncate(self._descriptor, self._size)
+        self._claims.append(self._sealing())
+        if self._link.seq > self._signed_seq:
+            self._claims.append(self._current(checkpoint.HEAD))
         self._retire()
 
     def _retire(self) -> None:
@@ -355,11 +357,13 @@ class Spool:
     # Signing.
 
     def _sealing(self) -> Checkpoint:
-        return self._claim(checkpoint.SEAL, self._segment, self._first, self._link, self._lines)
+        return self._current(checkpoint.SEAL)
+
+    def _current(self, kind: str) -> Checkpoint:
+        return self._claim(kind, self._segment, self._first, self._link, self._lines)
 
     def _seal_of(self, name: str) -> Checkpoint | None:
-        """The seal for a segment a crash left open; None when it holds no sound line (`verify`
-        reports it)."""
+        """The seal for a segment a crash left open; None when it holds no sound line."""
         first, link, lines = measure(self.folder / name)
         return self._claim(checkpoint.SEAL, name, first, link, lines) if lines else None
 
@@ -369,36 +373,42 @@ class Spool:
             kind, self.worker, name, first, link.seq, lines, link.head, moment, self._signer.key_id
         )
 
-    def _seal_unsealed(self) -> None:
-        while self._unsealed:
-            claim = self._unsealed[0]
-            self._place(
-                seal_path(self.folder / claim.segment), checkpoint.sign(claim, self._signer)
-            )
-            if claim.last > self._signed_seq:
-                self._sign_head(claim.segment, claim.first, claim.link, claim.records)
-            self._unsealed.pop(0)
+    def _mark(self, now: float) -> None:
+        """Queues a checkpoint and a head for where the chain is now."""
+        self._claims += [self._current(checkpoint.CHECKPOINT), self._current(checkpoint.HEAD)]
+        self._signed_at, self._signed_seq = now, self._link.seq
 
-    def _checkpoint(self, now: float) -> None:
-        self._signed_at = now
-        segment, first, link, lines = self._segment, self._first, self._link, self._lines
-        claim = self._claim(checkpoint.CHECKPOINT, segment, first, link, lines)
-        path = (self.folder / segment).with_suffix(".checkpoints")
-        line = checkpoint.sign(claim, self._signer)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            end = os.fstat(descriptor).st_size
-            if os.write(descriptor, line) != len(line):
-                os.ftruncate(descriptor, end)
-                raise OSError(errno.ENOSPC, "checkpoint cut short")
-        finally:
-            os.close(descriptor)
-        self._sign_head(segment, first, link, lines)
+    def _take_claims(self) -> list[Checkpoint]:
+        claims, self._claims = self._claims, []
+        return claims
 
-    def _sign_head(self, segment: str, first: int, link: Link, lines: int) -> None:
-        head = self._claim(checkpoint.HEAD, segment, first, link, lines)
-        self._place(self.folder / "head.json", checkpoint.sign(head, self._signer))
-        self._signed_seq = link.seq
+    def _sign_later(self) -> None:
+        """Signing and its small files go to the thread: a rename may wait for the disk."""
+        late = [self._late.popleft() for _ in range(len(self._late))]
+        claims = [*late, *self._take_claims()]
+        if claims:
+            self._sync.run(lambda: self._write_claims(claims))
+
+    def _write_claims(self, claims: Sequence[Checkpoint]) -> None:
+        """Signs and writes each. What fails is late, not lost: `tick` tries seals again, and a later
+        checkpoint says more than the one that failed."""
+        for claim in claims:
+            try:
+                self._write_claim(claim, checkpoint.sign(claim, self._signer))
+            except OSError:
+                self.failures += 1
+                self._signed_at = 0.0
+                if claim.kind == checkpoint.SEAL and len(self._late) < LATE_SEALS_MAX:
+                    self._late.append(claim)
+
+    def _write_claim(self, claim: Checkpoint, line: bytes) -> None:
+        segment = self.folder / claim.segment
+        if claim.kind == checkpoint.SEAL:
+            self._place(seal_path(segment), line)
+        elif claim.kind == checkpoint.HEAD:
+            self._place(self.folder / "head.json", line)
+        else:
+            _append_line(segment.with_suffix(".checkpoints"), line)
 
     def _place(self, path: Path, content: bytes) -> None:
         """Writes a small file whole or not at all."""
@@ -440,6 +450,18 @@ class Spool:
 
     def _new_id(self) -> str:
         return new_id(self._now(), secrets.token_bytes(10))
+
+
+def _append_line(path: Path, line: bytes) -> None:
+    """A whole line or none."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        end = os.fstat(descriptor).st_size
+        if os.write(descriptor, line) != len(line):
+            os.ftruncate(descriptor, end)
+            raise OSError(errno.ENOSPC, "checkpoint cut short")
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -40,11 +40,23 @@ class GroupSync:
         self.rounds += 1
 
     def later(self) -> None:
-        """Runs a job in the background without anybody waiting."""
+        """Syncs in the background without anybody waiting."""
         self._thread.submit(self._prepare())
+
+    def run(self, job: Callable[[], None]) -> None:
+        """Any other job, in the same thread: one after another, in the order given."""
+        self._thread.submit(job)
+
+    def drain(self) -> None:
+        """Waits until everything given so far has run."""
+        self._thread.submit(_nothing).result()
 
     def close(self) -> None:
         self._thread.shutdown(wait=True)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:

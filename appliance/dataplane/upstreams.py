@@ -126,8 +126,10 @@ async def connect(target: TargetConfig, login: Login | None) -> Side:
 
 async def _connect_plain(target: TargetConfig) -> Side:
     loop = asyncio.get_running_loop()
-    _transport, side = await loop.create_connection(lambda: Side("upstream"), target.host, target.port)
-    connection: socket.socket | None = side.transport and side.transport.get_extra_info("socket")
+    _transport, side = await loop.create_connection(
+        lambda: Side("upstream"), target.host, target.port
+    )
+    connection = None if side.transport is None else side.transport.get_extra_info("socket")
     if connection is not None and connection.family != socket.AF_UNIX:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -203,7 +205,8 @@ def _scram_begin(side: Side, offered: bytes) -> ScramClient:
     binding = None if certificate is None else tls_server_end_point(certificate)
     mechanism = choose_mechanism(mechanisms, binding, tls)
     scram = ScramClient(
-        secrets.token_bytes(18), mechanism=mechanism,
+        secrets.token_bytes(18),
+        mechanism=mechanism,
         binding=binding,
         offered_plus=SCRAM_SHA_256_PLUS in mechanisms,
     )
@@ -296,6 +299,6 @@ def _row(frame: bytes) -> tuple[str | None, ...]:
     values: list[str | None] = []
     for _ in range(reader.u16()):
         length = reader.i32()
-        values.append(None if length < 0 else reader.bytes(length).decode("utf-8", "replace"))
+        values.append(None if length < 0 else reader.take(length).decode("utf-8", "replace"))
     reader.end()
     return tuple(values)

@@ -92,7 +92,6 @@ class Worker:
             self._spec.index,
             signer,
             configuration.durability.value,
-            configuration.audit_segment_bytes,
         )
         analyzer = Analyzer(configuration.limits, self._metrics, redact)
         self._services = Services(

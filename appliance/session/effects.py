@@ -57,7 +57,7 @@ class Turn:
 
     def __init__(self) -> None:
         self.records: list[Any] = []
-        self.gated: list[tuple[int, Callable[[], bytes], Any]] = []
+        self.gated: list[tuple[int, Callable[[bytes], bytes], Any]] = []
         """(index into `upstream`, how to refuse that message, its record): for when `records` cannot be appended."""
         self.upstream: list[Bytes] = []
         self.client: list[Bytes] = []

@@ -22,7 +22,8 @@ from appliance.model.facts import Action, Confidence, Facts, Flag, ParseFailure,
 from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX, Limits
 from appliance.model.principal import Client, Principal, Target
 from appliance.model.refusal import Refusal, RefusalCode
-from appliance.policy.snapshot import Entitlements, Snapshot
+from appliance.policy.entitlements import Entitlements
+from appliance.policy.snapshot import Snapshot
 from appliance.sql.analysis import analyse
 from appliance.sql.lineage import CatalogLineage
 
@@ -119,7 +120,9 @@ class Judge:
         kept = self._entitled
         if kept is None or kept[0] is not self.snapshot or kept[1] is not lineage:
             catalog = None if lineage is None else lineage.catalog
-            made = self.snapshot.entitlements(self.principal, self.target, catalog, self.database)
+            made = self.snapshot.entitlements(
+                self.principal, self.target, catalog, self.database, lineage=lineage
+            )
             kept = self._entitled = (self.snapshot, lineage, made)
         return kept[2]
 
@@ -176,7 +179,7 @@ class Judge:
         refusal = refusal_of(facts, decision)
         if refusal is None:
             try:
-                plans = self._plans(facts, decision, entitlements)
+                plans = self._plans(facts, decision)
             except Refused as refused:
                 refusal = refused.refusal
         restricted = decision.owes_masks
@@ -191,14 +194,12 @@ class Judge:
             sensitive=frozenset() if restricted else entitlements.sensitive,
         )
 
-    def _plans(
-        self, facts: Facts, decision: Decision, entitlements: Entitlements
-    ) -> tuple[MaskPlan, ...]:
+    def _plans(self, facts: Facts, decision: Decision) -> tuple[MaskPlan, ...]:
         lineage = self.catalog.lineage if self.needs_catalog else None
         if decision.owes_masks and lineage is None:
             raise Refused(catalog_unavailable(self.catalog.failure))
         return tuple(
-            plan(facts, index, decision, entitlements.owed, lineage)
+            plan(facts, index, decision, decision.owed, lineage)
             for index in range(len(facts.statements))
         )
 
@@ -318,7 +319,14 @@ def unsettles(facts: Facts) -> bool:
 
 
 _RESHAPING = frozenset(
-    (Action.DO, Action.CALL, Action.DYNAMIC_SQL, Action.EXECUTE_FUNCTION, Action.OPAQUE, Action.EXECUTE)
+    (
+        Action.DO,
+        Action.CALL,
+        Action.DYNAMIC_SQL,
+        Action.EXECUTE_FUNCTION,
+        Action.OPAQUE,
+        Action.EXECUTE,
+    )
 )
 
 
@@ -342,7 +350,9 @@ def temporary_names(facts: Facts) -> frozenset[str]:
 
 def unreadable(text: bytes, settings: SessionSettings) -> Facts:
     """Facts of a text that our parser would read differently from the server (encoding, string syntax)."""
-    reason = "the session's client_encoding or standard_conforming_strings differs from what is analysed"
+    reason = (
+        "the session's client_encoding or standard_conforming_strings differs from what is analysed"
+    )
     statement = StatementFacts(
         kind="Unparsed",
         actions=(Action.OPAQUE,),

@@ -274,7 +274,7 @@ class SessionMachine:
         self._consider(text, lambda verdict: self._query_judged(text, verdict))
 
     def _query_judged(self, text: bytes, verdict: flow.Verdict) -> None:
-        refusal = verdict.refusal or self._announcement.refusal_for(verdict.facts)
+        refusal = self._refusal(verdict)
         record_id = self._record(ProtocolKind.SIMPLE, text, verdict, refusal)
         if refusal is not None:
             error = _error(refusal, record_id)
@@ -295,9 +295,15 @@ class SessionMachine:
         self._consider(message.text, lambda verdict: self._parse_judged(message, verdict))
 
     def _parse_judged(self, message: m.ParseMessage, verdict: flow.Verdict) -> None:
-        refusal = verdict.refusal or self._announcement.refusal_for(verdict.facts)
+        refusal = self._refusal(verdict)
         record_id = self._record(
-            ProtocolKind.PARSE, message.text, verdict, refusal, message.name, 0, message.parameter_types
+            ProtocolKind.PARSE,
+            message.text,
+            verdict,
+            refusal,
+            message.name,
+            0,
+            message.parameter_types,
         )
         if refusal is not None:
             error = _error(refusal, record_id)
@@ -329,7 +335,9 @@ class SessionMachine:
             return
         prefix = self._bind_prefix
         prefix += content
-        portal, found_portal, rest = bytes(prefix[HEADER : HEADER + BIND_NAMES_BYTES_MAX]).partition(b"\0")
+        portal, found_portal, rest = bytes(
+            prefix[HEADER : HEADER + BIND_NAMES_BYTES_MAX]
+        ).partition(b"\0")
         statement, found_statement, _ = rest.partition(b"\0")
         if not (found_portal and found_statement):
             if len(prefix) >= BIND_NAMES_BYTES_MAX or part == TAIL:
@@ -383,7 +391,7 @@ class SessionMachine:
 
     def _execute_judged(self, portal: Portal, message: Bytes, verdict: flow.Verdict) -> None:
         prepared = portal.prepared
-        refusal = verdict.refusal or self._changed_under(prepared.verdict, verdict)
+        refusal = self._refusal(verdict) or self._changed_under(prepared.verdict, verdict)
         record_id = self._record(
             ProtocolKind.EXECUTE,
             prepared.text,
@@ -472,6 +480,13 @@ class SessionMachine:
     def _check_name(self, name: bytes) -> None:
         if name.startswith(refusals.REFUSED_NAME):
             raise ProtocolViolation("client", "a reserved name")
+
+    def _refusal(self, verdict: flow.Verdict) -> Refusal | None:
+        if verdict.refusal is not None:
+            return verdict.refusal
+        if verdict.restricted and (refusal := self._locks.named.require(verdict)) is not None:
+            return refusal
+        return self._announcement.refusal_for(verdict.facts)
 
     # --- deciding ---------------------------------------------------------------------------------
 
@@ -564,7 +579,7 @@ class SessionMachine:
         record_id = self._recorder.reference(self._now)
         lineage = self._judge.catalog.lineage
         if not verdict.memo:
-            verdict.memo.append(parts_of(text, verdict, lineage and lineage.catalog))
+            verdict.memo.append(parts_of(text, verdict, None if lineage is None else lineage.catalog))
         parts = verdict.memo[0]
         self._turn.records.append(
             self._recorder.decided(
@@ -678,7 +693,7 @@ class SessionMachine:
         reader = m.Reader(content[HEADER:], "upstream")
         if self._probe is None or reader.u16() != 1:
             raise ProtocolViolation("upstream", "settings could not be read")
-        self._probe.append(reader.bytes(reader.i32()).decode("utf-8", "replace"))
+        self._probe.append(reader.take(reader.i32()).decode("utf-8", "replace"))
         reader.end()
 
     def _row_description(self, content: Bytes) -> None:
@@ -784,6 +799,8 @@ class SessionMachine:
         return m.frame(m.COMMAND_COMPLETE, m.cstring(f"SELECT {rows}"))
 
     def _completed(self, execution: Execution, tag: bytes) -> None:
+        if execution.verdict.restricted:
+            self._locks.named.completed(execution.verdict, execution.statement_index - 1)
         if tag in (b"DISCARD ALL", b"DEALLOCATE ALL"):
             self._statements.forget_confirmed()
         if flow.reshapes(execution.verdict.facts):
@@ -932,9 +949,7 @@ class SessionMachine:
             self._probe_done()
             return
         if isinstance(done.subject, Execution) and not done.error:
-            self._finish(
-                done.subject, _failure(done.subject) if done.failed else Outcome.COMPLETED
-            )
+            self._finish(done.subject, _failure(done.subject) if done.failed else Outcome.COMPLETED)
         self._to_client(content)
 
     def _finish(self, execution: Execution, outcome: Outcome) -> None:

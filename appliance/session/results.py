@@ -14,15 +14,17 @@ from appliance.model.errors import Refused
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.session.flow import Judge, Verdict
 from appliance.session.inflight import ResultLock
+from appliance.session.named import NamedPlans
 from appliance.wire.postgres.messages import ColumnDescription
 
 
 class ResultLocks:
     """`keys`: token-mask keys by name."""
 
-    def __init__(self, judge: Judge, keys: Mapping[str, bytes]) -> None:
+    def __init__(self, judge: Judge, keys: Mapping[str, bytes], named: NamedPlans) -> None:
         self._judge = judge
         self._keys = keys
+        self.named = named
 
     def lock(
         self, verdict: Verdict, index: int, columns: Sequence[ColumnDescription]
@@ -41,13 +43,14 @@ class ResultLocks:
                     rule="builtin:plan-before-row",
                 )
             )
+        plan = self.named.resolve(verdict.plans[index], verdict.epoch)
         described = [
             DescribedColumn(
                 c.name.decode("utf-8", "replace"), c.table_oid, c.attnum, c.type_oid, c.format
             )
             for c in columns
         ]
-        masks = bind(verdict.plans[index], described, self._judge.entitlements.owed, lineage)
+        masks = bind(plan, described, verdict.decision.owed, lineage)
         if not any(masks):
             return ResultLock(None)
         ops = [

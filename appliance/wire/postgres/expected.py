@@ -34,7 +34,13 @@ class Expected:
     __slots__ = ("error", "failed", "injected", "kind", "name", "subject")
 
     def __init__(
-        self, kind: Kind, subject: Any = None, name: bytes = b"", *, injected: bool = False, error: bytes = b""
+        self,
+        kind: Kind,
+        subject: Any = None,
+        name: bytes = b"",
+        *,
+        injected: bool = False,
+        error: bytes = b"",
     ) -> None:
         self.kind = kind
         self.subject = subject

@@ -69,7 +69,7 @@ class Reader:
         return int(value)
 
     def u8(self) -> int:
-        return self.bytes(1)[0]
+        return self.take(1)[0]
 
     def i16(self) -> int:
         return self._take(_I16)
@@ -83,7 +83,7 @@ class Reader:
     def u32(self) -> int:
         return self._take(_U32)
 
-    def bytes(self, length: int) -> bytes:
+    def take(self, length: int) -> bytes:
         end = self.offset + length
         if length < 0 or end > len(self.body):
             raise ProtocolViolation(self.side, "insufficient data left in message")
@@ -153,7 +153,7 @@ def parse_bind(body: Buffer) -> BindMessage:
     for _ in range(parameters):
         length = reader.i32()
         if length != -1:
-            reader.bytes(length)
+            reader.take(length)
     result_formats = tuple(reader.u16() for _ in range(reader.u16()))
     _check_formats(result_formats)
     reader.end()
@@ -237,7 +237,7 @@ def parse_row_description(body: Buffer) -> tuple[ColumnDescription, ...]:
     columns = []
     for _ in range(count):
         name = reader.cstring()
-        raw = reader.bytes(_COLUMN.size)
+        raw = reader.take(_COLUMN.size)
         table_oid, attnum, type_oid, _size, _typmod, format_code = _COLUMN.unpack(raw)
         columns.append(ColumnDescription(name, table_oid, attnum, type_oid, format_code))
     reader.end()
@@ -327,11 +327,19 @@ def negotiate_protocol_version(minor: int, unrecognised: Sequence[str]) -> bytes
     since protocol 3.2's documentation; libpq reads it so."""
     names = b"".join(cstring(name) for name in unrecognised)
     return frame(
-        NEGOTIATE_PROTOCOL_VERSION, _U32.pack(3 << 16 | minor) + _U32.pack(len(unrecognised)) + names
+        NEGOTIATE_PROTOCOL_VERSION,
+        _U32.pack(3 << 16 | minor) + _U32.pack(len(unrecognised)) + names,
     )
 
 
-AUTH_OK, AUTH_CLEARTEXT, AUTH_MD5, AUTH_SASL, AUTH_SASL_CONTINUE, AUTH_SASL_FINAL = 0, 3, 5, 10, 11, 12
+AUTH_OK, AUTH_CLEARTEXT, AUTH_MD5, AUTH_SASL, AUTH_SASL_CONTINUE, AUTH_SASL_FINAL = (
+    0,
+    3,
+    5,
+    10,
+    11,
+    12,
+)
 
 
 def authentication_sasl(mechanisms: Sequence[str]) -> bytes:

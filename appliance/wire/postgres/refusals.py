@@ -42,7 +42,15 @@ def fatal(sqlstate: str, message: str, hint: str = "", detail: str = "") -> byte
     """The last thing a client reads before its connection ends."""
     return messages.error_fields(
         messages.ERROR_RESPONSE,
-        {"S": "FATAL", "V": "FATAL", "C": sqlstate, "M": message, "D": detail, "H": hint, "R": "sallyport"},
+        {
+            "S": "FATAL",
+            "V": "FATAL",
+            "C": sqlstate,
+            "M": message,
+            "D": detail,
+            "H": hint,
+            "R": "sallyport",
+        },
     )
 
 

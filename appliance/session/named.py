@@ -1,0 +1,73 @@
+"""Plans of what SQL itself names: PREPARE / EXECUTE and DECLARE / FETCH.
+
+Kept by `session/machine`, asked by `session/results`. Rule: the result of EXECUTE and FETCH is governed by the plan of
+the statement that was prepared or declared, made under the same policy and catalog; a name we have no such plan for
+gives no rows to a principal who owes masks.
+"""
+
+from appliance.masking.plan import MaskPlan
+from appliance.model.errors import Refused
+from appliance.model.refusal import Refusal, RefusalCode
+from appliance.session.flow import Verdict
+
+NAMED_MAX = 4_096
+
+Epoch = tuple[str, str, str]
+
+
+class NamedPlans:
+    """Name -> (plan, the epoch it was made in), for prepared statements and for cursors."""
+
+    def __init__(self) -> None:
+        self._plans: dict[tuple[str, str], tuple[MaskPlan, Epoch]] = {}
+
+    def completed(self, verdict: Verdict, index: int) -> None:
+        """Statement `index` of a text completed: notes what it named or let go."""
+        if index >= len(verdict.plans):
+            return
+        plan = verdict.plans[index]
+        if plan.prepared is None:
+            return
+        space, name = _space(plan.prepared.verb), plan.prepared.name
+        match plan.prepared.verb:
+            case "prepare" | "declare":
+                if len(self._plans) < NAMED_MAX:
+                    self._plans[space, name] = (plan, verdict.epoch)
+            case "deallocate" | "close" if name:
+                self._plans.pop((space, name), None)
+            case "deallocate" | "close":
+                self._plans = {k: v for k, v in self._plans.items() if k[0] != space}
+            case _:
+                return
+
+    def resolve(self, plan: MaskPlan, epoch: Epoch) -> MaskPlan:
+        """`plan`, or for EXECUTE and FETCH the plan of what they name. Raises Refused."""
+        if plan.prepared is None or plan.prepared.verb not in ("execute", "fetch"):
+            return plan
+        known = self._plans.get((_space(plan.prepared.verb), plan.prepared.name))
+        if known is None or known[1][:2] != epoch[:2]:
+            raise Refused(unknown_name())
+        return known[0]
+
+    def require(self, verdict: Verdict) -> Refusal | None:
+        """Before anything is forwarded: whether every EXECUTE and FETCH in it can be resolved."""
+        for plan in verdict.plans:
+            try:
+                self.resolve(plan, verdict.epoch)
+            except Refused as refused:
+                return refused.refusal
+        return None
+
+
+def _space(verb: str) -> str:
+    return "statement" if verb in ("prepare", "execute", "deallocate") else "cursor"
+
+
+def unknown_name() -> Refusal:
+    return Refusal(
+        RefusalCode.STALE,
+        "what this name stands for is not known under the present policy and catalog",
+        "PREPARE or DECLARE it again, as a statement of its own",
+        rule="builtin:named-statement",
+        sqlstate="26000",
+    )
