@@ -1,0 +1,100 @@
+"""Text to facts. `session` and the analyzer process call `analyse` for every text a client sends.
+
+Reads top to bottom: measure and parse, one `Analyst` per statement, its ledger into
+`StatementFacts`. Never raises: whatever cannot be understood comes out as a failure or as low
+confidence, and means refuse for whoever owes a mask.
+"""
+
+from _speedups import sqllex
+from appliance.model.catalog import SessionSettings
+from appliance.model.facts import Action, Confidence, Facts, ParseFailure, StatementFacts
+from appliance.model.limits import Limits
+from appliance.sql.lineage import CatalogLineage
+from appliance.sql.parse import RawStatement, group, parse
+from appliance.sql.statements import Analyst
+
+UNPARSED = "Unparsed"
+
+
+def analyse(
+    text: bytes, lineage: CatalogLineage | None, settings: SessionSettings, limits: Limits
+) -> Facts:
+    """What a client's text would do.
+
+    `lineage` None = the catalog is not there: names stay unresolved, guards work. Never raises for
+    any bytes.
+    """
+    try:
+        parsed = parse(text, limits)
+        if isinstance(parsed, ParseFailure):
+            return _failed(text, parsed, lineage, settings)
+        statements = tuple(_facts(statement, lineage, settings) for statement in parsed)
+    except RecursionError:
+        failure = ParseFailure("too_deep", "the statement is nested too deeply")
+        return _failed(text, failure, lineage, settings)
+    return Facts(
+        statements=statements,
+        fingerprint=group(text.decode()),
+        settings_digest=settings.digest(),
+        catalog_version="" if lineage is None else lineage.catalog.version,
+        redacted=_redacted(text),
+    )
+
+
+def _facts(
+    raw: RawStatement, lineage: CatalogLineage | None, settings: SessionSettings
+) -> StatementFacts:
+    analyst = Analyst(lineage, settings)
+    result = analyst.statement(raw.kind, raw.body)
+    analyst.note_secret_columns()
+    outputs = analyst.outputs(result)
+    for output in outputs:
+        if not output.plain:
+            analyst.consumed.update(output.sources)
+    return StatementFacts(
+        kind=raw.kind,
+        actions=tuple(analyst.actions),
+        relations=analyst.relation_uses(),
+        functions=tuple(analyst.functions),
+        outputs=outputs,
+        outputs_known=result.known,
+        consumed=frozenset(analyst.consumed),
+        flags=frozenset(analyst.flags),
+        unresolved=tuple(analyst.unresolved),
+        prepared=analyst.prepared,
+        confidence=_confidence(analyst, lineage),
+        span=(raw.offset, raw.length),
+        setting=analyst.setting,
+    )
+
+
+def _confidence(analyst: Analyst, lineage: CatalogLineage | None) -> Confidence:
+    if analyst.opaque:
+        return Confidence.OPAQUE
+    if analyst.unresolved or (lineage is None and analyst.uses):
+        return Confidence.PARTIAL
+    return Confidence.EXACT
+
+
+def _failed(
+    text: bytes, failure: ParseFailure, lineage: CatalogLineage | None, settings: SessionSettings
+) -> Facts:
+    unparsed = StatementFacts(
+        kind=UNPARSED,
+        actions=(Action.OPAQUE,),
+        outputs_known=False,
+        unresolved=("the text could not be parsed",),
+        confidence=Confidence.OPAQUE,
+        span=(0, len(text)),
+    )
+    return Facts(
+        statements=(unparsed,),
+        failure=failure,
+        settings_digest=settings.digest(),
+        catalog_version="" if lineage is None else lineage.catalog.version,
+        redacted="" if failure.code == "too_long" else _redacted(text),
+    )
+
+
+def _redacted(text: bytes) -> str:
+    return sqllex.redact(text).decode(errors="replace")

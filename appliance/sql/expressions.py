@@ -1,0 +1,311 @@
+"""The walk over expressions: every column, function, operator, cast and subquery in one, at any
+depth.
+
+Called by `queries` and above. Its rule: a node that is not listed here makes the statement PARTIAL
+and counts every column in reach as used.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from appliance.model.facts import Action, Flag
+from appliance.sql.names import Names, words
+from appliance.sql.parse import Body
+from appliance.sql.scope import Field, Item, Scope
+
+Node = Any
+"""A wrapped node {"Kind": {...}}, a list of them, or an empty placeholder."""
+
+# Nodes of which only these fields hold expressions; nothing else in them matters.
+CHILDREN: Mapping[str, tuple[str, ...]] = {
+    "A_ArrayExpr": ("elements",),
+    "A_Const": (),
+    "A_Indices": ("lidx", "uidx"),
+    "A_Star": (),
+    "BoolExpr": ("args",),
+    "BooleanTest": ("arg",),
+    "CaseExpr": ("arg", "args", "defresult"),
+    "CaseWhen": ("expr", "result"),
+    "CoalesceExpr": ("args",),
+    "CollateClause": ("arg",),
+    "CurrentOfExpr": (),
+    "GroupingFunc": ("args",),
+    "GroupingSet": ("content",),
+    "List": ("items",),
+    "MergeSupportFunc": (),
+    "MinMaxExpr": ("args",),
+    "MultiAssignRef": ("source",),
+    "NamedArgExpr": ("arg",),
+    "NullTest": ("arg",),
+    "ParamRef": (),
+    "ResTarget": ("indirection", "val"),
+    "RowExpr": ("args",),
+    "SQLValueFunction": (),
+    "SetToDefault": (),
+    "String": (),
+    "XmlExpr": ("named_args", "args"),
+}
+
+# SQL/JSON and XML constructs: whatever they hold is an expression, a type, or a word.
+STRUCTURAL = frozenset(
+    [
+        "JsonAggConstructor",
+        "JsonArgument",
+        "JsonArrayAgg",
+        "JsonArrayConstructor",
+        "JsonArrayQueryConstructor",
+        "JsonBehavior",
+        "JsonFormat",
+        "JsonFuncExpr",
+        "JsonIsPredicate",
+        "JsonKeyValue",
+        "JsonObjectAgg",
+        "JsonObjectConstructor",
+        "JsonOutput",
+        "JsonParseExpr",
+        "JsonReturning",
+        "JsonScalarExpr",
+        "JsonSerializeExpr",
+        "JsonTable",
+        "JsonTableColumn",
+        "JsonTablePathSpec",
+        "JsonValueExpr",
+        "RangeTableFunc",
+        "RangeTableFuncCol",
+        "XmlSerialize",
+    ]
+)
+
+EXISTS = "EXISTS_SUBLINK"
+
+
+class Expressions(Names):
+    """The ledger, with expressions understood."""
+
+    def query(self, node: Node, scope: Scope) -> "Result":
+        raise NotImplementedError
+
+    def walk(self, node: Node, scope: Scope) -> None:
+        """Counts every column in `node` as used and notes every call. The order of visits does
+        not matter."""
+        stack = [node]
+        while stack:
+            node = stack.pop()
+            if node.__class__ is list:
+                stack.extend(node)
+                continue
+            if not node:
+                continue
+            ((kind, body),) = node.items()
+            if kind == "ColumnRef":
+                self._column(body, scope)
+                continue
+            children = CHILDREN.get(kind)
+            if children is not None:
+                for name in children:
+                    child = body.get(name)
+                    if child is not None:
+                        stack.append(child)
+                continue
+            visit = _VISITS.get(kind)
+            if visit is not None:
+                visit(self, body, scope, stack)
+            elif kind in STRUCTURAL:
+                self._structure(body, stack)
+            else:
+                self.puzzle(f"expression {kind} is not understood")
+                scope.taint()
+
+    def capture_walk(self, node: Node, scope: Scope) -> tuple[tuple[int, int], ...]:
+        """Walks `node` and gives the columns it uses, instead of counting them as used."""
+        outside, self.consumed = self.consumed, set()
+        self.walk(node, scope)
+        inside, self.consumed = self.consumed, outside
+        return tuple(sorted(inside))
+
+    def _column(self, body: Body, scope: Scope) -> None:
+        parts = words(body["fields"])
+        if parts[-1] == "*":
+            item = self.item_of(parts[:-1], scope) if len(parts) > 1 else None
+            if item is not None:
+                self.consume_item(item)
+            else:
+                self.puzzle("a star is not understood here")
+                scope.taint()
+            return
+        found = self.column(parts, scope)
+        if found.__class__ is Field:
+            self.consume((found,))
+        elif found.__class__ is Item:
+            self.consume_item(found)
+
+    def _function(self, body: Body, scope: Scope, stack: list[Node]) -> None:
+        name = words(body["funcname"])
+        self.call(name, scope)
+        if name[-1] == "set_config":
+            self._set_config(body)
+        for key in ("args", "agg_order", "agg_filter"):
+            if key in body:
+                stack.append(body[key])
+        if "over" in body:
+            self._window(body["over"], stack)
+
+    def _set_config(self, body: Body) -> None:
+        """set_config('role', ...) is SET ROLE."""
+        arguments = [constant_text(argument) for argument in body.get("args", ())]
+        name = arguments[0] if arguments else None
+        if name is None:
+            self.puzzle("set_config() of a setting that is not a constant")
+            self.flags.add(Flag.DYNAMIC)
+            self.act(Action.SET_ROLE)
+            self.flags.add(Flag.CHANGES_SETTINGS)
+            return
+        value = arguments[1] if len(arguments) > 1 else None
+        self.note_setting(name, value or "")
+
+    def note_setting(self, name: str, value: str) -> None:
+        raise NotImplementedError
+
+    def window(self, body: Body, scope: Scope) -> None:
+        stack: list[Node] = []
+        self._window(body, stack)
+        self.walk(stack, scope)
+
+    def _window(self, body: Body, stack: list[Node]) -> None:
+        for key in ("partitionClause", "orderClause", "startOffset", "endOffset"):
+            if key in body:
+                stack.append(body[key])
+
+    def _operation(self, body: Body, scope: Scope, stack: list[Node]) -> None:
+        if "name" in body and (
+            self.catalog is None or self.catalog.operators or len(body["name"]) > 1
+        ):
+            self.operator(words(body["name"]))
+        for key in ("lexpr", "rexpr"):
+            if key in body:
+                stack.append(body[key])
+
+    def _cast(self, body: Body, scope: Scope, stack: list[Node]) -> None:
+        self.type_name(body["typeName"])
+        if "arg" in body:
+            stack.append(body["arg"])
+
+    def _sublink(self, body: Body, scope: Scope, stack: list[Node]) -> None:
+        if "testexpr" in body:
+            stack.append(body["testexpr"])
+        if "operName" in body:
+            self.operator(words(body["operName"]))
+        result = self.query(body["subselect"], scope)
+        if body.get("subLinkType") != EXISTS:
+            # EXISTS never looks at the columns; everything else compares or computes with them.
+            self.consume(result.fields)
+
+    def _indirection(self, body: Body, scope: Scope, stack: list[Node]) -> None:
+        chosen = self.row_field(body, scope)
+        if chosen is not None:
+            self.consume((chosen,))
+            return
+        stack.append(body["arg"])
+        names = [node["String"]["sval"] for node in body["indirection"] if "String" in node]
+        for node in body["indirection"]:
+            if "A_Indices" in node:
+                stack.append(node)
+        for name in names:
+            # `(c).full_name` may be attribute notation for full_name(c).
+            if self._user_function("", name) is not None:
+                self.call([name], scope)
+
+    def row_field(self, body: Body, scope: Scope) -> Field | None:
+        """The column that `(c).email` means when c is a FROM item: PostgreSQL makes a plain
+        reference of it."""
+        argument, indirection = body["arg"], body["indirection"]
+        if "ColumnRef" not in argument or len(indirection) != 1 or "String" not in indirection[0]:
+            return None
+        item = self.row_item(argument["ColumnRef"], scope)
+        field = None if item is None else item.columns.get(indirection[0]["String"]["sval"])
+        return field if field is not None and field.name else None
+
+    def row_item(self, reference: Body, scope: Scope) -> Item | None:
+        """The FROM item a reference means as a whole row, if it means one."""
+        parts = words(reference["fields"])
+        if parts[-1] == "*":
+            return self.item_of(parts[:-1], scope) if len(parts) > 1 else None
+        if len(parts) == 1:
+            level: Scope | None = scope
+            while level is not None:
+                if level.field(parts[0]) is not None:
+                    return None
+                level = level.parent
+        item = self.item_of(parts, scope)
+        return item if item is not None and item.known else None
+
+    def _sort(self, body: Body, scope: Scope, stack: list[Node]) -> None:
+        if "useOp" in body:
+            self.operator(words(body["useOp"]))
+        stack.append(body["node"])
+
+    def _window_node(self, body: Body, scope: Scope, stack: list[Node]) -> None:
+        self._window(body, stack)
+
+    def _structure(self, body: Body, stack: list[Node]) -> None:
+        """Every expression in a construct, whatever its fields are called."""
+        for key, value in body.items():
+            if key == "typeName":
+                self.type_name(value)
+            elif value.__class__ is dict:
+                if is_wrapped(value):
+                    stack.append(value)
+                else:
+                    self._structure(value, stack)
+            elif value.__class__ is list:
+                stack.extend(element for element in value if element and is_wrapped(element))
+
+
+class Result:
+    """The columns a query gives."""
+
+    __slots__ = ("fields", "known")
+
+    def __init__(self, fields: Sequence[Field], known: bool = True) -> None:
+        self.fields = fields
+        self.known = known
+        """False when there are columns that could not be told."""
+
+
+Visit = Callable[[Expressions, Body, Scope, list[Node]], None]
+
+_VISITS: Mapping[str, Visit] = {
+    "A_Expr": Expressions._operation,
+    "A_Indirection": Expressions._indirection,
+    "FuncCall": Expressions._function,
+    "SortBy": Expressions._sort,
+    "SubLink": Expressions._sublink,
+    "TypeCast": Expressions._cast,
+    "WindowDef": Expressions._window_node,
+}
+
+
+def is_wrapped(value: Mapping[str, Any]) -> bool:
+    """Whether this is {"NodeName": {...}} rather than a bare struct (whose fields are in lower
+    case)."""
+    return len(value) == 1 and next(iter(value))[:1].isupper()
+
+
+def constant_text(node: Node) -> str | None:
+    """The text of a constant (a cast of one too), None for anything else."""
+    while node and "TypeCast" in node:
+        node = node["TypeCast"].get("arg")
+    if node and "NamedArgExpr" in node:
+        return constant_text(node["NamedArgExpr"].get("arg"))
+    if not node or "A_Const" not in node:
+        return None
+    constant = node["A_Const"]
+    if "sval" in constant:
+        return str(constant["sval"].get("sval", ""))
+    if "ival" in constant:
+        return str(constant["ival"].get("ival", 0))
+    if "fval" in constant:
+        return str(constant["fval"].get("fval", ""))
+    if "boolval" in constant:
+        return "on" if constant["boolval"].get("boolval") else "off"
+    return None

@@ -1,0 +1,410 @@
+"""Names to relations, columns and functions as PostgreSQL resolves them, and the ledger of what a
+statement uses.
+
+The lowest layer of the analyst (`statements.Analyst`): everything above adds to the ledger through
+here.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from appliance.model.catalog import ColumnKey, SessionSettings
+from appliance.model.facts import Action, Flag, FunctionUse, PreparedUse, RelationUse
+from appliance.sql import functions, secrets
+from appliance.sql.parse import Body
+from appliance.sql.scope import AMBIGUOUS, Field, Item, Scope
+
+if TYPE_CHECKING:
+    from appliance.sql.lineage import CatalogLineage
+
+SYSTEM_COLUMNS: Mapping[str, int] = {
+    "ctid": -1,
+    "xmin": -2,
+    "cmin": -3,
+    "xmax": -4,
+    "cmax": -5,
+    "tableoid": -6,
+}
+"""Negative attribute numbers (src/include/access/sysattr.h). They hold no masked value."""
+
+WHOLE_ROW = 0
+"""The attribute number the server reports for a whole-row reference."""
+
+TEMPORARY_SCHEMA = "pg_temp"
+
+Word = tuple[str, ...]
+UseKey = tuple[Action, int, str, str]
+
+
+def words(nodes: Sequence[Body]) -> list[str]:
+    """The strings of a list of String nodes; an A_Star is '*'."""
+    return [
+        node["String"].get("sval", "") if "String" in node else "*" if "A_Star" in node else ""
+        for node in nodes
+    ]
+
+
+class Names:
+    """The ledger and name resolution. One per statement (or view definition)."""
+
+    def __init__(
+        self, lineage: "CatalogLineage | None", settings: SessionSettings, in_view: bool = False
+    ) -> None:
+        self.lineage = lineage
+        self.catalog = None if lineage is None else lineage.catalog
+        self.settings = settings
+        self.path = search_path(settings)
+        self.in_view = in_view
+        """Analysing a view's definition: a computed column counts as used when the view's column
+        is."""
+        self.actions: dict[Action, None] = {}
+        self.uses: dict[UseKey, dict[str, None]] = {}
+        self.functions: dict[FunctionUse, None] = {}
+        self.consumed: set[ColumnKey] = set()
+        self.read: set[ColumnKey] = set()
+        """Origins of the columns referred to in any way."""
+        self.flags: set[Flag] = set()
+        self.unresolved: dict[str, None] = {}
+        self.opaque = False
+        self.prepared: PreparedUse | None = None
+        self.setting: tuple[str, str] | None = None
+        self.sets_rows = False
+        """A set-returning or unknown function was called since this was last cleared."""
+        self.watched: set[int] | None = None
+        """While a predicate is watched: ids of the fields it referred to."""
+
+    # The ledger.
+
+    def act(self, action: Action) -> None:
+        self.actions[action] = None
+
+    def puzzle(self, why: str) -> None:
+        """Something was not understood; `why` is for a person and holds no literal."""
+        self.unresolved[why] = None
+
+    def use_relation(
+        self, action: Action, schema: str, name: str, oid: int, columns: Iterable[str] = ()
+    ) -> None:
+        self.uses.setdefault((action, oid, schema, name), {}).update(dict.fromkeys(columns))
+
+    def consume(self, fields: Iterable[Field]) -> None:
+        """These columns' values influence the result in another way than as plain output."""
+        for field in fields:
+            self.refer(field)
+            self.consumed.update(field.sources)
+
+    def refer(self, field: Field) -> None:
+        if field.origin is not None:
+            self.read.add(field.origin)
+        if self.watched is not None:
+            self.watched.add(id(field))
+
+    def consume_item(self, item: Item) -> None:
+        self.consume(item.fields)
+        if item.oid:
+            self.read.add((item.oid, WHOLE_ROW))
+
+    def consume_level(self, scope: Scope) -> None:
+        """Everything in reach of a level in which something was not understood."""
+        for item in (*scope.tops, *scope.items):
+            self.consume(item.fields)
+
+    @contextmanager
+    def capture(self) -> Iterator[set[ColumnKey]]:
+        """Collects what is consumed inside, apart from the statement's own."""
+        outside, inside = self.consumed, set[ColumnKey]()
+        self.consumed = inside
+        try:
+            yield inside
+        finally:
+            self.consumed = outside
+
+    # Columns.
+
+    def column(self, parts: list[str], scope: Scope) -> Field | Item | None:
+        """A column, a whole row (the item), or None when not resolved (then `scope` is tainted)."""
+        if len(parts) == 1:
+            return self._unqualified(parts[0], scope)
+        item = self.item_of(parts[:-1], scope)
+        if item is None:
+            self._lost(f"{'.'.join(parts)} is not in reach", scope)
+            return None
+        return self._of_item(item, parts[-1], scope)
+
+    def item_of(self, parts: list[str], scope: Scope) -> Item | None:
+        """The FROM item that `relation`, `schema.relation` or `database.schema.relation` means."""
+        if len(parts) == 1:
+            return scope.item(parts[0])
+        if len(parts) == 3 and parts[0] != self.settings.database:
+            return None
+        return scope.qualified_item(parts[-2], parts[-1]) if len(parts) <= 3 else None
+
+    def _unqualified(self, name: str, scope: Scope) -> Field | Item | None:
+        level: Scope | None = scope
+        masked_by: Item | None = None
+        while level is not None:
+            field = level.field(name)
+            if field is AMBIGUOUS:
+                self._lost(f"column {name} is ambiguous", scope)
+                return None
+            if field is None and name in SYSTEM_COLUMNS:
+                field = self._system_column(name, level.tops)
+            if field is not None:
+                if masked_by is not None:
+                    self._lost(f"column {name} may be {masked_by.alias}'s", scope)
+                    self.consume((field,))
+                return field
+            masked_by = masked_by or next((top for top in level.tops if not top.known), None)
+            level = level.parent
+        item = scope.item(name)
+        if item is not None:
+            return item
+        if masked_by is not None and not masked_by.opaque:
+            return Field(name)  # a function's column, computed from arguments already counted
+        self._lost(f"column {name} is not known", scope)
+        return None
+
+    def _of_item(self, item: Item, name: str, scope: Scope) -> Field | Item | None:
+        field = item.columns.get(name)
+        if field is AMBIGUOUS:
+            self._lost(f"column {item.alias}.{name} is ambiguous", scope)
+            return None
+        if field is not None:
+            return field
+        if name in SYSTEM_COLUMNS and item.oid:
+            return self._system_column(name, (item,))
+        if not item.known:
+            if not item.opaque:
+                return Field(name)
+            self._lost(f"column {item.alias}.{name} is not known", scope)
+            return None
+        # Attribute notation: `c.full_name` calls full_name(c) when c has no such column.
+        self.consume_item(item)
+        self.call([name], scope)
+        return Field(name, sources=tuple({key for field in item.fields for key in field.sources}))
+
+    def _system_column(self, name: str, items: Iterable[Item]) -> Field | None:
+        for item in items:
+            if item.oid:
+                return Field(name, (item.oid, SYSTEM_COLUMNS[name]), (), True)
+        return None
+
+    def _lost(self, why: str, scope: Scope) -> None:
+        self.puzzle(why)
+        scope.taint()
+
+    # Relations.
+
+    def relation_item(self, body: Body, scope: Scope, action: Action = Action.SELECT) -> Item:
+        """What a RangeVar stands for: a CTE (when read), a relation of the catalog, or an
+        unknown."""
+        name: str = body["relname"]
+        schema: str = body.get("schemaname", "")
+        alias = body.get("alias", {}).get("aliasname", "")
+        if action is Action.SELECT and not schema:
+            cte = scope.cte(name)
+            if cte is not None:
+                fields, known = self.cte_fields(cte)
+                return self._aliased(
+                    body, Item(alias or name, fields, known=known, opaque=not known)
+                )
+        schema, oid = self.find_relation(schema, name, body.get("catalogname", ""))
+        self.use_relation(action, schema, name, oid)
+        if not oid or self.lineage is None:
+            return self._aliased(
+                body,
+                Item(alias or name, (), schema="" if alias else schema, known=False, opaque=True),
+            )
+        shape = self.lineage.shape(oid)
+        if action is Action.SELECT or shape.is_view:
+            self.consumed |= shape.consumed
+            for why in shape.unresolved:
+                self.puzzle(f"{schema}.{name}: {why}")
+        if schema in secrets.SCHEMAS and name in secrets.WHOLE_RELATIONS:
+            self.flags.add(Flag.READS_SYSTEM_SECRETS)
+        item = Item(alias or name, shape.fields, shape.columns, oid, "" if alias else schema)
+        return self._aliased(body, item)
+
+    def cte_fields(self, cte: Any) -> tuple[Sequence[Field], bool]:
+        raise NotImplementedError
+
+    def _aliased(self, body: Body, item: Item) -> Item:
+        """Applies `AS t(a, b)`."""
+        names = body.get("alias", {}).get("colnames")
+        if not names:
+            return item
+        return Item(
+            item.alias,
+            renamed(item.fields, words(names)),
+            None,
+            item.oid,
+            item.schema,
+            item.known,
+            item.opaque,
+        )
+
+    def find_relation(self, schema: str, name: str, database: str = "") -> tuple[str, int]:
+        """(schema, OID) of a relation's name; the OID is 0 when it is not resolved, and a puzzle
+        is noted."""
+        if database and database != self.settings.database:
+            self.puzzle(f"relation {schema}.{name} is of another database")
+            return schema, 0
+        catalog = self.catalog
+        if schema:
+            oid = 0 if catalog is None else catalog.by_name.get((schema, name), 0)
+            if not oid:
+                self._note_secret(schema, name)
+                self.puzzle(f"relation {schema}.{name} is not known")
+            return (TEMPORARY_SCHEMA if schema.startswith(TEMPORARY_SCHEMA) else schema), oid
+        if not self.settings.certain:
+            self.puzzle(f"relation {name}: the search path is not certain")
+        found = ("", 0)
+        if catalog is not None:
+            for candidate in self.path:
+                oid = catalog.by_name.get((candidate, name), 0)
+                if oid:
+                    found = (candidate, oid)
+                    break
+        if name in self.settings.temp_relations:
+            self.puzzle(f"relation {name} may be a temporary one, whose columns are not known")
+            return found if found[1] else (TEMPORARY_SCHEMA, 0)
+        if not found[1]:
+            self._note_secret("pg_catalog", name)
+            self.puzzle(f"relation {name} is not known")
+        return found
+
+    def _note_secret(self, schema: str, name: str) -> None:
+        """Guards also work without a catalog."""
+        if self.catalog is None and schema in secrets.SCHEMAS and secrets.may_be_secret(name):
+            self.flags.add(Flag.READS_SYSTEM_SECRETS)
+
+    # Functions, operators, types.
+
+    def call(self, name: list[str], scope: Scope) -> None:
+        """Notes what calling a function of this name means."""
+        schema = name[-2] if len(name) > 1 else ""
+        function = name[-1]
+        owner = self._user_function(schema, function)
+        if owner is None:
+            if function in functions.SET_RETURNING:
+                self.sets_rows = True
+            self._call_builtin(schema, function)
+            return
+        if self._of_pure_extension(owner, function):
+            self.sets_rows = True
+            return
+        self._unknown_function(owner, function, functions.DANGEROUS.get(function))
+
+    def _user_function(self, schema: str, name: str) -> str | None:
+        """The schema of a function outside pg_catalog that this call could mean, None for a
+        built-in one.
+
+        An overload outside pg_catalog may fit the arguments better than the built-in of the same
+        name, so any function of that name in the search path counts.
+        """
+        if schema:
+            return None if schema == "pg_catalog" else schema
+        if self.catalog is None:
+            return None
+        for candidate in self.path:
+            if (candidate, name) in self.catalog.functions:
+                return candidate
+        return None
+
+    def _of_pure_extension(self, schema: str, name: str) -> bool:
+        overloads = () if self.catalog is None else self.catalog.functions.get((schema, name), ())
+        return bool(overloads) and all(f.extension in functions.PURE_EXTENSIONS for f in overloads)
+
+    def _call_builtin(self, schema: str, name: str) -> None:
+        if functions.harmless(name):
+            return
+        effect = functions.EFFECTS.get(name)
+        if effect is not None:
+            self.act(effect)
+            return
+        if name in functions.SECRETS:
+            self.flags.add(Flag.READS_SYSTEM_SECRETS)
+        known = schema == "pg_catalog" or self.catalog is not None
+        self._unknown_function(schema if known else "", name, functions.DANGEROUS.get(name))
+
+    def _unknown_function(self, schema: str, name: str, action: Action | None) -> None:
+        if schema == "information_schema" and name.startswith(
+            functions.HARMLESS_INFORMATION_SCHEMA_PREFIX
+        ):
+            return
+        self.sets_rows = True
+        self.functions[FunctionUse(schema, name)] = None
+        if action is None and name.startswith("dblink"):
+            action = Action.FOREIGN_SERVER
+        self.act(action or Action.EXECUTE_FUNCTION)
+        if action in (Action.DYNAMIC_SQL, Action.FOREIGN_SERVER):
+            self.flags.add(Flag.DYNAMIC)
+
+    def operator(self, name: list[str]) -> None:
+        """Notes an operator that could be one outside pg_catalog: it calls a function we do not
+        know."""
+        if len(name) > 1:
+            if name[-2] != "pg_catalog" and not self._trusted_operator(name[-2], name[-1]):
+                self._unknown_function(name[-2], f"operator {name[-1]}", None)
+            return
+        if self.catalog is None or not self.catalog.operators:
+            return
+        for schema in self.path:
+            if (schema, name[-1]) in self.catalog.operators:
+                self._unknown_function(schema, f"operator {name[-1]}", None)
+
+    def _trusted_operator(self, schema: str, name: str) -> bool:
+        """`OPERATOR(schema.@@)` of an extension: the catalog lists only those that are not an
+        extension's."""
+        catalog = self.catalog
+        return (
+            catalog is not None
+            and schema in catalog.schemas
+            and (schema, name) in catalog.extension_operators
+        )
+
+    def type_name(self, body: Body) -> None:
+        """Notes a cast that may call a user's function (CREATE CAST)."""
+        name = words(body.get("names", ()))
+        if not name or self.catalog is None or not self.catalog.user_casts:
+            return
+        if len(name) > 1:
+            if name[-2] != "pg_catalog":
+                self._unknown_function(name[-2], f"cast to {name[-1]}", None)
+            return
+        for schema in self.path:
+            if (schema, name[0]) in self.catalog.types or (schema, name[0]) in self.catalog.by_name:
+                if schema != "pg_catalog":
+                    self._unknown_function(schema, f"cast to {name[0]}", None)
+                return
+
+    # What the ledger comes to.
+
+    def relation_uses(self) -> tuple[RelationUse, ...]:
+        columns: dict[int, list[str]] = {}
+        if self.lineage is not None:
+            for oid, attnum in sorted(self.read):
+                if attnum >= 0:
+                    columns.setdefault(oid, []).append(self.lineage.column_name(oid, attnum))
+        found = []
+        for (action, oid, schema, name), written in self.uses.items():
+            read = columns.get(oid, ()) if action in (Action.SELECT, Action.EXPLAIN) and oid else ()
+            found.append(RelationUse(action, schema, name, oid, (*written, *read)))
+        return tuple(found)
+
+
+def renamed(fields: Sequence[Field], names: Sequence[str]) -> list[Field]:
+    """The first fields take `names`; the others keep theirs."""
+    taken = [field.renamed(name) for field, name in zip(fields, names, strict=False)]
+    return [*taken, *fields[len(taken) :]]
+
+
+def search_path(settings: SessionSettings) -> tuple[str, ...]:
+    """Schemas in the order names are looked up in; pg_catalog comes first unless it is listed.
+
+    pg_temp is not in it: a temporary relation's name is in `settings.temp_relations`.
+    """
+    path = [settings.role if schema == "$user" else schema for schema in settings.search_path]
+    path = [schema for schema in path if schema and not schema.startswith(TEMPORARY_SCHEMA)]
+    return tuple(path if "pg_catalog" in path else ("pg_catalog", *path))

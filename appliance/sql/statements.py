@@ -1,0 +1,483 @@
+"""One statement of any kind into the ledger. `analysis` makes one `Analyst` per statement and
+reads its ledger."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from appliance.model.facts import Action, Flag, OutputColumn, PreparedUse
+from appliance.sql import classify, secrets
+from appliance.sql.expressions import Node, Result, constant_text, is_wrapped
+from appliance.sql.names import WHOLE_ROW, words
+from appliance.sql.parse import Body
+from appliance.sql.scope import Field, Scope
+from appliance.sql.writes import NOTHING, Writes
+
+UNKNOWN_RESULT = Result((), False)
+
+_EXECUTING = frozenset(
+    {
+        Action.SELECT,
+        Action.INSERT,
+        Action.UPDATE,
+        Action.DELETE,
+        Action.MERGE,
+        Action.CREATE,
+        Action.CREATE_TEMPORARY,
+    }
+)
+"""What EXPLAIN without ANALYZE does not do."""
+
+
+class Analyst(Writes):
+    """Everything, with utility statements understood."""
+
+    def statement(self, kind: str, body: Body, scope: Scope | None = None) -> Result:
+        """Notes all that a statement does; gives the columns it returns."""
+        if kind == "SelectStmt":
+            self.act(Action.SELECT)
+            result = self.select(body, scope)
+            if "intoClause" in _leftmost(body):
+                return NOTHING
+            return result
+        if kind in ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"):
+            return self.write_query(kind, body, scope or Scope())
+        rule = _RULES.get(kind)
+        if rule is not None:
+            return rule(self, body)
+        if kind in classify.DEFINITIONS:
+            self._definition(kind, body)
+            return NOTHING
+        action = classify.SESSION.get(kind)
+        if action is not None:
+            self.act(action)
+            return self._session(kind, body)
+        self.act(Action.OPAQUE)
+        self.opaque = True
+        self.puzzle(f"{kind} is not understood")
+        return UNKNOWN_RESULT
+
+    def query(self, node: Node, scope: Scope) -> Result:
+        if "SelectStmt" in node and Action.SELECT not in self.actions:
+            # A subquery that reads nothing is no reading of its own.
+            before = len(self.uses)
+            result = self.select(node["SelectStmt"], scope)
+            if len(self.uses) > before:
+                self.act(Action.SELECT)
+            return result
+        return super().query(node, scope)
+
+    # Statements around a statement.
+
+    def _explain(self, body: Body) -> Result:
+        self.act(Action.EXPLAIN)
+        inner = Analyst(self.lineage, self.settings)
+        ((kind, inside),) = body["query"].items()
+        inner.statement(kind, inside)
+        analyze = any(
+            node["DefElem"]["defname"] == "analyze" and is_on(node["DefElem"].get("arg"))
+            for node in body.get("options", ())
+        )
+        if analyze:
+            self.flags.add(Flag.EXPLAIN_ANALYZE)
+        else:
+            inner.plan_only()
+        self._adopt(inner)
+        return Result([Field("QUERY PLAN")])
+
+    def plan_only(self) -> None:
+        """EXPLAIN plans and does not run; functions are kept, since planning may call them."""
+        self.actions = {
+            a: None for a in self.actions if a not in _EXECUTING and a is not Action.EXECUTE
+        }
+        self.flags -= {Flag.WRITES, Flag.NO_WHERE, Flag.TRIVIAL_WHERE, Flag.CHANGES_SCHEMA}
+        uses, self.uses = self.uses, {}
+        for (_, oid, schema, name), columns in uses.items():
+            self.use_relation(Action.EXPLAIN, schema, name, oid, columns)
+
+    def _adopt(self, inner: "Analyst") -> None:
+        for action in inner.actions:
+            self.act(action)
+        for key, columns in inner.uses.items():
+            self.uses.setdefault(key, {}).update(columns)
+        self.functions.update(inner.functions)
+        self.consumed |= inner.consumed
+        self.read |= inner.read
+        self.flags |= inner.flags
+        self.unresolved.update(inner.unresolved)
+        self.opaque = self.opaque or inner.opaque
+        self.prepared = self.prepared or inner.prepared
+        self.setting = self.setting or inner.setting
+
+    def _prepare(self, body: Body) -> Result:
+        self.act(Action.PREPARE)
+        self.prepared = PreparedUse("prepare", body["name"])
+        for node in body.get("argtypes", ()):
+            self.type_name(node["TypeName"])
+        ((kind, inside),) = body["query"].items()
+        return self.statement(kind, inside)
+
+    def _execute(self, body: Body) -> Result:
+        self.act(Action.EXECUTE)
+        self.prepared = PreparedUse("execute", body["name"])
+        self.walk(body.get("params", []), Scope())
+        return UNKNOWN_RESULT
+
+    def _declare(self, body: Body) -> Result:
+        self.act(Action.CURSOR)
+        self.prepared = PreparedUse("declare", body["portalname"])
+        ((kind, inside),) = body["query"].items()
+        return self.statement(kind, inside)
+
+    def _create_as(self, body: Body) -> Result:
+        """CREATE TABLE AS, CREATE MATERIALIZED VIEW, also of an EXECUTE."""
+        self.into(body["into"])
+        ((kind, inside),) = body["query"].items()
+        result = self.statement(kind, inside)
+        self.consume(result.fields)
+        if not result.known:
+            self.puzzle("what the stored query gives is not known")
+        return NOTHING
+
+    def _view(self, body: Body) -> Result:
+        self.creates(body["view"])
+        ((kind, inside),) = body["query"].items()
+        self.consume(self.statement(kind, inside).fields)
+        return NOTHING
+
+    def _copy(self, body: Body) -> Result:
+        outward = not body.get("is_from")
+        action = Action.COPY_TO if outward else Action.COPY_FROM
+        if body.get("is_program"):
+            action = Action.COPY_PROGRAM
+        elif "filename" in body:
+            action = Action.COPY_FILE
+        self.act(action)
+        if "query" in body:
+            ((kind, inside),) = body["query"].items()
+            self.consume(self.statement(kind, inside).fields)
+            return NOTHING
+        if not outward:
+            self.flags.add(Flag.WRITES)
+        self._copy_relation(body, action, outward)
+        return NOTHING
+
+    def _copy_relation(self, body: Body, action: Action, outward: bool) -> None:
+        """COPY relation: its columns come out in a form that no RowDescription describes."""
+        scope = Scope()
+        item = self.relation_item(body["relation"], scope, action)
+        names = words(body.get("attlist", ())) or [field.name for field in item.fields]
+        if outward:
+            for name in names:
+                field = item.columns.get(name)
+                if field is not None:
+                    self.consume((field,))
+        found = None if self.catalog is None else self.catalog.relations.get(item.oid)
+        if found is not None:
+            self.use_relation(action, found.schema, found.name, found.oid, names)
+        if "whereClause" in body:  # COPY FROM ... WHERE
+            scope.add(item, (item,))
+            self.walk(body["whereClause"], scope)
+
+    # Settings, transactions, sessions.
+
+    def note_setting(self, name: str, value: str) -> None:
+        """SET, RESET and set_config() of one setting."""
+        name = name.lower()
+        self.act(Action.SET_ROLE if name in classify.ROLE_SETTINGS else Action.SET)
+        if name in classify.MEANING_SETTINGS:
+            self.flags.add(Flag.CHANGES_SETTINGS)
+        self.setting = (name, value)
+
+    def _set(self, body: Body) -> Result:
+        kind = body["kind"]
+        if kind == "VAR_RESET_ALL":
+            self.act(Action.SET)
+            self.flags.add(Flag.CHANGES_SETTINGS)
+            self.setting = ("all", "")
+        elif kind == "VAR_SET_MULTI":  # SET TRANSACTION, SET SESSION CHARACTERISTICS
+            self.act(Action.TRANSACTION if body["name"] == "TRANSACTION" else Action.SET)
+            self._snapshot(body)
+        else:
+            values = [constant_text(node) for node in body.get("args", ())]
+            known = kind == "VAR_SET_VALUE" and None not in values
+            self.note_setting(
+                body["name"], ", ".join(v for v in values if v is not None) if known else ""
+            )
+        return NOTHING
+
+    def _snapshot(self, body: Body) -> None:
+        if body["name"] == "TRANSACTION SNAPSHOT":
+            self.act(Action.TRANSACTION)
+
+    def _transaction(self, body: Body) -> Result:
+        two_phase = body["kind"] in classify.TWO_PHASE
+        self.act(Action.TWO_PHASE if two_phase else Action.TRANSACTION)
+        return NOTHING
+
+    def _session(self, kind: str, body: Body) -> Result:
+        if kind == "VariableShowStmt":
+            return self._show(body)
+        if kind == "DiscardStmt" and body["target"] in ("DISCARD_ALL", "DISCARD_TEMP"):
+            self.flags.add(Flag.CHANGES_SETTINGS)
+        if kind == "DeallocateStmt":
+            self.prepared = PreparedUse("deallocate", body.get("name", ""))
+        if kind == "ClosePortalStmt":
+            self.prepared = PreparedUse("close", body.get("portalname", ""))
+        if kind == "FetchStmt":
+            self.prepared = PreparedUse("fetch", body["portalname"])
+            return NOTHING if body.get("ismove") else UNKNOWN_RESULT
+        return NOTHING
+
+    def _show(self, body: Body) -> Result:
+        name = body["name"]
+        if name == "all":
+            return Result([Field("name"), Field("setting"), Field("description")])
+        return Result([Field(_setting_shown(name))])
+
+    # Code that the text does not show.
+
+    def _do(self, body: Body) -> Result:
+        self.act(Action.DO)
+        self.flags.add(Flag.DYNAMIC)
+        self.opaque = True
+        self.puzzle("what a DO block does is not seen")
+        return NOTHING
+
+    def _call(self, body: Body) -> Result:
+        self.act(Action.CALL)
+        self.flags.update((Flag.DYNAMIC, Flag.WRITES))
+        call = body["funccall"]
+        name = words(call["funcname"])
+        owner = self._user_function(name[-2] if len(name) > 1 else "", name[-1])
+        self._unknown_function(owner or "", name[-1], Action.CALL)
+        self.walk(call.get("args", []), Scope())
+        return UNKNOWN_RESULT
+
+    # Definitions.
+
+    def _definition(self, kind: str, body: Body) -> None:
+        action = classify.DEFINITIONS[kind]
+        self.act(action)
+        if kind not in classify.WRITES_NOTHING:
+            self.flags.add(Flag.WRITES)
+        if kind not in classify.SCHEMA_UNCHANGED:
+            self.flags.add(Flag.CHANGES_SCHEMA)
+        if kind == "CreateStmt" or kind == "CreateSeqStmt":
+            self.actions.pop(action)
+            self.creates(body["relation" if kind == "CreateStmt" else "sequence"])
+        elif kind == "CreateSchemaStmt":
+            self._create_schema(body)
+        elif kind == "DropStmt":
+            self._dropped(body)
+        else:
+            self._named_relations(kind, body, self._renamed_action(kind, body, action))
+        self._inside_definition(kind, body)
+
+    def _renamed_action(self, kind: str, body: Body, action: Action) -> Action:
+        """ALTER ROLE ... RENAME is a change of roles."""
+        if kind == "RenameStmt" and body.get("renameType") == "OBJECT_ROLE":
+            self.act(Action.ROLE)
+        return action
+
+    def _create_schema(self, body: Body) -> None:
+        """CREATE SCHEMA may hold CREATE TABLE, GRANT and the like."""
+        self.use_relation(Action.CREATE, body.get("schemaname", ""), "*", 0)
+        for node in body.get("schemaElts", ()):
+            ((kind, inside),) = node.items()
+            self.statement(kind, inside)
+
+    def _dropped(self, body: Body) -> None:
+        kind = body["removeType"]
+        for node in body["objects"]:
+            name = _object_name(node)
+            if kind in classify.RELATION_OBJECTS:
+                self._touch(Action.DROP, name)
+            elif kind in classify.OF_RELATION_OBJECTS:
+                self._touch(Action.DROP, name[:-1])
+            elif kind == "OBJECT_SCHEMA":
+                self.use_relation(Action.DROP, name[-1], "*", 0)
+
+    def _touch(self, action: Action, name: Sequence[str]) -> None:
+        """A relation named in a definition; an unknown one may just not exist."""
+        if not name:
+            return
+        before = dict(self.unresolved)
+        schema, oid = self.find_relation(name[-2] if len(name) > 1 else "", name[-1])
+        if not self.settings.certain or self.catalog is None:
+            before = self.unresolved
+        self.unresolved = before
+        self.use_relation(action, schema, name[-1], oid)
+
+    def _named_relations(self, kind: str, body: Body, action: Action) -> None:
+        for relation in _ranges(kind, body):
+            name = [relation.get("schemaname", ""), relation["relname"]]
+            self._touch(action, [part for part in name if part])
+
+    def _inside_definition(self, kind: str, body: Body) -> None:
+        """Calls, casts and columns in defaults, checks, index expressions, USING, WHEN...
+
+        They are evaluated by the server now or later. A column in one may be copied (ALTER ...
+        USING), so everything of the relations named counts as used.
+        """
+        columns = False
+        for name, node in _deep(body):
+            if name == "FuncCall":
+                self._function(node, Scope(), [])
+            elif name == "A_Expr" and "name" in node:
+                self.operator(words(node["name"]))
+            elif name == "ColumnRef":
+                columns = True
+            elif (
+                name in ("SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt")
+                and kind != "CreateSchemaStmt"
+            ):
+                self.puzzle("a query inside a definition is not followed")
+        if columns and self.lineage is not None:
+            for _, oid, _, _ in list(self.uses):
+                if oid:
+                    self.consume(self.lineage.shape(oid).fields)
+
+    # What the ledger comes to.
+
+    def outputs(self, result: Result) -> tuple[OutputColumn, ...]:
+        return tuple(
+            OutputColumn(field.name, field.origin, field.sources, field.plain)
+            for field in result.fields
+        )
+
+    def note_secret_columns(self) -> None:
+        """Views of which only some columns are secret: pg_stat_activity.query."""
+        if self.lineage is None:
+            return
+        for _, oid, schema, name in self.uses:
+            secret = secrets.COLUMNS.get(name)
+            if secret is None or schema != "pg_catalog":
+                continue
+            read = {self.lineage.column_name(o, n) for o, n in self.read if o == oid}
+            if secret & read or (oid, WHOLE_ROW) in self.read:
+                self.flags.add(Flag.READS_SYSTEM_SECRETS)
+
+
+Rule = Callable[[Analyst, Body], Result]
+
+_RULES: Mapping[str, Rule] = {
+    "CallStmt": Analyst._call,
+    "CopyStmt": Analyst._copy,
+    "CreateTableAsStmt": Analyst._create_as,
+    "DeclareCursorStmt": Analyst._declare,
+    "DoStmt": Analyst._do,
+    "ExecuteStmt": Analyst._execute,
+    "ExplainStmt": Analyst._explain,
+    "PrepareStmt": Analyst._prepare,
+    "TransactionStmt": Analyst._transaction,
+    "VariableSetStmt": Analyst._set,
+    "ViewStmt": Analyst._view,
+}
+
+CLASSIFIED = (
+    frozenset(_RULES)
+    | frozenset(classify.DEFINITIONS)
+    | frozenset(classify.SESSION)
+    | {"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"}
+)
+"""Every statement node that is understood."""
+
+
+def is_on(argument: Node) -> bool:
+    """Whether an option such as ANALYZE is on: bare, or a true word or number."""
+    if not argument:
+        return True
+    ((kind, body),) = argument.items()
+    if kind == "Boolean":
+        return bool(body.get("boolval"))
+    word = body.get("sval", body.get("ival", body.get("fval", "")))
+    return str(word).lower() not in ("off", "false", "no", "0", "f", "n", "of", "fa", "fal", "fals")
+
+
+_SHOWN_AS = {"datestyle": "DateStyle", "timezone": "TimeZone", "intervalstyle": "IntervalStyle"}
+
+
+def _setting_shown(name: str) -> str:
+    """SHOW names its column as the setting is spelt in the server."""
+    return _SHOWN_AS.get(name.lower(), name.lower())
+
+
+def _leftmost(select: Body) -> Body:
+    """INTO stands in the first arm of a set operation."""
+    while "larg" in select and "intoClause" not in select:
+        select = select["larg"]
+    return select
+
+
+def _object_name(node: Node) -> list[str]:
+    if "List" in node:
+        return words(node["List"]["items"])
+    if "String" in node:
+        return [node["String"]["sval"]]
+    if "TypeName" in node:
+        return words(node["TypeName"]["names"])
+    return words(node.get("ObjectWithArgs", {}).get("objname", ()))
+
+
+# Where a definition names relations: the field that holds RangeVars, bare or in a list.
+_RANGE_FIELDS: Mapping[str, Sequence[str]] = {
+    "GrantStmt": ("objects",),
+    "TruncateStmt": ("relations",),
+    "LockStmt": ("relations",),
+    "VacuumStmt": ("rels",),
+    "CommentStmt": (),
+    "CreatePublicationStmt": ("pubobjects",),
+    "AlterPublicationStmt": ("pubobjects",),
+    "CreateStatsStmt": ("relations",),
+    "CreatePolicyStmt": ("table",),
+    "AlterPolicyStmt": ("table",),
+    "AlterSeqStmt": ("sequence",),
+}
+
+
+def _ranges(kind: str, body: Body) -> Iterator[Body]:
+    """The RangeVars a definition names."""
+    if kind == "CreateForeignTableStmt":
+        body = body["base"]
+    if kind == "CommentStmt" or kind == "SecLabelStmt":
+        yield from _commented(body)
+    for name in _RANGE_FIELDS.get(kind, ("relation",)):
+        value = body.get(name)
+        for node in value if isinstance(value, list) else [value] if value else []:
+            if "relname" in node:
+                yield node
+            for inner in ("RangeVar", "VacuumRelation", "PublicationObjSpec"):
+                found = node.get(inner) if isinstance(node, dict) else None
+                if found is None:
+                    continue
+                found = found.get("relation", found)
+                found = found.get("pubtable", {}).get("relation", found)
+                if "relname" in found:
+                    yield found
+
+
+def _commented(body: Body) -> Iterator[Body]:
+    """COMMENT ON and SECURITY LABEL name their object as a list of strings."""
+    kind, node = body.get("objtype"), body.get("object", {})
+    name = _object_name(node)
+    if kind in classify.OF_RELATION_OBJECTS:
+        name = name[:-1]
+    elif kind not in classify.RELATION_OBJECTS:
+        return
+    if name:
+        yield {"schemaname": name[-2] if len(name) > 1 else "", "relname": name[-1]}
+
+
+def _deep(value: Any) -> Iterator[tuple[str, Body]]:
+    """Every wrapped node in a tree, with its name. Iterative: trees may be deep."""
+    stack = [value]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            if value and is_wrapped(value):
+                ((name, body),) = value.items()
+                if isinstance(body, dict):
+                    yield name, body
+            stack.extend(value.values())
+        elif isinstance(value, list):
+            stack.extend(value)

@@ -1,0 +1,349 @@
+"""INSERT, UPDATE, DELETE, MERGE: what is written, what is read to write it, and whether a WHERE
+holds anything back."""
+
+from collections.abc import Mapping, Sequence
+
+from appliance.model.facts import Action, Flag
+from appliance.sql.expressions import Node, Result
+from appliance.sql.names import TEMPORARY_SCHEMA, words
+from appliance.sql.parse import Body
+from appliance.sql.predicates import always_true
+from appliance.sql.queries import Queries
+from appliance.sql.scope import Field, Item, Scope
+
+NOTHING = Result(())
+
+_MERGE_ACTIONS: Mapping[str, Action] = {
+    "CMD_INSERT": Action.INSERT,
+    "CMD_UPDATE": Action.UPDATE,
+    "CMD_DELETE": Action.DELETE,
+}
+
+
+class Writes(Queries):
+    """Queries, with data-modifying statements understood."""
+
+    def write_query(self, kind: str, body: Body, scope: Scope) -> Result:
+        if kind == "InsertStmt":
+            return self.insert(body, scope)
+        if kind == "UpdateStmt":
+            return self.update(body, scope)
+        if kind == "DeleteStmt":
+            return self.delete(body, scope)
+        if kind == "MergeStmt":
+            return self.merge(body, scope)
+        self.puzzle(f"{kind} as a query is not understood")
+        self.act(Action.OPAQUE)
+        self.opaque = True
+        return Result((), False)
+
+    def insert(self, body: Body, parent: Scope | None) -> Result:
+        scope = self._begin(Action.INSERT, body, parent)
+        target = self._target(body["relation"], scope, Action.INSERT)
+        columns = [node["ResTarget"]["name"] for node in body.get("cols", ())]
+        self._written(body["relation"], target, Action.INSERT, columns)
+        self._parts_of_columns(body.get("cols", ()), scope)
+        if "selectStmt" in body:
+            source = self.query(body["selectStmt"], scope)
+            self.consume(source.fields)
+        # The target is in reach of ON CONFLICT and RETURNING only.
+        scope.add(target, (target,))
+        if "onConflictClause" in body:
+            self._on_conflict(body, target, scope)
+        return self._finish(body, target, scope)
+
+    def update(self, body: Body, parent: Scope | None) -> Result:
+        scope = self._begin(Action.UPDATE, body, parent)
+        target = self._target(body["relation"], scope, Action.UPDATE)
+        scope.add(target, (target,))
+        for node in body.get("fromClause", ()):
+            scope.add(*self.from_item(node, scope))
+        self._assignments(Action.UPDATE, body, target, scope)
+        self._guard(Action.UPDATE, body, target, scope)
+        return self._finish(body, target, scope)
+
+    def delete(self, body: Body, parent: Scope | None) -> Result:
+        scope = self._begin(Action.DELETE, body, parent)
+        target = self._target(body["relation"], scope, Action.DELETE)
+        scope.add(target, (target,))
+        for node in body.get("usingClause", ()):
+            scope.add(*self.from_item(node, scope))
+        self._guard(Action.DELETE, body, target, scope)
+        return self._finish(body, target, scope)
+
+    def merge(self, body: Body, parent: Scope | None) -> Result:
+        scope = self._begin(Action.MERGE, body, parent)
+        target = self._target(body["relation"], scope, Action.MERGE)
+        top, items = self.from_item(body["sourceRelation"], scope)
+        # RETURNING * gives the source's columns first (MERGE's reference page).
+        scope.add(top, items)
+        scope.add(target, (target,))
+        joined = self._watch(body["joinCondition"], scope)
+        everything = always_true(
+            body["joinCondition"], _Rows(self, target, scope, body["relation"])
+        )
+        for node in body.get("mergeWhenClauses", ()):
+            self._merge_when(node["MergeWhenClause"], body, target, scope, everything, joined)
+        return self._finish(body, target, scope)
+
+    def _merge_when(
+        self, when: Body, body: Body, target: Item, scope: Scope, everything: bool, joined: set[int]
+    ) -> None:
+        if "condition" in when:
+            joined = joined | self._watch(when["condition"], scope)
+        action = _MERGE_ACTIONS.get(when.get("commandType", ""))
+        if action is None:  # DO NOTHING
+            return
+        self.act(action)
+        if action is Action.INSERT:
+            columns = [node["ResTarget"]["name"] for node in when.get("targetList", ())]
+            self._written(body["relation"], target, action, columns)
+            self.walk(when.get("values", []), scope)
+            return
+        self._assignments(action, {"relation": body["relation"], **when}, target, scope)
+        # A join that names no column of the target matches all of its rows, or none.
+        unmatched = when.get("matchKind") == "MERGE_WHEN_NOT_MATCHED_BY_SOURCE"
+        held_back = self._names_target(joined, target) and not everything
+        temporary = self._is_temporary(Action.MERGE, body["relation"])
+        if "condition" not in when and (unmatched or not held_back) and not temporary:
+            self.flags.add(Flag.TRIVIAL_WHERE)
+
+    # Parts.
+
+    def _begin(self, action: Action, body: Body, parent: Scope | None) -> Scope:
+        self.act(action)
+        self.flags.add(Flag.WRITES)
+        scope = Scope(parent)
+        if "withClause" in body:
+            self.with_clause(body["withClause"], scope)
+        return scope
+
+    def _target(self, relation: Body, scope: Scope, action: Action) -> Item:
+        """The relation written to. Its fields are its own objects, so that a predicate can tell
+        that it names them."""
+        item = self.relation_item(relation, scope, action)
+        found = None if self.catalog is None else self.catalog.relations.get(item.oid)
+        if found is not None and found.has_rules and found.kind != "v":
+            self.puzzle(f"rules of {found.schema}.{found.name} may write elsewhere")
+        fields = [
+            Field(f.name, f.origin, f.sources, f.plain, f.type_oid, f.typmod) for f in item.fields
+        ]
+        return Item(item.alias, fields, None, item.oid, item.schema, item.known, item.opaque)
+
+    def _written(
+        self, relation: Body, target: Item, action: Action, columns: Sequence[str]
+    ) -> None:
+        found = None if self.catalog is None else self.catalog.relations.get(target.oid)
+        if found is not None:
+            if action is Action.INSERT and not columns:
+                columns = [column.name for column in found.columns]
+            self.use_relation(action, found.schema, found.name, found.oid, columns)
+            return
+        for key in list(self.uses):
+            if not key[1] and key[3] == relation["relname"]:
+                self.use_relation(action, key[2], key[3], 0, columns)
+                return
+
+    def _parts_of_columns(self, nodes: Sequence[Node], scope: Scope) -> None:
+        """Subscripts in `SET a[f(x)] = ...` and `INSERT INTO t (a[1])`."""
+        for node in nodes:
+            for part in node["ResTarget"].get("indirection", ()):
+                if "A_Indices" in part:
+                    self.walk(part, scope)
+
+    def _assignments(self, action: Action, body: Body, target: Item, scope: Scope) -> None:
+        nodes = body.get("targetList", ())
+        columns = [node["ResTarget"]["name"] for node in nodes]
+        self._written(body["relation"], target, action, columns)
+        self._parts_of_columns(nodes, scope)
+        for node in nodes:
+            value = node["ResTarget"].get("val", {})
+            if value.get("MultiAssignRef", {}).get("colno", 1) == 1:  # the row is walked once
+                self.walk(value, scope)
+
+    def _on_conflict(self, body: Body, target: Item, scope: Scope) -> None:
+        clause = body["onConflictClause"]
+        infer = clause.get("infer", {})
+        for node in infer.get("indexElems", ()):
+            element = node["IndexElem"]
+            if "name" in element:
+                self._compare(element["name"], target, scope)
+            self.walk(element.get("expr"), scope)
+        self.walk(infer.get("whereClause"), scope)
+        if clause.get("action") != "ONCONFLICT_UPDATE":
+            return
+        excluded = Item(
+            "excluded",
+            [Field(f.name, None, (), False) for f in target.fields],
+            known=target.known,
+            opaque=False,
+        )
+        level = Scope(scope.parent)
+        level.ctes = scope.ctes
+        level.tops = [target]
+        level.items = [*scope.items, excluded]
+        self.act(Action.UPDATE)
+        self._assignments(Action.UPDATE, {"relation": body["relation"], **clause}, target, level)
+        self.walk(clause.get("whereClause"), level)
+        if level.tainted:
+            self.consume_level(level)
+        if "whereClause" not in clause and self._reinserts(body, target):
+            self.flags.add(Flag.NO_WHERE)
+
+    def _compare(self, name: str, target: Item, scope: Scope) -> None:
+        field = target.columns.get(name)
+        if field is not None:
+            self.consume((field,))
+        elif target.known:
+            self.puzzle(f"column {name} is not known")
+
+    def _reinserts(self, body: Body, target: Item) -> bool:
+        """INSERT INTO t SELECT ... FROM t ON CONFLICT DO UPDATE: an UPDATE of all of t in
+        disguise."""
+        select = body.get("selectStmt", {}).get("SelectStmt", {})
+        sources = [
+            node["RangeVar"]["relname"]
+            for node in select.get("fromClause", ())
+            if "RangeVar" in node
+        ]
+        if body["relation"]["relname"] not in sources:
+            return False
+        where = select.get("whereClause")
+        scope = Scope()
+        scope.add(target, (target,))
+        return where is None or always_true(where, _Rows(self, target, scope, body["relation"]))
+
+    def _guard(self, action: Action, body: Body, target: Item, scope: Scope) -> None:
+        """WHERE of an UPDATE or DELETE. Emptying a temporary relation is nobody's loss."""
+        where = body.get("whereClause")
+        temporary = self._is_temporary(action, body["relation"])
+        if not where:
+            if not temporary:
+                self.flags.add(Flag.NO_WHERE)
+            return
+        named = self._watch(where, scope)
+        if "CurrentOfExpr" in where or temporary:
+            return
+        rows = _Rows(self, target, scope, body["relation"])
+        if not self._names_target(named, target, where) or always_true(where, rows):
+            self.flags.add(Flag.TRIVIAL_WHERE)
+
+    def _is_temporary(self, action: Action, relation: Body) -> bool:
+        return (action, 0, TEMPORARY_SCHEMA, relation["relname"]) in self.uses
+
+    def _watch(self, node: Node, scope: Scope) -> set[int]:
+        """Walks a predicate; gives the ids of the fields it referred to."""
+        outside, self.watched = self.watched, set()
+        self.walk(node, scope)
+        named, self.watched = self.watched, outside
+        if outside is not None:
+            outside |= named
+        return named
+
+    def _names_target(self, named: set[int], target: Item, where: Node = None) -> bool:
+        if any(id(field) in named for field in target.fields):
+            return True
+        # Without the catalog any column may be the target's; a system column (ctid = ...) always
+        # holds back.
+        return not target.known or _names_system_column(where)
+
+    def _finish(self, body: Body, target: Item, scope: Scope) -> Result:
+        """RETURNING."""
+        result = NOTHING
+        returning = body.get("returningClause")
+        if returning:
+            level = self._returning_level(returning, target, scope)
+            result = self.targets(returning.get("exprs", ()), level)
+            if target.oid and self.catalog is not None:
+                found = self.catalog.relations[target.oid]
+                self.use_relation(Action.SELECT, found.schema, found.name, found.oid)
+        if scope.tainted:
+            self.consume_level(scope)
+        return result
+
+    def _returning_level(self, returning: Body, target: Item, scope: Scope) -> Scope:
+        """RETURNING sees the target as old and new too (PostgreSQL 18), perhaps under other
+        names."""
+        names = {"old": "old", "new": "new"}
+        for node in returning.get("options", ()):
+            option = node["ReturningOption"]
+            names["old" if "OLD" in option.get("option", "") else "new"] = option["value"]
+        taken = {item.alias for item in scope.items}
+        versions = [
+            Item(name, target.fields, target.columns, target.oid, "", target.known, target.opaque)
+            for name in names.values()
+            if name not in taken
+        ]
+        return scope.beside(scope.tops, [*scope.items, *versions])
+
+
+class _Rows:
+    """What `predicates` may ask about names."""
+
+    def __init__(self, analyst: Writes, target: Item, scope: Scope, relation: Body) -> None:
+        self.analyst = analyst
+        self.target = target
+        self.scope = scope
+        self.relation = relation
+
+    def _field(self, reference: Body) -> Field | None:
+        parts = words(reference["fields"])
+        if len(parts) == 1:
+            found = self.scope.field(parts[0])
+        else:
+            item = self.analyst.item_of(parts[:-1], self.scope)
+            found = None if item is None else item.columns.get(parts[-1])
+        return found if found is not None and found.name else None
+
+    def same_column(self, first: Body, second: Body) -> bool:
+        one, other = self._field(first), self._field(second)
+        return (
+            one is not None
+            and other is not None
+            and one.origin is not None
+            and one.origin == other.origin
+        )
+
+    def never_null(self, reference: Body) -> bool:
+        field = self._field(reference)
+        catalog = self.analyst.catalog
+        if field is None or field.origin is None or catalog is None:
+            return False
+        if field.origin[0] != self.target.oid:
+            return False
+        columns = catalog.relations[self.target.oid].columns
+        return any(c.attnum == field.origin[1] and c.not_null for c in columns)
+
+    def all_of_target(self, reference: Body, select: Body) -> bool:
+        sources, targets = select.get("fromClause", ()), select.get("targetList", ())
+        if not sources and len(targets) == 1:
+            return False
+        if len(sources) != 1 or len(targets) != 1 or "RangeVar" not in sources[0]:
+            return False
+        inner = targets[0]["ResTarget"].get("val", {}).get("ColumnRef")
+        if inner is None or words(inner["fields"])[-1] != words(reference["fields"])[-1]:
+            return False
+        name = sources[0]["RangeVar"]["relname"]
+        catalog = self.analyst.catalog
+        if catalog is not None and self.target.oid:
+            return catalog.relations[self.target.oid].name == name
+        return bool(name == self.relation["relname"])
+
+
+def _names_system_column(node: Node) -> bool:
+    """Whether `ctid`, `xmin` or `tableoid` occurs."""
+    stack = [node]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            reference = value.get("ColumnRef")
+            if reference is not None and words(reference["fields"])[-1] in (
+                "ctid",
+                "xmin",
+                "tableoid",
+            ):
+                return True
+            stack.extend(value.values())
+        elif isinstance(value, list):
+            stack.extend(value)
+    return False
