@@ -10,6 +10,7 @@ import ctypes
 import os
 import signal
 from collections.abc import Collection
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 PR_SET_NO_NEW_PRIVS = 38
@@ -34,7 +35,7 @@ def keep_only(descriptors: Collection[int]) -> None:
     uvloop's subprocesses inherit whatever is inheritable as soon as `pass_fds` is used, so a child
     makes sure itself that it holds none of its parent's sockets.
     """
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2 and int(name) not in descriptors:
-            with contextlib.suppress(OSError):  # the one that lists the folder is gone by now
-                os.close(int(name))
+    for entry in list(Path("/proc/self/fd").iterdir()):
+        if int(entry.name) > 2 and int(entry.name) not in descriptors:
+            with contextlib.suppress(OSError):  # the one that listed the folder is gone by now
+                os.close(int(entry.name))

@@ -254,3 +254,25 @@ def test_the_child_holds_little() -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "code"),
+    [
+        ("select " + ", ".join(f"{n} as c{n}" for n in range(2_000)), "SelectStmt", ""),
+        ("select 1 " + "union all select 1 " * 20_000, "Unparsed", "too_deep"),
+        ("select 1" + "+1" * 24_000, "Unparsed", "too_deep"),
+        ("select 'x", "Unparsed", "syntax"),
+    ],
+    ids=["wide", "union", "plus", "syntax"],
+)
+async def test_the_real_analysis(text: str, kind: str, code: str) -> None:
+    """What is in the product, including the two texts that crash a parser asked naively."""
+    analyzer = Analyzer(Limits(), Metrics(), redact)
+    await analyzer.start()
+    try:
+        facts = await analyzer.analyse(text.encode(), None, SETTINGS)
+    finally:
+        await analyzer.stop()
+    assert facts.statements[0].kind == kind
+    assert (facts.failure.code if facts.failure else "") == code
