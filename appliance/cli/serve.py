@@ -3,8 +3,10 @@ command is given.
 """
 
 import datetime
+import functools
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +14,8 @@ from appliance.cli.config import checkers
 from appliance.config.check import Severity, check
 from appliance.config.schema import Configuration
 from appliance.control.documents import read
-from appliance.control.supervisor import Service, run_service
+from appliance.control.sockets import Bound
+from appliance.control.supervisor import ADMIN_NAME, Service, run_service
 
 DEFAULT_CONFIGURATION = Path("/etc/sallyport/sallyport.yaml")
 
@@ -50,9 +53,28 @@ def serve(
             source=config,
             workers=workers or 0,
             checks=(sound,),
+            on_ready=functools.partial(tell_ready, first.configuration),
             log_json=_json(log_format),
         )
     )
+
+
+def tell_ready(configuration: Configuration, places: Sequence[Bound]) -> None:
+    """One line per listener on standard output, for whoever started this and waits: where it
+    really listens, where the admin listener does, and the data folder. `sallyport try` says the
+    same."""
+    admin = next((shown(place) for place in places if place.name == ADMIN_NAME), "")
+    protocols = {listener.name: listener.protocol for listener in configuration.listeners}
+    for place in places:
+        if place.name in protocols:
+            where = f"{protocols[place.name]} {shown(place)} listener={place.name}"
+            print(f"ready {where} admin={admin} data={configuration.data}", flush=True)
+
+
+def shown(place: Bound) -> str:
+    """host:port, an IPv6 address in brackets."""
+    host = f"[{place.host}]" if ":" in place.host else place.host
+    return f"{host}:{place.port}"
 
 
 def sound(configuration: Configuration) -> None:
