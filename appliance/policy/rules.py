@@ -19,7 +19,7 @@ from appliance.model.principal import Principal, Target
 from appliance.policy.conditions import Condition, Network
 from appliance.policy.document import RuleEffect
 from appliance.policy.globs import ResourceGlob
-from appliance.policy.vocabulary import NO_RESOURCE, READING
+from appliance.policy.vocabulary import CARRIED, NO_RESOURCE, READING
 
 Test = Callable[[str], bool]
 
@@ -120,7 +120,14 @@ def touches_of(statement: StatementFacts, catalog: Catalog | None) -> list[Touch
             Touch(Action.EXECUTE_FUNCTION, True, call.schema, call.name)
             for call in statement.functions
         ]
-    found += [Touch(action, False) for action in statement.actions if action not in named]
+    for action in statement.actions:
+        if action in named:
+            continue
+        # COPY (query) TO and EXPLAIN are about whatever their query reads.
+        read = found[: len(statement.relations)] if action in CARRIED else ()
+        found += [msgspec.structs.replace(touch, action=action) for touch in read]
+        if not read:
+            found.append(Touch(action, False))
     opaque = statement.confidence is Confidence.OPAQUE or not found
     if opaque and Action.OPAQUE not in statement.actions:
         found.append(Touch(Action.OPAQUE, False))

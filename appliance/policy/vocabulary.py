@@ -101,9 +101,12 @@ GROUPS: Mapping[str, frozenset[Action]] = {
 }
 """Group name -> actions. Every action but `opaque` is in at least one group besides `any`."""
 
-NO_RESOURCE = SESSION | {Action.SELECT, Action.ADVISORY_LOCK, Action.NOTIFY}
+NO_RESOURCE = SESSION | {Action.SELECT, Action.COPY_TO, Action.ADVISORY_LOCK, Action.NOTIFY}
 """Actions that touch no resource when the facts name none for them (`SELECT 1`, `BEGIN`). Any other
 action without a relation (DO, CREATE SCHEMA, ...) may touch every resource of the database."""
+
+CARRIED = frozenset({Action.COPY_TO, Action.EXPLAIN})
+"""Actions on a query: where the facts name no relation for them, they touch what the query does."""
 
 READING = frozenset({Action.SELECT, Action.EXPLAIN})
 """Actions for which the columns that a use of a relation names are all that it concerns."""

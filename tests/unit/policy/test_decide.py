@@ -244,6 +244,21 @@ def test_what_does_not_say_its_resource_may_touch_any() -> None:
     assert decide(policy(elsewhere), block).effect is Effect.ALLOW
 
 
+def test_copy_and_explain_of_a_query_touch_what_it_reads() -> None:
+    copied = statement(Action.COPY_TO, Action.SELECT, relations=SELECT_HR.relations)
+    explained = statement(Action.EXPLAIN, Action.SELECT, relations=SELECT_HR.relations)
+    rules = READ.replace("public", "*")
+    assert decide(policy(rules), copied).effect is Effect.ALLOW
+    for word, denied in (("copy_to", copied), ("explain", explained)):
+        guard = f"  - {{id: d, effect: deny, actions: [{word}], resources: [shop.hr.*]}}\n"
+        assert decide(policy(rules + guard), denied).effect is Effect.DENY
+        assert decide(policy(rules + guard), SELECT_HR).effect is Effect.ALLOW
+    narrow = READ.replace("read, session", "select") + (
+        "  - {id: c, effect: allow, actions: [select], resources: [shop.hr.*]}\n"
+    )
+    assert decide(policy(narrow), copied).effect is Effect.DENY
+
+
 def test_unknown_functions_are_resources() -> None:
     call = statement(Action.SELECT, Action.EXECUTE_FUNCTION, functions=["public.f"])
     other = statement(Action.SELECT, Action.EXECUTE_FUNCTION, functions=["public.f", "hr.g"])
