@@ -181,9 +181,9 @@ def recent(trail: Trail, criteria: Criteria, count: int) -> list[Story]:
     for worker in trail.workers():
         segments = _segments(trail, worker)
         stories: list[Story] = []
-        start = len(segments)
+        start, step = len(segments), 1
         while start > 0 and len(stories) < count:
-            start -= 1
+            start, step = max(0, start - step), step * 2
             stories = list(_stories(trail, worker, criteria, segments[start:]))
         found += stories
     return _in_order(heapq.nlargest(count, found, key=lambda s: s.record.time))

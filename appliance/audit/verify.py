@@ -127,6 +127,8 @@ class ChainProof:
         """Unreadable lines since the last good one: each may stand for one record."""
         self._segment = ""
         self._number = 0
+        self._head = 0
+        """How far head.json reaches."""
         self._claims: dict[int, list[Checkpoint]] = {}
         """Signed statements whose line has not come yet, by sequence number."""
 
@@ -161,7 +163,8 @@ class ChainProof:
         if content is None:
             self._error("head_missing", "without head.json a cut at the chain's end may not show")
         else:
-            self._claim(content, checkpoint.HEAD, "head.json")
+            head = self._claim(content, checkpoint.HEAD, "head.json")
+            self._head = 0 if head is None else head.last
         for witness in witnesses:
             self._accept(witness, checkpoint.HEAD, "a witness")
 
@@ -244,6 +247,8 @@ class ChainProof:
     def _judge_open(self, newest: bool) -> None:
         if newest:
             self._note("open", f"open segment, {self._number} records so far")
+        elif self._last > self._head:  # a spool seals a segment before its head passes it
+            self._note("unsealed_yet", "full, its seal is not written yet")
         else:
             self._error("unsealed", "the seal of a finished segment is gone")
 

@@ -333,9 +333,9 @@ class Spool:
             return
         self._claims.insert(0, full)
         self._retired.append(descriptor)
+        self._sign_later()
         if self._durability == "os":  # 'disk': by the next round, whose failure somebody hears of
             self._sync.later()
-        self._sign_later()
 
     def _finish_segment(self) -> None:
         """Signs for the current segment as complete and lets it go."""
@@ -390,14 +390,18 @@ class Spool:
             self._sync.run(lambda: self._write_claims(claims))
 
     def _write_claims(self, claims: Sequence[Checkpoint]) -> None:
-        """Signs and writes each. What fails is late, not lost: `tick` tries seals again, and a later
-        checkpoint says more than the one that failed."""
+        """Signs and writes each. What fails is late, not lost: `tick` tries again.
+
+        A head never gets ahead of a seal, so that a missing seal behind the head means tampering.
+        """
         for claim in claims:
+            if claim.kind == checkpoint.HEAD and self._late:
+                continue
             try:
                 self._write_claim(claim, checkpoint.sign(claim, self._signer))
             except OSError:
                 self.failures += 1
-                self._signed_at = 0.0
+                self._signed_seq = 0  # makes the next tick sign anew
                 if claim.kind == checkpoint.SEAL and len(self._late) < LATE_SEALS_MAX:
                     self._late.append(claim)
 

@@ -301,6 +301,7 @@ def test_lost_signed_records_are_admitted(folder: Path, signer: Ed25519Signer) -
     spool = Spool(folder, 0, signer)
     spool.append([record() for _ in range(5)])
     spool.tick(NOW + 1e9)
+    spool._sync.drain()
     crash(spool)
     path = segments(folder)[0]
     lines = path.read_bytes().splitlines(keepends=True)
@@ -334,6 +335,7 @@ def test_tick_signs_when_due(folder: Path, signer: Ed25519Signer) -> None:
     assert len(path.read_bytes().splitlines()) == 1  # the one of the opening
     spool.tick(NOW + 6)
     spool.tick(NOW + 60)  # nothing new since
+    spool._sync.drain()
     lines = path.read_bytes().splitlines(keepends=True)
     assert [checkpoint.read(line).last for line in lines] == [1, 2]
     spool.close()
@@ -353,9 +355,11 @@ def test_late_seal_is_made_up_for(
 
     monkeypatch.setattr(Path, "replace", refuse)
     spool.append([record()])
+    spool._sync.drain()
     assert not segments(folder)[0].with_suffix(".seal").exists()
     monkeypatch.undo()
     spool.tick(NOW)
+    spool._sync.drain()
     assert segments(folder)[0].with_suffix(".seal").exists()
     spool.close()
 
