@@ -228,7 +228,7 @@ def cut_float(number: float, step: int) -> float:
 
 
 def narrow(number: float) -> float:
-    return struct.unpack("!f", struct.pack("!f", number))[0]
+    return float(struct.unpack("!f", struct.pack("!f", number))[0])
 
 
 def float_text(value: bytes, step: int, short: bool) -> bytes | None:

@@ -67,19 +67,19 @@ class FrameSplitter:
         """Bytes of the frame that begins here, None when that cannot be told yet."""
         rule = self._rules.get(header[0])
         if rule is None:
-            self._fail("unknown type")
+            raise self._fail("unknown type")
         if len(header) < 5:
             return None
         length = int.from_bytes(header[1:5])
         if length < 4:
-            self._fail("length below 4")
+            raise self._fail("length below 4")
         if length > LENGTH_MAX or (rule.mode == GATHER and length > rule.ceiling):
-            self._fail("frame too long")
+            raise self._fail("frame too long")
         return length + 1
 
-    def _fail(self, fault: str) -> None:
+    def _fail(self, fault: str) -> ValueError:
         self._fault, self._chunk = fault, b""
-        raise ValueError(fault)
+        return ValueError(fault)
 
     def _is_streamed(self, type: int, size: int) -> bool:
         rule = self._rules[type]

@@ -11,7 +11,7 @@ Run = tuple[int, int, int, bytes]
 
 class Splitter(Protocol):
     def rule(self, type: int, mode: int, ceiling: int, batch: bool = False) -> None: ...
-    def feed(self, chunk: bytes) -> None: ...
+    def feed(self, chunk: bytes | bytearray | memoryview) -> None: ...
     def next_run(self) -> tuple[int, int, int, memoryview | bytes] | None: ...
 
 
@@ -25,7 +25,9 @@ def cut(stream: bytes, places: Iterable[int]) -> list[bytes]:
     return [stream[start:end] for start, end in itertools.pairwise(edges)]
 
 
-def read(splitter: Splitter, chunks: Sequence[bytes]) -> tuple[list[Run], str]:
+def read(
+    splitter: Splitter, chunks: Sequence[bytes | bytearray | memoryview]
+) -> tuple[list[Run], str]:
     """Every run until the end or the first error, and that error's text."""
     runs: list[Run] = []
     try:

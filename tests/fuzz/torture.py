@@ -1,0 +1,186 @@
+"""Random and mutated bytes through every extension, until a time is up; prints what it did.
+
+Run by test_sanitize.py in a process of its own, with the sanitize flavour first on the path:
+    python tests/fuzz/torture.py SECONDS SEED
+Inputs that may come as any buffer come as array.array: its memory ends exactly where the bytes end,
+so that reading one byte too many is an error to AddressSanitizer. Now and then the result is
+compared with the reference twin.
+"""
+
+import array
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from _speedups.maskops import MaskOp
+from _speedups.pgframe import FrameSplitter
+from _speedups.pgrows import RowMasker
+from _speedups.sqllex import measure, redact, tokens
+from tests.reference import maskops as reference_ops
+from tests.reference import pgframe as reference_frames
+from tests.reference import pgrows as reference_rows
+
+LENGTHS = (0, 1, 2, 3, 4, 5, 6, 0x3FFFFFFF, 0x40000000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
+WORDS = [
+    *("'", '"', "$", "$$", "$a$", "--", "/*", "*/", "\\", "E'", "U&'", 'U&"', "B'", "x'", "N'"),
+    *("1", "1.", ".5", "1e", "0x", "0xf", "1_", "(", ")", "[", "]", ",", ";", "::", "..", " "),
+    *("\n", "\r", "+", "-", "<", "@", "case ", "end", "union", "select", "a", "é", "\0", "as."),
+]
+UNITS = ("year", "month", "day")
+VALUES = (
+    b"joe@example.com", b"2024-02-29", b"0044-03-15 BC", b"2024-02-29 12:13:14.567+05:30",
+    b"-12345.6789", b"9223372036854775807", b"-9223372036854775808", b"1.5e+300", b"1e-45", b"NaN",
+    b"infinity", b"-Infinity", "ünï€𝄞".encode(), b"9" * 300, bytes(8), b"\xff" * 8, b"\x7f" * 4,
+    b"\0\3\0\2\0\0\0\4\0\1\x27\x0f\x27\x0f", b"\0\1\x7f\xff\0\0\0\0\0\1", b"",
+)  # fmt: skip
+
+
+def exact(content: bytes) -> Any:
+    return array.array("B", content)
+
+
+class Torture:
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.counts: Counter[str] = Counter()
+
+    def mutated(self, content: bytes) -> bytes:
+        """Some bytes changed, lengths forged, parts cut out or doubled; or nothing at all."""
+        harmed = bytearray(content)
+        for _ in range(self.random.choice((0, 0, 1, 1, 2, 5))):
+            if not harmed:
+                break
+            place = self.random.randrange(len(harmed))
+            match self.random.randrange(5):
+                case 0:
+                    harmed[place] = self.random.randrange(256)
+                case 1:
+                    harmed[place : place + 4] = self.random.choice(LENGTHS).to_bytes(4)
+                case 2:
+                    del harmed[place : place + self.random.randrange(1, 20)]
+                case 3:
+                    harmed[place:place] = harmed[place : place + self.random.randrange(1, 50)]
+                case 4:
+                    harmed[place] ^= 1 << self.random.randrange(8)
+        return bytes(harmed)
+
+    def value(self) -> bytes:
+        match self.random.randrange(4):
+            case 0:
+                return self.random.randbytes(self.random.choice((0, 1, 2, 4, 8, 12, 40, 300)))
+            case 1:
+                return self.mutated(self.random.choice(VALUES))
+            case 2:
+                return self.random.choice(VALUES)
+            case _:
+                return b"".join(self.random.choices(VALUES, k=2))
+
+    def op(self) -> tuple[Any, ...]:
+        name = self.random.choice(list(reference_ops.OPS))
+        if name in ("null", "email"):
+            return (name,)
+        if name == "fixed":
+            return (name, self.value())
+        if name == "token":
+            return (name, self.value() or b"k")
+        if name.startswith("keep"):
+            return (name, self.random.randrange(12))
+        if name.startswith(("date", "timestamp")):
+            return (name, self.random.choice(UNITS))
+        return (name, self.random.choice((1, 2, 7, 10, 1000, 10_000, 12_345_678_901, 10**15)))
+
+    def pieces(self, content: bytes) -> list[bytes]:
+        if self.random.random() < 0.1:
+            return [content[place : place + 1] for place in range(len(content))]
+        edges = sorted(self.random.choices(range(len(content) + 1), k=self.random.randrange(6)))
+        return [
+            content[start:end]
+            for start, end in zip([0, *edges], [*edges, len(content)], strict=True)
+        ]
+
+    def frames(self) -> None:
+        ours, twin = FrameSplitter("client"), reference_frames.FrameSplitter("client")
+        for type in b"ABCDEF":
+            mode, ceiling = self.random.randrange(3), self.random.choice((4, 20, 3000))
+            rule = (mode, ceiling, self.random.random() < 0.5)
+            ours.rule(type, *rule)
+            twin.rule(type, *rule)
+        stream = b"".join(
+            self.random.choice(b"ABCDEF").to_bytes()
+            + (size + 4).to_bytes(4)
+            + self.random.randbytes(size)
+            for size in self.random.choices(
+                (0, 1, 5, 16, 100, 2500, 5000), k=self.random.randrange(9)
+            )
+        )
+        chunks = self.pieces(self.mutated(stream))
+        expected = drain(twin, chunks, bytes) if self.random.random() < 0.2 else None
+        found = drain(ours, chunks, exact)
+        assert expected is None or found == expected, (chunks, found, expected)
+
+    def rows(self) -> None:
+        ops = [
+            self.op() if self.random.random() < 0.7 else None
+            for _ in range(self.random.randrange(6))
+        ]
+        count = self.random.randrange(5)
+        run = b"".join(
+            reference_rows.row(*(self.value() if self.random.random() < 0.9 else None for _ in ops))
+            for _ in range(count)
+        )
+        run = self.mutated(run)
+        expected = outcome(reference_rows.RowMasker(ops), run, count)
+        found = outcome(RowMasker(ops), exact(run), count)
+        assert found == expected, (ops, run, found, expected)
+
+    def cells(self) -> None:
+        op, value = self.op(), self.value()
+        found, expected = MaskOp(op).apply(value), reference_ops.mask_value(op, value)
+        assert found == expected, (op, value, found, expected)
+
+    def texts(self) -> None:
+        text = "".join(self.random.choices(WORDS, k=self.random.randrange(40))).encode()
+        text = self.mutated(text)
+        standard = self.random.random() < 0.5
+        measure(text, standard)
+        redacted = redact(text, standard)
+        literals = {"string", "number", "comment"}
+        assert not {kind for kind, _, _ in tokens(redacted)} & literals, (text, redacted)
+
+    def run(self, seconds: float) -> None:
+        chores: list[Callable[[], None]] = [self.frames, self.rows, self.cells, self.texts]
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            for chore in chores:
+                for _ in range(20):
+                    chore()
+                self.counts[chore.__name__] += 20
+
+
+def drain(splitter: Any, chunks: list[bytes], wrapped: Callable[[bytes], Any]) -> tuple[Any, ...]:
+    runs = []
+    try:
+        for chunk in chunks:
+            splitter.feed(wrapped(chunk))
+            while (run := splitter.next_run()) is not None:
+                runs.append((*run[:3], bytes(run[3])))
+    except ValueError as error:
+        return runs, str(error)
+    return runs, splitter.pending, splitter.midframe
+
+
+def outcome(masker: Any, run: Any, count: int) -> tuple[Any, ...]:
+    try:
+        masked: Any = masker.mask(run, count)
+    except ValueError as error:
+        masked = str(error)
+    return masked, masker.rows, masker.cells_masked, masker.bytes_out
+
+
+if __name__ == "__main__":
+    torture = Torture(int(sys.argv[2]))
+    torture.run(float(sys.argv[1]))
+    print(dict(torture.counts))
