@@ -2,7 +2,7 @@
 
 import psycopg
 
-from appliance.cli.demo.seen import Act, Connection, Seen, refusal, result
+from appliance.cli.demo.seen import REFUSED, Act, Connection, Seen, refusal, result
 
 
 def query(text: str) -> Act:
@@ -61,7 +61,7 @@ def transcript(*texts: str) -> Act:
         outcomes: list[tuple[str]] = []
         for text in texts:
             seen = query(text)(connection)
-            outcomes.append(("REFUSED" if seen.sqlstate == "42501" else seen.sqlstate or seen.tag,))
+            outcomes.append((REFUSED if seen.sqlstate == "42501" else seen.sqlstate or seen.tag,))
         return Seen(("what came back",), tuple(outcomes))
 
     return act

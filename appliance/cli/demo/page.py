@@ -96,8 +96,10 @@ def _refusal(seen: Seen) -> Text:
     text = Text()
     text.append("REFUSED ", style="bold red")
     text.append(seen.message)
-    if seen.detail:
-        text.append(f"\n{seen.detail}", style="dim")
+    # The detail also has the audit record's id: for quoting, not for reading here.
+    detail = seen.detail.partition(", reference:")[0]
+    if detail:
+        text.append(f"\n{detail}", style="dim")
     if seen.hint:
         text.append(f"\n→ {seen.hint}", style="cyan")
     return text

@@ -12,6 +12,8 @@ import psycopg
 
 Cell = str | None
 ROWS_MAX = 1_000
+REFUSED = "REFUSED"
+"""What a transcript says of a statement that Sallyport refused."""
 
 
 @dataclass(frozen=True)

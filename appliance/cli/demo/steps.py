@@ -7,7 +7,7 @@ database itself for comparison and is off for whatever must not run there.
 from dataclasses import dataclass
 
 from appliance.cli.demo.acts import copy_out, prepared_binary, query, transcript
-from appliance.cli.demo.seen import Act, Check, as_stored, masked, refused, rows
+from appliance.cli.demo.seen import REFUSED, Act, Check, as_stored, masked, refused, rows
 
 EMAIL = r"[a-z0-9]\*\*\*@\*\*\*\.com"
 LAST_FOUR = r"\*+.*[0-9]{4}"
@@ -65,7 +65,7 @@ BINARY = (
 TRANSCRIPT = rows(
     [
         (tag,)
-        for tag in ("BEGIN", "UPDATE 1", "SAVEPOINT", "REFUSED", "ROLLBACK", "UPDATE 1", "COMMIT")
+        for tag in ("BEGIN", "UPDATE 1", "SAVEPOINT", REFUSED, "ROLLBACK", "UPDATE 1", "COMMIT")
     ]
 )
 

@@ -14,18 +14,20 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from appliance.cli.demo.page import Page
-from appliance.cli.demo.seen import Connection
+from appliance.cli.demo.seen import REFUSED, Connection, Seen
 from appliance.cli.demo.stage import SALLYPORT, Stage
 from appliance.cli.demo.steps import STEPS
 
 PRINCIPALS = ("alice", "bob", "copilot")
-AUDIT_LINES = 24
+AGENT = "copilot"
+AUDIT_LINES = 120
 STATEMENT_SECONDS_MAX = 20
 
 
 def walk(stage: Stage, page: Page) -> list[str]:
     """The whole tour; -> what was not as it must be, empty when all was."""
     failures: list[str] = []
+    refusals: Counter[str] = Counter()
     page.people([(stage.people[name].name, stage.people[name].what) for name in PRINCIPALS])
     with _connections(stage) as (sessions, direct):
         for number, step in enumerate(STEPS, 1):
@@ -37,9 +39,10 @@ def walk(stage: Stage, page: Page) -> list[str]:
             }
             wrong = {name: text for name, text in complaints.items() if text}
             failures += [f"step {number} ({step.title}), {n}: {t}" for n, t in wrong.items()]
+            refusals.update({name: _refusals(one) for name, one in seen.items()})
             page.step(number, step, seen, wrong)
         failures += _database_complaints(direct)
-    return failures + _audit(stage, page)
+    return failures + _audit(stage, page, refusals)
 
 
 @contextlib.contextmanager
@@ -54,18 +57,18 @@ def _connections(stage: Stage) -> Iterator[tuple[dict[str, Connection], Connecti
         yield dict(zip(PRINCIPALS, opened, strict=False)), opened[-1]
 
 
+def _refusals(seen: Seen) -> int:
+    """Refused statements in one step; a transcript may have several."""
+    return 1 if seen.refused else sum(row == (REFUSED,) for row in seen.rows)
+
+
 def _session_complaint(session: Connection) -> str:
-    """A refusal must leave the session as usable as before."""
+    """A refusal must leave the session as it was; that it works, the next step shows."""
     if session.closed:
         return "the connection was closed"
     status = session.info.transaction_status
-    if status is not TransactionStatus.IDLE:
-        return f"transaction state {status.name}, expected IDLE"
-    try:
-        row = session.execute("SELECT 1").fetchone()
-    except psycopg.Error as error:
-        return f"the session does not work any more: {error}"
-    return "" if row == (1,) else f"SELECT 1 gave {row}"
+    idle = status is TransactionStatus.IDLE
+    return "" if idle else f"transaction state {status.name}, expected IDLE"
 
 
 def _database_complaints(direct: Connection) -> list[str]:
@@ -88,7 +91,7 @@ def _holds(direct: Connection, text: str) -> bool:
 # --- the audit trail ---------------------------------------------------------------------------
 
 
-def _audit(stage: Stage, page: Page) -> list[str]:
+def _audit(stage: Stage, page: Page, refusals: Counter[str]) -> list[str]:
     """Shows the trail, checks that it has every statement of the tour, verifies it."""
     tail = _sallyport("audit", "tail", "--data", str(stage.data), "-n", str(AUDIT_LINES))
     page.command("sallyport audit tail", tail.stdout + tail.stderr)
@@ -99,28 +102,44 @@ def _audit(stage: Stage, page: Page) -> list[str]:
         complaints.append(f"audit tail: status {tail.returncode}")
     if verified.returncode:
         complaints.append(f"audit verify: status {verified.returncode}")
-    return complaints + _trail_complaints(stage)
+    return complaints + _trail_complaints(stage, refusals)
 
 
-def _trail_complaints(stage: Stage) -> list[str]:
-    """Each principal sent at least one statement per step, and each refusal is in the trail."""
+def _trail_complaints(stage: Stage, refusals: Counter[str]) -> list[str]:
+    """Per principal: at least one statement per step, and exactly the refusals that were seen."""
     found = _sallyport(
         "audit", "tail", "--data", str(stage.data), "-n", "100000", "--output", "ndjson"
     )
-    stories = [msgspec.json.decode(line) for line in found.stdout.splitlines()]
-    if not stories:
-        return [f"audit tail --output ndjson: nothing ({found.stderr[-500:]})"]
-    text = Counter(name for story in stories for name in PRINCIPALS if _names(story, name))
-    return [
-        f"the trail has {text[name]} records of {name}, expected at least {len(STEPS)}"
-        for name in PRINCIPALS
-        if text[name] < len(STEPS)
-    ]
+    try:
+        stories = [msgspec.json.decode(line, type=_Story) for line in found.stdout.splitlines()]
+    except msgspec.DecodeError as error:
+        return [f"audit tail --output ndjson: {error}"]
+    decided = [story.record for story in stories if story.record.event == "statement_decided"]
+    complaints = []
+    for name in PRINCIPALS:
+        own = [record for record in decided if record.principal == name]
+        refused = sum(record.refusal is not None for record in own)
+        if len(own) < len(STEPS) or refused != refusals[name]:
+            complaints.append(
+                f"the trail has {len(own)} statements and {refused} refusals of {name}, "
+                f"expected at least {len(STEPS)} and {refusals[name]}"
+            )
+        if name == AGENT and {record.on_behalf_of for record in own} != {"alice"}:
+            complaints.append(f"the trail does not say for whom {name} acted")
+    return complaints
 
 
-def _names(story: object, principal: str) -> bool:
-    """Whether a story of the trail is one of this principal's."""
-    return f'"{principal}"' in msgspec.json.encode(story).decode()
+class _Record(msgspec.Struct, frozen=True):
+    """What the tour looks at of an audit record."""
+
+    event: str
+    principal: str = ""
+    on_behalf_of: str = ""
+    refusal: dict[str, object] | None = None
+
+
+class _Story(msgspec.Struct, frozen=True):
+    record: _Record
 
 
 def _sallyport(*arguments: str) -> subprocess.CompletedProcess[str]:
