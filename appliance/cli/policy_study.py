@@ -16,8 +16,8 @@ from appliance.model.facts import Facts
 from appliance.model.limits import Limits
 from appliance.model.principal import Client, Principal, Target
 from appliance.model.refusal import Refusal
-from appliance.policy.answer import refusal
 from appliance.policy.snapshot import Snapshot
+from appliance.session.flow import refusal_of
 from appliance.sql.analysis import analyse
 from appliance.sql.lineage import CatalogLineage
 
@@ -73,7 +73,7 @@ def study(snapshot: Snapshot, question: Question, catalog: Catalog | None) -> St
         question.now,
     )
     plans: list[MaskPlan] = []
-    refused = refusal(decision)
+    refused = refusal_of(facts, decision)
     try:
         for index in range(0 if refused else len(facts.statements)):
             plans.append(  # noqa: PERF401 - plans made before a refusal are shown

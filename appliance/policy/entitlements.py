@@ -55,7 +55,7 @@ class Entitlements:
         "watches",
     )
 
-    def __init__(  # noqa: PLR0917 - built in one place
+    def __init__(
         self,
         policy_version: str,
         database: str,

@@ -81,7 +81,7 @@ class Snapshot:
             return None if here else frozenset()
         return frozenset().union(*(self._named(rule, catalog, database, lineage) for rule in here))
 
-    def decide(  # noqa: PLR0917 - the interface agreed with `session`
+    def decide(
         self,
         facts: Facts,
         principal: Principal,

@@ -1,0 +1,195 @@
+"""`sallyport policy`: what it prints and how it exits."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from appliance.cli.policy import policy_app
+from appliance.cli.policy_catalog import catalog_from_file, catalog_from_tables, catalog_to_json
+from appliance.model.catalog import Function
+
+EXAMPLE = Path(__file__).parents[3] / "config" / "policies" / "example.yaml"
+CASES = """
+policy: [{policy}]
+target: {{name: shop, environment: production}}
+database: shop
+tables:
+  public.customers: [id int, name text, email text, phone text]
+  public.payments: [id int, customer_id int, card_number text, amount numeric(10,2)]
+  public.contacts:
+    columns: [id int, mail text]
+    view: select id, email as mail from public.customers
+  hr.employees: [id int, name text, salary int]
+principals:
+  alice: {{groups: [analysts]}}
+  bob: {{groups: [dba, privacy]}}
+  copilot: {{kind: agent, on_behalf_of: alice}}
+cases:
+{cases}
+"""
+PASSING = """
+  - {as: alice, sql: select email e from customers, expect: allow, masked: [public.customers.email]}
+  - {as: alice, sql: select mail from contacts, expect: allow, masked: [public.contacts.mail]}
+  - {as: alice, sql: select lower(email) from customers, expect: deny, rule: mask-contact}
+  - {as: alice, sql: "select 1 from customers where email = 'x'", expect: deny, rule: mask-contact}
+  - {as: alice, sql: select c from customers c, expect: deny}
+  - {as: alice, sql: copy customers to stdout, expect: deny}
+  - {as: alice, sql: "copy customers (id, name) to stdout", expect: allow}
+  - {as: alice, sql: begin; select 1; commit, expect: allow}
+  - {as: alice, sql: drop table customers, expect: deny, rule: default}
+  - {as: alice, sql: selec 1, expect: deny}
+  - {as: alice, sql: select my_function(id) from customers, expect: deny}
+  - {as: bob, sql: drop table customers, expect: hold, rule: drops-need-approval}
+  - {as: bob, sql: "select lower(email), phone from customers", expect: allow, masked: []}
+  - {as: bob, sql: delete from customers, expect: deny, rule: no-whole-table-writes}
+  - {as: bob, sql: delete from customers where id = 1, expect: allow, would_be: allow}
+  - {as: bob, sql: delete from customers where id = 1, at: 2026-01-07T23:00:00Z, expect: allow,
+     would_be: deny}
+  - {as: bob, sql: select 1, client: {address: 192.0.2.1}, expect: deny}
+  - {as: copilot, sql: select salary from hr.employees, expect: deny, rule: no-salaries-for-agents}
+"""
+
+
+def run(*words: str) -> int:
+    code = policy_app(list(words), result_action="return_value")
+    assert isinstance(code, int)
+    return code
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> Path:
+    path = tmp_path / "cases.yaml"
+    path.write_text(CASES.format(policy=EXAMPLE, cases=PASSING))
+    return path
+
+
+def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("check", str(EXAMPLE)) == 0
+    assert capsys.readouterr().out.startswith("ok: version ")
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("version: 1\nrules:\n  - {id: a, efect: deny}\n")
+    assert run("check", str(EXAMPLE), str(wrong)) == 1
+    assert capsys.readouterr().err == (
+        f"{wrong}:3: rules[0]: unknown key 'efect' (did you mean 'effect'?)\n"
+    )
+    assert run("check", str(tmp_path / "missing.yaml")) == 2
+
+
+def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("schema") == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "Sallyport policy"
+
+
+def test_cases_pass(cases: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = run("test", str(cases))
+    assert code == 0, capsys.readouterr().out
+    assert "18 passed, 0 failed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("sql: select 1, expect: deny", "expected deny, got allow"),
+        (
+            "sql: drop table customers, expect: deny, rule: other",
+            "expected rule other, got default",
+        ),
+        ("sql: select email from customers, expect: allow, masked: []", "expected masked nothing"),
+        ("sql: select 1, expect: allow, would_be: deny", "expected would_be deny"),
+    ],
+)
+def test_a_case_that_fails(
+    case: str, words: str, cases: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cases.write_text(CASES.format(policy=EXAMPLE, cases=f"  - {{as: alice, {case}}}"))
+    assert run("test", str(cases)) == 1
+    shown = capsys.readouterr().out
+    assert "FAIL  case 1" in shown and words in shown
+    assert run("test", str(cases), "--output", "json") == 1
+    assert json.loads(capsys.readouterr().out)["failed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("as: alice", "as: nobody", "no principal 'nobody'"),
+        ("id int", "id integr", "the types known here are"),
+        ("expect: allow", "expect: perhaps", "expect"),
+        ("public.customers: [", "customers: [", "write schema.table"),
+        ("cases:", "casses:", "casses"),
+    ],
+)
+def test_a_file_that_can_not_be_run(
+    old: str, new: str, words: str, cases: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cases.write_text(cases.read_text().replace(old, new))
+    assert run("test", str(cases)) == 2
+    assert words in capsys.readouterr().err
+
+
+def explain(cases: Path, sql: str, *more: str) -> int:
+    return run(
+        *("explain", "--sql", sql, "--policy", str(EXAMPLE), "--target", "shop"),
+        *("--environment", "production", "--database", "shop", "--catalog", str(cases)),
+        *(more or ("--as", "alice", "--groups", "analysts,others")),
+    )
+
+
+def test_explain_as_a_table(cases: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert explain(cases, "select name, email from customers") == 0
+    shown = capsys.readouterr().out
+    for words in ("human alice", "outcome: allow", "analysts-read", "mask-contact", "exact"):
+        assert words in shown
+    assert explain(cases, "select '[red]' || email from customers") == 0
+    shown = capsys.readouterr().out
+    assert "public.customers.email is masked for you" in shown and "outcome: deny" in shown
+
+
+def test_explain_as_json(cases: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    who = ("--as", "copilot", "--kind", "agent", "--on-behalf-of", "alice", "--output", "json")
+    assert explain(cases, "select name, email from customers", *who) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["outcome"] == "allow" and found["masked"] == ["public.customers.email"]
+    assert found["row_limit"] == 1000 and found["refusal"] is None
+    assert found["statements"][0]["columns"] == [
+        {"name": "name", "mask": None, "rule": None},
+        {"name": "email", "mask": "email", "rule": "mask-contact"},
+    ]
+
+
+def test_explain_without_a_catalog_refuses_who_may_owe_masks(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ("explain", "--sql", "select 1", "--policy", str(EXAMPLE), "--target", "shop")
+    who = ("--as", "alice", "--groups", "analysts", "--environment", "production")
+    assert run(*words, *who, "--database", "shop", "--output", "json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["outcome"] == "deny" and found["refusal"]["code"] == "catalog_unavailable"
+
+
+def test_explain_says_what_it_can_not_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "catalog.json"
+    broken.write_text("{}")
+    assert explain(broken, "select 1") == 2
+    assert "not a catalog snapshot" in capsys.readouterr().err
+    assert explain(broken, "select 1", "--as", "a", "--label", "x") == 2
+
+
+def test_catalogs_go_to_json_and_back(tmp_path: Path) -> None:
+    tables = {"public.a": ("id int", "Weird text"), "hr.b": ("x jsonb",)}
+    catalog = catalog_from_tables("t", "d", dict(tables))
+    function = Function(9, "hr", "f", "f", "sql", "integer")
+    catalog = msgspec.structs.replace(
+        catalog,
+        functions={("hr", "f"): (function, msgspec.structs.replace(function, oid=10))},
+        operators=frozenset({("hr", "+")}),
+        types={("hr", "mood"): 77},
+        user_casts=True,
+    )
+    path = tmp_path / "catalog.json"
+    path.write_bytes(catalog_to_json(catalog))
+    assert catalog_from_file(path) == catalog
