@@ -1,7 +1,9 @@
-"""`sallyport try postgresql://user:password@host:port/db`: one governed listener in front of any database, no file needed.
+"""`sallyport try postgresql://user:password@host:port/db`: one governed listener in front of any
+database, no file needed.
 
-For whoever knows that user and password: the same pair logs in here. Tests, benches and conformance runs use it, too.
-Rule: the password is taken off the command line at once (the program replaces itself), so `ps` never shows it for long.
+For whoever knows that user and password: the same pair logs in here. Tests, benches and conformance
+runs use it, too. Rule: the password is taken off the command line at once (the program replaces
+itself), so `ps` never shows it for long.
 """
 
 import os
@@ -9,11 +11,9 @@ import secrets
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
 from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
 
 import yaml
-from cyclopts import Parameter
 
 from appliance.config.values import Address
 from appliance.control.documents import validate
@@ -31,7 +31,7 @@ DEFAULT_PORT = 5432
 def try_(
     uri: str,
     *,
-    listen: Annotated[Address, Parameter(accepts_keys=False)] = Address("127.0.0.1:6432"),
+    listen: str = "127.0.0.1:6432",
     policy: str = "permissive",
     workers: int = 1,
     data: Path | None = None,
@@ -41,11 +41,9 @@ def try_(
 ) -> int:
     """Puts one governed listener in front of a database, for whoever knows its user and password.
 
-    Parameters
-    ----------
-    uri
-        postgresql://user:password@host:port/database[?sslmode=MODE&sslrootcert=FILE]. The password may
-        come from PGPASSWORD instead.
+    Parameters ---------- uri
+        postgresql://user:password@host:port/database[?sslmode=MODE&sslrootcert=FILE].
+        The password may come from PGPASSWORD instead.
     listen
         Address to listen on; port 0 takes a free one.
     policy
@@ -66,7 +64,9 @@ def try_(
         place = _Place(uri)
         folder = (data or Path(tempfile.mkdtemp(prefix="sallyport-try-"))).absolute()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        documents = _documents(place, folder, listen, policy, workers, durability, log_level)
+        documents = _documents(
+            place, folder, Address(listen), policy, workers, durability, log_level
+        )
         first = validate(documents)
     except (ValueError, OSError) as error:
         print(f"sallyport: {error}", file=sys.stderr)
@@ -83,7 +83,8 @@ def try_(
         )
         if verbose or sys.stdout.isatty():
             print(
-                f"connect:  psql 'postgresql://{quote(place.user)}@{_shown(main)}/{quote(place.database)}'\n"
+                f"connect:  psql 'postgresql://{quote(place.user)}@{_shown(main)}/"
+                f"{quote(place.database)}'\n"
                 f"audit:    sallyport audit tail --data {folder}",
                 flush=True,
             )

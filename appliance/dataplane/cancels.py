@@ -1,8 +1,10 @@
-"""Cancel keys: minted for clients, mapped to the upstream's own, routed to whichever worker has the session.
+"""Cancel keys: minted for clients, mapped to the upstream's own, routed to whichever worker has the
+session.
 
-Used by `listener` (a CancelRequest arrives), `login` (a key is minted) and `conductor` (a session ends). Rule: the
-upstream's secret never leaves; the process id is the upstream's, because tools compare it with pg_backend_pid(). A cancel
-that this worker does not know is told to the others over datagram sockets in the private run folder.
+Used by `listener` (a CancelRequest arrives), `login` (a key is minted) and `conductor` (a session
+ends). Rule: the upstream's secret never leaves; the process id is the upstream's, because tools
+compare it with pg_backend_pid(). A cancel that this worker does not know is told to the others over
+datagram sockets in the private run folder.
 """
 
 import asyncio

@@ -1,7 +1,9 @@
-"""The catalogs of governed databases: loaded over a session of our own, polled by epoch, replaced as a whole.
+"""The catalogs of governed databases: loaded over a session of our own, polled by epoch, replaced
+as a whole.
 
-Used by `conductor` (refresh, schema changes) and read through `session/flow.CatalogPort`. Rule: a catalog that may be
-stale shows no lineage at all until it has been checked, so nothing can rest on it; a failed load keeps it that way.
+Used by `conductor` (refresh, schema changes) and read through `session/flow.CatalogPort`. Rule: a
+catalog that may be stale shows no lineage at all until it has been checked, so nothing can rest on
+it; a failed load keeps it that way.
 """
 
 import asyncio
@@ -50,11 +52,13 @@ class DatabaseCatalog:
         return self._kept if self._fresh else None
 
     def note_change(self) -> None:
-        """The schema may have changed: nothing rests on the catalog until the epoch was compared."""
+        """The schema may have changed: nothing rests on it until the epoch was compared."""
         self._fresh = False
 
     async def refresh(self) -> None:
-        """Brings it up to date; concurrent callers share one load. Never raises: `failure` says what went wrong."""
+        """Brings it up to date; concurrent callers share one load. Never raises: `failure` says
+        what went wrong.
+        """
         if self._refreshing is None:
             self._refreshing = asyncio.create_task(self._refresh())
             self._refreshing.add_done_callback(self._refreshed)
@@ -83,7 +87,7 @@ class DatabaseCatalog:
         self._fresh = False
 
     async def _poll(self) -> None:
-        """A net for changes made past us: compares the epoch now and then while sessions are open."""
+        """A net for changes made past us: compares epochs while sessions are open."""
         idle_seconds = 0.0
         while idle_seconds < IDLE_SECONDS_MAX:
             await asyncio.sleep(self._refresh_seconds)

@@ -1,8 +1,9 @@
-"""Carries out what one session's machine asks for: the only place where its effects touch the world.
+"""Carries out what one session's machine asks for: the only place where its effects touch the
+world.
 
-Made by `login`, one per session. It keeps the order that the invariants rest on: a turn's records are appended (and,
-where configured, on the disk) before any of its bytes goes upstream. It catches once: whatever goes wrong in the machine
-ends the session on both sides.
+Made by `login`, one per session. It keeps the order that the invariants rest on: a turn's records
+are appended (and, where configured, on the disk) before any of its bytes goes upstream. It catches
+once: whatever goes wrong in the machine ends the session on both sides.
 """
 
 import asyncio
@@ -128,7 +129,9 @@ class Conductor:
         self._update_reading()
 
     def _refuse(self, turn: Turn) -> None:
-        """Nothing that could not be recorded is forwarded; what already happened is owed to the trail."""
+        """Nothing that could not be recorded is forwarded; what already happened is owed to the
+        trail.
+        """
         unrecorded = {id(record) for _, _, record in turn.gated}
         self._machine.refuse_turn(turn)
         self._services.spool.owe([r for r in turn.records if id(r) not in unrecorded])
@@ -333,6 +336,7 @@ class Conductor:
         for task in self._tasks:
             task.cancel()
         machine = self._machine
+        rows, bytes_out, cells_masked, sensitive_unmasked = machine.totals
         self._services.owe(
             *turn.records,
             SessionClosed(
@@ -341,17 +345,17 @@ class Conductor:
                 session=self._session,
                 reason=reason,
                 statements=machine.statements,
-                rows=machine.rows,
-                bytes_out=machine.bytes_out,
+                rows=rows,
+                bytes_out=bytes_out,
                 duration_ms=round((now - self._begun) * 1000, 3),
             ),
         )
         metrics = self._services.metrics
-        metrics.rows += machine.rows
-        metrics.cells_masked += machine.cells_masked
-        metrics.cells_sensitive_unmasked += machine.sensitive_unmasked
+        metrics.rows += rows
+        metrics.cells_masked += cells_masked
+        metrics.cells_sensitive_unmasked += sensitive_unmasked
         if busy and not self._upstream.ended:
-            self._cancel_upstream()  # the server works on for a client that is gone, unless it is told
+            self._cancel_upstream()  # unless told, the server works on for nobody
             self._upstream.abort()
         else:
             if reason != "client_closed":
@@ -369,7 +373,7 @@ class Conductor:
 
 
 def _where(error: BaseException) -> str:
-    """Type and code places of an error of ours: no message, which could quote what a client sent."""
+    """Type and places of an error of ours: no message, it could quote what a client sent."""
     frames = traceback.extract_tb(error.__traceback__)[-4:]
     places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames]
     return f"{type(error).__name__} at {' > '.join(places)}"

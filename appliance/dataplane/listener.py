@@ -1,7 +1,8 @@
 """Accepts clients on the sockets a worker was given, one `login.Attempt` each.
 
-Made by `worker`. Rule: accepting waits for nobody. A silent or slow client costs one coroutine under a deadline, and
-the numbers of sessions and of unfinished logins are bounded; beyond them a client is told so and let go.
+Made by `worker`. Rule: accepting waits for nobody. A silent or slow client costs one coroutine
+under a deadline, and the numbers of sessions and of unfinished logins are bounded; beyond them a
+client is told so and let go.
 """
 
 import asyncio
@@ -60,7 +61,7 @@ class ClientListener:
             except (BlockingIOError, InterruptedError):
                 return
             except OSError:
-                return  # out of descriptors, or the client is gone already: the next turn tries again
+                return  # out of descriptors, or the client is gone: the next turn tries again
             connection.setblocking(False)
             task = self._loop.create_task(self._serve(connection, address[0], address[1]))
             self._tasks.add(task)

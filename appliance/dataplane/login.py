@@ -1,7 +1,9 @@
-"""From a fresh connection to a session: TLS, startup packet, proof of identity, upstream, first ReadyForQuery.
+"""From a fresh connection to a session: TLS, startup packet, proof of identity, upstream, first
+ReadyForQuery.
 
-Called by `listener`, one coroutine per connecting client, under one deadline for all of it. Rule: every failure gives
-the client one native error that does not say which part of its proof was wrong, and leaves one LoginFailed record.
+Called by `listener`, one coroutine per connecting client, under one deadline for all of it. Rule:
+every failure gives the client one native error that does not say which part of its proof was wrong,
+and leaves one LoginFailed record.
 """
 
 import asyncio
@@ -41,6 +43,7 @@ from appliance.session.named import NamedPlans
 from appliance.session.records import Recorder
 from appliance.session.results import ResultLocks
 from appliance.session.settings import SettingsTracker
+from appliance.session.state import SessionState
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals, startup
 
@@ -77,7 +80,9 @@ class Attempt:
         self._method: AuthMethod | None = None
 
     async def run(self) -> Conductor | None:
-        """The running session; None when there is none (cancel request, or a failure the client has been told)."""
+        """The running session; None when there is none (cancel request, or a failure the client has
+        been told).
+        """
         seconds = self._governance.configuration.limits.login_ms_max / 1000
         metrics = self._services.metrics
         begun = asyncio.get_running_loop().time()
@@ -378,7 +383,7 @@ class Attempt:
             limits,
             self._services.cache,
         )
-        return SessionMachine(
+        state = SessionState(
             judge,
             Recorder(session, principal, target.name, self._database, self._services.new_id),
             SettingsTracker(self._database, dict(upstream.parameters)),
@@ -386,6 +391,7 @@ class Attempt:
             ResultLocks(judge, self._governance.token_keys, NamedPlans()),
             limits,
         )
+        return SessionMachine(state)
 
     def _greet(
         self,
@@ -394,7 +400,9 @@ class Attempt:
         announcement: Announcement,
         conductor: Conductor,
     ) -> None:
-        """AuthenticationOk up to ReadyForQuery, as the upstream said it, but with a cancel key of ours."""
+        """AuthenticationOk up to ReadyForQuery, as the upstream said it, but with a cancel key of
+        ours.
+        """
         pieces = [m.authentication(m.AUTH_OK)]
         for name, value in upstream.parameters.items():
             shown = announcement.shown(name.encode(), value.encode())
@@ -462,7 +470,9 @@ def _audit_refusal() -> Refusal:
 
 
 def _passed_on(fields: dict[str, str]) -> bytes:
-    """The database refused our login: its SQLSTATE and message, unless they are about our credential."""
+    """The database refused our login: its SQLSTATE and message, unless they are about our
+    credential.
+    """
     sqlstate = fields.get("C", "08004")
     if sqlstate.startswith("28"):
         return refusals.fatal(

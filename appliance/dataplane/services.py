@@ -1,6 +1,7 @@
 """What all sessions of a worker share, put together by `worker` and handed down as one value.
 
-Rule: everything here is replaced as a whole on reload (`Governance`) or lives as long as the worker.
+Rule: everything here is replaced as a whole on reload (`Governance`) or lives as long as the
+worker.
 """
 
 import secrets
@@ -44,7 +45,7 @@ class Governance(msgspec.Struct, frozen=True):
 def govern(
     configuration: Configuration, text: bytes, snapshot: Snapshot, warn: Callable[[str], None]
 ) -> Governance:
-    """Reads users, credentials, certificates. Raises ValueError or OSError: then the old one stays."""
+    """Reads users, credentials, certificates. Raises ValueError or OSError: the old one stays."""
     identities = configuration.identities
     directory = Directory()
     if identities.users is not None:

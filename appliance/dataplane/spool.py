@@ -50,7 +50,7 @@ class SpoolUnavailable(OSError):
 class Spool:
     """One worker's audit trail. Not thread-safe: belongs to the worker's event loop."""
 
-    def __init__(  # noqa: PLR0917
+    def __init__(
         self,
         folder: Path,
         worker: int,
@@ -122,6 +122,7 @@ class Spool:
                 pass  # counted; kept below
             else:
                 return
+        link_records(self._link, records)  # what cannot be encoded must not block the ones after it
         room = AUDIT_BACKLOG_RECORDS_MAX - len(self._owed)
         self._owed.extend(records[:room])
         lost = max(0, len(records) - room)
@@ -163,8 +164,7 @@ class Spool:
         self._sign_later()
 
     def close(self) -> None:
-        """Writes what is owed, seals and lets go. Best effort: what fails here is found by the next
-        open."""
+        """Writes what is owed, seals and lets go. What fails here, the next open makes up for."""
         if self._closed:
             return
         if not self.available:
@@ -201,8 +201,8 @@ class Spool:
     def _append(self, records: Sequence[Record]) -> None:
         if self._descriptor < 0:
             self._open()
-        elif self._size >= self._segment_bytes_max:
-            self._rotate()
+        elif self.available and self._size >= self._segment_bytes_max:
+            self._rotate()  # not after a failure: the tail may need cutting first
         if self._owed or not self.available:
             records = (*self._recovered(), *self._owed, *records)
         self._write(records)
@@ -224,8 +224,7 @@ class Spool:
         )
 
     def _write(self, records: Sequence[Record]) -> None:
-        """All or nothing: what a failed write left behind is cut off, now or before the next
-        write."""
+        """All or nothing: what a failed write left is cut off, now or before the next write."""
         link, lines = link_records(self._link, records)
         payload = b"".join(lines)
         if not self.available:
@@ -258,9 +257,7 @@ class Spool:
         self._begin_segment(survey.previous, self._repairs(survey))
         seals = [c for n in survey.unsealed if (c := self._seal_of(n)) is not None]
         self._claims = [*seals, *self._claims]
-        self._write_claims(
-            self._take_claims()
-        )  # here and now: the chain exists from its first line
+        self._write_claims(self._take_claims())  # at once: a chain shows from its first line
 
     def _take_lock(self) -> None:
         """One writer per chain: two would fork it. Held until the process ends."""
@@ -323,8 +320,7 @@ class Spool:
         self._mark(now)
 
     def _rotate(self) -> None:
-        """Begins the next segment, then seals the full one. A failure to begin leaves the full one
-        in use."""
+        """Begins the next segment, then seals the full one, which stays in use if that fails."""
         full, descriptor = self._sealing(), self._descriptor
         try:
             self._begin_segment(full.segment, ())

@@ -49,7 +49,10 @@ def survey_folder(folder: Path) -> Survey:
         tail = find_tail(folder / name)
         sealed = seal_path(folder / name).exists()
         if tail.torn_bytes and not sealed:
-            torn = _cut(folder / name, tail)
+            _cut(folder / name, tail)
+        kept = (folder / name).with_suffix(".torn")
+        if kept.exists() and not sealed:  # also from an open that failed before it could say so
+            torn = kept.read_bytes()
             torn_segment = name
             torn_bytes += len(torn)
             torn_lines += torn.count(b"\n")
@@ -95,7 +98,7 @@ def _last_sound(chunk: bytes, start: int) -> tuple[Line, int] | None:
     return None
 
 
-def _cut(path: Path, tail: Tail) -> bytes:
+def _cut(path: Path, tail: Tail) -> None:
     """Moves what follows the last sound line into `.torn` (appended: a segment can be torn
     twice)."""
     with path.open("r+b") as segment:
@@ -109,7 +112,6 @@ def _cut(path: Path, tail: Tail) -> bytes:
             kept.flush()
             os.fsync(kept.fileno())
         segment.truncate(tail.whole_bytes)
-    return torn
 
 
 def _signed(folder: Path, names: list[str]) -> Iterator[checkpoint.Checkpoint]:

@@ -1,8 +1,8 @@
 """TLS towards clients: one pair of contexts per listener, made when the configuration is read.
 
-Called by `listener` and `login`. Rule: TLS 1.2 is the oldest version; direct TLS (without SSLRequest) needs the ALPN
-name `postgresql` (PostgreSQL documentation, "SSL Session Encryption"), so that no other protocol's client can be
-tricked into talking to us.
+Called by `listener` and `login`. Rule: TLS 1.2 is the oldest version; direct TLS (without
+SSLRequest) needs the ALPN name `postgresql` (PostgreSQL documentation, "SSL Session Encryption"),
+so that no other protocol's client can be tricked into talking to us.
 """
 
 import ssl
@@ -18,7 +18,9 @@ ALPN = "postgresql"
 
 
 class ListenerContexts:
-    """`context` is None when the listener speaks no TLS. `binding` is what SCRAM-SHA-256-PLUS binds to."""
+    """`context` is None when the listener speaks no TLS. `binding` is what SCRAM-SHA-256-PLUS binds
+    to.
+    """
 
     def __init__(self, tls: ListenerTls) -> None:
         """Raises OSError or ssl.SSLError (an OSError) for files that cannot be used."""

@@ -1,8 +1,9 @@
-"""One end of a TCP or TLS connection as the data path wants it: no copies in, bounded buffers, coupled pausing.
+"""One end of a TCP or TLS connection as the data path wants it: no copies in, bounded buffers,
+coupled pausing.
 
-Made by `listener` (clients) and `upstreams` (databases), driven by `login` while a session is being set up and by
-`conductor` from then on. Rule: all connections of a worker read into one shared buffer, so a receiver must be done with
-a chunk when it returns.
+Made by `listener` (clients) and `upstreams` (databases), driven by `login` while a session is being
+set up and by `conductor` from then on. Rule: all connections of a worker read into one shared
+buffer, so a receiver must be done with a chunk when it returns.
 """
 
 import asyncio
@@ -20,7 +21,9 @@ Receiver = Callable[[memoryview], None]
 
 
 class Side(asyncio.BufferedProtocol):
-    """A connection. Until `attach`, what arrives is kept (bounded) for `receive`; afterwards it goes to the receiver."""
+    """A connection. Until `attach`, what arrives is kept (bounded) for `receive`; afterwards it
+    goes to the receiver.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -84,7 +87,9 @@ class Side(asyncio.BufferedProtocol):
     # for login
 
     async def receive(self) -> None:
-        """Returns when something arrived since the last call, raises ConnectionResetError at the end of the stream."""
+        """Returns when something arrived since the last call, raises ConnectionResetError at the
+        end of the stream.
+        """
         if self.ended:
             raise ConnectionResetError(f"{self.name} closed the connection")
         self.read(True)
@@ -154,7 +159,9 @@ class Side(asyncio.BufferedProtocol):
     # for the conductor
 
     def attach(self, receiver: Receiver, on_change: Callable[[], None], high_bytes: int) -> None:
-        """From here on chunks go to `receiver`, and `on_change` hears of pausing and endings. What is pending goes first."""
+        """From here on chunks go to `receiver`, and `on_change` hears of pausing and endings. What
+        is pending goes first.
+        """
         assert self.transport is not None
         self.transport.set_write_buffer_limits(high=high_bytes)
         self._receiver, self._on_change = receiver, on_change
@@ -177,7 +184,9 @@ class Side(asyncio.BufferedProtocol):
 
 
 async def upgrade(side: Side, context: ssl.SSLContext, *, server_name: str | None = None) -> None:
-    """Puts TLS on an open connection: as a server when `server_name` is None. Raises ssl.SSLError, OSError."""
+    """Puts TLS on an open connection: as a server when `server_name` is None. Raises ssl.SSLError,
+    OSError.
+    """
     loop = asyncio.get_running_loop()
     plain = side.transport
     assert plain is not None

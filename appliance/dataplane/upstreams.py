@@ -1,8 +1,8 @@
 """Opening a session with a database: TCP, the TLS ladder, startup, authentication, ReadyForQuery.
 
-Called by `login` for a client's session and by `catalogs` for ours. Rule: the database proves itself as far as the
-configuration asks (verify-full by default), and its words are checked like a client's: a malicious upstream must not get
-past `ProtocolViolation`.
+Called by `login` for a client's session and by `catalogs` for ours. Rule: the database proves
+itself as far as the configuration asks (verify-full by default), and its words are checked like a
+client's: a malicious upstream must not get past `ProtocolViolation`.
 """
 
 import asyncio
@@ -68,7 +68,7 @@ class Upstream(NamedTuple):
 async def open_upstream(
     target: TargetConfig, login: Login, database: str, settings: dict[str, str]
 ) -> Upstream:
-    """Raises UpstreamRefused, UpstreamUnreachable, ProtocolViolation. The caller sets the deadline."""
+    """Raises UpstreamRefused, UpstreamUnreachable, ProtocolViolation. Callers set the deadline."""
     side = await connect(target, login)
     try:
         side.write(
@@ -94,7 +94,8 @@ async def connect(target: TargetConfig, login: Login | None) -> Side:
         if mode is TargetTlsMode.DISABLE:
             return await _connect_plain(target)
         if mode is TargetTlsMode.ALLOW:
-            # libpq tries plaintext first; the server's refusal of it comes only with its login answer. We go the
+            # libpq tries plaintext first; the server's refusal of it comes only with its login
+            # answer. We go the
             # stronger way round: TLS if it is there.
             mode = TargetTlsMode.PREFER
         side = await _connect_plain(target)
@@ -262,7 +263,9 @@ async def cancel(target: TargetConfig, pid: int, secret: bytes) -> None:
 
 
 async def simple_query(upstream: Upstream, text: str) -> list[tuple[str | None, ...]]:
-    """Runs one of our own statements, for catalogs: all rows, values as text. Raises UpstreamRefused on an error."""
+    """Runs one of our own statements, for catalogs: all rows, values as text. Raises
+    UpstreamRefused on an error.
+    """
     side = upstream.side
     side.write(m.query(text.encode()))
     rows: list[tuple[str | None, ...]] = []

@@ -1,7 +1,8 @@
 """A worker process: the data path on one core.
 
-Started by `control/supervisor` as `python -m appliance.dataplane.worker --spec-fd N` (see `link/messages`). Rule: it
-runs exactly the documents it was given; what it cannot take on reload it refuses and keeps the old.
+Started by `control/supervisor` as `python -m appliance.dataplane.worker --spec-fd N` (see
+`link/messages`). Rule: it runs exactly the documents it was given; what it cannot take on reload it
+refuses and keeps the old.
 """
 
 import argparse
@@ -61,7 +62,7 @@ from appliance.telemetry.log import Log
 from appliance.telemetry.metrics import Metrics
 
 log = Log("worker")
-MOCK_SECRET_NAME = "login-mock.key"
+MOCK_SECRET_NAME = "login-mock.key"  # noqa: S105 - a file name
 
 
 class Worker:

@@ -1,1 +1,3 @@
-"""The vocabulary every other package speaks: frozen structs and enums, no behaviour beyond lookups, no I/O."""
+"""The vocabulary every other package speaks: frozen structs and enums, no behaviour beyond lookups,
+no I/O.
+"""

@@ -1,7 +1,8 @@
-"""A database's schema at one moment, keyed by OID and attribute number; built by `dataplane/catalogs`, read by
-`sql`, `policy` and `masking`.
+"""A database's schema at one moment, keyed by OID and attribute number; built by
+`dataplane/catalogs`, read by `sql`, `policy` and `masking`.
 
-A relation, column or function that is not in here is *unknown*, and unknown means refuse for whoever owes a mask.
+A relation, column or function that is not in here is *unknown*, and unknown means refuse for
+whoever owes a mask.
 """
 
 from collections.abc import Mapping
@@ -9,7 +10,8 @@ from collections.abc import Mapping
 import msgspec
 
 ColumnKey = tuple[int, int]
-"""(pg_class.oid, pg_attribute.attnum): the only identity of a column that a rename does not change."""
+"""(pg_class.oid, pg_attribute.attnum): the only identity of a column that a rename does not change.
+"""
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -30,12 +32,16 @@ class Relation(msgspec.Struct, frozen=True):
     schema: str
     name: str
     kind: str
-    """pg_class.relkind: r table, p partitioned table, v view, m materialised view, f foreign table, S sequence, c composite type, t toast."""
+    """pg_class.relkind: r table, p partitioned table, v view, m materialised view, f foreign table,
+    S sequence, c composite type, t toast.
+    """
     columns: tuple[Column, ...]
     parents: tuple[int, ...] = ()
     """pg_inherits: parents of a partition or an inheritance child."""
     definition: str = ""
-    """pg_get_viewdef() of a view or materialised view, '' otherwise. Names in it are resolved with an empty search_path (the loader sets it), so they are qualified."""
+    """pg_get_viewdef() of a view or materialised view, '' otherwise. Names in it are resolved with
+    an empty search_path (the loader sets it), so they are qualified.
+    """
     persistence: str = "p"
     """pg_class.relpersistence: p permanent, u unlogged, t temporary."""
     has_triggers: bool = False
@@ -83,13 +89,16 @@ class Catalog(msgspec.Struct, frozen=True):
     functions: Mapping[tuple[str, str], tuple[Function, ...]]
     """(schema, function name) -> overloads, user schemas only."""
     operators: frozenset[tuple[str, str]] = frozenset()
-    """(schema, operator name) outside pg_catalog that belong to no extension known to only compute on its arguments."""
+    """(schema, operator name) outside pg_catalog that belong to no extension known to only compute
+    on its arguments.
+    """
     extension_operators: frozenset[tuple[str, str]] = frozenset()
     """(schema, operator name) outside pg_catalog of such extensions."""
     types: Mapping[tuple[str, str], int] = {}
     """(schema, type name) -> OID outside pg_catalog and not a relation's row type."""
     user_casts: bool = False
-    """Whether a cast exists that calls a function and is neither built in nor of such an extension."""
+    """Whether a cast exists that calls a function and is neither built in nor of such an extension.
+    """
 
     def relation_named(self, schema: str, name: str) -> Relation | None:
         oid = self.by_name.get((schema, name))
@@ -104,7 +113,9 @@ class SessionSettings(msgspec.Struct, frozen=True):
     role: str = ""
     """current_user, which "$user" in search_path stands for."""
     certain: bool = True
-    """False while a statement that may change any of these is on its way or could have changed them unseen."""
+    """False while a statement that may change any of these is on its way or could have changed them
+    unseen.
+    """
     temp_relations: frozenset[str] = frozenset()
     """Names of temporary relations this session may have (never removed too early)."""
 

@@ -16,12 +16,12 @@ class Effect(enum.Enum):
 
 class MaskMethod(enum.Enum):
     NULL = "null"
-    REDACT = "redact"  # type-aware neutral value: '****' for text, 0 for numbers, 1970-01-01 for dates, ...
+    REDACT = "redact"  # type-aware neutral value: '****' for text, 0 for numbers, ...
     FIXED = "fixed"  # `value`, for text-like types; neutral value elsewhere
     KEEP_FIRST = "keep_first"  # `keep` characters kept, the rest '*'
     KEEP_LAST = "keep_last"
     EMAIL = "email"  # first character and the domain's last label kept: j***@***.com
-    TOKEN = "token"  # keyed HMAC-SHA-256, deterministic per key
+    TOKEN = "token"  # noqa: S105 - keyed HMAC-SHA-256, deterministic per key
     TRUNCATE_DATE = "truncate_date"  # to `unit`: year, month, day
     TRUNCATE_NUMBER = "truncate_number"  # towards zero, to a multiple of `step`
 
@@ -53,7 +53,8 @@ class Decision(msgspec.Struct, frozen=True):
     effect: Effect
     reasons: tuple[Reason, ...]
     masks: Mapping[ColumnKey, Mask] = {}
-    """Every masked column the statement touches in any way (not only outputs), with the mask owed."""
+    """Every masked column the statement touches in any way (not only outputs), with the mask owed.
+    """
     owes_masks: bool = False
     """Whether this principal owes any mask on this database at all: then unknown means refuse."""
     row_limit: int | None = None
@@ -64,6 +65,8 @@ class Decision(msgspec.Struct, frozen=True):
     would_be: Effect | None = None
     """What an `observe` policy would have answered, when that differs from `effect`."""
     owed: Mapping[ColumnKey, Mask] = {}
-    """Every mask owed on this database at this moment, touched or not (conditional masks that do not hold now left out)."""
+    """Every mask owed on this database at this moment, touched or not (conditional masks that do
+    not hold now left out).
+    """
     masks_observed: Mapping[ColumnKey, Mask] = {}
     """Touched columns whose mask is only observed: they leave unmasked, and that is counted."""

@@ -1,4 +1,6 @@
-"""The three exception families. The conductor catches them once and closes both sides; client text never comes from `str(exc)`."""
+"""The three exception families. The conductor catches them once and closes both sides; client text
+never comes from `str(exc)`.
+"""
 
 from appliance.model.refusal import Refusal
 
@@ -21,4 +23,6 @@ class Refused(Exception):
 
 
 class InvariantBroken(Exception):
-    """One of DESIGN's invariants would be broken by going on: a bug of ours, never the client's fault."""
+    """One of DESIGN's invariants would be broken by going on: a bug of ours, never the client's
+    fault.
+    """

@@ -1,6 +1,8 @@
-"""What a text would do, as found by `sql/`: actions on resources, lineage of outputs, functions, flags. Policy-free.
+"""What a text would do, as found by `sql/`: actions on resources, lineage of outputs, functions,
+flags. Policy-free.
 
-`Facts` is for one client text (a simple Query may hold several statements), `StatementFacts` for each statement in it.
+`Facts` is for one client text (a simple Query may hold several statements), `StatementFacts` for
+each statement in it.
 """
 
 import enum
@@ -11,8 +13,9 @@ from appliance.model.catalog import ColumnKey
 
 
 class Confidence(enum.Enum):
-    """EXACT: every name resolved, every node known. PARTIAL: parsed, but something was not resolved (see `unresolved`).
-    OPAQUE: not parsed, or its meaning cannot be seen (DO, dynamic SQL)."""
+    """EXACT: every name resolved, every node known. PARTIAL: parsed, but something was not resolved
+    (see `unresolved`). OPAQUE: not parsed, or its meaning cannot be seen (DO, dynamic SQL).
+    """
 
     EXACT = "exact"
     PARTIAL = "partial"
@@ -34,7 +37,7 @@ class Action(enum.Enum):
     COPY_PROGRAM = "copy_program"
     CREATE = "create"
     CREATE_TEMPORARY = "create_temporary"
-    CREATE_FUNCTION = "create_function"  # also procedures, triggers, rules, operators, casts, event triggers, transforms
+    CREATE_FUNCTION = "create_function"  # also procedures, triggers, rules, operators, casts
     CREATE_EXTENSION = "create_extension"
     ALTER = "alter"
     DROP = "drop"
@@ -53,7 +56,7 @@ class Action(enum.Enum):
     LOCK = "lock"
     LARGE_OBJECT = "large_object"
     SERVER_FILE = "server_file"  # pg_read_file() and friends
-    FOREIGN_SERVER = "foreign_server"  # dblink, CREATE SERVER / USER MAPPING / FOREIGN TABLE / IMPORT FOREIGN SCHEMA
+    FOREIGN_SERVER = "foreign_server"  # dblink, foreign servers, tables and user mappings
     SIGNAL_BACKEND = "signal_backend"  # pg_terminate_backend(), pg_cancel_backend(), ...
     REPLICATION = "replication"  # slots, publications, subscriptions, logical decoding
     ADVISORY_LOCK = "advisory_lock"
@@ -68,7 +71,9 @@ class Action(enum.Enum):
     LISTEN = "listen"  # LISTEN, UNLISTEN
     NOTIFY = "notify"
     EXPLAIN = "explain"
-    MAINTAIN = "maintain"  # VACUUM, ANALYZE, REINDEX, CLUSTER, REFRESH MATERIALIZED VIEW, CHECKPOINT
+    MAINTAIN = (
+        "maintain"  # VACUUM, ANALYZE, REINDEX, CLUSTER, REFRESH MATERIALIZED VIEW, CHECKPOINT
+    )
     OPAQUE = "opaque"  # not understood; only a rule that names it can allow it
 
 
@@ -79,25 +84,35 @@ class Flag(enum.Enum):
     TRIVIAL_WHERE = "trivial_where"  # a WHERE that is always true, or names no column of the target
     DYNAMIC = "dynamic"  # runs SQL that the text does not show
     EXPLAIN_ANALYZE = "explain_analyze"
-    CHANGES_SETTINGS = "changes_settings"  # may change search_path, role or another setting names depend on
-    READS_SYSTEM_SECRETS = "reads_system_secrets"  # pg_authid, pg_statistic, activity query texts, ...
+    CHANGES_SETTINGS = (
+        "changes_settings"  # may change search_path, role or another setting names depend on
+    )
+    READS_SYSTEM_SECRETS = (
+        "reads_system_secrets"  # pg_authid, pg_statistic, activity query texts, ...
+    )
     WRITES = "writes"
     CHANGES_SCHEMA = "changes_schema"  # DDL: catalogs must be read anew afterwards
 
 
 class RelationUse(msgspec.Struct, frozen=True):
-    """One relation a statement touches and how. `oid` 0 and empty `schema` when the name was not resolved."""
+    """One relation a statement touches and how. `oid` 0 and empty `schema` when the name was not
+    resolved.
+    """
 
     action: Action
     schema: str
     name: str
     oid: int = 0
     columns: tuple[str, ...] = ()
-    """Columns read (SELECT) or written (INSERT, UPDATE); ('*',) for a whole row; () when none in particular."""
+    """Columns read (SELECT) or written (INSERT, UPDATE); ('*',) for a whole row; () when none in
+    particular.
+    """
 
 
 class FunctionUse(msgspec.Struct, frozen=True):
-    """A function call that is not on the allow-list of harmless built-ins (operators and casts included)."""
+    """A function call that is not on the allow-list of harmless built-ins (operators and casts
+    included).
+    """
 
     schema: str
     """As resolved, '' when written unqualified and not resolved."""
@@ -109,15 +124,23 @@ class OutputColumn(msgspec.Struct, frozen=True):
 
     name: str
     origin: ColumnKey | None = None
-    """What the server should report in RowDescription (table OID, attribute number); None = 0, 0 (computed)."""
+    """What the server should report in RowDescription (table OID, attribute number); None = 0, 0
+    (computed).
+    """
     sources: tuple[ColumnKey, ...] = ()
-    """Base-table columns the value comes from, views expanded; for a plain reference through views this is one key."""
+    """Base-table columns the value comes from, views expanded; for a plain reference through views
+    this is one key.
+    """
     plain: bool = False
-    """True when the value *is* the source column's value, unchanged, so that masking it on the wire is exact."""
+    """True when the value *is* the source column's value, unchanged, so that masking it on the wire
+    is exact.
+    """
 
 
 class PreparedUse(msgspec.Struct, frozen=True):
-    """SQL-level PREPARE / EXECUTE / DEALLOCATE / DECLARE / FETCH / CLOSE, which share names with the protocol's statements and portals."""
+    """SQL-level PREPARE / EXECUTE / DEALLOCATE / DECLARE / FETCH / CLOSE, which share names with
+    the protocol's statements and portals.
+    """
 
     verb: str
     """prepare, execute, deallocate, declare, fetch, close"""
@@ -138,8 +161,10 @@ class StatementFacts(msgspec.Struct, frozen=True):
     """Result columns, stars expanded; empty when it returns no rows. See `outputs_known`."""
     outputs_known: bool = True
     consumed: frozenset[ColumnKey] = frozenset()
-    """Base-table columns (views expanded) used anywhere but as a plain output column: predicates, expressions, ORDER BY,
-    DISTINCT, set operations, joins, whole rows, written elsewhere... Their value can influence what the client sees."""
+    """Base-table columns (views expanded) used anywhere but as a plain output column: predicates,
+    expressions, ORDER BY, DISTINCT, set operations, joins, whole rows, written elsewhere... Their
+    value can influence what the client sees.
+    """
     flags: frozenset[Flag] = frozenset()
     unresolved: tuple[str, ...] = ()
     """Why confidence is not EXACT, in words for a person, without literals."""
@@ -148,11 +173,15 @@ class StatementFacts(msgspec.Struct, frozen=True):
     span: tuple[int, int] = (0, 0)
     """Byte offset and length in the client's text (UTF-8)."""
     setting: tuple[str, str] | None = None
-    """(name, constant value) of a SET with a constant, lower-case name; value '' for RESET / SET TO DEFAULT / not constant."""
+    """(name, constant value) of a SET with a constant, lower-case name; value '' for RESET / SET TO
+    DEFAULT / not constant.
+    """
 
 
 class ParseFailure(msgspec.Struct, frozen=True):
-    """Why a text could not be parsed. `message` is libpg_query's, `cursor` its 1-based character position or 0."""
+    """Why a text could not be parsed. `message` is libpg_query's, `cursor` its 1-based character
+    position or 0.
+    """
 
     code: str
     """syntax, too_long, too_deep, nul_byte, encoding, timeout, crashed, too_many_comments"""

@@ -11,7 +11,9 @@ MIB = 1024 * KIB
 # The wire.
 STARTUP_PACKET_BYTES_MAX = 10_000  # PostgreSQL's own MAX_STARTUP_PACKET_LENGTH
 AUTH_MESSAGE_BYTES_MAX = 65_536  # PostgreSQL's PG_MAX_AUTH_TOKEN_LENGTH, room for a JWT
-CONTROL_FRAME_BYTES_MAX = 1 * MIB  # any gathered upstream frame that is not a row, a copy chunk or a message text
+CONTROL_FRAME_BYTES_MAX = (
+    1 * MIB
+)  # any gathered upstream frame that is not a row, a copy chunk or a message text
 MESSAGE_TEXT_BYTES_MAX = 16 * MIB  # an error or notice: its text may quote a large value
 FRAME_BYTES_MAX = 0x3FFFFFFF  # PostgreSQL's PQ_LARGE_MESSAGE_LIMIT (MaxAllocSize - 1)
 COLUMNS_MAX = 1664  # MaxTupleAttributeNumber
@@ -27,7 +29,9 @@ IDENTIFIER_BYTES_MAX = 63
 
 # The audit trail.
 AUDIT_TEXT_BYTES_MAX = 16 * KIB  # SQL text kept in one record; the digest covers all of it
-AUDIT_NAMES_MAX = 256  # relations, functions, masked columns or parameter types listed in one record
+AUDIT_NAMES_MAX = (
+    256  # relations, functions, masked columns or parameter types listed in one record
+)
 AUDIT_NAME_CHARS_MAX = 256  # one name chosen by a client or a database, qualified
 AUDIT_LINE_BYTES_MAX = 1 * MIB  # one record, encoded
 AUDIT_BACKLOG_RECORDS_MAX = 4_096  # after-the-fact records kept while the spool cannot write
@@ -37,7 +41,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an administrator may tune (`limits:` in the configuration)."""
 
     statement_bytes_max: int = 1 * MIB
-    """Longest SQL text that is analysed; longer ones are refused without being gathered in memory."""
+    """Longest SQL text that is analysed; longer ones are refused without being gathered in memory.
+    """
     bind_bytes_max: int = 1 * MIB
     """A Bind message longer than this is streamed to the database instead of gathered."""
     masked_row_bytes_max: int = 16 * MIB

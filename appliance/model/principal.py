@@ -1,4 +1,6 @@
-"""Who is asking: the verified identity behind a session, and what is known of the client that carries it."""
+"""Who is asking: the verified identity behind a session, and what is known of the client that
+carries it.
+"""
 
 import enum
 
@@ -21,7 +23,9 @@ class AuthMethod(enum.Enum):
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """A verified identity. `on_behalf_of` names the human an agent acts for, when a verified claim says so."""
+    """A verified identity. `on_behalf_of` names the human an agent acts for, when a verified claim
+    says so.
+    """
 
     name: str
     kind: PrincipalKind = PrincipalKind.HUMAN
@@ -30,7 +34,9 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 class Client(msgspec.Struct, frozen=True):
-    """The connection a principal came over. `application` is the client's own word, everything else is observed."""
+    """The connection a principal came over. `application` is the client's own word, everything else
+    is observed.
+    """
 
     address: str
     port: int

@@ -1,4 +1,5 @@
-"""Why something was refused, in one shape for every protocol; `wire/*/refusals` turns it into native errors.
+"""Why something was refused, in one shape for every protocol; `wire/*/refusals` turns it into
+native errors.
 
 Texts are written for the person or agent that reads them and never carry literals or values.
 """

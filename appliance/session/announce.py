@@ -1,9 +1,10 @@
 """How the database learns who works on it, and why a client cannot forge that.
 
-Called by `dataplane/login` (startup parameters) and `session/machine`. What is announced and how it looks is
-`identity/mapping`'s; here it is kept true for the life of the session: everything is set in the startup packet, so RESET
-and DISCARD bring it back, and a statement that would change it is refused. Only `SET application_name` as a statement of
-its own is let through: it is forwarded with the identity in front of the client's words.
+Called by `dataplane/login` (startup parameters) and `session/machine`. What is announced and how it
+looks is `identity/mapping`'s; here it is kept true for the life of the session: everything is set
+in the startup packet, so RESET and DISCARD bring it back, and a statement that would change it is
+refused. Only `SET application_name` as a statement of its own is let through: it is forwarded with
+the identity in front of the client's words.
 """
 
 from collections.abc import Mapping
@@ -51,14 +52,16 @@ class Announcement:
             if forged:
                 return Refusal(
                     RefusalCode.FORGED_IDENTITY,
-                    f'"{name}" carries the verified identity of this session and cannot be set here',
+                    f'"{name}" carries the verified identity of this session: it cannot be set',
                     "leave it out; SET application_name may be sent as a statement of its own",
                     rule="builtin:announced-identity",
                 )
         return None
 
     def rewritten(self, facts: Facts) -> bytes | None:
-        """The statement to forward in place of a client's `SET application_name`, None for any other."""
+        """The statement to forward in place of a client's `SET application_name`, None for any
+        other.
+        """
         if not self._tags_application or len(facts.statements) != 1:
             return None
         setting = facts.statements[0].setting

@@ -1,6 +1,8 @@
-"""What the machine wants done; only `dataplane/conductor` carries it out, in the order of `Turn`'s fields.
+"""What the machine wants done; only `dataplane/conductor` carries it out, in the order of `Turn`'s
+fields.
 
-Rule: records before bytes. `Turn.records` is appended to the spool before a byte of `Turn.upstream` is written.
+Rule: records before bytes. `Turn.records` is appended to the spool before a byte of `Turn.upstream`
+is written.
 """
 
 from collections.abc import Callable
@@ -21,15 +23,21 @@ class AnalyseText(msgspec.Struct, frozen=True):
 
 
 class RefreshCatalog(msgspec.Struct, frozen=True):
-    """Have the catalog (re)loaded; answer with `machine.catalog_ready()`, which looks at the catalog port again."""
+    """Have the catalog (re)loaded; answer with `machine.catalog_ready()`, which looks at the
+    catalog port again.
+    """
 
 
 class NoteSchemaChange(msgspec.Struct, frozen=True):
-    """A statement that changes the schema completed: the catalog must be read anew before it is used again."""
+    """A statement that changes the schema completed: the catalog must be read anew before it is
+    used again.
+    """
 
 
 class ArmTimeout(msgspec.Struct, frozen=True):
-    """Call `machine.timed_out(execution)` after that time; it knows whether the execution still runs."""
+    """Call `machine.timed_out(execution)` after that time; it knows whether the execution still
+    runs.
+    """
 
     execution: Any
     milliseconds: int
@@ -58,7 +66,9 @@ class Turn:
     def __init__(self) -> None:
         self.records: list[Any] = []
         self.gated: list[tuple[int, Callable[[bytes], bytes], Any]] = []
-        """(index into `upstream`, how to refuse that message, its record): for when `records` cannot be appended."""
+        """(index into `upstream`, how to refuse that message, its record): for when `records`
+        cannot be appended.
+        """
         self.upstream: list[Bytes] = []
         self.client: list[Bytes] = []
         self.requests: list[Request] = []

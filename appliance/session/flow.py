@@ -1,10 +1,12 @@
 """One statement's life, for every protocol alike. Read this first.
 
-    received -> facts -> decided -> (held) -> recorded -> forwarded -> described -> masked rows -> finished
+    received -> facts -> decided -> (held) -> recorded -> forwarded
+             -> described -> masked rows -> finished
 
-`Judge` does the first half: text -> facts (cached) -> decision (cached unless a condition looked at something that
-changes) -> one mask plan per statement, or a refusal. Everything after that is order on the wire, which is the
-machine's: it records before it forwards and binds the plan before the first row.
+`Judge` does the first half: text -> facts (cached) -> decision (cached unless a condition looked at
+something that changes) -> one mask plan per statement, or a refusal. Everything after that is order
+on the wire, which is the machine's: it records before it forwards and binds the plan before the
+first row.
 
 Rule: unknown means refuse. A refusal is an answer, not an exception: `Verdict.refusal`.
 """
@@ -37,11 +39,16 @@ class Verdict(msgspec.Struct, frozen=True):
     """One per statement of the text; empty when refused."""
     refusal: Refusal | None
     restricted: bool
-    """This principal owes masks here: every result is checked against its plan before its first row."""
+    """This principal owes masks here: every result is checked against its plan before its first
+    row.
+    """
     withhold: bool
-    """Errors and notices of this statement could carry masked values: forward them without texts."""
+    """Errors and notices of this statement could carry masked values: forward them without texts.
+    """
     epoch: tuple[str, str, str]
-    """(policy version, catalog version, settings digest) it was made under: another epoch means judge again."""
+    """(policy version, catalog version, settings digest) it was made under: another epoch means
+    judge again.
+    """
     sensitive: frozenset[tuple[int, int]] = frozenset()
     """Columns some mask rule is about, read here raw by right: counted, for "who saw it"."""
     memo: list[Any] = msgspec.field(default_factory=list)
@@ -65,7 +72,8 @@ class CatalogPort(Protocol):
 
 
 class Cache:
-    """Facts and verdicts by exact text and everything they depend on; one per worker, bounded, least recently used out.
+    """Facts and verdicts by exact text and everything they depend on; one per worker, bounded,
+    least recently used out.
 
     Rule (DESIGN invariant 7): keys are exact bytes and versions, never a fingerprint.
     """
@@ -136,7 +144,7 @@ class Judge:
         return self.snapshot.version, version, settings.digest()
 
     def recall(self, text: bytes, settings: SessionSettings, now: float) -> Verdict | None:
-        """The verdict on a text already judged under the same epoch; None when it must be analysed."""
+        """The verdict on a text judged before under the same epoch; None = analyse it."""
         key = self._key(text, settings)
         known = self._cache.get((*key, id(self.entitlements)))
         if isinstance(known, Verdict):
@@ -205,8 +213,9 @@ class Judge:
 
 
 def _may_carry_values(facts: Facts, decision: Decision) -> bool:
-    """Whether the server's own words about this statement could quote a masked cell: it touches one, it writes
-    (constraints, triggers), or its meaning is not fully known."""
+    """Whether the server's own words about this statement could quote a masked cell: it touches
+    one, it writes (constraints, triggers), or its meaning is not fully known.
+    """
     return (
         bool(decision.masks)
         or facts.confidence is not Confidence.EXACT
@@ -276,7 +285,8 @@ def unparsable(facts: Facts) -> Refusal:
 def catalog_unavailable(reason: str) -> Refusal:
     return Refusal(
         RefusalCode.CATALOG_UNAVAILABLE,
-        f"the database's catalog could not be read ({reason or 'not loaded'}), so nothing can be masked reliably",
+        f"the database's catalog could not be read ({reason or 'not loaded'}): nothing can be "
+        "masked reliably",
         "try again shortly; if it stays, tell the administrators of the appliance",
         rule="builtin:catalog",
         sqlstate="57P03",
@@ -349,7 +359,9 @@ def temporary_names(facts: Facts) -> frozenset[str]:
 
 
 def unreadable(text: bytes, settings: SessionSettings) -> Facts:
-    """Facts of a text that our parser would read differently from the server (encoding, string syntax)."""
+    """Facts of a text that our parser would read differently from the server (encoding, string
+    syntax).
+    """
     reason = (
         "the session's client_encoding or standard_conforming_strings differs from what is analysed"
     )

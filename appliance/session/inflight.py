@@ -1,11 +1,10 @@
 """What is under way in a session: prepared statements, portals, executions.
 
-Made and changed by `session/machine` only. Rule: a mask plan is bound to the portal or the query it was made for, never
-to "the last RowDescription seen" (DESIGN invariant 2).
+Made and changed by `session/machine` only. Rule: a mask plan is bound to the portal or the query it
+was made for, never to "the last RowDescription seen" (DESIGN invariant 2).
 """
 
 from _speedups.pgrows import RowMasker
-
 from appliance.session.flow import Verdict
 
 
@@ -24,7 +23,9 @@ class Prepared:
 
 
 class Portal:
-    """A bound statement. `described` = a Describe of it was sent; `lock` is set by the RowDescription it earned."""
+    """A bound statement. `described` = a Describe of it was sent; `lock` is set by the
+    RowDescription it earned.
+    """
 
     __slots__ = ("described", "lock", "name", "parameters", "prepared")
 
@@ -37,7 +38,9 @@ class Portal:
 
 
 class ResultLock:
-    """What may be done with the rows of one result: set from its RowDescription, before its first row."""
+    """What may be done with the rows of one result: set from its RowDescription, before its first
+    row.
+    """
 
     __slots__ = ("masked_columns", "masker", "rows_expected", "sensitive_columns")
 
@@ -56,7 +59,9 @@ class ResultLock:
 
 
 class Execution:
-    """One Query or one Execute that was sent upstream, from its decided record to its finished record."""
+    """One Query or one Execute that was sent upstream, from its decided record to its finished
+    record.
+    """
 
     __slots__ = (
         "bytes_out",

@@ -1,8 +1,8 @@
 """Plans of what SQL itself names: PREPARE / EXECUTE and DECLARE / FETCH.
 
-Kept by `session/machine`, asked by `session/results`. Rule: the result of EXECUTE and FETCH is governed by the plan of
-the statement that was prepared or declared, made under the same policy and catalog; a name we have no such plan for
-gives no rows to a principal who owes masks.
+Kept by `session/machine`, asked by `session/results`. Rule: the result of EXECUTE and FETCH is
+governed by the plan of the statement that was prepared or declared, made under the same policy and
+catalog; a name we have no such plan for gives no rows to a principal who owes masks.
 """
 
 from appliance.masking.plan import MaskPlan

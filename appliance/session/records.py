@@ -1,6 +1,7 @@
 """The audit records of one session, made from what the machine knows.
 
-Called by `session/machine`. Rule: parts that depend on the text and the decision only are made once per verdict.
+Called by `session/machine`. Rule: parts that depend on the text and the decision only are made once
+per verdict.
 """
 
 from collections.abc import Callable

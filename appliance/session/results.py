@@ -1,13 +1,14 @@
-"""From a RowDescription to a ResultLock: the plan of the statement meets what the server itself reports.
+"""From a RowDescription to a ResultLock: the plan of the statement meets what the server itself
+reports.
 
-Called by `session/machine` for every result of a principal who owes masks, before its first row. Rule: a disagreement
-is never repaired; `masking/attribution.bind` raises and the session ends (the statement has already run).
+Called by `session/machine` for every result of a principal who owes masks, before its first row.
+Rule: a disagreement is never repaired; `masking/attribution.bind` raises and the session ends (the
+statement has already run).
 """
 
 from collections.abc import Mapping, Sequence
 
 from _speedups.pgrows import RowMasker
-
 from appliance.masking.attribution import DescribedColumn, bind
 from appliance.masking.formats import cell_op
 from appliance.model.errors import Refused

@@ -1,8 +1,8 @@
 """What the upstream session's settings are, as far as the meaning of SQL depends on them.
 
-Owned by `session/machine`. Rule: a value is certain only if the server itself said so after the last statement that
-could have changed it; until then names are judged as unresolved. The probe uses SHOW only, which takes no snapshot and
-so changes nothing for the client's transaction.
+Owned by `session/machine`. Rule: a value is certain only if the server itself said so after the
+last statement that could have changed it; until then names are judged as unresolved. The probe uses
+SHOW only, which takes no snapshot and so changes nothing for the client's transaction.
 """
 
 import msgspec
@@ -38,7 +38,9 @@ class SettingsTracker:
         return msgspec.structs.replace(settings, sealed=settings.digest())
 
     def lexes_as_standard(self) -> bool:
-        """Whether the server reads texts as our parser does: UTF-8 and standard_conforming_strings on."""
+        """Whether the server reads texts as our parser does: UTF-8 and standard_conforming_strings
+        on.
+        """
         return (
             self.parameters.get("client_encoding", "UTF8").upper().replace("-", "") in _UTF8_LIKE
             and self.parameters.get("standard_conforming_strings", "on") == "on"
@@ -72,7 +74,9 @@ _UTF8_LIKE = ("UTF8", "UNICODE", "SQL_ASCII")
 
 
 def split_search_path(value: str) -> tuple[str, ...]:
-    """As SplitIdentifierString does: quoted names kept, others folded to lower case, blanks dropped."""
+    """As SplitIdentifierString does: quoted names kept, others folded to lower case, blanks
+    dropped.
+    """
     names: list[str] = []
     position = 0
     while position < len(value):

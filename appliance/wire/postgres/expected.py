@@ -1,8 +1,10 @@
-"""The queue of replies that are due: the one correct answer to pipelining, injected messages and skipped ones.
+"""The queue of replies that are due: the one correct answer to pipelining, injected messages and
+skipped ones.
 
-Called by `session/machine`. Every message sent upstream that earns a reply stands here, in order. Rules, from "Message
-Flow: Extended Query" and the server's own loop: an error in the extended protocol makes the upstream skip everything
-up to Sync; a simple Query ends with ReadyForQuery whatever happens; while copying in, Sync and Flush are ignored.
+Called by `session/machine`. Every message sent upstream that earns a reply stands here, in order.
+Rules, from "Message Flow: Extended Query" and the server's own loop: an error in the extended
+protocol makes the upstream skip everything up to Sync; a simple Query ends with ReadyForQuery
+whatever happens; while copying in, Sync and Flush are ignored.
 """
 
 import enum
@@ -27,8 +29,9 @@ class Kind(enum.IntEnum):
 class Expected:
     """One reply that is due.
 
-    `subject` is what it is about (the session's statement, portal or execution), `name` its protocol name, `injected`
-    that the client did not ask and must not see it, `error` the ErrorResponse that stands in for the upstream's.
+    `subject` is what it is about (the session's statement, portal or execution), `name` its
+    protocol name, `injected` that the client did not ask and must not see it, `error` the
+    ErrorResponse that stands in for the upstream's.
     """
 
     __slots__ = ("error", "failed", "injected", "kind", "name", "subject")
@@ -54,7 +57,9 @@ class Expected:
 
 
 class ExpectedReplies:
-    """First in, first out. `skipping` is True between an error in the extended protocol and the next Sync we send."""
+    """First in, first out. `skipping` is True between an error in the extended protocol and the
+    next Sync we send.
+    """
 
     __slots__ = ("_queue", "skipping")
 
@@ -76,13 +81,15 @@ class ExpectedReplies:
         self._queue.append(expected)
 
     def pop(self, *kinds: Kind) -> Expected:
-        """The head, which must be of one of `kinds`: any other reply is the upstream's violation."""
+        """The head, which must be one of `kinds`: any other reply is a violation."""
         if not self._queue or self._queue[0].kind not in kinds:
             raise ProtocolViolation("upstream", "a reply that is not due")
         return self._queue.popleft()
 
     def skip_to_sync(self) -> list[Expected]:
-        """After an error: takes off all that the upstream skips, up to (not including) the next Sync."""
+        """After an error: takes off all that the upstream skips, up to (not including) the next
+        Sync.
+        """
         skipped = []
         while self._queue and self._queue[0].kind is not Kind.SYNC:
             skipped.append(self._queue.popleft())
@@ -91,7 +98,9 @@ class ExpectedReplies:
         return skipped
 
     def drop_syncs_behind_head(self) -> int:
-        """A COPY FROM STDIN began: the Syncs right behind it are ignored by the upstream. -> how many."""
+        """A COPY FROM STDIN began: the Syncs right behind it are ignored by the upstream. -> how
+        many.
+        """
         head = self._queue.popleft()
         dropped = 0
         while self._queue and self._queue[0].kind is Kind.SYNC:

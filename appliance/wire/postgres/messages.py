@@ -1,7 +1,8 @@
 """Message types, and the codec of every message that is read or written field by field.
 
-Called by `session/*` and `dataplane/upstreams`. Rule: a parser accepts a body only if it is used up to the last byte
-("Message Formats"); anything else is a ProtocolViolation. A builder checks the length it writes.
+Called by `session/*` and `dataplane/upstreams`. Rule: a parser accepts a body only if it is used up
+to the last byte ("Message Formats"); anything else is a ProtocolViolation. A builder checks the
+length it writes.
 """
 
 import struct
@@ -269,7 +270,8 @@ def parse_ready_for_query(body: Buffer) -> int:
 
 
 def parse_error_fields(body: Buffer) -> dict[str, str]:
-    """Fields of ErrorResponse and NoticeResponse by their letter ("Error and Notice Message Fields").
+    """Fields of ErrorResponse and NoticeResponse by their letter ("Error and Notice Message
+    Fields").
 
     A malicious or broken upstream may leave out any of them; callers use `.get`.
     """
@@ -323,8 +325,9 @@ def ready_for_query(status: int) -> bytes:
 
 
 def negotiate_protocol_version(minor: int, unrecognised: Sequence[str]) -> bytes:
-    """Newest minor version served and the `_pq_.` options not known. The version is sent whole (3 << 16 | minor)
-    since protocol 3.2's documentation; libpq reads it so."""
+    """Newest minor version served and the `_pq_.` options not known. The version is sent whole (3
+    << 16 | minor) since protocol 3.2's documentation; libpq reads it so.
+    """
     names = b"".join(cstring(name) for name in unrecognised)
     return frame(
         NEGOTIATE_PROTOCOL_VERSION,

@@ -1,8 +1,9 @@
 """Names of prepared statements and portals as the upstream knows them.
 
-Called by `session/machine`. Rule: the maps change only when the upstream confirms (ParseComplete, BindComplete,
-CloseComplete), yet a pipelining client may use a name before that. So a name has a confirmed value, and above it the
-values that are on their way, oldest first; an error abandons those that the upstream will skip.
+Called by `session/machine`. Rule: the maps change only when the upstream confirms (ParseComplete,
+BindComplete, CloseComplete), yet a pipelining client may use a name before that. So a name has a
+confirmed value, and above it the values that are on their way, oldest first; an error abandons
+those that the upstream will skip.
 """
 
 from collections import deque
@@ -56,5 +57,7 @@ class Names(Generic[Value]):
         self._confirmed.pop(name, None)
 
     def forget_confirmed(self) -> None:
-        """What ends with a transaction (portals) or with DISCARD ALL and DEALLOCATE ALL (statements)."""
+        """What ends with a transaction (portals) or with DISCARD ALL and DEALLOCATE ALL
+        (statements).
+        """
         self._confirmed.clear()

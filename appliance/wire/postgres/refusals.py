@@ -1,23 +1,29 @@
-"""Refusals in PostgreSQL's own words: an ErrorResponse with SQLSTATE, DETAIL and HINT, and the statements put in place
-of refused ones.
+"""Refusals in PostgreSQL's own words: an ErrorResponse with SQLSTATE, DETAIL and HINT, and the
+statements put in place of refused ones.
 
-Called by `session/*`. A refused message is replaced by one of the same type that the server itself must reject; the
-server's error is then rewritten. So reply order, transaction abort and skip-until-Sync stay the server's (DESIGN 2.4).
+Called by `session/*`. A refused message is replaced by one of the same type that the server itself
+must reject; the server's error is then rewritten. So reply order, transaction abort and
+skip-until-Sync stay the server's (DESIGN 2.4).
 """
 
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.wire.postgres import messages
 
 REFUSED_TEXT = b"sallyport refused this statement"
-"""Not SQL in any version of PostgreSQL: raw parsing fails on its first word, before transaction state matters."""
+"""Not SQL in any version of PostgreSQL: raw parsing fails on its first word, before transaction
+state matters.
+"""
 REFUSED_NAME = b"sallyport: refused"
-"""A statement and portal name no client can create: the session refuses names that begin with it."""
+"""A statement and portal name no client can create: the session refuses names that begin with it.
+"""
 
 _UNAVAILABLE = (RefusalCode.AUDIT_UNAVAILABLE, RefusalCode.CATALOG_UNAVAILABLE)
 
 
 def error_response(refusal: Refusal, severity: str = "ERROR") -> bytes:
-    """Message: what and why; DETAIL: rule, code and id for people and programs; HINT: what to do next."""
+    """Message: what and why; DETAIL: rule, code and id for people and programs; HINT: what to do
+    next.
+    """
     detail = [f"code: {refusal.code.value}"]
     if refusal.rule:
         detail.append(f"rule: {refusal.rule}")
@@ -62,7 +68,9 @@ def notice(sqlstate: str, message: str, hint: str = "") -> bytes:
 
 
 def timed_out(milliseconds: int) -> bytes:
-    """In place of the server's "canceling statement due to user request", when it was policy that cancelled."""
+    """In place of the server's "canceling statement due to user request", when it was policy that
+    cancelled.
+    """
     return messages.error_fields(
         messages.ERROR_RESPONSE,
         {
@@ -99,18 +107,71 @@ def rejected_execute() -> bytes:
 # --- diagnostics that could carry values ----------------------------------------------------------
 
 _VALUE_FREE = frozenset(
-    """23502 23503 23505 23514 23P01 25001 25006 25P01 25P02 25P03 26000 34000 3F000 40001 40P01 42501 42601 42702
-    42703 42704 42710 42712 42803 42804 42830 42883 42939 42P01 42P02 42P03 42P05 42P06 42P07 42P10 42P18 53100 53200
-    53300 53400 54001 55000 55006 55P03 57014 57P01 57P02 57P03 58030 0A000 08P01""".split()
+    (
+        "23502",
+        "23503",
+        "23505",
+        "23514",
+        "23P01",
+        "25001",
+        "25006",
+        "25P01",
+        "25P02",
+        "25P03",
+        "26000",
+        "34000",
+        "3F000",
+        "40001",
+        "40P01",
+        "42501",
+        "42601",
+        "42702",
+        "42703",
+        "42704",
+        "42710",
+        "42712",
+        "42803",
+        "42804",
+        "42830",
+        "42883",
+        "42939",
+        "42P01",
+        "42P02",
+        "42P03",
+        "42P05",
+        "42P06",
+        "42P07",
+        "42P10",
+        "42P18",
+        "53100",
+        "53200",
+        "53300",
+        "53400",
+        "54001",
+        "55000",
+        "55006",
+        "55P03",
+        "57014",
+        "57P01",
+        "57P02",
+        "57P03",
+        "58030",
+        "0A000",
+        "08P01",
+    )
 )
-"""SQLSTATEs whose primary message names objects but never data (PostgreSQL's own messages, error style guide)."""
+"""SQLSTATEs whose primary message names objects but never data (PostgreSQL's own messages, error
+style guide).
+"""
 
 _SAFE_FIELDS = "SVCPFLRstdnc"
 
 
 def withhold_values(body: messages.Buffer, kind: int) -> bytes:
-    """The same error or notice without the fields that could carry data: DETAIL, HINT, CONTEXT, internal query; the
-    primary message too unless its SQLSTATE is known to be free of values. Rebuilt, never patched."""
+    """The same error or notice without the fields that could carry data: DETAIL, HINT, CONTEXT,
+    internal query; the primary message too unless its SQLSTATE is known to be free of values.
+    Rebuilt, never patched.
+    """
     fields = messages.parse_error_fields(body)
     sqlstate = fields.get("C", "XX000")
     kept = {letter: fields[letter] for letter in _SAFE_FIELDS if letter in fields}

@@ -1,7 +1,9 @@
-"""The unframed packets a connection begins with: SSLRequest, GSSENCRequest, CancelRequest, StartupMessage.
+"""The unframed packets a connection begins with: SSLRequest, GSSENCRequest, CancelRequest,
+StartupMessage.
 
-Called by `session/login` (as the server) and `dataplane/upstreams` (as a client). Rule: a startup parameter is data to
-be checked against an allow-list; `options` is parsed into settings, never passed on as it is.
+Called by `session/login` (as the server) and `dataplane/upstreams` (as a client). Rule: a startup
+parameter is data to be checked against an allow-list; `options` is parsed into settings, never
+passed on as it is.
 """
 
 import struct
@@ -24,17 +26,65 @@ _HEADER = struct.Struct("!II")
 SSL_REQUEST = _HEADER.pack(8, SSL_REQUEST_CODE)
 
 SETTINGS_ALLOWED = frozenset(
-    """application_name client_encoding client_min_messages datestyle default_transaction_deferrable
-    default_transaction_isolation default_transaction_read_only enable_bitmapscan enable_hashjoin enable_indexonlyscan
-    enable_indexscan enable_mergejoin enable_nestloop enable_seqscan enable_sort extra_float_digits geqo
-    idle_in_transaction_session_timeout idle_session_timeout intervalstyle jit lc_messages lc_monetary lc_numeric
-    lc_time lock_timeout max_parallel_workers_per_gather plan_cache_mode random_page_cost search_path
-    statement_timeout synchronous_commit tcp_keepalives_count tcp_keepalives_idle tcp_keepalives_interval
-    tcp_user_timeout timezone transaction_timeout work_mem default_tablespace bytea_output xmloption
-    xmlbinary gin_fuzzy_search_limit join_collapse_limit from_collapse_limit default_table_access_method
-    vacuum_cost_delay commit_delay temp_buffers temp_tablespaces maintenance_work_mem hash_mem_multiplier""".split()
+    (
+        "application_name",
+        "client_encoding",
+        "client_min_messages",
+        "datestyle",
+        "default_transaction_deferrable",
+        "default_transaction_isolation",
+        "default_transaction_read_only",
+        "enable_bitmapscan",
+        "enable_hashjoin",
+        "enable_indexonlyscan",
+        "enable_indexscan",
+        "enable_mergejoin",
+        "enable_nestloop",
+        "enable_seqscan",
+        "enable_sort",
+        "extra_float_digits",
+        "geqo",
+        "idle_in_transaction_session_timeout",
+        "idle_session_timeout",
+        "intervalstyle",
+        "jit",
+        "lc_messages",
+        "lc_monetary",
+        "lc_numeric",
+        "lc_time",
+        "lock_timeout",
+        "max_parallel_workers_per_gather",
+        "plan_cache_mode",
+        "random_page_cost",
+        "search_path",
+        "statement_timeout",
+        "synchronous_commit",
+        "tcp_keepalives_count",
+        "tcp_keepalives_idle",
+        "tcp_keepalives_interval",
+        "tcp_user_timeout",
+        "timezone",
+        "transaction_timeout",
+        "work_mem",
+        "default_tablespace",
+        "bytea_output",
+        "xmloption",
+        "xmlbinary",
+        "gin_fuzzy_search_limit",
+        "join_collapse_limit",
+        "from_collapse_limit",
+        "default_table_access_method",
+        "vacuum_cost_delay",
+        "commit_delay",
+        "temp_buffers",
+        "temp_tablespaces",
+        "maintenance_work_mem",
+        "hash_mem_multiplier",
+    )
 )
-"""Settings a client may bring in its startup packet: none changes who it is, how SQL is lexed or what is loaded."""
+"""Settings a client may bring in its startup packet: none changes who it is, how SQL is lexed or
+what is loaded.
+"""
 
 
 class SslRequest(msgspec.Struct, frozen=True):
@@ -63,7 +113,7 @@ Packet = SslRequest | GssEncRequest | CancelRequest | StartupMessage
 
 
 def packet_length(received: bytes | bytearray) -> int | None:
-    """Length of the packet that `received` begins with, None while its length field is incomplete."""
+    """Length of the packet `received` begins with, None while its length is incomplete."""
     if len(received) < 4:
         return None
     length = int.from_bytes(received[:4], "big")
@@ -121,8 +171,10 @@ def _text(reader: Reader) -> str:
 
 
 def parse_options(options: str) -> dict[str, str]:
-    """`-c name=value`, `-cname=value` and `--name=value`, split as the server splits them (pg_split_opts: white space
-    separates, a backslash keeps the next character). Anything else is a violation: other switches are not for clients."""
+    """`-c name=value`, `-cname=value` and `--name=value`, split as the server splits them
+    (pg_split_opts: white space separates, a backslash keeps the next character). Anything else is a
+    violation: other switches are not for clients.
+    """
     settings: dict[str, str] = {}
     words = iter(_split_options(options))
     for word in words:

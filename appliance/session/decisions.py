@@ -1,0 +1,121 @@
+"""From a text to its verdict, now or later.
+
+Used by `from_client` for every statement. What cannot be decided at once makes the machine wait: a
+long text is analysed elsewhere, a catalog is loaded, settings that may have changed are asked of
+the server. One statement waits at a time; the client's messages behind it stay in order.
+"""
+
+from appliance.model.errors import InvariantBroken, ProtocolViolation
+from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX
+from appliance.model.refusal import Refusal, RefusalCode
+from appliance.session import flow
+from appliance.session.effects import AnalyseText, RefreshCatalog
+from appliance.session.settings import PROBE, PROBE_ANSWERS
+from appliance.session.state import Continuation, SessionState, Waiting
+from appliance.wire.postgres import messages as m
+from appliance.wire.postgres.expected import Expected, Kind
+
+
+class Decisions:
+    """The deciding part of one session's machine."""
+
+    def __init__(self, state: SessionState) -> None:
+        self._state = state
+
+    def consider(self, text: bytes, then: Continuation) -> None:
+        """Gets the verdict on `text`, now or later, and goes on with `then`."""
+        self.examine(Waiting(text, then))
+
+    def examine(self, waiting: Waiting) -> None:
+        if self._state.judge.needs_catalog:
+            if self._state.judge.catalog.lineage is None and not waiting.refreshed:
+                waiting.refreshed = True
+                self._wait(waiting, RefreshCatalog())
+                return
+            if not self._state.settings.certain and self._may_probe():
+                self._send_probe(waiting)
+                return
+        settings = self._state.settings.current
+        verdict = self._state.judge.recall(waiting.text, settings, self._state.now)
+        if verdict is None:
+            if not self._state.settings.lexes_as_standard() and not _reads_the_same(
+                waiting.text, self._state.settings.parameters
+            ):
+                facts = flow.unreadable(waiting.text, settings)
+            elif len(waiting.text) > INLINE_ANALYSIS_BYTES_MAX:
+                self._wait(waiting, AnalyseText(waiting.text, settings))
+                return
+            else:
+                facts = self._state.judge.analyse_inline(waiting.text, settings)
+            verdict = self._state.judge.judge(waiting.text, facts, settings, self._state.now)
+        self.settle(waiting, verdict)
+
+    def settle(self, waiting: Waiting, verdict: flow.Verdict) -> None:
+        """Goes on with a verdict; one that failed on an unknown name is tried once more with a
+        fresh catalog.
+        """
+        if (
+            verdict.refusal is not None
+            and verdict.refusal.code is RefusalCode.UNRESOLVED
+            and not waiting.refreshed
+        ):
+            waiting.refreshed = True
+            self._wait(waiting, RefreshCatalog())
+            return
+        waiting.then(verdict)
+
+    def _wait(self, waiting: Waiting, request: AnalyseText | RefreshCatalog) -> None:
+        if self._state.waiting is not None:
+            raise InvariantBroken("two statements wait at once")
+        self._state.waiting = waiting
+        self._state.turn.requests.append(request)
+
+    def take_waiting(self) -> Waiting:
+        waiting, self._state.waiting = self._state.waiting, None
+        if waiting is None:
+            raise InvariantBroken("an answer nobody waits for")
+        return waiting
+
+    def _may_probe(self) -> bool:
+        return (
+            not len(self._state.expected)
+            and not self._state.expected.skipping
+            and self._state.status != ord("E")
+        )
+
+    def _send_probe(self, waiting: Waiting) -> None:
+        self._state.waiting = self._state.probe_after = waiting
+        self._state.probe = []
+        self._state.send(m.query(PROBE), Expected(Kind.QUERY, injected=True))
+
+    def probe_done(self) -> None:
+        values, self._state.probe = self._state.probe, None
+        waiting, self._state.probe_after = self._state.probe_after, None
+        if values is None or waiting is None or len(values) != PROBE_ANSWERS:
+            raise ProtocolViolation("upstream", "settings could not be read")
+        self._state.settings.probed(values)
+        self._state.waiting = None
+        self.examine(waiting)
+
+    def epoch(self) -> tuple[str, str, str]:
+        if self._state.judge.needs_catalog and (
+            self._state.judge.catalog.lineage is None or not self._state.settings.certain
+        ):
+            return ("", "", "")
+        return self._state.judge.epoch(self._state.settings.current)
+
+    def refusal(self, verdict: flow.Verdict) -> Refusal | None:
+        if verdict.refusal is not None:
+            return verdict.refusal
+        if verdict.restricted and (refusal := self._state.locks.named.require(verdict)) is not None:
+            return refusal
+        return self._state.announcement.refusal_for(verdict.facts)
+
+
+def _reads_the_same(text: bytes, parameters: dict[str, str]) -> bool:
+    """Whether a text means the same to our parser although the session's lexing settings are not
+    ours: ASCII in any client encoding, as long as strings are standard or there is no backslash.
+    """
+    return text.isascii() and (
+        parameters.get("standard_conforming_strings", "on") == "on" or b"\\" not in text
+    )

@@ -1,0 +1,353 @@
+"""Messages from the client: each is decided and forwarded, refused, or kept until it can be.
+
+Part of `machine`. Rules: message types come from one table, and a type that is not in it never gets
+here; a refused message is replaced by one that the server must reject, so that the server itself
+keeps reply order and transaction state.
+"""
+
+from collections.abc import Callable
+
+from _speedups.pgframe import HEAD, TAIL, WHOLE
+from appliance.audit.record import ProtocolKind
+from appliance.model.errors import ProtocolViolation
+from appliance.model.facts import Action
+from appliance.model.refusal import Refusal, RefusalCode
+from appliance.session import flow
+from appliance.session.decisions import Decisions
+from appliance.session.effects import ArmTimeout, Bytes, EndSession
+from appliance.session.inflight import Execution, Portal, Prepared
+from appliance.session.state import HEADER, Run, SessionState, kept
+from appliance.wire.postgres import messages as m
+from appliance.wire.postgres import refusals
+from appliance.wire.postgres.expected import Expected, Kind
+
+BIND_NAMES_BYTES_MAX = 4096
+
+
+class FromClient:
+    """The client's half of one session's machine."""
+
+    def __init__(self, state: SessionState, decisions: Decisions) -> None:
+        self._state = state
+        self._decisions = decisions
+
+    def run(self, run: Run) -> None:
+        kind, part, _count, content = run
+        if self._state.ending:
+            return
+        if part != WHOLE:
+            self._piece(kind, part, content)
+            return
+        if self._state.expected.skipping and kind not in (m.SYNC, m.TERMINATE):
+            return  # the upstream would skip it, too ("Extended Query": discard until Sync)
+        if self._state.copying_in and kind not in _ALLOWED_WHILE_COPYING:
+            raise ProtocolViolation("client", "a message that is not part of COPY during COPY")
+        _CLIENT[kind](self, content)
+
+    def _piece(self, kind: int, part: int, content: Bytes) -> None:
+        """Part of a frame too long to be gathered."""
+        if kind == m.COPY_DATA:
+            if not self._state.expected.skipping:
+                self._state.turn.upstream.append(kept(content))
+            return
+        if kind == m.BIND:
+            self._bind_piece(part, content)
+            return
+        if part == HEAD:  # a Query or Parse beyond the limit: nothing of it is kept
+            self._state.discarding = True
+            if not self._state.expected.skipping:
+                length = int.from_bytes(bytes(content[1:HEADER]), "big") - 4
+                self._refuse_unread(kind, length)
+        elif part == TAIL:
+            self._state.discarding = False
+
+    def _refuse_unread(self, kind: int, length: int) -> None:
+        refusal = flow.too_long(length, self._state.limits.statement_bytes_max)
+        protocol = ProtocolKind.SIMPLE if kind == m.QUERY else ProtocolKind.PARSE
+        reference = self._state.record_unread(
+            "(longer than is analysed)", length, protocol, refusal
+        )
+        error = _error(refusal, reference)
+        if kind == m.QUERY:
+            self._state.send(refusals.rejected_query(), Expected(Kind.QUERY, error=error))
+        else:
+            self._state.send(refusals.rejected_parse(), Expected(Kind.PARSE, error=error))
+
+    def _query(self, content: Bytes) -> None:
+        text = m.parse_query(content[HEADER:])
+        self._decisions.consider(text, lambda verdict: self._query_judged(text, verdict))
+
+    def _query_judged(self, text: bytes, verdict: flow.Verdict) -> None:
+        refusal = self._decisions.refusal(verdict)
+        record_id = self._state.record(ProtocolKind.SIMPLE, text, verdict, refusal)
+        if refusal is not None:
+            error = _error(refusal, record_id)
+            self._state.send(refusals.rejected_query(), Expected(Kind.QUERY, error=error))
+            return
+        execution = Execution(record_id, verdict, self._state.now)
+        expected = Expected(Kind.QUERY, execution)
+        self._before_forward(execution)
+        self._state.gate(expected, refusals.rejected_query)
+        forwarded = self._state.announcement.rewritten(verdict.facts) or text
+        self._state.send(m.query(forwarded), expected)
+
+    def _parse(self, content: Bytes) -> None:
+        message = m.parse_parse(content[HEADER:])
+        self._check_name(message.name)
+        if len(self._state.statements) >= self._state.limits.prepared_statements_max:
+            raise ProtocolViolation("client", "too many prepared statements")
+        self._decisions.consider(message.text, lambda verdict: self._parse_judged(message, verdict))
+
+    def _parse_judged(self, message: m.ParseMessage, verdict: flow.Verdict) -> None:
+        refusal = self._decisions.refusal(verdict)
+        record_id = self._state.record(
+            ProtocolKind.PARSE,
+            message.text,
+            verdict,
+            refusal,
+            message.name,
+            0,
+            message.parameter_types,
+        )
+        if refusal is not None:
+            error = _error(refusal, record_id)
+            self._state.send(refusals.rejected_parse(), Expected(Kind.PARSE, error=error))
+            return
+        prepared = Prepared(message.name, message.text, message.parameter_types, verdict)
+        expected = Expected(Kind.PARSE, prepared, message.name)
+        self._state.statements.begin(message.name, prepared)
+        self._state.gate(expected, refusals.rejected_parse)
+        text = self._state.announcement.rewritten(verdict.facts) or message.text
+        self._state.send(m.parse(message.name, text, message.parameter_types), expected)
+
+    def _bind(self, content: Bytes) -> None:
+        message = m.parse_bind(content[HEADER:])
+        self._bind_named(message.portal, message.statement, message.parameters, kept(content))
+
+    def _bind_piece(self, part: int, content: Bytes) -> None:
+        """A Bind too long to gather: its names are read, the rest flows."""
+        if part == HEAD:
+            if self._state.expected.skipping:
+                self._state.discarding = True
+            else:
+                self._state.bind_prefix = bytearray()
+        if self._state.discarding:
+            self._state.discarding = part != TAIL
+            return
+        if self._state.bind_prefix is None:
+            self._state.turn.upstream.append(kept(content))
+            return
+        prefix = self._state.bind_prefix
+        prefix += content
+        portal, found_portal, rest = bytes(
+            prefix[HEADER : HEADER + BIND_NAMES_BYTES_MAX]
+        ).partition(b"\0")
+        statement, found_statement, _ = rest.partition(b"\0")
+        if not (found_portal and found_statement):
+            if len(prefix) >= BIND_NAMES_BYTES_MAX or part == TAIL:
+                raise ProtocolViolation("client", "names in a Bind message are too long")
+            return
+        self._state.bind_prefix = None
+        if not self._bind_named(portal, statement, -1, bytes(prefix)):
+            self._state.discarding = part != TAIL
+
+    def _bind_named(self, portal: bytes, statement: bytes, parameters: int, content: Bytes) -> bool:
+        self._check_name(portal)
+        prepared = self._state.statements.lookup(statement)
+        if prepared is None:
+            error = _native("26000", f'prepared statement "{_shown(statement)}" does not exist')
+            self._state.send(refusals.rejected_bind(), Expected(Kind.BIND, error=error))
+            return False
+        if len(self._state.portals) >= self._state.limits.prepared_statements_max:
+            raise ProtocolViolation("client", "too many portals")
+        bound = Portal(portal, prepared, max(parameters, 0))
+        self._state.portals.begin(portal, bound)
+        self._state.send(content, Expected(Kind.BIND, bound, portal))
+        return True
+
+    def _describe(self, content: Bytes) -> None:
+        what, name = m.parse_describe_or_close(content[HEADER:])
+        self._check_name(name)
+        if what == m.STATEMENT:
+            prepared = self._state.statements.lookup(name)
+            self._state.send(kept(content), Expected(Kind.DESCRIBE_STATEMENT, prepared, name))
+            return
+        portal = self._state.portals.lookup(name)
+        if portal is not None:
+            portal.described = True
+        self._state.send(kept(content), Expected(Kind.DESCRIBE_PORTAL, portal, name))
+
+    def _execute(self, content: Bytes) -> None:
+        name, _limit = m.parse_execute(content[HEADER:])
+        portal = self._state.portals.lookup(name)
+        if portal is None:
+            error = _native("34000", f'portal "{_shown(name)}" does not exist')
+            self._state.send(refusals.rejected_execute(), Expected(Kind.EXECUTE, error=error))
+            return
+        message = kept(content)
+        verdict = portal.prepared.verdict
+        if verdict.decision.cacheable and verdict.epoch == self._decisions.epoch():
+            self._execute_judged(portal, message, verdict)
+        else:
+            self._decisions.consider(
+                portal.prepared.text, lambda again: self._execute_judged(portal, message, again)
+            )
+
+    def _execute_judged(self, portal: Portal, message: Bytes, verdict: flow.Verdict) -> None:
+        prepared = portal.prepared
+        refusal = self._decisions.refusal(verdict) or self._changed_under(prepared.verdict, verdict)
+        record_id = self._state.record(
+            ProtocolKind.EXECUTE,
+            prepared.text,
+            verdict,
+            refusal,
+            prepared.name,
+            portal.parameters,
+            prepared.parameter_types,
+        )
+        if refusal is not None:
+            error = _error(refusal, record_id)
+            self._state.send(refusals.rejected_execute(), Expected(Kind.EXECUTE, error=error))
+            return
+        prepared.verdict = verdict
+        if (verdict.restricted or verdict.sensitive) and not portal.described:
+            portal.described = True  # clients that skip Describe still get a plan before their rows
+            self._state.send(
+                m.describe(m.PORTAL, portal.name),
+                Expected(Kind.DESCRIBE_PORTAL, portal, portal.name, injected=True),
+            )
+        execution = Execution(record_id, verdict, self._state.now, portal)
+        expected = Expected(Kind.EXECUTE, execution)
+        self._before_forward(execution)
+        self._state.gate(expected, refusals.rejected_execute)
+        self._state.send(message, expected)
+
+    def _changed_under(self, then: flow.Verdict, now: flow.Verdict) -> Refusal | None:
+        """A statement whose meaning changed since it was parsed is not what was decided then: parse
+        it again.
+        """
+        if not now.restricted or then.plans == now.plans:
+            return None
+        return Refusal(
+            RefusalCode.STALE,
+            "what this prepared statement rests on changed since it was prepared",
+            "prepare it again",
+            rule="builtin:prepared-meaning",
+            sqlstate="26000",
+        )
+
+    def _close(self, content: Bytes) -> None:
+        what, name = m.parse_describe_or_close(content[HEADER:])
+        self._check_name(name)
+        if what == m.STATEMENT:
+            self._state.statements.begin(name, None)
+        else:
+            self._state.portals.begin(name, None)
+        self._state.send(kept(content), Expected(Kind.CLOSE, what, name))
+
+    def _sync(self, content: Bytes) -> None:
+        if self._state.copying_in and not self._state.copy_ended:
+            return  # the upstream ignores it while copying in ("COPY Operations")
+        self._state.expected.skipping = False
+        self._state.send(kept(content), Expected(Kind.SYNC))
+
+    def _flush(self, content: Bytes) -> None:
+        if not (self._state.copying_in and not self._state.copy_ended):
+            self._state.turn.upstream.append(kept(content))
+
+    def _copy_data(self, content: Bytes) -> None:
+        self._state.turn.upstream.append(kept(content))
+
+    def _copy_end(self, content: Bytes) -> None:
+        self._state.copy_ended = True
+        self._state.turn.upstream.append(kept(content))
+
+    def _function_call(self, _content: Bytes) -> None:
+        refusal = Refusal(
+            RefusalCode.FUNCTION_CALL_PROTOCOL,
+            "function calls by the fastpath message are not let through",
+            "call the function in a SELECT statement",
+            rule="builtin:function-call-protocol",
+            sqlstate="0A000",
+        )
+        reference = self._state.record_unread(
+            "(FunctionCall)", 0, ProtocolKind.FUNCTION_CALL, refusal
+        )
+        self._state.send(
+            refusals.rejected_query(), Expected(Kind.QUERY, error=_error(refusal, reference))
+        )
+
+    def _terminate(self, content: Bytes) -> None:
+        self._state.ending = True
+        self._state.turn.upstream.append(kept(content))
+        self._state.turn.requests.append(EndSession("client_closed"))
+
+    def _password(self, _content: Bytes) -> None:
+        raise ProtocolViolation("client", "a password message after login")
+
+    def _check_name(self, name: bytes) -> None:
+        if name.startswith(refusals.REFUSED_NAME):
+            raise ProtocolViolation("client", "a reserved name")
+
+    def _before_forward(self, execution: Execution) -> None:
+        """What running this statement changes in what we know."""
+        verdict = execution.verdict
+        if flow.unsettles(verdict.facts):
+            self._state.settings.unsettle(True)
+        elif (
+            self._state.settings.touched_in_transaction
+            and Action.TRANSACTION in verdict.facts.actions
+        ):
+            self._state.settings.unsettle(True)  # a rollback takes settings back
+        timeout_ms = verdict.decision.statement_timeout_ms
+        if timeout_ms is not None:
+            self._state.turn.requests.append(ArmTimeout(execution, timeout_ms))
+        temporary = flow.temporary_names(verdict.facts)
+        if temporary:
+            self._state.settings.add_temporary(temporary)
+
+
+def _shown(name: bytes) -> str:
+    return name.decode("utf-8", "replace")
+
+
+def _native(sqlstate: str, message: str) -> bytes:
+    return m.error_fields(
+        m.ERROR_RESPONSE, {"S": "ERROR", "V": "ERROR", "C": sqlstate, "M": message}
+    )
+
+
+def _error(refusal: Refusal, reference: str) -> bytes:
+    return refusals.error_response(
+        Refusal(
+            refusal.code,
+            refusal.message,
+            refusal.remedy,
+            refusal.rule,
+            reference,
+            refusal.sqlstate,
+            refusal.position,
+        )
+    )
+
+
+_ALLOWED_WHILE_COPYING = frozenset(
+    (m.COPY_DATA, m.COPY_DONE, m.COPY_FAIL, m.SYNC, m.FLUSH, m.TERMINATE)
+)
+
+_CLIENT: dict[int, Callable[[FromClient, Bytes], None]] = {
+    m.QUERY: FromClient._query,
+    m.PARSE: FromClient._parse,
+    m.BIND: FromClient._bind,
+    m.DESCRIBE: FromClient._describe,
+    m.EXECUTE: FromClient._execute,
+    m.CLOSE: FromClient._close,
+    m.SYNC: FromClient._sync,
+    m.FLUSH: FromClient._flush,
+    m.COPY_DATA: FromClient._copy_data,
+    m.COPY_DONE: FromClient._copy_end,
+    m.COPY_FAIL: FromClient._copy_end,
+    m.FUNCTION_CALL: FromClient._function_call,
+    m.TERMINATE: FromClient._terminate,
+    m.PASSWORD: FromClient._password,
+}

@@ -1,0 +1,395 @@
+"""Messages from the database: each answers what is due first, and passes to the client or not.
+
+Part of `machine`. Rules: a reply that is not due is a violation; rows pass only under a ResultLock
+made for that very portal or query; the texts of errors and notices are withheld where they could
+carry masked values.
+"""
+
+from collections.abc import Callable
+
+from _speedups.pgframe import WHOLE
+from appliance.audit.record import Outcome
+from appliance.model.errors import InvariantBroken, ProtocolViolation
+from appliance.session import flow
+from appliance.session.decisions import Decisions
+from appliance.session.effects import Bytes, NoteSchemaChange
+from appliance.session.inflight import Execution, Portal, Prepared, ResultLock
+from appliance.session.state import HEADER, Run, SessionState
+from appliance.wire.postgres import messages as m
+from appliance.wire.postgres import refusals
+from appliance.wire.postgres.expected import Expected, Kind
+
+
+class FromUpstream:
+    """The database's half of one session's machine."""
+
+    def __init__(self, state: SessionState, decisions: Decisions) -> None:
+        self._state = state
+        self._decisions = decisions
+
+    def run(self, run: Run) -> None:
+        kind, part, count, content = run
+        if kind == m.DATA_ROW:
+            self._rows(part, count, content)
+        elif kind == m.COPY_DATA:
+            self._copy_out(count, content)
+        elif part != WHOLE:
+            raise ProtocolViolation("upstream", "a message in pieces that may not be")
+        else:
+            _UPSTREAM[kind](self, content)
+
+    def _rows(self, part: int, count: int, content: Bytes) -> None:
+        head = self._state.expected.head
+        if head is None or head.kind not in (Kind.EXECUTE, Kind.QUERY):
+            raise ProtocolViolation("upstream", "rows that are not due")
+        if head.injected:
+            self._probe_row(content)
+            return
+        execution = head.subject
+        if not isinstance(execution, Execution):
+            raise ProtocolViolation("upstream", "rows for a refused statement")
+        lock = execution.lock if execution.portal is None else execution.portal.lock
+        limit = execution.verdict.decision.row_limit
+        if limit is not None:
+            if part != WHOLE:
+                raise InvariantBroken("a limited row in pieces")
+            content, count = first_rows(content, count, limit - execution.result_rows)
+            execution.result_rows += count
+            if not count:
+                return
+        execution.rows += count
+        self._state.rows += count
+        if execution.verdict.restricted:
+            if lock is None or not lock.rows_expected:
+                raise InvariantBroken("a row before its plan")
+            if lock.masker is not None:
+                if part != WHOLE:
+                    raise InvariantBroken("a masked row in pieces")
+                before = lock.masker.cells_masked
+                content = lock.masker.mask(content, count)
+                masked = lock.masker.cells_masked - before
+                execution.cells_masked += masked
+                self._state.cells_masked += masked
+        if lock is not None and lock.sensitive_columns:
+            execution.sensitive_unmasked += count * lock.sensitive_columns
+            self._state.sensitive_unmasked += count * lock.sensitive_columns
+        execution.bytes_out += len(content)
+        self._state.bytes_out += len(content)
+        self._state.to_client(content)
+
+    def _probe_row(self, content: Bytes) -> None:
+        reader = m.Reader(content[HEADER:], "upstream")
+        if self._state.probe is None or reader.u16() != 1:
+            raise ProtocolViolation("upstream", "settings could not be read")
+        self._state.probe.append(reader.take(reader.i32()).decode("utf-8", "replace"))
+        reader.end()
+
+    def _row_description(self, content: Bytes) -> None:
+        head = self._state.expected.head
+        if head is None:
+            raise ProtocolViolation("upstream", "a RowDescription that is not due")
+        if head.kind is Kind.QUERY:
+            if head.injected:
+                return
+            if isinstance(head.subject, Execution):
+                head.subject.lock = self._lock_query(head.subject, content)
+                self._state.choose_row_mode()
+        elif head.kind is Kind.DESCRIBE_PORTAL:
+            self._state.expected.pop(Kind.DESCRIBE_PORTAL)
+            self._lock_portal(head.subject, content)
+            self._state.choose_row_mode()
+        else:
+            self._state.expected.pop(Kind.DESCRIBE_STATEMENT)
+        if not head.injected:
+            self._state.to_client(content)
+
+    def _lock_query(self, execution: Execution, content: Bytes) -> ResultLock | None:
+        verdict = execution.verdict
+        if not verdict.restricted and not verdict.sensitive:
+            return None
+        columns = m.parse_row_description(content[HEADER:])
+        return self._state.locks.lock(verdict, execution.statement_index, columns)
+
+    def _lock_portal(self, portal: Portal | None, content: Bytes) -> None:
+        if portal is None:
+            return
+        verdict = portal.prepared.verdict
+        if verdict.restricted or verdict.sensitive:
+            columns = m.parse_row_description(content[HEADER:])
+            portal.lock = self._state.locks.lock(verdict, 0, columns)
+
+    def _no_data(self, content: Bytes) -> None:
+        head = self._state.expected.pop(Kind.DESCRIBE_STATEMENT, Kind.DESCRIBE_PORTAL)
+        if isinstance(head.subject, Portal):
+            head.subject.lock = ResultLock(None, rows_expected=False)
+        if not head.injected:
+            self._state.to_client(content)
+
+    def _parameter_description(self, content: Bytes) -> None:
+        head = self._state.expected.head
+        if head is None or head.kind is not Kind.DESCRIBE_STATEMENT:
+            raise ProtocolViolation("upstream", "a ParameterDescription that is not due")
+        self._state.to_client(content)
+
+    def _parse_complete(self, content: Bytes) -> None:
+        done = self._state.expected.pop(Kind.PARSE)
+        if done.error:
+            raise ProtocolViolation("upstream", "a refused statement was accepted")
+        self._state.statements.confirm(done.name)
+        self._state.to_client(content)
+
+    def _bind_complete(self, content: Bytes) -> None:
+        done = self._state.expected.pop(Kind.BIND)
+        if done.error:
+            raise ProtocolViolation("upstream", "a refused statement was accepted")
+        self._state.portals.confirm(done.name)
+        self._state.choose_row_mode()
+        self._state.to_client(content)
+
+    def _close_complete(self, content: Bytes) -> None:
+        done = self._state.expected.pop(Kind.CLOSE)
+        (self._state.statements if done.subject == m.STATEMENT else self._state.portals).confirm(
+            done.name
+        )
+        self._state.to_client(content)
+
+    def _command_complete(self, content: Bytes) -> None:
+        head = self._state.expected.head
+        if head is None or head.kind not in (Kind.EXECUTE, Kind.QUERY):
+            raise ProtocolViolation("upstream", "a CommandComplete that is not due")
+        self._end_copy()
+        if head.injected:
+            return
+        tag = m.parse_command_complete(content[HEADER:])
+        execution = head.subject
+        if isinstance(execution, Execution):
+            execution.tag = _shown(tag[:64])
+            execution.statement_index += 1
+            execution.lock = None
+            self._completed(execution, tag)
+            limit = execution.verdict.decision.row_limit
+            if limit is not None and execution.result_rows >= limit and tag.startswith(b"SELECT"):
+                content = self._limited(execution, content)
+            execution.result_rows = 0
+        if head.kind is Kind.EXECUTE:
+            self._state.expected.pop(Kind.EXECUTE)
+            if isinstance(execution, Execution):
+                self._state.finish(execution, Outcome.COMPLETED)
+            self._state.choose_row_mode()
+        self._state.to_client(content)
+
+    def _limited(self, execution: Execution, content: Bytes) -> Bytes:
+        """A result that reached its row limit says so, and its tag tells what the client got."""
+        rows = execution.result_rows
+        self._state.to_client(
+            refusals.notice(
+                "01000", f"the result ends after {rows} rows: policy limits rows here", ""
+            )
+        )
+        return m.frame(m.COMMAND_COMPLETE, m.cstring(f"SELECT {rows}"))
+
+    def _completed(self, execution: Execution, tag: bytes) -> None:
+        if execution.verdict.restricted:
+            self._state.locks.named.completed(execution.verdict, execution.statement_index - 1)
+        if tag in (b"DISCARD ALL", b"DEALLOCATE ALL"):
+            self._state.statements.forget_confirmed()
+        if flow.reshapes(execution.verdict.facts):
+            self._state.turn.requests.append(NoteSchemaChange())
+
+    def _empty_query(self, content: Bytes) -> None:
+        head = self._state.expected.head
+        if head is None or head.kind not in (Kind.EXECUTE, Kind.QUERY):
+            raise ProtocolViolation("upstream", "an EmptyQueryResponse that is not due")
+        if head.kind is Kind.EXECUTE:
+            self._state.expected.pop(Kind.EXECUTE)
+            if isinstance(head.subject, Execution):
+                self._state.finish(head.subject, Outcome.COMPLETED)
+            self._state.choose_row_mode()
+        self._state.to_client(content)
+
+    def _portal_suspended(self, content: Bytes) -> None:
+        head = self._state.expected.pop(Kind.EXECUTE)
+        if isinstance(head.subject, Execution):
+            self._state.finish(head.subject, Outcome.COMPLETED)
+        self._state.choose_row_mode()
+        self._state.to_client(content)
+
+    def _copy_in(self, content: Bytes) -> None:
+        head = self._state.expected.head
+        if head is None or head.kind not in (Kind.EXECUTE, Kind.QUERY) or head.injected:
+            raise ProtocolViolation("upstream", "a CopyInResponse that is not due")
+        self._state.expected.drop_syncs_behind_head()
+        if len(self._state.expected) > 1:
+            raise ProtocolViolation("client", "statements pipelined behind COPY FROM STDIN")
+        self._state.copying_in, self._state.copy_ended = True, False
+        self._state.to_client(content)
+
+    def _copy_out_begins(self, content: Bytes) -> None:
+        head = self._state.expected.head
+        if head is None or not isinstance(head.subject, Execution):
+            raise ProtocolViolation("upstream", "a CopyOutResponse that is not due")
+        self._state.to_client(content)
+
+    def _copy_out(self, count: int, content: Bytes) -> None:
+        head = self._state.expected.head
+        if head is None or not isinstance(head.subject, Execution):
+            raise ProtocolViolation("upstream", "copied rows that are not due")
+        execution = head.subject
+        if execution.verdict.restricted and execution.verdict.decision.masks:
+            raise InvariantBroken("COPY of masked columns was let through")
+        execution.rows += count
+        execution.bytes_out += len(content)
+        self._state.rows += count
+        self._state.bytes_out += len(content)
+        self._state.to_client(content)
+
+    def _copy_done(self, content: Bytes) -> None:
+        head = self._state.expected.head
+        if head is None or not isinstance(head.subject, Execution):
+            raise ProtocolViolation("upstream", "a CopyDone that is not due")
+        self._state.to_client(content)
+
+    def _end_copy(self) -> None:
+        self._state.copying_in = self._state.copy_ended = False
+
+    def _error(self, content: Bytes) -> None:
+        self._end_copy()
+        head = self._state.expected.head
+        if head is None or head.kind is Kind.SYNC:
+            self._error_out_of_turn(content)
+            return
+        fields = m.parse_error_fields(content[HEADER:])
+        if head.injected and head.kind is Kind.QUERY:
+            raise ProtocolViolation("upstream", "settings could not be read")
+        if isinstance(head.subject, Execution):
+            head.subject.sqlstate = fields.get("C", "XX000")
+        if fields.get("V", fields.get("S")) in ("FATAL", "PANIC"):
+            self._state.told_fatal = True
+            self._state.to_client(self._worded(head, content))
+            return
+        if head.error:
+            self._state.to_client(head.error)
+        else:
+            self._state.to_client(self._worded(head, content))
+        if head.kind is Kind.QUERY:
+            head.failed = True
+            return
+        for skipped in self._state.expected.skip_to_sync():
+            self._abandon(skipped)
+        self._state.choose_row_mode()
+
+    def _worded(self, head: Expected, content: Bytes) -> Bytes:
+        """The server's error as this client may read it."""
+        if isinstance(head.subject, Execution) and head.subject.timed_out:
+            return refusals.timed_out(head.subject.verdict.decision.statement_timeout_ms or 0)
+        verdict = _verdict_of(head)
+        if verdict is not None and verdict.withhold:
+            return refusals.withhold_values(content[HEADER:], m.ERROR_RESPONSE)
+        return content
+
+    def _error_out_of_turn(self, content: Bytes) -> None:
+        """FATAL (the server goes away), or an error raised at commit time, at Sync."""
+        fields = m.parse_error_fields(content[HEADER:])
+        self._state.told_fatal = fields.get("V", fields.get("S")) in ("FATAL", "PANIC")
+        if self._state.judge.entitlements.owes:
+            self._state.to_client(refusals.withhold_values(content[HEADER:], m.ERROR_RESPONSE))
+        else:
+            self._state.to_client(content)
+
+    def _abandon(self, skipped: Expected) -> None:
+        if isinstance(skipped.subject, Prepared) and skipped.kind is Kind.PARSE:
+            self._state.statements.abandon(skipped.name)
+        elif isinstance(skipped.subject, Portal) and skipped.kind is Kind.BIND:
+            self._state.portals.abandon(skipped.name)
+        elif skipped.kind is Kind.CLOSE:
+            (
+                self._state.statements if skipped.subject == m.STATEMENT else self._state.portals
+            ).abandon(skipped.name)
+        elif isinstance(skipped.subject, Execution) and not skipped.error:
+            self._state.finish(skipped.subject, _failure(skipped.subject))
+
+    def _notice(self, content: Bytes) -> None:
+        head = self._state.expected.head
+        verdict = None if head is None else _verdict_of(head)
+        if verdict is not None and verdict.withhold:
+            self._state.to_client(refusals.withhold_values(content[HEADER:], m.NOTICE_RESPONSE))
+        else:
+            self._state.to_client(content)
+
+    def _notification(self, content: Bytes) -> None:
+        self._state.to_client(content)
+
+    def _parameter_status(self, content: Bytes) -> None:
+        name, value = m.parse_parameter_status(content[HEADER:])
+        self._state.settings.reported(name.decode(), value.decode("utf-8", "replace"))
+        shown = self._state.announcement.shown(name, value)
+        self._state.to_client(
+            content if shown is None else m.parameter_status(name.decode(), shown)
+        )
+
+    def _ready(self, content: Bytes) -> None:
+        done = self._state.expected.pop(Kind.SYNC, Kind.QUERY)
+        self._state.status = m.parse_ready_for_query(content[HEADER:])
+        self._end_copy()
+        if self._state.status == ord("I"):
+            self._state.portals.forget_confirmed()
+            if self._state.settings.touched_in_transaction:
+                self._state.settings.unsettle(False)
+                self._state.settings.touched_in_transaction = False
+        self._state.choose_row_mode()
+        if done.injected:
+            self._decisions.probe_done()
+            return
+        if isinstance(done.subject, Execution) and not done.error:
+            self._state.finish(
+                done.subject, _failure(done.subject) if done.failed else Outcome.COMPLETED
+            )
+        self._state.to_client(content)
+
+
+def first_rows(content: Bytes, count: int, left: int) -> tuple[Bytes, int]:
+    """The first `left` of `count` whole DataRow frames."""
+    if count <= left:
+        return content, count
+    end = 0
+    for _ in range(max(left, 0)):
+        end += 1 + int.from_bytes(bytes(content[end + 1 : end + HEADER]), "big")
+    return content[:end], max(left, 0)
+
+
+def _shown(name: bytes) -> str:
+    return name.decode("utf-8", "replace")
+
+
+def _failure(execution: Execution) -> Outcome:
+    return Outcome.CANCELLED if execution.sqlstate == "57014" else Outcome.FAILED
+
+
+def _verdict_of(expected: Expected) -> flow.Verdict | None:
+    subject = expected.subject
+    if isinstance(subject, Execution):
+        return subject.verdict
+    if isinstance(subject, Portal):
+        return subject.prepared.verdict
+    return subject.verdict if isinstance(subject, Prepared) else None
+
+
+_UPSTREAM: dict[int, Callable[[FromUpstream, Bytes], None]] = {
+    m.ROW_DESCRIPTION: FromUpstream._row_description,
+    m.NO_DATA: FromUpstream._no_data,
+    m.PARAMETER_DESCRIPTION: FromUpstream._parameter_description,
+    m.PARSE_COMPLETE: FromUpstream._parse_complete,
+    m.BIND_COMPLETE: FromUpstream._bind_complete,
+    m.CLOSE_COMPLETE: FromUpstream._close_complete,
+    m.COMMAND_COMPLETE: FromUpstream._command_complete,
+    m.EMPTY_QUERY_RESPONSE: FromUpstream._empty_query,
+    m.PORTAL_SUSPENDED: FromUpstream._portal_suspended,
+    m.COPY_IN_RESPONSE: FromUpstream._copy_in,
+    m.COPY_OUT_RESPONSE: FromUpstream._copy_out_begins,
+    m.COPY_DONE: FromUpstream._copy_done,
+    m.ERROR_RESPONSE: FromUpstream._error,
+    m.NOTICE_RESPONSE: FromUpstream._notice,
+    m.NOTIFICATION_RESPONSE: FromUpstream._notification,
+    m.PARAMETER_STATUS: FromUpstream._parameter_status,
+    m.READY_FOR_QUERY: FromUpstream._ready,
+}

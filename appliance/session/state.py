@@ -1,0 +1,243 @@
+"""What a session's machine knows, and the few things every part of it does: send, record, finish.
+
+Owned by `machine`; `decisions`, `from_client` and `from_upstream` work on it. Rule: a statement
+goes upstream only through `send`, after `record` put its record into the same turn.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+from _speedups.pgframe import GATHER, GATHER_OR_STREAM, STREAM, FrameSplitter
+from appliance.audit.record import Outcome, ProtocolKind
+from appliance.model.limits import (
+    CONTROL_FRAME_BYTES_MAX,
+    FRAME_BYTES_MAX,
+    MESSAGE_TEXT_BYTES_MAX,
+    Limits,
+)
+from appliance.model.refusal import Refusal
+from appliance.session import flow
+from appliance.session.announce import Announcement
+from appliance.session.effects import Bytes, Turn
+from appliance.session.inflight import Execution, Portal, Prepared
+from appliance.session.records import Recorder, parts_of
+from appliance.session.results import ResultLocks
+from appliance.session.settings import SettingsTracker
+from appliance.wire.postgres import messages as m
+from appliance.wire.postgres.expected import Expected, ExpectedReplies
+from appliance.wire.postgres.prepared import Names
+
+Continuation = Callable[[flow.Verdict], None]
+Run = tuple[int, int, int, Bytes]
+"""(message type, part, count of whole frames, bytes): see `_speedups.pgframe`."""
+
+HEADER = 5
+"""Type byte and length."""
+
+
+class Waiting:
+    """A statement whose verdict needs something that is not there yet."""
+
+    __slots__ = ("refreshed", "text", "then")
+
+    def __init__(self, text: bytes, then: Continuation) -> None:
+        self.text = text
+        self.then = then
+        self.refreshed = False
+
+
+class SessionState:
+    """See the comments of its parts; changed from inside one machine call only."""
+
+    def __init__(
+        self,
+        judge: flow.Judge,
+        recorder: Recorder,
+        settings: SettingsTracker,
+        announcement: Announcement,
+        locks: ResultLocks,
+        limits: Limits,
+    ) -> None:
+        self.judge = judge
+        self.recorder = recorder
+        self.settings = settings
+        self.announcement = announcement
+        self.locks = locks
+        self.limits = limits
+        self.client_frames = client_splitter(limits)
+        self.upstream_frames = upstream_splitter()
+        self.turn = Turn()
+        self.now = 0.0
+        # What is due, and what names mean.
+        self.expected = ExpectedReplies()
+        self.statements: Names[Prepared] = Names()
+        self.portals: Names[Portal] = Names()
+        self.status = ord("I")
+        """Transaction status as the upstream said it last."""
+        # A statement that waits, and the client's messages behind it.
+        self.waiting: Waiting | None = None
+        self.runs: deque[Run] = deque()
+        self.probe: list[str] | None = None
+        """Answers to our own SHOW statements, while they are under way."""
+        self.probe_after: Waiting | None = None
+        # COPY FROM STDIN.
+        self.copying_in = False
+        self.copy_ended = False
+        """The client has sent CopyDone or CopyFail."""
+        # Frames that come in pieces.
+        self.discarding = False
+        self.bind_prefix: bytearray | None = None
+        self.rows_whole = False
+        """DataRows are gathered: they are masked or counted out one by one."""
+        self.ending = False
+        self.told_fatal = False
+        """The client has read the upstream's own last words."""
+        # Sums for the records of the session.
+        self.rows = 0
+        self.bytes_out = 0
+        self.cells_masked = 0
+        self.sensitive_unmasked = 0
+
+    def send(self, message: Bytes, expected: Expected) -> None:
+        self.expected.push(expected)
+        self.turn.upstream.append(message)
+
+    def gate(self, expected: Expected, rejected: Callable[[], bytes]) -> None:
+        """Remembers how to refuse the message sent next, should its record not be written."""
+
+        def refuse(error: bytes) -> bytes:
+            expected.error = error
+            return rejected()
+
+        record = self.turn.records[-1]
+        self.turn.gated.append((len(self.turn.upstream), refuse, record))
+
+    def record(
+        self,
+        protocol: ProtocolKind,
+        text: bytes,
+        verdict: flow.Verdict,
+        refusal: Refusal | None,
+        prepared: bytes = b"",
+        parameters: int = 0,
+        parameter_types: tuple[int, ...] = (),
+    ) -> str:
+        record_id = self.recorder.reference(self.now)
+        lineage = self.judge.catalog.lineage
+        if not verdict.memo:
+            verdict.memo.append(
+                parts_of(text, verdict, None if lineage is None else lineage.catalog)
+            )
+        parts = verdict.memo[0]
+        self.turn.records.append(
+            self.recorder.decided(
+                record_id,
+                self.now,
+                protocol,
+                parts,
+                refusal,
+                prepared,
+                parameters,
+                parameter_types,
+            )
+        )
+        return record_id
+
+    def record_unread(
+        self, shown: str, length: int, protocol: ProtocolKind, refusal: Refusal
+    ) -> str:
+        record_id = self.recorder.reference(self.now)
+        self.turn.records.append(
+            self.recorder.decided_unread(record_id, self.now, protocol, shown, length, refusal)
+        )
+        return record_id
+
+    def finish(self, execution: Execution, outcome: Outcome) -> None:
+        self.turn.records.append(self.recorder.finished(execution, self.now, outcome))
+
+    def choose_row_mode(self) -> None:
+        """Rows that will be masked come whole; all others flow through in pieces."""
+        head = self.expected.head
+        lock = None
+        if head is not None and isinstance(head.subject, Execution):
+            execution = head.subject
+            lock = execution.lock if execution.portal is None else execution.portal.lock
+        masked = lock is not None and lock.masker is not None
+        if head is not None and isinstance(head.subject, Execution):
+            masked = masked or head.subject.verdict.decision.row_limit is not None
+        if masked != self.rows_whole:
+            self.rows_whole = masked
+            if masked:
+                self.upstream_frames.rule(
+                    m.DATA_ROW, GATHER, self.limits.masked_row_bytes_max, batch=True
+                )
+            else:
+                self.upstream_frames.rule(m.DATA_ROW, STREAM, FRAME_BYTES_MAX, batch=True)
+
+    def to_client(self, content: Bytes) -> None:
+        self.turn.client.append(kept(content))
+
+
+UPSTREAM_TYPES = (
+    m.ROW_DESCRIPTION,
+    m.NO_DATA,
+    m.PARAMETER_DESCRIPTION,
+    m.PARSE_COMPLETE,
+    m.BIND_COMPLETE,
+    m.CLOSE_COMPLETE,
+    m.COMMAND_COMPLETE,
+    m.EMPTY_QUERY_RESPONSE,
+    m.PORTAL_SUSPENDED,
+    m.COPY_IN_RESPONSE,
+    m.COPY_OUT_RESPONSE,
+    m.COPY_DONE,
+    m.ERROR_RESPONSE,
+    m.NOTICE_RESPONSE,
+    m.NOTIFICATION_RESPONSE,
+    m.PARAMETER_STATUS,
+    m.READY_FOR_QUERY,
+)
+
+
+def client_splitter(limits: Limits) -> FrameSplitter:
+    """Message types a client may send after login, and how long each may be."""
+    frames = FrameSplitter("client")
+    small = 64 * 1024
+    statement = limits.statement_bytes_max
+    for kind, mode, ceiling in (
+        (m.QUERY, GATHER_OR_STREAM, statement + 5),
+        (m.PARSE, GATHER_OR_STREAM, statement + small),
+        (m.BIND, GATHER_OR_STREAM, limits.bind_bytes_max),
+        (m.DESCRIBE, GATHER, small),
+        (m.EXECUTE, GATHER, small),
+        (m.CLOSE, GATHER, small),
+        (m.SYNC, GATHER, 4),
+        (m.FLUSH, GATHER, 4),
+        (m.TERMINATE, GATHER, 4),
+        (m.FUNCTION_CALL, GATHER, CONTROL_FRAME_BYTES_MAX),
+        (m.PASSWORD, GATHER, small),
+        (m.COPY_DONE, GATHER, 4),
+        (m.COPY_FAIL, GATHER, small),
+    ):
+        frames.rule(kind, mode, ceiling)
+    frames.rule(m.COPY_DATA, STREAM, FRAME_BYTES_MAX, batch=True)
+    return frames
+
+
+def upstream_splitter() -> FrameSplitter:
+    """Message types an upstream may send after login. CopyBothResponse (replication) is not among
+    them.
+    """
+    frames = FrameSplitter("upstream")
+    for kind in UPSTREAM_TYPES:
+        frames.rule(kind, GATHER, CONTROL_FRAME_BYTES_MAX)
+    for kind in (m.ERROR_RESPONSE, m.NOTICE_RESPONSE):
+        frames.rule(kind, GATHER, MESSAGE_TEXT_BYTES_MAX)
+    frames.rule(m.DATA_ROW, STREAM, FRAME_BYTES_MAX, batch=True)
+    frames.rule(m.COPY_DATA, STREAM, FRAME_BYTES_MAX, batch=True)
+    return frames
+
+
+def kept(content: Bytes) -> bytes:
+    """A run is a view into a shared buffer until the next chunk: what is sent must be our own."""
+    return content if isinstance(content, bytes) else bytes(content)
