@@ -5,7 +5,6 @@ Wired into the command line by `cli/main` (`demo_app`). Ctrl-C or SIGTERM ends a
 
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 from types import FrameType
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 demo_app = App(name="demo", help="A governed sample database and a guided tour.")
 
 DEFAULT_FOLDER = Path(".demo")
+ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 @demo_app.default
@@ -51,7 +51,8 @@ def demo(
     from appliance.cli.demo.steps import STEPS
     from appliance.cli.demo.unprivileged import CannotRun
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in ENDING:
+        signal.signal(number, _interrupt)
     page = Page()
     started = time.monotonic()
     try:
@@ -91,11 +92,12 @@ def _stay(built: "Stage", page: "Page") -> None:
             f"{_shown(_command())} audit tail --follow   # in another terminal",
             "",
             f"Configuration: {_shown(built.config)}, policy: {_shown(built.policy)}",
-            "Change the policy, `kill -HUP` the sallyport serve process, ask again.",
+            f"Change the policy, `kill -HUP {built.pid}`, ask again.",
             "No psql? apt-get install postgresql-client; any driver with TLS will do.",
         ],
     )
-    threading.Event().wait()
+    while True:
+        signal.pause()
 
 
 def _command() -> Path:
@@ -111,4 +113,8 @@ def _shown(path: Path) -> str:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """The first signal ends the demo; later ones must not break its clearing up (which is
+    bounded)."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

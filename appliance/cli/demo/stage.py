@@ -65,6 +65,8 @@ class Stage:
     listen: str
     host: str = "localhost"
     port: int = 0
+    pid: int = 0
+    """Of `sallyport serve`."""
     fields: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -108,6 +110,7 @@ def stage(folder: Path, listen: str = "") -> Iterator[Stage]:
         command: list[str | Path] = [SALLYPORT, "serve", "--config", built.config]
         with Child(command, folder / "sallyport.log", {"NO_COLOR": "1"}) as child:
             _, built.port, built.fields = ready_fields(child.wait_line("ready "))
+            built.pid = child.pid
             _write_environment(built)
             yield built
 
