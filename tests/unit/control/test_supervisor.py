@@ -10,7 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -86,10 +86,21 @@ class Service:
         text = CONFIGURATION.format(data=self.folder / "d", admin=self.admin, drain=self.drain_ms)
         self.source.write_text(text + more)
 
-    def start(self, wait: bool = True, **environment: str) -> "Service":
+    def start(
+        self,
+        wait: bool = True,
+        before: Sequence[str] = (),
+        fd: int | None = None,
+        **environment: str,
+    ) -> "Service":
+        """`before`: what the interpreter runs first, given `fd`, as systemd would pass it on."""
+        if fd is not None:
+            environment["LISTEN_FDS"] = "1"
+        command = [str(HERE / "service.py"), str(self.source), str(self.workers)]
         self.os_process = subprocess.Popen(
-            [sys.executable, str(HERE / "service.py"), str(self.source), str(self.workers)],
+            [sys.executable, *before, *command],
             env={**os.environ, "PYTHONPATH": f"{ROOT}:{HERE}", **environment},
+            pass_fds=() if fd is None else (fd,),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
@@ -98,7 +109,7 @@ class Service:
         self.reading.start()
         if wait:
             assert self.os_process.stdout is not None
-            line = self.os_process.stdout.readline().decode()
+            line = self.os_process.stdout.readline().decode().strip()
             assert line.startswith("ready main=127.0.0.1:"), (line, self.log)
             self.port = int(line.rpartition(":")[2])
         return self
@@ -381,26 +392,13 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 
 
 def test_sockets_are_inherited_as_from_systemd(tmp_path: Path) -> None:
-    service = Service(tmp_path)
-    with socket.socket() as passed:
+    with socket.socket() as passed, Service(tmp_path) as service:
         passed.bind(("127.0.0.1", 0))
         passed.listen()
-        command = [str(HERE / "service.py"), str(service.source), "2"]
-        service.os_process = subprocess.Popen(
-            [sys.executable, "-c", ACTIVATE, str(passed.fileno()), *command],
-            env={**os.environ, "PYTHONPATH": f"{ROOT}:{HERE}", "LISTEN_FDS": "1"},
-            pass_fds=[passed.fileno()],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        service.reading = threading.Thread(target=lambda: None)
-        service.reading.start()
-        assert service.os_process.stdout is not None
-        line = service.os_process.stdout.readline().decode()
-        assert line.strip() == f"ready main=127.0.0.1:{passed.getsockname()[1]}"
-        with Client(passed.getsockname()[1]) as client:
+        service.start(before=["-c", ACTIVATE, str(passed.fileno())], fd=passed.fileno())
+        assert service.port == passed.getsockname()[1]
+        with service.connect() as client:
             assert client.ask("worker")
             assert client.ask("environment LISTEN_FDS") == "-"
         service.signal(signal.SIGTERM)
-        assert service.os_process.wait(5) == 0
-        service.os_process.stdout.close()
+        assert service.ended() == 0
