@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from appliance.model.facts import Action, Flag
+from appliance.sql.functions import harmless
 from appliance.sql.names import Names, words
 from appliance.sql.parse import Body
 from appliance.sql.scope import Field, Item, Scope
+from appliance.sql.types import STRING_TYPES
 
 Node = Any
 """A wrapped node {"Kind": {...}}, a list of them, or an empty placeholder."""
@@ -144,9 +146,7 @@ class Expressions(Names):
         self.call(name, scope)
         if name[-1] == "set_config":
             self._set_config(body)
-        for key in ("args", "agg_order", "agg_filter"):
-            if key in body:
-                stack.append(body[key])
+        stack.extend(body[key] for key in ("args", "agg_order", "agg_filter") if key in body)
         if "over" in body:
             self._window(body["over"], stack)
 
@@ -172,18 +172,15 @@ class Expressions(Names):
         self.walk(stack, scope)
 
     def _window(self, body: Body, stack: list[Node]) -> None:
-        for key in ("partitionClause", "orderClause", "startOffset", "endOffset"):
-            if key in body:
-                stack.append(body[key])
+        keys = ("partitionClause", "orderClause", "startOffset", "endOffset")
+        stack.extend(body[key] for key in keys if key in body)
 
     def _operation(self, body: Body, scope: Scope, stack: list[Node]) -> None:
         if "name" in body and (
             self.catalog is None or self.catalog.operators or len(body["name"]) > 1
         ):
             self.operator(words(body["name"]))
-        for key in ("lexpr", "rexpr"):
-            if key in body:
-                stack.append(body[key])
+        stack.extend(body[key] for key in ("lexpr", "rexpr") if key in body)
 
     def _cast(self, body: Body, scope: Scope, stack: list[Node]) -> None:
         self.type_name(body["typeName"])
@@ -207,9 +204,7 @@ class Expressions(Names):
             return
         stack.append(body["arg"])
         names = [node["String"]["sval"] for node in body["indirection"] if "String" in node]
-        for node in body["indirection"]:
-            if "A_Indices" in node:
-                stack.append(node)
+        stack.extend(node for node in body["indirection"] if "A_Indices" in node)
         for name in names:
             # `(c).full_name` may be attribute notation for full_name(c).
             if self._user_function("", name) is not None:
@@ -223,6 +218,39 @@ class Expressions(Names):
             return None
         item = self.row_item(argument["ColumnRef"], scope)
         field = None if item is None else item.columns.get(indirection[0]["String"]["sval"])
+        return field if field is not None and field.name else None
+
+    def unchanged(self, node: Node, scope: Scope) -> Field | None:
+        """The column that an expression in a target list is nothing but another way of writing.
+
+        `(c).email`, `email(c)`, and a cast to the type the column has already: the server strips
+        them and reports the column's origin.
+        """
+        if "A_Indirection" in node:
+            return self.row_field(node["A_Indirection"], scope)
+        if "FuncCall" in node:
+            return self._projection(node["FuncCall"], scope)
+        if "TypeCast" not in node:
+            return None
+        argument = node["TypeCast"].get("arg", {})
+        if "ColumnRef" in argument:
+            field = self.quiet_column(words(argument["ColumnRef"]["fields"]), scope)
+        else:
+            field = self.unchanged(argument, scope)
+        if field is None or not self.is_type(field, node["TypeCast"]["typeName"]):
+            return None
+        return field
+
+    def _projection(self, body: Body, scope: Scope) -> Field | None:
+        """`email(c)` when no function of that name is in reach."""
+        name, arguments = words(body["funcname"]), body.get("args", ())
+        if len(name) != 1 or len(arguments) != 1 or "ColumnRef" not in arguments[0]:
+            return None
+        builtin = harmless(name[0]) and name[0] not in STRING_TYPES
+        if builtin or self._user_function("", name[0]) is not None:
+            return None
+        item = self.row_item(arguments[0]["ColumnRef"], scope)
+        field = None if item is None else item.columns.get(name[0])
         return field if field is not None and field.name else None
 
     def row_item(self, reference: Body, scope: Scope) -> Item | None:

@@ -382,7 +382,9 @@ OUT_COLUMNS: dict[str, tuple[str, ...]] = {
         "json_each_text": "key value",
         "jsonb_each": "key value",
         "jsonb_each_text": "key value",
-        "pg_available_extension_versions": "name version superuser trusted relocatable schema requires comment",
+        "pg_available_extension_versions": (
+            "name version superuser trusted relocatable schema requires comment"
+        ),
         "pg_available_extensions": "name default_version comment",
         "pg_extension_update_paths": "source target path",
         "pg_get_catalog_foreign_keys": "fktable fkcols pktable pkcols is_array is_opt",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from appliance.model.catalog import ColumnKey, SessionSettings
 from appliance.model.facts import Action, Flag, FunctionUse, PreparedUse, RelationUse
-from appliance.sql import functions, secrets
+from appliance.sql import functions, secrets, types
 from appliance.sql.parse import Body
 from appliance.sql.scope import AMBIGUOUS, Field, Item, Scope
 
@@ -378,6 +378,48 @@ class Names:
                 if schema != "pg_catalog":
                     self._unknown_function(schema, f"cast to {name[0]}", None)
                 return
+
+    def is_type(self, field: Field, body: Body) -> bool:
+        """Whether a cast of a column to this type changes nothing (so the server drops it)."""
+        name = words(body.get("names", ()))
+        if not field.type_oid or body.get("setof"):
+            return False
+        oid = self._type_oid(name)
+        if "arrayBounds" in body:
+            return types.ARRAY_OIDS.get(oid) == field.type_oid and "typmods" not in body
+        return (
+            oid == field.type_oid and types.modifier(oid, body.get("typmods", ())) == field.typmod
+        )
+
+    def _type_oid(self, name: list[str]) -> int:
+        """The OID of a type's name, 0 when it is not known."""
+        schemas = [name[-2]] if len(name) > 1 else self.path
+        for schema in schemas:
+            if schema == "pg_catalog" and name[-1] in types.OIDS:
+                return types.OIDS[name[-1]]
+            if self.catalog is not None:
+                oid = self.catalog.types.get((schema, name[-1]), 0)
+                relation = self.catalog.by_name.get((schema, name[-1]), 0)
+                oid = oid or (self.catalog.relations[relation].row_type_oid if relation else 0)
+                if oid:
+                    return oid
+        return 0
+
+    def quiet_column(self, parts: list[str], scope: Scope) -> Field | None:
+        """A column, when it is found at once; notes nothing when it is not."""
+        if len(parts) == 1:
+            level: Scope | None = scope
+            while level is not None:
+                found = level.field(parts[0])
+                if found is not None:
+                    return found if found.name else None
+                if any(not top.known for top in level.tops):
+                    return None
+                level = level.parent
+            return None
+        item = self.item_of(parts[:-1], scope)
+        field = None if item is None else item.columns.get(parts[-1])
+        return field if field is not None and field.name else None
 
     # What the ledger comes to.
 

@@ -227,7 +227,7 @@ class Folding:
         if kind in ("AEXPR_DISTINCT", "AEXPR_NOT_DISTINCT"):
             equal = True if self._same(left, right) else self._folded("=", left, right)
             return None if equal is None else equal is (kind == "AEXPR_NOT_DISTINCT")
-        if kind in ("AEXPR_BETWEEN", "AEXPR_BETWEEN_SYM"):
+        if right and kind in ("AEXPR_BETWEEN", "AEXPR_BETWEEN_SYM"):
             low, high = right["List"]["items"]
             bounds = self._comparison(">=", left, low), self._comparison("<=", left, high)
             return True if all(bounds) else False if False in bounds else None

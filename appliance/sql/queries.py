@@ -27,11 +27,9 @@ TSVECTOR_OID = 3_614
 # direction only).
 _COMMON_TYPES = (
     (21, 23, 20, 1700, 700, 701),  # int2 int4 int8 numeric float4 float8
-    (1043, 25),  # varchar text
-    (1042, 25),  # bpchar text
-    (19, 25),  # name text
     (1082, 1114, 1184),  # date timestamp timestamptz
 )
+_STRINGS = frozenset({25, 1043, 1042, 19})  # text varchar bpchar name
 
 
 class Queries(Expressions):
@@ -115,7 +113,10 @@ class Queries(Expressions):
             target = node["ResTarget"]
             value = target.get("val", {})
             name = target.get("name")
-            if "ColumnRef" in value:
+            chosen = self.unchanged(value, scope)
+            if chosen is not None:
+                fields.append(self._passed(chosen, name or figured_name(value)))
+            elif "ColumnRef" in value:
                 known = self._target_column(value["ColumnRef"], name, scope, fields) and known
             elif "A_Indirection" in value:
                 known = self._target_indirection(value, name, scope, fields) and known
@@ -169,10 +170,6 @@ class Queries(Expressions):
         self, node: Node, name: str | None, scope: Scope, fields: list[Field]
     ) -> bool:
         body = node["A_Indirection"]
-        chosen = self.row_field(body, scope)
-        if chosen is not None:
-            fields.append(self._passed(chosen, name or chosen.name))
-            return True
         if "A_Star" not in body["indirection"][-1]:
             fields.append(self._computed(node, name or figured_name(node), scope))
             return True
@@ -552,6 +549,8 @@ def _unsure(left: Field, right: Field, sources: tuple[ColumnKey, ...]) -> Field:
 
 
 def _common_type(left: int, right: int) -> int:
+    if left in _STRINGS and right in _STRINGS:
+        return left  # they are cast to each other in both directions, so the first stays
     for family in _COMMON_TYPES:
         if left in family and right in family:
             return family[max(family.index(left), family.index(right))]

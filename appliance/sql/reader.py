@@ -1,9 +1,10 @@
-"""What to ask a PostgreSQL server (13 to 18) for its catalog, and how to make a `Catalog` of the answers.
+"""What to ask a PostgreSQL server (13 to 18) for its catalog, and how to make a `Catalog` of it.
 
-`dataplane/catalogs` runs QUERIES in order on one connection by the simple protocol and hands the rows, as text, to
-`build_catalog`; it polls EPOCH_QUERY to learn that they must be run again. Any role may run them.
-Rule: everything is schema-qualified, and `prepare` empties the search_path, because pg_get_viewdef() prints names
-as short as the search_path allows.
+`dataplane/catalogs` runs QUERIES in order on one connection by the simple protocol and hands the
+rows, as text, to `build_catalog`; it polls EPOCH_QUERY to learn that they must be run again. Any
+role may run them.
+Rule: everything is schema-qualified, and `prepare` empties the search_path, because
+pg_get_viewdef() prints names as short as the search_path allows.
 """
 
 # ruff: noqa: S608 - every part of these texts is a constant of this module.
@@ -19,7 +20,10 @@ Rows = Mapping[str, Sequence[Row]]
 FIRST_USER_OID = 16_384  # FirstNormalObjectId: what initdb made lies below
 
 _KINDS = "('r', 'p', 'v', 'm', 'f', 'S', 'c')"
-_OURS = f"c.relkind IN {_KINDS} AND c.relpersistence <> 't' AND n.nspname !~ '^pg_(toast|temp_|toast_temp_)'"
+_OURS = (
+    f"c.relkind IN {_KINDS} AND c.relpersistence <> 't'"
+    " AND n.nspname !~ '^pg_(toast|temp_|toast_temp_)'"
+)
 _CLASSES = "pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
 
 _KEPT = f"""kept AS MATERIALIZED (
@@ -41,8 +45,9 @@ _IN_KEPT = "IN (SELECT oid FROM kept)"
 EPOCH_QUERY = f"""WITH {_KEPT}
 SELECT pg_catalog.md5(pg_catalog.concat_ws('/',
   (SELECT pg_catalog.concat_ws('.', pg_catalog.count(*),
-     pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat_ws('.', oid, relname, relnamespace, relkind,
-       relpersistence, relhasrules, relhastriggers, reltype), 0))) FROM kept),
+     pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat_ws('.', oid, relname,
+       relnamespace, relkind, relpersistence, relhasrules, relhastriggers, reltype), 0)))
+   FROM kept),
   {_stamp("pg_attribute", f"x.attnum > 0 AND x.attrelid {_IN_KEPT}")},
   {_stamp("pg_attrdef", f"x.adrelid {_IN_KEPT}")},
   {_stamp("pg_inherits", f"x.inhrelid {_IN_KEPT}")},
@@ -56,13 +61,14 @@ SELECT pg_catalog.md5(pg_catalog.concat_ws('/',
      pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat_ws('.', oid, nspname), 0)))
    FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_(toast_)?temp_'),
   pg_catalog.current_setting('server_version_num')))"""
-"""One row, one text: changes with any DDL that changes what a name means. Temporary relations and what only moves
-storage (TRUNCATE, VACUUM FULL, REFRESH) do not change it."""
+"""One row, one text: changes with any DDL that changes what a name means. Temporary relations and
+what only moves storage (TRUNCATE, VACUUM FULL, REFRESH) do not change it."""
 
 _EXTENSION = """(SELECT e.extname FROM pg_catalog.pg_depend d
     JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
     WHERE d.classid = '{catalog}'::pg_catalog.regclass AND d.objid = {oid}
-      AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e' LIMIT 1)"""
+      AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+      AND d.deptype = 'e' LIMIT 1)"""
 
 
 def _extension(catalog: str, oid: str) -> str:
@@ -75,9 +81,10 @@ QUERIES: Mapping[str, str] = {
     "epoch": EPOCH_QUERY,
     "server": "SELECT pg_catalog.current_setting('server_version_num')",
     "schemas": "SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_(toast_)?temp_'",
-    "relations": f"""SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relhastriggers,
-  c.relhasrules, c.reltype FROM {_CLASSES} WHERE {_OURS}""",
-    "columns": f"""SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attgenerated, a.attnotnull
+    "relations": f"""SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence,
+  c.relhastriggers, c.relhasrules, c.reltype FROM {_CLASSES} WHERE {_OURS}""",
+    "columns": f"""SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attgenerated,
+  a.attnotnull
 FROM {_CLASSES} JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
 WHERE {_OURS} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum""",
     "generated": """SELECT d.adrelid, d.adnum, pg_catalog.pg_get_expr(d.adbin, d.adrelid)
@@ -85,7 +92,8 @@ FROM pg_catalog.pg_attrdef d
 JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
 WHERE a.attgenerated <> ''""",
     "views": f"""SELECT c.oid, pg_catalog.pg_get_viewdef(c.oid) FROM {_CLASSES}
-WHERE {_OURS} AND c.relkind IN ('v', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema')""",
+WHERE {_OURS} AND c.relkind IN ('v', 'm')
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema')""",
     "inherits": """SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits i
 JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid AND c.relkind IN ('r', 'p', 'f')
 ORDER BY inhrelid, inhseqno""",
@@ -106,12 +114,16 @@ WHERE t.typrelid = 0 AND t.typelem = 0 AND n.nspname <> 'pg_catalog'""",
 WHERE c.castmethod = 'f' AND c.oid >= {FIRST_USER_OID}""",
     "end": "COMMIT",
 }
-"""Name -> text, in the order they are run. `begin`, `prepare` and `end` give no rows; a failure in between leaves a
-transaction to roll back. The snapshot is one: `epoch` is what EPOCH_QUERY gave when the rest was read."""
+"""Name -> text, in the order they are run. `begin`, `prepare` and `end` give no rows; a failure in
+between leaves a transaction to roll back. The snapshot is one: `epoch` is what EPOCH_QUERY gave
+when the rest was read."""
 
 
 def build_catalog(target: str, database: str, rows: Mapping[str, list[Row]]) -> Catalog:
-    """A catalog of the rows of QUERIES, by query name. Raises KeyError or ValueError when they are not those rows."""
+    """A catalog of the rows of QUERIES, by query name.
+
+    Raises KeyError or ValueError when they are not those rows.
+    """
     columns = _columns(rows)
     definitions = {_number(oid): text or "" for oid, text in rows["views"]}
     parents: dict[int, list[int]] = {}

@@ -262,7 +262,7 @@ class Analyst(Writes):
             self.flags.add(Flag.WRITES)
         if kind not in classify.SCHEMA_UNCHANGED:
             self.flags.add(Flag.CHANGES_SCHEMA)
-        if kind == "CreateStmt" or kind == "CreateSeqStmt":
+        if kind in ("CreateStmt", "CreateSeqStmt"):
             self.actions.pop(action)
             self.creates(body["relation" if kind == "CreateStmt" else "sequence"])
         elif kind == "CreateSchemaStmt":
@@ -439,7 +439,7 @@ def _ranges(kind: str, body: Body) -> Iterator[Body]:
     """The RangeVars a definition names."""
     if kind == "CreateForeignTableStmt":
         body = body["base"]
-    if kind == "CommentStmt" or kind == "SecLabelStmt":
+    if kind in ("CommentStmt", "SecLabelStmt"):
         yield from _commented(body)
     for name in _RANGE_FIELDS.get(kind, ("relation",)):
         value = body.get(name)

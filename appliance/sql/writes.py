@@ -316,8 +316,6 @@ class _Rows:
 
     def all_of_target(self, reference: Body, select: Body) -> bool:
         sources, targets = select.get("fromClause", ()), select.get("targetList", ())
-        if not sources and len(targets) == 1:
-            return False
         if len(sources) != 1 or len(targets) != 1 or "RangeVar" not in sources[0]:
             return False
         inner = targets[0]["ResTarget"].get("val", {}).get("ColumnRef")
@@ -326,7 +324,7 @@ class _Rows:
         name = sources[0]["RangeVar"]["relname"]
         catalog = self.analyst.catalog
         if catalog is not None and self.target.oid:
-            return catalog.relations[self.target.oid].name == name
+            return bool(name == catalog.relations[self.target.oid].name)
         return bool(name == self.relation["relname"])
 
 
