@@ -28,7 +28,7 @@ class Layout(msgspec.Struct, frozen=True):
     """Column widths in characters; what is left of `width` is the text's."""
 
     width: int = 120
-    reference: int = 7
+    reference: int = 9
     who: int = 15
     effect: int = 6
     rule: int = 18
@@ -140,7 +140,7 @@ def _join(layout: Layout, cells: tuple[str, ...]) -> str:
     reference, time, who, effect, rule, text, rows, masked = (printable(cell) for cell in cells)
     return " ".join(
         (
-            _fit(reference, layout.reference),
+            reference.ljust(layout.reference),  # never cut: it is there to be typed
             _fit(time, 14),
             _fit(who, layout.who),
             _fit(effect, layout.effect),

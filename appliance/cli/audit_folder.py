@@ -14,6 +14,7 @@ from appliance.audit.query import Criteria, Reader, Story
 from appliance.audit.trail import with_suffix
 
 _WORKER = re.compile(r"w(\d+)")
+_NUMBERED = re.compile(r"\d{8}T\d{6}Z-(\d{12,19})\.")
 SECOND_LOOK_SECONDS = 0.05
 
 
@@ -28,7 +29,10 @@ class FolderTrail:
         return sorted(int(match.group(1)) for match in matches if match)
 
     def names(self, worker: int) -> Sequence[str]:
-        return [path.name for path in self._worker(worker).iterdir()]
+        """One moment's: reading a folder while files are made in it may show a newer one and miss
+        an older. What a first reading shows as newest, a second shows with all before it."""
+        newest = max(map(_number, self._list(worker)), default=0)
+        return [name for name in self._list(worker) if _number(name) <= newest]
 
     def content(self, worker: int, name: str) -> bytes | None:
         try:
@@ -58,8 +62,17 @@ class FolderTrail:
         whole = chunk[: chunk.rfind(b"\n") + 1]
         return whole.splitlines(keepends=True), offset + len(whole)
 
+    def _list(self, worker: int) -> list[str]:
+        return [path.name for path in self._worker(worker).iterdir()]
+
     def _worker(self, worker: int) -> Path:
         return self.folder / f"w{worker}"
+
+
+def _number(name: str) -> int:
+    """First sequence number of the segment that a file belongs to, 0 for none."""
+    match = _NUMBERED.match(name)
+    return int(match.group(1)) if match else 0
 
 
 class Follower:

@@ -33,6 +33,7 @@ while True:
     spool.append([WorkerStarted(id=n, time=1.0, worker=0, pid=i, version="v") for n, i in ids])
     number = batch.stop
     os.write(1, b"%d\\n" % number)  # the statement "is forwarded" only now
+    time.sleep(float(sys.argv[3]))
     if number % 700 == 0:
         spool.tick(time.time() + number)
 """
@@ -46,7 +47,7 @@ def prove(root: Path) -> Report:
 def run_and_kill(root: Path, name: str, seconds: float) -> int:
     """How many records the writer said were written before it was killed."""
     with subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(root), name], stdout=subprocess.PIPE
+        [sys.executable, "-c", WRITER, str(root), name, "0"], stdout=subprocess.PIPE
     ) as writer:
         assert writer.stdout is not None
         first = writer.stdout.readline()
@@ -86,7 +87,7 @@ def test_nothing_told_is_lost(tmp_path: Path, round_: int) -> None:
 
 def test_a_live_trail_verifies_while_it_grows(tmp_path: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(tmp_path), "a"], stdout=subprocess.DEVNULL
+        [sys.executable, "-c", WRITER, str(tmp_path), "a", "0.0005"], stdout=subprocess.DEVNULL
     ) as writer:
         try:
             deadline = time.monotonic() + 10

@@ -168,6 +168,22 @@ def test_missing_seal_head_and_whole_chain(
     assert codes(check(trail, signer)) == {"empty"}
 
 
+def test_a_seal_still_to_be_written_is_no_alarm(trail: Any, signer: Ed25519Signer) -> None:
+    """A head never gets ahead of a seal: without the seal but beyond the head, it is only late."""
+    second, third = trail.segments()[1:]
+    del trail.files[0][second.replace("ndjson", "seal")]
+    del trail.files[0][third.replace("ndjson", "checkpoints")]
+    marks = trail.files[0][second.replace("ndjson", "checkpoints")]
+    head = msgspec.structs.replace(checkpoint.read(marks), kind=checkpoint.HEAD)
+    newer = trail.files[0]["head.json"]
+    trail.files[0]["head.json"] = checkpoint.sign(head, signer)
+    report = check(trail, signer)
+    assert report.exit_code == 0
+    assert "unsealed_yet" in {f.code for f in report.findings}
+    trail.files[0]["head.json"] = newer
+    assert codes(check(trail, signer)) == {"unsealed"}
+
+
 def test_started_worker_without_a_chain_is_missed(
     trail: Any, signer: Ed25519Signer, make_writer: Callable[..., Any]
 ) -> None:

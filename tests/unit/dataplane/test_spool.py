@@ -22,6 +22,7 @@ from appliance.audit.record import (
 )
 from appliance.dataplane.spool import Spool, SpoolUnavailable
 from appliance.dataplane.spool_key import load_or_create_signer
+from appliance.model.errors import InvariantBroken
 
 NOW = 1_790_000_000.0
 _ids = itertools.count()
@@ -283,6 +284,77 @@ def test_torn_tail_is_cut_kept_and_recorded(
     assert [(r.cause, r.torn_bytes, r.segment) for r in recovered] == [
         ("torn_tail", len(torn), path.name)
     ]
+
+
+def test_a_cut_is_recorded_even_if_that_open_fails(
+    folder: Path, signer: Ed25519Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(folder, 0, signer)
+    spool.append([record("kept")])
+    crash(spool)
+    with segments(folder)[0].open("ab") as file:
+        file.write(b"damaged line\n{")
+
+    def full(descriptor: int, payload: bytes) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "write", full)
+    spool = Spool(folder, 0, signer)
+    assert spool.fault == "ENOSPC"
+    monkeypatch.undo()
+    spool.append([record("after")])
+    spool.close()
+    recovered = [e for e in entries(folder) if isinstance(e, SpoolRecovered)]
+    assert [(r.cause, r.torn_bytes, r.torn_lines) for r in recovered] == [
+        ("torn_tail", 14, 1),
+        ("ENOSPC", 0, 0),
+    ]
+    assert_chained(folder)
+
+
+def test_an_unencodable_owed_record_blocks_nothing(
+    folder: Path, signer: Ed25519Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(folder, 0, signer)
+
+    def full(descriptor: int, payload: bytes) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(InvariantBroken):
+        spool.owe([record("\ud800")])
+    spool.owe([record("good")])
+    monkeypatch.undo()
+    spool.append([record("after")])
+    spool.close()
+    assert [e.version for e in entries(folder) if isinstance(e, WorkerStarted)] == ["good", "after"]
+
+
+def test_no_rotation_over_an_uncut_tail(
+    folder: Path, signer: Ed25519Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(folder, 0, signer, segment_bytes_max=100)
+    spool.append([record("before")])
+    write, calls = os.write, [0]
+
+    def torn(descriptor: int, payload: bytes) -> int:
+        calls[0] += 1
+        if calls[0] % 2 == 0:
+            raise OSError(errno.EIO, "gone")
+        return write(descriptor, bytes(payload)[:50])
+
+    def stuck(descriptor: int, size: int) -> None:
+        raise OSError(errno.EIO, "gone")
+
+    monkeypatch.setattr(os, "write", torn)
+    monkeypatch.setattr(os, "ftruncate", stuck)
+    with pytest.raises(SpoolUnavailable):
+        spool.append([record("lost")])
+    monkeypatch.undo()
+    for _ in range(3):
+        spool.append([record("after")])
+    spool.close()
+    assert_chained(folder)
 
 
 def test_segment_with_only_a_torn_line_is_replaced(folder: Path, signer: Ed25519Signer) -> None:
