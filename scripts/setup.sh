@@ -20,7 +20,7 @@ wanted() { # fingerprint of what the virtual environment and the extensions are 
     { printf '%s\n' "$1"; cat "$@"; } 2>/dev/null | cksum
 }
 packages_now="$(wanted pyproject.toml constraints.txt scripts/setup.sh)"
-extensions_now="$(wanted setup.py $(ls _speedups/*.pyx _speedups/*.pxd 2>/dev/null))"
+extensions_now="${SALLYPORT_FLAVOUR:-release} $(wanted setup.py $(ls _speedups/*.pyx _speedups/*.pxd 2>/dev/null))"
 packages_then=$(cat "$VENV/.packages.$EXTRAS" 2>/dev/null || :)
 [ "$EXTRAS" = dev ] || [ "$packages_then" ] || packages_then=$(cat "$VENV/.packages.dev" 2>/dev/null || :)
 extensions_then=$(cat "$VENV/.extensions" 2>/dev/null || :)

@@ -74,7 +74,7 @@ class Stage:
         return self.folder / "ca" / "ca.crt"
 
     @property
-    def data(self) -> Path:
+    def trail(self) -> Path:
         """Sallyport's data folder: the audit trail is in it."""
         return self.folder / "data"
 
@@ -219,7 +219,7 @@ def _configuration(built: Stage) -> dict[str, object]:
 
     return {
         "version": 1,
-        "data": built.data.name,
+        "data": built.trail.name,
         "workers": 1,
         "admin": "127.0.0.1:0",
         "listeners": [
@@ -271,7 +271,7 @@ def _write_environment(built: Stage) -> None:
         "DIRECT_URI": built.direct_uri(),
         "SUPERUSER_URI": built.database.uri(database=shop.DATABASE),
         "SALLYPORT_CA": str(built.ca),
-        "SALLYPORT_DATA": str(built.data),
+        "SALLYPORT_DATA": str(built.trail),
         "SALLYPORT_CONFIG": str(built.config),
         "SALLYPORT_ADMIN": built.fields.get("admin", ""),
     }

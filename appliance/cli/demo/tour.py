@@ -93,9 +93,9 @@ def _holds(direct: Connection, text: str) -> bool:
 
 def _audit(stage: Stage, page: Page, refusals: Counter[str]) -> list[str]:
     """Shows the trail, checks that it has every statement of the tour, verifies it."""
-    tail = _sallyport("audit", "tail", "--data", str(stage.data), "-n", str(AUDIT_LINES))
+    tail = _sallyport("audit", "tail", "--data", str(stage.trail), "-n", str(AUDIT_LINES))
     page.command("sallyport audit tail", tail.stdout + tail.stderr)
-    verified = _sallyport("audit", "verify", "--data", str(stage.data))
+    verified = _sallyport("audit", "verify", "--data", str(stage.trail))
     page.command("sallyport audit verify", verified.stdout + verified.stderr)
     complaints = []
     if tail.returncode or not tail.stdout.strip():
@@ -108,7 +108,7 @@ def _audit(stage: Stage, page: Page, refusals: Counter[str]) -> list[str]:
 def _trail_complaints(stage: Stage, refusals: Counter[str]) -> list[str]:
     """Per principal: at least one statement per step, and exactly the refusals that were seen."""
     found = _sallyport(
-        "audit", "tail", "--data", str(stage.data), "-n", "100000", "--output", "ndjson"
+        "audit", "tail", "--data", str(stage.trail), "-n", "100000", "--output", "ndjson"
     )
     try:
         stories = [msgspec.json.decode(line, type=_Story) for line in found.stdout.splitlines()]
