@@ -24,10 +24,14 @@ from appliance.policy.document import (
     nearest,
     read_document,
 )
+from appliance.policy.evaluate import DEFAULT_RULE
 from appliance.policy.globs import ResourceGlob, any_of, resource_glob
 from appliance.policy.rules import Rule, Test, Where, Who
 from appliance.policy.snapshot import Snapshot
 from appliance.policy.vocabulary import ACTION_NAMES, ANY, actions_named
+
+GUARD_PREFIX = "guard."
+"""Begins the ids of refusals that no rule can switch off (`masking`)."""
 
 Classifications = Mapping[str, tuple[ResourceGlob, ...]]
 
@@ -68,6 +72,8 @@ def compile_documents(documents: Sequence[tuple[str, bytes]], *, observe: bool =
             path = f"rules[{index}]"
             if spec.id in homes:
                 raise source.error(f"{path}.id", f"{spec.id!r} is already used in {homes[spec.id]}")
+            if spec.id == DEFAULT_RULE or spec.id.startswith(GUARD_PREFIX):
+                raise source.error(f"{path}.id", f"{spec.id!r} is the name of a built-in guard")
             homes[spec.id] = source.name
             mode = Mode.OBSERVE if observe else document.mode
             rules.append(_rule(spec, source, path, classifications, mode))

@@ -9,52 +9,93 @@ time.
 import datetime
 import functools
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from cel_expr_python import cel
 
-from appliance.model.facts import Flag, StatementFacts
+from appliance.model.errors import InvariantBroken
+from appliance.model.facts import Flag, FunctionUse, RelationUse, StatementFacts
 from appliance.model.principal import Client, Principal, Target
 
 _STRING: Final = cel.Type.STRING
 _STRINGS: Final = cel.Type.List(cel.Type.STRING)
 
-STANDING_VARIABLES: Final[Mapping[str, Any]] = {
-    "principal.name": _STRING,
-    "principal.kind": _STRING,
-    "principal.groups": _STRINGS,
-    "principal.on_behalf_of": _STRING,
-    "client.address": _STRING,
-    "client.application": _STRING,
-    "client.tls": cel.Type.BOOL,
-    "client.listener": _STRING,
-    "target.name": _STRING,
-    "target.environment": _STRING,
-    "target.labels": cel.Type.Map(cel.Type.STRING, cel.Type.STRING),
-    "database": _STRING,
+
+class Subject:
+    """What a condition is about. `statement` is None only for conditions that do not look at it."""
+
+    __slots__ = ("client", "database", "now", "principal", "statement", "target")
+
+    def __init__(
+        self, principal: Principal, client: Client, target: Target, database: str, now: float
+    ) -> None:
+        self.principal = principal
+        self.client = client
+        self.target = target
+        self.database = database
+        self.now = now
+        """Unix seconds."""
+        self.statement: StatementFacts | None = None
+
+    def moment(self) -> datetime.datetime:
+        return datetime.datetime.fromtimestamp(self.now, datetime.UTC)
+
+    def facts(self) -> StatementFacts:
+        if self.statement is None:
+            raise InvariantBroken("a condition asks for a statement where there is none")
+        return self.statement
+
+
+Variable = tuple[Any, Callable[[Subject], Any]]
+"""CEL type, and how to read the value."""
+
+STANDING_VARIABLES: Final[Mapping[str, Variable]] = {
+    "principal.name": (_STRING, lambda s: s.principal.name),
+    "principal.kind": (_STRING, lambda s: s.principal.kind.value),
+    "principal.groups": (_STRINGS, lambda s: list(s.principal.groups)),
+    "principal.on_behalf_of": (_STRING, lambda s: s.principal.on_behalf_of or ""),
+    "client.address": (_STRING, lambda s: s.client.address),
+    "client.application": (_STRING, lambda s: s.client.application),
+    "client.tls": (cel.Type.BOOL, lambda s: s.client.tls),
+    "client.listener": (_STRING, lambda s: s.client.listener),
+    "target.name": (_STRING, lambda s: s.target.name),
+    "target.environment": (_STRING, lambda s: s.target.environment),
+    "target.labels": (cel.Type.Map(_STRING, _STRING), lambda s: dict(s.target.labels)),
+    "database": (_STRING, lambda s: s.database),
 }
 """What does not change while a session lasts. `principal.on_behalf_of` is '' when nobody."""
 
-TIME_VARIABLES: Final[Mapping[str, Any]] = {
-    "now": cel.Type.TIMESTAMP,
-    "time.hour": cel.Type.INT,
-    "time.minute": cel.Type.INT,
-    "time.weekday": cel.Type.INT,
+TIME_VARIABLES: Final[Mapping[str, Variable]] = {
+    "now": (cel.Type.TIMESTAMP, Subject.moment),
+    "time.hour": (cel.Type.INT, lambda s: s.moment().hour),
+    "time.minute": (cel.Type.INT, lambda s: s.moment().minute),
+    "time.weekday": (cel.Type.INT, lambda s: s.moment().isoweekday()),
 }
 """UTC. `time.weekday` is ISO 8601's: 1 is Monday, 7 is Sunday."""
 
-STATEMENT_VARIABLES: Final[Mapping[str, Any]] = {
-    "statement.kind": _STRING,
-    "statement.actions": _STRINGS,
-    "statement.tables": _STRINGS,
-    "statement.functions": _STRINGS,
-    "statement.flags": _STRINGS,
-    "statement.confidence": _STRING,
-    "statement.has_where": cel.Type.BOOL,
+STATEMENT_VARIABLES: Final[Mapping[str, Variable]] = {
+    "statement.kind": (_STRING, lambda s: s.facts().kind),
+    "statement.actions": (_STRINGS, lambda s: [action.value for action in s.facts().actions]),
+    "statement.tables": (_STRINGS, lambda s: _dotted(s.facts().relations)),
+    "statement.functions": (_STRINGS, lambda s: _dotted(s.facts().functions)),
+    "statement.flags": (_STRINGS, lambda s: sorted(flag.value for flag in s.facts().flags)),
+    "statement.confidence": (_STRING, lambda s: s.facts().confidence.value),
+    "statement.has_where": (cel.Type.BOOL, lambda s: Flag.NO_WHERE not in s.facts().flags),
 }
 """`statement.tables` and `.functions` are `schema.name`; `has_where` is false for an UPDATE or
 DELETE that has no WHERE and true otherwise."""
+
+VARIABLES: Final[Mapping[str, Variable]] = {
+    **STANDING_VARIABLES,
+    **TIME_VARIABLES,
+    **STATEMENT_VARIABLES,
+}
+
+
+def _dotted(uses: Sequence[RelationUse] | Sequence[FunctionUse]) -> list[str]:
+    return [f"{use.schema}.{use.name}" if use.schema else use.name for use in uses]
+
 
 NETWORK_CACHE_ENTRIES_MAX = 4_096
 
@@ -82,8 +123,8 @@ def in_networks(address: str, networks: Sequence[str]) -> bool:
     return any(place in network_of(str(network)) for network in networks)
 
 
-def _environment(*variables: Mapping[str, Any]) -> Any:
-    merged = {name: kind for group in variables for name, kind in group.items()}
+def _environment(names: Iterable[str]) -> Any:
+    variables = {name: VARIABLES[name][0] for name in names}
     overload = cel.Overload(
         id="string_in_networks_list_string",
         return_type=cel.Type.BOOL,
@@ -91,12 +132,11 @@ def _environment(*variables: Mapping[str, Any]) -> Any:
         is_member=True,
         impl=in_networks,
     )
-    return cel.NewEnv(variables=merged, functions=[cel.FunctionDecl("in_networks", [overload])])
+    return cel.NewEnv(variables=variables, functions=[cel.FunctionDecl("in_networks", [overload])])
 
 
-_FULL = _environment(STANDING_VARIABLES, TIME_VARIABLES, STATEMENT_VARIABLES)
-_WITHOUT_TIME = _environment(STANDING_VARIABLES, STATEMENT_VARIABLES)
-_WITHOUT_STATEMENT = _environment(STANDING_VARIABLES, TIME_VARIABLES)
+_FULL = _environment(VARIABLES)
+_WITHOUT = {name: _environment(VARIABLES.keys() - {name}) for name in VARIABLES}
 
 
 class ConditionError(ValueError):
@@ -107,18 +147,10 @@ class ConditionFailed(Exception):
     """A condition had no answer (missing map key, division by zero, bad address)."""
 
 
-def _compiles(environment: Any, text: str) -> bool:
-    try:
-        environment.compile(text)
-    except RuntimeError:
-        return False
-    return True
-
-
 class Condition:
     """One compiled `when:`."""
 
-    __slots__ = ("_expression", "text", "uses_statement", "uses_time")
+    __slots__ = ("_expression", "_read", "text", "uses_statement", "uses_time", "variables")
 
     def __init__(self, text: str) -> None:
         """Raises ConditionError."""
@@ -130,13 +162,23 @@ class Condition:
         kind = self._expression.return_type()
         if kind != cel.Type.BOOL:
             raise ConditionError(f"is of type {kind.name()}, expected BOOL")
-        # What it may look at is found by compiling without it: no second parser of CEL to be wrong.
-        self.uses_time = not _compiles(_WITHOUT_TIME, text)
-        self.uses_statement = not _compiles(_WITHOUT_STATEMENT, text)
+        self.variables = frozenset(name for name in VARIABLES if self._needs(name))
+        self.uses_time = not self.variables.isdisjoint(TIME_VARIABLES)
+        self.uses_statement = not self.variables.isdisjoint(STATEMENT_VARIABLES)
+        self._read = tuple((name, VARIABLES[name][1]) for name in sorted(self.variables))
 
-    def holds(self, activation: Any) -> bool:
+    def _needs(self, name: str) -> bool:
+        """Whether it looks at a variable: found by compiling without it, so that no second parser
+        of CEL can be wrong about it."""
+        try:
+            _WITHOUT[name].compile(self.text)
+        except RuntimeError:
+            return True
+        return False
+
+    def holds(self, subject: Subject) -> bool:
         """Raises ConditionFailed when there is no answer."""
-        value = self._expression.eval(activation)
+        value = self._expression.eval(data={name: read(subject) for name, read in self._read})
         if value.type() != cel.Type.BOOL:
             raise ConditionFailed(self.text)
         return bool(value.value())
@@ -144,57 +186,5 @@ class Condition:
 
 def _first_line(message: str) -> str:
     line = message.partition("\n")[0]
-    return (
-        line.removeprefix("INVALID_ARGUMENT: ").removeprefix("ERROR: ").replace("<input>:", "at ")
-    )
-
-
-def standing_values(
-    principal: Principal, client: Client, target: Target, database: str
-) -> dict[str, Any]:
-    return {
-        "principal.name": principal.name,
-        "principal.kind": principal.kind.value,
-        "principal.groups": list(principal.groups),
-        "principal.on_behalf_of": principal.on_behalf_of or "",
-        "client.address": client.address,
-        "client.application": client.application,
-        "client.tls": client.tls,
-        "client.listener": client.listener,
-        "target.name": target.name,
-        "target.environment": target.environment,
-        "target.labels": dict(target.labels),
-        "database": database,
-    }
-
-
-def time_values(now: float) -> dict[str, Any]:
-    """`now`: unix seconds."""
-    moment = datetime.datetime.fromtimestamp(now, datetime.UTC)
-    return {
-        "now": moment,
-        "time.hour": moment.hour,
-        "time.minute": moment.minute,
-        "time.weekday": moment.isoweekday(),
-    }
-
-
-def statement_values(statement: StatementFacts) -> dict[str, Any]:
-    return {
-        "statement.kind": statement.kind,
-        "statement.actions": [action.value for action in statement.actions],
-        "statement.tables": [_dotted(use.schema, use.name) for use in statement.relations],
-        "statement.functions": [_dotted(use.schema, use.name) for use in statement.functions],
-        "statement.flags": sorted(flag.value for flag in statement.flags),
-        "statement.confidence": statement.confidence.value,
-        "statement.has_where": Flag.NO_WHERE not in statement.flags,
-    }
-
-
-def _dotted(schema: str, name: str) -> str:
-    return f"{schema}.{name}" if schema else name
-
-
-def activation(values: Mapping[str, Any]) -> Any:
-    """What `Condition.holds` reads its variables from."""
-    return _FULL.Activation(values)
+    line = line.removeprefix("INVALID_ARGUMENT: ").removeprefix("ERROR: ")
+    return line.replace("<input>:", "at ")

@@ -8,21 +8,11 @@ Two outcomes are computed side by side: the *applied* one from the rules that ar
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from appliance.model.catalog import ColumnKey
 from appliance.model.decision import Decision, Effect, Mask, Reason
 from appliance.model.facts import Facts, StatementFacts
-from appliance.model.principal import Client, Principal, Target
-from appliance.policy.conditions import (
-    Condition,
-    ConditionFailed,
-    activation,
-    address_of,
-    standing_values,
-    statement_values,
-    time_values,
-)
+from appliance.policy.conditions import ConditionFailed, Subject, address_of
 from appliance.policy.document import RuleEffect
 from appliance.policy.entitlements import Entitlements
 from appliance.policy.rules import Rule, Touch, reaches_columns, touches_of
@@ -35,53 +25,26 @@ _ALLOW, _DENY, _HOLD = RuleEffect.ALLOW, RuleEffect.DENY, RuleEffect.HOLD
 
 
 class Context:
-    """What conditions look at; values are gathered when the first condition asks."""
+    """What conditions look at, and whether one has looked at the time."""
 
-    def __init__(
-        self, principal: Principal, client: Client, target: Target, database: str, now: float
-    ) -> None:
-        self._principal = principal
-        self._client = client
-        self._target = target
-        self._database = database
-        self._now = now
-        self._values: dict[str, Any] | None = None
-        self._statement: StatementFacts | None = None
-        self._activation: Any = None
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
         self.looked_at_time = False
-
-    def begin(self, statement: StatementFacts) -> None:
-        self._statement = statement
-        self._activation = None
-
-    def holds(self, condition: Condition) -> bool:
-        """Raises ConditionFailed."""
-        if condition.uses_time:
-            self.looked_at_time = True
-        if self._activation is None:
-            self._activation = activation(self._gather())
-        return condition.holds(self._activation)
-
-    def _gather(self) -> dict[str, Any]:
-        if self._values is None:
-            self._values = standing_values(
-                self._principal, self._client, self._target, self._database
-            )
-            self._values.update(time_values(self._now))
-        if self._statement is None:
-            return self._values
-        return self._values | statement_values(self._statement)
 
     def admits(self, rule: Rule) -> bool:
         """Whether a rule's `source:` and `when:` hold. Raises ConditionFailed."""
         if rule.source:
             try:
-                address = address_of(self._client.address)
+                address = address_of(self.subject.client.address)
             except ValueError:
                 raise ConditionFailed(rule.id) from None
             if not any(address in network for network in rule.source):
                 return False
-        return rule.condition is None or self.holds(rule.condition)
+        condition = rule.condition
+        if condition is None:
+            return True
+        self.looked_at_time = self.looked_at_time or condition.uses_time
+        return condition.holds(self.subject)
 
 
 class Tally:
@@ -145,7 +108,7 @@ class Deliberation:
 
     def statement(self, statement: StatementFacts) -> None:
         """Match every rule against one statement."""
-        self.context.begin(statement)
+        self.context.subject.statement = statement
         touches = touches_of(statement, self.entitlements.catalog)
         applied = Tally()
         watched = Tally() if self.entitlements.watches else applied

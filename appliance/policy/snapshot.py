@@ -12,6 +12,7 @@ from appliance.model.catalog import Catalog, ColumnKey
 from appliance.model.decision import Decision
 from appliance.model.facts import Facts
 from appliance.model.principal import Client, Principal, Target
+from appliance.policy.conditions import Subject
 from appliance.policy.document import Mode, RuleEffect
 from appliance.policy.entitlements import Entitlements, StandingMask
 from appliance.policy.evaluate import Context, decide
@@ -92,7 +93,7 @@ class Snapshot:
         now: float,
     ) -> Decision:
         """The decision for a whole client text. `now`: unix seconds."""
-        context = Context(principal, client, target, database, now)
+        context = Context(Subject(principal, client, target, database, now))
         return decide(facts, entitlements, context, self.mode is Mode.OBSERVE)
 
     def _named(

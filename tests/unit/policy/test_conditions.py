@@ -2,16 +2,15 @@
 
 import pytest
 
+from appliance.model.errors import InvariantBroken
 from appliance.model.facts import Action, Flag
 from appliance.policy.conditions import (
+    VARIABLES,
     Condition,
     ConditionError,
     ConditionFailed,
-    activation,
+    Subject,
     in_networks,
-    standing_values,
-    statement_values,
-    time_values,
 )
 from tests.unit.policy.building import (
     CLIENT,
@@ -23,17 +22,12 @@ from tests.unit.policy.building import (
     use,
 )
 
-VALUES = (
-    standing_values(COPILOT, CLIENT, TARGET, "shop")
-    | time_values(NOON)
-    | statement_values(
-        statement(
-            Action.DELETE,
-            relations=[use(Action.DELETE, CUSTOMERS)],
-            functions=["public.f"],
-            flags=[Flag.NO_WHERE, Flag.WRITES],
-        )
-    )
+SUBJECT = Subject(COPILOT, CLIENT, TARGET, "shop", NOON)
+SUBJECT.statement = statement(
+    Action.DELETE,
+    relations=[use(Action.DELETE, CUSTOMERS)],
+    functions=["public.f"],
+    flags=[Flag.NO_WHERE, Flag.WRITES],
 )
 
 
@@ -58,8 +52,8 @@ VALUES = (
     ],
 )
 def test_variables_and_functions(text: str) -> None:
-    assert Condition(text).holds(activation(VALUES)) is True
-    assert Condition(f"!({text})").holds(activation(VALUES)) is False
+    assert Condition(text).holds(SUBJECT) is True
+    assert Condition(f"!({text})").holds(SUBJECT) is False
 
 
 @pytest.mark.parametrize(
@@ -74,7 +68,7 @@ def test_variables_and_functions(text: str) -> None:
 )
 def test_no_answer_is_a_failure(text: str) -> None:
     with pytest.raises(ConditionFailed):
-        Condition(text).holds(activation(VALUES))
+        Condition(text).holds(SUBJECT)
 
 
 @pytest.mark.parametrize(
@@ -105,3 +99,15 @@ def test_what_a_condition_looks_at_is_known() -> None:
 def test_ipv4_in_ipv6_is_ipv4() -> None:
     assert in_networks("::ffff:10.0.0.1", ["10.0.0.0/8"])
     assert not in_networks("::1", ["10.0.0.0/8"])
+
+
+def test_every_variable_is_found_when_it_is_used() -> None:
+    for name in VARIABLES:
+        assert Condition(f"{name} == {name}").variables == {name}
+
+
+def test_a_condition_about_a_statement_needs_one() -> None:
+    nowhere = Subject(COPILOT, CLIENT, TARGET, "shop", NOON)
+    with pytest.raises(InvariantBroken):
+        Condition("statement.has_where").holds(nowhere)
+    assert Condition("client.tls").holds(nowhere)

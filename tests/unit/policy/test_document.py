@@ -23,6 +23,8 @@ def failure(text: str) -> PolicyError:
         ("  - {id: a, effect: allow}\n", "rules[0]", "needs `actions`"),
         ("  - {id: A!, effect: allow, actions: [read]}\n", "rules[0].id", "lower-case"),
         (ALLOW + ALLOW, "rules[1].id", "already used"),
+        ("  - {id: guard.x, effect: allow, actions: [any]}\n", "rules[0].id", "built-in guard"),
+        ("  - {id: default, effect: allow, actions: [any]}\n", "rules[0].id", "built-in guard"),
         ("  - {id: a, effect: mask, resources: [a.b.c.d]}\n", "rules[0]", "needs `mask:`"),
         (
             "  - {id: a, effect: mask, mask: {method: redact}}\n",
