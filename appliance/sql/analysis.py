@@ -7,7 +7,14 @@ confidence, and means refuse for whoever owes a mask.
 
 from _speedups import sqllex
 from appliance.model.catalog import SessionSettings
-from appliance.model.facts import Action, Confidence, Facts, ParseFailure, StatementFacts
+from appliance.model.facts import (
+    Action,
+    Confidence,
+    Facts,
+    Flag,
+    ParseFailure,
+    StatementFacts,
+)
 from appliance.model.limits import Limits
 from appliance.sql.lineage import CatalogLineage
 from appliance.sql.parse import RawStatement, group, parse
@@ -28,7 +35,7 @@ def analyse(
         parsed = parse(text, limits)
         if isinstance(parsed, ParseFailure):
             return _failed(text, parsed, lineage, settings)
-        statements = tuple(_facts(statement, lineage, settings) for statement in parsed)
+        statements = _statements(parsed, lineage, settings)
     except RecursionError:
         failure = ParseFailure("too_deep", "the statement is nested too deeply")
         return _failed(text, failure, lineage, settings)
@@ -38,6 +45,34 @@ def analyse(
         settings_digest=settings.digest(),
         catalog_version="" if lineage is None else lineage.catalog.version,
         redacted=_redacted(text),
+    )
+
+
+def _statements(
+    parsed: list[RawStatement], lineage: CatalogLineage | None, settings: SessionSettings
+) -> tuple[StatementFacts, ...]:
+    """The statements of one text, each under what the ones before it may have changed."""
+    found = []
+    for raw in parsed:
+        statement = _facts(raw, lineage, settings)
+        found.append(statement)
+        if len(parsed) > 1:
+            settings = _after(statement, settings)
+    return tuple(found)
+
+
+def _after(statement: StatementFacts, settings: SessionSettings) -> SessionSettings:
+    """What names mean after `SET search_path = ...; ` or DDL in the same text is not certain."""
+    if not statement.flags & {Flag.CHANGES_SETTINGS, Flag.CHANGES_SCHEMA}:
+        return settings
+    made = {use.name for use in statement.relations if use.action is Action.CREATE_TEMPORARY}
+    uncertain = settings.certain and not (made and Flag.CHANGES_SETTINGS not in statement.flags)
+    return SessionSettings(
+        database=settings.database,
+        search_path=settings.search_path,
+        role=settings.role,
+        certain=settings.certain and not uncertain,
+        temp_relations=settings.temp_relations | made,
     )
 
 

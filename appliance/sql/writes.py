@@ -123,12 +123,19 @@ class Writes(Queries):
         that it names them."""
         item = self.relation_item(relation, scope, action)
         found = None if self.catalog is None else self.catalog.relations.get(item.oid)
+        if found is not None and found.schema == "pg_catalog":
+            self._system_write(found.name)
         if found is not None and found.has_rules and found.kind != "v":
             self.puzzle(f"rules of {found.schema}.{found.name} may write elsewhere")
         fields = [
             Field(f.name, f.origin, f.sources, f.plain, f.type_oid, f.typmod) for f in item.fields
         ]
         return Item(item.alias, fields, None, item.oid, item.schema, item.known, item.opaque)
+
+    def _system_write(self, name: str) -> None:
+        """Writing a system catalog by hand is DDL without its checks."""
+        self.flags.add(Flag.CHANGES_SCHEMA)
+        self.act(Action.ROLE if name in ("pg_authid", "pg_auth_members") else Action.ALTER_SYSTEM)
 
     def _written(
         self, relation: Body, target: Item, action: Action, columns: Sequence[str]
