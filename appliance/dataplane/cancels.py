@@ -4,11 +4,11 @@ session.
 Used by `listener` (a CancelRequest arrives), `login` (a key is minted) and `conductor` (a session
 ends). Rule: the upstream's secret never leaves; the process id is the upstream's, because tools
 compare it with pg_backend_pid(). A cancel that this worker does not know is told to the others over
-datagram sockets in the private run folder.
+datagram sockets in the private run folder. Clients take the end of the cancel connection as "it is
+delivered" and send their next statement, so a request ends only when the database has taken it.
 """
 
 import asyncio
-import contextlib
 import hmac
 import secrets
 import socket
@@ -22,9 +22,35 @@ SECRET_BYTES_32 = 32
 DATAGRAM_BYTES_MAX = 1024
 
 
-class _Routed(msgspec.Struct, frozen=True):
+DELIVERY_SECONDS_MAX = 5.0
+
+
+class _Asked(msgspec.Struct, frozen=True, tag="asked"):
+    """Of another worker: cancel this, and say when it is done."""
+
     pid: int
     secret: bytes
+    asker: int
+    ticket: int
+
+
+class _Answered(msgspec.Struct, frozen=True, tag="answered"):
+    """Delivered, or not a session of that worker."""
+
+    ticket: int
+    delivered: bool
+
+
+class _Ticket:
+    """A request told to other workers: over when one delivered it or all have answered."""
+
+    def __init__(self, asked: int) -> None:
+        self.left = asked
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+Cancel = Callable[[], "asyncio.Task[None] | None"]
+"""Starts the delivery; the task ends when the database has taken it. None: nothing to cancel."""
 
 
 class Cancels:
@@ -34,7 +60,9 @@ class Cancels:
         self._folder = folder
         self._worker = worker
         self._workers = workers
-        self._sessions: dict[int, list[tuple[bytes, Callable[[], None]]]] = {}
+        self._sessions: dict[int, list[tuple[bytes, Cancel]]] = {}
+        self._tickets: dict[int, _Ticket] = {}
+        self._last_ticket = 0
         self._socket: socket.socket | None = None
         self.routed = 0
         self.unknown = 0
@@ -59,7 +87,7 @@ class Cancels:
             self._socket = None
             Path(self._path(self._worker)).unlink(missing_ok=True)
 
-    def mint(self, pid: int, minor: int, cancel: Callable[[], None]) -> bytes:
+    def mint(self, pid: int, minor: int, cancel: Cancel) -> bytes:
         """A new secret for a client; `cancel` is called when it comes back."""
         secret = secrets.token_bytes(SECRET_BYTES_32 if minor >= 2 else SECRET_BYTES_30)
         self._sessions.setdefault(pid, []).append((secret, cancel))
@@ -72,37 +100,80 @@ class Cancels:
         else:
             self._sessions.pop(pid, None)
 
-    def request(self, pid: int, secret: bytes) -> None:
-        """A client's CancelRequest."""
-        if self._apply(pid, secret) or self._socket is None:
+    async def request(self, pid: int, secret: bytes) -> None:
+        """A client's CancelRequest: returns when it is delivered, unknown, or time is up."""
+        known, delivery = self._apply(pid, secret)
+        if known:
+            if delivery is not None:
+                await asyncio.wait((delivery,), timeout=DELIVERY_SECONDS_MAX)
             return
-        message = msgspec.msgpack.encode(_Routed(pid, secret))
+        self._last_ticket = number = self._last_ticket + 1
+        ticket = _Ticket(self._ask(pid, secret, number))
+        if not ticket.left:
+            self.unknown += 1
+            return
+        self._tickets[number] = ticket
+        try:
+            await asyncio.wait((ticket.over,), timeout=DELIVERY_SECONDS_MAX)
+        finally:
+            del self._tickets[number]
+
+    def _ask(self, pid: int, secret: bytes, number: int) -> int:
+        """-> how many workers were asked."""
+        asked = 0
+        message = _Asked(pid, secret, self._worker, number)
         for worker in range(self._workers):
             if worker != self._worker:
-                with contextlib.suppress(OSError):  # a worker that restarts has no sessions
-                    self._socket.sendto(message, self._path(worker))
-        if self._workers == 1:
-            self.unknown += 1
+                asked += self._tell(worker, message)
+        return asked
 
-    def _apply(self, pid: int, secret: bytes) -> bool:
+    def _tell(self, worker: int, message: _Asked | _Answered) -> bool:
+        if self._socket is None:
+            return False
+        try:
+            self._socket.sendto(msgspec.msgpack.encode(message), self._path(worker))
+        except OSError:  # a worker that restarts has no sessions and needs no answer
+            return False
+        return True
+
+    def _apply(self, pid: int, secret: bytes) -> "tuple[bool, asyncio.Task[None] | None]":
         for known, cancel in self._sessions.get(pid, ()):
             if hmac.compare_digest(known, secret):
                 self.routed += 1
-                cancel()
-                return True
-        return False
+                return True, cancel()
+        return False, None
 
     def _heard(self) -> None:
-        assert self._socket is not None
         for _ in range(64):
+            if self._socket is None:
+                return
             try:
-                message = self._socket.recv(DATAGRAM_BYTES_MAX)
+                received = self._socket.recv(DATAGRAM_BYTES_MAX)
             except OSError:
                 return
             try:
-                routed = msgspec.msgpack.decode(message, type=_Routed)
+                message = msgspec.msgpack.decode(received, type=_Asked | _Answered)
             except msgspec.MsgspecError:
                 self.unknown += 1
                 continue
-            if not self._apply(routed.pid, routed.secret):
-                self.unknown += 1
+            if isinstance(message, _Asked):
+                self._asked(message)
+            else:
+                self._answered(message)
+
+    def _asked(self, message: _Asked) -> None:
+        known, delivery = self._apply(message.pid, message.secret)
+        answer = _Answered(message.ticket, known)
+        if delivery is None:
+            self._tell(message.asker, answer)
+        else:
+            delivery.add_done_callback(lambda _: self._tell(message.asker, answer))
+
+    def _answered(self, message: _Answered) -> None:
+        ticket = self._tickets.get(message.ticket)
+        if ticket is None or ticket.over.done():
+            return
+        ticket.left -= 1
+        if message.delivered or not ticket.left:
+            self.unknown += not message.delivered
+            ticket.over.set_result(None)

@@ -251,16 +251,17 @@ class Conductor:
 
     # --- cancel, end ------------------------------------------------------------------------------
 
-    def cancel(self) -> None:
-        """The client's CancelRequest (or our own wish), passed on with the upstream's key."""
-        if self.ended:
-            return
-        self._cancel_upstream()
+    def cancel(self) -> asyncio.Task[None] | None:
+        """The client's CancelRequest (or our own wish), passed on with the upstream's key. The task
+        ends when it is delivered.
+        """
+        return None if self.ended else self._cancel_upstream()
 
-    def _cancel_upstream(self) -> None:
+    def _cancel_upstream(self) -> asyncio.Task[None]:
         task = self._loop.create_task(self._send_cancel())
         _background.add(task)
         task.add_done_callback(_background.discard)
+        return task
 
     async def _send_cancel(self) -> None:
         try:

@@ -176,7 +176,7 @@ class Attempt:
                     raise Refused(_tls_required())
                 return packet
             if isinstance(packet, startup.CancelRequest):
-                self._cancels.request(packet.pid, packet.secret)
+                await self._cancels.request(packet.pid, packet.secret)
                 raise Cancelled
             if isinstance(packet, startup.SslRequest) and self._side.ssl is None:
                 if contexts.context is not None:
