@@ -45,6 +45,7 @@ class Entitlements:
         "catalog",
         "database",
         "followers",
+        "looks_at_client",
         "masks",
         "needs_catalog",
         "owed",
@@ -88,6 +89,10 @@ class Entitlements:
         )
         """Whether any answer here depends on what names mean; if not, decisions are the same
         without a catalog."""
+        self.looks_at_client = any(
+            rule.condition is not None or rule.source for rule in rules
+        ) or any(m.conditional for m in masks)
+        """Whether an answer may differ between two clients of the same principal."""
         self.watches = not all(rule.applied for rule in rules)
         self.followers = tuple(i for i, rule in enumerate(rules) if follows_columns(rule))
         """Indexes of the rules that follow columns through views."""

@@ -25,6 +25,7 @@ from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX, Limits
 from appliance.model.principal import Client, Principal, Target
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.entitlements import Entitlements
+from appliance.policy.evaluate import DEFAULT_RULE
 from appliance.policy.snapshot import Snapshot
 from appliance.sql.analysis import analyse
 from appliance.sql.lineage import CatalogLineage
@@ -93,6 +94,27 @@ class Cache:
         if len(self._entries) > self._entries_max:
             self._entries.popitem(last=False)
 
+    def entitlements(
+        self,
+        snapshot: Snapshot,
+        principal: Principal,
+        target: Target,
+        lineage: CatalogLineage | None,
+        database: str,
+    ) -> Entitlements:
+        """One object for all sessions that are entitled to the same: it is part of verdicts' keys,
+        which hold it, so its identity is never another's.
+        """
+        version = "" if lineage is None else lineage.catalog.version
+        key = ("entitlements", snapshot.version, principal, target, database, version)
+        known = self.get(key)
+        if isinstance(known, Entitlements):
+            return known
+        catalog = None if lineage is None else lineage.catalog
+        made = snapshot.entitlements(principal, target, catalog, database, lineage=lineage)
+        self.put(key, made)
+        return made
+
 
 CACHED_TEXT_BYTES_MAX = INLINE_ANALYSIS_BYTES_MAX
 
@@ -113,6 +135,7 @@ class Judge:
     ) -> None:
         self.principal = principal
         self.client = client
+        self._origin = (client.address, client.listener, client.tls, client.application)
         self.target = target
         self.database = database
         self.catalog = catalog
@@ -127,9 +150,8 @@ class Judge:
         lineage = self.catalog.lineage
         kept = self._entitled
         if kept is None or kept[0] is not self.snapshot or kept[1] is not lineage:
-            catalog = None if lineage is None else lineage.catalog
-            made = self.snapshot.entitlements(
-                self.principal, self.target, catalog, self.database, lineage=lineage
+            made = self._cache.entitlements(
+                self.snapshot, self.principal, self.target, lineage, self.database
             )
             kept = self._entitled = (self.snapshot, lineage, made)
         return kept[2]
@@ -146,7 +168,7 @@ class Judge:
     def recall(self, text: bytes, settings: SessionSettings, now: float) -> Verdict | None:
         """The verdict on a text judged before under the same epoch; None = analyse it."""
         key = self._key(text, settings)
-        known = self._cache.get((*key, id(self.entitlements)))
+        known = self._cache.get(self._verdict_key(key))
         if isinstance(known, Verdict):
             return known
         facts = self._cache.get(key)
@@ -170,8 +192,12 @@ class Judge:
             key = self._key(text, settings)
             self._cache.put(key, facts)
             if decision.cacheable:
-                self._cache.put((*key, id(entitlements)), verdict)
+                self._cache.put(self._verdict_key(key), verdict)
         return verdict
+
+    def _verdict_key(self, key: tuple[object, ...]) -> tuple[object, ...]:
+        entitlements = self.entitlements
+        return (*key, entitlements, self._origin if entitlements.looks_at_client else None)
 
     def _key(self, text: bytes, settings: SessionSettings) -> tuple[object, ...]:
         return text, self.target.name, *self.epoch(settings)
@@ -251,7 +277,9 @@ def refusal_of(facts: Facts, decision: Decision) -> Refusal | None:
 
 
 def _denied_by_rule(decision: Decision) -> bool:
-    return any(r.effect == "deny" and not r.observed and r.rule for r in decision.reasons)
+    return any(
+        r.effect == "deny" and not r.observed and r.rule != DEFAULT_RULE for r in decision.reasons
+    )
 
 
 _FAILURES = {

@@ -21,14 +21,16 @@ _UNAVAILABLE = (RefusalCode.AUDIT_UNAVAILABLE, RefusalCode.CATALOG_UNAVAILABLE)
 
 
 def error_response(refusal: Refusal, severity: str = "ERROR") -> bytes:
-    """Message: what and why; DETAIL: rule, code and id for people and programs; HINT: what to do
-    next.
+    """Message: what and why; DETAIL: code and rule, for people and programs; HINT: what to do next,
+    and the id to quote. The id is in the HINT so that two refusals for one reason differ nowhere
+    else.
     """
     detail = [f"code: {refusal.code.value}"]
     if refusal.rule:
         detail.append(f"rule: {refusal.rule}")
+    hint = [refusal.remedy]
     if refusal.reference:
-        detail.append(f"reference: {refusal.reference}")
+        hint.append(f"(quote {refusal.reference})")
     return messages.error_fields(
         messages.ERROR_RESPONSE,
         {
@@ -37,7 +39,7 @@ def error_response(refusal: Refusal, severity: str = "ERROR") -> bytes:
             "C": refusal.sqlstate,
             "M": refusal.message,
             "D": ", ".join(detail),
-            "H": refusal.remedy,
+            "H": " ".join(hint).strip(),
             "P": str(refusal.position) if refusal.position else "",
             "R": "sallyport",
         },
