@@ -176,6 +176,10 @@ class StatementFacts(msgspec.Struct, frozen=True):
     """(name, constant value) of a SET with a constant, lower-case name; value '' for RESET / SET TO
     DEFAULT / not constant.
     """
+    settings: tuple[tuple[str, str], ...] = ()
+    """Every setting it changes, set_config() calls included, in no order; a name of '' = not
+    constant, so any setting.
+    """
 
 
 class ParseFailure(msgspec.Struct, frozen=True):

@@ -82,6 +82,7 @@ def _facts(
     analyst = Analyst(lineage, settings)
     result = analyst.statement(raw.kind, raw.body)
     analyst.note_secret_columns()
+    relations = analyst.relation_uses()
     outputs = analyst.outputs(result)
     for output in outputs:
         if not output.plain:
@@ -89,7 +90,7 @@ def _facts(
     return StatementFacts(
         kind=raw.kind,
         actions=tuple(analyst.actions),
-        relations=analyst.relation_uses(),
+        relations=relations,
         functions=tuple(analyst.functions),
         outputs=outputs,
         outputs_known=result.known,
@@ -99,7 +100,8 @@ def _facts(
         prepared=analyst.prepared,
         confidence=_confidence(analyst, lineage),
         span=(raw.offset, raw.length),
-        setting=analyst.setting,
+        setting=next(iter(analyst.settings_changed), None),
+        settings=tuple(analyst.settings_changed),
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from appliance.model.facts import Action, Flag
-from appliance.sql.functions import harmless
+from appliance.sql.functions import SET_CONFIG, harmless
 from appliance.sql.names import Names, words
 from appliance.sql.parse import Body
 from appliance.sql.scope import Field, Item, Scope
@@ -144,7 +144,7 @@ class Expressions(Names):
     def _function(self, body: Body, scope: Scope, stack: list[Node]) -> None:
         name = words(body["funcname"])
         self.call(name, scope)
-        if name[-1] == "set_config":
+        if name[-1] == SET_CONFIG:
             self._set_config(body)
         stack.extend(body[key] for key in ("args", "agg_order", "agg_filter") if key in body)
         if "over" in body:
@@ -157,8 +157,10 @@ class Expressions(Names):
         if name is None:
             self.puzzle("set_config() of a setting that is not a constant")
             self.flags.add(Flag.DYNAMIC)
+            self.act(Action.SET)
             self.act(Action.SET_ROLE)
             self.flags.add(Flag.CHANGES_SETTINGS)
+            self.settings_changed["", ""] = None
             return
         value = arguments[1] if len(arguments) > 1 else None
         self.note_setting(name, value or "")

@@ -209,13 +209,15 @@ EFFECTS |= {
     "pg_notify": Action.NOTIFY,
     "current_setting": Action.SHOW,
     "pg_show_all_settings": Action.SHOW,
-    "set_config": Action.SET,
 }
 
 
 def _named(action: Action, names: str) -> dict[str, Action]:
     return dict.fromkeys(names.split(), action)
 
+
+SET_CONFIG = "set_config"
+"""Judged by its arguments (`expressions`): it is SET, or SET ROLE."""
 
 # Functions with an action of their own that are not harmless: reported as unknown functions too.
 # Extensions included, in whatever schema they were installed.

@@ -68,7 +68,7 @@ class Names:
         self.unresolved: dict[str, None] = {}
         self.opaque = False
         self.prepared: PreparedUse | None = None
-        self.setting: tuple[str, str] | None = None
+        self.settings_changed: dict[tuple[str, str], None] = {}
         self.sets_rows = False
         """A set-returning or unknown function was called since this was last cleared."""
         self.watched: set[int] | None = None
@@ -221,7 +221,7 @@ class Names:
             self.consumed |= shape.consumed
             for why in shape.unresolved:
                 self.puzzle(f"{schema}.{name}: {why}")
-        if schema in secrets.SCHEMAS and name in secrets.WHOLE_RELATIONS:
+        if secrets.is_secret(schema, name):
             self.flags.add(Flag.READS_SYSTEM_SECRETS)
         item = Item(alias or name, shape.fields, shape.columns, oid, "" if alias else schema)
         return self._aliased(body, item)
@@ -276,7 +276,7 @@ class Names:
 
     def _note_secret(self, schema: str, name: str) -> None:
         """Guards also work without a catalog."""
-        if self.catalog is None and schema in secrets.SCHEMAS and secrets.may_be_secret(name):
+        if self.catalog is None and secrets.may_be_secret(schema, name):
             self.flags.add(Flag.READS_SYSTEM_SECRETS)
 
     # Functions, operators, types.
@@ -317,7 +317,7 @@ class Names:
         return bool(overloads) and all(f.extension in functions.PURE_EXTENSIONS for f in overloads)
 
     def _call_builtin(self, schema: str, name: str) -> None:
-        if functions.harmless(name):
+        if functions.harmless(name) or name == functions.SET_CONFIG:
             return
         effect = functions.EFFECTS.get(name)
         if effect is not None:
@@ -424,6 +424,8 @@ class Names:
     # What the ledger comes to.
 
     def relation_uses(self) -> tuple[RelationUse, ...]:
+        if any(key[0] is Action.SELECT for key in self.uses):
+            self.act(Action.SELECT)
         columns: dict[int, list[str]] = {}
         if self.lineage is not None:
             for oid, attnum in sorted(self.read):

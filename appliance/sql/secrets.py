@@ -7,8 +7,7 @@ Reading one sets `Flag.READS_SYSTEM_SECRETS`. Asked by `names` (whole relations)
 
 from collections.abc import Mapping
 
-SCHEMAS = frozenset({"pg_catalog", "information_schema", "public", "extensions"})
-"""Where such a relation may live: extensions are often installed into public."""
+SCHEMAS = frozenset({"pg_catalog", "information_schema"})
 
 WHOLE_RELATIONS = frozenset(
     [
@@ -24,10 +23,8 @@ WHOLE_RELATIONS = frozenset(
         "user_mapping_options",
         "_pg_user_mappings",
         "pg_largeobject",
-        "pg_stat_statements",
         "pg_prepared_statements",
         "pg_cursors",
-        "pg_subscription",
         "pg_hba_file_rules",
         "pg_file_settings",
         "pg_ident_file_mappings",
@@ -36,12 +33,21 @@ WHOLE_RELATIONS = frozenset(
     ]
 )
 
+ANYWHERE = frozenset({"pg_stat_statements"})
+"""Views of extensions, secret in whatever schema they were installed."""
+
 COLUMNS: Mapping[str, frozenset[str]] = {
     "pg_stat_activity": frozenset({"query"}),
+    "pg_subscription": frozenset({"subconninfo"}),
 }
 """Relations of which only these columns are secret."""
 
 
-def may_be_secret(name: str) -> bool:
+def is_secret(schema: str, name: str) -> bool:
+    """Whether reading anything of this relation is."""
+    return name in ANYWHERE or (schema in SCHEMAS and name in WHOLE_RELATIONS)
+
+
+def may_be_secret(schema: str, name: str) -> bool:
     """For when the catalog is not there to say which columns are read."""
-    return name in WHOLE_RELATIONS or bool(COLUMNS.get(name))
+    return is_secret(schema, name) or (schema in SCHEMAS and name in COLUMNS)

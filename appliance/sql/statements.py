@@ -56,16 +56,6 @@ class Analyst(Writes):
         self.puzzle(f"{kind} is not understood")
         return UNKNOWN_RESULT
 
-    def query(self, node: Node, scope: Scope) -> Result:
-        if "SelectStmt" in node and Action.SELECT not in self.actions:
-            # A subquery that reads nothing is no reading of its own.
-            before = len(self.uses)
-            result = self.select(node["SelectStmt"], scope)
-            if len(self.uses) > before:
-                self.act(Action.SELECT)
-            return result
-        return super().query(node, scope)
-
     # Statements around a statement.
 
     def _explain(self, body: Body) -> Result:
@@ -106,7 +96,7 @@ class Analyst(Writes):
         self.unresolved.update(inner.unresolved)
         self.opaque = self.opaque or inner.opaque
         self.prepared = self.prepared or inner.prepared
-        self.setting = self.setting or inner.setting
+        self.settings_changed.update(inner.settings_changed)
 
     def _prepare(self, body: Body) -> Result:
         self.act(Action.PREPARE)
@@ -186,17 +176,17 @@ class Analyst(Writes):
         self.act(Action.SET_ROLE if name in classify.ROLE_SETTINGS else Action.SET)
         if name in classify.MEANING_SETTINGS:
             self.flags.add(Flag.CHANGES_SETTINGS)
-        self.setting = (name, value)
+        self.settings_changed[name, value] = None
 
     def _set(self, body: Body) -> Result:
         kind = body["kind"]
         if kind == "VAR_RESET_ALL":
             self.act(Action.SET)
             self.flags.add(Flag.CHANGES_SETTINGS)
-            self.setting = ("all", "")
+            self.settings_changed["all", ""] = None
         elif kind == "VAR_SET_MULTI":  # SET TRANSACTION, SET SESSION CHARACTERISTICS
-            self.act(Action.TRANSACTION if body["name"] == "TRANSACTION" else Action.SET)
-            self._snapshot(body)
+            transaction = body["name"].startswith("TRANSACTION")
+            self.act(Action.TRANSACTION if transaction else Action.SET)
         else:
             values = [constant_text(node) for node in body.get("args", ())]
             known = kind == "VAR_SET_VALUE" and None not in values
@@ -204,10 +194,6 @@ class Analyst(Writes):
                 body["name"], ", ".join(v for v in values if v is not None) if known else ""
             )
         return NOTHING
-
-    def _snapshot(self, body: Body) -> None:
-        if body["name"] == "TRANSACTION SNAPSHOT":
-            self.act(Action.TRANSACTION)
 
     def _transaction(self, body: Body) -> Result:
         two_phase = body["kind"] in classify.TWO_PHASE
@@ -269,6 +255,9 @@ class Analyst(Writes):
             self._create_schema(body)
         elif kind == "DropStmt":
             self._dropped(body)
+        elif body.get("targtype") == "ACL_TARGET_ALL_IN_SCHEMA":
+            for name in words(body["objects"]):
+                self.use_relation(action, name, "*", 0)
         else:
             self._named_relations(kind, body, self._renamed_action(kind, body, action))
         self._inside_definition(kind, body)
@@ -332,6 +321,7 @@ class Analyst(Writes):
                 and kind != "CreateSchemaStmt"
             ):
                 self.puzzle("a query inside a definition is not followed")
+        self.actions.pop(Action.SEQUENCE, None)  # a default of nextval() advances nothing now
         if columns and self.lineage is not None:
             for _, oid, _, _ in list(self.uses):
                 if oid:

@@ -1,11 +1,11 @@
 """INSERT, UPDATE, DELETE, MERGE: what is written, what is read to write it, and whether a WHERE
 holds anything back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from appliance.model.facts import Action, Flag
 from appliance.sql.expressions import Node, Result
-from appliance.sql.names import TEMPORARY_SCHEMA, words
+from appliance.sql.names import SYSTEM_COLUMNS, TEMPORARY_SCHEMA, words
 from appliance.sql.parse import Body
 from appliance.sql.predicates import always_true
 from appliance.sql.queries import Queries
@@ -41,7 +41,7 @@ class Writes(Queries):
         scope = self._begin(Action.INSERT, body, parent)
         target = self._target(body["relation"], scope, Action.INSERT)
         columns = [node["ResTarget"]["name"] for node in body.get("cols", ())]
-        self._written(body["relation"], target, Action.INSERT, columns)
+        self._use_target(body["relation"], target, Action.INSERT, columns)
         self._parts_of_columns(body.get("cols", ()), scope)
         if "selectStmt" in body:
             source = self.query(body["selectStmt"], scope)
@@ -97,7 +97,7 @@ class Writes(Queries):
         self.act(action)
         if action is Action.INSERT:
             columns = [node["ResTarget"]["name"] for node in when.get("targetList", ())]
-            self._written(body["relation"], target, action, columns)
+            self._use_target(body["relation"], target, action, columns)
             self.walk(when.get("values", []), scope)
             return
         self._assignments(action, {"relation": body["relation"], **when}, target, scope)
@@ -137,7 +137,7 @@ class Writes(Queries):
         self.flags.add(Flag.CHANGES_SCHEMA)
         self.act(Action.ROLE if name in ("pg_authid", "pg_auth_members") else Action.ALTER_SYSTEM)
 
-    def _written(
+    def _use_target(
         self, relation: Body, target: Item, action: Action, columns: Sequence[str]
     ) -> None:
         found = None if self.catalog is None else self.catalog.relations.get(target.oid)
@@ -161,7 +161,7 @@ class Writes(Queries):
     def _assignments(self, action: Action, body: Body, target: Item, scope: Scope) -> None:
         nodes = body.get("targetList", ())
         columns = [node["ResTarget"]["name"] for node in nodes]
-        self._written(body["relation"], target, action, columns)
+        self._use_target(body["relation"], target, action, columns)
         self._parts_of_columns(nodes, scope)
         for node in nodes:
             value = node["ResTarget"].get("val", {})
@@ -250,9 +250,10 @@ class Writes(Queries):
     def _names_target(self, named: set[int], target: Item, where: Node = None) -> bool:
         if any(id(field) in named for field in target.fields):
             return True
-        # Without the catalog any column may be the target's; a system column (ctid = ...) always
-        # holds back.
-        return not target.known or _names_system_column(where)
+        if target.known:
+            return _refers(where, lambda parts: parts[-1] in SYSTEM_COLUMNS)
+        # Without the catalog any unqualified column may be the target's.
+        return _refers(where, lambda parts: len(parts) == 1 or parts[-2] == target.alias)
 
     def _finish(self, body: Body, target: Item, scope: Scope) -> Result:
         """RETURNING."""
@@ -261,9 +262,7 @@ class Writes(Queries):
         if returning:
             level = self._returning_level(returning, target, scope)
             result = self.targets(returning.get("exprs", ()), level)
-            if target.oid and self.catalog is not None:
-                found = self.catalog.relations[target.oid]
-                self.use_relation(Action.SELECT, found.schema, found.name, found.oid)
+            self._use_target(body["relation"], target, Action.SELECT, ())
         if scope.tainted:
             self.consume_level(scope)
         return result
@@ -335,18 +334,14 @@ class _Rows:
         return bool(name == self.relation["relname"])
 
 
-def _names_system_column(node: Node) -> bool:
-    """Whether `ctid`, `xmin` or `tableoid` occurs."""
+def _refers(node: Node, wanted: Callable[[list[str]], bool]) -> bool:
+    """Whether a column reference of this kind occurs anywhere."""
     stack = [node]
     while stack:
         value = stack.pop()
         if isinstance(value, dict):
             reference = value.get("ColumnRef")
-            if reference is not None and words(reference["fields"])[-1] in (
-                "ctid",
-                "xmin",
-                "tableoid",
-            ):
+            if reference is not None and wanted(words(reference["fields"])):
                 return True
             stack.extend(value.values())
         elif isinstance(value, list):
