@@ -17,6 +17,9 @@ from appliance.identity.verifiers import Directory, User, render_users
 from tests.clusters import Authority, sallyport_serve
 
 PERSON, PASSWORD = "dora", "what dora knows"
+"""Owes a mask, so that nothing that cannot be understood gets through."""
+TRUSTED = "paul"
+"""Same password, owes none."""
 ROLE = shop_database.OWNER
 ROLE_PASSWORD = "what only sallyport knows"
 
@@ -27,6 +30,7 @@ POLICY = {
         {
             "id": "keys",
             "effect": "mask",
+            "principals": {"names": [PERSON]},
             "resources": ["*.public.api_keys.api_key"],
             "mask": {"method": "redact"},
         },
@@ -44,8 +48,10 @@ class Governed:
     database_port: int
     superuser: str
 
-    def uri(self, database: str = shop_database.DATABASE, **parameters: str) -> str:
-        return self._uri(PERSON, PASSWORD, self.host, self.port, database, parameters)
+    def uri(
+        self, database: str = shop_database.DATABASE, person: str = PERSON, **parameters: str
+    ) -> str:
+        return self._uri(person, PASSWORD, self.host, self.port, database, parameters)
 
     def direct(self, database: str = shop_database.DATABASE, **parameters: str) -> str:
         return self._uri(ROLE, ROLE_PASSWORD, "127.0.0.1", self.database_port, database, parameters)
@@ -90,7 +96,7 @@ def _write(folder: Path, authority: Authority, database_port: int) -> Path:
     write_private(folder / "credential", ROLE_PASSWORD.encode())
     (folder / "policy.yaml").write_text(yaml.safe_dump(POLICY))
     verifier = make_verifier(PASSWORD, secrets.token_bytes(16)).render()
-    directory = Directory([User(name=PERSON, verifier=verifier)])
+    directory = Directory([User(name=name, verifier=verifier) for name in (PERSON, TRUSTED)])
     write_private(folder / "users.yaml", render_users(directory).encode())
     configuration = {
         "data": "data",
@@ -111,7 +117,9 @@ def _write(folder: Path, authority: Authority, database_port: int) -> Path:
                 "port": database_port,
                 "tls": {"mode": "verify-full", "ca": str(authority.certificate)},
                 "announce": "variable",
-                "roles": [{"principals": [PERSON], "user": ROLE, "credential": "file:credential"}],
+                "roles": [
+                    {"principals": [PERSON, TRUSTED], "user": ROLE, "credential": "file:credential"}
+                ],
             }
         ],
         "identities": {"users": "users.yaml"},

@@ -1,5 +1,6 @@
 """Prints the tour: three columns side by side, readable at 110 columns, with or without colour."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from rich import box
@@ -17,6 +18,8 @@ from appliance.cli.demo.steps import Step
 WIDTH = 110
 ROWS_MAX = 8  # a longer result shows its first SAMPLE rows
 SAMPLE = 3
+QUOTED = re.compile(r" \(quote [0-9a-f]+\)")
+"""The audit record's id in a hint: for quoting to somebody, not for reading here."""
 GAP = "  "
 
 
@@ -96,12 +99,10 @@ def _refusal(seen: Seen) -> Text:
     text = Text()
     text.append("REFUSED ", style="bold red")
     text.append(seen.message)
-    # The detail also has the audit record's id: for quoting, not for reading here.
-    detail = seen.detail.partition(", reference:")[0]
-    if detail:
-        text.append(f"\n{detail}", style="dim")
+    if seen.detail:
+        text.append(f"\n{seen.detail}", style="dim")
     if seen.hint:
-        text.append(f"\n→ {seen.hint}", style="cyan")
+        text.append(f"\n→ {QUOTED.sub('', seen.hint)}", style="cyan")
     return text
 
 
