@@ -74,6 +74,8 @@ class Conductor:
         self._gate_task: asyncio.Task[None] | None = None
         self._synced = services.governance.configuration.durability is Durability.DISK
         self._draining = False
+        self._leaving = ""
+        """Why the session ends as soon as it can, '' while it goes on."""
         self.ended = False
         self.on_end: list[asyncio.Future[None]] = []
         self.cancel_key: tuple[int, bytes] | None = None
@@ -95,7 +97,7 @@ class Conductor:
         self._services.metrics.bytes_to_upstream += len(chunk)
         try:
             self._carry_out(self._machine.client_received(chunk, self._services.now()))
-        except (ProtocolViolation, Refused, InvariantBroken, ValueError) as error:
+        except Exception as error:  # the one place: whatever it is, both sides end
             self._cut(error)
 
     def _from_upstream(self, chunk: memoryview) -> None:
@@ -103,7 +105,7 @@ class Conductor:
             return
         try:
             self._carry_out(self._machine.upstream_received(chunk, self._services.now()))
-        except (ProtocolViolation, Refused, InvariantBroken, ValueError) as error:
+        except Exception as error:  # the one place: whatever it is, both sides end
             self._cut(error)
         if self._draining and not self.ended and self._machine.idle:
             self._end_politely()
@@ -175,7 +177,7 @@ class Conductor:
             case CancelStatement():
                 self.cancel()
             case EndSession():
-                self._end(request.reason)
+                self._farewell(request.reason)
 
     def _timed_out(self, armed: ArmTimeout) -> None:
         if not self.ended:
@@ -227,17 +229,25 @@ class Conductor:
         elif self._client.lost:
             self._end("client_lost")
         elif self._client.ended:
-            if self._machine.busy or self._machine.waiting:
-                self._timers.append(
-                    self._loop.call_later(HALF_CLOSED_SECONDS_MAX, self._end, "client_lost")
-                )
-                self._draining = True
-            else:
-                self._end("client_lost")
+            self._farewell("client_lost")
         else:
             self._update_reading()
 
+    def _farewell(self, reason: str) -> None:
+        """The client said its last: what is still under way gets a moment, then it is cancelled."""
+        if self._leaving:
+            return
+        self._leaving = reason
+        if self._machine.busy or self._machine.waiting:
+            self._timers.append(self._loop.call_later(HALF_CLOSED_SECONDS_MAX, self._end, reason))
+            self._draining = True
+        else:
+            self._end(reason)
+
     def _upstream_gone(self) -> None:
+        if self._leaving:
+            self._end(self._leaving)
+            return
         if not self._machine.told_fatal:
             self._client.write(
                 refusals.fatal(
@@ -307,8 +317,8 @@ class Conductor:
             self._end_politely()
 
     def _end_politely(self) -> None:
-        if self._client.ended:
-            self._end("client_lost")
+        if self._leaving:
+            self._end(self._leaving)
             return
         self._client.write(
             refusals.fatal(

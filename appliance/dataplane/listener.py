@@ -6,6 +6,7 @@ client is told so and let go.
 """
 
 import asyncio
+import errno
 import socket
 import ssl
 
@@ -20,6 +21,8 @@ from appliance.dataplane.transport import Side
 from appliance.wire.postgres import refusals
 
 ACCEPTS_PER_TURN_MAX = 64
+ACCEPT_PAUSE_SECONDS = 0.1
+"""Out of descriptors or memory: clients wait in the backlog meanwhile."""
 TLS_HANDSHAKE_RECORD = 0x16
 """First byte of a TLS connection (RFC 8446, 5.1): direct TLS, without SSLRequest."""
 
@@ -60,12 +63,19 @@ class ClientListener:
                 connection, address = self._socket.accept()
             except (BlockingIOError, InterruptedError):
                 return
-            except OSError:
-                return  # out of descriptors, or the client is gone: the next turn tries again
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    self._loop.remove_reader(self._socket)  # it stays readable: no busy loop
+                    self._loop.call_later(ACCEPT_PAUSE_SECONDS, self._resume)
+                return
             connection.setblocking(False)
             task = self._loop.create_task(self._serve(connection, address[0], address[1]))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def _resume(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._loop.add_reader(self._socket, self._accept)
 
     async def _serve(self, connection: socket.socket, host: str, port: int) -> None:
         services = self._services

@@ -60,7 +60,7 @@ class Side(asyncio.BufferedProtocol):
         self.ended = True
         self._wake()
         self._changed()
-        return True  # plain TCP stays open for what is still to be sent; TLS closes by itself
+        return self.ssl is None  # plain TCP stays open for what is still to be sent; TLS cannot
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = self.ended = True

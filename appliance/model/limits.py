@@ -40,7 +40,7 @@ AUDIT_BACKLOG_RECORDS_MAX = 4_096  # after-the-fact records kept while the spool
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an administrator may tune (`limits:` in the configuration)."""
 
-    statement_bytes_max: int = 1 * MIB
+    statement_bytes_max: int = 4 * MIB
     """Longest SQL text that is analysed; longer ones are refused without being gathered in memory.
     """
     bind_bytes_max: int = 1 * MIB

@@ -5,7 +5,10 @@ long text is analysed elsewhere, a catalog is loaded, settings that may have cha
 the server. One statement waits at a time; the client's messages behind it stay in order.
 """
 
+import msgspec
+
 from appliance.model.errors import InvariantBroken, ProtocolViolation
+from appliance.model.facts import Action
 from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.session import flow
@@ -62,7 +65,19 @@ class Decisions:
             waiting.refreshed = True
             self._wait(waiting, RefreshCatalog())
             return
+        if self._crosses_transaction(verdict):
+            verdict = msgspec.structs.replace(verdict, refusal=flow.settings_in_doubt(), memo=[])
         waiting.then(verdict)
+
+    def _crosses_transaction(self, verdict: flow.Verdict) -> bool:
+        """A transaction's end may take settings back in the middle of this very text."""
+        facts = verdict.facts
+        return (
+            verdict.restricted
+            and self._state.settings.touched_in_transaction
+            and len(facts.statements) > 1
+            and Action.TRANSACTION in facts.actions
+        )
 
     def _wait(self, waiting: Waiting, request: AnalyseText | RefreshCatalog) -> None:
         if self._state.waiting is not None:

@@ -238,13 +238,18 @@ class Judge:
         )
 
 
+_READS_ONLY = frozenset((Action.SELECT, Action.SHOW, Action.SET, Action.EXPLAIN, Action.PREPARE))
+
+
 def _may_carry_values(facts: Facts, decision: Decision) -> bool:
     """Whether the server's own words about this statement could quote a masked cell: it touches
-    one, it writes (constraints, triggers), or its meaning is not fully known.
+    one, its meaning is not fully known, or it does more than read (constraints and triggers speak,
+    deferred ones at COMMIT).
     """
     return (
         bool(decision.masks)
         or facts.confidence is not Confidence.EXACT
+        or not _READS_ONLY.issuperset(facts.actions)
         or any(Flag.WRITES in s.flags for s in facts.statements)
     )
 
@@ -318,6 +323,15 @@ def catalog_unavailable(reason: str) -> Refusal:
         "try again shortly; if it stays, tell the administrators of the appliance",
         rule="builtin:catalog",
         sqlstate="57P03",
+    )
+
+
+def settings_in_doubt() -> Refusal:
+    return Refusal(
+        RefusalCode.UNRESOLVED,
+        "what names mean may change in the middle of this text, when its transaction ends",
+        "send COMMIT or ROLLBACK as a message of its own",
+        rule="builtin:settings-certain",
     )
 
 

@@ -311,6 +311,8 @@ class FromUpstream:
             (
                 self._state.statements if skipped.subject == m.STATEMENT else self._state.portals
             ).abandon(skipped.name)
+        elif isinstance(skipped.subject, Portal) and skipped.subject.lock is None:
+            skipped.subject.described = False  # that Describe never ran: the next Execute needs one
         elif isinstance(skipped.subject, Execution) and not skipped.error:
             self._state.finish(skipped.subject, _failure(skipped.subject))
 
@@ -323,6 +325,11 @@ class FromUpstream:
             self._state.to_client(content)
 
     def _notification(self, content: Bytes) -> None:
+        """A payload is text another session chose, a trigger's row perhaps: withheld from whoever
+        owes masks.
+        """
+        if self._state.judge.entitlements.owes:
+            content = m.without_payload(content[HEADER:])
         self._state.to_client(content)
 
     def _parameter_status(self, content: Bytes) -> None:

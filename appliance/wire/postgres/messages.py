@@ -283,6 +283,14 @@ def parse_error_fields(body: Buffer) -> dict[str, str]:
     return fields
 
 
+def without_payload(body: Buffer) -> bytes:
+    """A NotificationResponse with the payload emptied."""
+    reader = Reader(body, "upstream")
+    pid, channel, _payload = reader.u32(), reader.cstring(), reader.cstring()
+    reader.end()
+    return frame(NOTIFICATION_RESPONSE, _U32.pack(pid) + cstring(channel) + b"\0")
+
+
 def parse_backend_key_data(body: Buffer) -> tuple[int, bytes]:
     """-> (process id, secret: 4 bytes in protocol 3.0, up to 256 in 3.2)."""
     reader = Reader(body, "upstream")
