@@ -19,7 +19,7 @@ from appliance.dataplane.services import Services
 from appliance.dataplane.spool import SpoolUnavailable
 from appliance.dataplane.transport import Side
 from appliance.dataplane.upstreams import Upstream, UpstreamUnreachable, cancel
-from appliance.model.errors import InvariantBroken, ProtocolViolation, Refused
+from appliance.model.errors import ProtocolViolation, Refused
 from appliance.policy.snapshot import Snapshot
 from appliance.session.effects import (
     AnalyseText,
