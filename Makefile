@@ -32,7 +32,8 @@ check: lint test
 
 bench: setup
 	@scripts/test-programs.sh
-	@$(BIN)/python -m bench $(ARGS)
+	@$(PYTEST) bench -q --benchmark-only --benchmark-columns=median,iqr,rounds
+	@if [ -e bench/__main__.py ]; then $(BIN)/python -m bench $(ARGS); fi
 
 demo:
 	@SALLYPORT_EXTRAS=$${SALLYPORT_EXTRAS:-demo} scripts/setup.sh
