@@ -18,7 +18,6 @@ cdef struct Op:
 cdef class MaskOp:
     cdef Op op
     cdef bytes _fixed
-    cdef int _prepare_key(self, bytes key) except -1
 
 
 # Writes the masked value to `out` (room: length + op.growth); its length, or -1 for NULL.

@@ -18,7 +18,8 @@ from typing import Any
 from _speedups.maskops import MaskOp
 from _speedups.pgframe import FrameSplitter
 from _speedups.pgrows import RowMasker
-from _speedups.sqllex import measure, redact, tokens
+from _speedups.sqllex import measure, redact
+from _speedups.sqltokens import tokens
 from tests.reference import maskops as reference_ops
 from tests.reference import pgframe as reference_frames
 from tests.reference import pgrows as reference_rows
@@ -35,6 +36,7 @@ VALUES = (
     b"-12345.6789", b"9223372036854775807", b"-9223372036854775808", b"1.5e+300", b"1e-45", b"NaN",
     b"infinity", b"-Infinity", "ünï€𝄞".encode(), b"9" * 300, bytes(8), b"\xff" * 8, b"\x7f" * 4,
     b"\0\3\0\2\0\0\0\4\0\1\x27\x0f\x27\x0f", b"\0\1\x7f\xff\0\0\0\0\0\1", b"",
+    b"\0\1\0\x32\0\0\0\0\0\1", b"\0\1\0\x3f\x40\0\0\0\x27\x0f",
 )  # fmt: skip
 
 

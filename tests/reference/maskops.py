@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from datetime import date
 from decimal import Context, Decimal
+from fractions import Fraction
 from typing import Any
 
 DATE_MIN, DATE_MAX, TIMESTAMP_DAY_MAX = -2_451_545, 2_145_031_948, 106_751_991
@@ -231,16 +232,31 @@ def narrow(number: float) -> float:
     return float(struct.unpack("!f", struct.pack("!f", number))[0])
 
 
+def nearest_short(text: str) -> float:
+    """The float4 next to a decimal text; by way of a double it would be rounded twice."""
+    wide = float(text)
+    if wide == 0 or math.isinf(wide):  # and its exponent may be too large to write out
+        return wide
+    try:
+        near = narrow(wide)
+    except OverflowError:
+        return math.inf
+    exact = Fraction(text)
+    (bits,) = struct.unpack("!I", struct.pack("!f", near))
+    candidates = [
+        (abs(Fraction(found) - exact), place & 1, found)
+        for place in (bits - 1, bits, bits + 1)
+        if place >= 0 and math.isfinite(found := struct.unpack("!f", struct.pack("!I", place))[0])
+    ]
+    return min(candidates)[2] if math.isfinite(near) else near
+
+
 def float_text(value: bytes, step: int, short: bool) -> bytes | None:
     if value in (b"NaN", b"Infinity", b"-Infinity"):
         return value
     if not re.fullmatch(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", value) or len(value) > 63:
         return None
-    number = float(value)
-    try:
-        number = narrow(number) if short else number
-    except OverflowError:
-        return None
+    number = nearest_short(value.decode()) if short else float(value)
     if math.isinf(number):
         return None
     number = cut_float(number, step)
@@ -253,7 +269,7 @@ def write_float(number: float, short: bool) -> bytes:
         return str(int(number)).encode()
     for precision in range(17):
         text = f"{number:.{precision}e}"
-        if (narrow(float(text)) if short else float(text)) == number:
+        if (nearest_short(text) if short else float(text)) == number:
             return text.encode()
     raise AssertionError(number)
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from _speedups.sqllex import KIND_NAMES, measure, redact, tokens
+from _speedups.sqllex import measure, redact
+from _speedups.sqltokens import KIND_NAMES, tokens
 
 PIECES = [
     "'a'", "'it''s'", "'", "''", "E'a\\'b'", "e'\\\\'", "U&'\\0041'", "N'x'", "B'01'", "x'fF'",
