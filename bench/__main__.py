@@ -1,0 +1,106 @@
+"""`python -m bench`: what Sallyport costs, against the database itself and pgbouncer.
+
+All targets run in one process tree on one machine; within every round and case they are measured in
+shuffled order, so that a busy moment hits all alike. Prints a Markdown table, writes JSON.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import random
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from bench.figures import Results
+from bench.load import CASES, Sample, run
+from bench.stage import Stage, stage
+from bench.table import table
+
+LATEST = Path(__file__).with_name("results") / "latest.json"
+ROUNDS, SECONDS = 7, 2
+QUICK_ROUNDS, QUICK_SECONDS = 1, 1
+
+
+def main() -> int:
+    options = _options()
+    with tempfile.TemporaryDirectory(prefix="sp-bench-") as folder, stage(Path(folder)) as standing:
+        if "pgbouncer" not in {target.name for target in standing.targets}:
+            print("pgbouncer is not installed here (apt-get install pgbouncer): left out\n")
+        load_before = os.getloadavg()[0]
+        samples = _measure(standing, options)
+        results = Results(samples)
+        _write(options.out, standing, results, samples, load_before)
+    print(table(results))
+    for key in ("cpu_ratio", "qps_ratio", "added_p50_ratio", "permissive_ratio"):
+        if key in (figures := results.figures()):
+            one = figures[key]
+            print(f"\n{key}: {one['median']:.2f} ({one['low']:.2f}–{one['high']:.2f})", end="")
+    print(f"\n\n-> {options.out}")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, help=f"of each case and target (default {ROUNDS})")
+    parser.add_argument("--seconds", type=int, help=f"of one run (default {SECONDS})")
+    parser.add_argument("--quick", action="store_true", help="one short round: does it work at all")
+    parser.add_argument("--case", action="append", choices=[case.name for case in CASES])
+    parser.add_argument("--out", type=Path, default=LATEST, help="JSON (default %(default)s)")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    options.seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
+    return options
+
+
+def _measure(standing: Stage, options: argparse.Namespace) -> list[Sample]:
+    samples = []
+    cases = [case for case in CASES if not options.case or case.name in options.case]
+    for target in standing.targets:  # catalog loaded, connections to the database open
+        run(standing, cases[-1], target, 1)
+    began = time.monotonic()
+    for number in range(options.rounds):
+        for case in cases:
+            targets = list(standing.targets)
+            random.shuffle(targets)
+            samples += [run(standing, case, target, options.seconds) for target in targets]
+        passed = time.monotonic() - began
+        print(f"round {number + 1} of {options.rounds}, {passed:.0f} s", file=sys.stderr)
+    order = {case.name: index for index, case in enumerate(cases)}
+    return sorted(samples, key=lambda sample: order[sample.case])
+
+
+def _write(
+    path: Path, standing: Stage, results: Results, samples: list[Sample], load_before: float
+) -> None:
+    document = {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": {
+            "cores": os.cpu_count(),
+            "processor": _processor(),
+            "kernel": platform.release(),
+            "python": platform.python_version(),
+            "load_before": load_before,
+            "load_after": os.getloadavg()[0],
+        },
+        "versions": standing.versions,
+        "figures": results.figures(),
+        "rounds": [asdict(sample) for sample in samples],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""What processes use, as Linux says (proc(5)): CPU time and resident memory, whole trees."""
+
+import contextlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def tree(pid: int) -> list[int]:
+    """`pid` and everything below it."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            for child in (task / "children").read_text().split():
+                found += tree(int(child))
+    return found
+
+
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """utime + stime of all their threads, also of those that ended."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks * TICK_SECONDS
+
+
+def resident_bytes(pids: Iterable[int]) -> int:
+    """Sum of RSS; pages that forked processes share are counted in each."""
+    return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES for pid in pids)
