@@ -181,14 +181,24 @@ class Judge:
         lineage = self.catalog.lineage if self.needs_catalog else None
         return analyse(text, lineage, settings, self._limits)
 
-    def judge(self, text: bytes, facts: Facts, settings: SessionSettings, now: float) -> Verdict:
-        """Facts -> verdict. Cached only if the decision is and the text is short."""
+    def judge(
+        self,
+        text: bytes,
+        facts: Facts,
+        settings: SessionSettings,
+        now: float,
+        *,
+        keep: bool = True,
+    ) -> Verdict:
+        """Facts -> verdict. Cached only if the decision is and the text is short; never facts that
+        rest on what the key does not hold (`keep`).
+        """
         entitlements = self.entitlements
         decision = self.snapshot.decide(
             facts, self.principal, self.client, self.target, self.database, entitlements, now
         )
         verdict = self._verdict(facts, decision, entitlements, settings)
-        if len(text) <= CACHED_TEXT_BYTES_MAX:
+        if keep and len(text) <= CACHED_TEXT_BYTES_MAX:
             key = self._key(text, settings)
             self._cache.put(key, facts)
             if decision.cacheable:
@@ -211,6 +221,8 @@ class Judge:
     ) -> Verdict:
         plans: tuple[MaskPlan, ...] = ()
         refusal = refusal_of(facts, decision)
+        if refusal is None and facts.failure is not None and decision.owes_masks:
+            refusal = unparsable(facts)
         if refusal is None:
             try:
                 plans = self._plans(facts, decision)
@@ -369,6 +381,37 @@ def unsettles(facts: Facts) -> bool:
         for s in facts.statements
     )
 
+
+_LEXING = frozenset(
+    (
+        "standard_conforming_strings",
+        "client_encoding",
+        "names",
+        "backslash_quote",
+        "role",
+        "session_authorization",
+        "all",
+        "",
+    )
+)
+"""Settings that change how texts are read, or may bring others along ('' = any)."""
+
+
+def unsettles_lexing(facts: Facts) -> bool:
+    """Whether it may change how the server reads the texts that come after it."""
+    for statement in facts.statements:
+        if any(name in _LEXING for name, _ in statement.settings):
+            return True
+        named = bool(statement.settings) and set(statement.actions) <= _SETTING_ONLY
+        if not named and (
+            Flag.CHANGES_SETTINGS in statement.flags
+            or not _UNSETTLING.isdisjoint(statement.actions)
+        ):
+            return True
+    return False
+
+
+_SETTING_ONLY = frozenset((Action.SET, Action.SELECT, Action.SHOW))
 
 _RESHAPING = frozenset(
     (
