@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from appliance.config.load import parse
-from appliance.config.schema import Configuration
+from appliance.config.load import ConfigurationError, parse
+from appliance.config.schema import Configuration, PolicyMode
 from appliance.link.messages import Documents, PolicyDocument
 from appliance.policy.compile import compile_documents
 
@@ -47,7 +47,15 @@ def validate(documents: Documents, checks: Sequence[Check] = ()) -> Validated:
     version = ""
     if documents.policies:
         pairs = [(document.name, document.text) for document in documents.policies]
-        version = compile_documents(pairs).version
+        observe = configuration.policy.mode is PolicyMode.OBSERVE
+        snapshot = compile_documents(pairs, observe=observe)
+        if missing := snapshot.token_keys - configuration.token_keys.keys():
+            raise ConfigurationError(
+                f"the policy's token masks need the key {sorted(missing)[0]!r}",
+                "$.token_keys",
+                hint="write it as NAME: file:/path, env:NAME or credential:NAME",
+            )
+        version = snapshot.version
     return Validated(documents, configuration, version)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from appliance.model.catalog import Catalog, ColumnKey
-from appliance.model.decision import Decision
+from appliance.model.decision import Decision, MaskMethod
 from appliance.model.facts import Facts
 from appliance.model.principal import Client, Principal, Target
 from appliance.policy.conditions import Subject
@@ -31,6 +31,12 @@ class Snapshot:
         self.version = version
         self.mode = mode
         self.rules = tuple(rules)
+        self.token_keys = frozenset(
+            rule.mask.key
+            for rule in self.rules
+            if rule.mask is not None and rule.mask.method is MaskMethod.TOKEN
+        )
+        """Names of the keys its token masks need; the configuration must have them."""
         self._columns: dict[tuple[str, str, str, bool], _Named] = {}
 
     def entitlements(
