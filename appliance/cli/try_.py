@@ -143,6 +143,9 @@ def _documents(
     credential = _private_file(folder / "try.password", place.password)
     verifier = make_verifier(place.password, secrets.token_bytes(16)).render()
     directory = Directory([User(name=place.user, groups=("try",), verifier=verifier)])
+    token_key = folder / "try.token.key"
+    if not token_key.exists():  # kept, so that tokens stay the same from run to run
+        _private_file(token_key, secrets.token_hex(32))
     users = _private_file(folder / "try.users.yaml", render_users(directory))
     configuration = {
         "data": str(folder),
@@ -170,6 +173,7 @@ def _documents(
             }
         ],
         "identities": {"users": str(users)},
+        "token_keys": {"default": f"file:{token_key}"},
     }
     text = yaml.safe_dump(configuration, sort_keys=False).encode()
     document = PRESETS.get(policy)
