@@ -7,11 +7,12 @@ refused. Only `SET application_name` as a statement of its own is let through: i
 the identity in front of the client's words.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 
 from appliance.config.schema import Announce
 from appliance.identity.mapping import RESERVED_PREFIX, announcement, application_name
-from appliance.model.facts import Facts
+from appliance.model.facts import Action, Facts, StatementFacts
 from appliance.model.principal import Principal
 from appliance.model.refusal import Refusal, RefusalCode
 
@@ -43,13 +44,7 @@ class Announcement:
     def refusal_for(self, facts: Facts) -> Refusal | None:
         """Refuses what would change the announcement."""
         for statement in facts.statements:
-            if statement.setting is None:
-                continue
-            name = statement.setting[0]
-            forged = name.startswith(RESERVED_PREFIX)
-            if name == APPLICATION_NAME and self._tags_application:
-                forged = len(facts.statements) > 1 or statement.kind != "VariableSetStmt"
-            if forged:
+            for name in self._forged(statement, alone=len(facts.statements) == 1):
                 return Refusal(
                     RefusalCode.FORGED_IDENTITY,
                     f'"{name}" carries the verified identity of this session: it cannot be set',
@@ -57,6 +52,19 @@ class Announcement:
                     rule="builtin:announced-identity",
                 )
         return None
+
+    def _forged(self, statement: StatementFacts, alone: bool) -> Iterator[str]:
+        if any(u.action is Action.UPDATE and u.name == "pg_settings" for u in statement.relations):
+            yield "pg_settings"  # an UPDATE of it is set_config()
+        for name, _value in statement.settings:
+            if name.startswith(RESERVED_PREFIX) or not name:
+                yield name or "(any setting: its name is computed)"
+            elif (
+                name == APPLICATION_NAME
+                and self._tags_application
+                and (not alone or statement.kind != "VariableSetStmt")
+            ):
+                yield name
 
     def rewritten(self, facts: Facts) -> bytes | None:
         """The statement to forward in place of a client's `SET application_name`, None for any
@@ -68,4 +76,9 @@ class Announcement:
         if setting is None or setting[0] != APPLICATION_NAME:
             return None
         value = application_name(self._principal, self._session, setting[1])
-        return b"SET application_name TO '" + value.replace("'", "''").encode() + b"'"
+        literal = value.replace("\\", "\\\\").replace("'", "''").encode()
+        local = b"LOCAL " if _LOCAL.match(facts.redacted) else b""
+        return b"SET " + local + b"application_name TO E'" + literal + b"'"
+
+
+_LOCAL = re.compile(r"\s*set\s+local\b", re.IGNORECASE)

@@ -8,7 +8,7 @@ the server. One statement waits at a time; the client's messages behind it stay 
 import msgspec
 
 from appliance.model.errors import InvariantBroken, ProtocolViolation
-from appliance.model.facts import Action
+from appliance.model.facts import Action, Facts
 from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.session import flow
@@ -17,6 +17,9 @@ from appliance.session.settings import PROBE, PROBE_ANSWERS
 from appliance.session.state import Continuation, SessionState, Waiting
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres.expected import Expected, Kind
+
+ANALYSES_MAX = 3
+"""How often one text is analysed again because the catalog or the settings changed meanwhile."""
 
 
 class Decisions:
@@ -39,17 +42,20 @@ class Decisions:
                 self._send_probe(waiting)
                 return
         settings = self._state.settings.current
+        if not self._reads_as_we_do(waiting.text):  # before any cache: its keys know no lexing
+            unread = flow.unreadable(waiting.text, settings)
+            now = self._state.now
+            self.settle(
+                waiting,
+                self._state.judge.judge(waiting.text, unread, settings, now, keep=False),
+            )
+            return
         verdict = self._state.judge.recall(waiting.text, settings, self._state.now)
         if verdict is None:
-            if not self._state.settings.lexes_as_standard() and not _reads_the_same(
-                waiting.text, self._state.settings.parameters
-            ):
-                facts = flow.unreadable(waiting.text, settings)
-            elif len(waiting.text) > INLINE_ANALYSIS_BYTES_MAX:
+            if len(waiting.text) > INLINE_ANALYSIS_BYTES_MAX:
                 self._wait(waiting, AnalyseText(waiting.text, settings))
                 return
-            else:
-                facts = self._state.judge.analyse_inline(waiting.text, settings)
+            facts = self._state.judge.analyse_inline(waiting.text, settings)
             verdict = self._state.judge.judge(waiting.text, facts, settings, self._state.now)
         self.settle(waiting, verdict)
 
@@ -83,7 +89,20 @@ class Decisions:
         if self._state.waiting is not None:
             raise InvariantBroken("two statements wait at once")
         self._state.waiting = waiting
+        waiting.epoch = self.epoch()
         self._state.turn.requests.append(request)
+
+    def analysed(self, facts: Facts) -> None:
+        """Facts of the text that waits; made anew when what they rest on changed meanwhile."""
+        waiting = self.take_waiting()
+        if waiting.epoch != self.epoch() and waiting.analyses < ANALYSES_MAX:
+            waiting.analyses += 1
+            self.examine(waiting)
+            return
+        settings, now = self._state.settings.current, self._state.now
+        keep = waiting.epoch == self.epoch()
+        verdict = self._state.judge.judge(waiting.text, facts, settings, now, keep=keep)
+        self.settle(waiting, verdict)
 
     def take_waiting(self) -> Waiting:
         waiting, self._state.waiting = self._state.waiting, None
@@ -91,9 +110,20 @@ class Decisions:
             raise InvariantBroken("an answer nobody waits for")
         return waiting
 
+    def _reads_as_we_do(self, text: bytes) -> bool:
+        """Whether the server will read this text as our parser does: under the settings it has
+        reported, and under any that what is under way may bring.
+        """
+        settings = self._state.settings
+        if settings.lexes_as_standard() and not self._state.lexing_in_doubt:
+            return True
+        plain = not self._state.lexing_in_doubt and settings.standard_strings()
+        return text.isascii() and (plain or b"\\" not in text)
+
     def _may_probe(self) -> bool:
         return (
             not len(self._state.expected)
+            and not self._state.in_pipeline
             and not self._state.expected.skipping
             and self._state.status != ord("E")
         )
@@ -125,12 +155,3 @@ class Decisions:
         if verdict.restricted and (refusal := self._state.locks.named.require(verdict)) is not None:
             return refusal
         return self._state.announcement.refusal_for(verdict.facts)
-
-
-def _reads_the_same(text: bytes, parameters: dict[str, str]) -> bool:
-    """Whether a text means the same to our parser although the session's lexing settings are not
-    ours: ASCII in any client encoding, as long as strings are standard or there is no backslash.
-    """
-    return text.isascii() and (
-        parameters.get("standard_conforming_strings", "on") == "on" or b"\\" not in text
-    )

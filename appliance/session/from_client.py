@@ -20,6 +20,7 @@ from appliance.session.state import HEADER, Run, SessionState, kept
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 from appliance.wire.postgres.expected import Expected, Kind
+from appliance.wire.postgres.prepared import Names
 
 BIND_NAMES_BYTES_MAX = 4096
 
@@ -40,16 +41,24 @@ class FromClient:
             return
         if self._state.expected.skipping and kind not in (m.SYNC, m.TERMINATE):
             return  # the upstream would skip it, too ("Extended Query": discard until Sync)
-        if self._state.copying_in and kind not in _ALLOWED_WHILE_COPYING:
-            raise ProtocolViolation("client", "a message that is not part of COPY during COPY")
+        self._check_copying(kind)
         _CLIENT[kind](self, content)
+
+    def _check_copying(self, kind: int) -> None:
+        copying = self._state.copying_in and not self._state.copy_ended
+        if copying and kind not in _ALLOWED_WHILE_COPYING:
+            raise ProtocolViolation("client", "a message that is not part of COPY during COPY")
 
     def _piece(self, kind: int, part: int, content: Bytes) -> None:
         """Part of a frame too long to be gathered."""
         if kind == m.COPY_DATA:
-            if not self._state.expected.skipping:
+            if part == HEAD:
+                self._state.copy_piece_open = not self._state.expected.skipping
+            if self._state.copy_piece_open:  # a frame goes up whole, or the server loses step
                 self._state.turn.upstream.append(kept(content))
             return
+        if part == HEAD:
+            self._check_copying(kind)
         if kind == m.BIND:
             self._bind_piece(part, content)
             return
@@ -93,9 +102,12 @@ class FromClient:
 
     def _parse(self, content: Bytes) -> None:
         message = m.parse_parse(content[HEADER:])
-        self._check_name(message.name)
-        if len(self._state.statements) >= self._state.limits.prepared_statements_max:
-            raise ProtocolViolation("client", "too many prepared statements")
+        error = _unacceptable(message.name)
+        if not error and len(self._state.statements) >= self._state.limits.prepared_statements_max:
+            error = _native("53400", "too many prepared statements in this session")
+        if error:
+            self._state.send(refusals.rejected_parse(), Expected(Kind.PARSE, error=error))
+            return
         self._decisions.consider(message.text, lambda verdict: self._parse_judged(message, verdict))
 
     def _parse_judged(self, message: m.ParseMessage, verdict: flow.Verdict) -> None:
@@ -148,18 +160,22 @@ class FromClient:
                 raise ProtocolViolation("client", "names in a Bind message are too long")
             return
         self._state.bind_prefix = None
+        if self._state.expected.skipping:  # an error came in between
+            self._state.discarding = part != TAIL
+            return
         if not self._bind_named(portal, statement, -1, bytes(prefix)):
             self._state.discarding = part != TAIL
 
     def _bind_named(self, portal: bytes, statement: bytes, parameters: int, content: Bytes) -> bool:
-        self._check_name(portal)
         prepared = self._state.statements.lookup(statement)
+        error = _unacceptable(portal)
         if prepared is None:
             error = _native("26000", f'prepared statement "{_shown(statement)}" does not exist')
+        elif len(self._state.portals) >= self._state.limits.prepared_statements_max:
+            error = _native("53400", "too many portals in this session")
+        if error or prepared is None:
             self._state.send(refusals.rejected_bind(), Expected(Kind.BIND, error=error))
             return False
-        if len(self._state.portals) >= self._state.limits.prepared_statements_max:
-            raise ProtocolViolation("client", "too many portals")
         bound = Portal(portal, prepared, max(parameters, 0))
         self._state.portals.begin(portal, bound)
         self._state.send(content, Expected(Kind.BIND, bound, portal))
@@ -167,7 +183,10 @@ class FromClient:
 
     def _describe(self, content: Bytes) -> None:
         what, name = m.parse_describe_or_close(content[HEADER:])
-        self._check_name(name)
+        if error := _unacceptable(name):
+            kind = Kind.DESCRIBE_STATEMENT if what == m.STATEMENT else Kind.DESCRIBE_PORTAL
+            self._state.send(refusals.rejected_describe(what), Expected(kind, error=error))
+            return
         if what == m.STATEMENT:
             prepared = self._state.statements.lookup(name)
             self._state.send(kept(content), Expected(Kind.DESCRIBE_STATEMENT, prepared, name))
@@ -238,7 +257,11 @@ class FromClient:
 
     def _close(self, content: Bytes) -> None:
         what, name = m.parse_describe_or_close(content[HEADER:])
-        self._check_name(name)
+        if error := _unacceptable(name):
+            self._state.send(
+                refusals.rejected_describe(what), Expected(Kind.DESCRIBE_PORTAL, error=error)
+            )
+            return
         if what == m.STATEMENT:
             self._state.statements.begin(name, None)
         else:
@@ -285,10 +308,6 @@ class FromClient:
     def _password(self, _content: Bytes) -> None:
         raise ProtocolViolation("client", "a password message after login")
 
-    def _check_name(self, name: bytes) -> None:
-        if name.startswith(refusals.REFUSED_NAME):
-            raise ProtocolViolation("client", "a reserved name")
-
     def _before_forward(self, execution: Execution) -> None:
         """What running this statement changes in what we know."""
         verdict = execution.verdict
@@ -299,12 +318,50 @@ class FromClient:
             and Action.TRANSACTION in verdict.facts.actions
         ):
             self._state.settings.unsettle(True)  # a rollback takes settings back
+        if flow.unsettles_lexing(verdict.facts) or (
+            self._state.settings.touched_in_transaction
+            and Action.TRANSACTION in verdict.facts.actions
+        ):
+            execution.unsettles_lexing = self._state.lexing_in_doubt = True
+        self._rename(execution)
         timeout_ms = verdict.decision.statement_timeout_ms
         if timeout_ms is not None:
             self._state.turn.requests.append(ArmTimeout(execution, timeout_ms))
         temporary = flow.temporary_names(verdict.facts)
         if temporary:
             self._state.settings.add_temporary(temporary)
+
+    def _rename(self, execution: Execution) -> None:
+        """From now on the protocol's names that this SQL uses mean nothing to us, unless it turns
+        out that it never ran.
+        """
+        for index, statement in enumerate(execution.verdict.facts.statements):
+            use = statement.prepared
+            if use is None or use.verb in ("execute", "fetch"):
+                continue
+            names: Names[Prepared] | Names[Portal] = self._state.portals
+            if use.verb in ("prepare", "deallocate"):
+                names = self._state.statements
+            known = names.names()
+            gone = {use.name.encode()} & known if use.name else known - {b""}
+            for name in gone:
+                names.begin(name, None)
+                execution.renames.append((index, names, name))
+
+
+NAME_BYTES_MAX = 63
+"""The server tells names apart by so many bytes (NAMEDATALEN - 1): longer ones could mean another's
+statement or portal.
+"""
+
+
+def _unacceptable(name: bytes) -> bytes:
+    """The error for a name that may not be used, b'' for all others."""
+    if len(name) > NAME_BYTES_MAX:
+        return _native("42622", f"a name is longer than {NAME_BYTES_MAX} bytes")
+    if name.startswith(refusals.REFUSED_NAME):
+        return _native("42939", "a reserved name")
+    return b""
 
 
 def _shown(name: bytes) -> str:

@@ -53,8 +53,11 @@ class FromUpstream:
         if limit is not None:
             if part != WHOLE:
                 raise InvariantBroken("a limited row in pieces")
-            content, count = first_rows(content, count, limit - execution.result_rows)
+            given = execution.result_rows if execution.portal is None else execution.portal.rows
+            content, count = first_rows(content, count, limit - given)
             execution.result_rows += count
+            if execution.portal is not None:
+                execution.portal.rows += count
             if not count:
                 return
         execution.rows += count
@@ -189,6 +192,7 @@ class FromUpstream:
         return m.frame(m.COMMAND_COMPLETE, m.cstring(f"SELECT {rows}"))
 
     def _completed(self, execution: Execution, tag: bytes) -> None:
+        self._state.settle_names(execution, execution.statement_index - 1)
         if execution.verdict.restricted:
             self._state.locks.named.completed(execution.verdict, execution.statement_index - 1)
         if tag in (b"DISCARD ALL", b"DEALLOCATE ALL"):
@@ -313,8 +317,8 @@ class FromUpstream:
             ).abandon(skipped.name)
         elif isinstance(skipped.subject, Portal) and skipped.subject.lock is None:
             skipped.subject.described = False  # that Describe never ran: the next Execute needs one
-        elif isinstance(skipped.subject, Execution) and not skipped.error:
-            self._state.finish(skipped.subject, _failure(skipped.subject))
+        elif isinstance(skipped.subject, Execution):
+            self._end_of(skipped.subject, skipped)
 
     def _notice(self, content: Bytes) -> None:
         head = self._state.expected.head
@@ -344,6 +348,11 @@ class FromUpstream:
         done = self._state.expected.pop(Kind.SYNC, Kind.QUERY)
         self._state.status = m.parse_ready_for_query(content[HEADER:])
         self._end_copy()
+        if self._state.lexing_in_doubt:
+            self._state.lexing_in_doubt = any(
+                isinstance(due.subject, Execution) and due.subject.unsettles_lexing
+                for due in self._state.expected
+            )
         if self._state.status == ord("I"):
             self._state.portals.forget_confirmed()
             if self._state.settings.touched_in_transaction:
@@ -353,11 +362,17 @@ class FromUpstream:
         if done.injected:
             self._decisions.probe_done()
             return
-        if isinstance(done.subject, Execution) and not done.error:
-            self._state.finish(
-                done.subject, _failure(done.subject) if done.failed else Outcome.COMPLETED
-            )
+        if isinstance(done.subject, Execution):
+            self._end_of(done.subject, done)
         self._state.to_client(content)
+
+    def _end_of(self, execution: Execution, due: Expected) -> None:
+        """A Query's end, or that of an Execute that failed or was skipped."""
+        if due.error:  # it could not be recorded and was replaced: it never ran
+            self._state.settle_names(execution)
+            return
+        failed = due.failed or due.kind is Kind.EXECUTE
+        self._state.finish(execution, _failure(execution) if failed else Outcome.COMPLETED)
 
 
 def first_rows(content: Bytes, count: int, left: int) -> tuple[Bytes, int]:

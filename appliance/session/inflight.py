@@ -6,6 +6,7 @@ was made for, never to "the last RowDescription seen" (DESIGN invariant 2).
 
 from _speedups.pgrows import RowMasker
 from appliance.session.flow import Verdict
+from appliance.wire.postgres.prepared import Names
 
 
 class Prepared:
@@ -27,7 +28,7 @@ class Portal:
     RowDescription it earned.
     """
 
-    __slots__ = ("described", "lock", "name", "parameters", "prepared")
+    __slots__ = ("described", "lock", "name", "parameters", "prepared", "rows")
 
     def __init__(self, name: bytes, prepared: Prepared, parameters: int) -> None:
         self.name = name
@@ -35,6 +36,8 @@ class Portal:
         self.parameters = parameters
         self.described = False
         self.lock: ResultLock | None = None
+        self.rows = 0
+        """Rows it has given, over all its Executes: for a row limit."""
 
 
 class ResultLock:
@@ -69,6 +72,7 @@ class Execution:
         "lock",
         "portal",
         "record_id",
+        "renames",
         "result_rows",
         "rows",
         "sensitive_unmasked",
@@ -77,6 +81,7 @@ class Execution:
         "statement_index",
         "tag",
         "timed_out",
+        "unsettles_lexing",
         "verdict",
     )
 
@@ -99,3 +104,9 @@ class Execution:
         self.sqlstate = ""
         self.tag = ""
         self.timed_out = False
+        self.unsettles_lexing = False
+        """It may change how the server reads later texts."""
+        self.renames: list[tuple[int, Names[Prepared] | Names[Portal], bytes]] = []
+        """(statement index, map, name) of what its SQL lets go of: PREPARE, DEALLOCATE, DECLARE and
+        CLOSE share their names with the protocol's statements and portals.
+        """

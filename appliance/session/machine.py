@@ -108,9 +108,7 @@ class SessionMachine:
     def analysed(self, facts: Facts, now: float) -> Turn:
         """Answer to AnalyseText."""
         self._begin(now)
-        waiting = self._decisions.take_waiting()
-        verdict = self._state.judge.judge(waiting.text, facts, self._state.settings.current, now)
-        self._decisions.settle(waiting, verdict)
+        self._decisions.analysed(facts)
         self._drain_runs()
         return self._end()
 

@@ -44,7 +44,9 @@ class ResultLocks:
                     rule="builtin:plan-before-row",
                 )
             )
-        plan = self.named.resolve(verdict.plans[index], verdict.epoch)
+        plan = verdict.plans[index]
+        if plan.kind != "ExplainStmt":  # EXPLAIN EXECUTE shows a plan, not the rows
+            plan = self.named.resolve(plan, verdict.epoch)
         described = [
             DescribedColumn(
                 c.name.decode("utf-8", "replace"), c.table_oid, c.attnum, c.type_oid, c.format

@@ -41,10 +41,11 @@ class SettingsTracker:
         """Whether the server reads texts as our parser does: UTF-8 and standard_conforming_strings
         on.
         """
-        return (
-            self.parameters.get("client_encoding", "UTF8").upper().replace("-", "") in _UTF8_LIKE
-            and self.parameters.get("standard_conforming_strings", "on") == "on"
-        )
+        encoding = self.parameters.get("client_encoding", "UTF8").upper().replace("-", "")
+        return encoding in _UTF8_LIKE and self.standard_strings()
+
+    def standard_strings(self) -> bool:
+        return self.parameters.get("standard_conforming_strings", "on") == "on"
 
     def reported(self, name: str, value: str) -> None:
         self.parameters[name] = value

@@ -24,7 +24,7 @@ from appliance.session.records import Recorder, parts_of
 from appliance.session.results import ResultLocks
 from appliance.session.settings import SettingsTracker
 from appliance.wire.postgres import messages as m
-from appliance.wire.postgres.expected import Expected, ExpectedReplies
+from appliance.wire.postgres.expected import Expected, ExpectedReplies, Kind
 from appliance.wire.postgres.prepared import Names
 
 Continuation = Callable[[flow.Verdict], None]
@@ -38,12 +38,15 @@ HEADER = 5
 class Waiting:
     """A statement whose verdict needs something that is not there yet."""
 
-    __slots__ = ("refreshed", "text", "then")
+    __slots__ = ("analyses", "epoch", "refreshed", "text", "then")
 
     def __init__(self, text: bytes, then: Continuation) -> None:
         self.text = text
         self.then = then
         self.refreshed = False
+        self.analyses = 0
+        self.epoch = ("", "", "")
+        """Under which its analysis was asked for."""
 
 
 class SessionState:
@@ -82,6 +85,16 @@ class SessionState:
         self.probe_after: Waiting | None = None
         # COPY FROM STDIN.
         self.copying_in = False
+        self.in_pipeline = False
+        """Messages of the extended protocol went upstream, and no Sync after them: a Query of ours
+        would end their transaction.
+        """
+        self.lexing_in_doubt = False
+        """What is under way may change how the server reads texts; cleared by a ReadyForQuery,
+        which is when the server reports such settings.
+        """
+        self.copy_piece_open = False
+        """The head of a CopyData frame went upstream: the rest of it must, too."""
         self.copy_ended = False
         """The client has sent CopyDone or CopyFail."""
         # Frames that come in pieces.
@@ -99,6 +112,7 @@ class SessionState:
         self.sensitive_unmasked = 0
 
     def send(self, message: Bytes, expected: Expected) -> None:
+        self.in_pipeline = expected.kind not in (Kind.SYNC, Kind.QUERY)
         self.expected.push(expected)
         self.turn.upstream.append(message)
 
@@ -153,7 +167,21 @@ class SessionState:
         return record_id
 
     def finish(self, execution: Execution, outcome: Outcome) -> None:
+        self.settle_names(execution)
         self.turn.records.append(self.recorder.finished(execution, self.now, outcome))
+
+    def settle_names(self, execution: Execution, completed: int = -1) -> None:
+        """What statement `completed` of a text let go of is gone; -1: the rest of it never ran."""
+        left = []
+        for entry in execution.renames:
+            index, names, name = entry
+            if index == completed:
+                names.confirm(name)
+            elif completed < 0:
+                names.abandon(name)
+            else:
+                left.append(entry)
+        execution.renames = left
 
     def choose_row_mode(self) -> None:
         """Rows that will be masked come whole; all others flow through in pieces."""

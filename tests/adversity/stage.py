@@ -64,7 +64,7 @@ GUARDED = """
 version: 1
 mode: enforce
 rules:
-  - {id: work, effect: allow, actions: [read, session, write, create_temporary, calls, create, opaque]}
+  - {id: work, effect: allow, actions: [read, session, write, create_temporary, calls, create]}
   - {id: no-drop, effect: deny, actions: [drop, truncate], message: Nothing is dropped here.}
 """
 """For somebody who owes no mask, but may not drop."""
@@ -80,7 +80,7 @@ class Cluster:
     def reset(self) -> None:
         with psycopg.connect(self.server.uri(), autocommit=True) as root:
             root.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
-            if not root.execute("SELECT FROM pg_roles WHERE rolname = %s", (ROLE,)).fetchone():
+            if not root.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (ROLE,)).fetchone():
                 root.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}'")
             root.execute(f"CREATE DATABASE {DATABASE}")
         with psycopg.connect(self.server.uri(database=DATABASE), autocommit=True) as vault:

@@ -31,6 +31,10 @@ class Names(Generic[Value]):
             return pending[-1]
         return self._confirmed.get(name)
 
+    def names(self) -> frozenset[bytes]:
+        """All that mean something now, or will."""
+        return frozenset(self._confirmed) | frozenset(self._pending)
+
     def begin(self, name: bytes, value: Value | None) -> None:
         self._pending.setdefault(name, deque()).append(value)
 
