@@ -5,6 +5,7 @@ of its values changes nothing in the result but the output columns that say they
 This is the property that masking on the wire rests on (DESIGN 4.1).
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import psycopg
@@ -129,8 +130,17 @@ def change(connection: psycopg.Connection, column: str, expression: str) -> None
         )
 
 
+def reaches(database: Database, key: ColumnKey, keys: Iterable[ColumnKey]) -> bool:
+    """Whether `key` is among them, or shares rows with one (a partition's is its parent's)."""
+    return any(key == other or key in database.lineage.of(other).sources for other in keys)
+
+
 def shown(
-    text: str, facts: StatementFacts, rows: list[tuple[object, ...]] | str, key: ColumnKey
+    database: Database,
+    text: str,
+    facts: StatementFacts,
+    rows: list[tuple[object, ...]] | str,
+    key: ColumnKey,
 ) -> object:
     """The result without the columns that come from `key`."""
     if isinstance(rows, str):
