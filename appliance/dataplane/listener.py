@@ -132,9 +132,8 @@ class ClientListener:
                 raise ConnectionAbortedError("TLS is not configured here")
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        _transport, side = await self._loop.connect_accepted_socket(
-            lambda: Side("client"), connection, ssl=context
-        )
+        side = Side("client")  # (with TLS, uvloop answers with its own SSLProtocol instead)
+        await self._loop.connect_accepted_socket(lambda: side, connection, ssl=context)
         if context is not None:
             tls = side.ssl
             if tls is None or tls.selected_alpn_protocol() != ALPN:

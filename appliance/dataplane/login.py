@@ -10,6 +10,8 @@ import asyncio
 import secrets
 import ssl
 
+import msgspec
+
 from appliance.audit.compose import client_part
 from appliance.audit.record import LoginFailed, SessionOpened
 from appliance.audit.redact import clean_name
@@ -96,7 +98,7 @@ class Attempt:
             self._fail("deadline", refusals.fatal("57P05", "login took too long"))
         except Refused as refused:
             metrics.logins_failed += 1
-            self._fail(refused.refusal.rule, refusals.error_response(refused.refusal, "FATAL"))
+            self._fail(refused.refusal.rule, refusals.error_response(_told(refused), "FATAL"))
         except UpstreamRefused as error:
             metrics.upstream_connects_failed += 1
             self._fail("upstream_refused", _passed_on(error.fields))
@@ -159,6 +161,8 @@ class Attempt:
         self._negotiate(message)
         self._target = self._route()
         principal, method = await self._authenticate()
+        if self._target is None:  # said only now: which databases there are is not for strangers
+            raise Refused(_no_target())
         identity = upstream_identity(principal, self._target, self._database)
         return await self._open(message, principal, method, identity)
 
@@ -215,20 +219,9 @@ class Attempt:
             minor = min(message.minor, startup.PROTOCOL_MINOR_NEWEST)
             self._side.write(m.negotiate_protocol_version(minor, message.extensions))
 
-    def _route(self) -> TargetConfig:
+    def _route(self) -> TargetConfig | None:
         name = self._listener.target_for(self._database)
-        target = None if name is None else self._governance.configuration.target(name)
-        if target is None:
-            raise Refused(
-                Refusal(
-                    RefusalCode.DENIED,
-                    "this database is not offered here",
-                    "check the database name",
-                    rule="no_target",
-                    sqlstate="3D000",
-                )
-            )
-        return target
+        return None if name is None else self._governance.configuration.target(name)
 
     # --- identity ---------------------------------------------------------------------------------
 
@@ -439,6 +432,14 @@ class Attempt:
         )
 
 
+def _told(refused: Refused) -> Refusal:
+    """Which check of a proof failed is for the audit trail only."""
+    refusal = refused.refusal
+    if refusal.code is RefusalCode.AUTHENTICATION:
+        return msgspec.structs.replace(refusal, rule="")
+    return refusal
+
+
 def _tls_required() -> Refusal:
     return Refusal(
         RefusalCode.AUTHENTICATION,
@@ -446,6 +447,16 @@ def _tls_required() -> Refusal:
         "connect with sslmode=require or stronger",
         rule="tls_required",
         sqlstate="28000",
+    )
+
+
+def _no_target() -> Refusal:
+    return Refusal(
+        RefusalCode.DENIED,
+        "this database is not offered here",
+        "check the database name",
+        rule="no_target",
+        sqlstate="3D000",
     )
 
 

@@ -1,0 +1,303 @@
+"""The client leg by password: SCRAM and SCRAM-PLUS, TLS in its modes, protocol versions, and what
+somebody without the password learns."""
+
+import contextlib
+import socket
+import ssl
+import struct
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from tests.clusters import Authority, EmbeddedPostgres
+from tests.endtoend.stage import Estate, Running, listener, one
+from tests.wireclient import Closed, WireClient, error, query
+from tests.wireclient import startup as startup_packet
+
+
+@pytest.fixture(scope="module")
+def proxy(
+    tmp_path_factory: pytest.TempPathFactory, vault: EmbeddedPostgres, authority: Authority
+) -> Iterator[Running]:
+    estate = Estate(tmp_path_factory.mktemp("passwords"), vault, authority)
+    estate.configuration["listeners"] = [
+        listener("plain"),
+        listener("allow", tls=estate.tls("allow")),
+        listener("require", tls=estate.tls("require")),
+        listener("nowhere", target="gone"),
+        listener("wrong", target="wrong"),
+    ]
+    estate.configuration["targets"] += [
+        estate.target("gone", port=1),
+        estate.target(
+            "wrong",
+            roles=[
+                {
+                    "principals": ["*"],
+                    "user": "app",
+                    "credential": estate.secret("wrong", "not-the-password-7f3a"),
+                }
+            ],
+        ),
+    ]
+    with estate.serve() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def ca(authority: Authority) -> str:
+    return str(authority.certificate)
+
+
+# --- SCRAM --------------------------------------------------------------------------------------
+
+
+def test_scram_without_tls(proxy: Running) -> None:
+    with proxy.connect("alice", "alice-password", "plain", require_auth="scram-sha-256") as alice:
+        assert one(alice, "SELECT 40 + 2") == 42
+        assert one(alice, "SELECT session_user") == "app"
+    opened = proxy.recorded("session_opened", principal="alice")
+    assert opened["auth"] == "scram-sha-256"
+    assert opened["upstream_user"] == "app"
+    assert opened["groups"] == ["analysts"]
+    assert opened["client"]["listener"] == "plain"
+    assert opened["client"]["tls"] is False
+
+
+@pytest.mark.parametrize("negotiation", ["postgres", "direct"])
+@pytest.mark.parametrize("name", ["allow", "require"])
+def test_channel_binding(proxy: Running, ca: str, name: str, negotiation: str) -> None:
+    with proxy.connect(
+        "alice",
+        "alice-password",
+        name,
+        sslmode="verify-full",
+        sslrootcert=ca,
+        sslnegotiation=negotiation,
+        channel_binding="require",
+        require_auth="scram-sha-256",
+    ) as alice:
+        assert one(alice, "SELECT 1") == 1
+        assert alice.pgconn.ssl_in_use
+    opened = proxy.records("session_opened")[-1]
+    assert opened["auth"] == "scram-sha-256-plus"
+    assert opened["client"]["tls"] is True
+
+
+def test_scram_over_tls_without_channel_binding(proxy: Running, ca: str) -> None:
+    with proxy.connect(
+        "alice", "alice-password", "require", sslmode="require", channel_binding="disable"
+    ) as alice:
+        assert one(alice, "SELECT 1") == 1
+    assert proxy.records("session_opened")[-1]["auth"] == "scram-sha-256"
+
+
+def test_no_channel_binding_without_tls(proxy: Running) -> None:
+    words = proxy.refusal("alice", "alice-password", listener="plain", channel_binding="require")
+    assert "channel binding" in words
+
+
+FAILURES = [("alice", "wrong"), ("nobody", "wrong"), ("mallory", "mallory-password")]
+
+
+def test_who_exists_is_not_told(proxy: Running) -> None:
+    """A wrong password, an unknown and a disabled user: the same words, the same steps."""
+    told: dict[tuple[str, str], tuple[str, dict[str, str]]] = {}
+    for user, password in FAILURES:
+        with WireClient("127.0.0.1", proxy.ports["plain"]) as client:
+            client.send(startup_packet({"user": user, "database": "vault"}))
+            with pytest.raises(Closed) as closed:
+                client.authenticate(password)
+            messages = closed.value.rest
+            told[user, password] = ("".join(m.kind for m in messages), error(messages))
+    assert len({steps for steps, _ in told.values()}) == 1
+    fields = [words for _, words in told.values()]
+    assert fields[0] == fields[1] == fields[2]
+    assert fields[0]["C"] == "28P01"
+    assert fields[0]["S"] == "FATAL"
+    assert "identity." not in str(fields[0])
+
+
+def test_an_unknown_users_salt_stays(proxy: Running) -> None:
+    """Two attempts see one salt, as they would of a user that exists; another name has another."""
+    salts = {name: {salt_of(proxy, name) for _ in range(2)} for name in ("nobody", "none", "alice")}
+    assert all(len(found) == 1 for found in salts.values())
+    assert len(set.union(*salts.values())) == 3
+
+
+def salt_of(proxy: Running, user: str) -> str:
+    with WireClient("127.0.0.1", proxy.ports["plain"]) as client:
+        client.send(startup_packet({"user": user, "database": "vault"}))
+        client.read()
+        first = b"n,,n=,r=abcdefghijklmnopqrstuvwx"
+        body = b"SCRAM-SHA-256\0" + struct.pack("!I", len(first)) + first
+        client.send(b"p" + struct.pack("!I", len(body) + 4) + body)
+        return str(client.read().body[4:].decode().split(",")[1])
+
+
+def test_failed_logins_are_recorded(proxy: Running) -> None:
+    proxy.refusal("burglar", "wrong", listener="plain", application_name="crowbar")
+    (failed,) = proxy.records("login_failed", claimed="burglar")
+    assert failed["reason"] == "identity.scram.proof"
+    assert failed["client"]["address"] == "127.0.0.1"
+    assert failed["client"]["application"] == "crowbar"
+    assert failed["auth"] == "scram-sha-256"
+    assert failed["database"] == "vault"
+    assert proxy.metric_reaches(1, "logins_total", outcome="failed") >= 1
+
+
+# --- TLS ----------------------------------------------------------------------------------------
+
+
+def test_a_plaintext_startup_where_tls_is_required(proxy: Running) -> None:
+    words = proxy.refusal("alice", "alice-password", listener="require")
+    assert "encrypted connections only" in words
+    assert "sslmode=require" in words
+
+
+def test_plaintext_where_tls_is_allowed(proxy: Running) -> None:
+    with proxy.connect("alice", "alice-password", "allow") as alice:
+        assert not alice.pgconn.ssl_in_use
+
+
+def test_tls_where_there_is_none(proxy: Running) -> None:
+    words = proxy.refusal("alice", "alice-password", listener="plain", sslmode="require")
+    assert "does not support SSL" in words
+    with proxy.connect("alice", "alice-password", "plain", sslmode="prefer") as alice:
+        assert not alice.pgconn.ssl_in_use
+
+
+def test_direct_tls_without_the_protocols_name(proxy: Running) -> None:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(("127.0.0.1", proxy.ports["require"]), timeout=5) as plain:
+        with pytest.raises(OSError), context.wrap_socket(plain) as client:
+            client.sendall(startup_packet({"user": "alice", "database": "vault"}))
+            if not client.recv(1):
+                raise ConnectionResetError
+    http = ssl.create_default_context()
+    http.check_hostname, http.verify_mode = False, ssl.CERT_NONE
+    http.set_alpn_protocols(["h2", "http/1.1"])
+    with socket.create_connection(("127.0.0.1", proxy.ports["require"]), timeout=5) as plain:
+        with pytest.raises(OSError), http.wrap_socket(plain) as client:
+            client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            if not client.recv(1):
+                raise ConnectionResetError
+
+
+def test_old_tls_is_not_spoken(proxy: Running) -> None:
+    words = proxy.refusal(
+        "alice",
+        "alice-password",
+        listener="require",
+        sslmode="require",
+        ssl_min_protocol_version="TLSv1",
+        ssl_max_protocol_version="TLSv1.1",
+    )
+    assert "SSL error" in words or "closed" in words
+
+
+def test_plaintext_slipped_in_behind_sslrequest(proxy: Running) -> None:
+    """CVE-2021-23214: bytes an attacker puts before the handshake must not be taken for the
+    client's."""
+    with socket.create_connection(("127.0.0.1", proxy.ports["require"]), timeout=5) as client:
+        startup = startup_packet({"user": "alice", "database": "vault"})
+        client.sendall(struct.pack("!II", 8, 80877103) + startup)
+        answer = b""
+        with contextlib.suppress(OSError):
+            while piece := client.recv(4096):
+                answer += piece
+        assert not answer.startswith(b"S")
+        assert b"plaintext bytes behind SSLRequest" in answer
+
+
+# --- versions, cancel keys ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("version", "key_bytes"), [("3.0", 4), ("3.2", 32)])
+def test_protocol_versions(proxy: Running, version: str, key_bytes: int) -> None:
+    if psycopg.pq.version() < 180000:
+        pytest.skip("this libpq speaks 3.0 only")
+    with proxy.connect(
+        "alice",
+        "alice-password",
+        "plain",
+        min_protocol_version=version,
+        max_protocol_version=version,
+    ) as alice:
+        assert alice.pgconn.protocol_version == 3
+        assert one(alice, "SELECT 1") == 1
+        cancel_with_key(alice)
+    minor = 0x30000 + int(version[2:])
+    with WireClient.login(uri(proxy), minor) as client:
+        assert len(client.key) == key_bytes
+
+
+def cancel_with_key(client: psycopg.Connection[tuple[object, ...]]) -> None:
+    """libpq sends the key it was given, and the statement it runs ends."""
+    client.pgconn.send_query(b"SELECT pg_sleep(20)")
+    client.cancel_safe(timeout=5)
+    result = client.pgconn.get_result()
+    assert result is not None
+    assert result.error_field(psycopg.pq.DiagnosticField.SQLSTATE) == b"57014"
+    while client.pgconn.get_result() is not None:
+        pass
+
+
+def test_a_newer_version_is_talked_down(proxy: Running) -> None:
+    """libpq 18 with `latest` gets 3.2; a client of the future is told 3.2 (NegotiateProtocol
+    Version)."""
+    with WireClient("127.0.0.1", proxy.ports["plain"]) as client:
+        client.send(
+            startup_packet(
+                {"user": "alice", "database": "vault", "_pq_.glitter": "on"}, (3 << 16) | 9
+            )
+        )
+        negotiated = client.read()
+        assert negotiated.kind == "v"
+        assert struct.unpack("!II", negotiated.body[:8]) in ((2, 1), (0x30002, 1))
+        assert b"_pq_.glitter\0" in negotiated.body
+
+
+def test_a_wrong_cancel_key_does_nothing(proxy: Running) -> None:
+    with WireClient.login(uri(proxy), 0x30000) as client:
+        client.send(query("SELECT pg_sleep(0.5)"))
+        with socket.create_connection(("127.0.0.1", proxy.ports["plain"]), timeout=5) as other:
+            other.sendall(struct.pack("!IIII", 16, 80877102, client.pid, 0x01020304))
+            assert other.recv(1) == b""
+        assert "C" in "".join(m.kind for m in client.until("Z"))
+
+
+def uri(proxy: Running) -> str:
+    return f"postgresql://alice:alice-password@127.0.0.1:{proxy.ports['plain']}/vault"
+
+
+# --- the upstream's troubles, told to the client ------------------------------------------------
+
+
+def test_a_database_that_is_not_there(proxy: Running) -> None:
+    words = proxy.refusal("alice", "alice-password", listener="nowhere")
+    assert "cannot connect to the database" in words
+    assert proxy.recorded("login_failed", reason="upstream_unreachable")["target"] == "gone"
+
+
+def test_a_wrong_upstream_credential(proxy: Running) -> None:
+    words = proxy.refusal("alice", "alice-password", listener="wrong")
+    assert "the database refused the role mapped to you" in words
+    assert "7f3a" not in words
+    assert "7f3a" not in proxy.child.text()
+    assert proxy.recorded("login_failed", reason="upstream_refused")["target"] == "wrong"
+    assert not [r for r in proxy.records() if "7f3a" in str(r)]
+
+
+def test_a_database_that_does_not_exist(proxy: Running) -> None:
+    words = proxy.refusal("alice", "alice-password", listener="plain", dbname="elsewhere")
+    assert 'database "elsewhere" does not exist' in words
+
+
+def test_what_exists_is_told_to_nobody_unproved(proxy: Running) -> None:
+    """Neither of databases nor of targets does somebody without a password hear."""
+    known = proxy.refusal("alice", "wrong", listener="plain")
+    unknown = proxy.refusal("alice", "wrong", listener="plain", dbname="elsewhere")
+    assert known == unknown
