@@ -13,13 +13,17 @@ from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.session import flow
 from appliance.session.effects import AnalyseText, RefreshCatalog
-from appliance.session.settings import PROBE, PROBE_ANSWERS
+from appliance.session.settings import PROBE
 from appliance.session.state import Continuation, SessionState, Waiting
 from appliance.wire.postgres import messages as m
+from appliance.wire.postgres import refusals
 from appliance.wire.postgres.expected import Expected, Kind
 
 ANALYSES_MAX = 3
 """How often one text is analysed again because the catalog or the settings changed meanwhile."""
+
+PROBES_MAX = 3
+"""A statement asks for the settings again when a cancel request hit the question."""
 
 
 class Decisions:
@@ -33,14 +37,18 @@ class Decisions:
         self.examine(Waiting(text, then))
 
     def examine(self, waiting: Waiting) -> None:
+        if self._state.expected.skipping:
+            return  # an error came in between: the upstream skips this, too
         if self._state.judge.needs_catalog:
             if self._state.judge.catalog.lineage is None and not waiting.refreshed:
                 waiting.refreshed = True
                 self._wait(waiting, RefreshCatalog())
                 return
-            if not self._state.settings.certain and self._may_probe():
-                self._send_probe(waiting)
+            if not self._state.settings.certain and self._ask(waiting):
                 return
+        if self._state.lexing_in_doubt and not self._state.in_pipeline and self._busy:
+            self._await_quiet(waiting)
+            return
         settings = self._state.settings.current
         if not self._reads_as_we_do(waiting.text):  # before any cache: its keys know no lexing
             unread = flow.unreadable(waiting.text, settings)
@@ -63,6 +71,8 @@ class Decisions:
         """Goes on with a verdict; one that failed on an unknown name is tried once more with a
         fresh catalog.
         """
+        if self._state.expected.skipping:
+            return
         if (
             verdict.refusal is not None
             and verdict.refusal.code is RefusalCode.UNRESOLVED
@@ -120,27 +130,83 @@ class Decisions:
         plain = not self._state.lexing_in_doubt and settings.standard_strings()
         return text.isascii() and (plain or b"\\" not in text)
 
-    def _may_probe(self) -> bool:
-        return (
-            not len(self._state.expected)
-            and not self._state.in_pipeline
-            and not self._state.expected.skipping
-            and self._state.status != ord("E")
-        )
+    @property
+    def _busy(self) -> bool:
+        return bool(len(self._state.expected))
+
+    def _ask(self, waiting: Waiting) -> bool:
+        """Whether the settings will be asked for first: once all replies before are in, unless the
+        transaction has failed, in which the upstream answers nothing.
+        """
+        if self._busy:
+            self._await_quiet(waiting)
+            return True
+        if self._state.status == ord("E"):
+            return False
+        self._send_probe(waiting)
+        return True
+
+    def _await_quiet(self, waiting: Waiting) -> None:
+        self._state.waiting = self._state.quiet_for = waiting
+        if self._state.in_pipeline:
+            self._state.turn.upstream.append(m.FLUSH_FRAME)
+
+    def resume(self) -> None:
+        """Replies came in: goes on with the statement that waited for them."""
+        waiting = self._state.quiet_for
+        if waiting is not None and (self._state.expected.skipping or not self._busy):
+            self._state.quiet_for = self._state.waiting = None
+            self.examine(waiting)
 
     def _send_probe(self, waiting: Waiting) -> None:
+        """In the extended protocol, under names of its own: a Query would take the client's unnamed
+        statement and portal away. A Sync ends it unless it stands amid a pipeline.
+        """
+        if waiting.probes >= PROBES_MAX:
+            raise ProtocolViolation("upstream", "settings could not be read")
+        waiting.probes += 1
         self._state.waiting = self._state.probe_after = waiting
         self._state.probe = []
-        self._state.send(m.query(PROBE), Expected(Kind.QUERY, injected=True))
+        amid, name = self._state.in_pipeline, refusals.PROBE_NAME
+        for text in PROBE:
+            self._inject(m.parse(name, text), Kind.PARSE)
+            self._inject(m.bind_unparameterised(name, name), Kind.BIND)
+            self._inject(m.execute(name), Kind.EXECUTE)
+            self._inject(m.close(m.PORTAL, name), Kind.CLOSE)
+            last = amid and text is PROBE[-1]
+            self._inject(m.close(m.STATEMENT, name), Kind.CLOSE, last)
+        if amid:
+            self._state.turn.upstream.append(m.FLUSH_FRAME)
+        else:
+            self._inject(m.SYNC_FRAME, Kind.SYNC, True)
 
-    def probe_done(self) -> None:
+    def _inject(self, message: bytes, kind: Kind, last: bool = False) -> None:
+        name = refusals.PROBE_NAME if last else b""
+        self._state.send(message, Expected(kind, name=name, injected=True))
+
+    def probe_passed(self, done: Expected) -> None:
+        """One reply to the probe came; after the last one the statement goes on, or asks again
+        where an error (somebody's cancel request) cut the probe short.
+        """
+        if done.name != refusals.PROBE_NAME:
+            return
         values, self._state.probe = self._state.probe, None
         waiting, self._state.probe_after = self._state.probe_after, None
-        if values is None or waiting is None or len(values) != PROBE_ANSWERS:
+        if values is None or waiting is None:
             raise ProtocolViolation("upstream", "settings could not be read")
-        self._state.settings.probed(values)
+        if len(values) == len(PROBE):
+            self._state.settings.probed(values)
         self._state.waiting = None
         self.examine(waiting)
+
+    def probe_failed(self) -> bool:
+        """The upstream answered the probe with an error. -> whether the client is to read it: amid
+        its pipeline, which the upstream now skips.
+        """
+        if not self._state.expected.skipping:
+            return False  # our own Sync is still due: see `probe_passed`
+        self._state.probe = self._state.probe_after = self._state.waiting = None
+        return True
 
     def epoch(self) -> tuple[str, str, str]:
         if self._state.judge.needs_catalog and (

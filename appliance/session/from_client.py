@@ -359,7 +359,7 @@ def _unacceptable(name: bytes) -> bytes:
     """The error for a name that may not be used, b'' for all others."""
     if len(name) > NAME_BYTES_MAX:
         return _native("42622", f"a name is longer than {NAME_BYTES_MAX} bytes")
-    if name.startswith(refusals.REFUSED_NAME):
+    if name.startswith(refusals.RESERVED):
         return _native("42939", "a reserved name")
     return b""
 

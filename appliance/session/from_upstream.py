@@ -92,8 +92,6 @@ class FromUpstream:
         if head is None:
             raise ProtocolViolation("upstream", "a RowDescription that is not due")
         if head.kind is Kind.QUERY:
-            if head.injected:
-                return
             if isinstance(head.subject, Execution):
                 head.subject.lock = self._lock_query(head.subject, content)
                 self._state.choose_row_mode()
@@ -136,6 +134,8 @@ class FromUpstream:
 
     def _parse_complete(self, content: Bytes) -> None:
         done = self._state.expected.pop(Kind.PARSE)
+        if done.injected:
+            return
         if done.error:
             raise ProtocolViolation("upstream", "a refused statement was accepted")
         self._state.statements.confirm(done.name)
@@ -143,6 +143,8 @@ class FromUpstream:
 
     def _bind_complete(self, content: Bytes) -> None:
         done = self._state.expected.pop(Kind.BIND)
+        if done.injected:
+            return
         if done.error:
             raise ProtocolViolation("upstream", "a refused statement was accepted")
         self._state.portals.confirm(done.name)
@@ -151,6 +153,9 @@ class FromUpstream:
 
     def _close_complete(self, content: Bytes) -> None:
         done = self._state.expected.pop(Kind.CLOSE)
+        if done.injected:
+            self._decisions.probe_passed(done)
+            return
         (self._state.statements if done.subject == m.STATEMENT else self._state.portals).confirm(
             done.name
         )
@@ -162,6 +167,7 @@ class FromUpstream:
             raise ProtocolViolation("upstream", "a CommandComplete that is not due")
         self._end_copy()
         if head.injected:
+            self._state.expected.pop(Kind.EXECUTE)
             return
         tag = m.parse_command_complete(content[HEADER:])
         execution = head.subject
@@ -223,7 +229,7 @@ class FromUpstream:
         if head is None or head.kind not in (Kind.EXECUTE, Kind.QUERY) or head.injected:
             raise ProtocolViolation("upstream", "a CopyInResponse that is not due")
         self._state.expected.drop_syncs_behind_head()
-        if len(self._state.expected) > 1:
+        if len(self._state.expected) > 1 or self._state.waiting is not None:
             raise ProtocolViolation("client", "statements pipelined behind COPY FROM STDIN")
         self._state.copying_in, self._state.copy_ended = True, False
         self._state.to_client(content)
@@ -269,13 +275,16 @@ class FromUpstream:
             self._error_out_of_turn(content)
             return
         fields = m.parse_error_fields(content[HEADER:])
-        if head.injected and head.kind is Kind.QUERY:
-            raise ProtocolViolation("upstream", "settings could not be read")
         if isinstance(head.subject, Execution):
             head.subject.sqlstate = fields.get("C", "XX000")
         if fields.get("V", fields.get("S")) in ("FATAL", "PANIC"):
             self._state.told_fatal = True
             self._state.to_client(self._worded(head, content))
+            return
+        if head.injected and self._state.probe is not None:
+            self._skip()
+            if self._decisions.probe_failed():
+                self._state.to_client(content)
             return
         if head.error:
             self._state.to_client(head.error)
@@ -284,6 +293,9 @@ class FromUpstream:
         if head.kind is Kind.QUERY:
             head.failed = True
             return
+        self._skip()
+
+    def _skip(self) -> None:
         for skipped in self._state.expected.skip_to_sync():
             self._abandon(skipped)
         self._state.choose_row_mode()
@@ -307,6 +319,8 @@ class FromUpstream:
             self._state.to_client(content)
 
     def _abandon(self, skipped: Expected) -> None:
+        if skipped.injected and skipped.kind is not Kind.DESCRIBE_PORTAL:
+            return
         if isinstance(skipped.subject, Prepared) and skipped.kind is Kind.PARSE:
             self._state.statements.abandon(skipped.name)
         elif isinstance(skipped.subject, Portal) and skipped.kind is Kind.BIND:
@@ -360,7 +374,7 @@ class FromUpstream:
                 self._state.settings.touched_in_transaction = False
         self._state.choose_row_mode()
         if done.injected:
-            self._decisions.probe_done()
+            self._decisions.probe_passed(done)
             return
         if isinstance(done.subject, Execution):
             self._end_of(done.subject, done)

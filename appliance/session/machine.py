@@ -102,6 +102,7 @@ class SessionMachine:
                 self._upstream.run(run)
         except ValueError as error:
             raise ProtocolViolation("upstream", str(error)) from None
+        self._decisions.resume()
         self._drain_runs()
         return self._end()
 

@@ -9,8 +9,7 @@ import msgspec
 
 from appliance.model.catalog import SessionSettings
 
-PROBE = b"SHOW search_path; SHOW role; SHOW session_authorization"
-PROBE_ANSWERS = 3
+PROBE = (b"SHOW search_path", b"SHOW role", b"SHOW session_authorization")
 
 
 class SettingsTracker:

@@ -38,13 +38,14 @@ HEADER = 5
 class Waiting:
     """A statement whose verdict needs something that is not there yet."""
 
-    __slots__ = ("analyses", "epoch", "refreshed", "text", "then")
+    __slots__ = ("analyses", "epoch", "probes", "refreshed", "text", "then")
 
     def __init__(self, text: bytes, then: Continuation) -> None:
         self.text = text
         self.then = then
         self.refreshed = False
         self.analyses = 0
+        self.probes = 0
         self.epoch = ("", "", "")
         """Under which its analysis was asked for."""
 
@@ -83,10 +84,12 @@ class SessionState:
         self.probe: list[str] | None = None
         """Answers to our own SHOW statements, while they are under way."""
         self.probe_after: Waiting | None = None
+        self.quiet_for: Waiting | None = None
+        """The statement that waits until all replies before it have come."""
         # COPY FROM STDIN.
         self.copying_in = False
         self.in_pipeline = False
-        """Messages of the extended protocol went upstream, and no Sync after them: a Query of ours
+        """Messages of the extended protocol went upstream, and no Sync after them: a Sync of ours
         would end their transaction.
         """
         self.lexing_in_doubt = False

@@ -202,6 +202,10 @@ def describe(what: int, name: bytes) -> bytes:
     return frame(DESCRIBE, bytes((what,)) + cstring(name))
 
 
+def close(what: int, name: bytes) -> bytes:
+    return frame(CLOSE, bytes((what,)) + cstring(name))
+
+
 def execute(portal: bytes, limit: int = 0) -> bytes:
     return frame(EXECUTE, cstring(portal) + _I32.pack(limit))
 

@@ -13,9 +13,11 @@ REFUSED_TEXT = b"sallyport refused this statement"
 """Not SQL in any version of PostgreSQL: raw parsing fails on its first word, before transaction
 state matters.
 """
-REFUSED_NAME = b"sallyport: refused"
-"""A statement and portal name no client can create: the session refuses names that begin with it.
-"""
+RESERVED = b"sallyport: "
+"""How names of statements and portals begin that are ours: the session refuses them to clients."""
+REFUSED_NAME = RESERVED + b"refused"
+"""Never the name of anything."""
+PROBE_NAME = RESERVED + b"settings"
 
 _UNAVAILABLE = (RefusalCode.AUDIT_UNAVAILABLE, RefusalCode.CATALOG_UNAVAILABLE)
 
