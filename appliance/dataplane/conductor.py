@@ -9,6 +9,7 @@ once: whatever goes wrong in the machine ends the session on both sides.
 import asyncio
 import traceback
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 from appliance.audit.record import SessionClosed
@@ -39,6 +40,8 @@ from appliance.wire.postgres.messages import TERMINATE_FRAME
 HALF_CLOSED_SECONDS_MAX = 2.0
 """A client that sent its end of stream still gets the replies it waits for, this long."""
 CANCEL_SECONDS_MAX = 10.0
+OUTLIVED_SECONDS_MAX = 30.0
+"""A statement that runs when its session's token expires may finish, for so long."""
 
 _log = Log("session")
 _background: set[asyncio.Task[None]] = set()
@@ -79,6 +82,9 @@ class Conductor:
         self.ended = False
         self.on_end: list[asyncio.Future[None]] = []
         self.cancel_key: tuple[int, bytes] | None = None
+        self.expires: float | None = None
+        """Unix seconds after which the proof of identity no longer holds; set before `start`."""
+        self._outlived = False
         self.catalog: DatabaseCatalog | None = None
 
     def start(self) -> None:
@@ -86,6 +92,8 @@ class Conductor:
         high = self._services.governance.configuration.limits.write_buffer_high_bytes
         if self.catalog is not None:
             self.catalog.begin()
+        if self.expires is not None:
+            self._after(self.expires - self._services.now(), self._outlive)
         self._upstream.attach(self._from_upstream, self._changed, high)
         self._client.attach(self._from_client, self._changed, high)
 
@@ -109,6 +117,8 @@ class Conductor:
             self._cut(error)
         if self._draining and not self.ended and self._machine.idle:
             self._end_politely()
+        if self._outlived and not self.ended and not (self._machine.busy or self._machine.waiting):
+            self._end_outlived()
 
     # --- effects out ------------------------------------------------------------------------------
 
@@ -216,7 +226,12 @@ class Conductor:
         if self.ended:
             return
         self._client.read(
-            not (self._upstream.writing_paused or self._machine.waiting or self._gated)
+            not (
+                self._upstream.writing_paused
+                or self._machine.waiting
+                or self._gated
+                or self._outlived
+            )
         )
         self._upstream.read(not self._client.writing_paused)
 
@@ -326,6 +341,31 @@ class Conductor:
             )
         )
         self._end("drained")
+
+    def _outlive(self) -> None:
+        """The token that opened this session has expired: nothing new begins."""
+        if self.ended:
+            return
+        self._outlived = True
+        if self._machine.busy or self._machine.waiting:
+            self._after(OUTLIVED_SECONDS_MAX, self._end_outlived)
+            self._update_reading()
+        else:
+            self._end_outlived()
+
+    def _end_outlived(self) -> None:
+        if not self.ended:
+            self._client.write(
+                refusals.fatal(
+                    "28000",
+                    "the token this session was opened with has expired",
+                    "get a new token and connect again",
+                )
+            )
+            self._end("expired")
+
+    def _after(self, seconds: float, action: Callable[[], None]) -> None:
+        self._timers.append(self._loop.call_later(max(seconds, 0.0), action))
 
     def stop(self) -> None:
         """At once."""

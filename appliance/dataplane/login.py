@@ -80,6 +80,7 @@ class Attempt:
         self._application = ""
         self._target: TargetConfig | None = None
         self._method: AuthMethod | None = None
+        self._expires: float | None = None
 
     async def run(self) -> Conductor | None:
         """The running session; None when there is none (cancel request, or a failure the client has
@@ -257,7 +258,9 @@ class Attempt:
         provider = provider_of(peeked, self._governance.configuration.identities.oidc)
         source = self._governance.key_sources[provider.issuer]
         keys = await source.find(peeked.kid, peeked.algorithm)
-        return verify(token, provider, keys, self._services.now()).principal
+        verified = verify(token, provider, keys, self._services.now())
+        self._expires = verified.expires + provider.leeway_s
+        return verified.principal
 
     async def _scram(self) -> tuple[Principal, AuthMethod]:
         contexts = self._governance.context(self._listener)
@@ -325,6 +328,7 @@ class Attempt:
             machine, self._side, upstream, target, self._services, self._cancels, session
         )
         conductor.catalog = self._catalog
+        conductor.expires = self._expires
         self._greet(message, upstream, announcement, conductor)
         conductor.start()
         return conductor

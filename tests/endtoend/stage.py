@@ -161,9 +161,8 @@ class Running:
         """Audit records of all workers, in order of time, that have these fields."""
         found: list[dict[str, Any]] = []
         for segment in sorted((self.data / "audit").glob("w*/*.ndjson")):
-            for line in segment.read_bytes().splitlines(keepends=True):
-                if line.endswith(b"\n"):
-                    found.append(json.loads(line))
+            lines = segment.read_bytes().splitlines(keepends=True)
+            found += [json.loads(line) for line in lines if line.endswith(b"\n")]
         found.sort(key=lambda record: record["id"])
         return [
             record
