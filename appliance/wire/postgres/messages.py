@@ -6,7 +6,7 @@ length it writes.
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -127,11 +127,18 @@ class BindMessage(msgspec.Struct, frozen=True):
     """Format codes as sent: none (all text), one (for all) or one per column."""
 
 
+def _only_string(body: Buffer, side: str) -> bytes:
+    """A body that is one string and nothing else."""
+    raw = bytes(body)
+    if raw.find(b"\0") != len(raw) - 1 or not raw:
+        reader = Reader(raw, side)  # says what is wrong
+        reader.cstring()
+        reader.end()
+    return raw[:-1]
+
+
 def parse_query(body: Buffer) -> bytes:
-    reader = Reader(body, "client")
-    text = reader.cstring()
-    reader.end()
-    return text
+    return _only_string(body, "client")
 
 
 def parse_parse(body: Buffer) -> ParseMessage:
@@ -144,34 +151,56 @@ def parse_parse(body: Buffer) -> ParseMessage:
 
 
 def parse_bind(body: Buffer) -> BindMessage:
-    reader = Reader(body, "client")
-    portal, statement = reader.cstring(), reader.cstring()
-    formats = reader.u16()
-    _check_formats([reader.u16() for _ in range(formats)])
-    parameters = reader.u16()
-    if formats not in (0, 1, parameters):
+    """Without a Reader: this is the most frequent message that has fields."""
+    raw = bytes(body)
+    portal_end = raw.find(b"\0")
+    statement_end = raw.find(b"\0", portal_end + 1)
+    if portal_end < 0 or statement_end < 0:
+        raise ProtocolViolation("client", "unterminated string in message")
+    try:
+        formats, at = _formats(raw, statement_end + 1)
+        parameters = _U16.unpack_from(raw, at)[0]
+        at += 2
+        for _ in range(parameters):
+            length = _I32.unpack_from(raw, at)[0]
+            at += 4
+            if length > 0:
+                at += length
+            elif length < -1:
+                raise ProtocolViolation("client", "insufficient data left in message")
+        result_formats, at = _formats(raw, at)
+    except struct.error:
+        raise ProtocolViolation("client", "insufficient data left in message") from None
+    if len(formats) not in (0, 1, parameters):
         raise ProtocolViolation("client", "parameter format count does not match parameter count")
-    for _ in range(parameters):
-        length = reader.i32()
-        if length != -1:
-            reader.take(length)
-    result_formats = tuple(reader.u16() for _ in range(reader.u16()))
-    _check_formats(result_formats)
-    reader.end()
-    return BindMessage(portal, statement, parameters, result_formats)
+    if at != len(raw):
+        raise ProtocolViolation("client", "trailing bytes in message")
+    return BindMessage(
+        raw[:portal_end], raw[portal_end + 1 : statement_end], parameters, result_formats
+    )
 
 
-def _check_formats(formats: Iterable[int]) -> None:
-    for code in formats:
-        if code not in (0, 1):
+def _formats(raw: bytes, at: int) -> tuple[tuple[int, ...], int]:
+    """A counted list of format codes, and where it ends. Raises struct.error when it is cut
+    short.
+    """
+    count = _U16.unpack_from(raw, at)[0]
+    at += 2
+    if not count:
+        return (), at
+    codes = struct.unpack_from(f"!{count}H", raw, at)
+    for code in codes:
+        if code > 1:
             raise ProtocolViolation("client", "unknown format code")
+    return codes, at + 2 * count
 
 
 def parse_describe_or_close(body: Buffer) -> tuple[int, bytes]:
     """-> (STATEMENT or PORTAL, name)."""
-    reader = Reader(body, "client")
-    what, name = reader.u8(), reader.cstring()
-    reader.end()
+    raw = bytes(body)
+    if not raw:
+        raise ProtocolViolation("client", "insufficient data left in message")
+    what, name = raw[0], _only_string(raw[1:], "client")
     if what not in (STATEMENT, PORTAL):
         raise ProtocolViolation("client", "neither statement nor portal")
     return what, name
@@ -179,10 +208,14 @@ def parse_describe_or_close(body: Buffer) -> tuple[int, bytes]:
 
 def parse_execute(body: Buffer) -> tuple[bytes, int]:
     """-> (portal, row limit; 0 = none)."""
-    reader = Reader(body, "client")
-    portal, limit = reader.cstring(), reader.i32()
-    reader.end()
-    return portal, limit
+    raw = bytes(body)
+    end = raw.find(b"\0")
+    if end < 0 or end + 1 + _I32.size != len(raw):
+        reader = Reader(raw, "client")  # says what is wrong
+        reader.cstring()
+        reader.i32()
+        reader.end()
+    return raw[:end], int(_I32.unpack_from(raw, end + 1)[0])
 
 
 def query(text: bytes) -> bytes:
@@ -257,20 +290,19 @@ def parse_parameter_status(body: Buffer) -> tuple[bytes, bytes]:
 
 
 def parse_command_complete(body: Buffer) -> bytes:
-    reader = Reader(body, "upstream")
-    tag = reader.cstring()
-    reader.end()
-    return tag
+    return _only_string(body, "upstream")
 
 
 def parse_ready_for_query(body: Buffer) -> int:
     """-> transaction status: ord of I (idle), T (in a transaction), E (in a failed one)."""
-    reader = Reader(body, "upstream")
-    status = reader.u8()
-    reader.end()
-    if status not in b"ITE":
+    raw = bytes(body)
+    if len(raw) != 1:
+        reader = Reader(raw, "upstream")  # says what is wrong
+        reader.u8()
+        reader.end()
+    if raw not in (b"I", b"T", b"E"):
         raise ProtocolViolation("upstream", "unknown transaction status")
-    return status
+    return raw[0]
 
 
 def parse_error_fields(body: Buffer) -> dict[str, str]:
