@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes .venv with everything in constraints.txt and the extensions built in place. `make setup` calls it.
 # Idempotent: a stamp over the files it depends on makes a second run free.
+# --check does nothing and says by its exit status (3) that there would be something to do.
 # SALLYPORT_EXTRAS=demo leaves the development tools out (what `make demo` needs). PYTHON picks the interpreter.
 set -eu
 cd "$(dirname "$0")/.."
@@ -35,6 +36,7 @@ packages_fit=false; extensions_fit=false
 [ "$packages_now" != "$packages_then" ] || [ ! -x "$VENV/bin/sallyport" ] || packages_fit=true
 [ "$extensions_now" != "$extensions_then" ] || ! built || extensions_fit=true
 if $packages_fit && $extensions_fit; then exit 0; fi
+if [ "${1:-}" = --check ]; then exit 3; fi
 
 # --- what the machine must have -------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ import sqlalchemy
 from psycopg.types.json import Jsonb
 from sqlalchemy import orm
 
-from tests.conformance.conftest import PASSWORD, PERSON, Governed
+from tests.conformance.conftest import PASSWORD, PERSON, TRUSTED, Governed
 
 QUERY = """SELECT id, name, date_of_birth, balance, credit_score, preferences, tags, created_at
 FROM customers ORDER BY id LIMIT 200"""
@@ -175,13 +175,16 @@ def test_psycopg_transactions(through: psycopg.Connection[Any], table: str) -> N
     ]
 
 
+@pytest.mark.parametrize(("person", "payload"), [(TRUSTED, "ding"), (PERSON, "")])
 def test_psycopg_notifications(
-    through: psycopg.Connection[Any], direct: psycopg.Connection[Any]
+    governed: Governed, direct: psycopg.Connection[Any], person: str, payload: str
 ) -> None:
-    through.execute("LISTEN doorbell")
-    direct.execute("NOTIFY doorbell, 'ding'")
-    received = list(through.notifies(timeout=5, stop_after=1))
-    assert [(note.channel, note.payload) for note in received] == [("doorbell", "ding")]
+    """A payload may be any cell of any table: it is withheld from whoever owes a mask."""
+    with psycopg.connect(governed.uri(person=person), autocommit=True) as connection:
+        connection.execute("LISTEN doorbell")
+        direct.execute("NOTIFY doorbell, 'ding'")
+        received = list(connection.notifies(timeout=10, stop_after=1))
+    assert [(note.channel, note.payload) for note in received] == [("doorbell", payload)]
 
 
 def test_psycopg_cancel(governed: Governed) -> None:
