@@ -82,6 +82,12 @@ class Cache:
     def __init__(self, entries_max: int) -> None:
         self._entries_max = entries_max
         self._entries: OrderedDict[tuple[object, ...], object] = OrderedDict()
+        # For the metrics.
+        self.verdicts_found = 0
+        self.facts_found = 0
+        self.decided = 0
+        self.analysed_inline = 0
+        self.failures: dict[str, int] = {}
 
     def get(self, key: tuple[object, ...]) -> object | None:
         entry = self._entries.get(key)
@@ -170,9 +176,11 @@ class Judge:
         key = self._key(text, settings)
         known = self._cache.get(self._verdict_key(key))
         if isinstance(known, Verdict):
+            self._cache.verdicts_found += 1
             return known
         facts = self._cache.get(key)
         if isinstance(facts, Facts):
+            self._cache.facts_found += 1
             return self.judge(text, facts, settings, now)
         return None
 

@@ -5,6 +5,8 @@ governed by the plan of the statement that was prepared or declared, made under 
 catalog; a name we have no such plan for gives no rows to a principal who owes masks.
 """
 
+from collections.abc import Callable
+
 from appliance.masking.plan import MaskPlan
 from appliance.model.errors import Refused
 from appliance.model.refusal import Refusal, RefusalCode
@@ -13,6 +15,8 @@ from appliance.session.flow import Verdict
 NAMED_MAX = 4_096
 
 Epoch = tuple[str, str, str]
+ProtocolNames = Callable[[str, str, bool], Verdict | None]
+"""(space, name, now) -> what a statement or portal made by a protocol message was judged to be."""
 
 
 class NamedPlans:
@@ -20,6 +24,7 @@ class NamedPlans:
 
     def __init__(self) -> None:
         self._plans: dict[tuple[str, str], tuple[MaskPlan, Epoch]] = {}
+        self.protocol: ProtocolNames | None = None
 
     def completed(self, verdict: Verdict, index: int) -> None:
         """Statement `index` of a text completed: notes what it named or let go."""
@@ -40,12 +45,22 @@ class NamedPlans:
             case _:
                 return
 
-    def resolve(self, plan: MaskPlan, epoch: Epoch) -> MaskPlan:
-        """`plan`, or for EXECUTE and FETCH the plan of what they name. Raises Refused."""
+    def resolve(self, plan: MaskPlan, epoch: Epoch, *, now: bool = True) -> MaskPlan:
+        """`plan`, or for EXECUTE and FETCH the plan of what they name: now, as the upstream's
+        replies say, or to a message that is sent next. Raises Refused.
+        """
         if plan.prepared is None or plan.prepared.verb not in ("execute", "fetch"):
             return plan
-        known = self._plans.get((_space(plan.prepared.verb), plan.prepared.name))
-        if known is None or known[1][:2] != epoch[:2]:
+        space, name = _space(plan.prepared.verb), plan.prepared.name
+        verdict = None if self.protocol is None else self.protocol(space, name, now)
+        if verdict is not None and len(verdict.plans) == 1:
+            known = (verdict.plans[0], verdict.epoch)
+        else:
+            found = self._plans.get((space, name))
+            if found is None:
+                raise Refused(unknown_name())
+            known = found
+        if known[1][:2] != epoch[:2]:
             raise Refused(unknown_name())
         return known[0]
 
@@ -53,7 +68,7 @@ class NamedPlans:
         """Before anything is forwarded: whether every EXECUTE and FETCH in it can be resolved."""
         for plan in verdict.plans:
             try:
-                self.resolve(plan, verdict.epoch)
+                self.resolve(plan, verdict.epoch, now=False)
             except Refused as refused:
                 return refused.refusal
         return None

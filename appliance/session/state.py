@@ -76,6 +76,7 @@ class SessionState:
         self.expected = ExpectedReplies()
         self.statements: Names[Prepared] = Names()
         self.portals: Names[Portal] = Names()
+        locks.named.protocol = self._protocol_name
         self.status = ord("I")
         """Transaction status as the upstream said it last."""
         # A statement that waits, and the client's messages behind it.
@@ -113,6 +114,15 @@ class SessionState:
         self.bytes_out = 0
         self.cells_masked = 0
         self.sensitive_unmasked = 0
+
+    def _protocol_name(self, space: str, name: str, now: bool) -> flow.Verdict | None:
+        """SQL's EXECUTE, FETCH and MOVE share the protocol's names."""
+        key = name.encode()
+        if space == "statement":
+            prepared = self.statements.confirmed(key) if now else self.statements.lookup(key)
+            return None if prepared is None else prepared.verdict
+        portal = self.portals.confirmed(key) if now else self.portals.lookup(key)
+        return None if portal is None else portal.prepared.verdict
 
     def send(self, message: Bytes, expected: Expected) -> None:
         self.in_pipeline = expected.kind not in (Kind.SYNC, Kind.QUERY)

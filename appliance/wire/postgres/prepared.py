@@ -31,6 +31,10 @@ class Names(Generic[Value]):
             return pending[-1]
         return self._confirmed.get(name)
 
+    def confirmed(self, name: bytes) -> Value | None:
+        """What `name` means to the upstream as of its last reply."""
+        return self._confirmed.get(name)
+
     def names(self) -> frozenset[bytes]:
         """All that mean something now, or will."""
         return frozenset(self._confirmed) | frozenset(self._pending)
