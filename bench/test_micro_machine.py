@@ -77,6 +77,10 @@ class Catalogs:
 def machine(policy: bytes) -> SessionMachine:
     principal = Principal("bench", PrincipalKind.HUMAN, ("try",))
     limits = Limits()
+    settings = SettingsTracker(
+        "bench", {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
+    )
+    settings.probed(['"$user", public', "none", "bench"])
     judge = Judge(
         compile_documents([("policy", policy)]),
         principal,
@@ -90,30 +94,12 @@ def machine(policy: bytes) -> SessionMachine:
     state = SessionState(
         judge,
         Recorder("s" * 32, principal, "try", "bench", lambda now: new_id(now, bytes(10))),
-        SettingsTracker("bench", {"client_encoding": "UTF8", "standard_conforming_strings": "on"}),
+        settings,
         Announcement(principal, "s" * 32, Announce.VARIABLE),
         ResultLocks(judge, {}, NamedPlans()),
         limits,
     )
-    made = SessionMachine(state)
-    answer(made, made.client_received(m.query(SIMPLE), 1.0))
-    return made
-
-
-def answer(made: SessionMachine, turn: Turn) -> None:
-    """Plays the server for the first statement: answers the settings probe, should there be one."""
-    if b"SHOW search_path" in b"".join(turn.upstream):
-        settings = (b'"$user", public', b"none", b"bench")
-        shown = b"".join(
-            DESCRIPTION
-            + m.frame(m.DATA_ROW, b"\0\1" + len(value).to_bytes(4) + value)
-            + m.frame(m.COMMAND_COMPLETE, b"SHOW\0")
-            for value in settings
-        )
-        turn = made.upstream_received(shown + READY, 1.0)
-    assert SIMPLE in b"".join(turn.upstream)
-    made.upstream_received(DESCRIPTION + ROW + COMPLETE + READY, 1.0)
-    assert made.idle
+    return SessionMachine(state)
 
 
 def simple(made: SessionMachine, take: Callable[[Turn], None]) -> Callable[[], None]:
