@@ -145,15 +145,18 @@ class Expressions(Names):
         name = words(body["funcname"])
         self.call(name, scope)
         if name[-1] == SET_CONFIG:
-            self._set_config(body)
+            self._set_config(body, scope)
         stack.extend(body[key] for key in ("args", "agg_order", "agg_filter") if key in body)
         if "over" in body:
             self._window(body["over"], stack)
 
-    def _set_config(self, body: Body) -> None:
+    def _set_config(self, body: Body, scope: Scope) -> None:
         """set_config('role', ...) is SET ROLE."""
-        arguments = [constant_text(argument) for argument in body.get("args", ())]
+        given = body.get("args", ())
+        arguments = [constant_text(argument) for argument in given]
         name = arguments[0] if arguments else None
+        if name is None and given and _is_name_column(given[0]):
+            name = scope.setting_named  # pg_dump: ... FROM pg_settings WHERE name = 'constant'
         if name is None:
             self.puzzle("set_config() of a setting that is not a constant")
             self.flags.add(Flag.DYNAMIC)
@@ -319,6 +322,37 @@ def is_wrapped(value: Mapping[str, Any]) -> bool:
     """Whether this is {"NodeName": {...}} rather than a bare struct (whose fields are in lower
     case)."""
     return len(value) == 1 and next(iter(value))[:1].isupper()
+
+
+PG_SETTINGS = ("pg_catalog", "pg_settings")
+
+
+def setting_named(select: Body) -> str | None:
+    """The constant in `FROM pg_settings WHERE name = 'constant' [AND ...]`, None for any other
+    query: what set_config(name, ...) then changes."""
+    tables = select.get("fromClause", ())
+    if len(tables) != 1 or "RangeVar" not in tables[0]:
+        return None
+    table = tables[0]["RangeVar"]
+    if (table.get("schemaname", "pg_catalog"), table.get("relname")) != PG_SETTINGS:
+        return None
+    where = select["whereClause"]
+    conjuncts = [where]
+    if "BoolExpr" in where:
+        if where["BoolExpr"].get("boolop") != "AND_EXPR":
+            return None
+        conjuncts = where["BoolExpr"]["args"]
+    for conjunct in conjuncts:
+        comparison = conjunct.get("A_Expr", {})
+        if comparison.get("kind") == "AEXPR_OP" and words(comparison["name"]) == ["="]:
+            left, right = comparison.get("lexpr"), comparison.get("rexpr")
+            if left and right and _is_name_column(left):
+                return constant_text(right)
+    return None
+
+
+def _is_name_column(node: Node) -> bool:
+    return "ColumnRef" in node and words(node["ColumnRef"]["fields"])[-1] == "name"
 
 
 def constant_text(node: Node) -> str | None:

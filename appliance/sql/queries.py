@@ -10,7 +10,13 @@ from typing import Any
 from appliance.model.catalog import ColumnKey
 from appliance.model.facts import Action, Flag
 from appliance.sql import functions
-from appliance.sql.expressions import Expressions, Node, Result, constant_text
+from appliance.sql.expressions import (
+    Expressions,
+    Node,
+    Result,
+    constant_text,
+    setting_named,
+)
 from appliance.sql.names import TEMPORARY_SCHEMA, renamed, words
 from appliance.sql.outputs import figured_name
 from appliance.sql.parse import Body
@@ -87,6 +93,8 @@ class Queries(Expressions):
     def _plain_select(self, body: Body, scope: Scope) -> Result:
         for node in body.get("fromClause", ()):
             scope.add(*self.from_item(node, scope))
+        if "whereClause" in body and "pg_settings" not in self.settings.temp_relations:
+            scope.setting_named = setting_named(body)
         result = self.targets(body.get("targetList", ()), scope)
         if "whereClause" in body:
             self.walk(body["whereClause"], scope)
@@ -457,7 +465,7 @@ class Queries(Expressions):
                     return None
             elif not _is_array_of_scalars(argument):
                 return None
-        return single * len(arguments) if len(arguments) > 1 else single
+        return ["unnest"] * len(arguments) if len(arguments) > 1 else single
 
     # JOIN.
 
@@ -519,6 +527,7 @@ def _merge(kind: str, left: Field, right: Field) -> Field:
     """Which side a merged column refers to (parse_clause.c, buildMergedJoinVar)."""
     sources = tuple(dict.fromkeys((*left.sources, *right.sources)))
     computed = Field(left.name, None, sources)
+    computed.type_oid = _common_type(left.type_oid, right.type_oid)
     if kind == "JOIN_FULL":
         return computed
     if left.type_oid and left.type_oid == right.type_oid:
@@ -528,7 +537,7 @@ def _merge(kind: str, left: Field, right: Field) -> Field:
             same or right.typmod == -1,
         )
     elif left.type_oid and right.type_oid:
-        common = _common_type(left.type_oid, right.type_oid)
+        common = computed.type_oid
         left_is_plain = left.type_oid == common and left.typmod == -1
         right_is_plain = right.type_oid == common and right.typmod == -1
     else:
@@ -549,6 +558,9 @@ def _unsure(left: Field, right: Field, sources: tuple[ColumnKey, ...]) -> Field:
 
 
 def _common_type(left: int, right: int) -> int:
+    """The type of a merged column, 0 when it is not known."""
+    if left == right:
+        return left
     if left in _STRINGS and right in _STRINGS:
         return left  # they are cast to each other in both directions, so the first stays
     for family in _COMMON_TYPES:

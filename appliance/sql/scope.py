@@ -103,7 +103,7 @@ class Cte:
 class Scope:
     """One query level."""
 
-    __slots__ = ("ctes", "items", "owner", "parent", "tainted", "tops")
+    __slots__ = ("ctes", "items", "owner", "parent", "setting_named", "tainted", "tops")
 
     def __init__(self, parent: "Scope | None" = None) -> None:
         self.parent = parent
@@ -112,6 +112,8 @@ class Scope:
         self.tops: list[Item] = []
         """Found by unqualified names and expanded by `*`."""
         self.ctes: dict[str, Cte] | None = None
+        self.setting_named: str | None = None
+        """The one row of pg_settings that this level reads, by name."""
         self.tainted = False
         """A name here was not resolved: every column of every item counts as used."""
         self.owner: Scope | None = None
