@@ -12,12 +12,19 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from appliance.audit.record import SessionClosed
+from appliance.audit.record import (
+    Outcome,
+    ProtocolKind,
+    Record,
+    SessionClosed,
+    StatementFinished,
+)
 from appliance.config.schema import Durability, TargetConfig
 from appliance.dataplane.cancels import Cancels
 from appliance.dataplane.catalogs import DatabaseCatalog
 from appliance.dataplane.services import Services
 from appliance.dataplane.spool import SpoolUnavailable
+from appliance.dataplane.tally import count
 from appliance.dataplane.transport import Side
 from appliance.dataplane.upstreams import Upstream, UpstreamUnreachable, cancel
 from appliance.model.errors import ProtocolViolation, Refused
@@ -73,6 +80,8 @@ class Conductor:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: list[asyncio.TimerHandle] = []
+        self._limits: dict[str, asyncio.TimerHandle] = {}
+        """Time limits of running statements, by the id of their record."""
         self._gated: deque[Turn] = deque()
         self._gate_task: asyncio.Task[None] | None = None
         self._synced = services.governance.configuration.durability is Durability.DISK
@@ -128,6 +137,8 @@ class Conductor:
                 self._services.spool.append(turn.records)
             except SpoolUnavailable:
                 self._refuse(turn)
+            else:
+                self._count(turn.records)
         if turn.client:
             self._client.write_all(turn.client)
             self._services.metrics.bytes_to_client += sum(map(len, turn.client))
@@ -146,8 +157,35 @@ class Conductor:
         """
         unrecorded = {id(record) for _, _, record in turn.gated}
         self._machine.refuse_turn(turn)
-        self._services.spool.owe([r for r in turn.records if id(r) not in unrecorded])
-        self._services.metrics.audit_failures += 1
+        owed = [r for r in turn.records if id(r) not in unrecorded]
+        self._services.spool.owe(owed)
+        self._count(owed)
+        self._services.metrics.statements_refused += len(unrecorded)
+
+    def _count(self, records: list[Record]) -> None:
+        count(self._services.metrics, records)
+        if self._limits:
+            for record in records:
+                if isinstance(record, StatementFinished) and record.decided in self._limits:
+                    self._limits.pop(record.decided).cancel()
+
+    def _withhold(self, turn: Turn) -> None:
+        """Recorded as allowed, but perhaps not on the disk: refused, and the trail hears of it."""
+        self._machine.refuse_turn(turn)
+        now = self._services.now()
+        withheld: list[Record] = [
+            StatementFinished(
+                id=self._services.new_id(now),
+                time=now,
+                session=self._session,
+                decided=record.id,
+                outcome=Outcome.WITHHELD,
+            )
+            for _, _, record in turn.gated
+            if record.protocol is not ProtocolKind.PARSE
+        ]
+        self._services.spool.owe(withheld)
+        self._count(withheld)
 
     def _behind_gate(self, turn: Turn) -> None:
         """Turns wait, in order, until their records are on the disk."""
@@ -163,7 +201,7 @@ class Conductor:
                     await self._services.spool.durable()
                 except SpoolUnavailable:
                     for turn in waiting:
-                        self._machine.refuse_turn(turn)
+                        self._withhold(turn)
                 for turn in waiting:
                     self._gated.popleft()
                     self._upstream.write_all(turn.upstream)
@@ -181,8 +219,8 @@ class Conductor:
                 if self.catalog is not None:
                     self.catalog.note_change()
             case ArmTimeout():
-                self._timers.append(
-                    self._loop.call_later(request.milliseconds / 1000, self._timed_out, request)
+                self._limits[request.execution.record_id] = self._loop.call_later(
+                    request.milliseconds / 1000, self._timed_out, request
                 )
             case CancelStatement():
                 self.cancel()
@@ -190,6 +228,7 @@ class Conductor:
                 self._farewell(request.reason)
 
     def _timed_out(self, armed: ArmTimeout) -> None:
+        self._limits.pop(armed.execution.record_id, None)
         if not self.ended:
             self._carry_out(self._machine.timed_out(armed.execution, self._services.now()))
 
@@ -210,6 +249,7 @@ class Conductor:
     async def _analyse(self, request: AnalyseText) -> None:
         lineage = None if self.catalog is None else self._machine.analysis_lineage
         facts = await self._services.analyzer.analyse(request.text, lineage, request.settings)
+        self._services.cache.note_failure(facts)
         if not self.ended:
             self._carry_out(self._machine.analysed(facts, self._services.now()))
 
@@ -382,12 +422,13 @@ class Conductor:
         now = self._services.now()
         turn = self._machine.disconnected(now)
         self.ended = True
-        for timer in self._timers:
+        for timer in (*self._timers, *self._limits.values()):
             timer.cancel()
         for task in self._tasks:
             task.cancel()
         machine = self._machine
-        rows, bytes_out, cells_masked, sensitive_unmasked = machine.totals
+        self._count(turn.records)
+        rows, bytes_out, _, _ = machine.totals
         self._services.owe(
             *turn.records,
             SessionClosed(
@@ -402,9 +443,8 @@ class Conductor:
             ),
         )
         metrics = self._services.metrics
-        metrics.rows += rows
-        metrics.cells_masked += cells_masked
-        metrics.cells_sensitive_unmasked += sensitive_unmasked
+        metrics.pauses_client += self._client.pauses
+        metrics.pauses_upstream += self._upstream.pauses
         if busy and not self._upstream.ended:
             self._cancel_upstream()  # unless told, the server works on for nobody
             self._upstream.abort()

@@ -33,6 +33,8 @@ class Side(asyncio.BufferedProtocol):
         self.ended = False
         """The peer sent its end of stream."""
         self.writing_paused = False
+        self.pauses = 0
+        """How often it was not read for a while."""
         self._pending = bytearray()
         self._waiter: asyncio.Future[None] | None = None
         self._receiver: Receiver | None = None
@@ -145,6 +147,7 @@ class Side(asyncio.BufferedProtocol):
         if wanted:
             self.transport.resume_reading()
         else:
+            self.pauses += 1
             self.transport.pause_reading()
 
     def close(self) -> None:

@@ -35,7 +35,7 @@ from appliance.dataplane.cancels import Cancels
 from appliance.dataplane.catalogs import Catalogs
 from appliance.dataplane.conductor import Conductor
 from appliance.dataplane.listener import ClientListener
-from appliance.dataplane.parentage import die_with_parent
+from appliance.dataplane.parentage import die_with_parent, keep_only
 from appliance.dataplane.services import Governance, Services, govern
 from appliance.dataplane.spool import Spool
 from appliance.dataplane.spool_key import load_or_create_signer
@@ -207,18 +207,23 @@ class Worker:
             self._metrics.loop_lag_seconds = max(0.0, loop.time() - expected)
             await self._say(self._heartbeat())
             self._services.spool.tick(time.time())
-            if self._draining and not self._sessions:
-                self._finish("drained")
+            if self._draining:
+                self._go_on_draining()
             expected = loop.time() + HEARTBEAT_SECONDS
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     def _heartbeat(self) -> Heartbeat:
-        metrics, spool = self._metrics, self._services.spool
+        metrics, spool, cache = self._metrics, self._services.spool, self._services.cache
         metrics.sessions = len(self._sessions)
         metrics.audit_records, metrics.audit_bytes = spool.records, spool.bytes
         metrics.audit_failures = spool.failures
         metrics.cancels_routed = self._cancels.routed
         metrics.cancels_unknown = self._cancels.unknown
+        metrics.analyses_cached = cache.verdicts_found + cache.facts_found
+        metrics.analyses_inline = cache.analysed_inline
+        metrics.analysis_failures_syntax = cache.failed_syntax
+        metrics.analysis_failures_limit = cache.failed_limit
+        metrics.decisions_cached, metrics.decisions_evaluated = cache.verdicts_found, cache.decided
         return Heartbeat(
             sessions=len(self._sessions),
             stats=metrics.snapshot(),
@@ -236,6 +241,10 @@ class Worker:
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
+        self._go_on_draining()
+
+    def _go_on_draining(self) -> None:
+        """Again with each beat: a client that was logging in may have become a session."""
         for conductor in list(self._sessions):
             conductor.drain()
         if not self._sessions:
@@ -308,6 +317,7 @@ def main() -> int:
     arguments = parser.parse_args()
     spec = _read_spec(arguments.spec_fd)
     die_with_parent(spec.supervisor_pid)
+    keep_only({spec.control_fd, *(one.fd for one in spec.listening)})
     logs.configure(json=spec.log_format == "json", level=spec.log_level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:

@@ -87,7 +87,8 @@ class Cache:
         self.facts_found = 0
         self.decided = 0
         self.analysed_inline = 0
-        self.failures: dict[str, int] = {}
+        self.failed_syntax = 0
+        self.failed_limit = 0
 
     def get(self, key: tuple[object, ...]) -> object | None:
         entry = self._entries.get(key)
@@ -99,6 +100,15 @@ class Cache:
         self._entries[key] = entry
         if len(self._entries) > self._entries_max:
             self._entries.popitem(last=False)
+
+    def note_failure(self, facts: Facts) -> None:
+        """Counts a text that was analysed in vain."""
+        if facts.failure is None or facts.failure.code in ("timeout", "crashed"):
+            return
+        if facts.failure.code in ("syntax", "encoding"):
+            self.failed_syntax += 1
+        else:
+            self.failed_limit += 1
 
     def entitlements(
         self,
@@ -187,7 +197,10 @@ class Judge:
     def analyse_inline(self, text: bytes, settings: SessionSettings) -> Facts:
         """For short texts: on the event loop."""
         lineage = self.catalog.lineage if self.needs_catalog else None
-        return analyse(text, lineage, settings, self._limits)
+        facts = analyse(text, lineage, settings, self._limits)
+        self._cache.analysed_inline += 1
+        self._cache.note_failure(facts)
+        return facts
 
     def judge(
         self,
@@ -205,6 +218,7 @@ class Judge:
         decision = self.snapshot.decide(
             facts, self.principal, self.client, self.target, self.database, entitlements, now
         )
+        self._cache.decided += 1
         verdict = self._verdict(facts, decision, entitlements, settings)
         if keep and len(text) <= CACHED_TEXT_BYTES_MAX:
             key = self._key(text, settings)
@@ -352,6 +366,16 @@ def settings_in_doubt() -> Refusal:
         "what names mean may change in the middle of this text, when its transaction ends",
         "send COMMIT or ROLLBACK as a message of its own",
         rule="builtin:settings-certain",
+    )
+
+
+def reserved_name() -> Refusal:
+    return Refusal(
+        RefusalCode.DENIED,
+        "this name is reserved for the appliance",
+        "choose another name",
+        rule="builtin:reserved-name",
+        sqlstate="42939",
     )
 
 
