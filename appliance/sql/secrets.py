@@ -37,7 +37,8 @@ ANYWHERE = frozenset({"pg_stat_statements"})
 """Views of extensions, secret in whatever schema they were installed."""
 
 COLUMNS: Mapping[str, frozenset[str]] = {
-    "pg_stat_activity": frozenset({"query"}),
+    "pg_stat_activity": frozenset({"query", "application_name"}),  # text other sessions chose
+    "pg_stat_replication": frozenset({"application_name"}),
     "pg_subscription": frozenset({"subconninfo"}),
 }
 """Relations of which only these columns are secret."""
