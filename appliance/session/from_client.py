@@ -240,6 +240,8 @@ class FromClient:
         self._before_forward(execution)
         self._state.gate(expected, refusals.rejected_execute)
         self._state.send(message, expected)
+        if self._state.expected.head is expected:  # a portal is resumed: no BindComplete comes
+            self._state.choose_row_mode()
 
     def _changed_under(self, then: flow.Verdict, now: flow.Verdict) -> Refusal | None:
         """A statement whose meaning changed since it was parsed is not what was decided then: parse

@@ -101,6 +101,7 @@ class FromUpstream:
             self._state.choose_row_mode()
         else:
             self._state.expected.pop(Kind.DESCRIBE_STATEMENT)
+            self._state.choose_row_mode()
         if not head.injected:
             self._state.to_client(content)
 
@@ -108,21 +109,20 @@ class FromUpstream:
         verdict = execution.verdict
         if not verdict.restricted and not verdict.sensitive:
             return None
-        columns = m.parse_row_description(content[HEADER:])
-        return self._state.locks.lock(verdict, execution.statement_index, columns)
+        return self._state.locks.lock(verdict, execution.statement_index, bytes(content[HEADER:]))
 
     def _lock_portal(self, portal: Portal | None, content: Bytes) -> None:
         if portal is None:
             return
         verdict = portal.prepared.verdict
         if verdict.restricted or verdict.sensitive:
-            columns = m.parse_row_description(content[HEADER:])
-            portal.lock = self._state.locks.lock(verdict, 0, columns)
+            portal.lock = self._state.locks.lock(verdict, 0, bytes(content[HEADER:]))
 
     def _no_data(self, content: Bytes) -> None:
         head = self._state.expected.pop(Kind.DESCRIBE_STATEMENT, Kind.DESCRIBE_PORTAL)
         if isinstance(head.subject, Portal):
             head.subject.lock = ResultLock(None, rows_expected=False)
+        self._state.choose_row_mode()
         if not head.injected:
             self._state.to_client(content)
 
@@ -139,6 +139,7 @@ class FromUpstream:
         if done.error:
             raise ProtocolViolation("upstream", "a refused statement was accepted")
         self._state.statements.confirm(done.name)
+        self._state.choose_row_mode()
         self._state.to_client(content)
 
     def _bind_complete(self, content: Bytes) -> None:
@@ -159,6 +160,7 @@ class FromUpstream:
         (self._state.statements if done.subject == m.STATEMENT else self._state.portals).confirm(
             done.name
         )
+        self._state.choose_row_mode()
         self._state.to_client(content)
 
     def _command_complete(self, content: Bytes) -> None:

@@ -160,8 +160,7 @@ class SessionMachine:
         self._state.turn = Turn()
 
     def _end(self) -> Turn:
-        turn, self._state.turn = self._state.turn, Turn()
-        return turn
+        return self._state.turn
 
     def _drain_runs(self) -> None:
         while self._state.runs and self._state.waiting is None:

@@ -6,6 +6,7 @@ Rule: a disagreement is never repaired; `masking/attribution.bind` raises and th
 statement has already run).
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 from _speedups.pgrows import RowMasker
@@ -16,7 +17,11 @@ from appliance.model.refusal import Refusal, RefusalCode
 from appliance.session.flow import Judge, Verdict
 from appliance.session.inflight import ResultLock
 from appliance.session.named import NamedPlans
-from appliance.wire.postgres.messages import ColumnDescription
+from appliance.sql.lineage import CatalogLineage
+from appliance.wire.postgres.messages import ColumnDescription, parse_row_description
+
+LOCKS_KEPT_MAX = 16
+KEPT_DESCRIPTION_BYTES_MAX = 1_024
 
 
 class ResultLocks:
@@ -26,11 +31,33 @@ class ResultLocks:
         self._judge = judge
         self._keys = keys
         self.named = named
+        self._kept: OrderedDict[
+            tuple[bytes, int], tuple[Verdict, CatalogLineage | None, ResultLock]
+        ] = OrderedDict()
 
-    def lock(
+    def lock(self, verdict: Verdict, index: int, description: bytes) -> ResultLock:
+        """For statement `index` of a text and the body of the RowDescription it earned. Raises
+        Refused when what is described is not what was planned.
+
+        The same description under the same verdict and catalog gives the same lock, but for what
+        a name stands for (EXECUTE, FETCH).
+        """
+        key, lineage = (description, index), self._judge.catalog.lineage
+        known = self._kept.get(key)
+        if known is not None and known[0] is verdict and known[1] is lineage:
+            return known[2]
+        made = self._make(verdict, index, parse_row_description(description))
+        if len(description) <= KEPT_DESCRIPTION_BYTES_MAX and all(
+            plan.prepared is None for plan in verdict.plans
+        ):
+            self._kept[key] = (verdict, lineage, made)
+            if len(self._kept) > LOCKS_KEPT_MAX:
+                self._kept.popitem(last=False)
+        return made
+
+    def _make(
         self, verdict: Verdict, index: int, columns: Sequence[ColumnDescription]
     ) -> ResultLock:
-        """Raises Refused when what is described is not what was planned."""
         if not verdict.restricted:
             raw = sum((c.table_oid, c.attnum) in verdict.sensitive for c in columns)
             return ResultLock(None, sensitive_columns=raw)

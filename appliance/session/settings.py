@@ -24,6 +24,7 @@ class SettingsTracker:
         self._temporary: frozenset[str] = frozenset()
         self.certain = False
         self.touched_in_transaction = False
+        self._standard = self._reads_standard()
         self.current = self._build()
 
     def _build(self) -> SessionSettings:
@@ -40,6 +41,9 @@ class SettingsTracker:
         """Whether the server reads texts as our parser does: UTF-8 and standard_conforming_strings
         on.
         """
+        return self._standard
+
+    def _reads_standard(self) -> bool:
         encoding = self.parameters.get("client_encoding", "UTF8").upper().replace("-", "")
         return encoding in _UTF8_LIKE and self.standard_strings()
 
@@ -48,6 +52,7 @@ class SettingsTracker:
 
     def reported(self, name: str, value: str) -> None:
         self.parameters[name] = value
+        self._standard = self._reads_standard()
 
     def unsettle(self, in_transaction: bool) -> None:
         if in_transaction:

@@ -150,8 +150,8 @@ class SessionState:
         parameter_types: tuple[int, ...] = (),
     ) -> str:
         record_id = self.recorder.reference(self.now)
-        lineage = self.judge.catalog.lineage
         if not verdict.memo:
+            lineage = self.judge.catalog.lineage
             verdict.memo.append(
                 parts_of(text, verdict, None if lineage is None else lineage.catalog)
             )
@@ -180,7 +180,8 @@ class SessionState:
         return record_id
 
     def finish(self, execution: Execution, outcome: Outcome) -> None:
-        self.settle_names(execution)
+        if execution.renames:
+            self.settle_names(execution)
         self.turn.records.append(self.recorder.finished(execution, self.now, outcome))
 
     def settle_names(self, execution: Execution, completed: int = -1) -> None:
@@ -197,15 +198,18 @@ class SessionState:
         execution.renames = left
 
     def choose_row_mode(self) -> None:
-        """Rows that will be masked come whole; all others flow through in pieces."""
+        """Rows that will be masked or counted out come whole; all others flow through in pieces.
+
+        Called whenever an execution may have become the one whose rows are due.
+        """
         head = self.expected.head
-        lock = None
-        if head is not None and isinstance(head.subject, Execution):
-            execution = head.subject
-            lock = execution.lock if execution.portal is None else execution.portal.lock
-        masked = lock is not None and lock.masker is not None
-        if head is not None and isinstance(head.subject, Execution):
-            masked = masked or head.subject.verdict.decision.row_limit is not None
+        if head is None or not isinstance(head.subject, Execution):
+            return
+        execution = head.subject
+        lock = execution.lock if execution.portal is None else execution.portal.lock
+        masked = (
+            lock is not None and lock.masker is not None
+        ) or execution.verdict.decision.row_limit is not None
         if masked != self.rows_whole:
             self.rows_whole = masked
             if masked:
