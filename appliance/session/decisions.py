@@ -8,7 +8,7 @@ the server. One statement waits at a time; the client's messages behind it stay 
 import msgspec
 
 from appliance.model.errors import InvariantBroken, ProtocolViolation
-from appliance.model.facts import Action, Facts
+from appliance.model.facts import Action, Facts, PreparedUse
 from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.session import flow
@@ -218,6 +218,15 @@ class Decisions:
     def refusal(self, verdict: flow.Verdict) -> Refusal | None:
         if verdict.refusal is not None:
             return verdict.refusal
+        if verdict.plain:
+            return None
+        if any(_reserved(statement.prepared) for statement in verdict.facts.statements):
+            return flow.reserved_name()
         if verdict.restricted and (refusal := self._state.locks.named.require(verdict)) is not None:
             return refusal
         return self._state.announcement.refusal_for(verdict.facts)
+
+
+def _reserved(use: PreparedUse | None) -> bool:
+    """Whether SQL names a statement or cursor as only we do."""
+    return use is not None and use.name.encode().startswith(refusals.RESERVED)

@@ -52,6 +52,10 @@ class Verdict(msgspec.Struct, frozen=True):
     """
     sensitive: frozenset[tuple[int, int]] = frozenset()
     """Columns some mask rule is about, read here raw by right: counted, for "who saw it"."""
+    plain: bool = False
+    """It changes nothing about the session and names nothing (`is_plain`): no step after the
+    decision has to look at its facts.
+    """
     memo: list[Any] = msgspec.field(default_factory=list)
     """The audit parts made of this verdict, once."""
 
@@ -158,6 +162,7 @@ class Judge:
         self._limits = limits
         self._cache = cache
         self._entitled: tuple[Snapshot, CatalogLineage | None, Entitlements] | None = None
+        self._epoch: tuple[Entitlements, SessionSettings, tuple[str, str, str]] | None = None
         self.snapshot = snapshot
 
     @property
@@ -177,9 +182,13 @@ class Judge:
         return self.entitlements.needs_catalog
 
     def epoch(self, settings: SessionSettings) -> tuple[str, str, str]:
-        lineage = self.catalog.lineage if self.needs_catalog else None
-        version = "" if lineage is None else lineage.catalog.version
-        return self.snapshot.version, version, settings.digest()
+        entitlements, kept = self.entitlements, self._epoch
+        if kept is None or kept[0] is not entitlements or kept[1] is not settings:
+            lineage = self.catalog.lineage if entitlements.needs_catalog else None
+            version = "" if lineage is None else lineage.catalog.version
+            made = (self.snapshot.version, version, settings.digest())
+            kept = self._epoch = (entitlements, settings, made)
+        return kept[2]
 
     def recall(self, text: bytes, settings: SessionSettings, now: float) -> Verdict | None:
         """The verdict on a text judged before under the same epoch; None = analyse it."""
@@ -259,6 +268,7 @@ class Judge:
             restricted=restricted,
             withhold=restricted and _may_carry_values(facts, decision),
             epoch=self.epoch(settings),
+            plain=is_plain(facts),
             sensitive=frozenset() if restricted else entitlements.sensitive,
         )
 
@@ -462,6 +472,24 @@ def reshapes(facts: Facts) -> bool:
     return any(
         Flag.CHANGES_SCHEMA in s.flags or not _RESHAPING.isdisjoint(s.actions)
         for s in facts.statements
+    )
+
+
+_PLAIN = frozenset((Action.SELECT, Action.INSERT, Action.DELETE))
+
+
+def is_plain(facts: Facts) -> bool:
+    """Whether it only reads or changes rows: no setting, schema, transaction or name is touched.
+
+    UPDATE is not among the actions: one of pg_settings is a SET.
+    """
+    return (
+        facts.failure is None
+        and all(
+            _PLAIN.issuperset(s.actions) and s.prepared is None and not s.settings
+            for s in facts.statements
+        )
+        and not (unsettles(facts) or unsettles_lexing(facts) or reshapes(facts))
     )
 
 

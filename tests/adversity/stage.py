@@ -3,21 +3,28 @@
 Used by `conftest.py` here; the canaries are what must never reach a masked client.
 """
 
+import secrets
+import socket
+import struct
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+import yaml
 
 from appliance.cli.demo.postgres import EmbeddedPostgres
+from appliance.cli.files import write_private
+from appliance.identity.scram import make_verifier
+from appliance.identity.verifiers import Directory, User, render_users
 from tests import clusters
-from tests.clusters import Sallyport
-from tests.wireclient import VERSION_30, WireClient
+from tests.clusters import Authority, Sallyport
+from tests.wireclient import VERSION_30, WireClient, message
 
 ROLE, PASSWORD, DATABASE = "analyst", "analyst-password", "vault"
 CANARIES = ("123-45-6789", "ada@example.org", "987-65-4321", "bob@example.net", "31337", "41414")
-CARGO = "9f8e7d"
 
 SCHEMA = f"""
 CREATE TABLE customers (
@@ -56,7 +63,10 @@ rules:
     flags: [no_where, trivial_where]
   - {id: mask-email, effect: mask, classifications: [email], mask: {method: email}}
   - {id: mask-ssn, effect: mask, classifications: [ssn], mask: {method: keep_last, keep: 4}}
-  - {id: mask-score, effect: mask, classifications: [score], mask: {method: truncate_number, step: 10000}}
+  - id: mask-score
+    effect: mask
+    classifications: [score]
+    mask: {method: truncate_number, step: 10000}
 """
 """For somebody who owes masks on three columns of `customers`, one of them an int."""
 
@@ -134,3 +144,126 @@ def clean(*pieces: bytes | str) -> None:
         text = piece.decode("latin-1") if isinstance(piece, bytes) else piece
         for canary in CANARIES:
             assert canary not in text, f"{canary} leaked in {text[:300]!r}"
+
+
+# --- a listener with TLS -------------------------------------------------------------------------
+
+
+@contextmanager
+def tls_proxy(
+    cluster: Cluster, folder: Path, authority: Authority, mode: str, policy: str
+) -> Iterator[Proxy]:
+    """`sallyport serve` with a certificate for localhost; `mode`: allow or require."""
+    folder.mkdir(parents=True, exist_ok=True)
+    leaf = authority.issue(f"proxy-{mode}", "localhost", "127.0.0.1")
+    (folder / "policy.yaml").write_text(policy)
+    write_private(folder / "secret", PASSWORD.encode())
+    verifier = make_verifier(PASSWORD, secrets.token_bytes(16)).render()
+    users = Directory([User(name=ROLE, groups=("analysts",), verifier=verifier)])
+    write_private(folder / "users.yaml", render_users(users).encode())
+    listener = {
+        "name": "main",
+        "address": "127.0.0.1:0",
+        "target": "vault",
+        "tls": {"mode": mode, "certificate": str(leaf.certificate), "key": str(leaf.key)},
+    }
+    role = {"principals": [ROLE], "user": ROLE, "credential": f"file:{folder / 'secret'}"}
+    target = {
+        "name": "vault",
+        "host": "127.0.0.1",
+        "port": cluster.server.port,
+        "tls": {"mode": "disable"},
+        "roles": [role],
+    }
+    configuration = {
+        "data": str(folder / "data"),
+        "workers": 1,
+        "admin": "127.0.0.1:0",
+        "listeners": [listener],
+        "targets": [target],
+        "identities": {"users": "users.yaml"},
+        "policy": {"files": ["policy.yaml"]},
+    }
+    file = folder / "sallyport.yaml"
+    file.write_text(yaml.safe_dump(configuration))
+    with clusters.sallyport_serve(file, folder) as running:
+        yield Proxy(running, cluster)
+
+
+# --- a database that lies ------------------------------------------------------------------------
+
+GREETING = (
+    message("R", struct.pack("!I", 0))
+    + message("S", b"client_encoding\0UTF8\0")
+    + message("S", b"standard_conforming_strings\0on\0")
+    + message("K", struct.pack("!II", 4711, 42))
+    + message("Z", b"I")
+)
+"""What a trusting server says after the startup packet."""
+
+
+class FakeUpstream:
+    """Speaks from a script: `greeting` after the startup packet, `answer` to every chunk after it.
+
+    `tls_answer` is what it says to SSLRequest. Everything it was sent is in `heard`.
+    """
+
+    def __init__(
+        self, greeting: bytes = GREETING, answer: bytes = b"", tls_answer: bytes = b"N"
+    ) -> None:
+        self.greeting, self.answer, self.tls_answer = greeting, answer, tls_answer
+        self.heard = bytearray()
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._threads: list[threading.Thread] = []
+        self._open: list[socket.socket] = []
+
+    @property
+    def uri(self) -> str:
+        port = self._listening.getsockname()[1]
+        return f"postgresql://{ROLE}:{PASSWORD}@127.0.0.1:{port}/{DATABASE}"
+
+    def __enter__(self) -> "FakeUpstream":
+        thread = threading.Thread(target=self._accept, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        for connection in self._open:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+        for thread in self._threads:
+            thread.join(5)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                return
+            self._open.append(connection)
+            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def _serve(self, connection: socket.socket) -> None:
+        with suppress(OSError):
+            packet = connection.recv(8)
+            if packet[4:] == struct.pack("!I", 80877103):
+                connection.sendall(self.tls_answer)
+                if self.tls_answer != b"N":
+                    while chunk := connection.recv(65536):
+                        self.heard += chunk
+                    return
+                packet = connection.recv(8)
+            connection.recv(65536)
+            connection.sendall(self.greeting)
+            while chunk := connection.recv(65536):
+                self.heard += chunk
+                if chunk[:1] == b"X":
+                    return
+                connection.sendall(self.answer)
