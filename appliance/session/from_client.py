@@ -97,7 +97,9 @@ class FromClient:
         expected = Expected(Kind.QUERY, execution)
         self._before_forward(execution)
         self._state.gate(expected, refusals.rejected_query)
-        forwarded = self._state.announcement.rewritten(verdict.facts) or text
+        forwarded = text
+        if not verdict.plain:
+            forwarded = self._state.announcement.rewritten(verdict.facts) or text
         self._state.send(m.query(forwarded), expected)
 
     def _parse(self, content: Bytes) -> None:
@@ -313,6 +315,11 @@ class FromClient:
     def _before_forward(self, execution: Execution) -> None:
         """What running this statement changes in what we know."""
         verdict = execution.verdict
+        timeout_ms = verdict.decision.statement_timeout_ms
+        if timeout_ms is not None:
+            self._state.turn.requests.append(ArmTimeout(execution, timeout_ms))
+        if verdict.plain:
+            return
         if flow.unsettles(verdict.facts):
             self._state.settings.unsettle(True)
         elif (
@@ -326,9 +333,6 @@ class FromClient:
         ):
             execution.unsettles_lexing = self._state.lexing_in_doubt = True
         self._rename(execution)
-        timeout_ms = verdict.decision.statement_timeout_ms
-        if timeout_ms is not None:
-            self._state.turn.requests.append(ArmTimeout(execution, timeout_ms))
         temporary = flow.temporary_names(verdict.facts)
         if temporary:
             self._state.settings.add_temporary(temporary)

@@ -177,7 +177,8 @@ class FromUpstream:
             execution.tag = _shown(tag[:64])
             execution.statement_index += 1
             execution.lock = None
-            self._completed(execution, tag)
+            if not execution.verdict.plain:
+                self._completed(execution, tag)
             limit = execution.verdict.decision.row_limit
             if limit is not None and execution.result_rows >= limit and tag.startswith(b"SELECT"):
                 content = self._limited(execution, content)
