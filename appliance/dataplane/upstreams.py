@@ -23,11 +23,17 @@ from appliance.identity.scram import (
     salted_password,
 )
 from appliance.model.errors import ProtocolViolation
+from appliance.model.limits import MIB
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import startup
 
 _salted = SaltedPasswords()
 _scram_threads = asyncio.Semaphore(2)
+
+
+GREETING_BYTES_MAX = 1 * MIB
+"""Settings and notices between AuthenticationOk and ReadyForQuery, which are kept for the client.
+"""
 
 
 class UpstreamRefused(Exception):
@@ -229,9 +235,13 @@ async def _until_ready(side: Side) -> Upstream:
     parameters: dict[str, str] = {}
     notices: list[bytes] = []
     pid, secret = 0, b""
+    kept = 0
     while True:
         kind, frame = await side.message()
         body = frame[5:]
+        kept += len(frame)
+        if kept > GREETING_BYTES_MAX:
+            raise ProtocolViolation("upstream", "too much before ReadyForQuery")
         if kind == m.PARAMETER_STATUS:
             name, value = m.parse_parameter_status(body)
             parameters[name.decode("utf-8", "replace")] = value.decode("utf-8", "replace")

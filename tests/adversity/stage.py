@@ -239,6 +239,12 @@ class FakeUpstream:
         for thread in self._threads:
             thread.join(5)
 
+    def hang_up(self) -> None:
+        """Ends all connections."""
+        for connection in self._open:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
     def _accept(self) -> None:
         while True:
             try:

@@ -847,38 +847,40 @@ class TestIdentity:
 
     def test_application_name(self, cluster: Cluster, authority: Authority, tmp_path: Path) -> None:
         """Where it is announced, the client's own words stand behind the identity."""
-        with stage.tls_proxy(cluster, tmp_path, authority, "allow", stage.GUARDED) as proxy:
-            with proxy.login(application_name="psql") as client:
+        with (
+            stage.tls_proxy(cluster, tmp_path, authority, "allow", stage.GUARDED) as proxy,
+            proxy.login(application_name="psql") as client,
+        ):
 
-                def seen() -> str:
-                    found = cluster.ask(
-                        "SELECT application_name FROM pg_stat_activity WHERE pid = %s", client.pid
-                    )
-                    return str(found[0][0])
+            def seen() -> str:
+                found = cluster.ask(
+                    "SELECT application_name FROM pg_stat_activity WHERE pid = %s", client.pid
+                )
+                return str(found[0][0])
 
-                tag = seen().removesuffix("psql")
-                assert ROLE in tag and client.parameters["application_name"] == "psql"
-                for text, shown in (
-                    ("SET application_name = 'me'", "me"),
-                    ("SET application_name = 'it''s'", "it's"),
-                    (r"SET application_name = 'a\'", "a\\"),
-                    (r"SET application_name = E'a\'; SET ROLE x; --'", "a'; SET ROLE x; --"),
-                ):
-                    client.query(text)
-                    assert seen() == tag + shown
-                client.query("BEGIN")
-                client.query("SET LOCAL application_name = 'local'")
-                assert seen() == tag + "local"
-                client.query("ROLLBACK")
-                assert seen() == tag + "a'; SET ROLE x; --"
-                for text in (
-                    "SELECT set_config('application_name', 'root', false)",
-                    "SELECT 1; SET application_name = 'root'",
-                    "BEGIN; SET LOCAL application_name = 'root'; COMMIT",
-                ):
-                    assert error(client.query(text))["C"] == "42501"
-                client.query("RESET application_name")
-                assert seen().startswith(tag.strip())
+            tag = seen().removesuffix("psql")
+            assert ROLE in tag and client.parameters["application_name"] == "psql"
+            for text, shown in (
+                ("SET application_name = 'me'", "me"),
+                ("SET application_name = 'it''s'", "it's"),
+                (r"SET application_name = 'a\'", "a\\"),
+                (r"SET application_name = E'a\'; SET ROLE x; --'", "a'; SET ROLE x; --"),
+            ):
+                client.query(text)
+                assert seen() == tag + shown
+            client.query("BEGIN")
+            client.query("SET LOCAL application_name = 'local'")
+            assert seen() == tag + "local"
+            client.query("ROLLBACK")
+            assert seen() == tag + "a'; SET ROLE x; --"
+            for text in (
+                "SELECT set_config('application_name', 'root', false)",
+                "SELECT 1; SET application_name = 'root'",
+                "BEGIN; SET LOCAL application_name = 'root'; COMMIT",
+            ):
+                assert error(client.query(text))["C"] == "42501"
+            client.query("RESET application_name")
+            assert seen().startswith(tag.strip())
 
 
 class TestSeveralStatements:
