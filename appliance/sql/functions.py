@@ -20,9 +20,9 @@ _TEXT = """
     sha224 sha256 sha384 sha512 similar_escape similar_to_escape split_part starts_with
     string_to_array string_to_table strpos substr substring text textcat text_larger text_smaller
     to_ascii to_bin to_hex to_oct translate trim unicode_assigned unicode_version
-    icu_unicode_version unistr upper varbit varchar bytea char iclikesel texteq textlen
+    icu_unicode_version unistr upper varbit varchar bytea char texteq textlen
     texticregexeq pg_client_encoding pg_char_to_encoding pg_encoding_to_char pg_encoding_max_length
-    getdatabaseencoding ltrim2
+    getdatabaseencoding
 """
 _NUMBERS = """
     abs acos acosd acosh asin asind asinh atan atan2 atan2d atand atanh cbrt ceil ceiling cos cosd
@@ -317,6 +317,27 @@ SECRETS: frozenset[str] = frozenset(
 # read as a whole.
 SET_RETURNING: frozenset[str] = frozenset(
     [
+        "pg_available_extension_versions",
+        "pg_available_extensions",
+        "pg_extension_update_paths",
+        "pg_get_catalog_foreign_keys",
+        "pg_get_publication_tables",
+        "pg_get_wait_events",
+        "pg_listening_channels",
+        "pg_lock_status",
+        "pg_partition_ancestors",
+        "pg_partition_tree",
+        "pg_prepared_xact",
+        "pg_snapshot_xip",
+        "pg_stat_get_backend_idset",
+        "pg_stat_get_io",
+        "pg_stat_get_slru",
+        "pg_tablespace_databases",
+        "pg_timezone_names",
+        "ts_debug",
+        "ts_parse",
+        "ts_token_type",
+        "txid_snapshot_xip",
         "generate_series",
         "generate_subscripts",
         "unnest",

@@ -179,14 +179,19 @@ class Names:
                 return Field(name)
             self._lost(f"column {item.alias}.{name} is not known", scope)
             return None
+        if self._user_function("", name) is None and not functions.harmless(name):
+            self._lost(f"column {item.alias}.{name} is not known", scope)
+            return None
         # Attribute notation: `c.full_name` calls full_name(c) when c has no such column.
         self.consume_item(item)
         self.call([name], scope)
         return Field(name, sources=tuple({key for field in item.fields for key in field.sources}))
 
     def _system_column(self, name: str, items: Iterable[Item]) -> Field | None:
+        if self.catalog is None:
+            return None
         for item in items:
-            if item.oid:
+            if item.oid and self.catalog.relations[item.oid].kind != "v":
                 return Field(name, (item.oid, SYSTEM_COLUMNS[name]), (), True)
         return None
 
