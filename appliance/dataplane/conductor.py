@@ -82,6 +82,8 @@ class Conductor:
         self._timers: list[asyncio.TimerHandle] = []
         self._limits: dict[str, asyncio.TimerHandle] = {}
         """Time limits of running statements, by the id of their record."""
+        self._held = 0
+        """Turns of ours that wait for the end of the event loop's round."""
         self._gated: deque[Turn] = deque()
         self._gate_task: asyncio.Task[None] | None = None
         self._synced = services.governance.configuration.durability is Durability.DISK
@@ -132,13 +134,35 @@ class Conductor:
     # --- effects out ------------------------------------------------------------------------------
 
     def _carry_out(self, turn: Turn) -> None:
-        if turn.records:
-            try:
-                self._services.spool.append(turn.records)
-            except SpoolUnavailable:
-                self._refuse(turn)
-            else:
+        """At once, unless it has records, which are written with those of other sessions."""
+        if turn.records or self._held:
+            self._held += 1
+            self._services.round.post(self, turn)
+        else:
+            self._deliver(turn)
+
+    def settle(self, turn: Turn, recorded: bool) -> None:
+        """See `rounds`."""
+        self._held -= 1
+        try:
+            if recorded:
                 self._count(turn.records)
+            elif turn.records:
+                self._record(turn)
+            if not self.ended:
+                self._deliver(turn)
+        except Exception as error:  # as where bytes come in
+            self._cut(error)
+
+    def _record(self, turn: Turn) -> None:
+        try:
+            self._services.spool.append(turn.records)
+        except SpoolUnavailable:
+            self._refuse(turn)
+        else:
+            self._count(turn.records)
+
+    def _deliver(self, turn: Turn) -> None:
         if turn.client:
             self._client.write_all(turn.client)
             self._services.metrics.bytes_to_client += sum(map(len, turn.client))
@@ -279,6 +303,8 @@ class Conductor:
         """A side paused, resumed, sent its end of stream or was lost."""
         if self.ended:
             return
+        if self._upstream.ended or self._client.ended:
+            self._services.round.settle()
         if self._upstream.ended:
             self._upstream_gone()
         elif self._client.lost:
@@ -339,6 +365,7 @@ class Conductor:
 
     def _cut(self, error: BaseException) -> None:
         """The one place that ends a session because something is wrong."""
+        self._services.round.settle()
         if self.ended:
             return
         metrics = self._services.metrics
@@ -372,6 +399,9 @@ class Conductor:
             self._end_politely()
 
     def _end_politely(self) -> None:
+        self._services.round.settle()
+        if self.ended or not self._machine.idle:
+            return
         if self._leaving:
             self._end(self._leaving)
             return
@@ -394,6 +424,7 @@ class Conductor:
             self._end_outlived()
 
     def _end_outlived(self) -> None:
+        self._services.round.settle()
         if not self.ended:
             self._client.write(
                 refusals.fatal(
@@ -409,6 +440,7 @@ class Conductor:
 
     def stop(self) -> None:
         """At once."""
+        self._services.round.settle()
         if not self.ended:
             self._client.write(
                 refusals.fatal("57P01", "terminating connection due to administrator command")
@@ -416,6 +448,7 @@ class Conductor:
             self._end("stopped")
 
     def _end(self, reason: str) -> None:
+        self._services.round.settle()
         if self.ended:
             return
         busy = self._machine.busy
