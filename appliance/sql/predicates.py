@@ -11,6 +11,8 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import orjson
+
 from appliance.sql.expressions import Node
 from appliance.sql.names import words
 from appliance.sql.parse import Body
@@ -55,7 +57,19 @@ _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
 }
-_OPPOSITE = {"=": "<>", "<>": "=", "!=": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
+_OPPOSITE = {
+    "=": "<>",
+    "<>": "=",
+    "!=": "=",
+    "<": ">=",
+    ">=": "<",
+    ">": "<=",
+    "<=": ">",
+    "IS_NULL": "IS_NOT_NULL",
+    "IS_NOT_NULL": "IS_NULL",
+    "IS": "IS NOT",
+    "IS NOT": "IS",
+}
 _MIRROR = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "<>": "<>", "!=": "<>"}
 _ARITHMETIC: Mapping[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
@@ -130,29 +144,14 @@ class Folding:
     def _covers(self, arguments: Sequence[Node]) -> bool:
         """Whether two arms of an OR leave nothing out: p or not p, x is null or x is not null, x
         < 5 or x >= 5."""
-        return any(
-            self._opposite(first, second)
-            for n, first in enumerate(arguments)
-            for second in arguments[n + 1 :]
-        )
-
-    def _opposite(self, first: Node, second: Node) -> bool:
-        for one, other in ((first, second), (second, first)):
-            inner = one.get("BoolExpr", {})
-            if inner.get("boolop") == "NOT_EXPR" and same(inner["args"][0], other):
+        seen: dict[bytes, set[str]] = {}
+        for argument in arguments:
+            subject, verdict = _claim(argument)
+            others = seen.setdefault(subject, set())
+            if any(_leave_nothing(verdict, other) for other in others):
                 return True
-        tests = first.get("NullTest"), second.get("NullTest")
-        if tests[0] and tests[1] and same(tests[0]["arg"], tests[1]["arg"]):
-            return bool(tests[0]["nulltesttype"] != tests[1]["nulltesttype"])
-        comparisons = first.get("A_Expr"), second.get("A_Expr")
-        if not (comparisons[0] and comparisons[1]):
-            return False
-        operators = [words(c.get("name", ()))[-1] for c in comparisons if c]
-        return (
-            same(comparisons[0].get("lexpr"), comparisons[1].get("lexpr"))
-            and same(comparisons[0].get("rexpr"), comparisons[1].get("rexpr"))
-            and _leave_nothing(operators[0], operators[1])
-        )
+            others.add(verdict)
+        return False
 
     def _null_test(self, body: Body) -> bool | None:
         if not self._never_null(body["arg"]):
@@ -346,20 +345,43 @@ _RULES: Mapping[str, Rule] = {
 
 def same(first: Any, second: Any) -> bool:
     """Whether two trees are equal but for where they stand in the text."""
-    if isinstance(first, dict) and isinstance(second, dict):
-        keys = {
-            key
-            for key in (*first, *second)
-            if key != "location" and not key.endswith("_start") and not key.endswith("_end")
+    return bool(_without_places(first) == _without_places(second))
+
+
+def _without_places(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: _without_places(inner)
+            for key, inner in value.items()
+            if key != "location" and not key.endswith(("_start", "_end"))
         }
-        return all(key in first and key in second and same(first[key], second[key]) for key in keys)
-    if isinstance(first, list) and isinstance(second, list):
-        return len(first) == len(second) and all(map(same, first, second))
-    return bool(first == second)
+    if isinstance(value, list):
+        return [_without_places(inner) for inner in value]
+    return value
+
+
+def _claim(node: Node) -> tuple[bytes, str]:
+    """What an arm of an OR speaks of, and what it says of that."""
+    ((kind, body),) = node.items()
+    if kind == "BoolExpr" and body["boolop"] == "NOT_EXPR":
+        subject, verdict = _claim(body["args"][0])
+        return subject, _OPPOSITE.get(verdict, "")
+    if kind == "NullTest":
+        return _key(body["arg"]), body["nulltesttype"]
+    if kind == "A_Expr" and body.get("kind") == "AEXPR_OP" and "lexpr" in body:
+        name = words(body["name"])[-1]
+        if name in _COMPARE:
+            return _key([body["lexpr"], body.get("rexpr")]), name
+    return _key(node), "IS"
+
+
+def _key(value: Any) -> bytes:
+    return orjson.dumps(_without_places(value), option=orjson.OPT_SORT_KEYS)
 
 
 def _leave_nothing(first: str, second: str) -> bool:
-    return _OPPOSITE.get(first) == second or {first, second} in (
+    opposite = _OPPOSITE.get(first) == second or _OPPOSITE.get(second) == first
+    return opposite or {first, second} in (
         {"<=", ">="},
         {"<=", ">"},
         {"<", ">="},

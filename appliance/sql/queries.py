@@ -9,37 +9,21 @@ from typing import Any
 
 from appliance.model.catalog import ColumnKey
 from appliance.model.facts import Action, Flag
-from appliance.sql import functions
+from appliance.model.limits import COLUMNS_MAX
 from appliance.sql.expressions import (
-    Expressions,
     Node,
     Result,
-    constant_text,
     setting_named,
 )
 from appliance.sql.names import TEMPORARY_SCHEMA, renamed, words
 from appliance.sql.outputs import figured_name
 from appliance.sql.parse import Body
 from appliance.sql.scope import Cte, Field, Item, Scope
-
-Joined = tuple[Item, Sequence[Item]]
-"""A FROM item as a whole, and what in it can be named."""
-
-FIRST_USER_OID = 16_384
-TSVECTOR_OID = 3_614
-
-# For a merged column of an inner join whose sides differ in type: the later type wins
-# (parse_coerce.c, select_common_type, for the types that are implicitly cast to each other in one
-# direction only).
-_COMMON_TYPES = (
-    (21, 23, 20, 1700, 700, 701),  # int2 int4 int8 numeric float4 float8
-    (1082, 1114, 1184),  # date timestamp timestamptz
-)
-_STRINGS = frozenset({25, 1043, 1042, 19})  # text varchar bpchar name
+from appliance.sql.tables import Tables, sources_of
 
 
-class Queries(Expressions):
-    """Expressions, with subqueries and FROM understood."""
+class Queries(Tables):
+    """FROM, with whole queries understood."""
 
     def write_query(self, kind: str, body: Body, scope: Scope) -> Result:
         """INSERT, UPDATE, DELETE, MERGE inside WITH: their RETURNING."""
@@ -168,6 +152,11 @@ class Queries(Expressions):
             return False
         known = True
         for top in scope.tops if item is None else [item]:
+            if len(fields) + len(top.fields) > COLUMNS_MAX:
+                # The server refuses more; stars of stars of stars would double for ever.
+                self.puzzle("there are more columns than a result can have")
+                scope.taint()
+                return False
             fields.extend(self._passed(field, field.name) for field in top.fields)
             if not top.known:
                 known = False
@@ -199,16 +188,6 @@ class Queries(Expressions):
             return False
         fields.extend(Field(member, None, base.sources) for member in members)
         return True
-
-    def _type_of(self, node: Node, scope: Scope) -> int:
-        if "ColumnRef" not in node:
-            return 0
-        parts = words(node["ColumnRef"]["fields"])
-        found = scope.field(parts[0]) if len(parts) == 1 else None
-        if len(parts) > 1:
-            item = self.item_of(parts[:-1], scope)
-            found = None if item is None else item.columns.get(parts[-1])
-        return 0 if found is None else found.type_oid
 
     def _computed(self, value: Node, name: str, scope: Scope) -> Field:
         """An expression as output. In a view's definition its columns count as used when the
@@ -350,224 +329,6 @@ class Queries(Expressions):
                 self.walk(select[key], scope)
         return result
 
-    # FROM.
-
-    def from_item(self, node: Node, scope: Scope) -> Joined:
-        ((kind, body),) = node.items()
-        if kind == "RangeVar":
-            item = self.relation_item(body, scope)
-            return item, (item,)
-        if kind == "JoinExpr":
-            return self._join(body, scope)
-        if kind == "RangeSubselect":
-            item = self._subselect(body, scope)
-        elif kind == "RangeFunction":
-            item = self._function_item(body, scope)
-        elif kind == "RangeTableSample":
-            return self._sample(body, scope)
-        elif kind in ("RangeTableFunc", "JsonTable"):
-            item = self._table_function(kind, body, scope)
-        else:
-            self.puzzle(f"{kind} in FROM is not understood")
-            item = Item("", (), known=False, opaque=True)
-        return item, (item,)
-
-    def _subselect(self, body: Body, scope: Scope) -> Item:
-        outside = scope if body.get("lateral") else scope.without_items()
-        result = self.query(body["subquery"], outside)
-        return self._aliased(
-            body, Item(alias_of(body), result.fields, known=result.known, opaque=True)
-        )
-
-    def _sample(self, body: Body, scope: Scope) -> Joined:
-        top, items = self.from_item(body["relation"], scope)
-        method = words(body["method"])
-        if method[-1] not in ("system", "bernoulli", "system_rows", "system_time"):
-            self.call(method, scope)
-        self.walk(body.get("args", []), scope)
-        self.walk(body.get("repeatable"), scope)
-        return top, items
-
-    def _table_function(self, kind: str, body: Body, scope: Scope) -> Item:
-        """XMLTABLE and JSON_TABLE."""
-        sources = self.capture_walk({kind: {**body, "alias": {}}}, scope)
-        self.consumed.update(sources)
-        fields = [Field(name, None, sources) for name in _table_columns(body.get("columns", ()))]
-        return self._aliased(body, Item(alias_of(body), fields))
-
-    def _function_item(self, body: Body, scope: Scope) -> Item:
-        fields: list[Field] = []
-        known = True
-        calls = [node["List"]["items"] for node in body["functions"]]
-        for call in calls:
-            sources = self.capture_walk(call[0], scope)
-            self.consumed.update(sources)
-            definitions = call[1]["List"]["items"] if len(call) > 1 and call[1] else ()
-            names = self._columns_of_call(
-                call[0],
-                definitions or body.get("coldeflist", ()),
-                alias_of(body),
-                len(calls),
-                scope,
-            )
-            if names is None:
-                known = False
-                names = [alias_of(body) or figured_name(call[0])] if "FuncCall" in call[0] else []
-            fields.extend(Field(name, None, sources) for name in names)
-        if body.get("ordinality"):
-            fields.append(Field("ordinality"))
-        if not known and body.get("alias", {}).get("colnames"):
-            names = words(body["alias"]["colnames"])
-            fields = [Field(name, None, sources_of(fields)) for name in names]
-        return self._aliased(body, Item(alias_of(body), fields, known=known))
-
-    def _columns_of_call(
-        self, node: Node, definitions: Sequence[Node], alias: str, calls: int, scope: Scope
-    ) -> list[str] | None:
-        """Names of the columns a function in FROM gives, None when they are not known."""
-        if definitions:
-            for definition in definitions:
-                self.type_name(definition["ColumnDef"]["typeName"])
-            return [definition["ColumnDef"]["colname"] for definition in definitions]
-        name = figured_name(node)
-        single = [alias if alias and calls == 1 else name]
-        if "FuncCall" not in node:
-            return single
-        parts = words(node["FuncCall"]["funcname"])
-        owner = self._user_function(parts[-2] if len(parts) > 1 else "", name)
-        if owner is not None:
-            return self._columns_of_user_function(owner, name, single)
-        if name in functions.OUT_COLUMNS:
-            return list(functions.OUT_COLUMNS[name])
-        if name == "unnest":
-            return self._columns_of_unnest(node["FuncCall"], single, scope)
-        if name in functions.RECORD_FUNCTIONS or not functions.harmless(name):
-            return None
-        return single
-
-    def _columns_of_user_function(
-        self, schema: str, name: str, single: list[str]
-    ) -> list[str] | None:
-        overloads = () if self.catalog is None else self.catalog.functions.get((schema, name), ())
-        returned = {function.returns_oid for function in overloads}
-        if self.lineage is None or len(returned) != 1:
-            return None
-        members = self.lineage.members(returned.pop())
-        return None if members is None else list(members)
-
-    def _columns_of_unnest(self, call: Body, single: list[str], scope: Scope) -> list[str] | None:
-        """One column per array; an array of composites gives more, which is not followed."""
-        arguments = call.get("args", ())
-        for argument in arguments:
-            if "ColumnRef" in argument:
-                type_oid = self._type_of(argument, scope)
-                if not 0 < type_oid < FIRST_USER_OID or type_oid == TSVECTOR_OID:
-                    return None
-            elif not _is_array_of_scalars(argument):
-                return None
-        return ["unnest"] * len(arguments) if len(arguments) > 1 else single
-
-    # JOIN.
-
-    def _join(self, body: Body, scope: Scope) -> Joined:
-        left, left_items = self.from_item(body["larg"], scope)
-        beside = scope.beside([*scope.tops, left], [*scope.items, *left_items])
-        right, right_items = self.from_item(body["rarg"], beside)
-        inside = [*left_items, *right_items]
-        if "quals" in body:
-            level = scope.beside([left, right], inside)
-            self.walk(body["quals"], level)
-            if level.tainted:
-                self.consume_level(level)
-        merged = self._merged(body, left, right)
-        names = {field.name for field in merged}
-        fields = [
-            *merged,
-            *(field for field in left.fields if field.name not in names),
-            *(field for field in right.fields if field.name not in names),
-        ]
-        alias = body.get("alias", {}).get("aliasname", "")
-        top = self._aliased(
-            body,
-            Item(
-                alias,
-                fields,
-                known=left.known and right.known,
-                opaque=left.opaque or right.opaque,
-            ),
-        )
-        if alias:
-            return top, (top,)
-        using = body.get("join_using_alias", {}).get("aliasname")
-        return top, [*inside, Item(using, merged)] if using else inside
-
-    def _merged(self, body: Body, left: Item, right: Item) -> list[Field]:
-        """The columns of USING or NATURAL: compared, so used, and then one instead of two."""
-        if body.get("isNatural"):
-            if not (left.known and right.known):
-                self.puzzle("the common columns of a NATURAL JOIN are not known")
-            names = [field.name for field in left.fields if field.name in right.columns]
-        else:
-            names = words(body.get("usingClause", ()))
-        merged = []
-        for name in names:
-            first, second = left.columns.get(name), right.columns.get(name)
-            if not first or not second or not first.name or not second.name:
-                self.puzzle(f"column {name} of a join is not known")
-                self.consume(left.fields)
-                self.consume(right.fields)
-                merged.append(Field(name))
-                continue
-            self.consume((first, second))
-            merged.append(_merge(body.get("jointype", "JOIN_INNER"), first, second))
-        return merged
-
-
-def _merge(kind: str, left: Field, right: Field) -> Field:
-    """Which side a merged column refers to (parse_clause.c, buildMergedJoinVar)."""
-    sources = tuple(dict.fromkeys((*left.sources, *right.sources)))
-    computed = Field(left.name, None, sources)
-    computed.type_oid = _common_type(left.type_oid, right.type_oid)
-    if kind == "JOIN_FULL":
-        return computed
-    if left.type_oid and left.type_oid == right.type_oid:
-        same = left.typmod == right.typmod
-        left_is_plain, right_is_plain = (
-            same or left.typmod == -1,
-            same or right.typmod == -1,
-        )
-    elif left.type_oid and right.type_oid:
-        common = computed.type_oid
-        left_is_plain = left.type_oid == common and left.typmod == -1
-        right_is_plain = right.type_oid == common and right.typmod == -1
-    else:
-        # A side is computed: its type is not known here, and the server may refer to either or
-        # neither.
-        return computed if not (left.origin or right.origin) else _unsure(left, right, sources)
-    if kind == "JOIN_RIGHT":
-        return right if right_is_plain else computed
-    if kind == "JOIN_LEFT":
-        return left if left_is_plain else computed
-    if left_is_plain:
-        return left
-    return right if right_is_plain else computed
-
-
-def _unsure(left: Field, right: Field, sources: tuple[ColumnKey, ...]) -> Field:
-    return Field(left.name, left.origin or right.origin, sources)
-
-
-def _common_type(left: int, right: int) -> int:
-    """The type of a merged column, 0 when it is not known."""
-    if left == right:
-        return left
-    if left in _STRINGS and right in _STRINGS:
-        return left  # they are cast to each other in both directions, so the first stays
-    for family in _COMMON_TYPES:
-        if left in family and right in family:
-            return family[max(family.index(left), family.index(right))]
-    return 0
-
 
 def ordinal(node: Node, result: Result) -> list[Field] | None:
     """The output that a bare integer stands for in ORDER BY, GROUP BY, DISTINCT ON."""
@@ -578,14 +339,6 @@ def ordinal(node: Node, result: Result) -> list[Field] | None:
     return [result.fields[position - 1]] if 0 < position <= len(result.fields) else None
 
 
-def sources_of(fields: Sequence[Field]) -> tuple[ColumnKey, ...]:
-    return tuple(dict.fromkeys(key for field in fields for key in field.sources))
-
-
-def alias_of(body: Body) -> str:
-    return str(body.get("alias", {}).get("aliasname", ""))
-
-
 def _search_and_cycle(body: Body) -> list[Field]:
     """SEARCH and CYCLE add columns (made of columns that are counted as used already)."""
     names = (
@@ -594,36 +347,3 @@ def _search_and_cycle(body: Body) -> list[Field]:
         body.get("cycle_clause", {}).get("cycle_path_column"),
     )
     return [Field(name) for name in names if name]
-
-
-def _table_columns(nodes: Sequence[Node]) -> list[str]:
-    names: list[str] = []
-    for node in nodes:
-        if "RangeTableFuncCol" in node:
-            names.append(node["RangeTableFuncCol"]["colname"])
-        elif "JsonTableColumn" in node:
-            column = node["JsonTableColumn"]
-            if "columns" in column:
-                names.extend(_table_columns(column["columns"]))
-            else:
-                names.append(column["name"])
-    return names
-
-
-def _is_array_of_scalars(node: Node) -> bool:
-    """An ARRAY[...] of constants and parameters, or a value cast to a built-in array type."""
-    if "TypeCast" in node:
-        names = words(node["TypeCast"]["typeName"]["names"])
-        return bool(node["TypeCast"]["typeName"].get("arrayBounds")) and (
-            len(names) == 1 or names[0] == "pg_catalog"
-        )
-    if "A_ArrayExpr" in node:
-        return all(
-            constant_text(element) is not None or "ParamRef" in element
-            for element in node["A_ArrayExpr"].get("elements", ())
-        )
-    return "FuncCall" in node and words(node["FuncCall"]["funcname"])[-1] in (
-        "string_to_array",
-        "regexp_split_to_array",
-        "regexp_match",
-    )
