@@ -251,7 +251,7 @@ class Judge:
         settings: SessionSettings,
     ) -> Verdict:
         plans: tuple[MaskPlan, ...] = ()
-        refusal = refusal_of(facts, decision)
+        refusal = refusal_of(facts, decision) or unlimitable(facts, decision)
         if refusal is None and facts.failure is not None and decision.owes_masks:
             refusal = unparsable(facts)
         if refusal is None:
@@ -322,6 +322,19 @@ def refusal_of(facts: Facts, decision: Decision) -> Refusal | None:
         if not rule
         else f"see rule {rule}, or ask the owners of the policy",
         rule=rule or "default-deny",
+    )
+
+
+def unlimitable(facts: Facts, decision: Decision) -> Refusal | None:
+    """COPY is a stream that cannot be ended early in every format, so a row limit rules it out."""
+    if decision.row_limit is None or Action.COPY_TO not in facts.actions:
+        return None
+    rules = [r.rule for r in decision.reasons if not r.observed and r.effect == "limit"]
+    return Refusal(
+        RefusalCode.LIMIT,
+        f"policy lets you read {decision.row_limit} rows at a time here, and COPY takes all",
+        "use SELECT, or ask the owners of the policy",
+        rule=rules[0] if rules else "",
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from _speedups.pgframe import WHOLE
 from appliance.audit.record import Outcome
 from appliance.model.errors import InvariantBroken, ProtocolViolation
+from appliance.model.facts import PreparedUse
 from appliance.session import flow
 from appliance.session.decisions import Decisions
 from appliance.session.effects import Bytes, NoteSchemaChange
@@ -18,6 +19,9 @@ from appliance.session.state import HEADER, Run, SessionState
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 from appliance.wire.postgres.expected import Expected, Kind
+
+CURSORS_MAX = 4_096
+"""SQL cursors of one session whose rows are counted; beyond them a limited client gets none."""
 
 
 class FromUpstream:
@@ -53,11 +57,8 @@ class FromUpstream:
         if limit is not None:
             if part != WHOLE:
                 raise InvariantBroken("a limited row in pieces")
-            given = execution.result_rows if execution.portal is None else execution.portal.rows
-            content, count = first_rows(content, count, limit - given)
-            execution.result_rows += count
-            if execution.portal is not None:
-                execution.portal.rows += count
+            content, count = first_rows(content, count, limit - self._given(execution))
+            self._give(execution, count)
             if not count:
                 return
         execution.rows += count
@@ -179,9 +180,8 @@ class FromUpstream:
             execution.lock = None
             if not execution.verdict.plain:
                 self._completed(execution, tag)
-            limit = execution.verdict.decision.row_limit
-            if limit is not None and execution.result_rows >= limit and tag.startswith(b"SELECT"):
-                content = self._limited(execution, content)
+            if execution.verdict.decision.row_limit is not None:
+                content = self._limited(execution, tag, content)
             execution.result_rows = 0
         if head.kind is Kind.EXECUTE:
             self._state.expected.pop(Kind.EXECUTE)
@@ -190,15 +190,40 @@ class FromUpstream:
             self._state.choose_row_mode()
         self._state.to_client(content)
 
-    def _limited(self, execution: Execution, content: Bytes) -> Bytes:
-        """A result that reached its row limit says so, and its tag tells what the client got."""
-        rows = execution.result_rows
+    def _given(self, execution: Execution) -> int:
+        """Rows the client has had of a limited result, be it read in parts: by Execute with a row
+        count, or by FETCH.
+        """
+        cursor = _fetched_cursor(execution)
+        if cursor is not None:
+            if cursor not in self._state.fetched and len(self._state.fetched) >= CURSORS_MAX:
+                return execution.verdict.decision.row_limit or 0
+            return self._state.fetched.get(cursor, 0)
+        return execution.result_rows if execution.portal is None else execution.portal.rows
+
+    def _give(self, execution: Execution, count: int) -> None:
+        execution.result_rows += count
+        cursor = _fetched_cursor(execution)
+        if cursor is not None and count:
+            self._state.fetched[cursor] = self._state.fetched.get(cursor, 0) + count
+        if execution.portal is not None:
+            execution.portal.rows += count
+
+    def _limited(self, execution: Execution, tag: bytes, content: Bytes) -> Bytes:
+        """The CommandComplete of a result that was cut says how many rows the client got."""
+        verb, _, number = tag.partition(b" ")
+        use = _use(execution, execution.statement_index - 1)
+        if verb in (b"DECLARE", b"CLOSE") and use is not None:
+            self._state.fetched.pop(use.name, None)
+        if verb not in (b"SELECT", b"FETCH") or number == b"%d" % execution.result_rows:
+            return content
+        limit, rows = execution.verdict.decision.row_limit, execution.result_rows
         self._state.to_client(
             refusals.notice(
-                "01000", f"the result ends after {rows} rows: policy limits rows here", ""
+                "01000", f"the result ends after {limit} rows: policy limits rows here", ""
             )
         )
-        return m.frame(m.COMMAND_COMPLETE, m.cstring(f"SELECT {rows}"))
+        return m.frame(m.COMMAND_COMPLETE, m.cstring(f"{verb.decode()} {rows}"))
 
     def _completed(self, execution: Execution, tag: bytes) -> None:
         self._state.settle_names(execution, execution.statement_index - 1)
@@ -390,6 +415,17 @@ class FromUpstream:
             return
         failed = due.failed or due.kind is Kind.EXECUTE
         self._state.finish(execution, _failure(execution) if failed else Outcome.COMPLETED)
+
+
+def _use(execution: Execution, index: int) -> PreparedUse | None:
+    statements = execution.verdict.facts.statements
+    return statements[index].prepared if index < len(statements) else None
+
+
+def _fetched_cursor(execution: Execution) -> str | None:
+    """The SQL cursor that the running statement fetches from."""
+    use = _use(execution, execution.statement_index)
+    return use.name if use is not None and use.verb == "fetch" else None
 
 
 def first_rows(content: Bytes, count: int, left: int) -> tuple[Bytes, int]:

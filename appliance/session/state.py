@@ -114,6 +114,8 @@ class SessionState:
         self.bytes_out = 0
         self.cells_masked = 0
         self.sensitive_unmasked = 0
+        self.fetched: dict[str, int] = {}
+        """Rows that FETCH has got from each SQL cursor, where policy limits rows."""
 
     def _protocol_name(self, space: str, name: str, now: bool) -> flow.Verdict | None:
         """SQL's EXECUTE, FETCH and MOVE share the protocol's names."""
