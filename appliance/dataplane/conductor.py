@@ -47,6 +47,8 @@ from appliance.wire.postgres.messages import TERMINATE_FRAME
 HALF_CLOSED_SECONDS_MAX = 2.0
 """A client that sent its end of stream still gets the replies it waits for, this long."""
 CANCEL_SECONDS_MAX = 10.0
+CANCELS_MAX = 16
+CANCEL_PAUSE_SECONDS = 0.1
 OUTLIVED_SECONDS_MAX = 30.0
 """A statement that runs when its session's token expires may finish, for so long."""
 
@@ -348,11 +350,20 @@ class Conductor:
         """
         return None if self.ended else self._cancel_upstream()
 
-    def _cancel_upstream(self) -> asyncio.Task[None]:
-        task = self._loop.create_task(self._send_cancel())
+    def _cancel_upstream(self, statements: int = 1) -> asyncio.Task[None]:
+        task = self._loop.create_task(self._send_cancels(statements))
         _background.add(task)
         task.add_done_callback(_background.discard)
         return task
+
+    async def _send_cancels(self, statements: int) -> None:
+        """One request cancels one statement; what a client that is gone pipelined behind it lies in
+        the server's buffer and would run on.
+        """
+        await self._send_cancel()
+        for _ in range(min(statements, CANCELS_MAX) - 1):
+            await asyncio.sleep(CANCEL_PAUSE_SECONDS)
+            await self._send_cancel()
 
     async def _send_cancel(self) -> None:
         try:
@@ -451,7 +462,7 @@ class Conductor:
         self._services.round.settle()
         if self.ended:
             return
-        busy = self._machine.busy
+        busy, executing = self._machine.busy, self._machine.executing
         now = self._services.now()
         turn = self._machine.disconnected(now)
         self.ended = True
@@ -479,7 +490,7 @@ class Conductor:
         metrics.pauses_client += self._client.pauses
         metrics.pauses_upstream += self._upstream.pauses
         if busy and not self._upstream.ended:
-            self._cancel_upstream()  # unless told, the server works on for nobody
+            self._cancel_upstream(executing)  # unless told, the server works on for nobody
             self._upstream.abort()
         else:
             if reason != "client_closed":

@@ -58,6 +58,11 @@ class SessionMachine:
         return bool(len(self._state.expected))
 
     @property
+    def executing(self) -> int:
+        """How many statements the upstream was sent and has not finished."""
+        return sum(isinstance(due.subject, Execution) for due in self._state.expected)
+
+    @property
     def analysis_lineage(self) -> CatalogLineage | None:
         """The catalog that a text analysed elsewhere is read against."""
         return self._state.judge.catalog.lineage if self._state.judge.needs_catalog else None

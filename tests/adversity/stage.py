@@ -146,7 +146,7 @@ def clean(*pieces: bytes | str) -> None:
             assert canary not in text, f"{canary} leaked in {text[:300]!r}"
 
 
-# --- a listener with TLS -------------------------------------------------------------------------
+# --- with a configuration file -------------------------------------------------------------------
 
 
 @contextmanager
@@ -154,8 +154,22 @@ def tls_proxy(
     cluster: Cluster, folder: Path, authority: Authority, mode: str, policy: str
 ) -> Iterator[Proxy]:
     """`sallyport serve` with a certificate for localhost; `mode`: allow or require."""
-    folder.mkdir(parents=True, exist_ok=True)
     leaf = authority.issue(f"proxy-{mode}", "localhost", "127.0.0.1")
+    tls = {"mode": mode, "certificate": str(leaf.certificate), "key": str(leaf.key)}
+    with served(cluster, folder, policy, tls) as running:
+        yield running
+
+
+@contextmanager
+def served(
+    cluster: Cluster,
+    folder: Path,
+    policy: str,
+    tls: dict[str, str] | None = None,
+    **settings: object,
+) -> Iterator[Proxy]:
+    """`sallyport serve`; `settings` are added to the configuration."""
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "policy.yaml").write_text(policy)
     write_private(folder / "secret", PASSWORD.encode())
     verifier = make_verifier(PASSWORD, secrets.token_bytes(16)).render()
@@ -165,7 +179,7 @@ def tls_proxy(
         "name": "main",
         "address": "127.0.0.1:0",
         "target": "vault",
-        "tls": {"mode": mode, "certificate": str(leaf.certificate), "key": str(leaf.key)},
+        "tls": tls or {"mode": "disable"},
     }
     role = {"principals": [ROLE], "user": ROLE, "credential": f"file:{folder / 'secret'}"}
     target = {
@@ -183,6 +197,7 @@ def tls_proxy(
         "targets": [target],
         "identities": {"users": "users.yaml"},
         "policy": {"files": ["policy.yaml"]},
+        **settings,
     }
     file = folder / "sallyport.yaml"
     file.write_text(yaml.safe_dump(configuration))

@@ -1,4 +1,4 @@
-"""A database that breaks the protocol: the client gets an error or an end, never its bytes as truth.
+"""A database that breaks the protocol: its bytes are never taken for truth, the client is told.
 
 The database is a fake that speaks from a script (`stage.FakeUpstream`).
 """
