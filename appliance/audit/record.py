@@ -13,10 +13,12 @@ import msgspec
 
 from appliance.model.decision import Effect, MaskMethod
 from appliance.model.facts import Action, Confidence, Flag
+from appliance.model.members import plain_members
 from appliance.model.principal import AuthMethod, PrincipalKind
 from appliance.model.refusal import RefusalCode
 
 
+@plain_members
 class ProtocolKind(enum.Enum):
     """By which protocol step a statement came."""
 
@@ -27,6 +29,7 @@ class ProtocolKind(enum.Enum):
     FUNCTION_CALL = "function_call"
 
 
+@plain_members
 class Outcome(enum.Enum):
     """How a forwarded statement ended."""
 

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from appliance.model.errors import ProtocolViolation
+from appliance.model.members import plain_members
 
 
+@plain_members
 class Kind(enum.IntEnum):
     PARSE = 1
     BIND = 2
