@@ -34,7 +34,6 @@ CHILDREN: Mapping[str, tuple[str, ...]] = {
     "GroupingFunc": ("args",),
     "GroupingSet": ("content",),
     "List": ("items",),
-    "MergeSupportFunc": (),
     "MinMaxExpr": ("args",),
     "MultiAssignRef": ("source",),
     "NamedArgExpr": ("arg",),
@@ -51,6 +50,7 @@ CHILDREN: Mapping[str, tuple[str, ...]] = {
 # SQL/JSON and XML constructs: whatever they hold is an expression, a type, or a word.
 STRUCTURAL = frozenset(
     [
+        "MergeSupportFunc",
         "JsonAggConstructor",
         "JsonArgument",
         "JsonArrayAgg",
@@ -79,6 +79,23 @@ STRUCTURAL = frozenset(
 )
 
 EXISTS = "EXISTS_SUBLINK"
+
+# Our grammar is PostgreSQL 18's. On an older server these words are a user's function or a column.
+SINCE: Mapping[str, int] = {
+    "JsonArrayAgg": 160_000,
+    "JsonArrayConstructor": 160_000,
+    "JsonArrayQueryConstructor": 160_000,
+    "JsonIsPredicate": 160_000,
+    "JsonObjectAgg": 160_000,
+    "JsonObjectConstructor": 160_000,
+    "system_user": 160_000,
+    "JsonFuncExpr": 170_000,
+    "JsonParseExpr": 170_000,
+    "JsonScalarExpr": 170_000,
+    "JsonSerializeExpr": 170_000,
+    "JsonTable": 170_000,
+    "MergeSupportFunc": 170_000,
+}
 
 
 class Expressions(Names):
@@ -113,10 +130,18 @@ class Expressions(Names):
             if visit is not None:
                 visit(self, body, scope, stack)
             elif kind in STRUCTURAL:
+                if kind in SINCE:
+                    self._require_server(kind, scope)
                 self._structure(body, stack)
             else:
                 self.puzzle(f"expression {kind} is not understood")
                 scope.taint()
+
+    def _require_server(self, construct: str, scope: Scope) -> None:
+        """Notes a construct that the server does not have: it reads the words another way."""
+        if self.catalog is not None and self.catalog.server_version_num < SINCE[construct]:
+            self.puzzle(f"{construct} is newer than the server")
+            scope.taint()
 
     def capture_walk(self, node: Node, scope: Scope) -> tuple[tuple[int, int], ...]:
         """Walks `node` and gives the columns it uses, instead of counting them as used."""
@@ -143,6 +168,8 @@ class Expressions(Names):
 
     def _function(self, body: Body, scope: Scope, stack: list[Node]) -> None:
         name = words(body["funcname"])
+        if name[-1] == "system_user" and "args" not in body:
+            self._require_server("system_user", scope)
         self.call(name, scope)
         if name[-1] == SET_CONFIG:
             self._set_config(body, scope)

@@ -292,3 +292,21 @@ def test_relations_with_their_columns(
     assert found == uses
     oids = {use.name: use.oid for use in facts.relations}
     assert all(oid or name in ("nowhere", "x", "*") for name, oid in oids.items())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "select system_user from clients",
+        "select id from clients where system_user = 'x'",
+        "select json_object('a': ssn) from clients",
+        "select json_value(profile, '$.a') from clients",
+        "select * from json_table('[]', '$' columns (a text path '$.a')) t",
+        "merge into orders o using clients c on c.id = o.id when matched then do nothing"
+        " returning merge_action()",
+    ],
+)
+def test_what_an_older_server_reads_differently_is_partial(database: Database, text: str) -> None:
+    assert database.one(text).confidence is Confidence.EXACT
+    older = altered(database, lambda catalog: {"server_version_num": 150_018})
+    assert older.one(text).confidence is Confidence.PARTIAL
