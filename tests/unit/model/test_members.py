@@ -10,7 +10,7 @@ from appliance.model.members import plain_members
 @plain_members
 class Colour(enum.Enum):
     RED = "red"
-    ROUGE = "red"
+    ROUGE = "red"  # noqa: PIE796
     BLUE = "blue"
 
 
