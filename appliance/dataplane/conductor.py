@@ -27,7 +27,10 @@ from appliance.dataplane.spool import SpoolUnavailable
 from appliance.dataplane.tally import count
 from appliance.dataplane.transport import Side
 from appliance.dataplane.upstreams import Upstream, UpstreamUnreachable, cancel
+from appliance.identity.proof import still_proved
+from appliance.identity.verifiers import Directory
 from appliance.model.errors import ProtocolViolation, Refused
+from appliance.model.principal import Principal
 from appliance.policy.snapshot import Snapshot
 from appliance.session.effects import (
     AnalyseText,
@@ -49,8 +52,10 @@ HALF_CLOSED_SECONDS_MAX = 2.0
 CANCEL_SECONDS_MAX = 10.0
 CANCELS_MAX = 16
 CANCEL_PAUSE_SECONDS = 0.1
-OUTLIVED_SECONDS_MAX = 30.0
-"""A statement that runs when its session's token expires may finish, for so long."""
+RETIRED_SECONDS_MAX = 30.0
+"""A statement that runs when its session's token expires or its user is removed may finish, for so
+long.
+"""
 
 _log = Log("session")
 _background: set[asyncio.Task[None]] = set()
@@ -97,7 +102,11 @@ class Conductor:
         self.cancel_key: tuple[int, bytes] | None = None
         self.expires: float | None = None
         """Unix seconds after which the proof of identity no longer holds; set before `start`."""
-        self._outlived = False
+        self.principal: Principal | None = None
+        self.local = False
+        """By the users file, with a password of its own: what changes there holds at once."""
+        self._retired: tuple[str, bytes] | None = None
+        """Why the proof of identity no longer holds, and the client's last words to read."""
         self.catalog: DatabaseCatalog | None = None
 
     def start(self) -> None:
@@ -106,7 +115,7 @@ class Conductor:
         if self.catalog is not None:
             self.catalog.begin()
         if self.expires is not None:
-            self._after(self.expires - self._services.now(), self._outlive)
+            self._after(self.expires - self._services.now(), self._expire)
         self._upstream.attach(self._from_upstream, self._changed, high)
         self._client.attach(self._from_client, self._changed, high)
 
@@ -130,8 +139,8 @@ class Conductor:
             self._cut(error)
         if self._draining and not self.ended and self._machine.idle:
             self._end_politely()
-        if self._outlived and not self.ended and not (self._machine.busy or self._machine.waiting):
-            self._end_outlived()
+        if self._retired and not self.ended and not (self._machine.busy or self._machine.waiting):
+            self._end_retired()
 
     # --- effects out ------------------------------------------------------------------------------
 
@@ -296,7 +305,7 @@ class Conductor:
                 self._upstream.writing_paused
                 or self._machine.waiting
                 or self._gated
-                or self._outlived
+                or self._retired
             )
         )
         self._upstream.read(not self._client.writing_paused)
@@ -385,6 +394,8 @@ class Conductor:
             reason, message = "violation", refusals.fatal("08P01", error.reason)
         elif isinstance(error, Refused):
             metrics.connections_cut_plan += 1
+            if self.catalog is not None:  # it may be the catalog that is behind
+                self.catalog.note_change()
             reason, message = (
                 f"plan:{error.refusal.code.value}",
                 refusals.error_response(error.refusal, "FATAL"),
@@ -423,28 +434,38 @@ class Conductor:
         )
         self._end("drained")
 
-    def _outlive(self) -> None:
-        """The token that opened this session has expired: nothing new begins."""
-        if self.ended:
+    def take_directory(self, directory: Directory) -> None:
+        """Ends the session of somebody who could not log in as this principal now."""
+        if self.principal is None or still_proved(self.principal, self.local, directory):
             return
-        self._outlived = True
+        self._retire(
+            "revoked", "this login is no longer valid: the account was changed", "connect again"
+        )
+
+    def _expire(self) -> None:
+        self._retire(
+            "expired",
+            "the token this session was opened with has expired",
+            "get a new token and connect again",
+        )
+
+    def _retire(self, reason: str, message: str, hint: str) -> None:
+        """Nothing new begins; what runs may finish, for a while."""
+        if self.ended or self._retired:
+            return
+        self._retired = (reason, refusals.fatal("28000", message, hint))
         if self._machine.busy or self._machine.waiting:
-            self._after(OUTLIVED_SECONDS_MAX, self._end_outlived)
+            self._after(RETIRED_SECONDS_MAX, self._end_retired)
             self._update_reading()
         else:
-            self._end_outlived()
+            self._end_retired()
 
-    def _end_outlived(self) -> None:
+    def _end_retired(self) -> None:
         self._services.round.settle()
-        if not self.ended:
-            self._client.write(
-                refusals.fatal(
-                    "28000",
-                    "the token this session was opened with has expired",
-                    "get a new token and connect again",
-                )
-            )
-            self._end("expired")
+        if not self.ended and self._retired:
+            reason, last_words = self._retired
+            self._client.write(last_words)
+            self._end(reason)
 
     def _after(self, seconds: float, action: Callable[[], None]) -> None:
         self._timers.append(self._loop.call_later(max(seconds, 0.0), action))

@@ -329,6 +329,8 @@ class Attempt:
         )
         conductor.catalog = self._catalog
         conductor.expires = self._expires
+        conductor.principal = principal
+        conductor.local = method in (AuthMethod.SCRAM_SHA_256, AuthMethod.SCRAM_SHA_256_PLUS)
         self._greet(message, upstream, announcement, conductor)
         conductor.start()
         return conductor

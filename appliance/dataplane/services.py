@@ -82,6 +82,14 @@ def _references(configuration: Configuration) -> list[CredentialReference]:
     ]
 
 
+def keep_keys(old: Mapping[str, KeySource], new: Mapping[str, KeySource]) -> None:
+    """What an issuer's keys were stays in use over a reload that changes nothing about it."""
+    for issuer, source in new.items():
+        before = old.get(issuer)
+        if before is not None and before.provider == source.provider:
+            source.keys = before.keys
+
+
 class Services:
     """Shared by all sessions of one worker."""
 

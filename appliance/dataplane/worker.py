@@ -36,7 +36,7 @@ from appliance.dataplane.catalogs import Catalogs
 from appliance.dataplane.conductor import Conductor
 from appliance.dataplane.listener import ClientListener
 from appliance.dataplane.parentage import die_with_parent, keep_only
-from appliance.dataplane.services import Governance, Services, govern
+from appliance.dataplane.services import Governance, Services, govern, keep_keys
 from appliance.dataplane.spool import Spool
 from appliance.dataplane.spool_key import load_or_create_signer
 from appliance.link.codec import encode_message
@@ -168,6 +168,7 @@ class Worker:
         digest = sha256(documents.configuration).hexdigest()
         try:
             new = govern_documents(documents)
+            keep_keys(old.key_sources, new.key_sources)
         except (ValueError, OSError) as error:
             reason = type(error).__name__
             self._services.owe(
@@ -184,8 +185,9 @@ class Worker:
             return
         self._services.governance = new
         self._generation = documents.generation
-        for conductor in self._sessions:
+        for conductor in list(self._sessions):
             conductor.take_policy(new.snapshot)
+            conductor.take_directory(new.directory)
         self._services.owe(
             ConfigurationChanged(
                 id=self._services.new_id(now), time=now, digest=new.digest, previous=old.digest

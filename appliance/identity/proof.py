@@ -50,3 +50,14 @@ def proved(user: str, principal: Principal, directory: Directory) -> Principal:
     if local is not None and local.disabled:
         raise login_refused("identity.proof.disabled")
     return principal
+
+
+def still_proved(principal: Principal, local: bool, directory: Directory) -> bool:
+    """Whether a session's principal could come in like that under a changed users file. `local`:
+    it was a local user's password; who came by token or certificate must just not be disabled.
+    A new password alone ends no session.
+    """
+    user = directory.find(principal.name)
+    if user is None:
+        return not local
+    return not user.disabled and (not local or user.principal() == principal)
