@@ -39,6 +39,10 @@ def analyse(
     except RecursionError:
         failure = ParseFailure("too_deep", "the statement is nested too deeply")
         return _failed(text, failure, lineage, settings)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        # A tree of a shape we do not know (a newer libpg_query): not understood, so refused.
+        failure = ParseFailure("crashed", "the statement's parse tree was not understood")
+        return _failed(text, failure, lineage, settings)
     return Facts(
         statements=statements,
         fingerprint=group(text.decode()),

@@ -10,6 +10,7 @@ from appliance.model.catalog import SessionSettings
 from appliance.model.facts import Action, Confidence, Facts, Flag, PreparedUse
 from appliance.model.limits import COMMENT_COUNT_MAX, NESTING_MAX, Limits
 from appliance.sql.analysis import UNPARSED, analyse
+from appliance.sql.parse import RawStatement
 from tests.unit.sql.conftest import Database
 
 SETTINGS = SessionSettings(database="d")
@@ -231,3 +232,14 @@ def test_long_but_flat_statements_are_fine(database: Database, copies: int) -> N
     )
     assert found.confidence is Confidence.EXACT
     assert len(found.outputs) == copies
+
+
+def test_a_tree_of_an_unknown_shape_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = RawStatement(
+        "SelectStmt", {"targetList": [{"ResTarget": {"val": {"A_Expr": 7}}}]}, 0, 8
+    )
+    monkeypatch.setattr("appliance.sql.analysis.parse", lambda text, limits: [shape])
+    found = facts("select 1")
+    assert found.failure is not None
+    assert found.failure.code == "crashed"
+    assert found.confidence is Confidence.OPAQUE
