@@ -42,6 +42,7 @@ class DatabaseCatalog:
         self._kept: CatalogLineage | None = None
         self._epoch = ""
         self._fresh = False
+        self._changes = 0
         self._refreshing: asyncio.Task[None] | None = None
         self._polling: asyncio.Task[None] | None = None
         self.failure = ""
@@ -54,6 +55,7 @@ class DatabaseCatalog:
     def note_change(self) -> None:
         """The schema may have changed: nothing rests on it until the epoch was compared."""
         self._fresh = False
+        self._changes += 1
 
     async def refresh(self) -> None:
         """Brings it up to date; concurrent callers share one load. Never raises: `failure` says
@@ -101,7 +103,10 @@ class DatabaseCatalog:
     async def _refresh(self) -> None:
         try:
             async with asyncio.timeout(LOAD_SECONDS_MAX):
-                await self._load()
+                seen = -1
+                while seen != self._changes:  # a change noted meanwhile may not have been seen
+                    seen = self._changes
+                    await self._load()
             self.failure = ""
             self._fresh = True
             self._metrics.catalog_loads_ok += 1

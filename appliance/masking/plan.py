@@ -8,7 +8,7 @@ as it is and used in no other way, so that the result is what a masked database 
 Its rule: for a principal who owes a mask, unknown means refuse. Policy can not switch this off.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -169,8 +169,21 @@ def _stale(facts: Facts, lineage: Lineage) -> bool:
     return facts.catalog_version != lineage.catalog.version
 
 
-def _refused(code: RefusalCode, message: str, remedy: str, rule: str) -> Refused:
-    return Refused(Refusal(code=code, message=message, remedy=remedy, rule=rule))
+def _refused(
+    code: RefusalCode, message: str, remedy: str, rule: str, sqlstate: str = "42501"
+) -> Refused:
+    return Refused(Refusal(code=code, message=message, remedy=remedy, rule=rule, sqlstate=sqlstate))
+
+
+def _unknown_state(unresolved: Sequence[str]) -> str:
+    """The SQLSTATE a database has for a name it does not know: programs look at it."""
+    for why in unresolved:
+        if why.endswith(" is not known"):
+            if why.startswith("relation "):
+                return "42P01"
+            if why.startswith("column "):
+                return "42703"
+    return "42501"
 
 
 def _require_understood(facts: Facts, statement: StatementFacts) -> None:
@@ -210,6 +223,7 @@ def _require_understood(facts: Facts, statement: StatementFacts) -> None:
             + (f": {_list(statement.unresolved)}" if statement.unresolved else ""),
             "Name tables with their schema and columns that exist; use plain SQL.",
             GUARD_UNKNOWN,
+            _unknown_state(statement.unresolved),
         )
 
 

@@ -227,11 +227,11 @@ class FromUpstream:
 
     def _completed(self, execution: Execution, tag: bytes) -> None:
         self._state.settle_names(execution, execution.statement_index - 1)
-        if execution.verdict.restricted:
-            self._state.locks.named.completed(execution.verdict, execution.statement_index - 1)
+        self._state.locks.named.completed(execution.verdict, execution.statement_index - 1)
         if tag in (b"DISCARD ALL", b"DEALLOCATE ALL"):
             self._state.statements.forget_confirmed()
         if flow.reshapes(execution.verdict.facts):
+            self._state.reshaped = True
             self._state.turn.requests.append(NoteSchemaChange())
 
     def _empty_query(self, content: Bytes) -> None:
@@ -397,6 +397,9 @@ class FromUpstream:
             )
         if self._state.status == ord("I"):
             self._state.portals.forget_confirmed()
+            if self._state.reshaped:
+                self._state.reshaped = False
+                self._state.turn.requests.append(NoteSchemaChange())
             if self._state.settings.touched_in_transaction:
                 self._state.settings.unsettle(False)
                 self._state.settings.touched_in_transaction = False

@@ -87,6 +87,8 @@ class SessionState:
         self.probe_after: Waiting | None = None
         self.quiet_for: Waiting | None = None
         """The statement that waits until all replies before it have come."""
+        self.reshaped = False
+        """The open transaction changed the schema: others see that when it ends."""
         # COPY FROM STDIN.
         self.copying_in = False
         self.in_pipeline = False
