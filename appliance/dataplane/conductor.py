@@ -175,8 +175,8 @@ class Conductor:
 
     def _deliver(self, turn: Turn) -> None:
         if turn.client:
-            self._client.write_all(turn.client)
-            self._services.metrics.bytes_to_client += sum(map(len, turn.client))
+            written = self._client.write_all(turn.client)
+            self._services.metrics.bytes_to_client += written
         if turn.upstream:
             if self._gate_task is not None or (self._synced and turn.records):
                 self._behind_gate(turn)
@@ -302,10 +302,7 @@ class Conductor:
             return
         self._client.read(
             not (
-                self._upstream.writing_paused
-                or self._machine.waiting
-                or self._gated
-                or self._retired
+                self._upstream.writing_paused or self._machine.full or self._gated or self._retired
             )
         )
         self._upstream.read(not self._client.writing_paused)

@@ -20,6 +20,10 @@ COLUMNS_MAX = 1664  # MaxTupleAttributeNumber
 PARAMETERS_MAX = 65_535
 RECEIVE_BUFFER_BYTES = 256 * KIB  # shared by all connections of a worker
 
+QUEUED_BYTES_MAX = 64 * KIB
+"""Messages kept behind a statement that waits; then the client is not read. One chunk more may come.
+"""
+
 # Statements.
 NESTING_MAX = 1_000
 TREE_DEPTH_MAX = 4_000

@@ -12,6 +12,7 @@ stay in order, bounded because the conductor stops reading a client that waits.
 from appliance.audit.record import Outcome
 from appliance.model.errors import ProtocolViolation
 from appliance.model.facts import Facts
+from appliance.model.limits import QUEUED_BYTES_MAX
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.snapshot import Snapshot
 from appliance.session.decisions import Decisions
@@ -32,14 +33,26 @@ class SessionMachine:
         self._decisions = Decisions(state)
         self._client = FromClient(state, self._decisions)
         self._upstream = FromUpstream(state, self._decisions)
+        self._queued = 0
+        """Bytes in `runs`."""
 
     # --- what the conductor asks ---
 
     @property
     def waiting(self) -> bool:
-        """The client is not to be read."""
+        """What the client sends next will not be looked at yet."""
         return (
             self._state.waiting is not None
+            or len(self._state.expected) >= self._state.limits.inflight_max
+        )
+
+    @property
+    def full(self) -> bool:
+        """The client is not to be read: enough of what it sent lies here. While little does, it is
+        read even if a statement waits, so that its end is noticed.
+        """
+        return (
+            self._queued >= QUEUED_BYTES_MAX
             or len(self._state.expected) >= self._state.limits.inflight_max
         )
 
@@ -92,6 +105,7 @@ class SessionMachine:
             while (run := frames.next_run()) is not None:
                 if self._state.waiting is not None or self._state.runs:
                     self._state.runs.append((run[0], run[1], run[2], bytes(run[3])))
+                    self._queued += len(run[3])
                 else:
                     self._client.run(run)
         except ValueError as error:
@@ -169,4 +183,6 @@ class SessionMachine:
 
     def _drain_runs(self) -> None:
         while self._state.runs and self._state.waiting is None:
-            self._client.run(self._state.runs.popleft())
+            run = self._state.runs.popleft()
+            self._queued -= len(run[3])
+            self._client.run(run)

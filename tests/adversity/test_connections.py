@@ -306,3 +306,15 @@ def test_extended_statements_in_flight_when_the_client_leaves(guarded: Proxy) ->
     assert wait_for(lambda: alone(guarded, "pg_sleep(20)"), 6)
     with guarded.login() as client:
         assert not [one for one in client.query("SELECT 1") if one.kind == "E"] or error([])
+
+
+def test_a_client_that_leaves_while_its_statement_waits_behind_another(masked: Proxy) -> None:
+    """Behind a statement that may change settings the next one waits: its client is still heard."""
+    with masked.login() as holder, masked.login() as client:
+        holder.query("BEGIN")
+        holder.query("UPDATE notes SET body = body WHERE id = 3")
+        client.send(query("SET search_path = public"))
+        client.send(query("UPDATE notes SET body = 'waits' WHERE id = 3"), query("SELECT 1"))
+        assert wait_for(lambda: not alone(masked, "waits"), 5)
+        client.close()
+        assert wait_for(lambda: alone(masked, "waits"), 6)
