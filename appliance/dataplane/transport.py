@@ -134,11 +134,12 @@ class Side(asyncio.BufferedProtocol):
         if self.transport is not None and not self.lost:
             self.transport.write(content)
 
-    def write_all(self, pieces: list[bytes | memoryview]) -> None:
-        if len(pieces) == 1:
-            self.write(pieces[0])
-        elif pieces:
-            self.write(b"".join(pieces))
+    def write_all(self, pieces: list[bytes | memoryview]) -> int:
+        """-> how many bytes that was."""
+        whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if self.transport is not None and not self.lost:
+            self.transport.write(whole)
+        return len(whole)
 
     def read(self, wanted: bool) -> None:
         if wanted == self._reading or self.transport is None or self.lost:

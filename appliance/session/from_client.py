@@ -34,14 +34,16 @@ class FromClient:
 
     def run(self, run: Run) -> None:
         kind, part, _count, content = run
-        if self._state.ending:
+        state = self._state
+        if state.ending:
             return
         if part != WHOLE:
             self._piece(kind, part, content)
             return
-        if self._state.expected.skipping and kind not in (m.SYNC, m.TERMINATE):
+        if state.expected.skipping and kind not in (m.SYNC, m.TERMINATE):
             return  # the upstream would skip it, too ("Extended Query": discard until Sync)
-        self._check_copying(kind)
+        if state.copying_in:
+            self._check_copying(kind)
         _CLIENT[kind](self, content)
 
     def _check_copying(self, kind: int) -> None:
