@@ -222,7 +222,9 @@ class Decisions:
             return None
         if any(_reserved(statement.prepared) for statement in verdict.facts.statements):
             return flow.reserved_name()
-        if verdict.restricted and (refusal := self._state.locks.named.require(verdict)) is not None:
+        named = self._state.locks.named
+        refusal = named.require(verdict) if verdict.restricted else named.outdated(verdict)
+        if refusal is not None:
             return refusal
         return self._state.announcement.refusal_for(verdict.facts)
 

@@ -30,11 +30,11 @@ class NamedPlans:
         """Statement `index` of a text completed: notes what it named or let go."""
         if index >= len(verdict.plans):
             return
-        plan = verdict.plans[index]
-        if plan.prepared is None:
+        plan, use = verdict.plans[index], verdict.facts.statements[index].prepared
+        if use is None:
             return
-        space, name = _space(plan.prepared.verb), plan.prepared.name
-        match plan.prepared.verb:
+        space, name = _space(use.verb), use.name
+        match use.verb:
             case "prepare" | "declare":
                 if len(self._plans) < NAMED_MAX:
                     self._plans[space, name] = (plan, verdict.epoch)
@@ -60,7 +60,7 @@ class NamedPlans:
             if found is None:
                 raise Refused(unknown_name())
             known = found
-        if known[1][:2] != epoch[:2]:
+        if known[1][:2] != epoch[:2] or known[0].unrestricted:  # (who owed no mask then, does now)
             raise Refused(unknown_name())
         return known[0]
 
@@ -71,6 +71,23 @@ class NamedPlans:
                 self.resolve(plan, verdict.epoch, now=False)
             except Refused as refused:
                 return refused.refusal
+        return None
+
+    def outdated(self, verdict: Verdict) -> Refusal | None:
+        """For whoever owes no mask: what was named under another policy is not run under this one.
+        A name we never saw (a function declared it) passes, as long as we would remember it.
+        """
+        for statement in verdict.facts.statements:
+            use = statement.prepared
+            if use is None or use.verb not in ("execute", "fetch"):
+                continue
+            space = _space(use.verb)
+            found = None if self.protocol is None else self.protocol(space, use.name, False)
+            known = self._plans.get((space, use.name))
+            epoch = found.epoch if found is not None else None if known is None else known[1]
+            forgotten = epoch is None and len(self._plans) >= NAMED_MAX
+            if forgotten or (epoch is not None and epoch[0] != verdict.epoch[0]):
+                return unknown_name()
         return None
 
 
