@@ -77,8 +77,25 @@ def test_a_cursor_that_is_being_read(estate: MakeEstate) -> None:
             made.write("policy.yaml", NO_NOTES)
             assert proxy.reload()
             assert "Not now" in error(portal.ask(execute("p", 5), SYNC))["M"]
-            answer = cursor.query("FETCH 5 FROM c")
-            assert not rows(answer), "rows of a relation that is denied by now"
+            assert (
+                "not known under the present policy" in error(cursor.query("FETCH 5 FROM c"))["M"]
+            )
+
+
+def test_what_sql_prepared(estate: MakeEstate) -> None:
+    """PREPARE under one policy is not EXECUTE under another; but under the same one it is."""
+    made = estate()
+    with made.serve() as proxy, proxy.connect("alice", "alice-password") as alice:
+        alice.execute("PREPARE p AS SELECT id FROM notes")
+        assert proxy.reload()
+        assert alice.execute("EXECUTE p").fetchone()
+        made.write("policy.yaml", NO_NOTES)
+        assert proxy.reload()
+        for text in ("EXECUTE p", "EXPLAIN ANALYZE EXECUTE p", "CREATE TEMP TABLE t AS EXECUTE p"):
+            with pytest.raises(psycopg.Error, match="not known under the present policy"):
+                alice.execute(text)  # type: ignore[arg-type]
+        alice.execute("DEALLOCATE p; PREPARE p AS SELECT 1")
+        assert one(alice, "EXECUTE p") == 1
 
 
 def test_users(estate: MakeEstate) -> None:
