@@ -1,0 +1,158 @@
+"""The little world that playbooks play in: two tables, a policy, who works under it, and what the
+database would say.
+
+Everything is real (analysis, policy, plans, masks) but the database, whose part the playbook speaks.
+"""
+
+import itertools
+
+from appliance.config.schema import Announce
+from appliance.model.catalog import Catalog, Column, Relation
+from appliance.model.limits import Limits
+from appliance.model.principal import Client, Principal, Target
+from appliance.policy.compile import compile_documents
+from appliance.policy.snapshot import Snapshot
+from appliance.session.announce import Announcement
+from appliance.session.flow import Cache, Judge
+from appliance.session.machine import SessionMachine
+from appliance.session.named import NamedPlans
+from appliance.session.records import Recorder
+from appliance.session.results import ResultLocks
+from appliance.session.settings import SettingsTracker
+from appliance.session.state import SessionState
+from appliance.sql.lineage import CatalogLineage
+
+INT4, TEXT = 23, 25
+CUSTOMERS, NOTES = 16_401, 16_402
+ID, NAME, EMAIL = (CUSTOMERS, 1), (CUSTOMERS, 2), (CUSTOMERS, 3)
+NOTE_ID, BODY = (NOTES, 1), (NOTES, 2)
+SECRET = "ada.byron@example.org"
+"""What stands in `customers.email`: whoever owes masks never reads it."""
+MASKED = "****"
+
+ANN = Principal("ann", groups=("analysts",))
+"""Owes the mask."""
+DAN = Principal("dan", groups=("dba",))
+"""Owes nothing; what he reads raw is counted."""
+GUS = Principal("gus", groups=("guests",))
+"""Gets two rows and half a second."""
+LEA = Principal("lea", groups=("analysts", "guests"))
+"""Both."""
+
+_RULES = """
+version: 1
+mode: enforce
+classifications:
+  email: ["*.public.customers.email"]
+rules:
+  - {id: work, effect: allow, actions: [read, session, write, ddl], resources: ["*"]}
+  - {id: no-drop, effect: deny, actions: [drop], message: Tables are not dropped here.}
+"""
+_MASK = (
+    "  - {id: mask-email, effect: mask, principals: {groups: [analysts]},"
+    " classifications: [email], mask: {method: redact}}\n"
+)
+_LIMIT = (
+    "  - {id: guests-are-bounded, effect: limit, principals: {groups: [guests]},"
+    " row_limit: 2, statement_timeout: 500ms}\n"
+)
+_NO_NOTES = (
+    "  - {id: no-notes, effect: deny, actions: [read, write], resources: ['*.public.notes'],"
+    " message: Not now.}\n"
+)
+_MASK_NAME = (
+    "  - {id: mask-name, effect: mask, principals: {groups: [analysts]},"
+    " resources: ['*.public.customers.name'], mask: {method: redact}}\n"
+)
+
+
+def _policy(*rules: str) -> Snapshot:
+    return compile_documents([("policy.yaml", (_RULES + "".join(rules)).encode())])
+
+
+POLICY = _policy(_MASK, _LIMIT)
+NO_NOTES = _policy(_MASK, _LIMIT, _NO_NOTES)
+"""`notes` is closed to everybody."""
+NAMES_MASKED = _policy(_MASK, _LIMIT, _MASK_NAME)
+"""Names are masked as well."""
+
+
+def catalog(version: str = "1", *more: Relation) -> Catalog:
+    """The two tables, and perhaps others."""
+    relations = (
+        Relation(
+            CUSTOMERS,
+            "public",
+            "customers",
+            "r",
+            (Column(1, "id", INT4), Column(2, "name", TEXT), Column(3, "email", TEXT)),
+        ),
+        Relation(NOTES, "public", "notes", "r", (Column(1, "id", INT4), Column(2, "body", TEXT))),
+        *more,
+    )
+    return Catalog(
+        target="try",
+        database="shop",
+        version=version,
+        server_version_num=180_000,
+        schemas=("public", "pg_catalog"),
+        relations={relation.oid: relation for relation in relations},
+        by_name={(relation.schema, relation.name): relation.oid for relation in relations},
+        functions={},
+    )
+
+
+LINEAGE = CatalogLineage(catalog())
+
+
+class Port:
+    """The catalog port; a playbook says when what was loaded."""
+
+    def __init__(self, lineage: CatalogLineage | None) -> None:
+        self.lineage = lineage
+        self.failure = ""
+
+
+class Session:
+    """One session before its first message, and what a playbook turns of its surroundings."""
+
+    def __init__(
+        self,
+        principal: Principal = DAN,
+        *,
+        policy: Snapshot = POLICY,
+        lineage: CatalogLineage | None = LINEAGE,
+        settled: bool = True,
+        announce: Announce = Announce.VARIABLE,
+        limits: Limits | None = None,
+        parameters: dict[str, str] | None = None,
+    ) -> None:
+        limits = limits or Limits()
+        numbers = itertools.count(1)
+        self.port = Port(lineage)
+        self.settings = SettingsTracker(
+            "shop",
+            {"client_encoding": "UTF8", "standard_conforming_strings": "on", **(parameters or {})},
+        )
+        if settled:
+            self.settings.probed(['"$user", public', "none", "shop"])
+        target = Target("try", "postgresql")
+        self.judge = Judge(
+            policy,
+            principal,
+            Client("192.0.2.7", 5000, "try", True, "play"),
+            target,
+            "shop",
+            self.port,
+            limits,
+            Cache(limits.decision_cache_entries_max),
+        )
+        self.state = SessionState(
+            self.judge,
+            Recorder("s1", principal, "try", "shop", lambda now: f"r{next(numbers)}"),
+            self.settings,
+            Announcement(principal, "s1", announce),
+            ResultLocks(self.judge, {}, NamedPlans()),
+            limits,
+        )
+        self.machine = SessionMachine(self.state)
