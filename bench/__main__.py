@@ -16,13 +16,15 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.figures import Results
+from bench import micro
+from bench.figures import Figure, Results
 from bench.load import CASES, Sample, run
 from bench.stage import Stage, stage
 from bench.table import table
 
 LATEST = Path(__file__).with_name("results") / "latest.json"
 ROUNDS, SECONDS = 7, 2
+SUMMARY = ("cpu_ratio", "qps_ratio", "added_p50_ratio", "permissive_ratio")
 QUICK_ROUNDS, QUICK_SECONDS = 1, 1
 
 
@@ -34,14 +36,21 @@ def main() -> int:
         load_before = os.getloadavg()[0]
         samples = _measure(standing, options)
         results = Results(samples)
-        _write(options.out, standing, results, samples, load_before)
-    print(table(results))
-    for key in ("cpu_ratio", "qps_ratio", "added_p50_ratio", "permissive_ratio"):
-        if key in (figures := results.figures()):
-            one = figures[key]
-            print(f"\n{key}: {one['median']:.2f} ({one['low']:.2f}–{one['high']:.2f})", end="")
-    print(f"\n\n-> {options.out}")
+        print(table(results) + "\n", flush=True)
+        figures = results.figures()
+        summary = [f"{key}: {_shown(figures[key])}" for key in SUMMARY if key in figures]
+        print("\n".join(summary), flush=True)
+        if not (options.quick or options.no_micro):
+            found = micro.run()
+            print("\nmicroseconds:\n" + "\n".join(f"{k}: {_shown(f)}" for k, f in found.items()))
+            figures |= found
+        _write(options.out, standing, figures, samples, load_before)
+    print(f"\n-> {options.out}")
     return 0
+
+
+def _shown(figure: Figure) -> str:
+    return f"{figure['median']:.2f} ({figure['low']:.2f}–{figure['high']:.2f})"
 
 
 def _options() -> argparse.Namespace:
@@ -49,6 +58,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help=f"of each case and target (default {ROUNDS})")
     parser.add_argument("--seconds", type=int, help=f"of one run (default {SECONDS})")
     parser.add_argument("--quick", action="store_true", help="one short round: does it work at all")
+    parser.add_argument("--no-micro", action="store_true", help="without the micro-benchmarks")
     parser.add_argument("--case", action="append", choices=[case.name for case in CASES])
     parser.add_argument("--out", type=Path, default=LATEST, help="JSON (default %(default)s)")
     options = parser.parse_args()
@@ -75,7 +85,11 @@ def _measure(standing: Stage, options: argparse.Namespace) -> list[Sample]:
 
 
 def _write(
-    path: Path, standing: Stage, results: Results, samples: list[Sample], load_before: float
+    path: Path,
+    standing: Stage,
+    figures: dict[str, Figure],
+    samples: list[Sample],
+    load_before: float,
 ) -> None:
     document = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -88,7 +102,7 @@ def _write(
             "load_after": os.getloadavg()[0],
         },
         "versions": standing.versions,
-        "figures": results.figures(),
+        "figures": figures,
         "rounds": [asdict(sample) for sample in samples],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
