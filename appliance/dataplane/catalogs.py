@@ -52,6 +52,10 @@ class DatabaseCatalog:
     def lineage(self) -> CatalogLineage | None:
         return self._kept if self._fresh else None
 
+    @property
+    def kept(self) -> CatalogLineage | None:
+        return self._kept
+
     def note_change(self) -> None:
         """The schema may have changed: nothing rests on it until the epoch was compared."""
         self._fresh = False

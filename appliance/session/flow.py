@@ -72,6 +72,10 @@ class CatalogPort(Protocol):
         """The current snapshot; None while it must be (re)loaded before anything may rest on it."""
 
     @property
+    def kept(self) -> CatalogLineage | None:
+        """The last snapshot, current or not."""
+
+    @property
     def failure(self) -> str:
         """Why the last attempt to load it failed, '' if it did not."""
 

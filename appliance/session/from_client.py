@@ -138,7 +138,39 @@ class FromClient:
 
     def _bind(self, content: Bytes) -> None:
         message = m.parse_bind(content[HEADER:])
-        self._bind_named(message.portal, message.statement, message.parameters, kept(content))
+        prepared, frame = self._state.statements.lookup(message.statement), kept(content)
+        if prepared is None or not self._outdated(prepared.verdict):
+            self._bind_named(message.portal, message.statement, message.parameters, frame)
+            return
+        self._decisions.consider(
+            prepared.text, lambda verdict: self._bind_judged(message, frame, prepared, verdict)
+        )
+
+    def _outdated(self, verdict: flow.Verdict) -> bool:
+        return verdict.restricted and verdict.epoch != self._decisions.epoch()
+
+    def _bind_judged(
+        self, message: m.BindMessage, frame: bytes, prepared: Prepared, verdict: flow.Verdict
+    ) -> None:
+        """Judged again before its portal is described: what the description is held against must
+        be of the present catalog.
+        """
+        refusal = self._decisions.refusal(verdict) or self._changed_under(prepared.verdict, verdict)
+        if refusal is None:
+            prepared.verdict = verdict
+            self._bind_named(message.portal, message.statement, message.parameters, frame)
+            return
+        record_id = self._state.record(
+            ProtocolKind.EXECUTE,
+            prepared.text,
+            verdict,
+            refusal,
+            prepared.name,
+            message.parameters,
+            prepared.parameter_types,
+        )
+        error = _error(refusal, record_id)
+        self._state.send(refusals.rejected_bind(), Expected(Kind.BIND, error=error))
 
     def _bind_piece(self, part: int, content: Bytes) -> None:
         """A Bind too long to gather: its names are read, the rest flows."""

@@ -35,6 +35,14 @@ class ResultLocks:
             tuple[bytes, int], tuple[Verdict, CatalogLineage | None, ResultLock]
         ] = OrderedDict()
 
+    def _lineage(self, verdict: Verdict) -> CatalogLineage | None:
+        """The current catalog; while it is being compared again, the one the verdict rests on."""
+        catalog = self._judge.catalog
+        if catalog.lineage is not None:
+            return catalog.lineage
+        kept = catalog.kept
+        return kept if kept is not None and kept.catalog.version == verdict.epoch[1] else None
+
     def lock(self, verdict: Verdict, index: int, description: bytes) -> ResultLock:
         """For statement `index` of a text and the body of the RowDescription it earned. Raises
         Refused when what is described is not what was planned.
@@ -42,7 +50,7 @@ class ResultLocks:
         The same description under the same verdict and catalog gives the same lock, but for what
         a name stands for (EXECUTE, FETCH).
         """
-        key, lineage = (description, index), self._judge.catalog.lineage
+        key, lineage = (description, index), self._lineage(verdict)
         known = self._kept.get(key)
         if known is not None and known[0] is verdict and known[1] is lineage:
             return known[2]
@@ -61,7 +69,7 @@ class ResultLocks:
         if not verdict.restricted:
             raw = sum((c.table_oid, c.attnum) in verdict.sensitive for c in columns)
             return ResultLock(None, sensitive_columns=raw)
-        lineage = self._judge.catalog.lineage
+        lineage = self._lineage(verdict)
         if lineage is None or index >= len(verdict.plans):
             raise Refused(
                 Refusal(
