@@ -162,7 +162,7 @@ class Running:
         for segment in sorted((self.data / "audit").glob("w*/*.ndjson")):
             lines = segment.read_bytes().splitlines(keepends=True)
             found += [json.loads(line) for line in lines if line.endswith(b"\n")]
-        found.sort(key=lambda record: record["id"])
+        found.sort(key=lambda record: (record["time"], record["seq"]))
         return [
             record
             for record in found

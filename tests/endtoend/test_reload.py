@@ -200,7 +200,8 @@ def test_what_is_invalid_changes_nothing(estate: MakeEstate) -> None:
             spoil(made)
             assert not proxy.reload(), name
             assert proxy.metric("reloads_total", outcome="failed") == count
-            wait_for(lambda n=count: len(logged(proxy, "reload_refused")) == n, f"a line: {name}")  # type: ignore[misc]
+            shown = min(count, 5)  # repeated events are thinned out
+            wait_for(lambda n=shown: len(logged(proxy, "reload_refused")) == n, f"a line: {name}")  # type: ignore[misc]
             assert one(alice, "SELECT count(*) FROM notes") == 100
             proxy.connect("bob", "bob-password").close()
             for path, content in files.items():
