@@ -1,10 +1,11 @@
-"""The little world that playbooks play in: two tables, a policy, who works under it, and what the
-database would say.
+"""The little world of the conversations: two tables, a policy, who works under it.
 
-Everything is real (analysis, policy, plans, masks) but the database, whose part the playbook speaks.
+Everything is real (analysis, policy, plans, masks) but the database: the test speaks its part.
 """
 
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 from appliance.config.schema import Announce
 from appliance.model.catalog import Catalog, Column, Relation
@@ -45,7 +46,7 @@ mode: enforce
 classifications:
   email: ["*.public.customers.email"]
 rules:
-  - {id: work, effect: allow, actions: [read, session, write, ddl], resources: ["*"]}
+  - {id: work, effect: allow, actions: [read, session, write, ddl]}
   - {id: no-drop, effect: deny, actions: [drop], message: Tables are not dropped here.}
 """
 _MASK = (
@@ -106,15 +107,24 @@ LINEAGE = CatalogLineage(catalog())
 
 
 class Port:
-    """The catalog port; a playbook says when what was loaded."""
+    """The catalog port; a conversation says when what was loaded."""
 
     def __init__(self, lineage: CatalogLineage | None) -> None:
         self.lineage = lineage
+        self.kept = lineage
         self.failure = ""
+
+    def take(self, lineage: CatalogLineage) -> None:
+        """It was read, or compared and found to be as before."""
+        self.lineage = self.kept = lineage
+
+    def doubt(self) -> None:
+        """It may be stale: it is being compared."""
+        self.lineage = None
 
 
 class Session:
-    """One session before its first message, and what a playbook turns of its surroundings."""
+    """One session before its first message, and what a conversation turns of its surroundings."""
 
     def __init__(
         self,
@@ -156,3 +166,7 @@ class Session:
             limits,
         )
         self.machine = SessionMachine(self.state)
+
+
+Open = Callable[..., Any]
+"""The fixture `play`: opens a `playbook.Playbook`."""
