@@ -520,6 +520,19 @@ def temporary_names(facts: Facts) -> frozenset[str]:
     )
 
 
+_SHIFTING = frozenset((Action.CREATE, Action.ALTER, Action.DROP))
+
+
+def shifted_names(facts: Facts) -> frozenset[str]:
+    """Relations it makes, alters or drops."""
+    return frozenset(
+        use.name
+        for statement in facts.statements
+        for use in statement.relations
+        if use.action in _SHIFTING
+    )
+
+
 def unreadable(text: bytes, settings: SessionSettings) -> Facts:
     """Facts of a text that our parser would read differently from the server (encoding, string
     syntax).

@@ -153,9 +153,10 @@ class FromClient:
         self, message: m.BindMessage, frame: bytes, prepared: Prepared, verdict: flow.Verdict
     ) -> None:
         """Judged again before its portal is described: what the description is held against must
-        be of the present catalog.
+        be of the present catalog. The server, too, reads the text anew at Bind when something it
+        rests on changed (plancache.c, RevalidateCachedQuery).
         """
-        refusal = self._decisions.refusal(verdict) or self._changed_under(prepared.verdict, verdict)
+        refusal = self._decisions.refusal(verdict)
         if refusal is None:
             prepared.verdict = verdict
             self._bind_named(message.portal, message.statement, message.parameters, frame)
@@ -370,6 +371,8 @@ class FromClient:
         temporary = flow.temporary_names(verdict.facts)
         if temporary:
             self._state.settings.add_temporary(temporary)
+        if verdict.restricted and (shifted := flow.shifted_names(verdict.facts)):
+            self._state.settings.shift(shifted)
 
     def _rename(self, execution: Execution) -> None:
         """From now on the protocol's names that this SQL uses mean nothing to us, unless it turns

@@ -397,6 +397,7 @@ class FromUpstream:
             )
         if self._state.status == ord("I"):
             self._state.portals.forget_confirmed()
+            self._state.settings.transaction_ended()
             if self._state.reshaped:
                 self._state.reshaped = False
                 self._state.turn.requests.append(NoteSchemaChange())

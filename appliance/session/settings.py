@@ -22,6 +22,7 @@ class SettingsTracker:
         self._search_path: tuple[str, ...] = ()
         self._role = ""
         self._temporary: frozenset[str] = frozenset()
+        self._shifting: frozenset[str] = frozenset()
         self.certain = False
         self.touched_in_transaction = False
         self._standard = self._reads_standard()
@@ -33,7 +34,7 @@ class SettingsTracker:
             search_path=self._search_path,
             role=self._role,
             certain=self.certain,
-            temp_relations=self._temporary,
+            temp_relations=self._temporary | self._shifting,
         )
         return msgspec.structs.replace(settings, sealed=settings.digest())
 
@@ -72,6 +73,19 @@ class SettingsTracker:
     def add_temporary(self, names: frozenset[str]) -> None:
         if not names <= self._temporary:
             self._temporary |= names
+            self.current = self._build()
+
+    def shift(self, names: frozenset[str]) -> None:
+        """The open transaction makes, alters or drops these relations: for it they are no longer
+        what the catalog, which sees committed work only, says.
+        """
+        if not names <= self._shifting:
+            self._shifting |= names
+            self.current = self._build()
+
+    def transaction_ended(self) -> None:
+        if self._shifting:
+            self._shifting = frozenset()
             self.current = self._build()
 
 
