@@ -2,7 +2,7 @@
 
 import struct
 
-from tests.playbook.playbook import CUSTOMERS, INT4, TEXT
+from tests.playbook.lifecycle.book import CUSTOMERS, INT4, TEXT
 from tests.wireclient import message, string
 
 PARSED, BOUND, CLOSED = message("1"), message("2"), message("3")

@@ -17,7 +17,28 @@ from appliance.session.effects import (
     RefreshCatalog,
 )
 from appliance.wire.postgres import refusals
-from tests.playbook.lines import (
+from tests.playbook.lifecycle.book import (
+    ANALYSED,
+    CATALOG_READY,
+    CLIENT_GONE,
+    MASKS,
+    NOTHING,
+    POLICY,
+    TIMED_OUT,
+    Book,
+    FakeCatalog,
+    client,
+    decided,
+    error,
+    finished,
+    notice,
+    requested,
+    to_client,
+    to_upstream,
+    unrecorded,
+    upstream,
+)
+from tests.playbook.lifecycle.lines import (
     BOUND,
     CLOSED,
     COPY_ENDS,
@@ -37,27 +58,6 @@ from tests.playbook.lines import (
     failed,
     row,
 )
-from tests.playbook.playbook import (
-    ANALYSED,
-    CATALOG_READY,
-    CLIENT_GONE,
-    MASKS,
-    NOTHING,
-    POLICY,
-    TIMED_OUT,
-    FakeCatalog,
-    Playbook,
-    client,
-    decided,
-    error,
-    finished,
-    notice,
-    requested,
-    to_client,
-    to_upstream,
-    unrecorded,
-    upstream,
-)
 from tests.wireclient import (
     COPY_DONE,
     FLUSH,
@@ -73,7 +73,7 @@ from tests.wireclient import (
     query,
 )
 
-Play = Callable[..., Playbook]
+Play = Callable[..., Book]
 REJECTED_QUERY = refusals.rejected_query()
 REJECTED_PARSE = refusals.rejected_parse()
 REJECTED_EXECUTE = refusals.rejected_execute()
@@ -168,7 +168,7 @@ class TestSimple:
 class TestExtended:
     PREPARE = parse("s", SELECT_SSN)
 
-    def prepared(self, book: Playbook) -> Playbook:
+    def prepared(self, book: Book) -> Book:
         book >> client(self.PREPARE, SYNC) << decided(SELECT_SSN) << to_upstream(self.PREPARE, SYNC)
         return book >> upstream(PARSED, READY) << to_client(PARSED, READY)
 
@@ -230,7 +230,7 @@ class TestExtended:
         book >> upstream(failed("26000"), READY) << error("26000", "does not exist")
         book << to_client(READY)
 
-    def test_refused_at_execute(self, play: Play) -> None:
+    def test_refused_since_it_was_parsed(self, play: Play) -> None:
         """The policy changed since it was parsed."""
         from appliance.policy.compile import compile_documents
 
@@ -238,9 +238,8 @@ class TestExtended:
         other = POLICY.replace("read, ", "") + MASKS
         book.machine.take_policy(compile_documents([("other.yaml", other.encode())]))
         book >> client(bind("", "s"), execute(), SYNC) << decided(refused=True)
-        book << to_upstream(bind("", "s"), REJECTED_EXECUTE, SYNC)
-        book >> upstream(BOUND, failed("34000"), READY)
-        book << to_client(BOUND) << error("42501") << to_client(READY)
+        book << to_upstream(REJECTED_BIND, REJECTED_EXECUTE, SYNC)
+        book >> upstream(failed("26000"), READY) << error("42501") << to_client(READY)
 
     def test_a_mask_that_came_since(self, play: Play) -> None:
         from appliance.policy.compile import compile_documents
@@ -342,7 +341,7 @@ class TestWaits:
 class TestCopy:
     TEXT = query("COPY notes FROM STDIN")
 
-    def begun(self, book: Playbook) -> Playbook:
+    def begun(self, book: Book) -> Book:
         book >> client(self.TEXT) << decided() << to_upstream(self.TEXT)
         return book >> upstream(COPY_IN) << to_client(COPY_IN)
 
@@ -395,7 +394,7 @@ class TestCopy:
 
 def _raw(content: bytes):  # type: ignore[no-untyped-def]
     """Bytes that are no whole frames, as the playbook cuts them."""
-    from tests.playbook.playbook import frames
+    from tests.playbook.lifecycle.book import frames
 
     return to_upstream(*frames(content))
 

@@ -1,14 +1,14 @@
-"""The playbook itself: it can fail."""
+"""The book itself: it can fail."""
 
 import pytest
 
-from tests.playbook.lines import READY
-from tests.playbook.playbook import NOTHING, Playbook, client, machine, to_upstream, upstream
+from tests.playbook.lifecycle.book import NOTHING, Book, client, machine, to_upstream, upstream
+from tests.playbook.lifecycle.lines import READY
 from tests.wireclient import FLUSH, SYNC
 
 
 def test_effects_nobody_asserted() -> None:
-    book = Playbook(machine())
+    book = Book(machine())
     book >> client(SYNC)
     with pytest.raises(AssertionError, match="not asserted"):
         book.done()
@@ -19,13 +19,13 @@ def test_effects_nobody_asserted() -> None:
 
 
 def test_effects_beside_the_asserted_ones() -> None:
-    book = Playbook(machine()) >> client(SYNC, FLUSH) << to_upstream(SYNC)
+    book = Book(machine()) >> client(SYNC, FLUSH) << to_upstream(SYNC)
     with pytest.raises(AssertionError, match="nobody asserted"):
         book.done()
 
 
 def test_other_effects() -> None:
-    book = Playbook(machine()) >> client(SYNC)
+    book = Book(machine()) >> client(SYNC)
     with pytest.raises(AssertionError, match="instead of"):
         book << to_upstream(FLUSH)
     with pytest.raises(AssertionError, match="did not come"):
@@ -33,7 +33,7 @@ def test_other_effects() -> None:
 
 
 def test_nothing_means_nothing() -> None:
-    book = Playbook(machine()) >> client(SYNC)
+    book = Book(machine()) >> client(SYNC)
     with pytest.raises(AssertionError):
         book << NOTHING
     book << to_upstream(SYNC)
