@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,50 +18,59 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from appliance.telemetry.metrics import CATALOGUE, PREFIX
-from tests.clusters import SALLYPORT, EmbeddedPostgres
+from tests.clusters import SALLYPORT, Authority, EmbeddedPostgres
 from tests.endtoend.stage import Estate, Running, one, wait_for
 
 MakeEstate = Callable[[], Estate]
+
+
+@pytest.fixture(scope="module")
+def pair(
+    tmp_path_factory: pytest.TempPathFactory, vault: EmbeddedPostgres, authority: Authority
+) -> Iterator[Running]:
+    """Two workers."""
+    made = Estate(tmp_path_factory.mktemp("pair"), vault, authority)
+    with made.serve("--workers", "2") as running:
+        yield running
 
 
 def ready(proxy: Running) -> bool:
     return proxy.get("/readyz")[0] == 200
 
 
-def test_health_and_metrics(estate: MakeEstate) -> None:
-    with estate().serve("--workers", "2") as proxy:
-        assert proxy.get("/healthz") == (200, "OK\n")
-        assert ready(proxy)
-        families = {f.name: f for f in text_string_to_metric_families(proxy.get("/metrics")[1])}
-        for family, _ in CATALOGUE.values():
-            assert PREFIX + family.name.removesuffix("_total") in families
-        assert proxy.metric("workers_ready") == 2
-        with proxy.connect("alice", "alice-password") as alice:
-            assert one(alice, "SELECT count(*) FROM notes") == 100
-            assert len(alice.execute("SELECT * FROM notes").fetchall()) == 100
-            for text in ("DROP TABLE notes", "SELEC 1"):
-                with pytest.raises(psycopg.Error):
-                    alice.execute(text)  # type: ignore[arg-type]
-            alice.execute("SELECT * FROM notes")
-            proxy.metric_reaches(1, "sessions")
-            proxy.metric_reaches(3, "statements_total", effect="allow")
-            proxy.metric_reaches(2, "statements_total", effect="deny")
-            proxy.metric_reaches(201, "rows_total")
-            proxy.metric_reaches(1, "analysis_failures_total", code="syntax")
-            proxy.metric_reaches(3, "analyses_total", place="worker")
-            proxy.metric_reaches(1, "decisions_total", source="cache")
-            proxy.metric_reaches(3, "decisions_total", source="evaluated")
-            proxy.metric_reaches(3, "statement_duration_seconds_count")
-        proxy.metric_reaches(1, "logins_total", outcome="ok")
-        proxy.metric_reaches(1, "upstream_connects_total", outcome="ok")
-        proxy.metric_reaches(1, "login_duration_seconds_count")
-        proxy.metric_reaches(7, "audit_records_total")
-        assert proxy.metric("relayed_bytes_total", to="client") > 1_000
-        assert proxy.metric("relayed_bytes_total", to="upstream") > 100
-        assert proxy.metric("target_reachable", target="vault") == 1
-        wait_for(lambda: proxy.metric("sessions") == 0, "the end of the session")
-        assert proxy.metric("statements_running") == 0
-        assert proxy.metric("logins_pending") == 0
+def test_health_and_metrics(pair: Running) -> None:
+    assert pair.get("/healthz") == (200, "OK\n")
+    assert ready(pair)
+    families = {f.name: f for f in text_string_to_metric_families(pair.get("/metrics")[1])}
+    for family, _ in CATALOGUE.values():
+        assert PREFIX + family.name.removesuffix("_total") in families
+    assert pair.metric("workers_ready") == 2
+    with pair.connect("alice", "alice-password") as alice:
+        assert one(alice, "SELECT count(*) FROM notes") == 100
+        assert len(alice.execute("SELECT * FROM notes").fetchall()) == 100
+        for text in ("DROP TABLE notes", "SELEC 1"):
+            with pytest.raises(psycopg.Error):
+                alice.execute(text)  # type: ignore[arg-type]
+        alice.execute("SELECT * FROM notes")
+        pair.metric_reaches(1, "sessions")
+        pair.metric_reaches(3, "statements_total", effect="allow")
+        pair.metric_reaches(2, "statements_total", effect="deny")
+        pair.metric_reaches(201, "rows_total")
+        pair.metric_reaches(1, "analysis_failures_total", code="syntax")
+        pair.metric_reaches(3, "analyses_total", place="worker")
+        pair.metric_reaches(1, "decisions_total", source="cache")
+        pair.metric_reaches(3, "decisions_total", source="evaluated")
+        pair.metric_reaches(3, "statement_duration_seconds_count")
+    pair.metric_reaches(1, "logins_total", outcome="ok")
+    pair.metric_reaches(1, "upstream_connects_total", outcome="ok")
+    pair.metric_reaches(1, "login_duration_seconds_count")
+    pair.metric_reaches(7, "audit_records_total")
+    assert pair.metric("relayed_bytes_total", to="client") > 1_000
+    assert pair.metric("relayed_bytes_total", to="upstream") > 100
+    assert pair.metric("target_reachable", target="vault") == 1
+    wait_for(lambda: pair.metric("sessions") == 0, "the end of the session")
+    assert pair.metric("statements_running") == 0
+    assert pair.metric("logins_pending") == 0
 
 
 def test_an_audit_trail_that_cannot_be_written(estate: MakeEstate) -> None:
@@ -85,27 +94,23 @@ def test_an_audit_trail_that_cannot_be_written(estate: MakeEstate) -> None:
         assert proxy.recorded("spool_recovered")
 
 
-def test_a_worker_down_is_unready(estate: MakeEstate) -> None:
-    with estate().serve("--workers", "2") as proxy:
-        victim, other = proxy.worker_pids()
-        os.kill(victim, signal.SIGKILL)
-        wait_for(lambda: not ready(proxy), "unreadiness", 5)
-        assert '"workers":false' in proxy.get("/readyz")[1]
-        assert proxy.get("/healthz")[0] == 200
-        wait_for(lambda: ready(proxy), "readiness")
-        assert other in proxy.worker_pids()
-        assert proxy.metric("worker_restarts_total") == 1
+def test_a_worker_down_is_unready(pair: Running) -> None:
+    victim, other = pair.worker_pids()
+    os.kill(victim, signal.SIGKILL)
+    wait_for(lambda: not ready(pair), "unreadiness", 5)
+    assert '"workers":false' in pair.get("/readyz")[1]
+    assert pair.get("/healthz")[0] == 200
+    wait_for(lambda: ready(pair), "readiness")
+    assert other in pair.worker_pids()
+    assert pair.metric("worker_restarts_total") == 1
 
 
-def test_a_worker_holds_only_its_own_descriptors(estate: MakeEstate) -> None:
-    with estate().serve("--workers", "2") as proxy:
-        for pid in proxy.worker_pids():
-            held = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
-            sockets = [
-                line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()
-            ]
-            listening = [s for s in sockets[1:] if s[3] == "0A" and f"socket:[{s[9]}]" in held]
-            assert len(listening) == 1  # its own; neither the other worker's nor the admin's
+def test_a_worker_holds_only_its_own_descriptors(pair: Running) -> None:
+    for pid in pair.worker_pids():
+        held = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
+        sockets = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()]
+        listening = [s for s in sockets[1:] if s[3] == "0A" and f"socket:[{s[9]}]" in held]
+        assert len(listening) == 1  # its own; neither the other worker's nor the admin's
 
 
 def test_drain(estate: MakeEstate, vault: EmbeddedPostgres) -> None:
@@ -185,28 +190,26 @@ def verify(proxy: Running) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_cancel_across_workers(estate: MakeEstate) -> None:
+def test_cancel_across_workers(pair: Running) -> None:
     """A cancel request comes to any worker, the session lives in one."""
-    with estate().serve("--workers", "2") as proxy:
-        sessions = [proxy.connect("alice", "alice-password") for _ in range(10)]
-        with concurrent.futures.ThreadPoolExecutor(len(sessions)) as pool:
-            running = [pool.submit(s.execute, "SELECT pg_sleep(20)") for s in sessions]
-            time.sleep(1.0)
-            begun = time.monotonic()
-            for session in sessions:
-                session.cancel_safe(timeout=5)
-            for future in running:
-                with pytest.raises(psycopg.errors.QueryCanceled):
-                    future.result(10)
-            assert time.monotonic() - begun < 8
+    before = pair.metric("cancels_total", outcome="routed")
+    sessions = [pair.connect("alice", "alice-password") for _ in range(10)]
+    with concurrent.futures.ThreadPoolExecutor(len(sessions)) as pool:
+        running = [pool.submit(s.execute, "SELECT pg_sleep(20)") for s in sessions]
+        time.sleep(1.0)
+        begun = time.monotonic()
         for session in sessions:
-            assert one(session, "SELECT 1") == 1
-            session.close()
-        assert proxy.metric_reaches(10, "cancels_total", outcome="routed") == 10
-        workers = {r["session"] for r in proxy.records("session_opened")}
-        assert len(workers) == 10
-        folders = sorted((proxy.data / "audit").glob("w*"))
-        assert len(folders) == 2
+            session.cancel_safe(timeout=5)
+        for future in running:
+            with pytest.raises(psycopg.errors.QueryCanceled):
+                future.result(10)
+        assert time.monotonic() - begun < 8
+    for session in sessions:
+        assert one(session, "SELECT 1") == 1
+        session.close()
+    pair.metric_reaches(before + 10, "cancels_total", outcome="routed")
+    folders = sorted((pair.data / "audit").glob("w*"))
+    assert len(folders) == 2
 
 
 def test_durability_on_disk(estate: MakeEstate) -> None:
