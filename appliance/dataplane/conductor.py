@@ -403,7 +403,7 @@ class Conductor:
             message = refusals.fatal(
                 "XX000", "the appliance ended this session to stay safe", "tell its administrators"
             )
-            _log.error("session cut", session=self._session, error=_where(error))
+            _log.error("session cut", session=self._session, error=where(error))
         self._client.write(message)
         self._end(reason)
 
@@ -525,7 +525,7 @@ class Conductor:
                 waiter.set_result(None)
 
 
-def _where(error: BaseException) -> str:
+def where(error: BaseException) -> str:
     """Type and places of an error of ours: no message, it could quote what a client sent."""
     frames = traceback.extract_tb(error.__traceback__)[-4:]
     places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames]

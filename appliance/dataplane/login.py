@@ -18,7 +18,7 @@ from appliance.audit.redact import clean_name
 from appliance.config.schema import Listener, TargetConfig
 from appliance.dataplane.cancels import Cancels
 from appliance.dataplane.catalogs import Catalogs
-from appliance.dataplane.conductor import Conductor
+from appliance.dataplane.conductor import Conductor, where
 from appliance.dataplane.services import Governance, Services
 from appliance.dataplane.transport import Side, upgrade
 from appliance.dataplane.upstreams import (
@@ -46,9 +46,11 @@ from appliance.session.records import Recorder
 from appliance.session.results import ResultLocks
 from appliance.session.settings import SettingsTracker
 from appliance.session.state import SessionState
+from appliance.telemetry.log import Log
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals, startup
 
+_log = Log("login")
 REFUSED_SETTINGS_RULE = "builtin:startup-settings"
 
 
@@ -118,6 +120,10 @@ class Attempt:
             if self._user:
                 self._fail("client_lost", b"")
             self._side.abort()
+        except Exception as error:  # whatever it is, the client is not left hanging
+            metrics.connections_cut_invariant += 1
+            _log.error("login cut", listener=self._listener.name, error=where(error))
+            self._fail("invariant", refusals.fatal("XX000", "the appliance could not log you in"))
         else:
             metrics.logins_ok += 1
             metrics.login_seconds.observe(asyncio.get_running_loop().time() - begun)

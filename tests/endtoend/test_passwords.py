@@ -2,6 +2,7 @@
 somebody without the password learns."""
 
 import contextlib
+import random
 import socket
 import ssl
 import struct
@@ -12,7 +13,7 @@ import psycopg
 import pytest
 
 from tests.clusters import Authority, EmbeddedPostgres
-from tests.endtoend.stage import Estate, Running, listener, one
+from tests.endtoend.stage import Estate, Running, listener, one, wait_for
 from tests.wireclient import Closed, WireClient, error, query
 from tests.wireclient import startup as startup_packet
 
@@ -305,3 +306,46 @@ def test_what_exists_is_told_to_nobody_unproved(proxy: Running) -> None:
     known = proxy.refusal("alice", "wrong", listener="plain")
     unknown = proxy.refusal("alice", "wrong", listener="plain", dbname="elsewhere")
     assert known == unknown
+
+
+# --- ill-formed logins --------------------------------------------------------------------------
+
+
+def test_nonsense_leaves_nothing_behind(proxy: Running) -> None:
+    """Startup packets and SASL messages with bytes changed, cut or repeated: each connection ends
+    with an error or in silence, and nothing in the worker breaks."""
+    dice = random.Random(20_261_122)
+    whole = startup_packet({"user": "alice", "database": "vault", "application_name": "x"})
+    body = b"SCRAM-SHA-256\0" + struct.pack("!I", 32) + b"n,,n=,r=abcdefghijklmnopqrstuvwx"
+    sasl = b"p" + struct.pack("!I", len(body) + 4) + body
+    for _ in range(150):
+        first = spoilt(dice, whole) if dice.random() < 0.6 else whole
+        second = spoilt(dice, sasl) if first == whole else sasl
+        with socket.create_connection(("127.0.0.1", proxy.ports["plain"]), timeout=5) as client:
+            client.sendall(first + (second if dice.random() < 0.5 else b""))
+            with contextlib.suppress(OSError):
+                client.sendall(second)
+                client.shutdown(socket.SHUT_WR)
+                while client.recv(65_536):
+                    pass
+    proxy.connect("alice", "alice-password", "plain").close()
+    wait_for(lambda: proxy.metric("logins_pending") == 0, "the last of them")
+    assert proxy.metric("connections_cut_total", reason="invariant") == 0
+    assert "login cut" not in proxy.child.text()
+
+
+def spoilt(dice: random.Random, packet: bytes) -> bytes:
+    changed = bytearray(packet)
+    for _ in range(dice.randint(1, 4)):
+        match dice.randrange(4):
+            case 0:
+                changed[dice.randrange(len(changed))] = dice.randrange(256)
+            case 1:
+                del changed[dice.randrange(len(changed)) :]
+                changed += b"\0"
+            case 2:
+                place = dice.randrange(len(changed))
+                changed[place:place] = dice.randbytes(dice.randint(1, 40))
+            case _:
+                changed[:4] = struct.pack("!I", len(changed) + dice.choice((0, 0, 1, -1)))
+    return bytes(changed)

@@ -1,7 +1,7 @@
 """What policy decides, over the wire: conditions, observation, limits, holds, masks; in the simple
 and the extended protocol."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
@@ -104,6 +104,22 @@ def test_what_is_only_watched(proxy: Running, bob: Session, extended: bool) -> N
     assert [r["rule"] for r in watched] == ["watch-updates"]
     assert "refusal" not in record
     assert proxy.metric_reaches(1, "statements_observed_total")
+
+
+def test_a_policy_that_is_only_watched(estate: Callable[[], Estate]) -> None:
+    """`policy.mode: observe`: nothing is refused or masked, and all of it is on record."""
+    made = estate()
+    made.write("policy.yaml", POLICY)
+    made.configuration["policy"]["mode"] = "observe"
+    with made.serve() as proxy, proxy.connect("alice", "alice-password") as alice:
+        assert one(alice, "SELECT ssn FROM people WHERE id = 1") == "123-45-6001"
+        alice.execute("CREATE TEMP TABLE gone (id int)")
+        alice.execute("DROP TABLE gone")
+        finished = proxy.recorded("statement_finished", command_tag="SELECT 1")
+        assert finished["sensitive_unmasked_cells"] == 1
+        dropped = proxy.records("statement_decided")[-1]["decision"]
+        assert (dropped["effect"], dropped["would_be"]) == ("allow", "deny")
+        proxy.metric_reaches(1, "cells_sensitive_unmasked_total")
 
 
 # --- hold, when -----------------------------------------------------------------------------------

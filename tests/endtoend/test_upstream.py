@@ -168,6 +168,17 @@ def test_scram_is_bound_to_the_channel(proxy: Running, vault_tls: EmbeddedPostgr
     assert vault_tls.log.read_text().count("SCRAM channel binding check failed") == before + 1
 
 
+@pytest.mark.parametrize("name", ["disable", "require", "verify-full", "certificate"])
+def test_a_cancel_request_goes_the_same_way(proxy: Running, name: str) -> None:
+    with enter(proxy, name) as alice:
+        timer = threading.Timer(0.3, alice.cancel)
+        timer.start()
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            alice.execute("SELECT pg_sleep(20)")
+        timer.join()
+        assert one(alice, "SELECT 1") == 1
+
+
 # --- the role -----------------------------------------------------------------------------------
 
 
