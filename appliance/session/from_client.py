@@ -16,7 +16,7 @@ from appliance.session import flow
 from appliance.session.decisions import Decisions
 from appliance.session.effects import ArmTimeout, Bytes, EndSession
 from appliance.session.inflight import Execution, Portal, Prepared
-from appliance.session.state import HEADER, Run, SessionState, kept
+from appliance.session.state import HEADER, PARSE_EXTRA_BYTES_MAX, Run, SessionState, kept
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 from appliance.wire.postgres.expected import Expected, Kind
@@ -85,6 +85,9 @@ class FromClient:
             self._state.send(refusals.rejected_parse(), Expected(Kind.PARSE, error=error))
 
     def _query(self, content: Bytes) -> None:
+        if len(content) - 1 > self._state.limits.statement_bytes_max + 5:  # whole in one chunk
+            self._refuse_unread(m.QUERY, len(content) - HEADER)
+            return
         text = m.parse_query(content[HEADER:])
         self._decisions.consider(text, lambda verdict: self._query_judged(text, verdict))
 
@@ -105,6 +108,9 @@ class FromClient:
         self._state.send(m.query(forwarded), expected)
 
     def _parse(self, content: Bytes) -> None:
+        if len(content) - 1 > self._state.limits.statement_bytes_max + PARSE_EXTRA_BYTES_MAX:
+            self._refuse_unread(m.PARSE, len(content) - HEADER)
+            return
         message = m.parse_parse(content[HEADER:])
         error = _unacceptable(message.name)
         if not error and len(self._state.statements) >= self._state.limits.prepared_statements_max:

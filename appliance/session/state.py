@@ -31,6 +31,8 @@ Continuation = Callable[[flow.Verdict], None]
 Run = tuple[int, int, int, Bytes]
 """(message type, part, count of whole frames, bytes): see `_speedups.pgframe`."""
 
+PARSE_EXTRA_BYTES_MAX = 64 * 1024
+"""What a Parse message may hold beside its text: a name and parameter types."""
 HEADER = 5
 """Type byte and length."""
 
@@ -255,7 +257,7 @@ def client_splitter(limits: Limits) -> FrameSplitter:
     statement = limits.statement_bytes_max
     for kind, mode, ceiling in (
         (m.QUERY, GATHER_OR_STREAM, statement + 5),
-        (m.PARSE, GATHER_OR_STREAM, statement + small),
+        (m.PARSE, GATHER_OR_STREAM, statement + PARSE_EXTRA_BYTES_MAX),
         (m.BIND, GATHER_OR_STREAM, limits.bind_bytes_max),
         (m.DESCRIBE, GATHER, small),
         (m.EXECUTE, GATHER, small),

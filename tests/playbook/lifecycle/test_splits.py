@@ -50,6 +50,9 @@ from tests.wireclient import (
     query,
 )
 
+# A machine that ended in an error is freed by the garbage collector, with a view of its last chunk.
+pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in tp_clear")
+
 Conversation = list[tuple[str, bytes]]
 SELECT = "SELECT ssn FROM customers"
 SYNTAX = failed("42601")
@@ -69,9 +72,9 @@ CONVERSATIONS: dict[str, Conversation] = {
         ("client", bind("", "s") + execute() + SYNC),
         ("upstream", BOUND + described(SSN) + ROWS + complete("SELECT 40") + READY),
         ("client", bind("p", "s") + execute("p", 3) + FLUSH),
-        ("upstream", BOUND + described(SSN) + ROWS[:80] + SUSPENDED),
+        ("upstream", BOUND + described(SSN) + ROWS[:66] + SUSPENDED),
         ("client", execute("p") + close("P", "p") + close("S", "s") + SYNC),
-        ("upstream", ROWS[80:] + complete("SELECT 36") + CLOSED + CLOSED + READY),
+        ("upstream", ROWS[66:] + complete("SELECT 37") + CLOSED + CLOSED + READY),
     ],
     "refusals": [
         ("client", query("BEGIN")),
@@ -101,13 +104,13 @@ CONVERSATIONS: dict[str, Conversation] = {
         ("upstream", described(NAME) + row(b"Ada") + complete("SELECT 1") + READY),
     ],
     "too long": [
-        ("client", query("SELECT '" + "x" * 2_000 + "'")),
+        ("client", query("SELECT '" + "x" * 5_000 + "'")),
         ("upstream", SYNTAX + READY),
-        ("client", parse("", "SELECT '" + "x" * 70_000 + "'") + bind() + execute() + SYNC),
+        ("client", parse("", "SELECT '" + "x" * 80_000 + "'") + bind() + execute() + SYNC),
         ("upstream", SYNTAX + READY),
         ("client", parse("s", "SELECT $1") + bind("", "s", (b"v" * 3_000,)) + execute() + SYNC),
         ("upstream", PARSED + BOUND + described(ONE) + row(b"1") + complete("SELECT 1") + READY),
-        ("client", bind("", "nobody", (b"v" * 3_000,)) + execute() + SYNC),
+        ("client", bind("", "nobody", (b"v" * 300_000,)) + execute() + SYNC),
         ("upstream", failed("26000") + READY),
     ],
     "asynchronous": [
@@ -120,7 +123,7 @@ CONVERSATIONS: dict[str, Conversation] = {
 
 
 def fresh() -> SessionMachine:
-    return machine(limits=Limits(statement_bytes_max=4_500, bind_bytes_max=1_000))
+    return machine(limits=Limits(statement_bytes_max=4_500))
 
 
 def play(
@@ -176,8 +179,8 @@ def test_whole_is_byte_by_byte(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
-@settings(max_examples=40, deadline=None)
-@given(drawn=st.lists(st.integers(1, 200), min_size=1, max_size=30))
+@settings(max_examples=25, deadline=None)
+@given(drawn=st.lists(st.integers(1, 2_000), min_size=1, max_size=30))
 def test_whole_is_any_splits(name: str, drawn: list[int]) -> None:
     conversation = CONVERSATIONS[name]
     assert play(conversation, sizes(drawn)) == play(conversation, None)
