@@ -10,11 +10,12 @@ import errno
 import socket
 import ssl
 
+from appliance.audit.record import ClientPart, LoginFailed
 from appliance.config.schema import Listener
 from appliance.dataplane.cancels import Cancels
 from appliance.dataplane.catalogs import Catalogs
 from appliance.dataplane.conductor import Conductor
-from appliance.dataplane.login import Attempt
+from appliance.dataplane.login import Attempt, tls_reason
 from appliance.dataplane.services import Services
 from appliance.dataplane.tls import ALPN
 from appliance.dataplane.transport import Side
@@ -91,12 +92,11 @@ class ClientListener:
         try:
             async with asyncio.timeout(limits.login_ms_max / 1000):
                 side = await self._side(connection)
-        except (
-            TimeoutError,
-            OSError,
-        ):  # silent, gone, or no TLS we accept (ssl.SSLError is an OSError)
+        except (TimeoutError, OSError) as error:  # silent, gone, or no TLS we accept
             metrics.clients_refused_tls += 1
             connection.close()
+            if isinstance(error, ssl.SSLError):
+                self._owe_failure(host, port, tls_reason(error))
             return
         finally:
             metrics.logins_pending -= 1
@@ -118,6 +118,19 @@ class ClientListener:
             ended = self._loop.create_future()
             ended.add_done_callback(lambda _: self._sessions.discard(conductor))
             conductor.on_end.append(ended)
+
+    def _owe_failure(self, host: str, port: int, reason: str) -> None:
+        """Direct TLS failed before anything was said."""
+        now = self._services.now()
+        self._services.owe(
+            LoginFailed(
+                id=self._services.new_id(now),
+                time=now,
+                claimed="",
+                reason=reason,
+                client=ClientPart(host, port, self._name, tls=True),
+            )
+        )
 
     def _attempt(self, side: Side, listener: Listener, host: str, port: int) -> Attempt:
         return Attempt(side, listener, (host, port), self._services, self._cancels, self._catalogs)

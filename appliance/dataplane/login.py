@@ -113,8 +113,9 @@ class Attempt:
         except ProtocolViolation as violation:
             metrics.clients_refused_protocol += 1
             self._fail("violation", refusals.fatal("08P01", violation.reason))
-        except ssl.SSLError:
+        except ssl.SSLError as error:
             metrics.clients_refused_tls += 1
+            self._fail(tls_reason(error), b"")
             self._side.abort()
         except (ConnectionError, OSError):
             if self._user:
@@ -442,6 +443,11 @@ class Attempt:
             groups=principal.groups,
             on_behalf_of=principal.on_behalf_of,
         )
+
+
+def tls_reason(error: ssl.SSLError) -> str:
+    """What TLS did not accept (a client's certificate, for one), in OpenSSL's fixed words."""
+    return f"tls:{(error.reason or 'handshake').lower()}"
 
 
 def _told(refused: Refused) -> Refusal:

@@ -316,10 +316,18 @@ def test_certificates_that_do_not_do(
     assert proxy.records("login_failed")[-1]["reason"] == "identity.certificate.mapping"
     before = len(proxy.records("session_opened"))
     foreign = Authority.create(tmp_path_factory.mktemp("foreign") / "ca")
-    proxy.refusal("billing", None, **with_certificate(proxy, foreign, "svc-billing"))
+    strange = with_certificate(proxy, foreign, "svc-billing")
+    proxy.refusal("billing", None, **strange)
+    proxy.recorded("login_failed", reason="tls:certificate_verify_failed")
+    proxy.refusal("billing", None, **strange, sslnegotiation="direct")
+    wait_for(
+        lambda: len(proxy.records("login_failed", reason="tls:certificate_verify_failed")) == 2,
+        "its record",
+    )
     servers = with_certificate(proxy, authority, "proxy", "127.0.0.1", "localhost")
     proxy.refusal("proxy", None, **servers)  # made for servers, not for clients
     proxy.refusal("billing", None, listener="demanded", sslmode="require")
+    proxy.recorded("login_failed", reason="tls:peer_did_not_return_a_certificate")
     assert len(proxy.records("session_opened")) == before
 
 
