@@ -104,7 +104,8 @@ class Cluster:
     def ask(self, text: str, *values: object) -> list[tuple[object, ...]]:
         """As the superuser, past the proxy."""
         with psycopg.connect(self.server.uri(database=DATABASE), autocommit=True) as root:
-            return root.execute(text, values).fetchall()
+            found = root.execute(text, values or None)
+            return found.fetchall() if found.description else []
 
     def logged(self) -> str:
         return self.server.log.read_text(errors="replace")

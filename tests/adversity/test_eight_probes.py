@@ -179,6 +179,26 @@ class TestErrorText:
             clean(content(got))
             assert error(got)["C"] == "23502" and "Ada" not in str(error(got))
 
+    def test_a_trigger_that_chooses_its_words(self, masked: Proxy) -> None:
+        """SQLSTATE, message and even constraint name of an error may be anybody's."""
+        masked.cluster.ask(
+            """
+            CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+              RAISE unique_violation USING MESSAGE = OLD.ssn, CONSTRAINT = OLD.email,
+                DETAIL = OLD.ssn, HINT = OLD.ssn, TABLE = OLD.ssn;
+            END $$;
+            CREATE TRIGGER tell BEFORE UPDATE ON customers FOR EACH ROW EXECUTE FUNCTION tell();
+            """
+        )
+        try:
+            with masked.login() as client:
+                got = client.query("UPDATE customers SET name = 'x' WHERE id = 1")
+                clean(content(got))
+                assert error(got)
+                usable(client)
+        finally:
+            masked.cluster.ask("DROP TRIGGER tell ON customers; DROP FUNCTION tell")
+
 
 class TestBinary:
     def test_a_masked_integer_stays_one(self, masked: Proxy) -> None:

@@ -168,18 +168,22 @@ _VALUE_FREE = frozenset(
 style guide).
 """
 
-_SAFE_FIELDS = "SVCPFLRstdnc"
+_SAFE_ALWAYS = "SVCPFLR"
+_SAFE_FIELDS = _SAFE_ALWAYS + "stdnc"
 
 
 def withhold_values(body: messages.Buffer, kind: int) -> bytes:
     """The same error or notice without the fields that could carry data: DETAIL, HINT, CONTEXT,
     internal query; the primary message too unless its SQLSTATE is known to be free of values.
-    Rebuilt, never patched.
+    Rebuilt, never patched. An error with a CONTEXT was raised inside a function or a trigger, which
+    may choose SQLSTATE, message and names as it likes.
     """
     fields = messages.parse_error_fields(body)
     sqlstate = fields.get("C", "XX000")
-    kept = {letter: fields[letter] for letter in _SAFE_FIELDS if letter in fields}
-    if kind == messages.ERROR_RESPONSE and sqlstate in _VALUE_FREE:
+    own_words = "W" not in fields
+    safe = _SAFE_FIELDS if own_words else _SAFE_ALWAYS
+    kept = {letter: fields[letter] for letter in safe if letter in fields}
+    if kind == messages.ERROR_RESPONSE and own_words and sqlstate in _VALUE_FREE:
         kept["M"] = fields.get("M", "")
     elif kind == messages.ERROR_RESPONSE:
         kept["M"] = f"statement failed (SQLSTATE {sqlstate}); its message is withheld"
