@@ -14,6 +14,7 @@ from appliance.link.messages import Documents, PolicyDocument
 from appliance.policy.compile import compile_documents
 
 DOCUMENT_BYTES_MAX = 4 * 1024 * 1024
+USERS_BYTES_MAX = 16 * 1024 * 1024
 
 Check = Callable[[Configuration], None]
 """Raises ValueError for a configuration that cannot be run."""
@@ -36,7 +37,9 @@ def read(path: Path, generation: int, checks: Sequence[Check] = ()) -> Validated
     policies = tuple(
         PolicyDocument(str(file), _bytes_of(file)) for file in configuration.policy.files
     )
-    return validate(Documents(generation, text, str(path), policies), checks)
+    users = configuration.identities.users
+    content = None if users is None else _bytes_of(users, USERS_BYTES_MAX)
+    return validate(Documents(generation, text, str(path), policies, content), checks)
 
 
 def validate(documents: Documents, checks: Sequence[Check] = ()) -> Validated:
@@ -67,14 +70,14 @@ def _parsed(text: bytes, path: str) -> Configuration:
     return parse(decoded, folder=Path(path).parent if path else None, file=path)
 
 
-def _bytes_of(path: Path) -> bytes:
+def _bytes_of(path: Path, bytes_max: int = DOCUMENT_BYTES_MAX) -> bytes:
     try:
         with path.open("rb") as stream:
-            content = stream.read(DOCUMENT_BYTES_MAX + 1)
+            content = stream.read(bytes_max + 1)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(content) > DOCUMENT_BYTES_MAX:
-        raise ValueError(f"{path}: is longer than 4 MiB")
+    if len(content) > bytes_max:
+        raise ValueError(f"{path}: is longer than {bytes_max // (1024 * 1024)} MiB")
     return content
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import uvloop
 
 from appliance.control import sdnotify
@@ -260,12 +261,8 @@ class Supervisor:
         refusals = [answer for answer in answers if answer]
         if not refusals:
             return ""
-        again = Documents(
-            new.documents.generation + 1,
-            old.documents.configuration,
-            old.documents.configuration_path,
-            old.documents.policies,
-        )
+        generation = new.documents.generation + 1
+        again = msgspec.structs.replace(old.documents, generation=generation)
         self._current = old._replace(documents=again)
         await asyncio.gather(*(slot.reload(again) for slot in self._slots))
         return refusals[0]

@@ -47,13 +47,21 @@ class Governance(msgspec.Struct, frozen=True):
 
 
 def govern(
-    configuration: Configuration, text: bytes, snapshot: Snapshot, warn: Callable[[str], None]
+    configuration: Configuration,
+    text: bytes,
+    snapshot: Snapshot,
+    warn: Callable[[str], None],
+    *,
+    users: bytes | None = None,
 ) -> Governance:
-    """Reads users, credentials, certificates. Raises ValueError or OSError: the old one stays."""
+    """Reads credentials, certificates, and users unless they are given. Raises ValueError or
+    OSError: the old one stays.
+    """
     identities = configuration.identities
     directory = Directory()
     if identities.users is not None:
-        directory = parse_users(Path(identities.users).read_text(), str(identities.users))
+        text_of = Path(identities.users).read_bytes() if users is None else users
+        directory = parse_users(text_of.decode(), str(identities.users))
     references = [*_references(configuration), *configuration.token_keys.values()]
     credentials = Credentials(references, warn=warn)
     return Governance(

@@ -287,7 +287,9 @@ def govern_documents(documents: Documents) -> Governance:
     pairs = [(document.name, document.text) for document in documents.policies]
     observe = configuration.policy.mode is PolicyMode.OBSERVE
     snapshot = compile_documents(pairs, observe=observe) if pairs else nothing_allowed()
-    return govern(configuration, documents.configuration, snapshot, log_warning)
+    return govern(
+        configuration, documents.configuration, snapshot, log_warning, users=documents.users
+    )
 
 
 def log_warning(text: str) -> None:

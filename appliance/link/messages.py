@@ -40,6 +40,10 @@ class Documents(msgspec.Struct, frozen=True):
     document (`sallyport try`).
     """
     policies: tuple[PolicyDocument, ...]
+    users: bytes | None = None
+    """The users file's content (verifiers, no passwords); None = to be read where the configuration
+    says, if it does.
+    """
 
 
 class Listening(msgspec.Struct, frozen=True):

@@ -238,6 +238,7 @@ def test_a_worker_that_comes_back_runs_what_was_validated(estate: MakeEstate) ->
         assert proxy.reload()
         made.write("policy.yaml", "broken: [")
         made.write("sallyport.yaml", "also: [")
+        made.write("users.yaml", "users: [{nam: x}]")
         (before,) = proxy.worker_pids()
         subprocess.run(["kill", "-KILL", str(before)], check=True)
         wait_for(lambda: proxy.worker_pids() not in ([], [before]), "another worker")
