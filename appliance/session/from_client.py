@@ -247,7 +247,7 @@ class FromClient:
             self._state.send(refusals.rejected_execute(), Expected(Kind.EXECUTE, error=error))
             return
         message = kept(content)
-        verdict = portal.prepared.verdict
+        verdict = portal.verdict
         if verdict.decision.cacheable and verdict.epoch == self._decisions.epoch():
             self._execute_judged(portal, message, verdict)
         else:
@@ -257,7 +257,7 @@ class FromClient:
 
     def _execute_judged(self, portal: Portal, message: Bytes, verdict: flow.Verdict) -> None:
         prepared = portal.prepared
-        refusal = self._decisions.refusal(verdict) or self._changed_under(prepared.verdict, verdict)
+        refusal = self._decisions.refusal(verdict) or self._changed_under(portal.verdict, verdict)
         record_id = self._state.record(
             ProtocolKind.EXECUTE,
             prepared.text,
@@ -271,7 +271,7 @@ class FromClient:
             error = _error(refusal, record_id)
             self._state.send(refusals.rejected_execute(), Expected(Kind.EXECUTE, error=error))
             return
-        prepared.verdict = verdict
+        prepared.verdict = portal.verdict = verdict
         if (verdict.restricted or verdict.sensitive) and not portal.described:
             portal.described = True  # clients that skip Describe still get a plan before their rows
             self._state.send(

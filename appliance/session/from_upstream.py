@@ -115,7 +115,7 @@ class FromUpstream:
     def _lock_portal(self, portal: Portal | None, content: Bytes) -> None:
         if portal is None:
             return
-        verdict = portal.prepared.verdict
+        verdict = portal.verdict
         if verdict.restricted or verdict.sensitive:
             portal.lock = self._state.locks.lock(verdict, 0, bytes(content[HEADER:]))
 
@@ -455,7 +455,7 @@ def _verdict_of(expected: Expected) -> flow.Verdict | None:
     if isinstance(subject, Execution):
         return subject.verdict
     if isinstance(subject, Portal):
-        return subject.prepared.verdict
+        return subject.verdict
     return subject.verdict if isinstance(subject, Prepared) else None
 
 

@@ -25,15 +25,17 @@ class Prepared:
 
 class Portal:
     """A bound statement. `described` = a Describe of it was sent; `lock` is set by the
-    RowDescription it earned.
+    RowDescription it earned. `verdict` is the portal's own: the statement may be judged anew later,
+    for another portal, which changes nothing about the lock of this one.
     """
 
-    __slots__ = ("described", "lock", "name", "parameters", "prepared", "rows")
+    __slots__ = ("described", "lock", "name", "parameters", "prepared", "rows", "verdict")
 
     def __init__(self, name: bytes, prepared: Prepared, parameters: int) -> None:
         self.name = name
         self.prepared = prepared
         self.parameters = parameters
+        self.verdict = prepared.verdict
         self.described = False
         self.lock: ResultLock | None = None
         self.rows = 0

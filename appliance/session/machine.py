@@ -35,6 +35,7 @@ class SessionMachine:
         self._upstream = FromUpstream(state, self._decisions)
         self._queued = 0
         """Bytes in `runs`."""
+        self._in_turn = False
 
     # --- what the conductor asks ---
 
@@ -167,18 +168,28 @@ class SessionMachine:
         return self._end()
 
     def disconnected(self, now: float) -> Turn:
-        """A peer is gone: what was under way is finished in the records."""
+        """A peer is gone: what was under way is finished in the records.
+
+        When that is because a turn ended in an exception, its records are owed still, though
+        nothing of it was forwarded.
+        """
+        broken_off = self._state.turn if self._in_turn else Turn()
+        withheld = {record.id for _, _, record in broken_off.gated}
         self._begin(now)
+        self._state.turn.records += broken_off.records
         for expected in self._state.expected:
             if isinstance(expected.subject, Execution) and not expected.error:
-                self._state.finish(expected.subject, Outcome.DISCONNECTED)
+                never = expected.subject.record_id in withheld
+                outcome = Outcome.WITHHELD if never else Outcome.DISCONNECTED
+                self._state.finish(expected.subject, outcome)
         return self._end()
 
     def _begin(self, now: float) -> None:
         self._state.now = now
-        self._state.turn = Turn()
+        self._state.turn, self._in_turn = Turn(), True
 
     def _end(self) -> Turn:
+        self._in_turn = False
         return self._state.turn
 
     def _drain_runs(self) -> None:

@@ -128,7 +128,7 @@ class SessionState:
             prepared = self.statements.confirmed(key) if now else self.statements.lookup(key)
             return None if prepared is None else prepared.verdict
         portal = self.portals.confirmed(key) if now else self.portals.lookup(key)
-        return None if portal is None else portal.prepared.verdict
+        return None if portal is None else portal.verdict
 
     def send(self, message: Bytes, expected: Expected) -> None:
         self.in_pipeline = expected.kind not in (Kind.SYNC, Kind.QUERY)

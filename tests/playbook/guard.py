@@ -27,11 +27,15 @@ class Guard:
         self._open: set[str] = set()
         """Ids of statements that were forwarded and have not finished."""
 
-    def watch(self, turn: Turn, recorded: bool) -> None:
-        """Record before forward: what goes upstream in a turn has its record in this turn."""
+    def watch(self, turn: Turn, recorded: bool, over: bool = False) -> None:
+        """Record before forward: what goes upstream in a turn has its record in this turn. When it
+        is `over`, records are paid that are owed, and nothing may be open any more.
+        """
         forwarded = list(self._forwarded(b"".join(bytes(part) for part in turn.upstream)))
         allowed = [r for r in turn.records if isinstance(r, StatementDecided) and not r.refusal]
-        if not recorded:
+        if over:
+            assert not forwarded
+        elif not recorded:
             assert not forwarded or not turn.records, "forwarded without a record"
             allowed = []
         else:
@@ -42,6 +46,7 @@ class Guard:
             assert [r for _, _, r in turn.gated] == allowed
         for record in turn.records:
             self._follow(record, allowed)
+        assert not over or not self._open, f"statements that never finished: {self._open}"
 
     def _follow(self, record: Any, allowed: list[StatementDecided]) -> None:
         if isinstance(record, StatementFinished):
@@ -87,8 +92,3 @@ class Guard:
         self._read = self._read[-len(SECRET) :] + content
         if self._session.judge.entitlements.owes:
             assert SECRET.encode() not in self._read, "a masked value reached the client"
-
-    def settle(self, turn: Turn) -> None:
-        for record in turn.records:
-            self._follow(record, [])
-        assert not self._open, f"statements that never finished: {self._open}"

@@ -63,9 +63,12 @@ def time_is_over() -> Event:
     return Event("time is over", lambda play, now: play.time_out(now))
 
 
+GONE = "disconnected"
+
+
 def gone() -> Event:
-    """A peer is gone."""
-    return happens("disconnected", lambda session, now: session.machine.disconnected(now))
+    """A peer is gone. Nothing happens after that."""
+    return happens(GONE, lambda session, now: session.machine.disconnected(now))
 
 
 class Performance:
@@ -83,11 +86,12 @@ class Performance:
         cut: list[Seen] = []
         try:
             for turn in self._turns(event, now):
-                self._guard.watch(turn, event.recorded)
+                self._guard.watch(turn, event.recorded, over=event.words == GONE)
                 self._note(turn)
                 turns.append(turn)
         except (ProtocolViolation, Refused, InvariantBroken) as error:
-            cut = [Seen("cut", error)]
+            error.__context__ = None  # its frames hold views of a buffer that is used again
+            cut = [Seen("cut", error.with_traceback(None))]
         sent = {
             "upstream": b"".join(bytes(part) for turn in turns for part in turn.upstream),
             "client": b"".join(bytes(part) for turn in turns for part in turn.client),
@@ -128,7 +132,7 @@ class Performance:
 
     def close(self, now: float) -> None:
         """At the end of every conversation the connection ends: nothing may stay unfinished."""
-        self._guard.settle(self.session.machine.disconnected(now))
+        self._guard.watch(self.session.machine.disconnected(now), recorded=True, over=True)
 
 
 def whole(content: bytes) -> Iterable[bytes]:
@@ -182,7 +186,8 @@ class Playbook:
             over = any(effect.channel == "cut" for effects in seen for effect in effects)
             assert not (over and event.side), "the session was cut before"
             seen.append(performance.perform(event, 1000.0 + number))
-        performance.close(2000.0)
+        if not any(event.words == GONE for event, _ in self._steps):
+            performance.close(2000.0)
         return seen
 
     def __bool__(self) -> bool:
