@@ -34,7 +34,7 @@ def main() -> int:
 def judge(key: str, old: dict[str, float], new: dict[str, float], tolerance: float) -> str:
     """'WORSE', 'better' or '' (the same, or not a ratio of ours)."""
     measure = key.rpartition("/")[2]
-    if measure not in MORE_IS_BETTER + LESS_IS_BETTER or "/pgbouncer/" in key:
+    if measure not in MORE_IS_BETTER + LESS_IS_BETTER or "/pgbouncer/" in key or "/direct/" in key:
         return ""
     change = new["median"] / old["median"] - 1
     inside = old["low"] <= new["median"] <= old["high"]

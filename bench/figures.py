@@ -68,7 +68,7 @@ class Results:
                     if target != "direct" or measure in ("tps", "p50_us", "p99_us"):
                         found[f"{case}/{target}/{measure}"] = self.plain(case, target, measure)
                 found[f"{case}/{target}/tps_vs_direct"] = self.ratio(case, target, "direct", "tps")
-                for measure in ("tps", "cpu_us", "p50_us"):
+                for measure in ("tps", "p50_us", *(("cpu_us",) if target != "direct" else ())):
                     key = f"{case}/{target}/{measure}_vs_pgbouncer"
                     found[key] = self.ratio(case, target, "pgbouncer", measure)
         found |= self._summary()
