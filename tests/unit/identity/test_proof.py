@@ -12,7 +12,7 @@ from appliance.config.schema import (
     OidcProvider,
 )
 from appliance.config.values import Address
-from appliance.identity.proof import Challenge, challenge_for, proved
+from appliance.identity.proof import Challenge, challenge_for, proved, still_proved
 from appliance.identity.verifiers import Directory, User
 from appliance.model.errors import Refused
 from appliance.model.principal import Principal
@@ -78,3 +78,19 @@ def test_proved_name_is_the_login_name() -> None:
     for user, principal in (("b", "a"), ("A", "a"), ("gone", "gone")):
         with pytest.raises(Refused):
             proved(user, Principal(principal), users)
+
+
+@pytest.mark.parametrize(
+    ("user", "local", "other"),
+    [
+        (None, False, True),  # gone from the file
+        (User(name="u", groups=("a",)), True, True),
+        (User(name="u", groups=("b",)), False, True),  # other groups: log in anew
+        (User(name="u", groups=("a",), disabled=True), False, False),
+    ],
+)
+def test_who_stays_when_the_users_file_changes(user: User | None, local: bool, other: bool) -> None:
+    directory = Directory([] if user is None else [user])
+    principal = User(name="u", groups=("a",)).principal()
+    assert still_proved(principal, True, directory) is local
+    assert still_proved(principal, False, directory) is other  # by token or certificate
