@@ -63,7 +63,10 @@ def postgres_tls(server_folder: Path, authority: Authority) -> Iterator[Embedded
     if bin_dir is None:
         pytest.skip("no PostgreSQL with TLS on this machine: apt-get install postgresql")
     tls = authority.issue("database", "127.0.0.1", "localhost")
-    yield from _run(EmbeddedPostgres(server_folder / "tls", bin_dir=bin_dir, tls=tls))
+    settings = {"max_prepared_transactions": "4"}
+    yield from _run(
+        EmbeddedPostgres(server_folder / "tls", bin_dir=bin_dir, tls=tls, settings=settings)
+    )
 
 
 def _run(server: EmbeddedPostgres) -> Iterator[EmbeddedPostgres]:
