@@ -167,6 +167,7 @@ class Decisions:
         waiting.probes += 1
         self._state.waiting = self._state.probe_after = waiting
         self._state.probe = []
+        self._state.gather_rows(True)
         amid, name = self._state.in_pipeline, refusals.PROBE_NAME
         for text in PROBE:
             self._inject(m.parse(name, text), Kind.PARSE)

@@ -216,9 +216,12 @@ class SessionState:
         masked = (
             lock is not None and lock.masker is not None
         ) or execution.verdict.decision.row_limit is not None
-        if masked != self.rows_whole:
-            self.rows_whole = masked
-            if masked:
+        self.gather_rows(masked)
+
+    def gather_rows(self, whole: bool) -> None:
+        if whole != self.rows_whole:
+            self.rows_whole = whole
+            if whole:
                 self.upstream_frames.rule(
                     m.DATA_ROW, GATHER, self.limits.masked_row_bytes_max, batch=True
                 )

@@ -157,11 +157,8 @@ def test_executed_again_without_describe(play: Open) -> None:
     )
 
 
-def test_who_owes_nothing_and_sees_nothing_sensitive_gets_no_describe(play: Open) -> None:
-    from tests.playbook.world import GUS  # (the limit is not what this is about)
-
+def test_who_may_see_it_raw_is_described_to_as_well(play: Open) -> None:
     messages = bind("s") + execute() + SYNC
-    del GUS
     assert (
         prepared(play(DAN), "INSERT INTO notes VALUES (1)")
         >> says(messages)

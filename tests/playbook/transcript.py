@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from appliance.audit.record import StatementDecided, StatementFinished
 from appliance.model.errors import ProtocolViolation, Refused
+from appliance.session.effects import ArmTimeout
 from appliance.wire.postgres import messages as m
 
 CHANNELS = ("record", "upstream", "client", "request", "cut")
@@ -71,6 +72,8 @@ def _shown(channel: str, thing: Any) -> str:
             f"raw={thing.sensitive_unmasked_cells} state={thing.sqlstate!r} "
             f"tag={thing.command_tag!r}"
         )
+    if isinstance(thing, ArmTimeout):
+        return f"ArmTimeout {thing.milliseconds} ms for {thing.execution.record_id}"
     return f"{type(thing).__name__}({thing})"
 
 
