@@ -58,6 +58,10 @@ class SessionMachine:
         )
 
     @property
+    def _inflight_full(self) -> bool:
+        return len(self._state.expected) >= self._state.limits.inflight_max
+
+    @property
     def idle(self) -> bool:
         """Nothing is under way and no transaction is open: a drain may end the session here."""
         return (
@@ -104,7 +108,7 @@ class SessionMachine:
         try:
             frames.feed(chunk)
             while (run := frames.next_run()) is not None:
-                if self._state.waiting is not None or self._state.runs:
+                if self._state.waiting is not None or self._state.runs or self._inflight_full:
                     self._state.runs.append((run[0], run[1], run[2], bytes(run[3])))
                     self._queued += len(run[3])
                 else:
@@ -193,7 +197,7 @@ class SessionMachine:
         return self._state.turn
 
     def _drain_runs(self) -> None:
-        while self._state.runs and self._state.waiting is None:
+        while self._state.runs and self._state.waiting is None and not self._inflight_full:
             run = self._state.runs.popleft()
             self._queued -= len(run[3])
             self._client.run(run)
