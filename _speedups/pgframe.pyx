@@ -55,6 +55,7 @@ cdef struct Rule:
 
 
 @cython.final
+@cython.no_gc_clear  # the chunk may not go before the buffer taken of it is given back
 cdef class FrameSplitter:
     """One direction of a PostgreSQL v3 byte stream -> runs of frames.
 

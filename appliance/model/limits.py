@@ -3,6 +3,8 @@
 `Limits` is what a configuration may change; module constants are what it may not.
 """
 
+from typing import Annotated
+
 import msgspec
 
 KIB = 1024
@@ -41,6 +43,9 @@ AUDIT_LINE_BYTES_MAX = 1 * MIB  # one record, encoded
 AUDIT_BACKLOG_RECORDS_MAX = 4_096  # after-the-fact records kept while the spool cannot write
 
 
+INFLIGHT_MIN = 2_048
+
+
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an administrator may tune (`limits:` in the configuration)."""
 
@@ -51,8 +56,10 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A Bind message longer than this is streamed to the database instead of gathered."""
     masked_row_bytes_max: int = 16 * MIB
     """Longest single row of a result that carries masks; a longer one ends the connection."""
-    inflight_max: int = 4_096
-    """Replies awaited from the database per session before the client is no longer read."""
+    inflight_max: Annotated[int, msgspec.Meta(ge=INFLIGHT_MIN)] = 4_096
+    """Replies awaited from the database per session before the client is no longer read. Not fewer
+    than the server may hold back until a Sync or Flush (8 KiB of replies of 5 bytes), or both wait.
+    """
     prepared_statements_max: int = 4_096
     """Named statements and portals a session may hold."""
     write_buffer_high_bytes: int = 512 * KIB
