@@ -36,7 +36,7 @@ class NamedPlans:
         space, name = _space(use.verb), use.name
         match use.verb:
             case "prepare" | "declare":
-                if len(self._plans) < NAMED_MAX:
+                if len(self._plans) < NAMED_MAX or (space, name) in self._plans:
                     self._plans[space, name] = (plan, verdict.epoch)
             case "deallocate" | "close" if name:
                 self._plans.pop((space, name), None)

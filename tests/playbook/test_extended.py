@@ -67,7 +67,7 @@ SHAPE = described(ID_COLUMN, EMAIL_COLUMN)
 
 def takes(policy: object) -> Event:
     """Another policy comes into force."""
-    return happens("policy", lambda session, now: session.machine.take_policy(policy))  # type: ignore[func-returns-value,arg-type]
+    return happens("policy", lambda session, now: session.machine.take_policy(policy))  # type: ignore[arg-type]
 
 
 def prepared(book: Playbook, text: str, name: str = "s") -> Playbook:

@@ -36,7 +36,7 @@ MASKED_RESULT = SHAPE + row(MASKED) + complete("SELECT 1") + IDLE
 
 
 def takes(policy: object) -> Event:
-    return happens("policy", lambda session, now: session.machine.take_policy(policy))  # type: ignore[func-returns-value,arg-type]
+    return happens("policy", lambda session, now: session.machine.take_policy(policy))  # type: ignore[arg-type]
 
 
 def ran(book: Playbook, text: str, tag: str, ready: bytes = IDLE) -> Playbook:

@@ -79,7 +79,7 @@ def loaded(lineage: CatalogLineage | None = LINEAGE, failed: str = "") -> Event:
 
 def doubted() -> Event:
     """The catalog may be stale."""
-    return happens("stale", lambda session, now: session.port.doubt())  # type: ignore[func-returns-value]
+    return happens("stale", lambda session, now: session.port.doubt())
 
 
 def asked(in_pipeline: bool = False) -> list[Expectation]:
@@ -154,7 +154,7 @@ def test_the_catalog_changed_during_the_analysis(play: Open) -> None:
         play(ANN)
         >> says(query(LONG))
         << Asks(AnalyseText)
-        >> happens("another", lambda session, now: session.port.take(MORE))  # type: ignore[func-returns-value]
+        >> happens("another", lambda session, now: session.port.take(MORE))
         >> analysed()
         << Asks(AnalyseText)
         >> analysed()

@@ -1,69 +1,80 @@
-"""Names change when the upstream confirms; a pipelining client sees what they will mean."""
+"""Names, held against a model: the upstream's own map, and the list of what is on its way to it."""
 
-from hypothesis import given
+from hypothesis import settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from appliance.wire.postgres.prepared import Names
 
-
-def test_a_name_on_its_way_is_seen_and_taken_back() -> None:
-    names: Names[str] = Names()
-    names.begin(b"a", "one")
-    assert names.lookup(b"a") == "one" and names.confirmed(b"a") is None
-    names.abandon(b"a")
-    assert names.lookup(b"a") is None and len(names) == 0
+NAMES = (b"", b"a", b"b")
+Change = tuple[bytes, int | None]
 
 
-def test_closing_is_on_its_way_like_anything_else() -> None:
-    names: Names[str] = Names()
-    names.begin(b"a", "one")
-    names.confirm(b"a")
-    names.begin(b"a", None)
-    assert names.lookup(b"a") is None and names.confirmed(b"a") == "one"
-    names.abandon(b"a")
-    assert names.lookup(b"a") == "one"
-    names.begin(b"a", None)
-    names.confirm(b"a")
-    assert names.lookup(b"a") is None and names.names() == frozenset()
+class NamesAgainstTheUpstream(RuleBasedStateMachine):
+    """The upstream works changes off in the order they were sent, or skips all that are on their
+    way.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: Names[int] = Names()
+        self.upstream: dict[bytes, int] = {}
+        self.sent: list[Change] = []
+        self.made = 0
+
+    @rule(name=st.sampled_from(NAMES), closes=st.booleans())
+    def begin(self, name: bytes, closes: bool) -> None:
+        self.made += 1
+        value = None if closes else self.made
+        self.sent.append((name, value))
+        self.names.begin(name, value)
+
+    @precondition(lambda self: self.sent)
+    @rule()
+    def confirm(self) -> None:
+        name, value = self.sent.pop(0)
+        _apply(self.upstream, name, value)
+        self.names.confirm(name)
+
+    @precondition(lambda self: self.sent)
+    @rule(count=st.integers(1, 5))
+    def skip(self, count: int) -> None:
+        for name, _ in self.sent[:count]:
+            self.names.abandon(name)
+        del self.sent[:count]
+
+    @rule(name=st.sampled_from(NAMES))
+    def forget(self, name: bytes) -> None:
+        self.upstream.pop(name, None)
+        self.names.forget(name)
+
+    @rule()
+    def forget_all(self) -> None:
+        self.upstream.clear()
+        self.names.forget_confirmed()
+
+    @invariant()
+    def agrees(self) -> None:
+        later = dict(self.upstream)
+        for name, value in self.sent:
+            _apply(later, name, value)
+        on_their_way = {name for name, _ in self.sent}
+        assert {name: self.names.lookup(name) for name in NAMES} == {
+            name: later.get(name) for name in NAMES
+        }
+        assert {name: self.names.confirmed(name) for name in NAMES} == {
+            name: self.upstream.get(name) for name in NAMES
+        }
+        assert self.names.names() == self.upstream.keys() | on_their_way
+        assert len(self.names) == len(self.upstream) + len(on_their_way)
 
 
-def test_an_error_leaves_the_confirmed_value() -> None:
-    names: Names[str] = Names()
-    names.begin(b"a", "one")
-    names.confirm(b"a")
-    for value in ("two", None, "three"):
-        names.begin(b"a", value)
-    for _ in range(3):
-        names.abandon(b"a")
-    assert names.lookup(b"a") == "one"
+def _apply(upstream: dict[bytes, int], name: bytes, value: int | None) -> None:
+    if value is None:
+        upstream.pop(name, None)
+    else:
+        upstream[name] = value
 
 
-def test_forgetting_keeps_what_is_on_its_way() -> None:
-    names: Names[str] = Names()
-    names.begin(b"a", "one")
-    names.confirm(b"a")
-    names.begin(b"b", "two")
-    names.forget_confirmed()
-    assert names.lookup(b"a") is None and names.lookup(b"b") == "two"
-
-
-@given(
-    st.lists(st.tuples(st.sampled_from((b"a", b"b")), st.one_of(st.none(), st.integers()))),
-    st.integers(0, 50),
-)
-def test_as_if_one_after_the_other(changes: list[tuple[bytes, int | None]], succeed: int) -> None:
-    """The first `succeed` take effect, an error abandons the rest, in the upstream's order."""
-    names: Names[int] = Names()
-    truth: dict[bytes, int] = {}
-    for name, value in changes:
-        names.begin(name, value)
-    for position, (name, value) in enumerate(changes):
-        if position >= succeed:
-            names.abandon(name)
-            continue
-        names.confirm(name)
-        truth.pop(name, None)
-        if value is not None:
-            truth[name] = value
-    for name in (b"a", b"b"):
-        assert names.lookup(name) == names.confirmed(name) == truth.get(name)
+NamesAgainstTheUpstream.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
+TestNames = NamesAgainstTheUpstream.TestCase

@@ -1,0 +1,98 @@
+"""The identity that is announced to the database cannot be changed by its bearer."""
+
+import pytest
+
+from appliance.config.schema import Announce
+from appliance.model.catalog import SessionSettings
+from appliance.model.facts import Facts
+from appliance.model.limits import Limits
+from appliance.model.principal import Principal
+from appliance.model.refusal import RefusalCode
+from appliance.session.announce import Announcement
+from appliance.sql.analysis import analyse
+
+TAG = "ann/s1"
+
+
+def facts_of(text: str) -> Facts:
+    return analyse(text.encode(), None, SessionSettings("shop"), Limits())
+
+
+def announcement(announce: Announce = Announce.BOTH) -> Announcement:
+    return Announcement(Principal("ann"), "s1", announce)
+
+
+FORGERIES = [
+    "SET sallyport.principal = 'bob'",
+    "SET LOCAL sallyport.session = 'x'",
+    "RESET sallyport.principal",
+    "SELECT set_config('sallyport.principal', 'bob', false)",
+    "SELECT set_config('SALLYPORT.principal', 'bob', true)",
+    "SELECT set_config(name, 'bob', false) FROM t",
+    "UPDATE pg_settings SET setting = 'x' WHERE name = 'work_mem'",
+    "SELECT 1; SET sallyport.principal = 'bob'",
+]
+
+
+@pytest.mark.parametrize("announce", [Announce.BOTH, Announce.VARIABLE])
+@pytest.mark.parametrize("text", FORGERIES)
+def test_forgeries(announce: Announce, text: str) -> None:
+    refusal = announcement(announce).refusal_for(facts_of(text))
+    assert refusal is not None and refusal.code is RefusalCode.FORGED_IDENTITY
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SET application_name = 'x'; SELECT 1",
+        "SELECT set_config('application_name', 'x', false)",
+        "WITH s AS (SELECT set_config('application_name', 'x', false)) SELECT * FROM s",
+    ],
+)
+def test_application_name_only_as_a_statement_of_its_own(text: str) -> None:
+    assert announcement().refusal_for(facts_of(text)) is not None
+    assert announcement(Announce.VARIABLE).refusal_for(facts_of(text)) is None
+
+
+@pytest.mark.parametrize("text", ["SET timezone = 'UTC'", "SET application_name = 'x'", "SELECT 1"])
+def test_everything_else(text: str) -> None:
+    assert announcement().refusal_for(facts_of(text)) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("SET application_name = 'psql'", f"SET application_name TO E'{TAG} psql'"),
+        ("set local application_name = 'x'", f"SET LOCAL application_name TO E'{TAG} x'"),
+        ("SET application_name TO DEFAULT", f"SET application_name TO E'{TAG}'"),
+        (r"SET application_name = '\'", rf"SET application_name TO E'{TAG} \\'"),
+        ("SET application_name = ''''", f"SET application_name TO E'{TAG} '''"),
+    ],
+)
+def test_rewritten(text: str, sent: str) -> None:
+    made = announcement().rewritten(facts_of(text))
+    assert made == sent.encode()
+    again = facts_of(sent)
+    assert again.failure is None and again.statements[0].setting is not None
+    assert again.statements[0].setting[1].startswith(TAG)
+
+
+def test_not_rewritten() -> None:
+    assert announcement().rewritten(facts_of("SET timezone = 'UTC'")) is None
+    assert announcement().rewritten(facts_of("SELECT 1")) is None
+    assert announcement(Announce.VARIABLE).rewritten(facts_of("SET application_name = 'x'")) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(f"{TAG} psql", "psql"), (TAG, ""), (f"{TAG}  two", "two"), ("else", "else")],
+)
+def test_what_the_client_is_shown(value: str, shown: str) -> None:
+    assert announcement().shown(b"application_name", value.encode()) == shown
+    assert announcement().shown(b"TimeZone", value.encode()) is None
+    assert announcement(Announce.VARIABLE).shown(b"application_name", value.encode()) is None
+
+
+def test_startup() -> None:
+    said = announcement().startup_settings("psql")
+    assert said["sallyport.principal"] == "ann" and said["application_name"] == f"{TAG} psql"
