@@ -72,6 +72,7 @@ class Catalogs:
                 functions={},
             )
         )
+        self.kept = self.lineage
 
 
 def machine(policy: bytes) -> SessionMachine:
