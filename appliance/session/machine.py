@@ -16,7 +16,7 @@ from appliance.model.limits import QUEUED_BYTES_MAX
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.snapshot import Snapshot
 from appliance.session.decisions import Decisions
-from appliance.session.effects import Bytes, CancelStatement, Turn
+from appliance.session.effects import ArmTimeout, Bytes, CancelStatement, Turn
 from appliance.session.from_client import FromClient
 from appliance.session.from_upstream import FromUpstream
 from appliance.session.inflight import Execution
@@ -164,11 +164,17 @@ class SessionMachine:
         )
 
     def timed_out(self, execution: Execution, now: float) -> Turn:
-        """A statement's time (an obligation of policy) is over: cancelled, unless it is done."""
+        """A statement's time (an obligation of policy) is over: cancelled, unless it is done. One
+        that waits behind another of its pipeline has its time anew: a cancel would hit the other.
+        """
         self._begin(now)
-        if any(expected.subject is execution for expected in self._state.expected):
+        due = [e.subject for e in self._state.expected if isinstance(e.subject, Execution)]
+        if due and due[0] is execution:
             execution.timed_out = True
             self._state.turn.requests.append(CancelStatement())
+        elif execution in due:
+            timeout_ms = execution.verdict.decision.statement_timeout_ms or 0
+            self._state.turn.requests.append(ArmTimeout(execution, timeout_ms))
         return self._end()
 
     def disconnected(self, now: float) -> Turn:

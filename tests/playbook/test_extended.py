@@ -425,6 +425,11 @@ def test_an_error_in_the_middle_of_a_pipeline(play: Open) -> None:
         >> answers(NO_SUCH_STATEMENT, IDLE)
         << error("26000", '"n" does not exist')
         << client(IDLE)
+        >> says(execute("pn"), SYNC)
+        << upstream(refusals.rejected_execute(), SYNC)
+        >> answers(NO_SUCH_PORTAL, IDLE)
+        << error("34000", '"pn" does not exist')
+        << client(IDLE)
     )
 
 

@@ -178,3 +178,44 @@ def test_a_client_that_is_not_to_be_read(play: Open) -> None:
         << client(IDLE)
         >> full(False)
     )
+
+
+def test_time_is_over_for_one_that_waits_behind_another(play: Open) -> None:
+    """A cancel would hit the other."""
+    cancelled = failure("57014", "canceling statement due to user request")
+    result = SHAPE + complete("SELECT 0") + IDLE
+    assert (
+        play(GUS)
+        >> says(query(READ), query(READ))
+        << [Decided(), Decided(), ARMED, ARMED]
+        << upstream(query(READ), query(READ))
+        >> time_is_over()
+        << ARMED
+        >> answers(result)
+        << client(result)
+        << Finished()
+        >> time_is_over()
+        << Asks(CancelStatement)
+        >> answers(cancelled, IDLE)
+        << error("57014", "policy gives it 500 ms")
+        << client(IDLE)
+        << Finished("cancelled")
+    )
+
+
+def test_no_more_is_under_way_than_may_be(play: Open) -> None:
+    """However many statements come in one chunk."""
+    result = SHAPE + complete("SELECT 0") + IDLE
+    assert (
+        play(DAN, limits=Limits(inflight_max=2))
+        >> says(query(READ) * 3)
+        << [Decided(), Decided()]
+        << upstream(query(READ) * 2)
+        >> answers(result)
+        << client(result)
+        << [Finished(), Decided()]
+        << upstream(query(READ))
+        >> answers(result, result)
+        << client(result, result)
+        << [Finished(), Finished()]
+    )
