@@ -49,6 +49,7 @@ class FromUpstream:
         if head.injected:
             self._probe_row(content)
             return
+        _require_forwarded(head)
         execution = head.subject
         if not isinstance(execution, Execution):
             raise ProtocolViolation("upstream", "rows for a refused statement")
@@ -92,6 +93,7 @@ class FromUpstream:
         head = self._state.expected.head
         if head is None:
             raise ProtocolViolation("upstream", "a RowDescription that is not due")
+        _require_forwarded(head)
         if head.kind is Kind.QUERY:
             if isinstance(head.subject, Execution):
                 head.subject.lock = self._lock_query(head.subject, content)
@@ -168,6 +170,7 @@ class FromUpstream:
         head = self._state.expected.head
         if head is None or head.kind not in (Kind.EXECUTE, Kind.QUERY):
             raise ProtocolViolation("upstream", "a CommandComplete that is not due")
+        _require_forwarded(head)
         self._end_copy()
         if head.injected:
             self._state.expected.pop(Kind.EXECUTE)
@@ -238,6 +241,7 @@ class FromUpstream:
         head = self._state.expected.head
         if head is None or head.kind not in (Kind.EXECUTE, Kind.QUERY):
             raise ProtocolViolation("upstream", "an EmptyQueryResponse that is not due")
+        _require_forwarded(head)
         if head.kind is Kind.EXECUTE:
             self._state.expected.pop(Kind.EXECUTE)
             if isinstance(head.subject, Execution):
@@ -247,6 +251,7 @@ class FromUpstream:
 
     def _portal_suspended(self, content: Bytes) -> None:
         head = self._state.expected.pop(Kind.EXECUTE)
+        _require_forwarded(head)
         if isinstance(head.subject, Execution):
             self._state.finish(head.subject, Outcome.COMPLETED)
         self._state.choose_row_mode()
@@ -256,6 +261,7 @@ class FromUpstream:
         head = self._state.expected.head
         if head is None or head.kind not in (Kind.EXECUTE, Kind.QUERY) or head.injected:
             raise ProtocolViolation("upstream", "a CopyInResponse that is not due")
+        _require_forwarded(head)
         self._state.expected.drop_syncs_behind_head()
         if len(self._state.expected) > 1 or self._state.waiting is not None:
             raise ProtocolViolation("client", "statements pipelined behind COPY FROM STDIN")
@@ -266,6 +272,7 @@ class FromUpstream:
         head = self._state.expected.head
         if head is None or not isinstance(head.subject, Execution):
             raise ProtocolViolation("upstream", "a CopyOutResponse that is not due")
+        _require_forwarded(head)
         self._state.to_client(content)
 
     def _copy_out(self, count: int, content: Bytes) -> None:
@@ -419,6 +426,12 @@ class FromUpstream:
             return
         failed = due.failed or due.kind is Kind.EXECUTE
         self._state.finish(execution, _failure(execution) if failed else Outcome.COMPLETED)
+
+
+def _require_forwarded(head: Expected) -> None:
+    """What stands in for a refused message earns an error and nothing else."""
+    if head.error:
+        raise ProtocolViolation("upstream", "a refused statement was accepted")
 
 
 def _use(execution: Execution, index: int) -> PreparedUse | None:
