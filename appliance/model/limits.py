@@ -23,7 +23,8 @@ PARAMETERS_MAX = 65_535
 RECEIVE_BUFFER_BYTES = 256 * KIB  # shared by all connections of a worker
 
 QUEUED_BYTES_MAX = 64 * KIB
-"""Messages kept behind a statement that waits; then the client is not read. One chunk more may come.
+"""Messages kept behind a statement that waits; then the client is not read (one chunk more may
+come).
 """
 
 # Statements.
