@@ -17,8 +17,6 @@ GSSENC_REQUEST = struct.pack("!II", 8, 80877104)
 
 
 EVIL = r"SELECT 'a\', '; DROP TABLE doomed; --'"
-
-
 """One string constant and another to whoever reads backslashes plainly, a DROP to all others."""
 
 
