@@ -8,7 +8,7 @@ the identity in front of the client's words.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from appliance.config.schema import Announce
 from appliance.identity.mapping import RESERVED_PREFIX, announcement, application_name
@@ -17,6 +17,7 @@ from appliance.model.principal import Principal
 from appliance.model.refusal import Refusal, RefusalCode
 
 APPLICATION_NAME = "application_name"
+COMPUTED = "(any setting: its name is computed)"
 
 
 class Announcement:
@@ -45,20 +46,39 @@ class Announcement:
         """Refuses what would change the announcement."""
         for statement in facts.statements:
             for name in self._forged(statement, alone=len(facts.statements) == 1):
-                return Refusal(
-                    RefusalCode.FORGED_IDENTITY,
-                    f'"{name}" carries the verified identity of this session: it cannot be set',
-                    "leave it out; SET application_name may be sent as a statement of its own",
-                    rule="builtin:announced-identity",
-                )
+                return _forgery(name)
+        return None
+
+    @staticmethod
+    def naming_parameters(facts: Facts) -> tuple[int, ...]:
+        """Numbers (from 1) of the parameters that name a setting: set_config($1, ...)."""
+        return tuple(
+            int(name[1:])
+            for statement in facts.statements
+            for name, _value in statement.settings
+            if name.startswith("$")
+        )
+
+    def refusal_of_names(self, names: Sequence[bytes | None]) -> Refusal | None:
+        """Of what the parameters of a Bind name. A text parameter has the same bytes in both
+        formats; the server takes names in any case and folds them.
+        """
+        for raw in names:
+            name = b"" if raw is None else raw.strip().lower()
+            forged = name.startswith(RESERVED_PREFIX.encode())
+            tagged = name == APPLICATION_NAME.encode() and self._tags_application
+            if forged or tagged or not name.isascii():
+                return _forgery(name.decode() if name.isascii() else "a setting")
         return None
 
     def _forged(self, statement: StatementFacts, alone: bool) -> Iterator[str]:
         if any(u.action is Action.UPDATE and u.name == "pg_settings" for u in statement.relations):
             yield "pg_settings"  # an UPDATE of it is set_config()
         for name, _value in statement.settings:
-            if name.startswith(RESERVED_PREFIX) or not name:
-                yield name or "(any setting: its name is computed)"
+            if name.startswith("$") and statement.kind == "SelectStmt":
+                continue  # a parameter of the protocol: known at Bind, see `refusal_of_names`
+            if name.startswith((RESERVED_PREFIX, "$")) or not name:
+                yield name if name.startswith(RESERVED_PREFIX) else COMPUTED
             elif (
                 name == APPLICATION_NAME
                 and self._tags_application
@@ -79,6 +99,15 @@ class Announcement:
         literal = value.replace("\\", "\\\\").replace("'", "''").encode()
         local = b"LOCAL " if _LOCAL.match(facts.redacted) else b""
         return b"SET " + local + b"application_name TO E'" + literal + b"'"
+
+
+def _forgery(name: str) -> Refusal:
+    return Refusal(
+        RefusalCode.FORGED_IDENTITY,
+        f'"{name}" carries the verified identity of this session: it cannot be set',
+        "leave it out; SET application_name may be sent as a statement of its own",
+        rule="builtin:announced-identity",
+    )
 
 
 _LOCAL = re.compile(r"\s*set\s+local\b", re.IGNORECASE)

@@ -23,6 +23,8 @@ from appliance.wire.postgres.expected import Expected, Kind
 from appliance.wire.postgres.prepared import Names
 
 BIND_NAMES_BYTES_MAX = 4096
+UNREAD = b"\xff"
+"""Stands for a setting's name in a Bind too long to be gathered: not a name that is let through."""
 
 
 class FromClient:
@@ -145,6 +147,13 @@ class FromClient:
     def _bind(self, content: Bytes) -> None:
         message = m.parse_bind(content[HEADER:])
         prepared, frame = self._state.statements.lookup(message.statement), kept(content)
+        if prepared is not None and not prepared.verdict.plain:
+            named = self._state.announcement.naming_parameters(prepared.verdict.facts)
+            values = m.bind_parameters(frame[HEADER:], named) if named else ()
+            refusal = self._state.announcement.refusal_of_names(values)
+            if refusal is not None:
+                self._refuse_bind(prepared, prepared.verdict, message.parameters, refusal)
+                return
         if prepared is None or not self._outdated(prepared.verdict):
             self._bind_named(message.portal, message.statement, message.parameters, frame)
             return
@@ -167,13 +176,18 @@ class FromClient:
             prepared.verdict = verdict
             self._bind_named(message.portal, message.statement, message.parameters, frame)
             return
+        self._refuse_bind(prepared, verdict, message.parameters, refusal)
+
+    def _refuse_bind(
+        self, prepared: Prepared, verdict: flow.Verdict, parameters: int, refusal: Refusal
+    ) -> None:
         record_id = self._state.record(
             ProtocolKind.EXECUTE,
             prepared.text,
             verdict,
             refusal,
             prepared.name,
-            message.parameters,
+            parameters,
             prepared.parameter_types,
         )
         error = _error(refusal, record_id)
@@ -204,6 +218,15 @@ class FromClient:
             return
         self._state.bind_prefix = None
         if self._state.expected.skipping:  # an error came in between
+            self._state.discarding = part != TAIL
+            return
+        prepared = self._state.statements.lookup(statement)
+        if prepared is not None and self._state.announcement.naming_parameters(
+            prepared.verdict.facts
+        ):
+            unread = self._state.announcement.refusal_of_names([UNREAD])
+            assert unread is not None
+            self._refuse_bind(prepared, prepared.verdict, 0, unread)
             self._state.discarding = part != TAIL
             return
         if not self._bind_named(portal, statement, -1, bytes(prefix)):

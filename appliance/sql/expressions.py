@@ -190,7 +190,9 @@ class Expressions(Names):
             self.act(Action.SET)
             self.act(Action.SET_ROLE)
             self.flags.add(Flag.CHANGES_SETTINGS)
-            self.settings_changed["", ""] = None
+            parameter = given[0].get("ParamRef") if given else None
+            named = f"${parameter.get('number', 0)}" if parameter is not None else ""
+            self.settings_changed[named, ""] = None
             return
         value = arguments[1] if len(arguments) > 1 else None
         self.note_setting(name, value or "")

@@ -180,6 +180,21 @@ def parse_bind(body: Buffer) -> BindMessage:
     )
 
 
+def bind_parameters(body: Buffer, numbers: Sequence[int]) -> list[bytes | None]:
+    """Values of some parameters (numbered from 1) of a Bind that `parse_bind` has accepted; None
+    for NULL and for a parameter that is not there.
+    """
+    reader = Reader(body, "client")
+    reader.cstring()
+    reader.cstring()
+    reader.take(2 * reader.u16())
+    values: list[bytes | None] = []
+    for _ in range(reader.u16()):
+        length = reader.i32()
+        values.append(None if length < 0 else reader.take(length))
+    return [values[n - 1] if 0 < n <= len(values) else None for n in numbers]
+
+
 def _formats(raw: bytes, at: int) -> tuple[tuple[int, ...], int]:
     """A counted list of format codes, and where it ends. Raises struct.error when it is cut
     short.

@@ -189,5 +189,5 @@ def withhold_values(body: messages.Buffer, kind: int) -> bytes:
         kept["M"] = f"statement failed (SQLSTATE {sqlstate}); its message is withheld"
     else:
         kept["M"] = "notice withheld"
-    kept["D"] = "values are withheld because the statement touches masked columns"
+    kept["D"] = "details that could quote masked values are withheld from you"
     return messages.error_fields(kind, kept)

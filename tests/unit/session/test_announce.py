@@ -96,3 +96,40 @@ def test_what_the_client_is_shown(value: str, shown: str) -> None:
 def test_startup() -> None:
     said = announcement().startup_settings("psql")
     assert said["sallyport.principal"] == "ann" and said["application_name"] == f"{TAG} psql"
+
+
+@pytest.mark.parametrize(
+    ("announce", "name", "refused"),
+    [
+        (Announce.BOTH, b"work_mem", False),
+        (Announce.BOTH, b"application_name", True),
+        (Announce.BOTH, b" Application_Name ", True),
+        (Announce.VARIABLE, b"application_name", False),
+        (Announce.VARIABLE, b"sallyport.principal", True),
+        (Announce.VARIABLE, b"SALLYPORT.x", True),
+        (Announce.VARIABLE, b"\xff", True),
+        (Announce.VARIABLE, None, False),
+    ],
+)
+def test_names_that_come_as_parameters(
+    announce: Announce, name: bytes | None, refused: bool
+) -> None:
+    found = announcement(announce).refusal_of_names([b"jit", name])
+    assert (found is not None) == refused
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers", "refused"),
+    [
+        ("SELECT set_config($1, $2, false)", (1,), False),
+        ("SELECT set_config('jit', $1, false), set_config($2, 'x', true)", (2,), False),
+        ("SELECT set_config($1 || '', $2, false)", (), True),
+        ("PREPARE p AS SELECT set_config($1, $2, false)", (1,), True),
+        ("INSERT INTO t SELECT set_config($1, $2, false)", (1,), True),
+    ],
+)
+def test_parameters_that_name_settings(text: str, numbers: tuple[int, ...], refused: bool) -> None:
+    facts = facts_of(text)
+    announced = announcement(Announce.VARIABLE)
+    assert announced.naming_parameters(facts) == numbers
+    assert (announced.refusal_for(facts) is not None) == refused
