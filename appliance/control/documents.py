@@ -38,7 +38,12 @@ def read(path: Path, generation: int, checks: Sequence[Check] = ()) -> Validated
         PolicyDocument(str(file), _bytes_of(file)) for file in configuration.policy.files
     )
     users = configuration.identities.users
-    content = None if users is None else _bytes_of(users, USERS_BYTES_MAX)
+    content = None
+    if users is not None:
+        try:
+            content = _bytes_of(users, USERS_BYTES_MAX)
+        except ValueError as error:
+            raise ConfigurationError(str(error), "$.identities.users", file=str(path)) from None
     return validate(Documents(generation, text, str(path), policies, content), checks)
 
 

@@ -101,8 +101,7 @@ async def connect(target: TargetConfig, login: Login | None) -> Side:
             return await _connect_plain(target)
         if mode is TargetTlsMode.ALLOW:
             # libpq tries plaintext first; the server's refusal of it comes only with its login
-            # answer. We go the
-            # stronger way round: TLS if it is there.
+            # answer. We go the stronger way round: TLS if it is there.
             mode = TargetTlsMode.PREFER
         side = await _connect_plain(target)
         side.write(startup.SSL_REQUEST)
@@ -118,7 +117,10 @@ async def connect(target: TargetConfig, login: Login | None) -> Side:
         if answer == b"N" and mode is TargetTlsMode.PREFER:
             return side
         side.abort()
-        raise UpstreamUnreachable("the database does not offer TLS")
+        if answer == b"N":
+            raise UpstreamUnreachable("the database does not offer TLS")
+        # 'E': the server could not even begin a process for us ("SSL Session Encryption").
+        raise UpstreamUnreachable("the database cannot take a connection at the moment")
     except ConnectionResetError:
         raise UpstreamUnreachable("the database closed the connection") from None
     except ssl.SSLCertVerificationError as error:
