@@ -99,7 +99,7 @@ def search(
     target: str = "",
     action: str = "",
     rule: str = "",
-    effect: Literal["", "allow", "deny", "hold", "refuse"] = "",
+    effect: Literal["allow", "deny", "hold", "refuse"] | None = None,
     since: str = "",
     until: str = "",
     text: str = "",
@@ -144,7 +144,7 @@ def search(
         begin, end = _moment(since), _moment(until)
     except ValueError as error:
         return _complain(str(error))
-    criteria = Criteria(principal, target, action, rule, effect, text, session, begin, end)
+    criteria = Criteria(principal, target, action, rule, effect or "", text, session, begin, end)
     stories = search_trail(trail, criteria, limit)
     _print(stories, output)
     if len(stories) == limit:

@@ -37,11 +37,12 @@ def try_(
     data: Path | None = None,
     durability: str = "os",
     log_level: str = "warning",
-    verbose: bool = False,
 ) -> int:
     """Puts one governed listener in front of a database, for whoever knows its user and password.
 
-    Parameters ---------- uri
+    Parameters
+    ----------
+    uri
         postgresql://user:password@host:port/database[?sslmode=MODE&sslrootcert=FILE].
         The password may come from PGPASSWORD instead.
     listen
@@ -56,8 +57,6 @@ def try_(
         os or disk, as in the configuration file.
     log_level
         debug, info, warning or error.
-    verbose
-        Also print how to connect.
     """
     _hide_password(uri)
     try:
@@ -81,13 +80,12 @@ def try_(
             f"ready postgresql {_shown(main)} admin={_shown(admin)} data={folder}",
             flush=True,
         )
-        if verbose or sys.stdout.isatty():
-            print(
-                f"connect:  psql 'postgresql://{quote(place.user)}@{_shown(main)}/"
-                f"{quote(place.database)}'\n"
-                f"audit:    sallyport audit tail --data {folder}",
-                flush=True,
-            )
+        print(  # after the one line that programs wait for
+            f"connect:  psql 'postgresql://{quote(place.user)}@{_shown(main)}/"
+            f"{quote(place.database)}'   (with the same password)\n"
+            f"audit:    sallyport audit tail --data {folder}",
+            flush=True,
+        )
 
     return run_service(Service(first=first, workers=workers, on_ready=ready))
 

@@ -50,7 +50,8 @@ def add(
         PrincipalKind, Parameter(help="human, service or agent.")
     ] = PrincipalKind.HUMAN,
     group: Annotated[
-        tuple[str, ...], Parameter(negative="", help="A group; may be given again.")
+        tuple[str, ...],
+        Parameter(negative="", help="A group that policies name, as analysts; again for more."),
     ] = (),
     on_behalf_of: Annotated[str | None, Parameter(help="Human an agent acts for.")] = None,
     users: UsersFile = DEFAULT_USERS,
@@ -178,7 +179,10 @@ def edit(path: Path, change: Callable[[Directory], Directory], done: str) -> int
     """Read, change and write under a lock; says what to do next."""
     try:
         if not path.parent.is_dir():
-            raise Problem(f"the folder {path.parent} does not exist")
+            raise Problem(
+                f"the folder {path.parent} does not exist; say with --users FILE where the users "
+                "file is or shall be"
+            )
         with locked(path.parent):
             directory = change(read_users(path))
             write_private(path, render_users(directory).encode())

@@ -7,7 +7,7 @@ Text in, `Directory` out, and back; reading and writing the file is the caller's
     users:
       - name: alice
         kind: human
-        groups: [analyst]
+        groups: [analysts]
         verifier: SCRAM-SHA-256$4096:...
 """
 

@@ -372,9 +372,6 @@ def test_check_config_of_the_example(capsys: pytest.CaptureFixture[str]) -> None
     complaints = [line for line in text.splitlines() if "error" in line.lower()]
     assert complaints
     assert all(
-        "/etc/sallyport" in line
-        or "credential" in line
-        or "env:" in line.lower()
-        or "policies/shop.yaml" in line
+        "/etc/sallyport" in line or "credential" in line or "env:" in line.lower()
         for line in complaints
     ), text

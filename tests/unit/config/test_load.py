@@ -83,7 +83,7 @@ def test_example_is_valid_and_reaches_everything() -> None:
     assert target.allows_database("shop")
     assert not target.allows_database("postgres")
     assert configuration.target("shop-staging").allows_database("x")  # type: ignore[union-attr]
-    assert configuration.policy.files == (EXAMPLE.parent / "policies" / "shop.yaml",)
+    assert configuration.policy.files == (EXAMPLE.parent / "policies" / "example.yaml",)
 
 
 def test_unlisted_database_has_no_target() -> None:
