@@ -62,17 +62,24 @@ class Analyst(Writes):
         self.act(Action.EXPLAIN)
         inner = Analyst(self.lineage, self.settings)
         ((kind, inside),) = body["query"].items()
-        inner.statement(kind, inside)
-        analyze = any(
-            node["DefElem"]["defname"] == "analyze" and is_on(node["DefElem"].get("arg"))
-            for node in body.get("options", ())
-        )
-        if analyze:
+        result = inner.statement(kind, inside)
+        options = [node["DefElem"] for node in body.get("options", ())]
+        if any(o["defname"] == "serialize" for o in options) or _analyzes(options):
+            inner.measured(result)
+        if _analyzes(options):
             self.flags.add(Flag.EXPLAIN_ANALYZE)
         else:
             inner.plan_only()
         self._adopt(inner)
         return Result([Field("QUERY PLAN")])
+
+    def measured(self, result: Result) -> None:
+        """EXPLAIN that runs the statement tells volumes (SERIALIZE's output, memory, buffers), and
+        with them how long the values are: no column of the result is a plain output any more."""
+        self.consume(result.fields)
+        self.consumed.update(f.origin for f in result.fields if f.origin is not None)
+        if not result.known:
+            self.puzzle("what the measured statement gives is not known")
 
     def plan_only(self) -> None:
         """EXPLAIN plans and does not run; functions are kept, since planning may call them."""
@@ -382,6 +389,10 @@ def is_on(argument: Node) -> bool:
         return bool(body.get("boolval"))
     word = body.get("sval", body.get("ival", body.get("fval", "")))
     return str(word).lower() not in ("off", "false", "no", "0", "f", "n", "of", "fa", "fal", "fals")
+
+
+def _analyzes(options: Sequence[Body]) -> bool:
+    return any(o["defname"] == "analyze" and is_on(o.get("arg")) for o in options)
 
 
 _SHOWN_AS = {"datestyle": "DateStyle", "timezone": "TimeZone", "intervalstyle": "IntervalStyle"}

@@ -105,6 +105,12 @@ def test_the_redacted_text_has_no_literals() -> None:
     assert "078" not in facts("select '078-05-1120' frm").redacted
 
 
+def test_what_a_measured_execute_gives_is_not_known() -> None:
+    """EXPLAIN ANALYZE shows the volume of rows that the plan of `p` would have masked."""
+    assert facts("explain execute p").statements[0].unresolved == ()
+    assert facts("explain analyze execute p").statements[0].unresolved
+
+
 def test_fingerprints_group_and_digests_name_the_settings() -> None:
     one, other = facts("select 1 from a where x = 1"), facts("select 1 from a where x = 2")
     assert one.fingerprint == other.fingerprint != ""
