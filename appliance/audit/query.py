@@ -126,12 +126,11 @@ class Reader:
 
     def feed(self, line: bytes) -> Iterator[Story]:
         """Stories that `line` completes."""
-        try:
-            record = decode_record(line)
-            seq = int(line[len(b'{"seq":') : line.index(b",")])
-        except ValueError:
+        numbered = _numbered(line)
+        if numbered is None:
             self.unreadable += 1
             return
+        seq, record = numbered
         if isinstance(record, StatementFinished):
             story = self._waiting.pop(record.decided, None)
             if story is not None:
@@ -190,14 +189,46 @@ def recent(trail: Trail, criteria: Criteria, count: int) -> list[Story]:
 
 
 def find(trail: Trail, reference: str) -> list[Story]:
-    """A record by `worker:seq` or id (also a finish's), or all records of a session id."""
+    """A record by `worker:seq` or id, or all records of a session id. A finish's reference or id
+    finds the statement it ended."""
     found: list[Story] = []
     for worker in trail.workers():
         for story in _stories(trail, worker, Criteria(), _segments(trail, worker)):
             finish = "" if story.finished is None else story.finished.id
             if reference in {story.reference, story.record.id, finish, story.record.session}:
                 found.append(story)
-    return _in_order(found)
+    return _in_order(found) or _finished_by(trail, reference)
+
+
+def _finished_by(trail: Trail, reference: str) -> list[Story]:
+    """The statement that the finish with this reference or id ended."""
+    for worker in trail.workers():
+        for segment in _segments(trail, worker):
+            for line in trail.lines(worker, segment):
+                numbered = _numbered(line)
+                if numbered is None or not isinstance(numbered[1], StatementFinished):
+                    continue
+                seq, finish = numbered[0], numbered[1]
+                if reference in {f"{worker}:{seq}", finish.id}:
+                    return _ended(trail, worker, finish)
+    return []
+
+
+def _ended(trail: Trail, worker: int, finish: StatementFinished) -> list[Story]:
+    for story in _stories(trail, worker, Criteria(), _segments(trail, worker)):
+        if story.record.id == finish.decided:
+            story.finished = story.finished or finish
+            return [story]
+    return []
+
+
+def _numbered(line: bytes) -> tuple[int, Entry] | None:
+    """A line's sequence number and record; None when it cannot be read."""
+    try:
+        record = decode_record(line)
+        return int(line[len(b'{"seq":') : line.index(b",")]), record
+    except ValueError:
+        return None
 
 
 def _stories(trail: Trail, worker: int, criteria: Criteria, segments: list[str]) -> Iterator[Story]:

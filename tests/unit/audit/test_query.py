@@ -1,5 +1,6 @@
 """Stories: joined, filtered, in order; lines fit 120 columns and cannot steer a terminal."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,12 +12,14 @@ from appliance.audit.record import (
     ConfigurationChanged,
     LoginFailed,
     PolicyChanged,
+    ProtocolKind,
     SegmentOpened,
     SpoolRecovered,
     StatementDecided,
     WorkerStarted,
     WorkerStopped,
 )
+from tests.unit.audit.conftest import decided, finished
 
 EVERYTHING = Criteria()
 
@@ -65,8 +68,21 @@ def test_the_newest_win(trail: Any) -> None:
 def test_find(trail: Any) -> None:
     assert ids(find(trail, "0:3")) == ["d1"]
     assert ids(find(trail, "f1")) == ["d1"]
+    assert ids(find(trail, "0:4")) == ["d1"]  # the record that d1 finished
     assert ids(find(trail, "s2")) == ["so-s2", "d7"]
     assert find(trail, "nothing") == []
+
+
+def test_a_finish_finds_a_statement_that_was_not_waited_for(
+    trail: Any, make_writer: Callable[[Any, int], Any]
+) -> None:
+    late = make_writer(trail, 1)
+    late.open()
+    late.write(decided(8, protocol=ProtocolKind.PARSE), finished(8))
+    (story,) = find(trail, "1:3")
+    assert (story.record.id, story.reference) == ("d8", "1:2")
+    assert story.finished is not None
+    assert story.finished.id == "f8"
 
 
 def test_damage_is_skipped(trail: Any) -> None:
