@@ -5,7 +5,8 @@ Called by `cli/audit` and by tests; pure. What it proves and how:
   an altered, removed, inserted, duplicated or reordered record (`chain`);
 - every seal, checkpoint and head signature, and that the lines they speak of are there: records cut
   off at an end, a chain rewritten as a whole, segments gone or brought from elsewhere
-  (`checkpoint`);
+  (`checkpoint`); checkpoints that are gone where a head says there were some are noted: a later
+  signature still proves the records, and a crash can leave a segment without;
 - that chains mentioned by others exist (SegmentOpened.workers_seen, WorkerStarted);
 - that each StatementFinished has its StatementDecided.
 
@@ -222,8 +223,7 @@ class ChainProof:
         self._segment, self._number = segment, 0
         self._chain.segments += 1
         seal = self._read_seal(segment)
-        for line in self._split(with_suffix(segment, "checkpoints")):
-            self._claim(line, checkpoint.CHECKPOINT, "a checkpoint")
+        self._read_checkpoints(segment)
         for raw in self._trail.lines(self._worker, segment):
             self._number += 1
             self._prove_line(raw, before)
@@ -234,8 +234,19 @@ class ChainProof:
         elif seal is not None and (seal.records, seal.last) != (self._number, self._last):
             self._judge_sealed(seal)
 
-    def _split(self, name: str) -> list[bytes]:
-        return (self._trail.content(self._worker, name) or b"").splitlines(keepends=True)
+    def _read_checkpoints(self, segment: str) -> None:
+        """A spool signs for a segment's first lines before its head says that it got there."""
+        name = with_suffix(segment, "checkpoints")
+        content = self._trail.content(self._worker, name) or b""
+        for line in content.splitlines(keepends=True):
+            self._claim(line, checkpoint.CHECKPOINT, "a checkpoint")
+        match = checkpoint.SEGMENT_NAME.fullmatch(segment)
+        if not content and match is not None and int(match.group(2)) <= self._head:
+            self._note(
+                "signatures_missing",
+                f"head.json says that this segment was signed for, but {name} is gone or empty "
+                "(deleted, or a crash just after the segment began)",
+            )
 
     def _read_seal(self, segment: str) -> Checkpoint | None:
         content = self._trail.content(self._worker, with_suffix(segment, "seal"))

@@ -184,6 +184,34 @@ def test_a_seal_still_to_be_written_is_no_alarm(trail: Any, signer: Ed25519Signe
     assert codes(check(trail, signer)) == {"unsealed"}
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("emptied", [True, False])
+def test_missing_checkpoints_are_noted(
+    trail: Any, signer: Ed25519Signer, place: int, emptied: bool
+) -> None:
+    name = trail.segments()[place]
+    marks = name.replace("ndjson", "checkpoints")
+    if emptied:
+        trail.files[0][marks] = b""
+    else:
+        del trail.files[0][marks]
+    report = check(trail, signer)
+    noted = [f for f in report.findings if f.code == "signatures_missing"]
+    assert [(f.segment, f.error) for f in noted] == [(name, False)]
+    assert report.exit_code == 0
+
+
+def test_a_segment_beyond_the_head_needs_no_checkpoints_yet(
+    trail: Any, signer: Ed25519Signer, make_writer: Callable[..., Any]
+) -> None:
+    writer = make_writer(trail, 1)
+    writer.open()
+    writer.mark()
+    writer.seal()
+    writer.open()
+    assert "signatures_missing" not in {f.code for f in check(trail, signer).findings}
+
+
 def test_started_worker_without_a_chain_is_missed(
     trail: Any, signer: Ed25519Signer, make_writer: Callable[..., Any]
 ) -> None:
