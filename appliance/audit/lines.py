@@ -3,6 +3,7 @@
 Rule: nothing from a record reaches the terminal but printable characters.
 """
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -22,6 +23,38 @@ from appliance.audit.record import (
     WorkerStarted,
     WorkerStopped,
 )
+
+SESSIONS_MAX = 10_000
+_CHANGED = re.compile(r"(?:INSERT \d+|UPDATE|DELETE|MERGE|COPY) (\d+)")
+"""CommandComplete's tag (PostgreSQL protocol, message formats) of what changes rows."""
+
+
+class People:
+    """Whose the sessions of one output are, as far as its earlier lines have told."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, str] = {}
+
+    def who(self, story: Story) -> str:
+        """`principal`, `agent>person`, `?claimed`, or '' when it is not known."""
+        record = story.record
+        match record:
+            case StatementDecided() | SessionOpened():
+                behalf = record.on_behalf_of
+                name = f"{record.principal}>{behalf}" if behalf else record.principal
+                self._remember(record.session, name)
+                return name
+            case SessionClosed():
+                return self._sessions.pop(record.session, "")
+            case LoginFailed():
+                return f"?{record.claimed}"
+            case _:
+                return ""
+
+    def _remember(self, session: str, name: str) -> None:
+        self._sessions[session] = name
+        if len(self._sessions) > SESSIONS_MAX:  # `tail --follow` runs for months
+            del self._sessions[next(iter(self._sessions))]
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -44,8 +77,9 @@ class Layout(msgspec.Struct, frozen=True):
 def layout_for(stories: Iterable[Story], width: int) -> Layout:
     """A layout no wider than these stories need."""
     who, rule, reference = [3], [4], [3]
+    people = People()
     for story in stories:
-        who.append(len(_who(story)))
+        who.append(len(people.who(story)))
         rule.append(len(story.rule))
         reference.append(len(story.reference))
     return Layout(
@@ -58,8 +92,9 @@ def heading(layout: Layout) -> str:
     return _join(layout, cells)
 
 
-def line(story: Story, layout: Layout) -> str:
-    """REF TIME WHO EFFECT RULE WHAT ROWS MASKED, cut and padded to the layout."""
+def line(story: Story, layout: Layout, people: People | None = None) -> str:
+    """REF TIME WHO EFFECT RULE WHAT ROWS MASKED, cut and padded to the layout. With one `people`
+    for a whole output, the end of a session says whose it was."""
     time = datetime.fromtimestamp(story.record.time, UTC).strftime("%m-%d %H:%M:%S")
     rows, masked = _sums(story)
     return _join(
@@ -67,7 +102,7 @@ def line(story: Story, layout: Layout) -> str:
         (
             story.reference,
             time,
-            _who(story),
+            (people or People()).who(story),
             story.effect,
             story.rule,
             what(story),
@@ -115,25 +150,19 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
-def _who(story: Story) -> str:
-    record = story.record
-    match record:
-        case StatementDecided() | SessionOpened():
-            behalf = record.on_behalf_of
-            return f"{record.principal}>{behalf}" if behalf else record.principal
-        case LoginFailed():
-            return f"?{record.claimed}"
-        case _:
-            return ""
-
-
 def _sums(story: Story) -> tuple[str, str]:
     finished = story.finished
     if finished is None:
         return "", ""
     if finished.outcome.value != "completed":
         return finished.sqlstate or finished.outcome.value, str(finished.cells_masked or "")
-    return str(finished.rows), str(finished.cells_masked or "")
+    return str(finished.rows or _changed(finished.command_tag)), str(finished.cells_masked or "")
+
+
+def _changed(tag: str) -> int:
+    """Rows that a statement changed without returning them."""
+    found = _CHANGED.fullmatch(tag)
+    return int(found.group(1)) if found else 0
 
 
 def _join(layout: Layout, cells: tuple[str, ...]) -> str:

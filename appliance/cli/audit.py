@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 
 if TYPE_CHECKING:
-    from appliance.audit.lines import Layout
+    from appliance.audit.lines import Layout, People
     from appliance.audit.query import Story
     from appliance.audit.verify import Report
     from appliance.cli.audit_folder import FolderTrail, Follower
@@ -67,12 +67,12 @@ def tail(
         return 0
     follower = Follower(trail, criteria)  # before the newest are read: none is missed in between
     stories = recent(trail, criteria, max(0, n))
-    _print(stories, "ndjson" if output == "json" else output, follow=True)
-    _follow(follower, {s.reference for s in stories if s.finished}, output)
+    people = _print(stories, "ndjson" if output == "json" else output, follow=True)
+    _follow(follower, {s.reference for s in stories if s.finished}, output, people)
     return 0
 
 
-def _follow(follower: "Follower", shown: set[str], output: Output) -> None:
+def _follow(follower: "Follower", shown: set[str], output: Output, people: "People") -> None:
     """Prints stories as they complete, until interrupted."""
     from appliance.audit.lines import Layout
 
@@ -83,7 +83,7 @@ def _follow(follower: "Follower", shown: set[str], output: Output) -> None:
                 if story.reference in shown:
                     continue
                 if output == "table":
-                    _print_line(story, layout)
+                    _print_line(story, layout, people)
                 else:
                     print(_document(story), flush=True)
             time.sleep(POLL_SECONDS)
@@ -290,9 +290,11 @@ def _moment(text: str) -> float | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def _print(stories: "list[Story]", output: Output, follow: bool = False) -> None:
-    from appliance.audit.lines import Layout, heading, layout_for
+def _print(stories: "list[Story]", output: Output, follow: bool = False) -> "People":
+    """Returns whose sessions the lines told of, for lines that follow."""
+    from appliance.audit.lines import Layout, People, heading, layout_for
 
+    people = People()
     if output == "json":
         print("[" + ",\n".join(_document(s) for s in stories) + "]")
     elif output == "ndjson":
@@ -302,13 +304,14 @@ def _print(stories: "list[Story]", output: Output, follow: bool = False) -> None
         layout = Layout(_width()) if follow else layout_for(stories, _width())
         print(heading(layout), flush=True)
         for story in stories:
-            _print_line(story, layout)
+            _print_line(story, layout, people)
+    return people
 
 
-def _print_line(story: "Story", layout: "Layout") -> None:
+def _print_line(story: "Story", layout: "Layout", people: "People") -> None:
     from appliance.audit.lines import line
 
-    text = line(story, layout)
+    text = line(story, layout, people)
     if sys.stdout.isatty():
         text = f"\x1b[{_COLOURS.get(story.effect, 2)}m{text}\x1b[0m"
     print(text, flush=True)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 policy_app = App(name="policy", help="Check, test and explain policies.")
 
 Output = Literal["table", "json"]
+EXAMPLE_CASES = "config/policies/example.cases.yaml"
 _STYLES = {"deny": "red", "hold": "yellow", "allow": "green", "mask": "cyan", "limit": "blue"}
 
 
@@ -67,10 +68,13 @@ def test(
 ) -> int:
     """Run the cases of a YAML file; exit status 1 when one fails.
 
+    A commented example is config/policies/example.cases.yaml in Sallyport's source.
+
     Parameters
     ----------
     file
-        The cases, with the tables and principals they speak of.
+        The cases, with the tables and principals they speak of. `policy explain --catalog` takes
+        the same file.
     policy
         Policy files, instead of those that the file names.
     """
@@ -81,7 +85,8 @@ def test(
     try:
         outcomes = run_cases(file, policy or [])
     except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
+        print(_told(error), file=sys.stderr)
+        print(f"a case file that works, with comments: {EXAMPLE_CASES}", file=sys.stderr)
         return 2
     failed = [outcome for outcome in outcomes if outcome.failures]
     if output == "json":
@@ -135,8 +140,9 @@ def explain(
     label
         name=value of the target, may be repeated.
     catalog
-        A catalog as JSON, or a test file of `policy test` whose tables are used. Without one names
-        are not resolved, and whoever owes a mask is refused.
+        Where the tables are described: a case file of `policy test`, whose `tables` are used (as
+        config/policies/example.cases.yaml in Sallyport's source), or a catalog as JSON. Without
+        one names are not resolved, and whoever owes a mask is refused.
     """
     from appliance.cli.policy_study import Question, study
     from appliance.model.principal import Client
@@ -148,7 +154,7 @@ def explain(
         tables = None if catalog is None else _catalog(catalog, target, database)
         where = _target(target, environment, label or [])
     except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
+        print(_told(error), file=sys.stderr)
         return 2
     question = Question(
         sql=sys.stdin.read() if sql == "-" else sql,
@@ -158,8 +164,14 @@ def explain(
         database=database,
         now=time.time(),
     )
-    _show(question, study(snapshot, question, tables), output)
+    _show(question, study(snapshot, question, tables), output, catalog)
     return 0
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _compiled(files: list[Path]) -> "Snapshot | int":
@@ -205,7 +217,7 @@ def _target(name: str, environment: str, labels: list[str]) -> "Target":
     return Target(name, environment=environment, labels=tuple(pairs))
 
 
-def _show(question: "Question", found: "Study", output: Output) -> None:
+def _show(question: "Question", found: "Study", output: Output, catalog: Path | None) -> None:
     import msgspec
 
     from appliance.cli.policy_study import as_json
@@ -227,11 +239,30 @@ def _show(question: "Question", found: "Study", output: Output) -> None:
         lines = [f"  {found.refusal.code.value}: {found.refusal.message}"]
         lines += [f"  rule: {found.refusal.rule}", f"  remedy: {found.refusal.remedy}"]
         console.print("\n".join(lines), markup=False)
+    for note in _notes(found, catalog):
+        console.print(f"  {note}", style="yellow", markup=False)
     for table in (_facts_table(found), _rules_table(found), _columns_table(found)):
         if table.row_count:
             console.print(table)
     for name, value in _obligations(found):
         console.print(f"{name}: {value}", markup=False)
+
+
+def _notes(found: "Study", catalog: Path | None) -> list[str]:
+    """What was decided without being known, and what to do about it."""
+    remedy = "give --catalog" if catalog is None else f"add it to {catalog}"
+    unknown = dict.fromkeys(
+        why
+        for facts in found.facts.statements
+        for why in facts.unresolved
+        if why.endswith(" is not known")
+    )
+    # A column is not known because its relation is not: the relations say it all.
+    relations = [why for why in unknown if why.startswith("relation ")]
+    notes = [f"{why}: {remedy}" for why in relations or unknown]
+    if catalog is None and not notes:
+        notes.append("no --catalog is given: names are not resolved, masks are not worked out")
+    return notes
 
 
 def _obligations(found: "Study") -> list[tuple[str, str]]:
@@ -258,8 +289,10 @@ def _facts_table(found: "Study") -> "Table":
 
     table = _table("facts", "#", "actions", "touches", "flags", "confidence")
     for number, facts in enumerate(found.facts.statements, start=1):
-        touches = [f"{use.action.value} {use.schema}.{use.name}" for use in facts.relations]
-        touches += [f"function {call.schema}.{call.name}" for call in facts.functions]
+        touches = [
+            f"{use.action.value} {_qualified(use.schema, use.name)}" for use in facts.relations
+        ]
+        touches += [f"function {_qualified(call.schema, call.name)}" for call in facts.functions]
         confidence = "; ".join([facts.confidence.value, *facts.unresolved])
         cells = (
             str(number),
@@ -270,6 +303,11 @@ def _facts_table(found: "Study") -> "Table":
         )
         table.add_row(*map(Text, cells))
     return table
+
+
+def _qualified(schema: str, name: str) -> str:
+    """A name that could not be resolved has no schema."""
+    return f"{schema}.{name}" if schema else name
 
 
 def _rules_table(found: "Study") -> "Table":

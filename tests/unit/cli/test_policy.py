@@ -11,6 +11,7 @@ from appliance.cli.policy_catalog import catalog_from_file, catalog_from_tables,
 from appliance.model.catalog import Function
 
 EXAMPLE = Path(__file__).parents[3] / "config" / "policies" / "example.yaml"
+EXAMPLE_CASES = EXAMPLE.with_name("example.cases.yaml")
 CASES = """
 policy: [{policy}]
 target: {{name: shop, environment: production}}
@@ -88,6 +89,18 @@ def test_cases_pass(cases: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "18 passed, 0 failed" in capsys.readouterr().out
 
 
+def test_the_example_cases_pass_and_serve_as_a_catalog(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code = run("test", str(EXAMPLE_CASES))
+    shown = capsys.readouterr().out
+    assert code == 0, shown
+    assert ", 0 failed" in shown and shown.count("pass  ") > 5
+    assert explain(EXAMPLE_CASES, "select email from customers") == 0
+    shown = capsys.readouterr().out
+    assert "outcome: allow" in shown and "give --catalog" not in shown
+
+
 @pytest.mark.parametrize(
     ("case", "words"),
     [
@@ -126,7 +139,8 @@ def test_a_file_that_can_not_be_run(
 ) -> None:
     cases.write_text(cases.read_text().replace(old, new))
     assert run("test", str(cases)) == 2
-    assert words in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert words in shown and "config/policies/example.cases.yaml" in shown
 
 
 def explain(cases: Path, sql: str, *more: str) -> int:
@@ -167,6 +181,21 @@ def test_explain_without_a_catalog_refuses_who_may_owe_masks(
     assert run(*words, *who, "--database", "shop", "--output", "json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["outcome"] == "deny" and found["refusal"]["code"] == "catalog_unavailable"
+
+
+def test_explain_says_which_names_are_not_known(
+    cases: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("explain", "--policy", str(EXAMPLE), "--target", "shop", "--database", "shop")
+    who = ("--as", "alice", "--groups", "analysts", "--environment", "production")
+    assert run(*words, *who, "--sql", "select email from customers") == 0
+    shown = capsys.readouterr().out
+    assert "  relation customers is not known: give --catalog\n" in shown
+    assert "select customers" in shown and ".customers" not in shown
+    assert run(*words, *who, "--sql", "select 1") == 0
+    assert "no --catalog is given" in capsys.readouterr().out
+    assert explain(cases, "select 1 from absent") == 0
+    assert f"relation absent is not known: add it to {cases}" in capsys.readouterr().out
 
 
 def test_explain_says_what_it_can_not_read(

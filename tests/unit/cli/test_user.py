@@ -125,6 +125,13 @@ def test_bad_passwords(users: Path, content: bytes) -> None:
     assert run("add", "bob", "--users", users, "--password-file", path) == 1
 
 
+def test_a_missing_folder_names_the_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("add", "bob", "--no-password", "--users", tmp_path / "no" / "users.yaml") == 1
+    assert "--users FILE" in capsys.readouterr().err
+
+
 def test_damaged_file_is_left_alone(users: Path, capsys: pytest.CaptureFixture[str]) -> None:
     users.write_text("users: [{nme: x}]")
     assert run("add", "bob", "--no-password", "--users", users) == 1
