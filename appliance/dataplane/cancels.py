@@ -41,6 +41,15 @@ class _Answered(msgspec.Struct, frozen=True, tag="answered"):
     delivered: bool
 
 
+class SchemaChange(msgspec.Struct, frozen=True, tag="schema"):
+    """A session of this worker begins, or has ended, a schema change (see `catalogs`)."""
+
+    target: str
+    database: str
+    session: str
+    begun: bool
+
+
 class _Ticket:
     """A request told to other workers: over when one delivered it or all have answered."""
 
@@ -64,6 +73,8 @@ class Cancels:
         self._tickets: dict[int, _Ticket] = {}
         self._last_ticket = 0
         self._socket: socket.socket | None = None
+        self.on_schema_change: Callable[[SchemaChange], None] | None = None
+        """Told of those in other workers."""
         self.routed = 0
         self.unknown = 0
 
@@ -127,7 +138,7 @@ class Cancels:
                 asked += self._tell(worker, message)
         return asked
 
-    def _tell(self, worker: int, message: _Asked | _Answered) -> bool:
+    def _tell(self, worker: int, message: _Asked | _Answered | SchemaChange) -> bool:
         if self._socket is None:
             return False
         try:
@@ -143,6 +154,12 @@ class Cancels:
                 return True, cancel()
         return False, None
 
+    def tell(self, change: SchemaChange) -> None:
+        """To all other workers."""
+        for worker in range(self._workers):
+            if worker != self._worker:
+                self._tell(worker, change)
+
     def _heard(self) -> None:
         for _ in range(64):
             if self._socket is None:
@@ -152,12 +169,15 @@ class Cancels:
             except OSError:
                 return
             try:
-                message = msgspec.msgpack.decode(received, type=_Asked | _Answered)
+                message = msgspec.msgpack.decode(received, type=_Asked | _Answered | SchemaChange)
             except msgspec.MsgspecError:
                 self.unknown += 1
                 continue
             if isinstance(message, _Asked):
                 self._asked(message)
+            elif isinstance(message, SchemaChange):
+                if self.on_schema_change is not None:
+                    self.on_schema_change(message)
             else:
                 self._answered(message)
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 
 from appliance.config.schema import TargetConfig
+from appliance.dataplane.cancels import SchemaChange
 from appliance.dataplane.upstreams import (
     Login,
     Upstream,
@@ -25,6 +26,10 @@ from appliance.telemetry.metrics import Metrics
 
 LOAD_SECONDS_MAX = 30.0
 IDLE_SECONDS_MAX = 60.0
+QUIET_SECONDS_MAX = 5.0
+QUIET_POLL_SECONDS = 0.02
+TOLD_SECONDS_MAX = 30.0
+"""How long a schema change that another worker told of is believed to be under way."""
 
 
 class DatabaseCatalog:
@@ -34,7 +39,7 @@ class DatabaseCatalog:
         self, target: TargetConfig, database: str, login: Login, metrics: Metrics, refresh_ms: int
     ) -> None:
         self._target = target
-        self._database = database
+        self.database = database
         self._login = login
         self._metrics = metrics
         self._refresh_seconds = refresh_ms / 1000
@@ -43,6 +48,12 @@ class DatabaseCatalog:
         self._epoch = ""
         self._fresh = False
         self._changes = 0
+        self.shapes = 0
+        """Counts the beginnings and ends of schema changes, by whatever session of this appliance:
+        a statement during which it moved may have met another schema than it was judged under.
+        """
+        self._changing: dict[str, float] = {}
+        """Sessions with a schema change under way -> when that is no longer believed."""
         self._refreshing: asyncio.Task[None] | None = None
         self._polling: asyncio.Task[None] | None = None
         self.failure = ""
@@ -61,6 +72,36 @@ class DatabaseCatalog:
         self._fresh = False
         self._changes += 1
 
+    def begin_change(self, session: str, seconds: float = float("inf")) -> None:
+        """`session` sends a statement that changes the schema. `seconds` bounds how long its end is
+        waited for, when another worker told of it.
+        """
+        self._changing[session] = asyncio.get_running_loop().time() + seconds
+        self.shapes += 1
+        self.note_change()
+
+    def settle_change(self, session: str) -> None:
+        """Its transaction ended, or the session did."""
+        if self._changing.pop(session, None) is not None:
+            self.shapes += 1
+            self.note_change()
+
+    def changing_for(self, session: str) -> bool:
+        """Whether a session other than this one has a schema change under way."""
+        if not self._changing:
+            return False
+        now = asyncio.get_running_loop().time()
+        for other in [other for other, until in self._changing.items() if until < now]:
+            self.settle_change(other)
+        return any(other != session for other in self._changing)
+
+    async def quiet(self, session: str) -> None:
+        """Returns when no other session's schema change is under way, or after a few seconds."""
+        for _ in range(int(QUIET_SECONDS_MAX / QUIET_POLL_SECONDS)):
+            if not self.changing_for(session):
+                return
+            await asyncio.sleep(QUIET_POLL_SECONDS)
+
     async def refresh(self) -> None:
         """Brings it up to date; concurrent callers share one load. Never raises: `failure` says
         what went wrong.
@@ -68,7 +109,15 @@ class DatabaseCatalog:
         if self._refreshing is None:
             self._refreshing = asyncio.create_task(self._refresh())
             self._refreshing.add_done_callback(self._refreshed)
+            # What takes longer than it is polled (a lock in the way) is not fresh meanwhile.
+            asyncio.get_running_loop().call_later(
+                self._refresh_seconds, self._overdue, self._refreshing
+            )
         await asyncio.shield(self._refreshing)
+
+    def _overdue(self, task: asyncio.Task[None]) -> None:
+        if not task.done():
+            self._fresh = False
 
     def _refreshed(self, _task: asyncio.Task[None]) -> None:
         self._refreshing = None
@@ -130,15 +179,17 @@ class DatabaseCatalog:
         upstream = self._upstream
         if upstream is None or upstream.side.ended:
             upstream = self._upstream = await open_upstream(
-                self._target, self._login, self._database, {"application_name": "sallyport catalog"}
+                self._target, self._login, self.database, {"application_name": "sallyport catalog"}
             )
             self._epoch = ""
             await simple_query(upstream, "SET statement_timeout = '25s'")
+            await simple_query(upstream, "SET lock_timeout = '3s'")
         epoch = str((await simple_query(upstream, EPOCH_QUERY))[0][0])
         if self._kept is not None and epoch == self._epoch:
             return
+        self._fresh = False  # it did change: nothing rests on the old one while the new is read
         rows = {name: await simple_query(upstream, text) for name, text in QUERIES.items()}
-        catalog = build_catalog(self._target.name, self._database, rows)
+        catalog = build_catalog(self._target.name, self.database, rows)
         self._kept = CatalogLineage(catalog)
         self._epoch = epoch
 
@@ -173,6 +224,16 @@ class Catalogs:
                 target, database, login, self._metrics, self._refresh_ms
             )
         return known
+
+    def told_by(self, change: SchemaChange) -> None:
+        """Another worker's session begins or ends a schema change."""
+        known = self._databases.get((change.target, change.database))
+        if known is None:
+            return
+        if change.begun:
+            known.begin_change(change.session, TOLD_SECONDS_MAX)
+        else:
+            known.settle_change(change.session)
 
     async def close(self) -> None:
         for database in self._databases.values():

@@ -20,7 +20,7 @@ from appliance.audit.record import (
     StatementFinished,
 )
 from appliance.config.schema import Durability, TargetConfig
-from appliance.dataplane.cancels import Cancels
+from appliance.dataplane.cancels import Cancels, SchemaChange
 from appliance.dataplane.catalogs import DatabaseCatalog
 from appliance.dataplane.services import Services
 from appliance.dataplane.spool import SpoolUnavailable
@@ -35,11 +35,13 @@ from appliance.policy.snapshot import Snapshot
 from appliance.session.effects import (
     AnalyseText,
     ArmTimeout,
+    BeginSchemaChange,
     CancelStatement,
     EndSession,
     NoteSchemaChange,
     RefreshCatalog,
     Request,
+    SettleSchemaChange,
     Turn,
 )
 from appliance.session.machine import SessionMachine
@@ -250,6 +252,10 @@ class Conductor:
                 self._spawn(self._analyse(request))
             case RefreshCatalog():
                 self._spawn(self._refresh())
+            case BeginSchemaChange():
+                self._tell_change(True)
+            case SettleSchemaChange():
+                self._tell_change(False)
             case NoteSchemaChange():
                 if self.catalog is not None:
                     self.catalog.note_change()
@@ -261,6 +267,17 @@ class Conductor:
                 self.cancel()
             case EndSession():
                 self._farewell(request.reason)
+
+    def _tell_change(self, begun: bool) -> None:
+        """To every session on this database, in this worker and the others."""
+        if self.catalog is None:
+            return
+        if begun:
+            self.catalog.begin_change(self._session)
+        else:
+            self.catalog.settle_change(self._session)
+        told = SchemaChange(self._target.name, self.catalog.database, self._session, begun)
+        self._cancels.tell(told)
 
     def _timed_out(self, armed: ArmTimeout) -> None:
         self._limits.pop(armed.execution.record_id, None)
@@ -290,6 +307,7 @@ class Conductor:
 
     async def _refresh(self) -> None:
         if self.catalog is not None:
+            await self.catalog.quiet(self._session)
             await self.catalog.refresh()
         if not self.ended:
             self._carry_out(self._machine.catalog_ready(self._services.now()))
@@ -519,6 +537,8 @@ class Conductor:
         if self.cancel_key is not None:
             self._cancels.forget(*self.cancel_key)
         if self.catalog is not None:
+            if self._machine.changing:
+                self._tell_change(False)
             self.catalog.end()
         for waiter in self.on_end:
             if not waiter.done():

@@ -100,6 +100,7 @@ class Worker:
         )
         self._catalogs = Catalogs(self._metrics, configuration.limits.catalog_refresh_ms)
         self._cancels = Cancels(Path(self._spec.run_dir), self._spec.index, self._spec.workers)
+        self._cancels.on_schema_change = self._catalogs.told_by
         self._cancels.open()
         await analyzer.start()
         self._services.owe(self._started(governance))

@@ -40,8 +40,9 @@ class Decisions:
         if self._state.expected.skipping:
             return  # an error came in between: the upstream skips this, too
         if self._state.judge.needs_catalog:
-            if self._state.judge.catalog.lineage is None and not waiting.refreshed:
-                waiting.refreshed = True
+            stale = self._state.judge.catalog.lineage is None and not waiting.refreshed
+            if stale or (self._changing and not waiting.quiet):
+                waiting.refreshed = waiting.quiet = True
                 self._wait(waiting, RefreshCatalog())
                 return
             if not self._state.settings.certain and self._ask(waiting):
@@ -81,6 +82,8 @@ class Decisions:
             waiting.refreshed = True
             self._wait(waiting, RefreshCatalog())
             return
+        if verdict.restricted and verdict.refusal is None and self._changing:
+            verdict = msgspec.structs.replace(verdict, refusal=flow.schema_changing(), memo=[])
         if self._crosses_transaction(verdict):
             verdict = msgspec.structs.replace(verdict, refusal=flow.settings_in_doubt(), memo=[])
         waiting.then(verdict)
@@ -209,9 +212,17 @@ class Decisions:
         self._state.probe = self._state.probe_after = self._state.waiting = None
         return True
 
+    @property
+    def _changing(self) -> bool:
+        """Another session is changing the schema, and this principal owes masks."""
+        judge = self._state.judge
+        return judge.catalog.changing_for(self._state.recorder.session) and judge.entitlements.owes
+
     def epoch(self) -> tuple[str, str, str]:
         if self._state.judge.needs_catalog and (
-            self._state.judge.catalog.lineage is None or not self._state.settings.certain
+            self._state.judge.catalog.lineage is None
+            or not self._state.settings.certain
+            or self._changing
         ):
             return ("", "", "")
         return self._state.judge.epoch(self._state.settings.current)

@@ -28,6 +28,16 @@ class RefreshCatalog(msgspec.Struct, frozen=True):
     """
 
 
+class BeginSchemaChange(msgspec.Struct, frozen=True):
+    """A statement that changes the schema is on its way: until `SettleSchemaChange`, what names
+    mean to other sessions may change at any moment.
+    """
+
+
+class SettleSchemaChange(msgspec.Struct, frozen=True):
+    """The transaction of such statements ended."""
+
+
 class NoteSchemaChange(msgspec.Struct, frozen=True):
     """A statement that changes the schema completed: the catalog must be read anew before it is
     used again.
@@ -54,7 +64,14 @@ class EndSession(msgspec.Struct, frozen=True):
 
 
 Request = (
-    AnalyseText | RefreshCatalog | NoteSchemaChange | ArmTimeout | CancelStatement | EndSession
+    AnalyseText
+    | RefreshCatalog
+    | BeginSchemaChange
+    | SettleSchemaChange
+    | NoteSchemaChange
+    | ArmTimeout
+    | CancelStatement
+    | EndSession
 )
 
 

@@ -76,6 +76,13 @@ class CatalogPort(Protocol):
         """The last snapshot, current or not."""
 
     @property
+    def shapes(self) -> int:
+        """Moves when a schema change begins or ends in any session."""
+
+    def changing_for(self, session: str) -> bool:
+        """Whether another session has a schema change under way."""
+
+    @property
     def failure(self) -> str:
         """Why the last attempt to load it failed, '' if it did not."""
 
@@ -489,6 +496,37 @@ def reshapes(facts: Facts) -> bool:
     return any(
         Flag.CHANGES_SCHEMA in s.flags or not _RESHAPING.isdisjoint(s.actions)
         for s in facts.statements
+    )
+
+
+_TEMPORARY_ONLY = frozenset((Action.CREATE_TEMPORARY, Action.SELECT))
+
+
+def changes_schema(facts: Facts) -> bool:
+    """Whether it surely changes what names mean to others (temporary relations do not)."""
+    return any(
+        Flag.CHANGES_SCHEMA in s.flags and not _TEMPORARY_ONLY.issuperset(s.actions)
+        for s in facts.statements
+    )
+
+
+def schema_changing() -> Refusal:
+    return Refusal(
+        RefusalCode.CATALOG_UNAVAILABLE,
+        "another session is changing the schema, so nothing can be masked reliably right now",
+        "try again when its transaction has ended",
+        rule="builtin:catalog",
+        sqlstate="57P03",
+    )
+
+
+def schema_changed() -> Refusal:
+    return Refusal(
+        RefusalCode.STALE,
+        "the schema changed while this statement ran, so its result cannot be masked reliably",
+        "connect again and send the statement again",
+        rule="builtin:catalog",
+        sqlstate="57P03",
     )
 
 

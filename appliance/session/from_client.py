@@ -14,7 +14,7 @@ from appliance.model.facts import Action
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.session import flow
 from appliance.session.decisions import Decisions
-from appliance.session.effects import ArmTimeout, Bytes, EndSession
+from appliance.session.effects import ArmTimeout, BeginSchemaChange, Bytes, EndSession
 from appliance.session.inflight import Execution, Portal, Prepared
 from appliance.session.state import HEADER, PARSE_EXTRA_BYTES_MAX, Run, SessionState, kept
 from appliance.wire.postgres import messages as m
@@ -243,6 +243,7 @@ class FromClient:
             self._state.send(refusals.rejected_bind(), Expected(Kind.BIND, error=error))
             return False
         bound = Portal(portal, prepared, max(parameters, 0))
+        bound.shapes = self._state.judge.catalog.shapes
         self._state.portals.begin(portal, bound)
         self._state.send(content, Expected(Kind.BIND, bound, portal))
         return True
@@ -379,11 +380,15 @@ class FromClient:
     def _before_forward(self, execution: Execution) -> None:
         """What running this statement changes in what we know."""
         verdict = execution.verdict
+        execution.shapes = self._state.judge.catalog.shapes
         timeout_ms = verdict.decision.statement_timeout_ms
         if timeout_ms is not None:
             self._state.turn.requests.append(ArmTimeout(execution, timeout_ms))
         if verdict.plain:
             return
+        if flow.changes_schema(verdict.facts):
+            self._state.changing = True
+            self._state.turn.requests.append(BeginSchemaChange())
         if flow.unsettles(verdict.facts):
             self._state.settings.unsettle(True)
         elif (

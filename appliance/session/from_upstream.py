@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 from _speedups.pgframe import WHOLE
 from appliance.audit.record import Outcome
-from appliance.model.errors import InvariantBroken, ProtocolViolation
+from appliance.model.errors import InvariantBroken, ProtocolViolation, Refused
 from appliance.model.facts import PreparedUse
 from appliance.session import flow
 from appliance.session.decisions import Decisions
-from appliance.session.effects import Bytes, NoteSchemaChange
+from appliance.session.effects import Bytes, NoteSchemaChange, SettleSchemaChange
 from appliance.session.inflight import Execution, Portal, Prepared, ResultLock
 from appliance.session.state import HEADER, Run, SessionState
 from appliance.wire.postgres import messages as m
@@ -112,13 +112,33 @@ class FromUpstream:
         verdict = execution.verdict
         if not verdict.restricted and not verdict.sensitive:
             return None
+        self._require_same_schema(verdict, execution.shapes)
         return self._state.locks.lock(verdict, execution.statement_index, bytes(content[HEADER:]))
+
+    def _changes_on_their_way(self) -> bool:
+        return any(
+            isinstance(expected.subject, Execution)
+            and flow.changes_schema(expected.subject.verdict.facts)
+            for expected in self._state.expected
+        )
+
+    def _require_same_schema(self, verdict: flow.Verdict, shapes: int) -> None:
+        """Raises Refused when a schema change may have come between judging and planning: the
+        result may be computed from other columns than were judged. (Once a result is described the
+        server holds its locks.)
+        """
+        catalog = self._state.judge.catalog
+        if verdict.restricted and (
+            catalog.shapes != shapes or catalog.changing_for(self._state.recorder.session)
+        ):
+            raise Refused(flow.schema_changed())
 
     def _lock_portal(self, portal: Portal | None, content: Bytes) -> None:
         if portal is None:
             return
         verdict = portal.verdict
         if verdict.restricted or verdict.sensitive:
+            self._require_same_schema(verdict, portal.shapes)
             portal.lock = self._state.locks.lock(verdict, 0, bytes(content[HEADER:]))
 
     def _no_data(self, content: Bytes) -> None:
@@ -272,6 +292,7 @@ class FromUpstream:
         head = self._state.expected.head
         if head is None or not isinstance(head.subject, Execution):
             raise ProtocolViolation("upstream", "a CopyOutResponse that is not due")
+        self._require_same_schema(head.subject.verdict, head.subject.shapes)
         _require_forwarded(head)
         self._state.to_client(content)
 
@@ -405,6 +426,9 @@ class FromUpstream:
         if self._state.status == ord("I"):
             self._state.portals.forget_confirmed()
             self._state.settings.transaction_ended()
+            if self._state.changing and not self._changes_on_their_way():
+                self._state.changing = False
+                self._state.turn.requests.append(SettleSchemaChange())
             if self._state.reshaped:
                 self._state.reshaped = False
                 self._state.turn.requests.append(NoteSchemaChange())

@@ -29,7 +29,16 @@ class Portal:
     for another portal, which changes nothing about the lock of this one.
     """
 
-    __slots__ = ("described", "lock", "name", "parameters", "prepared", "rows", "verdict")
+    __slots__ = (
+        "described",
+        "lock",
+        "name",
+        "parameters",
+        "prepared",
+        "rows",
+        "shapes",
+        "verdict",
+    )
 
     def __init__(self, name: bytes, prepared: Prepared, parameters: int) -> None:
         self.name = name
@@ -38,6 +47,8 @@ class Portal:
         self.verdict = prepared.verdict
         self.described = False
         self.lock: ResultLock | None = None
+        self.shapes = 0
+        """The catalog's count of schema changes when it was bound."""
         self.rows = 0
         """Rows it has given, over all its Executes: for a row limit."""
 
@@ -78,6 +89,7 @@ class Execution:
         "result_rows",
         "rows",
         "sensitive_unmasked",
+        "shapes",
         "sqlstate",
         "started",
         "statement_index",
@@ -98,6 +110,8 @@ class Execution:
         self.statement_index = 0
         """Which statement of a simple Query is running: counts CommandCompletes."""
         self.rows = 0
+        self.shapes = 0
+        """The catalog's count of schema changes when this was sent."""
         self.result_rows = 0
         """Rows of the current result, for a row limit."""
         self.bytes_out = 0

@@ -86,6 +86,11 @@ class SessionMachine:
         return self._state.judge.catalog.lineage if self._state.judge.needs_catalog else None
 
     @property
+    def changing(self) -> bool:
+        """A schema change of this session is under way."""
+        return self._state.changing
+
+    @property
     def told_fatal(self) -> bool:
         return self._state.told_fatal
 

@@ -40,12 +40,14 @@ HEADER = 5
 class Waiting:
     """A statement whose verdict needs something that is not there yet."""
 
-    __slots__ = ("analyses", "epoch", "probes", "refreshed", "text", "then")
+    __slots__ = ("analyses", "epoch", "probes", "quiet", "refreshed", "text", "then")
 
     def __init__(self, text: bytes, then: Continuation) -> None:
         self.text = text
         self.then = then
         self.refreshed = False
+        self.quiet = False
+        """It has waited for other sessions' schema changes to end."""
         self.analyses = 0
         self.probes = 0
         self.epoch = ("", "", "")
@@ -90,6 +92,8 @@ class SessionState:
         self.quiet_for: Waiting | None = None
         """The statement that waits until all replies before it have come."""
         self.reshaped = False
+        self.changing = False
+        """A schema change of ours is under way (told to other sessions by the catalog)."""
         """The open transaction changed the schema: others see that when it ends."""
         # COPY FROM STDIN.
         self.copying_in = False

@@ -4,7 +4,12 @@ import pytest
 
 from appliance.model.errors import InvariantBroken, ProtocolViolation, Refused
 from appliance.model.limits import Limits
-from appliance.session.effects import EndSession, NoteSchemaChange
+from appliance.session.effects import (
+    BeginSchemaChange,
+    EndSession,
+    NoteSchemaChange,
+    SettleSchemaChange,
+)
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 from tests.playbook.playbook import answers, gone, says
@@ -235,11 +240,13 @@ def test_a_schema_change_is_told(play: Open) -> None:
         >> says(query(text))
         << Decided()
         << upstream(query(text))
+        << Asks(BeginSchemaChange)
         >> answers(complete("CREATE TABLE"))
         << client(complete("CREATE TABLE"))
         << Asks(NoteSchemaChange)
         >> answers(IDLE)
         << client(IDLE)
+        << Asks(SettleSchemaChange)
         << Asks(NoteSchemaChange)
         << Finished()
     )

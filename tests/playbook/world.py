@@ -113,6 +113,12 @@ class Port:
         self.lineage = lineage
         self.kept = lineage
         self.failure = ""
+        self.shapes = 0
+        self.changing = False
+
+    def changing_for(self, session: str) -> bool:
+        """Whether another session has a schema change under way."""
+        return self.changing
 
     def take(self, lineage: CatalogLineage) -> None:
         """It was read, or compared and found to be as before."""
