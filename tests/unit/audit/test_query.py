@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from appliance.audit.lines import Layout, heading, layout_for, line
+from appliance.audit.lines import Layout, People, heading, layout_for, line
 from appliance.audit.query import Criteria, Story, find, recent, search
 from appliance.audit.record import (
     ClientPart,
@@ -14,6 +14,7 @@ from appliance.audit.record import (
     PolicyChanged,
     ProtocolKind,
     SegmentOpened,
+    SessionClosed,
     SpoolRecovered,
     StatementDecided,
     WorkerStarted,
@@ -104,6 +105,32 @@ def test_lines_are_readable_at_120(trail: Any) -> None:
     assert "copilot>alice" in "\n".join(lines)
     d3 = next(text for text in lines if "drop table" in text)
     assert "deny   no-ddl" in d3
+
+
+def test_the_end_of_a_session_says_whose_it_was(trail: Any) -> None:
+    stories = search(trail, EVERYTHING, 100)
+    people = People()
+    shown = [line(story, Layout(), people) for story in stories]
+    ended = next(text for text in shown if "-- disconnected" in text)
+    assert ended.split()[3] == "alice"
+    closed = next(s for s in stories if isinstance(s.record, SessionClosed))
+    assert line(closed, Layout()).split()[3:5] == ["--", "disconnected:"]
+
+
+@pytest.mark.parametrize(
+    ("tag", "rows", "shown"),
+    [
+        ("UPDATE 3", 0, "3"),
+        ("INSERT 0 5", 0, "5"),
+        ("DELETE 2", 0, "2"),
+        ("DELETE 2", 1, "1"),
+        ("SELECT 9", 0, "0"),
+        ("CREATE TABLE", 0, "0"),
+    ],
+)
+def test_rows_that_were_changed_are_counted(tag: str, rows: int, shown: str) -> None:
+    story = Story(0, 1, decided(1), finished(1, command_tag=tag, rows=rows, cells_masked=0))
+    assert line(story, Layout()).split()[-1] == shown
 
 
 def test_nothing_steers_the_terminal() -> None:
