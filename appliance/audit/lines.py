@@ -52,7 +52,7 @@ class People:
                 return ""
 
     def _remember(self, session: str, name: str) -> None:
-        self._sessions[session] = name
+        self._sessions.setdefault(session, name)
         if len(self._sessions) > SESSIONS_MAX:  # `tail --follow` runs for months
             del self._sessions[next(iter(self._sessions))]
 
