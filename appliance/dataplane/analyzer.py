@@ -3,7 +3,8 @@ connection waits.
 
 Used by `dataplane/conductor` for statements over INLINE_ANALYSIS_BYTES_MAX. Rule: whatever becomes
 of the child (crash, hang, not starting), every request gets Facts in bounded time, and what could
-not be analysed is opaque: one `Unparsed` statement that only a refusal can follow.
+not be analysed is opaque: one `Unparsed` statement that only a refusal can follow. Owners take
+turns: whoever asks for much waits behind those who ask for little.
 """
 
 import asyncio
@@ -37,6 +38,8 @@ CHILD_MODULE = "appliance.dataplane.analyzer_child"
 MEMORY_BYTES_MAX = 2048 * MIB
 WAITING_MAX = 256
 """Requests in the queue; one more is answered with a failure at once."""
+OWNER_WAITING_MAX = WAITING_MAX // 4
+"""Requests of one owner in the queue, so that no one owner fills it."""
 WAITING_DEADLINES_MAX = 4
 """A request waits and runs for at most this many times `limits.analysis_ms_max`."""
 CATALOGS_KEPT_MAX = 4
@@ -77,13 +80,58 @@ def _failed(request: "_Request", code: str, message: str, redacted: bytes) -> Fa
 class _Request:
     """One text and who waits for it."""
 
-    __slots__ = ("answer", "catalog", "settings", "text")
+    __slots__ = ("answer", "catalog", "owner", "settings", "text")
 
-    def __init__(self, text: bytes, catalog: Catalog | None, settings: SessionSettings) -> None:
+    def __init__(
+        self, text: bytes, catalog: Catalog | None, settings: SessionSettings, owner: str
+    ) -> None:
+        self.owner = owner
         self.text = text
         self.catalog = catalog
         self.settings = settings
         self.answer: asyncio.Future[Facts] = asyncio.get_running_loop().create_future()
+
+
+class _Queue:
+    """Requests that wait: owners take turns, first come first served within one."""
+
+    def __init__(self) -> None:
+        self._owners: OrderedDict[str, deque[_Request]] = OrderedDict()
+        """Never an empty deque; whose turn is next stands first, but for the one served last."""
+        self._count = 0
+        self._served = ""
+
+    def __len__(self) -> int:
+        return self._count
+
+    def has_room(self, owner: str) -> bool:
+        own = len(self._owners.get(owner, ()))
+        return self._count < WAITING_MAX and own < OWNER_WAITING_MAX
+
+    def put(self, request: _Request) -> None:
+        self._owners.setdefault(request.owner, deque()).append(request)
+        self._count += 1
+
+    def take(self) -> _Request:
+        """Only when there is one. The owner served last goes behind everybody now, not when it was
+        served: who came meanwhile does not wait for a second one of the same owner.
+        """
+        if self._served in self._owners:
+            self._owners.move_to_end(self._served)
+        request = next(iter(self._owners.values()))[0]
+        self._served = request.owner
+        self.discard(request)
+        return request
+
+    def discard(self, request: _Request) -> None:
+        """Nothing if it does not wait any more."""
+        own = self._owners.get(request.owner)
+        if own is None or request not in own:
+            return
+        own.remove(request)
+        self._count -= 1
+        if not own:
+            del self._owners[request.owner]
 
 
 class ChildLost(Exception):
@@ -197,7 +245,7 @@ class Analyzer:
         self._lineage = lineage
         self._memory_bytes_max = memory_bytes_max
         self._seconds_max = limits.analysis_ms_max / 1000
-        self._waiting: deque[_Request] = deque()
+        self._waiting = _Queue()
         self._work = asyncio.Event()
         self._child: _Child | None = None
         self._running: asyncio.Task[None] | None = None
@@ -219,17 +267,20 @@ class Analyzer:
             self._running = None
         await self._end_child()
         while self._waiting:
-            self._fail(self._waiting.popleft(), "crashed", "the analyzer was stopped")
+            self._fail(self._waiting.take(), "crashed", "the analyzer was stopped")
 
     async def analyse(
-        self, text: bytes, lineage: Lineage | None, settings: SessionSettings
+        self, text: bytes, lineage: Lineage | None, settings: SessionSettings, owner: str = ""
     ) -> Facts:
-        """Facts of `text`, with failure code crashed or timeout if none. Never raises."""
-        request = _Request(text, None if lineage is None else lineage.catalog, settings)
-        if len(self._waiting) >= WAITING_MAX:
-            self._fail(request, "timeout", "too many statements wait for analysis")
-            return request.answer.result()
-        self._waiting.append(request)
+        """Facts of `text`, with failure code crashed, timeout or busy if none. Never raises.
+
+        `owner`: who asks, the principal's name; all of an owner's connections share one turn.
+        """
+        catalog = None if lineage is None else lineage.catalog
+        request = _Request(text, catalog, settings, owner)
+        if not self._waiting.has_room(owner):
+            return self._failure(request, "busy", "too many statements wait for analysis")
+        self._waiting.put(request)
         self._metrics.analyzer_queue = len(self._waiting)
         self._work.set()
         begun = asyncio.get_running_loop().time()
@@ -237,8 +288,10 @@ class Analyzer:
             async with asyncio.timeout(self._seconds_max * WAITING_DEADLINES_MAX):
                 return await request.answer
         except TimeoutError:
-            return self._failure(request, "timeout", "the analysis did not begin in time")
+            return self._failure(request, "busy", "the analysis did not begin in time")
         finally:
+            self._waiting.discard(request)  # who gave up takes no place
+            self._metrics.analyzer_queue = len(self._waiting)
             self._metrics.analysis_seconds.observe(asyncio.get_running_loop().time() - begun)
 
     async def _run(self) -> None:
@@ -251,7 +304,7 @@ class Analyzer:
                 self._work.clear()
                 await self._work.wait()
                 continue
-            request = self._waiting.popleft()
+            request = self._waiting.take()
             self._metrics.analyzer_queue = len(self._waiting)
             if not request.answer.done():
                 await self._serve(self._child, request)
@@ -286,7 +339,7 @@ class Analyzer:
             request.answer.set_result(self._failure(request, code, message))
 
     def _failure(self, request: _Request, code: str, message: str) -> Facts:
-        if code == "timeout":
+        if code in ("timeout", "busy"):
             self._metrics.analysis_failures_timeout += 1
         else:
             self._metrics.analysis_failures_crashed += 1

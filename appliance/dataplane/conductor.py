@@ -300,7 +300,10 @@ class Conductor:
 
     async def _analyse(self, request: AnalyseText) -> None:
         lineage = None if self.catalog is None else self._machine.analysis_lineage
-        facts = await self._services.analyzer.analyse(request.text, lineage, request.settings)
+        owner = "" if self.principal is None else self.principal.name
+        facts = await self._services.analyzer.analyse(
+            request.text, lineage, request.settings, owner
+        )
         self._services.cache.note_failure(facts)
         if not self.ended:
             self._carry_out(self._machine.analysed(facts, self._services.now()))

@@ -188,7 +188,7 @@ class ParseFailure(msgspec.Struct, frozen=True):
     """
 
     code: str
-    """syntax, too_long, too_deep, nul_byte, encoding, timeout, crashed, too_many_comments"""
+    """syntax, too_long, too_deep, nul_byte, encoding, timeout, busy, crashed, too_many_comments"""
     message: str
     cursor: int = 0
 

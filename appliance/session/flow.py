@@ -118,7 +118,7 @@ class Cache:
 
     def note_failure(self, facts: Facts) -> None:
         """Counts a text that was analysed in vain."""
-        if facts.failure is None or facts.failure.code in ("timeout", "crashed"):
+        if facts.failure is None or facts.failure.code in _COUNTED_ELSEWHERE:
             return
         if facts.failure.code in ("syntax", "encoding"):
             self.failed_syntax += 1
@@ -355,6 +355,9 @@ def _denied_by_rule(decision: Decision) -> bool:
     )
 
 
+_COUNTED_ELSEWHERE = ("timeout", "busy", "crashed")
+"""Failures of the analyzer process, which counts them itself."""
+
 _FAILURES = {
     "too_long": (RefusalCode.TOO_LONG, "54000", "send it in smaller statements"),
     "too_deep": (RefusalCode.TOO_COMPLEX, "54001", "simplify the statement"),
@@ -362,6 +365,11 @@ _FAILURES = {
     "nul_byte": (RefusalCode.UNPARSABLE, "22021", "remove the NUL byte"),
     "encoding": (RefusalCode.UNPARSABLE, "22021", "send the statement in UTF-8"),
     "timeout": (RefusalCode.ANALYSIS_FAILED, "54001", "simplify the statement"),
+    "busy": (
+        RefusalCode.ANALYSIS_FAILED,
+        "53000",
+        "the appliance is busy analysing other statements; try again",
+    ),
     "crashed": (RefusalCode.ANALYSIS_FAILED, "54001", "simplify the statement"),
 }
 

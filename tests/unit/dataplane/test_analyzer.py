@@ -10,7 +10,12 @@ import psutil
 import pytest
 import uvloop
 
-from appliance.dataplane.analyzer import CATALOGS_KEPT_MAX, WAITING_MAX, Analyzer
+from appliance.dataplane.analyzer import (
+    CATALOGS_KEPT_MAX,
+    OWNER_WAITING_MAX,
+    WAITING_MAX,
+    Analyzer,
+)
 from appliance.model.catalog import Catalog, Column, Function, Relation, SessionSettings
 from appliance.model.facts import Action, Confidence, Facts
 from appliance.model.limits import Limits
@@ -139,12 +144,55 @@ async def test_too_much_memory_and_exceptions_are_failures(analyzer: Analyzer) -
 
 async def test_the_queue_is_bounded(analyzer: Analyzer) -> None:
     tasks = [
-        asyncio.create_task(analyzer.analyse(b"sleep 0.01", None, SETTINGS))
-        for _ in range(WAITING_MAX + 20)
+        asyncio.create_task(analyzer.analyse(b"sleep 0.01", None, SETTINGS, f"p{n % 8}"))
+        for n in range(WAITING_MAX + 20)
     ]
     results = await asyncio.gather(*tasks)
     assert sum(f.failure is not None for f in results) in range(19, 21)
-    assert_refusable(next(f for f in results if f.failure), "timeout")
+    assert_refusable(next(f for f in results if f.failure), "busy")
+
+
+async def test_one_owner_fills_its_share_only(analyzer: Analyzer) -> None:
+    greedy = [
+        asyncio.create_task(analyzer.analyse(b"sleep 0.01", None, SETTINGS, "greedy"))
+        for _ in range(WAITING_MAX)
+    ]
+    other = asyncio.create_task(analyzer.analyse(b"echo x", None, SETTINGS, "other"))
+    assert (await other).fingerprint == "x"
+    results = await asyncio.gather(*greedy)
+    assert sum(f.failure is None for f in results) in range(
+        OWNER_WAITING_MAX, OWNER_WAITING_MAX + 2
+    )
+
+
+async def test_owners_take_turns(analyzer: Analyzer) -> None:
+    """Who comes while an owner's long text runs waits for that one only, whenever it comes."""
+    order: list[str] = []
+
+    async def ask(text: str, owner: str) -> None:
+        assert (await analyzer.analyse(text.encode(), None, SETTINGS, owner)).failure is None
+        order.append(owner)
+
+    slow = [asyncio.create_task(ask("sleep 0.2", "a")) for _ in range(4)]
+    await asyncio.sleep(0.05)
+    small = [asyncio.create_task(ask("echo x", owner)) for owner in ("b", "b", "c")]
+    await asyncio.gather(*slow, *small)
+    assert order == ["a", "b", "c", "a", "b", "a", "a"]
+
+
+async def test_who_gave_up_takes_no_place(analyzer: Analyzer) -> None:
+    busy = asyncio.create_task(analyzer.analyse(b"sleep 0.3", None, SETTINGS, "b"))
+    await asyncio.sleep(0.05)
+    gone = [
+        asyncio.create_task(analyzer.analyse(b"echo y", None, SETTINGS, "a"))
+        for _ in range(OWNER_WAITING_MAX)
+    ]
+    await asyncio.sleep(0.05)
+    for task in gone:
+        task.cancel()
+    await asyncio.wait(gone)
+    assert (await analyzer.analyse(b"echo x", None, SETTINGS, "a")).fingerprint == "x"
+    assert (await busy).failure is None
 
 
 async def test_catalogs_are_sent_once_and_few_are_kept(analyzer: Analyzer) -> None:
@@ -181,7 +229,7 @@ async def test_a_child_that_cannot_start_refuses_and_recovers(
     analyzer = analyzer_of(milliseconds=300)
     await analyzer.start()
     try:
-        assert_refusable(await analyzer.analyse(b"echo x", None, SETTINGS), "timeout")
+        assert_refusable(await analyzer.analyse(b"echo x", None, SETTINGS), "busy")
         monkeypatch.setenv("ANALYZER_ENTRY_BROKEN", "0")
         for _ in range(20):
             facts = await analyzer.analyse(b"echo x", None, SETTINGS)

@@ -81,6 +81,7 @@ def test_a_rule_speaks_before_the_parser() -> None:
         ("nul_byte", RefusalCode.UNPARSABLE, "22021"),
         ("encoding", RefusalCode.UNPARSABLE, "22021"),
         ("timeout", RefusalCode.ANALYSIS_FAILED, "54001"),
+        ("busy", RefusalCode.ANALYSIS_FAILED, "53000"),
         ("crashed", RefusalCode.ANALYSIS_FAILED, "54001"),
         ("something new", RefusalCode.UNPARSABLE, "42601"),
     ],
@@ -90,6 +91,13 @@ def test_failures(code: str, expected: RefusalCode, sqlstate: str) -> None:
     refusal = flow.refusal_of(failed, decision(DENY))
     assert refusal is not None
     assert (refusal.code, refusal.sqlstate) == (expected, sqlstate) and refusal.remedy
+
+
+def test_who_waited_in_vain_is_not_told_to_change_the_statement() -> None:
+    failed = msgspec.structs.replace(BROKEN, failure=ParseFailure("busy", "why"))
+    refusal = flow.refusal_of(failed, decision(DENY))
+    assert refusal is not None
+    assert "try again" in refusal.remedy and "simplify" not in refusal.remedy
 
 
 def test_copy_where_rows_are_limited() -> None:
@@ -196,7 +204,7 @@ def test_the_cache_is_bounded_and_drops_what_was_used_least() -> None:
 
 def test_failures_are_counted() -> None:
     cache = flow.Cache(2)
-    for code in ("syntax", "encoding", "too_long", "timeout", "crashed"):
+    for code in ("syntax", "encoding", "too_long", "timeout", "busy", "crashed"):
         cache.note_failure(msgspec.structs.replace(BROKEN, failure=ParseFailure(code, "")))
     cache.note_failure(SELECT)
     assert (cache.failed_syntax, cache.failed_limit) == (2, 1)
