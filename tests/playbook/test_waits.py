@@ -131,7 +131,7 @@ def test_a_long_text_that_is_refused(play: Open) -> None:
 
 
 @pytest.mark.parametrize("principal", [ANN, DAN], ids=["owes", "owes nothing"])
-@pytest.mark.parametrize("code", ["crashed", "timeout"])
+@pytest.mark.parametrize("code", ["crashed", "timeout", "busy"])
 def test_an_analysis_that_failed(play: Open, code: str, principal: Any) -> None:
     lost = StatementFacts("Unparsed", (), outputs_known=False)
     facts = Facts((lost,), failure=ParseFailure(code, "the analysis did not come to an end"))
