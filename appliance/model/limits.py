@@ -75,6 +75,6 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Client connections per worker."""
     logins_pending_max: int = 1_024
     decision_cache_entries_max: int = 8_192
-    catalog_refresh_ms: int = 2_000
+    catalog_refresh_ms: int = 500
     """How often an active target's catalog epoch is polled."""
     drain_ms_max: int = 30_000

@@ -11,6 +11,7 @@ from appliance.model.errors import InvariantBroken, ProtocolViolation
 from appliance.model.facts import Action, Facts, PreparedUse
 from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX
 from appliance.model.refusal import Refusal, RefusalCode
+from appliance.policy.evaluate import DEFAULT_RULE
 from appliance.session import flow
 from appliance.session.effects import AnalyseText, RefreshCatalog
 from appliance.session.settings import PROBE
@@ -82,7 +83,7 @@ class Decisions:
             waiting.refreshed = True
             self._wait(waiting, RefreshCatalog())
             return
-        if verdict.restricted and verdict.refusal is None and self._changing:
+        if self._changing and (verdict.refusal is None or verdict.refusal.rule == DEFAULT_RULE):
             verdict = msgspec.structs.replace(verdict, refusal=flow.schema_changing(), memo=[])
         if self._crosses_transaction(verdict):
             verdict = msgspec.structs.replace(verdict, refusal=flow.settings_in_doubt(), memo=[])

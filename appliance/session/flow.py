@@ -263,6 +263,9 @@ class Judge:
     ) -> Verdict:
         plans: tuple[MaskPlan, ...] = ()
         refusal = refusal_of(facts, decision) or unlimitable(facts, decision)
+        unread = self.needs_catalog and self.catalog.lineage is None
+        if unread and refusal is not None and refusal.rule == DEFAULT_RULE:
+            refusal = catalog_unavailable(self.catalog.failure)  # no name can match a rule now
         if refusal is None and facts.failure is not None and decision.owes_masks:
             refusal = unparsable(facts)
         if refusal is None:
