@@ -405,6 +405,16 @@ def catalog_unavailable(reason: str) -> Refusal:
     )
 
 
+def row_too_long(limit: int) -> Refusal:
+    return Refusal(
+        RefusalCode.LIMIT,
+        f"a row of a masked result is longer than {limit} bytes",
+        "select fewer or shorter columns beside the masked ones, or none of the masked ones",
+        rule="builtin:masked-row-length",
+        sqlstate="54000",
+    )
+
+
 def settings_in_doubt() -> Refusal:
     return Refusal(
         RefusalCode.UNRESOLVED,

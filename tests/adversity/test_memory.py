@@ -198,7 +198,7 @@ def test_a_masked_row_beyond_the_limit_ends_the_session(masked: Proxy) -> None:
         client.send(query("SELECT ssn, repeat('x', 100000000) FROM customers WHERE id = 1"))
         with pytest.raises(Closed) as closed:
             client.until("Z")
-        assert closed.value.rest[-1].fields["C"] == "08P01"
+        assert closed.value.rest[-1].fields["C"] == "54000"
         worker.within()
 
 
