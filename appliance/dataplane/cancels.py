@@ -23,6 +23,7 @@ DATAGRAM_BYTES_MAX = 1024
 
 
 DELIVERY_SECONDS_MAX = 5.0
+ANNOUNCE_SECONDS_MAX = 2.0
 
 
 class _Asked(msgspec.Struct, frozen=True, tag="asked"):
@@ -48,13 +49,17 @@ class SchemaChange(msgspec.Struct, frozen=True, tag="schema"):
     database: str
     session: str
     begun: bool
+    asker: int = -1
+    ticket: int = 0
+    """Where to answer that it was heard, 0 = nowhere."""
 
 
 class _Ticket:
     """A request told to other workers: over when one delivered it or all have answered."""
 
-    def __init__(self, asked: int) -> None:
+    def __init__(self, asked: int, *, cancel: bool = True) -> None:
         self.left = asked
+        self.cancel = cancel
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
@@ -154,11 +159,24 @@ class Cancels:
                 return True, cancel()
         return False, None
 
-    def tell(self, change: SchemaChange) -> None:
-        """To all other workers."""
-        for worker in range(self._workers):
-            if worker != self._worker:
-                self._tell(worker, change)
+    def tell(self, change: SchemaChange) -> int:
+        """To all other workers. -> how many."""
+        others = (worker for worker in range(self._workers) if worker != self._worker)
+        return sum(self._tell(worker, change) for worker in others)
+
+    async def announce(self, change: SchemaChange) -> None:
+        """Returns when all other workers have heard it; a hung one is not waited for longer than
+        a moment.
+        """
+        self._last_ticket = number = self._last_ticket + 1
+        asked = self.tell(msgspec.structs.replace(change, asker=self._worker, ticket=number))
+        if not asked:
+            return
+        ticket = self._tickets[number] = _Ticket(asked, cancel=False)
+        try:
+            await asyncio.wait((ticket.over,), timeout=ANNOUNCE_SECONDS_MAX)
+        finally:
+            del self._tickets[number]
 
     def _heard(self) -> None:
         for _ in range(64):
@@ -178,6 +196,8 @@ class Cancels:
             elif isinstance(message, SchemaChange):
                 if self.on_schema_change is not None:
                     self.on_schema_change(message)
+                if message.ticket:
+                    self._tell(message.asker, _Answered(message.ticket, False))
             else:
                 self._answered(message)
 
@@ -195,5 +215,5 @@ class Cancels:
             return
         ticket.left -= 1
         if message.delivered or not ticket.left:
-            self.unknown += not message.delivered
+            self.unknown += ticket.cancel and not message.delivered
             ticket.over.set_result(None)

@@ -103,9 +103,10 @@ class DatabaseCatalog:
             await asyncio.sleep(QUIET_POLL_SECONDS)
 
     async def refresh(self) -> None:
-        """Brings it up to date; concurrent callers share one load. Never raises: `failure` says
-        what went wrong.
+        """Brings it up to date with what is there now (a load that runs already may have looked
+        before); concurrent callers share one load. Never raises: `failure` says what went wrong.
         """
+        self._changes += 1
         if self._refreshing is None:
             self._refreshing = asyncio.create_task(self._refresh())
             self._refreshing.add_done_callback(self._refreshed)

@@ -95,6 +95,7 @@ class Conductor:
         """Turns of ours that wait for the end of the event loop's round."""
         self._gated: deque[Turn] = deque()
         self._gate_task: asyncio.Task[None] | None = None
+        self._announcing: deque[asyncio.Task[None]] = deque()
         self._synced = services.governance.configuration.durability is Durability.DISK
         self._draining = False
         self._leaving = ""
@@ -180,7 +181,8 @@ class Conductor:
             written = self._client.write_all(turn.client)
             self._services.metrics.bytes_to_client += written
         if turn.upstream:
-            if self._gate_task is not None or (self._synced and turn.records):
+            announced = any(isinstance(r, BeginSchemaChange) for r in turn.requests)
+            if self._gate_task is not None or announced or (self._synced and turn.records):
                 self._behind_gate(turn)
             else:
                 self._upstream.write_all(turn.upstream)
@@ -225,7 +227,9 @@ class Conductor:
         self._count(withheld)
 
     def _behind_gate(self, turn: Turn) -> None:
-        """Turns wait, in order, until their records are on the disk."""
+        """Turns wait, in order, until their records are on the disk and the other workers know of
+        the schema change that they begin.
+        """
         self._gated.append(turn)
         if self._gate_task is None:
             self._gate_task = self._spawn(self._open_gate())
@@ -234,6 +238,8 @@ class Conductor:
         try:
             while self._gated:
                 waiting = list(self._gated)
+                while self._announcing:
+                    await asyncio.wait((self._announcing.popleft(),))
                 try:
                     await self._services.spool.durable()
                 except SpoolUnavailable:
@@ -269,15 +275,18 @@ class Conductor:
                 self._farewell(request.reason)
 
     def _tell_change(self, begun: bool) -> None:
-        """To every session on this database, in this worker and the others."""
+        """To every session on this database, in this worker and the others; what begins it goes
+        upstream when all have heard it (see `_open_gate`).
+        """
         if self.catalog is None:
             return
+        told = SchemaChange(self._target.name, self.catalog.database, self._session, begun)
         if begun:
             self.catalog.begin_change(self._session)
+            self._announcing.append(self._spawn(self._cancels.announce(told)))
         else:
             self.catalog.settle_change(self._session)
-        told = SchemaChange(self._target.name, self.catalog.database, self._session, begun)
-        self._cancels.tell(told)
+            self._cancels.tell(told)
 
     def _timed_out(self, armed: ArmTimeout) -> None:
         self._limits.pop(armed.execution.record_id, None)
