@@ -38,7 +38,7 @@ def proxy(
                 {
                     "principals": ["*"],
                     "user": "app",
-                    "credential": estate.secret("wrong", "not-the-password-7f3a"),
+                    "credential": estate.secret("wrong", "not-the-password-sesame-zq"),
                 }
             ],
         ),
@@ -290,10 +290,10 @@ def test_a_database_that_is_not_there(proxy: Running) -> None:
 def test_a_wrong_upstream_credential(proxy: Running) -> None:
     words = proxy.refusal("alice", "alice-password", listener="wrong")
     assert "the database refused the role mapped to you" in words
-    assert "7f3a" not in words
-    assert "7f3a" not in proxy.child.text()
+    assert "sesame-zq" not in words
+    assert "sesame-zq" not in proxy.child.text()
     assert proxy.recorded("login_failed", reason="upstream_refused")["target"] == "wrong"
-    assert not [r for r in proxy.records() if "7f3a" in str(r)]
+    assert not [r for r in proxy.records() if "sesame-zq" in str(r)]
 
 
 def test_a_database_that_does_not_exist(proxy: Running) -> None:
