@@ -36,6 +36,7 @@ class DescribedColumn(msgspec.Struct, frozen=True):
     type_oid: int
     format: int
     """0 text, 1 binary; unknown (0) when a statement and not a portal was described."""
+    typmod: int = -1
 
 
 def bind(
@@ -49,6 +50,8 @@ def bind(
         return (None,) * len(columns)
     if lineage is None:
         _refuse(RefusalCode.CATALOG_UNAVAILABLE, "the catalog is not known at the moment")
+    if plan.at_source:
+        return _arrived_masked(plan, columns, owed, lineage)
     if not plan.columns_known:
         for column in columns:
             _require_harmless(plan, column, owed, lineage)
@@ -59,6 +62,21 @@ def bind(
         _bound(planned, column, owed, lineage)
         for planned, column in zip(plan.columns, columns, strict=True)
     )
+
+
+def _arrived_masked(
+    plan: MaskPlan,
+    columns: Sequence[DescribedColumn],
+    owed: Mapping[ColumnKey, Mask],
+    lineage: Lineage,
+) -> tuple[None, ...]:
+    """Of a rewritten statement: masked cells are computed ones, so a masked column's own origin
+    means that the rewrite was passed by."""
+    if plan.columns_known and len(columns) != len(plan.columns):
+        _disagree(f"{len(columns)} columns came where {len(plan.columns)} were expected")
+    for column in columns:
+        _require_unmasked(_origin(column, owed), owed, lineage)
+    return (None,) * len(columns)
 
 
 def _bound(

@@ -36,6 +36,9 @@ UUID, JSONB = 2950, 3802
 TEXT_LIKE: Final = frozenset({TEXT_TYPE, VARCHAR, BPCHAR, NAME, UNKNOWN})
 """Types whose text and binary forms are the characters themselves, of any length."""
 
+_MODIFIER_HEADER = 4  # VARHDRSZ, which the modifiers of strings and numeric include
+_SCALE_BITS = 0x7FF  # of numeric: 11 bits, negative scales in two's complement
+_SCALE_MAX = 0x3FF
 _1970_DAYS = -10_957  # from 2000-01-01, PostgreSQL's own zero
 _1970_MICROSECONDS = _1970_DAYS * 86_400_000_000
 _ZERO_IPV4 = bytes(4)
@@ -133,8 +136,11 @@ _NUMBER_OPS: Final[Mapping[int, tuple[str, str]]] = {
 }
 
 
-def cell_op(mask: Mask, type_oid: int, format: int, keys: Mapping[str, bytes]) -> Op:
-    """The op that masks one column; `keys` maps token key names to their bytes.
+def cell_op(
+    mask: Mask, type_oid: int, format: int, keys: Mapping[str, bytes], typmod: int = -1
+) -> Op:
+    """The op that masks one column; `keys` maps token key names to their bytes, `typmod` is the
+    column's modifier (-1 = none): a constant takes the form the column would store it in.
 
     Raises ValueError for a format that is neither text (0) nor binary (1) and InvariantBroken for
     a token key that the configuration should have had.
@@ -142,7 +148,23 @@ def cell_op(mask: Mask, type_oid: int, format: int, keys: Mapping[str, bytes]) -
     if format not in (TEXT, BINARY):
         raise ValueError("a column's format is 0 (text) or 1 (binary)")
     special = _typed_op(mask, type_oid, format) or _text_op(mask, type_oid, keys)
-    return special or neutral_op(mask, type_oid, format)
+    return _stored(special or neutral_op(mask, type_oid, format), type_oid, format, typmod)
+
+
+def _stored(op: Op, type_oid: int, format: int, typmod: int) -> Op:
+    """A constant as character(n), character varying(n) or numeric(p, s) would hold it."""
+    if op[0] != "fixed" or typmod < _MODIFIER_HEADER:
+        return op
+    if type_oid in (BPCHAR, VARCHAR):
+        length = typmod - _MODIFIER_HEADER
+        value = bytes(op[1]).decode()[:length]  # type: ignore[arg-type]
+        return ("fixed", (value.ljust(length) if type_oid == BPCHAR else value).encode())
+    if type_oid == NUMERIC:
+        scale = (typmod - _MODIFIER_HEADER) & _SCALE_BITS
+        if 0 < scale <= _SCALE_MAX:
+            text = b"0." + b"0" * scale
+            return ("fixed", struct.pack("!6xH", scale) if format == BINARY else text)
+    return op
 
 
 def neutral_op(mask: Mask, type_oid: int, format: int) -> Op:

@@ -121,6 +121,9 @@ class MaskPlan(msgspec.Struct, frozen=True):
     """Masked columns that the statement touches in any way: its errors and notices are redacted."""
     prepared: PreparedUse | None = None
     """For SQL-level EXECUTE and FETCH: the name whose own plan describes the result."""
+    at_source: bool = False
+    """The statement is sent rewritten: what it computes with are masks, and no masked column may
+    arrive under its own origin."""
 
     @property
     def masks_any(self) -> bool:
@@ -162,6 +165,46 @@ def plan(
         columns_known=statement.outputs_known,
         touches=work.touches(),
         prepared=statement.prepared,
+    )
+
+
+AT_SOURCE_KINDS = frozenset(
+    {
+        "SelectStmt",
+        "InsertStmt",
+        "UpdateStmt",
+        "DeleteStmt",
+        "MergeStmt",
+        "ExplainStmt",
+        "PrepareStmt",
+        "DeclareCursorStmt",
+        "CopyStmt",
+        "CreateTableAsStmt",
+    }
+)
+"""Statements that can be said over masked relations."""
+
+
+def source_plan(
+    facts: Facts, index: int, owed: Mapping[ColumnKey, Mask], lineage: Lineage
+) -> MaskPlan | None:
+    """The plan of a statement that will be rewritten; None for a kind that cannot be.
+
+    Asked after `plan` has refused it only for the way it uses masked columns: what is refused for
+    other reasons stays refused. Raises Refused.
+    """
+    statement = facts.statements[index]
+    if statement.kind not in AT_SOURCE_KINDS or Action.ALTER in statement.actions:
+        return None
+    _require_understood(facts, statement)
+    return MaskPlan(
+        unrestricted=False,
+        kind=statement.kind,
+        columns=tuple(PlannedColumn(o.name, None, None) for o in statement.outputs),
+        columns_known=statement.outputs_known,
+        touches=_Work(statement, owed, lineage).touches(),
+        prepared=statement.prepared,
+        at_source=True,
     )
 
 

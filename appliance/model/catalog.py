@@ -25,6 +25,10 @@ class Column(msgspec.Struct, frozen=True):
     """Text of the generation expression, '' when not generated."""
     not_null: bool = False
     """pg_attribute.attnotnull."""
+    type_text: str = ""
+    """format_type() with an empty search_path; of a domain's underlying type."""
+    collation: str = ""
+    """`schema.name`, quoted, of a collation other than the default one; '' otherwise."""
 
 
 class Relation(msgspec.Struct, frozen=True):
@@ -48,6 +52,12 @@ class Relation(msgspec.Struct, frozen=True):
     has_rules: bool = False
     row_type_oid: int = 0
     """pg_class.reltype."""
+    row_security: tuple[str, ...] = ()
+    """USING expressions of the policies that restrict which rows are read."""
+    secured: bool = False
+    """pg_class.relrowsecurity: which rows there are depends on who reads."""
+    barrier: bool = False
+    """A view with security_barrier."""
 
     def column(self, name: str) -> Column | None:
         for column in self.columns:

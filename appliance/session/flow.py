@@ -12,13 +12,15 @@ Rule: unknown means refuse. A refusal is an answer, not an exception: `Verdict.r
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import msgspec
 
-from appliance.masking.plan import MaskPlan, plan
-from appliance.model.catalog import SessionSettings
-from appliance.model.decision import Decision, Effect
+from appliance.masking.masked_relations import MaskedRelations, Unmaskable
+from appliance.masking.plan import MaskPlan, plan, source_plan
+from appliance.model.catalog import ColumnKey, SessionSettings
+from appliance.model.decision import Decision, Effect, Mask
 from appliance.model.errors import Refused
 from appliance.model.facts import Action, Confidence, Facts, Flag, ParseFailure, StatementFacts
 from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX, Limits
@@ -27,6 +29,7 @@ from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.entitlements import Entitlements
 from appliance.policy.evaluate import DEFAULT_RULE
 from appliance.policy.snapshot import Snapshot
+from appliance.session.rewriting import expression, rewrite
 from appliance.sql.analysis import analyse
 from appliance.sql.lineage import CatalogLineage
 
@@ -50,6 +53,9 @@ class Verdict(msgspec.Struct, frozen=True):
     """(policy version, catalog version, settings digest) it was made under: another epoch means
     judge again.
     """
+    rewritten: bytes = b""
+    """What is sent in place of the client's text where masked columns are masked at the source;
+    b"" = the client's text."""
     sensitive: frozenset[tuple[int, int]] = frozenset()
     """Columns some mask rule is about, read here raw by right: counted, for "who saw it"."""
     plain: bool = False
@@ -146,7 +152,21 @@ class Cache:
         self.put(key, made)
         return made
 
+    def masked_relations(
+        self, lineage: CatalogLineage, owed: Mapping[ColumnKey, Mask]
+    ) -> MaskedRelations:
+        """One object for all who owe the same masks on the same catalog. The key is two
+        identities; the entry holds both objects, so neither is another's while it is kept."""
+        key = ("masked relations", id(lineage), id(owed))
+        known = self.get(key)
+        if isinstance(known, MaskedRelations) and known.lineage is lineage and known.owed is owed:
+            return known
+        made = MaskedRelations(lineage, owed, expression)
+        self.put(key, made)
+        return made
 
+
+REWRITTEN_TEXT_BYTES_MAX = 64 * 1024
 CACHED_TEXT_BYTES_MAX = INLINE_ANALYSIS_BYTES_MAX
 
 
@@ -239,7 +259,7 @@ class Judge:
             facts, self.principal, self.client, self.target, self.database, entitlements, now
         )
         self._cache.decided += 1
-        verdict = self._verdict(facts, decision, entitlements, settings)
+        verdict = self._verdict(text, facts, decision, entitlements, settings)
         if keep and len(text) <= CACHED_TEXT_BYTES_MAX:
             key = self._key(text, settings)
             self._cache.put(key, facts)
@@ -256,6 +276,7 @@ class Judge:
 
     def _verdict(
         self,
+        text: bytes,
         facts: Facts,
         decision: Decision,
         entitlements: Entitlements,
@@ -268,17 +289,20 @@ class Judge:
             refusal = catalog_unavailable(self.catalog.failure)  # no name can match a rule now
         if refusal is None and facts.failure is not None and decision.owes_masks:
             refusal = unparsable(facts)
+        rewritten = b""
         if refusal is None:
             try:
                 plans = self._plans(facts, decision)
+                rewritten = self._rewritten(text, facts, plans, decision, settings)
             except Refused as refused:
-                refusal = refused.refusal
+                plans, refusal = (), refused.refusal
         restricted = decision.owes_masks
         return Verdict(
             facts=facts,
             decision=decision,
             plans=plans,
             refusal=refusal,
+            rewritten=rewritten,
             restricted=restricted,
             withhold=restricted and _may_carry_values(facts, decision),
             epoch=self.epoch(settings),
@@ -291,11 +315,45 @@ class Judge:
         if decision.owes_masks and lineage is None:
             raise Refused(catalog_unavailable(self.catalog.failure))
         return tuple(
-            plan(facts, index, decision, decision.owed, lineage)
-            for index in range(len(facts.statements))
+            self._plan(facts, index, decision, lineage) for index in range(len(facts.statements))
         )
 
+    def _plan(
+        self, facts: Facts, index: int, decision: Decision, lineage: CatalogLineage | None
+    ) -> MaskPlan:
+        """On the wire where that is exact, at the source where it is not."""
+        try:
+            return plan(facts, index, decision, decision.owed, lineage)
+        except Refused as refused:
+            if refused.refusal.code not in _MASKABLE_AT_SOURCE or lineage is None:
+                raise
+            made = source_plan(facts, index, decision.owed, lineage)
+            if made is None:
+                raise
+            return made
 
+    def _rewritten(
+        self,
+        text: bytes,
+        facts: Facts,
+        plans: tuple[MaskPlan, ...],
+        decision: Decision,
+        settings: SessionSettings,
+    ) -> bytes:
+        at_source = [plan.at_source for plan in plans]
+        lineage = self.catalog.lineage
+        if lineage is None or not any(at_source):
+            return b""
+        if len(text) > REWRITTEN_TEXT_BYTES_MAX:
+            raise Refused(unrewritable(f"it is longer than {REWRITTEN_TEXT_BYTES_MAX} bytes"))
+        relations = self._cache.masked_relations(lineage, decision.owed)
+        try:
+            return rewrite(text, at_source, facts, lineage, settings, relations, self._limits)
+        except Unmaskable as error:
+            raise Refused(unrewritable(str(error))) from None
+
+
+_MASKABLE_AT_SOURCE = frozenset((RefusalCode.MASKED_COLUMN_USED, RefusalCode.UNMASKABLE))
 _READS_ONLY = frozenset((Action.SELECT, Action.SHOW, Action.SET, Action.EXPLAIN, Action.PREPARE))
 
 
@@ -391,6 +449,15 @@ def unparsable(facts: Facts) -> Refusal:
         rule="builtin:understood",
         sqlstate=sqlstate,
         position=failure.cursor,
+    )
+
+
+def unrewritable(why: str) -> Refusal:
+    return Refusal(
+        RefusalCode.MASKED_COLUMN_USED,
+        f"masked columns are used here in a way that cannot be masked: {why}",
+        "select the masked columns by themselves, or leave them out",
+        rule="guard.masking",
     )
 
 

@@ -104,9 +104,9 @@ class FromClient:
         expected = Expected(Kind.QUERY, execution)
         self._before_forward(execution)
         self._state.gate(expected, refusals.rejected_query)
-        forwarded = text
+        forwarded = verdict.rewritten or text
         if not verdict.plain:
-            forwarded = self._state.announcement.rewritten(verdict.facts) or text
+            forwarded = self._state.announcement.rewritten(verdict.facts) or forwarded
         self._state.send(m.query(forwarded), expected)
 
     def _parse(self, content: Bytes) -> None:
@@ -141,7 +141,8 @@ class FromClient:
         expected = Expected(Kind.PARSE, prepared, message.name)
         self._state.statements.begin(message.name, prepared)
         self._state.gate(expected, refusals.rejected_parse)
-        text = self._state.announcement.rewritten(verdict.facts) or message.text
+        text = self._state.announcement.rewritten(verdict.facts)
+        text = text or verdict.rewritten or message.text
         self._state.send(m.parse(message.name, text, message.parameter_types), expected)
 
     def _bind(self, content: Bytes) -> None:

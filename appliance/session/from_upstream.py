@@ -311,9 +311,10 @@ class FromUpstream:
 
     @staticmethod
     def _copies_freely(execution: Execution) -> bool:
-        """Whether the plan of the running statement says that it touches nothing masked."""
+        """Whether the plan of the running statement says that it touches nothing masked, or masks
+        only."""
         plans, index = execution.verdict.plans, execution.statement_index
-        return index < len(plans) and not plans[index].touches
+        return index < len(plans) and (plans[index].at_source or not plans[index].touches)
 
     def _copy_done(self, content: Bytes) -> None:
         head = self._state.expected.head

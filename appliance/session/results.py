@@ -84,7 +84,12 @@ class ResultLocks:
             plan = self.named.resolve(plan, verdict.epoch)
         described = [
             DescribedColumn(
-                c.name.decode("utf-8", "replace"), c.table_oid, c.attnum, c.type_oid, c.format
+                c.name.decode("utf-8", "replace"),
+                c.table_oid,
+                c.attnum,
+                c.type_oid,
+                c.format,
+                c.typmod,
             )
             for c in columns
         ]
@@ -92,7 +97,9 @@ class ResultLocks:
         if not any(masks):
             return ResultLock(None)
         ops = [
-            None if mask is None else cell_op(mask, column.type_oid, column.format, self._keys)
+            None
+            if mask is None
+            else cell_op(mask, column.type_oid, column.format, self._keys, column.typmod)
             for mask, column in zip(masks, described, strict=True)
         ]
         return ResultLock(RowMasker(ops), masked_columns=sum(op is not None for op in ops))

@@ -61,11 +61,11 @@ def _statements(
         statement = _facts(raw, lineage, settings)
         found.append(statement)
         if len(parsed) > 1:
-            settings = _after(statement, settings)
+            settings = after(statement, settings)
     return tuple(found)
 
 
-def _after(statement: StatementFacts, settings: SessionSettings) -> SessionSettings:
+def after(statement: StatementFacts, settings: SessionSettings) -> SessionSettings:
     """What names mean after `SET search_path = ...; ` or DDL in the same text is not certain."""
     if not statement.flags & {Flag.CHANGES_SETTINGS, Flag.CHANGES_SCHEMA}:
         return settings

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from appliance.model.facts import Action, Flag
+from appliance.model.resolution import TARGET_ROW, TargetColumn
 from appliance.sql.functions import SET_CONFIG, harmless
 from appliance.sql.names import Names, words
 from appliance.sql.parse import Body
@@ -155,16 +156,22 @@ class Expressions(Names):
         if parts[-1] == "*":
             item = self.item_of(parts[:-1], scope) if len(parts) > 1 else None
             if item is not None:
+                self.mark_row_star(body, item)
                 self.consume_item(item)
             else:
                 self.puzzle("a star is not understood here")
                 scope.taint()
             return
-        found = self.column(parts, scope)
+        found = self.reference(body, scope)
         if found.__class__ is Field:
             self.consume((found,))
         elif found.__class__ is Item:
             self.consume_item(found)
+
+    def mark_row_star(self, body: Body, item: Item) -> None:
+        """Notes `item.*` where all columns of a row stand for one expression each."""
+        if self.marks is not None:
+            self.marks.row_stars[id(body)] = TARGET_ROW if item.target else item.place
 
     def _function(self, body: Body, scope: Scope, stack: list[Node]) -> None:
         name = words(body["funcname"])
@@ -251,8 +258,19 @@ class Expressions(Names):
         if "ColumnRef" not in argument or len(indirection) != 1 or "String" not in indirection[0]:
             return None
         item = self.row_item(argument["ColumnRef"], scope)
-        field = None if item is None else item.columns.get(indirection[0]["String"]["sval"])
-        return field if field is not None and field.name else None
+        return self._member(body, item, indirection[0]["String"]["sval"])
+
+    def _member(self, body: Body, item: Item | None, name: str) -> Field | None:
+        """A column written as a member of its row: `(c).email` or `email(c)`, of which `body` is
+        the node's."""
+        field = None if item is None else item.columns.get(name)
+        if item is None or field is None or not field.name:
+            return None
+        if self.marks is not None:
+            self.marks.row_fields[id(body)] = (item.alias, name)
+            if item.target and field.origin is not None:
+                self.marks.targets[id(body)] = TargetColumn(item.alias, field.origin, name)
+        return field
 
     def unchanged(self, node: Node, scope: Scope) -> Field | None:
         """The column that an expression in a target list is nothing but another way of writing.
@@ -268,7 +286,10 @@ class Expressions(Names):
             return None
         argument = node["TypeCast"].get("arg", {})
         if "ColumnRef" in argument:
-            field = self.quiet_column(words(argument["ColumnRef"]["fields"]), scope)
+            parts = words(argument["ColumnRef"]["fields"])
+            field = self.quiet_column(parts, scope)
+            if field is not None:
+                self.mark(argument["ColumnRef"], parts, field, scope)
         else:
             field = self.unchanged(argument, scope)
         if field is None or not self.is_type(field, node["TypeCast"]["typeName"]):
@@ -283,9 +304,7 @@ class Expressions(Names):
         builtin = harmless(name[0]) and name[0] not in STRING_TYPES
         if builtin or self._user_function("", name[0]) is not None:
             return None
-        item = self.row_item(arguments[0]["ColumnRef"], scope)
-        field = None if item is None else item.columns.get(name[0])
-        return field if field is not None and field.name else None
+        return self._member(body, self.row_item(arguments[0]["ColumnRef"], scope), name[0])
 
     def row_item(self, reference: Body, scope: Scope) -> Item | None:
         """The FROM item a reference means as a whole row, if it means one."""

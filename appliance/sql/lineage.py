@@ -8,13 +8,16 @@ code as a client's statement.
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import NamedTuple
 
 import msgspec
 
 from appliance.model.catalog import Catalog, Column, ColumnKey, Relation, SessionSettings
 from appliance.model.facts import ParseFailure
-from appliance.sql.expressions import Result
-from appliance.sql.parse import parse_decoded
+from appliance.model.resolution import Resolution
+from appliance.sql.expressions import Node, Result
+from appliance.sql.parse import Body, parse_decoded
+from appliance.sql.qualify import Qualifier
 from appliance.sql.scope import Columns, Field, Item, Scope, by_name
 from appliance.sql.statements import Analyst
 
@@ -60,6 +63,13 @@ class Shape:
         self.is_view = is_view
 
 
+class Definition(NamedTuple):
+    """A view's query, every name in it qualified, and what each means."""
+
+    body: Body
+    resolution: Resolution
+
+
 class CatalogLineage:
     """The lineage of one catalog snapshot. Everything is computed when first asked for, and
     kept."""
@@ -71,6 +81,8 @@ class CatalogLineage:
         self._column_names: dict[int, Mapping[int, str]] = {}
         self._row_types: Mapping[int, int] | None = None
         self._running: list[int] = []
+        self._definitions: dict[int, Definition | None] = {}
+        self._generated: dict[ColumnKey, Node] = {}
 
     def of(self, key: ColumnKey) -> ColumnLineage:
         """The lineage of a column as the server names it in RowDescription."""
@@ -107,6 +119,39 @@ class CatalogLineage:
         if oid is None:
             return None
         return tuple(column.name for column in self.catalog.relations[oid].columns)
+
+    def definition(self, oid: int) -> Definition | None:
+        """The query of a view, None when it is not understood to the last name."""
+        if oid not in self._definitions:
+            self._definitions[oid] = self._define(self.catalog.relations[oid])
+        return self._definitions[oid]
+
+    def _define(self, relation: Relation) -> Definition | None:
+        parsed = parse_decoded(relation.definition, len(relation.definition.encode()))
+        if self.shape(relation.oid).unresolved or isinstance(parsed, ParseFailure):
+            return None
+        settings = _settings(self.catalog)
+        body = Qualifier(Analyst(self, settings)).tree(parsed[0].body)
+        resolution = Resolution(body)
+        analyst = Analyst(self, settings, in_view=True, marks=resolution)
+        analyst.statement(parsed[0].kind, body)
+        return None if analyst.unresolved or analyst.functions else Definition(body, resolution)
+
+    def generated(self, key: ColumnKey) -> Node:
+        """The expression of a generated column, every name in it qualified but its own relation's
+        columns. Raises KeyError for any other column, and ValueError when it cannot be read.
+        """
+        known = self._generated.get(key)
+        if known is None:
+            columns = self.catalog.relations[key[0]].columns
+            expression = {c.attnum: c.expression for c in columns if c.generated}[key[1]]
+            parsed = parse_decoded(f"SELECT {expression}", len(expression))
+            if isinstance(parsed, ParseFailure) or len(parsed) != 1:
+                raise ValueError("the expression of a generated column cannot be read")
+            qualifier = Qualifier(Analyst(self, _settings(self.catalog)))
+            (target,) = parsed[0].body["targetList"]
+            known = self._generated[key] = qualifier.tree(target["ResTarget"]["val"])
+        return known
 
     def _lineage(self, key: ColumnKey) -> ColumnLineage:
         oid, attnum = key
@@ -153,7 +198,25 @@ class CatalogLineage:
                     column.typmod,
                 )
             )
-        return Shape(tuple(fields))
+        return Shape(tuple(fields), self._policed(relation, fields))
+
+    def _policed(self, relation: Relation, fields: Sequence[Field]) -> frozenset[ColumnKey]:
+        """The columns that row security policies look at: which rows are seen depends on them."""
+        used: set[ColumnKey] = set()
+        for expression in relation.row_security:
+            parsed = parse_decoded(f"SELECT {expression}", len(expression))
+            scope = Scope()
+            item = Item(relation.name, fields, oid=relation.oid)
+            scope.add(item, (item,))
+            analyst = Analyst(self, _settings(self.catalog))
+            if isinstance(parsed, ParseFailure) or len(parsed) != 1 or "\0" in expression:
+                scope.tainted = True
+            else:
+                analyst.walk([n["ResTarget"]["val"] for n in parsed[0].body["targetList"]], scope)
+            if scope.tainted or analyst.unresolved:
+                analyst.consume(fields)
+            used |= analyst.consumed
+        return frozenset(used)
 
     def _generated_from(self, relation: Relation, column: Column) -> tuple[ColumnKey, ...]:
         """The columns a generated column is computed from; all of the row when that cannot be

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from appliance.model.catalog import ColumnKey, SessionSettings
 from appliance.model.facts import Action, Flag, FunctionUse, PreparedUse, RelationUse
+from appliance.model.resolution import RelationPlace, Resolution, TargetColumn
 from appliance.sql import functions, secrets, types
 from appliance.sql.parse import Body
 from appliance.sql.scope import AMBIGUOUS, Field, Item, Scope
@@ -49,8 +50,14 @@ class Names:
     """The ledger and name resolution. One per statement (or view definition)."""
 
     def __init__(
-        self, lineage: "CatalogLineage | None", settings: SessionSettings, in_view: bool = False
+        self,
+        lineage: "CatalogLineage | None",
+        settings: SessionSettings,
+        in_view: bool = False,
+        marks: Resolution | None = None,
     ) -> None:
+        self.marks = marks
+        """Where what names mean is noted, for a statement that will be rewritten."""
         self.lineage = lineage
         self.catalog = None if lineage is None else lineage.catalog
         self.settings = settings
@@ -121,6 +128,51 @@ class Names:
             self.consumed = outside
 
     # Columns.
+
+    def reference(self, body: Body, scope: Scope) -> Field | Item | None:
+        """What a ColumnRef means (see `column`); noted when the statement will be rewritten."""
+        parts = words(body["fields"])
+        found = self.column(parts, scope)
+        if self.marks is not None and found is not None:
+            self.mark(body, parts, found, scope)
+        return found
+
+    def mark(self, body: Body, parts: list[str], found: Field | Item, scope: Scope) -> None:
+        """Notes what a reference means, if a rewritten statement has to say it another way."""
+        marks = self.marks
+        if marks is None:
+            return
+        if isinstance(found, Item):
+            if found.target:
+                marks.target_rows[id(body)] = (found.alias, found.oid)
+            else:
+                marks.rows[id(body)] = found.place
+            return
+        item = self._item_with(found, parts, scope)
+        if item is None:
+            return
+        if item.target:
+            if found.origin is not None:
+                marks.targets[id(body)] = TargetColumn(item.alias, found.origin, parts[-1])
+        elif found.origin is not None and found.origin[1] < 0:
+            marks.system[id(body)] = (item.place, parts[-1])
+        elif len(parts) > 2:
+            marks.qualified[id(body)] = item.place
+
+    def _item_with(self, found: Field, parts: list[str], scope: Scope) -> Item | None:
+        """The FROM item that a resolved column was found in."""
+        if len(parts) > 1:
+            return self.item_of(parts[:-1], scope)
+        system = found.origin is not None and found.origin[1] < 0
+        level: Scope | None = scope
+        while level is not None:
+            for item in level.items:
+                if any(field is found for field in item.fields) or (
+                    system and found.origin is not None and item.oid == found.origin[0]
+                ):
+                    return item
+            level = level.parent
+        return None
 
     def column(self, parts: list[str], scope: Scope) -> Field | Item | None:
         """A column, a whole row (the item), or None when not resolved (then `scope` is tainted)."""
@@ -210,6 +262,8 @@ class Names:
         if action is Action.SELECT and not schema:
             cte = scope.cte(name)
             if cte is not None:
+                if self.marks is not None:
+                    self.marks.ctes.add(id(body))
                 fields, known = self.cte_fields(cte)
                 return self._aliased(
                     body, Item(alias or name, fields, known=known, opaque=not known)
@@ -222,13 +276,24 @@ class Names:
                 Item(alias or name, (), schema="" if alias else schema, known=False, opaque=True),
             )
         shape = self.lineage.shape(oid)
-        if action is Action.SELECT or shape.is_view:
+        if action is not Action.INSERT or shape.is_view:
             self.consumed |= shape.consumed
+        if action is Action.SELECT or shape.is_view:
             for why in shape.unresolved:
                 self.puzzle(f"{schema}.{name}: {why}")
         if secrets.is_secret(schema, name):
             self.flags.add(Flag.READS_SYSTEM_SECRETS)
-        item = Item(alias or name, shape.fields, shape.columns, oid, "" if alias else schema)
+        if self.marks is not None:
+            written = action is not Action.SELECT
+            self.marks.relations[id(body)] = RelationPlace(oid, alias or name, written)
+        item = Item(
+            alias or name,
+            shape.fields,
+            shape.columns,
+            oid,
+            "" if alias else schema,
+            place=id(body),
+        )
         return self._aliased(body, item)
 
     def cte_fields(self, cte: Any) -> tuple[Sequence[Field], bool]:
@@ -247,6 +312,7 @@ class Names:
             item.schema,
             item.known,
             item.opaque,
+            item.place,
         )
 
     def find_relation(self, schema: str, name: str, database: str = "") -> tuple[str, int]:

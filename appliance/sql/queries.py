@@ -10,6 +10,7 @@ from typing import Any
 from appliance.model.catalog import ColumnKey
 from appliance.model.facts import Action, Flag
 from appliance.model.limits import COLUMNS_MAX
+from appliance.model.resolution import TARGET_ROW, StarPart
 from appliance.sql.expressions import (
     Node,
     Result,
@@ -105,6 +106,8 @@ class Queries(Tables):
             target = node["ResTarget"]
             value = target.get("val", {})
             name = target.get("name")
+            if self.marks is not None and name is None:
+                self.marks.names[id(target)] = figured_name(value)
             chosen = self.unchanged(value, scope)
             if chosen is not None:
                 fields.append(self._passed(chosen, name or figured_name(value)))
@@ -121,8 +124,8 @@ class Queries(Tables):
     ) -> bool:
         parts = words(reference["fields"])
         if parts[-1] == "*":
-            return self._star(parts[:-1], scope, fields)
-        found = self.column(parts, scope)
+            return self._star(reference, parts[:-1], scope, fields)
+        found = self.reference(reference, scope)
         if isinstance(found, Field):
             fields.append(self._passed(found, name or parts[-1]))
         elif isinstance(found, Item):
@@ -144,14 +147,16 @@ class Queries(Tables):
         origin = (item.oid, 0) if item.oid else None
         return Field(name, origin, sources_of(item.fields), False)
 
-    def _star(self, parts: list[str], scope: Scope, fields: list[Field]) -> bool:
+    def _star(self, reference: Body, parts: list[str], scope: Scope, fields: list[Field]) -> bool:
         item = self.item_of(parts, scope) if parts else None
         if parts and item is None:
             self.puzzle(f"{'.'.join(parts)}.* is not in reach")
             scope.taint()
             return False
         known = True
-        for top in scope.tops if item is None else [item]:
+        expanded = scope.tops if item is None else [item]
+        self._mark_star(reference, expanded)
+        for top in expanded:
             if len(fields) + len(top.fields) > COLUMNS_MAX:
                 # The server refuses more; stars of stars of stars would double for ever.
                 self.puzzle("there are more columns than a result can have")
@@ -163,6 +168,18 @@ class Queries(Tables):
                 self.puzzle(f"the columns of {top.alias or 'a function'} are not known")
         return known
 
+    def _mark_star(self, body: Body, items: Sequence[Item]) -> None:
+        """Notes what a star stands for; `body` is the star's own node's."""
+        if self.marks is not None:
+            self.marks.stars[id(body)] = tuple(
+                StarPart(
+                    TARGET_ROW if item.target else item.place,
+                    item.alias,
+                    tuple(field.name for field in item.fields),
+                )
+                for item in items
+            )
+
     def _target_indirection(
         self, node: Node, name: str | None, scope: Scope, fields: list[Field]
     ) -> bool:
@@ -173,6 +190,7 @@ class Queries(Tables):
         if len(body["indirection"]) == 1 and "ColumnRef" in body["arg"]:
             item = self.row_item(body["arg"]["ColumnRef"], scope)
             if item is not None:
+                self._mark_star(body, [item])
                 fields.extend(self._passed(field, field.name) for field in item.fields)
                 return True
         return self._composite_star(body, scope, fields)

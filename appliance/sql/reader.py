@@ -27,7 +27,8 @@ _OURS = (
 _CLASSES = "pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
 
 _KEPT = f"""kept AS MATERIALIZED (
-  SELECT oid, relname, relnamespace, relkind, relpersistence, relhasrules, relhastriggers, reltype
+  SELECT oid, relname, relnamespace, relkind, relpersistence, relhasrules, relhastriggers, reltype,
+    relrowsecurity, reloptions
   FROM pg_catalog.pg_class
   WHERE oid >= {FIRST_USER_OID} AND relkind IN {_KINDS} AND relpersistence <> 't')"""
 
@@ -46,12 +47,14 @@ EPOCH_QUERY = f"""WITH {_KEPT}
 SELECT pg_catalog.md5(pg_catalog.concat_ws('/',
   (SELECT pg_catalog.concat_ws('.', pg_catalog.count(*),
      pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat_ws('.', oid, relname,
-       relnamespace, relkind, relpersistence, relhasrules, relhastriggers, reltype), 0)))
+       relnamespace, relkind, relpersistence, relhasrules, relhastriggers, reltype, relrowsecurity,
+       reloptions), 0)))
    FROM kept),
   {_stamp("pg_attribute", f"x.attnum > 0 AND x.attrelid {_IN_KEPT}")},
   {_stamp("pg_attrdef", f"x.adrelid {_IN_KEPT}")},
   {_stamp("pg_inherits", f"x.inhrelid {_IN_KEPT}")},
   {_stamp("pg_rewrite", f"x.ev_class {_IN_KEPT}")},
+  {_stamp("pg_policy", f"x.polrelid {_IN_KEPT}")},
   {_stamp("pg_proc", f"x.oid >= {FIRST_USER_OID}")},
   {_stamp("pg_operator", f"x.oid >= {FIRST_USER_OID}")},
   {_stamp("pg_cast", f"x.oid >= {FIRST_USER_OID}")},
@@ -82,9 +85,25 @@ QUERIES: Mapping[str, str] = {
     "server": "SELECT pg_catalog.current_setting('server_version_num')",
     "schemas": "SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_(toast_)?temp_'",
     "relations": f"""SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence,
-  c.relhastriggers, c.relhasrules, c.reltype FROM {_CLASSES} WHERE {_OURS}""",
-    "columns": f"""SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attgenerated,
-  a.attnotnull
+  c.relhastriggers, c.relhasrules, c.reltype, c.relrowsecurity,
+  EXISTS (SELECT FROM pg_catalog.pg_options_to_table(c.reloptions)
+    WHERE option_name = 'security_barrier' AND option_value::bool)
+FROM {_CLASSES} WHERE {_OURS}""",
+    "columns": f"""WITH RECURSIVE based AS (
+  SELECT oid, typbasetype AS base, typtypmod AS modifier FROM pg_catalog.pg_type
+  WHERE typtype = 'd'
+  UNION ALL
+  SELECT b.oid, t.typbasetype, t.typtypmod FROM based b
+  JOIN pg_catalog.pg_type t ON t.oid = b.base AND t.typtype = 'd')
+SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attgenerated,
+  a.attnotnull,
+  COALESCE((SELECT pg_catalog.format_type(b.base, b.modifier) FROM based b
+    JOIN pg_catalog.pg_type t ON t.oid = b.base WHERE b.oid = a.atttypid AND t.typtype <> 'd'),
+    pg_catalog.format_type(a.atttypid, a.atttypmod)),
+  (SELECT pg_catalog.concat(pg_catalog.quote_ident(k.nspname), '.',
+      pg_catalog.quote_ident(l.collname))
+    FROM pg_catalog.pg_collation l JOIN pg_catalog.pg_namespace k ON k.oid = l.collnamespace
+    WHERE l.oid = a.attcollation AND l.oid <> 100)
 FROM {_CLASSES} JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
 WHERE {_OURS} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum""",
     "generated": """SELECT d.adrelid, d.adnum, pg_catalog.pg_get_expr(d.adbin, d.adrelid)
@@ -94,6 +113,8 @@ WHERE a.attgenerated <> ''""",
     "views": f"""SELECT c.oid, pg_catalog.pg_get_viewdef(c.oid) FROM {_CLASSES}
 WHERE {_OURS} AND c.relkind IN ('v', 'm')
   AND n.nspname NOT IN ('pg_catalog', 'information_schema')""",
+    "policies": """SELECT polrelid, pg_catalog.pg_get_expr(polqual, polrelid)
+FROM pg_catalog.pg_policy WHERE polqual IS NOT NULL""",
     "inherits": """SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits i
 JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid AND c.relkind IN ('r', 'p', 'f')
 ORDER BY inhrelid, inhseqno""",
@@ -129,8 +150,12 @@ def build_catalog(target: str, database: str, rows: Mapping[str, list[Row]]) -> 
     parents: dict[int, list[int]] = {}
     for child, parent in rows["inherits"]:
         parents.setdefault(_number(child), []).append(_number(parent))
+    policies: dict[int, list[str]] = {}
+    for secured, expression in rows["policies"]:
+        policies.setdefault(_number(secured), []).append(expression or "")
     relations: dict[int, Relation] = {}
-    for oid_text, schema, name, kind, persistence, triggers, rules, row_type in rows["relations"]:
+    for row in rows["relations"]:
+        oid_text, schema, name, kind, persistence, triggers, rules, row_type, secured, barrier = row
         oid = _number(oid_text)
         relations[oid] = Relation(
             oid=oid,
@@ -144,6 +169,9 @@ def build_catalog(target: str, database: str, rows: Mapping[str, list[Row]]) -> 
             has_triggers=triggers == "t",
             has_rules=rules == "t",
             row_type_oid=_number(row_type),
+            row_security=tuple(policies.get(oid, ())) if secured == "t" else (),
+            secured=secured == "t",
+            barrier=barrier == "t",
         )
     pure, impure = _operators(rows)
     return Catalog(
@@ -167,7 +195,10 @@ def _columns(rows: Rows) -> dict[int, list[Column]]:
         (_number(oid), _number(attnum)): text or "" for oid, attnum, text in rows["generated"]
     }
     columns: dict[int, list[Column]] = {}
-    for oid_text, attnum_text, name, type_oid, typmod, generated, not_null in rows["columns"]:
+    for row in rows["columns"]:
+        oid_text, attnum_text, name, type_oid, typmod, generated, not_null, type_text, collation = (
+            row
+        )
         oid, attnum = _number(oid_text), _number(attnum_text)
         columns.setdefault(oid, []).append(
             Column(
@@ -178,6 +209,8 @@ def _columns(rows: Rows) -> dict[int, list[Column]]:
                 generated or "",
                 expressions.get((oid, attnum), "") if generated else "",
                 not_null == "t",
+                type_text or "",
+                collation or "",
             )
         )
     return columns

@@ -56,7 +56,17 @@ def by_name(fields: Iterable[Field]) -> Columns:
 class Item:
     """One FROM item: a relation, subquery, function, join, or the target of a write."""
 
-    __slots__ = ("alias", "columns", "fields", "known", "oid", "opaque", "schema")
+    __slots__ = (
+        "alias",
+        "columns",
+        "fields",
+        "known",
+        "oid",
+        "opaque",
+        "place",
+        "schema",
+        "target",
+    )
 
     def __init__(
         self,
@@ -67,7 +77,12 @@ class Item:
         schema: str = "",
         known: bool = True,
         opaque: bool = False,
+        place: int = 0,
     ) -> None:
+        self.place = place
+        """id() of the RangeVar it came from, 0 for what is no relation (see `model/resolution`)."""
+        self.target = False
+        """Whether it is the relation that the statement writes."""
         self.alias = alias
         self.fields = fields
         self.columns = by_name(fields) if columns is None else columns

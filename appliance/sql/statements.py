@@ -60,7 +60,7 @@ class Analyst(Writes):
 
     def _explain(self, body: Body) -> Result:
         self.act(Action.EXPLAIN)
-        inner = Analyst(self.lineage, self.settings)
+        inner = Analyst(self.lineage, self.settings, marks=self.marks)
         ((kind, inside),) = body["query"].items()
         result = inner.statement(kind, inside)
         options = [node["DefElem"] for node in body.get("options", ())]

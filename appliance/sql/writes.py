@@ -130,7 +130,11 @@ class Writes(Queries):
         fields = [
             Field(f.name, f.origin, f.sources, f.plain, f.type_oid, f.typmod) for f in item.fields
         ]
-        return Item(item.alias, fields, None, item.oid, item.schema, item.known, item.opaque)
+        target = Item(
+            item.alias, fields, None, item.oid, item.schema, item.known, item.opaque, item.place
+        )
+        target.target = True
+        return target
 
     def _system_write(self, name: str) -> None:
         """Writing a system catalog by hand is DDL without its checks."""
@@ -280,6 +284,8 @@ class Writes(Queries):
             for name in names.values()
             if name not in taken
         ]
+        for version in versions:
+            version.target = True
         return scope.beside(scope.tops, [*scope.items, *versions])
 
 

@@ -280,6 +280,7 @@ class ColumnDescription(msgspec.Struct, frozen=True):
     attnum: int
     type_oid: int
     format: int
+    typmod: int = -1
 
 
 def parse_row_description(body: Buffer) -> tuple[ColumnDescription, ...]:
@@ -291,8 +292,8 @@ def parse_row_description(body: Buffer) -> tuple[ColumnDescription, ...]:
     for _ in range(count):
         name = reader.cstring()
         raw = reader.take(_COLUMN.size)
-        table_oid, attnum, type_oid, _size, _typmod, format_code = _COLUMN.unpack(raw)
-        columns.append(ColumnDescription(name, table_oid, attnum, type_oid, format_code))
+        table_oid, attnum, type_oid, _size, typmod, format_code = _COLUMN.unpack(raw)
+        columns.append(ColumnDescription(name, table_oid, attnum, type_oid, format_code, typmod))
     reader.end()
     return tuple(columns)
 
