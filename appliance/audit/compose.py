@@ -26,14 +26,17 @@ UNDECIDED = DecisionPart(effect=Effect.DENY)
 """For what was refused before policy was asked (unparsable, too long, unknown message)."""
 
 
-def statement_part(text: bytes, facts: Facts, shown: str | None = None) -> StatementPart:
+def statement_part(
+    text: bytes, facts: Facts, shown: str | None = None, sent: bytes = b""
+) -> StatementPart:
     """`text`: the client's exact bytes. `shown` replaces the redacted SQL where the configuration
-    allows raw text."""
+    allows raw text; `sent` is what went to the database where that was not `text`."""
     statements = facts.statements
     return StatementPart(
         sql=clean_text(facts.redacted if shown is None else shown),
         text_digest=sha256(text).hexdigest(),
         text_bytes=len(text),
+        sent_digest=sha256(sent).hexdigest() if sent else "",
         fingerprint=facts.fingerprint,
         kinds=clean_names(s.kind for s in statements),
         actions=facts.actions,

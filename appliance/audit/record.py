@@ -89,6 +89,8 @@ class StatementPart(msgspec.Struct, frozen=True, omit_defaults=True):
     text_digest: str
     """SHA-256 (hex) of the client's exact bytes."""
     text_bytes: int
+    sent_digest: str = ""
+    """SHA-256 (hex) of what was sent in its place: the statement over masked relations."""
     fingerprint: str = ""
     """Groups lines for people, decides nothing."""
     kinds: tuple[str, ...] = ()

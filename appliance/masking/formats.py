@@ -153,11 +153,11 @@ def cell_op(
 
 def _stored(op: Op, type_oid: int, format: int, typmod: int) -> Op:
     """A constant as character(n), character varying(n) or numeric(p, s) would hold it."""
-    if op[0] != "fixed" or typmod < _MODIFIER_HEADER:
+    if op[0] != "fixed" or not isinstance(op[-1], bytes) or typmod < _MODIFIER_HEADER:
         return op
     if type_oid in (BPCHAR, VARCHAR):
         length = typmod - _MODIFIER_HEADER
-        value = bytes(op[1]).decode()[:length]  # type: ignore[arg-type]
+        value = op[-1].decode()[:length]
         return ("fixed", (value.ljust(length) if type_oid == BPCHAR else value).encode())
     if type_oid == NUMERIC:
         scale = (typmod - _MODIFIER_HEADER) & _SCALE_BITS

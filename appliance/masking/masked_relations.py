@@ -6,7 +6,7 @@ must be what it would show in a database whose masked cells *are* their masks (D
 that cannot be said in SQL, `Unmaskable`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from appliance.masking import trees
@@ -62,6 +62,7 @@ class Lineage(Protocol):
     def shape(self, oid: int, /) -> RelationShape: ...
     def definition(self, oid: int, /) -> ViewDefinition | None: ...
     def generated(self, key: ColumnKey, /) -> Node: ...
+    def expression(self, text: str, /) -> Node: ...
 
 
 class Masked(NamedTuple):
@@ -80,21 +81,16 @@ class Masked(NamedTuple):
 
 
 class MaskedRelations:
-    """Everything is computed when first asked for, and kept.
-
-    `expression` parses the text of one SQL expression.
-    """
+    """Everything is computed when first asked for, and kept."""
 
     def __init__(
         self,
         lineage: Lineage,
         owed: Mapping[ColumnKey, Mask],
-        expression: Callable[[str], Node],
     ) -> None:
         self.lineage = lineage
         self.catalog = lineage.catalog
         self.owed = owed
-        self._expression = expression
         self._masked: dict[int, Masked | None] = {}
         self._forms: dict[tuple[Mask, Column], Node] = {}
         self.subselects: dict[tuple[int, bool], Mapping[str, Node]] = {}
@@ -211,7 +207,11 @@ class MaskedRelations:
     def _form(self, mask: Mask, column: Column) -> Node:
         form = self._forms.get((mask, column))
         if form is None:
-            form = self._forms[mask, column] = self._expression(sql_form(mask, column))
+            try:
+                form = self.lineage.expression(sql_form(mask, column))
+            except ValueError:
+                raise Unmaskable(f"the mask of {column.name} cannot be said in SQL") from None
+            self._forms[mask, column] = form
         return form
 
 

@@ -29,7 +29,7 @@ from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.entitlements import Entitlements
 from appliance.policy.evaluate import DEFAULT_RULE
 from appliance.policy.snapshot import Snapshot
-from appliance.session.rewriting import expression, rewrite
+from appliance.session.rewriting import rewrite
 from appliance.sql.analysis import analyse
 from appliance.sql.lineage import CatalogLineage
 
@@ -161,7 +161,7 @@ class Cache:
         known = self.get(key)
         if isinstance(known, MaskedRelations) and known.lineage is lineage and known.owed is owed:
             return known
-        made = MaskedRelations(lineage, owed, expression)
+        made = MaskedRelations(lineage, owed)
         self.put(key, made)
         return made
 

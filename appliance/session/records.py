@@ -111,6 +111,6 @@ def parts_of(
     text: bytes, verdict: Verdict, catalog: Catalog | None
 ) -> tuple[StatementPart, DecisionPart]:
     return (
-        compose.statement_part(text, verdict.facts),
+        compose.statement_part(text, verdict.facts, sent=verdict.rewritten),
         compose.decision_part(verdict.decision, catalog),
     )

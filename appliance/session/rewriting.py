@@ -10,27 +10,17 @@ from collections.abc import Sequence
 
 from appliance.masking.masked_relations import MaskedRelations, Unmaskable
 from appliance.masking.rewrite import Rewriter
-from appliance.masking.trees import Node
 from appliance.model.catalog import SessionSettings
 from appliance.model.facts import Facts, ParseFailure
 from appliance.model.limits import Limits
 from appliance.sql.analysis import after
 from appliance.sql.deparse import Undeparsable, deparse, same_statement
 from appliance.sql.lineage import CatalogLineage
-from appliance.sql.parse import RawStatement, parse, parse_decoded
+from appliance.sql.parse import RawStatement, parse
 from appliance.sql.resolve import resolve
 
 SEPARATOR = b"\n;\n"
 """On a line of its own: the statement before it may end in a comment."""
-
-
-def expression(text: str) -> Node:
-    """The tree of one SQL expression of ours."""
-    parsed = parse_decoded(f"SELECT {text}", len(text.encode()))
-    if isinstance(parsed, ParseFailure):
-        raise Unmaskable("a mask has no SQL form here")
-    (target,) = parsed[0].body["targetList"]
-    return target["ResTarget"]["val"]
 
 
 def rewrite(

@@ -137,20 +137,26 @@ class CatalogLineage:
         analyst.statement(parsed[0].kind, body)
         return None if analyst.unresolved or analyst.functions else Definition(body, resolution)
 
+    def expression(self, text: str) -> Node:
+        """The tree of one SQL expression, every name in it qualified but columns. Raises
+        ValueError when it cannot be read.
+        """
+        parsed = parse_decoded(f"SELECT {text}", len(text.encode()))
+        if isinstance(parsed, ParseFailure) or len(parsed) != 1 or "\0" in text:
+            raise ValueError("an expression cannot be read")
+        (target,) = parsed[0].body["targetList"]
+        qualifier = Qualifier(Analyst(self, _settings(self.catalog)))
+        return qualifier.tree(target["ResTarget"]["val"])
+
     def generated(self, key: ColumnKey) -> Node:
-        """The expression of a generated column, every name in it qualified but its own relation's
-        columns. Raises KeyError for any other column, and ValueError when it cannot be read.
+        """The expression of a generated column. Raises KeyError for any other column, and
+        ValueError as `expression` does.
         """
         known = self._generated.get(key)
         if known is None:
             columns = self.catalog.relations[key[0]].columns
-            expression = {c.attnum: c.expression for c in columns if c.generated}[key[1]]
-            parsed = parse_decoded(f"SELECT {expression}", len(expression))
-            if isinstance(parsed, ParseFailure) or len(parsed) != 1:
-                raise ValueError("the expression of a generated column cannot be read")
-            qualifier = Qualifier(Analyst(self, _settings(self.catalog)))
-            (target,) = parsed[0].body["targetList"]
-            known = self._generated[key] = qualifier.tree(target["ResTarget"]["val"])
+            texts = {c.attnum: c.expression for c in columns if c.generated}
+            known = self._generated[key] = self.expression(texts[key[1]])
         return known
 
     def _lineage(self, key: ColumnKey) -> ColumnLineage:

@@ -42,7 +42,8 @@ class Guard:
             assert [kind for kind, _ in forwarded] == [r.protocol for r in allowed]
             for (kind, text), record in zip(forwarded, allowed, strict=True):
                 if kind is not ProtocolKind.EXECUTE and b"application_name" not in text:
-                    assert hashlib.sha256(text).hexdigest() == record.statement.text_digest
+                    digest = record.statement.sent_digest or record.statement.text_digest
+                    assert hashlib.sha256(text).hexdigest() == digest
             assert [r for _, _, r in turn.gated] == allowed
         for record in turn.records:
             self._follow(record, allowed)

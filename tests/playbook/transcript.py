@@ -107,6 +107,22 @@ class Exactly(Expectation):
         return _shown(self.channel, self._frame)
 
 
+class Sent(Expectation):
+    """A Query or Parse that goes upstream in place of the client's: its text holds these parts."""
+
+    channel = "upstream"
+
+    def __init__(self, *parts: str) -> None:
+        self._parts = parts
+
+    def matches(self, thing: Any) -> bool:
+        text = bytes(thing[5:]).strip(b"\0").decode("utf-8", "replace")
+        return thing[0] in (m.QUERY, m.PARSE) and all(part in text for part in self._parts)
+
+    def words(self) -> str:
+        return f"QUERY or PARSE with {self._parts}"
+
+
 class Says(Expectation):
     """An error or notice for the client: fields by letter, each of which must contain the words."""
 

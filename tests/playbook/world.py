@@ -86,7 +86,11 @@ def catalog(version: str = "1", *more: Relation) -> Catalog:
             "public",
             "customers",
             "r",
-            (Column(1, "id", INT4), Column(2, "name", TEXT), Column(3, "email", TEXT)),
+            (
+                Column(1, "id", INT4, type_text="integer"),
+                Column(2, "name", TEXT, type_text="text"),
+                Column(3, "email", TEXT, type_text="text"),
+            ),
         ),
         Relation(NOTES, "public", "notes", "r", (Column(1, "id", INT4), Column(2, "body", TEXT))),
         *more,
