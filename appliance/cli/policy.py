@@ -168,6 +168,37 @@ def explain(
     return 0
 
 
+@policy_app.command
+def trust(uri: str, functions: list[str], /) -> int:
+    """Print what to write under `trusted_functions:` for functions of a database.
+
+    Read them first: whoever owes a mask may then call them, and what they give is not masked. An
+    entry holds as long as the function stays what it is (body, language, owner, SECURITY, SET).
+    What it calls is not watched: trust only what rests on built-in or trusted functions.
+
+    Parameters
+    ----------
+    uri
+        postgresql://user@host:port/database[?sslmode=MODE&sslrootcert=FILE]; the password is in
+        PGPASSWORD.
+    functions
+        'schema.name(argument types)', or schema.name for every overload: a call is answered only
+        when all that its name may mean are trusted.
+    """
+    from appliance.cli.policy_trust import NotThere, entries_of
+
+    try:
+        text = entries_of(uri, functions)
+    except (OSError, ValueError) as error:
+        print(_told(error) if isinstance(error, OSError) else error, file=sys.stderr)
+        return 2
+    except NotThere as error:
+        print(error, file=sys.stderr)
+        return 1
+    sys.stdout.write(text)
+    return 0
+
+
 def _told(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}"

@@ -60,7 +60,7 @@ def try_(
     """
     _hide_password(uri)
     try:
-        place = _Place(uri)
+        place = Place(uri)
         folder = (data or Path(tempfile.mkdtemp(prefix="sallyport-try-"))).absolute()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         documents = _documents(
@@ -107,7 +107,7 @@ def _hide_password(uri: str) -> None:
     os.execve(sys.executable, [sys.executable, *arguments], environment)  # noqa: S606
 
 
-class _Place:
+class Place:
     """The database named by a URI. Raises ValueError."""
 
     def __init__(self, uri: str) -> None:
@@ -130,7 +130,7 @@ class _Place:
 
 
 def _documents(
-    place: _Place,
+    place: Place,
     folder: Path,
     listen: Address,
     policy: str,

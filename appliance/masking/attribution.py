@@ -23,6 +23,8 @@ from appliance.model.refusal import Refusal, RefusalCode
 GUARD_ATTRIBUTION = "guard.attribution"
 TEXT_ONLY_KINDS = frozenset({"ExplainStmt", "VariableShowStmt"})
 """Statements whose result the server words itself and in which every column is computed."""
+TRUSTED_CALL = "CallStmt"
+"""Its result is the OUT arguments of a procedure, planned only when the procedure is trusted."""
 
 
 class DescribedColumn(msgspec.Struct, frozen=True):
@@ -138,7 +140,7 @@ def _require_harmless(
     actual = _origin(column, owed)
     if actual is not None:
         _require_unmasked(actual, owed, lineage)
-    elif plan.kind not in TEXT_ONLY_KINDS:
+    elif plan.kind not in TEXT_ONLY_KINDS and plan.kind != TRUSTED_CALL:
         _refuse(
             RefusalCode.UNRESOLVED,
             "what the columns of this result are computed from is not known",

@@ -14,13 +14,14 @@ from typing import Protocol
 import msgspec
 
 from appliance.model.catalog import Catalog, ColumnKey
-from appliance.model.decision import Decision, Mask
+from appliance.model.decision import Decision, Mask, Trust
 from appliance.model.errors import Refused
 from appliance.model.facts import (
     Action,
     Confidence,
     Facts,
     Flag,
+    FunctionUse,
     OutputColumn,
     ParseFailure,
     PreparedUse,
@@ -39,7 +40,6 @@ BEYOND_MASKING = frozenset(
     {
         Action.CREATE_FUNCTION,
         Action.DO,
-        Action.CALL,
         Action.DYNAMIC_SQL,
         Action.COPY_FILE,
         Action.COPY_PROGRAM,
@@ -54,6 +54,8 @@ BEYOND_MASKING = frozenset(
     }
 )
 """Actions through which values leave by ways that no mask plan sees."""
+
+_CALLING = frozenset({Action.CALL, Action.EXECUTE_FUNCTION})
 
 _COPYING = frozenset({Action.CREATE, Action.CREATE_TEMPORARY, Action.COPY_TO})
 """Actions that carry what a query gives to where this plan does not reach."""
@@ -155,6 +157,8 @@ def plan(
             GUARD_CATALOG,
         )
     _require_understood(facts, statement)
+    _require_trusted(statement, decision.trust, lineage.catalog)
+    _require_exact(statement)
     work = _Work(statement, owed, lineage)
     work.require_within_reach()
     work.require_unused()
@@ -190,13 +194,12 @@ def source_plan(
 ) -> MaskPlan | None:
     """The plan of a statement that will be rewritten; None for a kind that cannot be.
 
-    Asked after `plan` has refused it only for the way it uses masked columns: what is refused for
-    other reasons stays refused. Raises Refused.
+    Asked when `plan` has refused it for the way it uses masked columns, so after everything else
+    it refuses for. Raises Refused.
     """
     statement = facts.statements[index]
     if statement.kind not in AT_SOURCE_KINDS or Action.ALTER in statement.actions:
         return None
-    _require_understood(facts, statement)
     return MaskPlan(
         unrestricted=False,
         kind=statement.kind,
@@ -248,16 +251,55 @@ def _require_understood(facts: Facts, statement: StatementFacts) -> None:
             "Leave these views or columns out.",
             GUARD_SECRETS,
         )
-    # Functions before confidence: an unknown function is also a reason for PARTIAL, and the better
-    # explanation is the function's name.
-    if statement.functions or Action.EXECUTE_FUNCTION in statement.actions:
-        names = dict.fromkeys(_dotted(call.schema, call.name) for call in statement.functions)
-        raise _refused(
-            RefusalCode.UNKNOWN_FUNCTION,
-            f"what {_list(names) or 'a function here'} does with masked columns is not known",
-            "Use built-in functions on columns that are not masked.",
-            GUARD_FUNCTION,
-        )
+
+
+def _require_trusted(statement: StatementFacts, trust: Trust, catalog: Catalog) -> None:
+    """Refuse functions that nobody vouched for, or that changed since.
+
+    Before confidence: an unknown function is also a reason for PARTIAL, and the better explanation
+    is the function's name.
+    """
+    calls = (*statement.functions, *statement.functions_below)
+    if not calls and not _CALLING.isdisjoint(statement.actions):
+        raise _unknown_function(["a function here"])
+    unknown: dict[str, None] = {}
+    for call in calls:
+        left = set(call.candidates) - trust.functions
+        if call.candidates and not left:
+            continue
+        changed = sorted(left & trust.changed)
+        if changed and left <= trust.changed:
+            raise _changed_function(call, changed, catalog)
+        unknown[_dotted(call.schema, call.name)] = None
+    if unknown:
+        raise _unknown_function(unknown)
+
+
+def _unknown_function(names: Iterable[str]) -> Refused:
+    return _refused(
+        RefusalCode.UNKNOWN_FUNCTION,
+        f"what {_list(names)} does with masked columns is not known",
+        "Use built-in functions, or ask the owners of the policy to read it and, if it shows "
+        "nothing, to list it (and every overload of its name) under trusted_functions: "
+        "`sallyport policy trust` prints what to write.",
+        GUARD_FUNCTION,
+    )
+
+
+def _changed_function(call: FunctionUse, oids: Sequence[int], catalog: Catalog) -> Refused:
+    overloads = catalog.functions.get((call.schema, call.name), ())
+    names = [f"{f.schema}.{f.name}({f.arguments})" for f in overloads if f.oid in oids]
+    return _refused(
+        RefusalCode.UNKNOWN_FUNCTION,
+        f"{_list(names) or _dotted(call.schema, call.name)} is not what it was when it was "
+        "declared trusted",
+        "Ask the owners of the policy to read it again and to renew its digest under "
+        "trusted_functions: `sallyport policy trust` prints it.",
+        GUARD_FUNCTION,
+    )
+
+
+def _require_exact(statement: StatementFacts) -> None:
     opaque = statement.confidence is Confidence.OPAQUE or Action.OPAQUE in statement.actions
     if opaque or statement.confidence is not Confidence.EXACT or statement.unresolved:
         raise _refused(

@@ -76,12 +76,16 @@ class Function(msgspec.Struct, frozen=True):
     """pg_proc.prokind: f function, p procedure, a aggregate, w window."""
     language: str
     arguments: str
-    """pg_get_function_identity_arguments()."""
+    """oidvectortypes(proargtypes): types of its input arguments, qualified unless built in. With
+    schema and name the identity of a function."""
     returns_oid: int = 0
-    body_digest: str = ""
-    """md5(prosrc), as the server computes it."""
+    digest: str = ""
+    """SHA-256, in hex, of its owner and pg_get_functiondef(): body, language, volatility, SECURITY,
+    SET. Of an aggregate, of its parts' definitions and its start values. Computed by the server."""
     extension: str = ""
     """Name of the extension it belongs to, '' for none."""
+    columns: tuple[str, ...] = ()
+    """Names of OUT, INOUT and TABLE arguments in order, '' for one without a name."""
 
 
 class Catalog(msgspec.Struct, frozen=True):
@@ -106,6 +110,8 @@ class Catalog(msgspec.Struct, frozen=True):
     """(schema, operator name) outside pg_catalog of such extensions."""
     types: Mapping[tuple[str, str], int] = {}
     """(schema, type name) -> OID outside pg_catalog and not a relation's row type."""
+    unlisted_builtins: frozenset[str] = frozenset()
+    """Names of functions of pg_catalog that are not on the allow-list."""
     user_casts: bool = False
     """Whether a cast exists that calls a function and is neither built in nor of such an extension.
     """

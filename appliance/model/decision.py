@@ -49,6 +49,19 @@ class Reason(msgspec.Struct, frozen=True):
     """True when the rule (or the whole policy) is in observe mode: recorded, not applied."""
 
 
+class Trust(msgspec.Struct, frozen=True):
+    """What an administrator vouches for on one database: functions that show masked values to
+    nobody."""
+
+    functions: frozenset[int] = frozenset()
+    """OIDs of trusted functions that are what they were when they were declared."""
+    changed: frozenset[int] = frozenset()
+    """OIDs of functions that are declared trusted but have another digest now."""
+
+
+NO_TRUST = Trust()
+
+
 class Decision(msgspec.Struct, frozen=True):
     effect: Effect
     reasons: tuple[Reason, ...]
@@ -68,5 +81,6 @@ class Decision(msgspec.Struct, frozen=True):
     """Every mask owed on this database at this moment, touched or not (conditional masks that do
     not hold now left out).
     """
+    trust: Trust = NO_TRUST
     masks_observed: Mapping[ColumnKey, Mask] = {}
     """Touched columns whose mask is only observed: they leave unmasked, and that is counted."""

@@ -117,6 +117,10 @@ class FunctionUse(msgspec.Struct, frozen=True):
     schema: str
     """As resolved, '' when written unqualified and not resolved."""
     name: str
+    candidates: tuple[int, ...] = ()
+    """OIDs of every function the call may mean that is not known to be harmless, all of them
+    outside pg_catalog. Empty when some are not known or are built in: then nobody's trust makes it
+    harmless."""
 
 
 class OutputColumn(msgspec.Struct, frozen=True):
@@ -157,6 +161,14 @@ class StatementFacts(msgspec.Struct, frozen=True):
     """Every action in it, at any depth, deduplicated, the statement's own first."""
     relations: tuple[RelationUse, ...] = ()
     functions: tuple[FunctionUse, ...] = ()
+    functions_below: tuple[FunctionUse, ...] = ()
+    """Like `functions`: called by the definitions of what it touches (views), not by its text."""
+    calls: tuple[FunctionUse, ...] = ()
+    """Every function outside pg_catalog that it may call, directly or below, harmless ones
+    included, with all OIDs the name may mean: what it depends on."""
+    names_called: frozenset[str] = frozenset()
+    """Functions and operators written without a schema, built-in ones included: a new one of that
+    name in the search path may change what the text means."""
     outputs: tuple[OutputColumn, ...] = ()
     """Result columns, stars expanded; empty when it returns no rows. See `outputs_known`."""
     outputs_known: bool = True

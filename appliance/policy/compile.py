@@ -28,6 +28,7 @@ from appliance.policy.evaluate import DEFAULT_RULE
 from appliance.policy.globs import ResourceGlob, any_of, resource_glob
 from appliance.policy.rules import Rule, Test, Where, Who
 from appliance.policy.snapshot import Snapshot
+from appliance.policy.trust import DIGEST_PREFIX, TrustEntry, identity_of
 from appliance.policy.vocabulary import ACTION_NAMES, ANY, actions_named
 
 GUARD_PREFIX = "guard."
@@ -80,7 +81,25 @@ def compile_documents(documents: Sequence[tuple[str, bytes]], *, observe: bool =
     observing = observe or all(document.mode is Mode.OBSERVE for document, _ in read)
     mode = Mode.OBSERVE if observing else Mode.ENFORCE
     version = _version(documents) + ("-observe" if observe else "")
-    return Snapshot(version=version, mode=mode, rules=tuple(rules))
+    trusted = () if observe else _trusted(read)
+    return Snapshot(version=version, mode=mode, rules=tuple(rules), trusted=trusted)
+
+
+def _trusted(read: Sequence[tuple[PolicyDocument, Source]]) -> tuple[TrustEntry, ...]:
+    """A document that is only observed changes nothing, so it makes nobody trusted either."""
+    entries = []
+    for document, source in read:
+        for index, spec in enumerate(document.trusted_functions):
+            path = f"trusted_functions[{index}]"
+            try:
+                identity = identity_of(spec.function)
+            except ValueError as error:
+                hint = "paste what `sallyport policy trust` prints"
+                raise source.error(f"{path}.function", str(error), hint) from None
+            if document.mode is Mode.ENFORCE:
+                digest = spec.digest.removeprefix(DIGEST_PREFIX)
+                entries.append(TrustEntry(identity, digest, _where(spec.targets)))
+    return tuple(entries)
 
 
 def _version(documents: Sequence[tuple[str, bytes]]) -> str:

@@ -126,6 +126,26 @@ class RuleSpec(
     statement_timeout: Duration | None = None
 
 
+class TrustedFunction(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
+):
+    """A function or procedure that shows masked values to nobody, whoever calls it: the
+    administrator has read it. It is trusted as long as it stays what it was."""
+
+    function: Annotated[
+        str,
+        msgspec.Meta(min_length=1, max_length=4096, description="schema.name(argument types)"),
+    ]
+    digest: Annotated[
+        str,
+        msgspec.Meta(
+            pattern=r"^sha256:[0-9a-f]{64}$", description="what `sallyport policy trust` prints"
+        ),
+    ]
+    description: str = ""
+    targets: TargetSelector = TargetSelector()
+
+
 class PolicyDocument(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
 ):
@@ -136,6 +156,8 @@ class PolicyDocument(
     mode: Mode = Mode.ENFORCE
     classifications: dict[str, tuple[Glob, ...]] = {}
     """Name -> database.schema.relation.column globs."""
+    trusted_functions: tuple[TrustedFunction, ...] = ()
+    """Functions and procedures that whoever owes a mask may call all the same."""
     rules: tuple[RuleSpec, ...] = ()
 
 
@@ -145,6 +167,7 @@ _STRUCTS: tuple[type[msgspec.Struct], ...] = (
     PrincipalSelector,
     TargetSelector,
     MaskSpec,
+    TrustedFunction,
 )
 _FIELD_NAMES = sorted({name for struct in _STRUCTS for name in struct.__struct_fields__})
 _ENUM_VALUES = sorted(
@@ -265,6 +288,8 @@ def _readable(source: Source, text: str) -> PolicyError:
         message = f"{value[1]!r} is not one of the values known here"
     elif "regex" in message and path.endswith("id"):
         hint = "lower-case letters, digits, `.`, `_`, `-`"
+    elif "regex" in message and path.endswith("digest"):
+        hint = "paste what `sallyport policy trust` prints"
     elif "regex" in message and path.endswith("statement_timeout"):
         hint = "a number with a unit: 500ms, 30s, 2min, 1h"
     return source.error(path, message, hint)

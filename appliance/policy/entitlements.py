@@ -8,7 +8,7 @@ masks owed, by column.
 from collections.abc import Mapping, Sequence
 
 from appliance.model.catalog import Catalog, ColumnKey
-from appliance.model.decision import Mask
+from appliance.model.decision import NO_TRUST, Mask, Trust
 from appliance.model.facts import StatementFacts
 from appliance.policy.owed import merge
 from appliance.policy.rules import Rule, Touch, columns_read, concerns, follows_columns
@@ -53,6 +53,7 @@ class Entitlements:
         "policy_version",
         "rules",
         "sensitive",
+        "trust",
         "watches",
     )
 
@@ -64,8 +65,10 @@ class Entitlements:
         rules: Sequence[Rule],
         masks: Sequence[StandingMask],
         sensitive: frozenset[ColumnKey] | None = frozenset(),
+        trust: Trust = NO_TRUST,
     ) -> None:
         self.policy_version = policy_version
+        self.trust = trust
         self.database = database
         self.catalog = catalog
         self.rules = tuple(rules)

@@ -209,6 +209,7 @@ def decide(facts: Facts, entitlements: Entitlements, context: Context, observing
         would_be=work.watched if work.watched is not work.applied else None,
         owed=owed,
         masks_observed=observed,
+        trust=entitlements.trust,
     )
 
 

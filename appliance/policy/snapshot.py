@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from appliance.model.catalog import Catalog, ColumnKey
-from appliance.model.decision import Decision, MaskMethod
+from appliance.model.decision import NO_TRUST, Decision, MaskMethod
 from appliance.model.facts import Facts
 from appliance.model.principal import Client, Principal, Target
 from appliance.policy.conditions import Subject
@@ -18,6 +18,7 @@ from appliance.policy.entitlements import Entitlements, StandingMask
 from appliance.policy.evaluate import Context, decide
 from appliance.policy.owed import ViewLineage, children_of, columns_named
 from appliance.policy.rules import Rule
+from appliance.policy.trust import TrustEntry, trust_in
 
 CATALOGS_KEPT_MAX = 64
 """Databases whose mask columns are kept per snapshot, so that a second principal costs no
@@ -27,10 +28,17 @@ search."""
 class Snapshot:
     """One version of the policy. `version` is a digest of its documents."""
 
-    def __init__(self, version: str, mode: Mode, rules: Sequence[Rule]) -> None:
+    def __init__(
+        self,
+        version: str,
+        mode: Mode,
+        rules: Sequence[Rule],
+        trusted: Sequence[TrustEntry] = (),
+    ) -> None:
         self.version = version
         self.mode = mode
         self.rules = tuple(rules)
+        self.trusted = tuple(trusted)
         self.token_keys = frozenset(
             rule.mask.key
             for rule in self.rules
@@ -67,7 +75,9 @@ class Snapshot:
             else:
                 rules.append(here)
         sensitive = self._sensitive(target, catalog, database, lineage)
-        return Entitlements(self.version, database, catalog, rules, masks, sensitive)
+        trusted = [entry for entry in self.trusted if entry.where.matches(target, database)]
+        trust = trust_in(trusted, catalog) if masks else NO_TRUST
+        return Entitlements(self.version, database, catalog, rules, masks, sensitive, trust)
 
     def _sensitive(
         self,

@@ -86,6 +86,7 @@ def _facts(
     analyst = Analyst(lineage, settings)
     result = analyst.statement(raw.kind, raw.body)
     analyst.note_secret_columns()
+    analyst.note_generating()
     relations = analyst.relation_uses()
     outputs = analyst.outputs(result)
     for output in outputs:
@@ -96,6 +97,9 @@ def _facts(
         actions=tuple(analyst.actions),
         relations=relations,
         functions=tuple(analyst.functions),
+        functions_below=tuple(analyst.functions_below),
+        calls=tuple(analyst.calls),
+        names_called=frozenset(analyst.names_called),
         outputs=outputs,
         outputs_known=result.known,
         consumed=frozenset(analyst.consumed),

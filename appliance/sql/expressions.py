@@ -217,9 +217,7 @@ class Expressions(Names):
         stack.extend(body[key] for key in keys if key in body)
 
     def _operation(self, body: Body, scope: Scope, stack: list[Node]) -> None:
-        if "name" in body and (
-            self.catalog is None or self.catalog.operators or len(body["name"]) > 1
-        ):
+        if "name" in body:
             self.operator(words(body["name"]))
         stack.extend(body[key] for key in ("lexpr", "rexpr") if key in body)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from appliance.model.catalog import Catalog, Column, ColumnKey, Relation, SessionSettings
-from appliance.model.facts import ParseFailure
+from appliance.model.facts import FunctionUse, ParseFailure
 from appliance.model.resolution import Resolution
 from appliance.sql.expressions import Node, Result
 from appliance.sql.parse import Body, parse_decoded
@@ -44,7 +44,16 @@ UNKNOWN_LINEAGE = ColumnLineage(known=False)
 class Shape:
     """What a relation looks like to a query that reads it."""
 
-    __slots__ = ("columns", "consumed", "fields", "is_view", "unresolved")
+    __slots__ = (
+        "calls",
+        "columns",
+        "consumed",
+        "fields",
+        "functions",
+        "generating",
+        "is_view",
+        "unresolved",
+    )
 
     def __init__(
         self,
@@ -52,6 +61,8 @@ class Shape:
         consumed: frozenset[ColumnKey] = frozenset(),
         unresolved: tuple[str, ...] = (),
         is_view: bool = False,
+        functions: tuple[FunctionUse, ...] = (),
+        calls: tuple[FunctionUse, ...] = (),
     ) -> None:
         self.fields = fields
         self.columns: Columns = by_name(fields)
@@ -61,6 +72,13 @@ class Shape:
         self.unresolved = unresolved
         """Why its definition was not understood, in words."""
         self.is_view = is_view
+        self.functions = functions
+        """Functions its definition calls that are not known to be harmless."""
+        self.calls = calls
+        """Every function outside pg_catalog its definition calls."""
+        self.generating: dict[int, tuple[FunctionUse, ...]] = {}
+        """Attribute number of a generated column -> functions in its expression that are not known
+        to be harmless."""
 
 
 class Definition(NamedTuple):
@@ -135,7 +153,7 @@ class CatalogLineage:
         resolution = Resolution(body)
         analyst = Analyst(self, settings, in_view=True, marks=resolution)
         analyst.statement(parsed[0].kind, body)
-        return None if analyst.unresolved or analyst.functions else Definition(body, resolution)
+        return None if analyst.unresolved else Definition(body, resolution)
 
     def expression(self, text: str) -> Node:
         """The tree of one SQL expression, every name in it qualified but columns. Raises
@@ -192,19 +210,25 @@ class CatalogLineage:
 
     def _table(self, relation: Relation) -> Shape:
         fields = []
+        generating: dict[int, tuple[FunctionUse, ...]] = {}
         for column in relation.columns:
             key = (relation.oid, column.attnum)
+            sources, functions = self._generated_from(relation, column)
+            if functions:
+                generating[column.attnum] = functions
             fields.append(
                 Field(
                     column.name,
                     key,
-                    (key, *self._generated_from(relation, column)),
+                    (key, *sources),
                     True,
                     column.type_oid,
                     column.typmod,
                 )
             )
-        return Shape(tuple(fields), self._policed(relation, fields))
+        shape = Shape(tuple(fields), self._policed(relation, fields))
+        shape.generating = generating
+        return shape
 
     def _policed(self, relation: Relation, fields: Sequence[Field]) -> frozenset[ColumnKey]:
         """The columns that row security policies look at: which rows are seen depends on them."""
@@ -224,11 +248,13 @@ class CatalogLineage:
             used |= analyst.consumed
         return frozenset(used)
 
-    def _generated_from(self, relation: Relation, column: Column) -> tuple[ColumnKey, ...]:
-        """The columns a generated column is computed from; all of the row when that cannot be
-        told."""
+    def _generated_from(
+        self, relation: Relation, column: Column
+    ) -> tuple[tuple[ColumnKey, ...], tuple[FunctionUse, ...]]:
+        """The columns a generated column is computed from, all of the row when that cannot be
+        told; and the functions that are not known to be harmless."""
         if not column.generated:
-            return ()
+            return (), ()
         own = {
             other.name: Field(other.name, None, ((relation.oid, other.attnum),))
             for other in relation.columns
@@ -236,14 +262,15 @@ class CatalogLineage:
         }
         parsed = parse_decoded(f"SELECT {column.expression}", len(column.expression))
         if isinstance(parsed, ParseFailure) or len(parsed) != 1 or "\0" in column.expression:
-            return tuple(key for field in own.values() for key in field.sources)
-        analyst = Analyst(None, _settings(self.catalog))
+            return tuple(key for field in own.values() for key in field.sources), ()
+        analyst = Analyst(self, _settings(self.catalog))
         scope = Scope()
         scope.add(Item(relation.name, tuple(own.values())), ())
         analyst.walk([node["ResTarget"]["val"] for node in parsed[0].body["targetList"]], scope)
+        functions = tuple(analyst.functions)
         if scope.tainted:
-            return tuple(key for field in own.values() for key in field.sources)
-        return tuple(sorted(analyst.consumed))
+            return tuple(key for field in own.values() for key in field.sources), functions
+        return tuple(sorted(analyst.consumed)), functions
 
     def _view(self, relation: Relation) -> Shape:
         if relation.oid in self._running or len(self._running) >= VIEW_DEPTH_MAX:
@@ -267,11 +294,19 @@ class CatalogLineage:
         result = analyst.statement(parsed[0].kind, parsed[0].body)
         if not result.known or len(result.fields) != len(relation.columns):
             return _not_understood(relation, "its columns could not be told")
+        analyst.note_generating()
         unresolved = tuple(analyst.unresolved)
-        if analyst.functions:
+        functions = (*analyst.functions, *analyst.functions_below)
+        if functions and relation.kind == "m":
+            # Its rows were made by what the functions were then: trusting them now says nothing.
             unresolved += ("it calls functions that are not known to be harmless",)
         return Shape(
-            _view_fields(relation, result), frozenset(analyst.consumed), unresolved, is_view=True
+            _view_fields(relation, result),
+            frozenset(analyst.consumed),
+            unresolved,
+            is_view=True,
+            functions=functions,
+            calls=tuple(analyst.calls),
         )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from appliance.model.catalog import ColumnKey, SessionSettings
+from appliance.model.catalog import ColumnKey, Function, SessionSettings
 from appliance.model.facts import Action, Flag, FunctionUse, PreparedUse, RelationUse
 from appliance.model.resolution import RelationPlace, Resolution, TargetColumn
 from appliance.sql import functions, secrets, types
@@ -68,6 +68,9 @@ class Names:
         self.actions: dict[Action, None] = {}
         self.uses: dict[UseKey, dict[str, None]] = {}
         self.functions: dict[FunctionUse, None] = {}
+        self.functions_below: dict[FunctionUse, None] = {}
+        self.calls: dict[FunctionUse, None] = {}
+        self.names_called: set[str] = set()
         self.consumed: set[ColumnKey] = set()
         self.read: set[ColumnKey] = set()
         """Origins of the columns referred to in any way."""
@@ -279,6 +282,8 @@ class Names:
         if action is not Action.INSERT or shape.is_view:
             self.consumed |= shape.consumed
         if action is Action.SELECT or shape.is_view:
+            self.functions_below.update(dict.fromkeys(shape.functions))
+            self.calls.update(dict.fromkeys(shape.calls))
             for why in shape.unresolved:
                 self.puzzle(f"{schema}.{name}: {why}")
         if secrets.is_secret(schema, name):
@@ -358,14 +363,46 @@ class Names:
         function = name[-1]
         owner = self._user_function(schema, function)
         if owner is None:
+            if not schema:
+                self.names_called.add(function)
             if function in functions.SET_RETURNING:
                 self.sets_rows = True
             self._call_builtin(schema, function)
             return
-        if self._of_pure_extension(owner, function):
-            self.sets_rows = True
+        self.sets_rows = True
+        candidates = self.candidates(schema, function)
+        if candidates is None:
             return
-        self._unknown_function(owner, function, functions.DANGEROUS.get(function))
+        self._unknown_function(owner, function, functions.DANGEROUS.get(function), candidates)
+
+    def candidates(self, schema: str, name: str) -> tuple[int, ...] | None:
+        """OIDs of the functions a call outside pg_catalog may mean, those of extensions that only
+        compute left out (`FunctionUse.candidates`); None when nothing is left. Notes the call."""
+        overloads = self._overloads(schema, name)
+        if not schema:
+            self.names_called.add(name)
+        if overloads:
+            every = tuple(function.oid for function in overloads)
+            self.calls[FunctionUse(overloads[0].schema, name, every)] = None
+        if not schema and self.catalog is not None and name in self.catalog.unlisted_builtins:
+            return ()
+        left = tuple(f.oid for f in overloads if f.extension not in functions.PURE_EXTENSIONS)
+        return None if overloads and not left else left
+
+    def _overloads(self, schema: str, name: str) -> list[Function]:
+        """Every function outside pg_catalog that a call of this name could mean."""
+        if self.catalog is None:
+            return []
+        found = self.catalog.functions
+        schemas = [schema] if schema else self._function_path()
+        return [function for each in schemas for function in found.get((each, name), ())]
+
+    def _function_path(self) -> Sequence[str]:
+        """Schemas in which an unqualified function, operator or type is looked for: any, while the
+        search path is not certain."""
+        if self.settings.certain or self.catalog is None:
+            return self.path
+        return tuple(dict.fromkeys((*self.path, *self.catalog.schemas)))
 
     def _user_function(self, schema: str, name: str) -> str | None:
         """The schema of a function outside pg_catalog that this call could mean, None for a
@@ -378,14 +415,10 @@ class Names:
             return None if schema == "pg_catalog" else schema
         if self.catalog is None:
             return None
-        for candidate in self.path:
+        for candidate in self._function_path():
             if (candidate, name) in self.catalog.functions:
                 return candidate
         return None
-
-    def _of_pure_extension(self, schema: str, name: str) -> bool:
-        overloads = () if self.catalog is None else self.catalog.functions.get((schema, name), ())
-        return bool(overloads) and all(f.extension in functions.PURE_EXTENSIONS for f in overloads)
 
     def _call_builtin(self, schema: str, name: str) -> None:
         if functions.harmless(name) or name == functions.SET_CONFIG:
@@ -399,13 +432,15 @@ class Names:
         known = schema == "pg_catalog" or self.catalog is not None
         self._unknown_function(schema if known else "", name, functions.DANGEROUS.get(name))
 
-    def _unknown_function(self, schema: str, name: str, action: Action | None) -> None:
+    def _unknown_function(
+        self, schema: str, name: str, action: Action | None, candidates: tuple[int, ...] = ()
+    ) -> None:
         if schema == "information_schema" and name.startswith(
             functions.HARMLESS_INFORMATION_SCHEMA_PREFIX
         ):
             return
         self.sets_rows = True
-        self.functions[FunctionUse(schema, name)] = None
+        self.functions[FunctionUse(schema, name, candidates)] = None
         if action is None and name.startswith("dblink"):
             action = Action.FOREIGN_SERVER
         self.act(action or Action.EXECUTE_FUNCTION)
@@ -419,9 +454,10 @@ class Names:
             if name[-2] != "pg_catalog" and not self._trusted_operator(name[-2], name[-1]):
                 self._unknown_function(name[-2], f"operator {name[-1]}", None)
             return
+        self.names_called.add(name[-1])
         if self.catalog is None or not self.catalog.operators:
             return
-        for schema in self.path:
+        for schema in self._function_path():
             if (schema, name[-1]) in self.catalog.operators:
                 self._unknown_function(schema, f"operator {name[-1]}", None)
 
@@ -444,7 +480,7 @@ class Names:
             if name[-2] != "pg_catalog":
                 self._unknown_function(name[-2], f"cast to {name[-1]}", None)
             return
-        for schema in self.path:
+        for schema in self._function_path():
             if (schema, name[0]) in self.catalog.types or (schema, name[0]) in self.catalog.by_name:
                 if schema != "pg_catalog":
                     self._unknown_function(schema, f"cast to {name[0]}", None)

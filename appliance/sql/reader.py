@@ -11,8 +11,10 @@ pg_get_viewdef() prints names as short as the search_path allows.
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from appliance.model.catalog import Catalog, Column, Function, Relation
-from appliance.sql.functions import PURE_EXTENSIONS
+from appliance.sql.functions import PURE_EXTENSIONS, harmless
 
 Row = tuple[str | None, ...]
 Rows = Mapping[str, Sequence[Row]]
@@ -78,6 +80,23 @@ def _extension(catalog: str, oid: str) -> str:
     return _EXTENSION.format(catalog=f"pg_catalog.{catalog}", oid=oid)
 
 
+# pg_get_functiondef() shows everything but the owner, whose rights SECURITY DEFINER lends. It has
+# no text for an aggregate: that is what its parts are. Bytes of the database's own encoding: no
+# conversion can fail.
+_DEFINED = """CASE WHEN p.prokind <> 'a' THEN pg_catalog.pg_get_functiondef(p.oid)
+    ELSE (SELECT pg_catalog.concat_ws(E'\\n', g.aggkind, g.aggnumdirectargs, g.aggtranstype,
+        g.aggmtranstype, g.aggsortop, g.aggfinalextra, g.aggfinalmodify, g.agginitval,
+        g.aggminitval,
+        (SELECT pg_catalog.string_agg(pg_catalog.pg_get_functiondef(part.oid), E'\\n'
+           ORDER BY part.number)
+         FROM pg_catalog.unnest(ARRAY[g.aggtransfn, g.aggfinalfn, g.aggcombinefn, g.aggserialfn,
+           g.aggdeserialfn, g.aggmtransfn, g.aggminvtransfn, g.aggmfinalfn]::pg_catalog.oid[])
+           WITH ORDINALITY AS part (oid, number) WHERE part.oid <> 0))
+      FROM pg_catalog.pg_aggregate g WHERE g.aggfnoid = p.oid) END"""
+_DIGEST = f"""pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.concat(
+    pg_catalog.pg_get_userbyid(p.proowner), E'\\n', {_DEFINED}),
+    pg_catalog.getdatabaseencoding())), 'hex')"""
+
 QUERIES: Mapping[str, str] = {
     "begin": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
     "prepare": "SET LOCAL search_path = ''",
@@ -119,12 +138,16 @@ FROM pg_catalog.pg_policy WHERE polqual IS NOT NULL""",
 JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid AND c.relkind IN ('r', 'p', 'f')
 ORDER BY inhrelid, inhseqno""",
     "functions": f"""SELECT p.oid, n.nspname, p.proname, p.prokind, l.lanname,
-  pg_catalog.pg_get_function_identity_arguments(p.oid), p.prorettype, pg_catalog.md5(p.prosrc),
-  {_extension("pg_proc", "p.oid")}
+  pg_catalog.oidvectortypes(p.proargtypes), p.prorettype, {_DIGEST},
+  {_extension("pg_proc", "p.oid")},
+  CASE WHEN p.proargmodes IS NOT NULL THEN pg_catalog.json_build_array(
+    pg_catalog.to_json(p.proargmodes), pg_catalog.to_json(p.proargnames)) END
 FROM pg_catalog.pg_proc p
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 JOIN pg_catalog.pg_language l ON l.oid = p.prolang
 WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')""",
+    "builtins": """SELECT DISTINCT proname FROM pg_catalog.pg_proc
+WHERE pronamespace = 'pg_catalog'::pg_catalog.regnamespace""",
     "operators": f"""SELECT n.nspname, o.oprname, {_extension("pg_operator", "o.oid")}
 FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
 WHERE n.nspname <> 'pg_catalog'""",
@@ -185,6 +208,9 @@ def build_catalog(target: str, database: str, rows: Mapping[str, list[Row]]) -> 
         functions=_functions(rows),
         operators=impure,
         extension_operators=pure,
+        unlisted_builtins=frozenset(
+            name for (name,) in rows["builtins"] if name and not harmless(name)
+        ),
         types={(schema or "", name or ""): _number(oid) for schema, name, oid in rows["types"]},
         user_casts=any(extension not in PURE_EXTENSIONS for (extension,) in rows["casts"]),
     )
@@ -218,9 +244,9 @@ def _columns(rows: Rows) -> dict[int, list[Column]]:
 
 def _functions(rows: Rows) -> dict[tuple[str, str], tuple[Function, ...]]:
     found: dict[tuple[str, str], list[Function]] = {}
-    for oid, schema, name, kind, language, arguments, returns, digest, extension in rows[
-        "functions"
-    ]:
+    for (
+        oid, schema, name, kind, language, arguments, returns, digest, extension, declared
+    ) in rows["functions"]:  # fmt: skip
         key = (schema or "", name or "")
         found.setdefault(key, []).append(
             Function(
@@ -232,9 +258,22 @@ def _functions(rows: Rows) -> dict[tuple[str, str], tuple[Function, ...]]:
                 _number(returns),
                 digest or "",
                 extension or "",
+                _columns_given(declared),
             )
         )
     return {key: tuple(functions) for key, functions in found.items()}
+
+
+def _columns_given(declared: str | None) -> tuple[str, ...]:
+    """[modes, names] of all arguments, as JSON -> names of those that come out."""
+    if declared is None:
+        return ()
+    modes, names = msgspec.json.decode(declared, type=tuple[list[str], list[str] | None])
+    return tuple(
+        name
+        for mode, name in zip(modes, names or [""] * len(modes), strict=True)
+        if mode in ("o", "b", "t")
+    )
 
 
 def _operators(rows: Rows) -> tuple[frozenset[tuple[str, str]], frozenset[tuple[str, str]]]:

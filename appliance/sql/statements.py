@@ -97,6 +97,9 @@ class Analyst(Writes):
         for key, columns in inner.uses.items():
             self.uses.setdefault(key, {}).update(columns)
         self.functions.update(inner.functions)
+        self.functions_below.update(inner.functions_below)
+        self.calls.update(inner.calls)
+        self.names_called |= inner.names_called
         self.consumed |= inner.consumed
         self.read |= inner.read
         self.flags |= inner.flags
@@ -241,8 +244,11 @@ class Analyst(Writes):
         self.flags.update((Flag.DYNAMIC, Flag.WRITES))
         call = body["funccall"]
         name = words(call["funcname"])
-        owner = self._user_function(name[-2] if len(name) > 1 else "", name[-1])
-        self._unknown_function(owner or "", name[-1], Action.CALL)
+        schema = name[-2] if len(name) > 1 else ""
+        owner = self._user_function(schema, name[-1])
+        # One of an extension that only computes is no procedure; what is not known is not trusted.
+        candidates = self.candidates(schema, name[-1]) or ()
+        self._unknown_function(owner or "", name[-1], Action.CALL, candidates)
         self.walk(call.get("args", []), Scope())
         return UNKNOWN_RESULT
 
@@ -341,6 +347,19 @@ class Analyst(Writes):
             OutputColumn(field.name, field.origin, field.sources, field.plain)
             for field in result.fields
         )
+
+    def note_generating(self) -> None:
+        """Functions that computed the generated columns it reads."""
+        if self.lineage is None:
+            return
+        for oid, attnum in self.read:
+            if oid in self.lineage.catalog.relations:
+                generating = self.lineage.shape(oid).generating
+                chosen = (
+                    generating.values() if attnum == WHOLE_ROW else (generating.get(attnum, ()),)
+                )
+                for functions in chosen:
+                    self.functions_below.update(dict.fromkeys(functions))
 
     def note_secret_columns(self) -> None:
         """Views of which only some columns are secret: pg_stat_activity.query."""

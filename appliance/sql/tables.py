@@ -5,7 +5,7 @@ The layer between `expressions` and `queries`; follows parse_clause.c.
 
 from collections.abc import Sequence
 
-from appliance.model.catalog import ColumnKey
+from appliance.model.catalog import ColumnKey, Function
 from appliance.sql import functions
 from appliance.sql.expressions import Expressions, Node, constant_text
 from appliance.sql.names import words
@@ -17,6 +17,11 @@ Joined = tuple[Item, Sequence[Item]]
 """A FROM item as a whole, and what in it can be named."""
 
 FIRST_USER_OID = 16_384
+RECORD_OID = 2_249
+POLYMORPHIC_OIDS = frozenset(
+    {2276, 2277, 2283, 2776, 3500, 3831, 4537, 4538, 5077, 5078, 5079, 5080}
+)
+"""any, anyarray, anyelement, ... (pg_type.dat): the argument's type, which may be composite."""
 TSVECTOR_OID = 3_614
 
 # For a merged column of an inner join whose sides differ in type: the later type wins
@@ -116,7 +121,7 @@ class Tables(Expressions):
         parts = words(node["FuncCall"]["funcname"])
         owner = self._user_function(parts[-2] if len(parts) > 1 else "", name)
         if owner is not None:
-            return self._columns_of_user_function(owner, name, single)
+            return self._columns_of_user_function(parts[-2] if len(parts) > 1 else "", name, single)
         if name in functions.OUT_COLUMNS:
             return list(functions.OUT_COLUMNS[name])
         if name == "unnest":
@@ -128,12 +133,23 @@ class Tables(Expressions):
     def _columns_of_user_function(
         self, schema: str, name: str, single: list[str]
     ) -> list[str] | None:
-        overloads = () if self.catalog is None else self.catalog.functions.get((schema, name), ())
-        returned = {function.returns_oid for function in overloads}
-        if self.lineage is None or len(returned) != 1:
+        """The same for all overloads that the call may mean, or not known."""
+        found = {self._columns_given(f, single) for f in self._overloads(schema, name)}
+        columns = found.pop() if len(found) == 1 else None
+        return None if columns is None else list(columns)
+
+    def _columns_given(self, function: Function, single: list[str]) -> tuple[str, ...] | None:
+        """Follows funcapi.c, build_function_result_tupdesc_d, and chooseScalarFunctionAlias."""
+        out = function.columns
+        if len(out) > 1:
+            return tuple(name or f"column{n}" for n, name in enumerate(out, 1))
+        if out and out[0]:
+            return out
+        if function.returns_oid in (RECORD_OID, 0) or self.lineage is None:
             return None
-        members = self.lineage.members(returned.pop())
-        return None if members is None else list(members)
+        if function.returns_oid < FIRST_USER_OID:
+            return None if function.returns_oid in POLYMORPHIC_OIDS else tuple(single)
+        return self.lineage.members(function.returns_oid)
 
     def _columns_of_unnest(self, call: Body, single: list[str], scope: Scope) -> list[str] | None:
         """One column per array; an array of composites gives more, which is not followed."""

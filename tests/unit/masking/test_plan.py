@@ -5,12 +5,13 @@ import pytest
 
 from appliance.masking.plan import BEYOND_MASKING, UNRESTRICTED, MaskPlan, plan
 from appliance.model.catalog import ColumnKey
-from appliance.model.decision import Decision, Effect, Mask, MaskMethod
+from appliance.model.decision import Decision, Effect, Mask, MaskMethod, Trust
 from appliance.model.errors import Refused
 from appliance.model.facts import (
     Action,
     Confidence,
     Flag,
+    FunctionUse,
     OutputColumn,
     ParseFailure,
     PreparedUse,
@@ -143,6 +144,51 @@ def test_unknown_functions() -> None:
     told = refused(statement(Action.SELECT, functions=["public.leak", "hr.f"]))
     assert told.code.value == "unknown_function" and "public.leak, hr.f" in told.message
     assert refused(statement(Action.EXECUTE_FUNCTION)).code.value == "unknown_function"
+
+
+CALLING = FunctionUse("public", "total", (71, 72))
+
+
+def calling(use: FunctionUse = CALLING, action: Action = Action.EXECUTE_FUNCTION) -> StatementFacts:
+    return msgspec.structs.replace(statement(Action.SELECT, action), functions=(use,))
+
+
+def trusting(subject: StatementFacts, *oids: int, changed: tuple[int, ...] = ()) -> MaskPlan:
+    trust = Trust(frozenset(oids), frozenset(changed))
+    decision = Decision(Effect.ALLOW, (), owes_masks=True, trust=trust)
+    return plan(facts(subject), 0, decision, OWED, LINEAGE)
+
+
+@pytest.mark.parametrize("action", [Action.EXECUTE_FUNCTION, Action.CALL])
+def test_trusted_functions_pass_when_all_that_may_be_meant_are_trusted(action: Action) -> None:
+    assert not trusting(calling(action=action), 71, 72).unrestricted
+    for trusted in [(), (71,), (72,), (73,)]:
+        with pytest.raises(Refused) as told:
+            trusting(calling(action=action), *trusted)
+        assert told.value.refusal.code.value == "unknown_function"
+        assert "sallyport policy trust" in told.value.refusal.remedy
+
+
+def test_a_call_that_may_mean_something_not_known_is_nobodys_to_trust() -> None:
+    with pytest.raises(Refused):
+        trusting(calling(FunctionUse("public", "total")), 71, 72)
+
+
+def test_functions_below_a_view_are_held_to_the_same() -> None:
+    view = msgspec.structs.replace(statement(Action.SELECT), functions_below=(CALLING,))
+    assert trusting(view, 71, 72).columns_known
+    with pytest.raises(Refused):
+        trusting(view, 71)
+
+
+def test_a_changed_function_is_said_to_have_changed() -> None:
+    with pytest.raises(Refused) as told:
+        trusting(calling(), 71, changed=(72,))
+    assert "not what it was" in told.value.refusal.message
+    assert "renew its digest" in told.value.refusal.remedy
+    with pytest.raises(Refused) as told:  # one was never declared: that is the reason
+        trusting(calling(), changed=(72,))
+    assert "is not known" in told.value.refusal.message
 
 
 def test_system_secrets() -> None:

@@ -6,7 +6,14 @@ import msgspec
 import pytest
 
 from appliance.model.catalog import Catalog, Function, SessionSettings
-from appliance.model.facts import Action, Confidence, Facts, Flag, FunctionUse
+from appliance.model.facts import (
+    Action,
+    Confidence,
+    Facts,
+    Flag,
+    FunctionUse,
+    StatementFacts,
+)
 from appliance.sql.lineage import CatalogLineage
 from appliance.sql.names import search_path
 from tests.unit.sql.conftest import DATABASE, Database
@@ -176,12 +183,16 @@ def test_functions_that_are_not_harmless_are_named(
     assert {(s if (s, n) in named else "", n) for s, n in found} == named
 
 
+def named(facts: StatementFacts) -> list[tuple[str, str]]:
+    return [(use.schema, use.name) for use in facts.functions]
+
+
 def test_a_user_function_of_a_built_ins_name_is_not_the_built_in(database: Database) -> None:
     """It may fit the arguments better than the built-in one, wherever it stands in the path."""
     text = "select lower(email) from clients"
     assert database.one(text, settings("public")).functions == ()
     shadowed = database.one(text, settings("public", "shadow"))
-    assert shadowed.functions == (FunctionUse("shadow", "lower"),)
+    assert named(shadowed) == [("shadow", "lower")]
     assert Action.EXECUTE_FUNCTION in shadowed.actions
 
 
@@ -207,7 +218,7 @@ def test_functions_of_extensions_that_only_compute_are_harmless(database: Databa
     assert found.one("select similarity(name, 'x') from clients where name % 'x'").functions == ()
     assert found.one("select 'a' operator(public.%) 'b'").functions == ()
     crosstab = found.one("select * from crosstab('select 1') as t(a int)")
-    assert crosstab.functions == (FunctionUse("public", "crosstab"),)
+    assert crosstab.functions == (FunctionUse("public", "crosstab", (98,)),)
     assert {Action.DYNAMIC_SQL} < set(crosstab.actions)
     assert Flag.DYNAMIC in crosstab.flags
 

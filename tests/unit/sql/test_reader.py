@@ -85,7 +85,7 @@ def test_functions_operators_and_types(any_database: Database) -> None:
     catalog = any_database.catalog
     (function,) = catalog.functions["public", "client_email"]
     assert (function.kind, function.language, function.arguments) == ("f", "sql", "integer")
-    assert len(function.body_digest) == 32
+    assert len(function.digest) == 64
     assert catalog.functions["public", "touch"][0].kind == "p"
     assert catalog.operators == {("shadow", "<~>")}
     assert ("public", "mood") in catalog.types
