@@ -339,8 +339,9 @@ class FromUpstream:
             return
         if head.injected and self._state.probe is not None:
             self._skip()
-            if self._decisions.probe_failed():
-                self._state.to_client(content)
+            shown = self._decisions.probe_failed(content)
+            if shown is not None:
+                self._state.to_client(shown)
             return
         if head.error:
             self._state.to_client(head.error)
