@@ -82,6 +82,7 @@ class Flag(enum.Enum):
 
     NO_WHERE = "no_where"  # an UPDATE or DELETE with no WHERE
     TRIVIAL_WHERE = "trivial_where"  # a WHERE that is always true, or names no column of the target
+    UNBOUNDED = "unbounded"  # multiplies tables, recurses without end, locks every row of a table
     DYNAMIC = "dynamic"  # runs SQL that the text does not show
     EXPLAIN_ANALYZE = "explain_analyze"
     CHANGES_SETTINGS = (

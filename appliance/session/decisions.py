@@ -215,9 +215,10 @@ class Decisions:
         self._state.waiting = self._state.probe_after = waiting
         self._state.probe = []
         self._state.gather_rows(True)
-        amid, name = self._state.in_pipeline, refusals.PROBE_NAME
+        amid, name = self._state.in_pipeline, refusals.QUESTION_NAME
         checks = question.verdict.checks
         for check in checks:
+            self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)  # of one that ended in an error
             given, bind = question.types, question.bind
             types = tuple(given[n - 1] if n <= len(given) else 0 for n in check.parameters)
             self._inject(m.parse(name, check.sql.encode(), types), Kind.PARSE)

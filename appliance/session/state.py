@@ -232,7 +232,8 @@ class SessionState:
         execution.renames = left
 
     def choose_row_mode(self) -> None:
-        """Rows that will be masked or counted out come whole; all others flow through in pieces.
+        """Rows that will be masked, counted out or reworded come whole; all others flow through in
+        pieces.
 
         Called whenever an execution may have become the one whose rows are due.
         """
@@ -244,7 +245,8 @@ class SessionState:
         masked = (
             lock is not None and lock.masker is not None
         ) or execution.verdict.decision.row_limit is not None
-        self.gather_rows(masked)
+        own = not execution.verdict.plain and self.announcement.shows(execution.verdict.facts)
+        self.gather_rows(masked or own)
 
     def gather_rows(self, whole: bool) -> None:
         if whole != self.rows_whole:

@@ -86,7 +86,13 @@ class Analyst(Writes):
         self.actions = {
             a: None for a in self.actions if a not in _EXECUTING and a is not Action.EXECUTE
         }
-        self.flags -= {Flag.WRITES, Flag.NO_WHERE, Flag.TRIVIAL_WHERE, Flag.CHANGES_SCHEMA}
+        self.flags -= {
+            Flag.WRITES,
+            Flag.NO_WHERE,
+            Flag.TRIVIAL_WHERE,
+            Flag.UNBOUNDED,
+            Flag.CHANGES_SCHEMA,
+        }
         self.open_writes = []
         uses, self.uses = self.uses, {}
         for (_, oid, schema, name), columns in uses.items():

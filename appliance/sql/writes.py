@@ -1,7 +1,7 @@
 """INSERT, UPDATE, DELETE, MERGE: what is written, what is read to write it, and whether a WHERE
 holds anything back."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from appliance.model.facts import Action, Flag
 from appliance.sql.expressions import Node, Result
@@ -205,7 +205,7 @@ class Writes(Queries):
         self.walk(clause.get("whereClause"), level)
         if level.tainted:
             self.consume_level(level)
-        if "whereClause" not in clause and self._reinserts(body, target):
+        if "whereClause" not in clause and self._reinserts(body, target, scope):
             self.flags.add(Flag.NO_WHERE)
 
     def _compare(self, name: str, target: Item, scope: Scope) -> None:
@@ -215,21 +215,20 @@ class Writes(Queries):
         elif target.known:
             self.puzzle(f"column {name} is not known")
 
-    def _reinserts(self, body: Body, target: Item) -> bool:
+    def _reinserts(self, body: Body, target: Item, outer: Scope) -> bool:
         """INSERT INTO t SELECT ... FROM t ON CONFLICT DO UPDATE: an UPDATE of all of t in
-        disguise."""
-        select = body.get("selectStmt", {}).get("SelectStmt", {})
-        sources = [
-            node["RangeVar"]["relname"]
-            for node in select.get("fromClause", ())
-            if "RangeVar" in node
-        ]
-        if body["relation"]["relname"] not in sources:
-            return False
-        where = select.get("whereClause")
+        disguise, perhaps by way of subqueries and WITH queries."""
         scope = Scope()
         scope.add(target, (target,))
-        return where is None or always_true(where, _Rows(self, target, scope, body["relation"]))
+        rows = _Rows(self, target, scope, body["relation"])
+        name = body["relation"]["relname"]
+        queries = _queries_named([body.get("selectStmt", {})], outer) or {}
+        nodes = [body.get("selectStmt", {}), *(cte.body for cte in queries.values())]
+        for select in _selects_from(nodes, name):
+            where = select.get("whereClause")
+            if where is None or always_true(where, rows):
+                return True
+        return False
 
     def _guard(
         self, kind: str, body: Body, target: Item, scope: Scope, before: tuple[int, set[Action]]
@@ -353,13 +352,23 @@ class _Rows:
         return len(parts) == 1 or parts[-2] == self.target.alias
 
     def same_column(self, first: Body, second: Body) -> bool:
+        """Of relations as they are: a subquery may hold fewer rows, which the database knows."""
         one, other = self._field(first), self._field(second)
         return (
             one is not None
             and other is not None
             and one.origin is not None
             and one.origin == other.origin
+            and self._of_relation(first)
+            and self._of_relation(second)
         )
+
+    def _of_relation(self, reference: Body) -> bool:
+        parts = words(reference["fields"])
+        if len(parts) > 1:
+            item = self.analyst.item_of(parts[:-1], self.scope)
+            return item is not None and bool(item.oid)
+        return any(item.oid and parts[0] in item.columns for item in self.scope.tops)
 
     def never_null(self, reference: Body) -> bool:
         field = self._field(reference)
@@ -409,6 +418,27 @@ def _queries_named(nodes: Sequence[Node], scope: Scope) -> dict[str, Cte] | None
         return None
     ordered = sorted(found.values(), key=lambda cte: cte.body.get("location", 0))
     return {cte.name: cte for cte in ordered}
+
+
+def _selects_from(nodes: Sequence[Node], name: str) -> Iterator[Body]:
+    """Each SELECT, at any depth, in whose FROM a relation of this name stands."""
+    stack: list[Node] = list(nodes)
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            if any(_joins(source, name) for source in value.get("fromClause", ())):
+                yield value
+            stack.extend(value.values())
+        elif isinstance(value, list):
+            stack.extend(value)
+
+
+def _joins(source: Node, name: str) -> bool:
+    """Whether a FROM item is a relation of this name, or a join of one."""
+    join = source.get("JoinExpr")
+    if join is not None:
+        return _joins(join["larg"], name) or _joins(join["rarg"], name)
+    return bool(source.get("RangeVar", {}).get("relname") == name)
 
 
 def _relations_in(node: Node) -> set[str]:
