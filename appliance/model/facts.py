@@ -82,6 +82,7 @@ class Flag(enum.Enum):
 
     NO_WHERE = "no_where"  # an UPDATE or DELETE with no WHERE
     TRIVIAL_WHERE = "trivial_where"  # a WHERE that is always true, or names no column of the target
+    UNBOUNDED = "unbounded"  # multiplies tables, recurses without end, locks every row of a table
     DYNAMIC = "dynamic"  # runs SQL that the text does not show
     EXPLAIN_ANALYZE = "explain_analyze"
     CHANGES_SETTINGS = (
@@ -152,6 +153,15 @@ class PreparedUse(msgspec.Struct, frozen=True):
     """'' = ALL"""
 
 
+class SparingCheck(msgspec.Struct, frozen=True):
+    """A question for the database: would a write change every row there is? `sql` is a SELECT of
+    one boolean that holds the statement's own words; it changes nothing."""
+
+    sql: str
+    parameters: tuple[int, ...] = ()
+    """The client's parameters that stand in it as $1, $2, ..."""
+
+
 class StatementFacts(msgspec.Struct, frozen=True):
     """One statement."""
 
@@ -192,6 +202,10 @@ class StatementFacts(msgspec.Struct, frozen=True):
     """Every setting it changes, set_config() calls included, in no order; a name of '' = not
     constant, so any setting.
     """
+
+    checks: tuple[SparingCheck, ...] = ()
+    """Writes of which only the database knows whether they spare any row: when the answer is true,
+    the statement is one with `trivial_where`."""
 
 
 class ParseFailure(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from appliance.identity.mapping import RESERVED_PREFIX, announcement, applicatio
 from appliance.model.facts import Action, Facts, StatementFacts
 from appliance.model.principal import Principal
 from appliance.model.refusal import Refusal, RefusalCode
+from appliance.wire.postgres import messages as m
 
 APPLICATION_NAME = "application_name"
 COMPUTED = "(any setting: its name is computed)"
@@ -41,6 +42,22 @@ class Announcement:
         if name != b"application_name" or not self._tags_application:
             return None
         return value.decode("utf-8", "replace").removeprefix(self._prefix.rstrip()).lstrip(" ")
+
+    def shows(self, facts: Facts) -> bool:
+        """Whether the text is `SHOW application_name`: its answer is the client's own words."""
+        if not self._tags_application or len(facts.statements) != 1:
+            return False
+        statement = facts.statements[0]
+        names = [output.name for output in statement.outputs]
+        return statement.kind == "VariableShowStmt" and names == [APPLICATION_NAME]
+
+    def answer(self, row: bytes) -> bytes:
+        """The one DataRow (whole frame) of such a SHOW as its client reads it."""
+        value = row[_ROW_OF_ONE:]
+        own = value.removeprefix(self._prefix.rstrip().encode()).lstrip(b" ")
+        if len(own) == len(value):
+            return row
+        return m.frame(m.DATA_ROW, b"\0\1" + len(own).to_bytes(4, "big") + own)
 
     def refusal_for(self, facts: Facts) -> Refusal | None:
         """Refuses what would change the announcement."""
@@ -109,5 +126,8 @@ def _forgery(name: str) -> Refusal:
         rule="builtin:announced-identity",
     )
 
+
+_ROW_OF_ONE = 11
+"""Bytes of a DataRow of one value before the value: type, length, count of columns, its length."""
 
 _LOCAL = re.compile(r"\s*set\s+local\b", re.IGNORECASE)

@@ -13,9 +13,9 @@ from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.evaluate import DEFAULT_RULE
 from appliance.session import flow
-from appliance.session.effects import AnalyseText, RefreshCatalog
+from appliance.session.effects import AnalyseText, Bytes, RefreshCatalog
 from appliance.session.settings import PROBE
-from appliance.session.state import Continuation, SessionState, Waiting
+from appliance.session.state import Continuation, Question, SessionState, Waiting
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 from appliance.wire.postgres.expected import Expected, Kind
@@ -37,9 +37,20 @@ class Decisions:
         """Gets the verdict on `text`, now or later, and goes on with `then`."""
         self.examine(Waiting(text, then))
 
+    def ask(self, text: bytes, question: Question, then: Continuation) -> None:
+        """Asks the database what a text's writes spare, and goes on with the verdict that follows
+        from the answer.
+        """
+        waiting = Waiting(text, then)
+        waiting.question = question
+        self.examine(waiting)
+
     def examine(self, waiting: Waiting) -> None:
         if self._state.expected.skipping:
             return  # an error came in between: the upstream skips this, too
+        if waiting.question is not None:
+            self._pose(waiting, waiting.question)
+            return
         if self._state.judge.needs_catalog:
             stale = self._state.judge.catalog.lineage is None and not waiting.refreshed
             if stale or (self._changing and not waiting.quiet):
@@ -185,6 +196,45 @@ class Decisions:
         else:
             self._inject(m.SYNC_FRAME, Kind.SYNC, True)
 
+    def _pose(self, waiting: Waiting, question: Question) -> None:
+        """Sends a question once all replies before are in. In a failed transaction the upstream
+        refuses the statement itself.
+        """
+        checks = question.verdict.checks
+        unbound = question.bind is None and any(check.parameters for check in checks)
+        if self._state.status == ord("E"):
+            waiting.then(answered(question.verdict, False))
+        elif unbound:
+            waiting.then(answered(question.verdict, True))
+        elif self._busy:
+            self._await_quiet(waiting)
+        else:
+            self._send_question(waiting, question)
+
+    def _send_question(self, waiting: Waiting, question: Question) -> None:
+        self._state.waiting = self._state.probe_after = waiting
+        self._state.probe = []
+        self._state.gather_rows(True)
+        amid, name = self._state.in_pipeline, refusals.QUESTION_NAME
+        checks = question.verdict.checks
+        for check in checks:
+            self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)  # of one that ended in an error
+            given, bind = question.types, question.bind
+            types = tuple(given[n - 1] if n <= len(given) else 0 for n in check.parameters)
+            self._inject(m.parse(name, check.sql.encode(), types), Kind.PARSE)
+            bound = m.bind_unparameterised(name, name)
+            if bind is not None:
+                bound = m.bind_again(bind, name, check.parameters)
+            self._inject(bound, Kind.BIND)
+            self._inject(m.execute(name), Kind.EXECUTE)
+            self._inject(m.close(m.PORTAL, name), Kind.CLOSE)
+            last = amid and check is checks[-1]
+            self._inject(m.close(m.STATEMENT, name), Kind.CLOSE, last)
+        if amid:
+            self._state.turn.upstream.append(m.FLUSH_FRAME)
+        else:
+            self._inject(m.SYNC_FRAME, Kind.SYNC, True)
+
     def _inject(self, message: bytes, kind: Kind, last: bool = False) -> None:
         name = refusals.PROBE_NAME if last else b""
         self._state.send(message, Expected(kind, name=name, injected=True))
@@ -199,19 +249,28 @@ class Decisions:
         waiting, self._state.probe_after = self._state.probe_after, None
         if values is None or waiting is None:
             raise ProtocolViolation("upstream", "settings could not be read")
+        self._state.waiting = None
+        if waiting.question is not None:
+            verdict = waiting.question.verdict
+            spared = values == ["f"] * len(verdict.checks)
+            waiting.then(answered(verdict, not spared))
+            return
         if len(values) == len(PROBE):
             self._state.settings.probed(values)
-        self._state.waiting = None
         self.examine(waiting)
 
-    def probe_failed(self) -> bool:
-        """The upstream answered the probe with an error. -> whether the client is to read it: amid
+    def probe_failed(self, error: Bytes) -> Bytes | None:
+        """The upstream answered the probe with an error. -> what the client is to read of it: amid
         its pipeline, which the upstream now skips.
         """
         if not self._state.expected.skipping:
-            return False  # our own Sync is still due: see `probe_passed`
+            return None  # our own Sync is still due: see `probe_passed`
+        waiting = self._state.probe_after
         self._state.probe = self._state.probe_after = self._state.waiting = None
-        return True
+        question = None if waiting is None else waiting.question
+        if question is None:
+            return error
+        return question.refuse(answered(question.verdict, True))
 
     @property
     def _changing(self) -> bool:
@@ -240,6 +299,11 @@ class Decisions:
         if refusal is not None:
             return refusal
         return self._state.announcement.refusal_for(verdict.facts)
+
+
+def answered(verdict: flow.Verdict, sweeping: bool) -> flow.Verdict:
+    """A verdict once the database has said whether the writes spare no row."""
+    return verdict.sweeping if sweeping and verdict.sweeping is not None else verdict
 
 
 def _reserved(use: PreparedUse | None) -> bool:

@@ -22,7 +22,15 @@ from appliance.masking.plan import MaskPlan, plan, source_plan
 from appliance.model.catalog import ColumnKey, SessionSettings
 from appliance.model.decision import Decision, Effect, Mask
 from appliance.model.errors import Refused
-from appliance.model.facts import Action, Confidence, Facts, Flag, ParseFailure, StatementFacts
+from appliance.model.facts import (
+    Action,
+    Confidence,
+    Facts,
+    Flag,
+    ParseFailure,
+    SparingCheck,
+    StatementFacts,
+)
 from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX, Limits
 from appliance.model.principal import Client, Principal, Target
 from appliance.model.refusal import Refusal, RefusalCode
@@ -62,8 +70,16 @@ class Verdict(msgspec.Struct, frozen=True):
     """It changes nothing about the session and names nothing (`is_plain`): no step after the
     decision has to look at its facts.
     """
+    sweeping: "Verdict | None" = None
+    """What it is instead when the database says that the text's writes spare no row
+    (`StatementFacts.checks`); None when that makes no difference."""
     memo: list[Any] = msgspec.field(default_factory=list)
     """The audit parts made of this verdict, once."""
+
+    @property
+    def checks(self) -> tuple[SparingCheck, ...]:
+        """What to ask the database before this may run."""
+        return tuple(check for s in self.facts.statements for check in s.checks)
 
     @property
     def flags(self) -> frozenset[Flag]:
@@ -254,18 +270,37 @@ class Judge:
         """Facts -> verdict. Cached only if the decision is and the text is short; never facts that
         rest on what the key does not hold (`keep`).
         """
-        entitlements = self.entitlements
-        decision = self.snapshot.decide(
-            facts, self.principal, self.client, self.target, self.database, entitlements, now
-        )
-        self._cache.decided += 1
-        verdict = self._verdict(text, facts, decision, entitlements, settings)
+        decision, verdict = self._decided(text, facts, settings, now)
+        if verdict.refusal is None and any(s.checks for s in facts.statements):
+            verdict = self._with_sweeping(text, verdict, settings, now)
         if keep and len(text) <= CACHED_TEXT_BYTES_MAX:
             key = self._key(text, settings)
             self._cache.put(key, facts)
             if decision.cacheable:
                 self._cache.put(self._verdict_key(key), verdict)
         return verdict
+
+    def _decided(
+        self, text: bytes, facts: Facts, settings: SessionSettings, now: float
+    ) -> tuple[Decision, Verdict]:
+        entitlements = self.entitlements
+        decision = self.snapshot.decide(
+            facts, self.principal, self.client, self.target, self.database, entitlements, now
+        )
+        self._cache.decided += 1
+        return decision, self._verdict(text, facts, decision, entitlements, settings)
+
+    def _with_sweeping(
+        self, text: bytes, verdict: Verdict, settings: SessionSettings, now: float
+    ) -> Verdict:
+        """Adds what the text is when its writes spare no row. Whoever owes masks on what it reads
+        gets that answer unasked: the question would see the raw values."""
+        decision, sweeping = self._decided(text, sweeping_facts(verdict.facts), settings, now)
+        if sweeping.refusal is None and decision.would_be == verdict.decision.would_be:
+            return verdict
+        if verdict.decision.masks and sweeping.refusal is not None:
+            return sweeping
+        return msgspec.structs.replace(verdict, sweeping=sweeping)
 
     def _verdict_key(self, key: tuple[object, ...]) -> tuple[object, ...]:
         entitlements = self.entitlements
@@ -354,6 +389,19 @@ class Judge:
 
 
 _MASKABLE_AT_SOURCE = frozenset((RefusalCode.MASKED_COLUMN_USED, RefusalCode.UNMASKABLE))
+
+
+def sweeping_facts(facts: Facts) -> Facts:
+    """The facts of a text whose writes turn out to spare no row."""
+    statements = tuple(
+        msgspec.structs.replace(s, flags=s.flags | {Flag.TRIVIAL_WHERE}, checks=())
+        if s.checks
+        else s
+        for s in facts.statements
+    )
+    return msgspec.structs.replace(facts, statements=statements)
+
+
 _READS_ONLY = frozenset((Action.SELECT, Action.SHOW, Action.SET, Action.EXPLAIN, Action.PREPARE))
 
 
@@ -488,6 +536,15 @@ def settings_in_doubt() -> Refusal:
         "what names mean may change in the middle of this text, when its transaction ends",
         "send COMMIT or ROLLBACK as a message of its own",
         rule="builtin:settings-certain",
+    )
+
+
+def not_asked() -> Refusal:
+    return Refusal(
+        RefusalCode.DENIED,
+        "whether this statement spares any row could not be found out",
+        "add a WHERE that names the rows",
+        rule="builtin:spared-rows",
     )
 
 

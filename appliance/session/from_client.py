@@ -16,7 +16,14 @@ from appliance.session import flow
 from appliance.session.decisions import Decisions
 from appliance.session.effects import ArmTimeout, BeginSchemaChange, Bytes, EndSession
 from appliance.session.inflight import Execution, Portal, Prepared
-from appliance.session.state import HEADER, PARSE_EXTRA_BYTES_MAX, Run, SessionState, kept
+from appliance.session.state import (
+    HEADER,
+    PARSE_EXTRA_BYTES_MAX,
+    Question,
+    Run,
+    SessionState,
+    kept,
+)
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 from appliance.wire.postgres.expected import Expected, Kind
@@ -94,6 +101,21 @@ class FromClient:
         self._decisions.consider(text, lambda verdict: self._query_judged(text, verdict))
 
     def _query_judged(self, text: bytes, verdict: flow.Verdict) -> None:
+        if verdict.refusal is not None or verdict.sweeping is None:
+            self._query_settled(text, verdict)
+            return
+
+        def refuse(settled: flow.Verdict) -> bytes:
+            refusal = settled.refusal or flow.not_asked()
+            return _error(refusal, self._state.record(ProtocolKind.SIMPLE, text, settled, refusal))
+
+        self._decisions.ask(
+            text,
+            Question(verdict, (), None, refuse),
+            lambda settled: self._query_settled(text, settled),
+        )
+
+    def _query_settled(self, text: bytes, verdict: flow.Verdict) -> None:
         refusal = self._decisions.refusal(verdict)
         record_id = self._state.record(ProtocolKind.SIMPLE, text, verdict, refusal)
         if refusal is not None:
@@ -245,6 +267,8 @@ class FromClient:
             return False
         bound = Portal(portal, prepared, max(parameters, 0))
         bound.shapes = self._state.judge.catalog.shapes
+        if parameters >= 0 and prepared.verdict.sweeping is not None:
+            bound.bind = bytes(content[HEADER:])
         self._state.portals.begin(portal, bound)
         self._state.send(content, Expected(Kind.BIND, bound, portal))
         return True
@@ -280,10 +304,26 @@ class FromClient:
                 portal.prepared.text, lambda again: self._execute_judged(portal, message, again)
             )
 
-    def _execute_judged(self, portal: Portal, message: Bytes, verdict: flow.Verdict) -> None:
+    def _ask_about(self, portal: Portal, message: Bytes, verdict: flow.Verdict) -> None:
+        """What a bound statement's writes spare depends on the values it was bound to."""
         prepared = portal.prepared
-        refusal = self._decisions.refusal(verdict) or self._changed_under(portal.verdict, verdict)
-        record_id = self._state.record(
+
+        def refuse(settled: flow.Verdict) -> bytes:
+            refusal = settled.refusal or flow.not_asked()
+            return _error(refusal, self._record_execute(portal, settled, refusal))
+
+        def go_on(settled: flow.Verdict) -> None:
+            portal.asked = True
+            self._execute_judged(portal, message, settled)
+
+        question = Question(verdict, prepared.parameter_types, portal.bind, refuse)
+        self._decisions.ask(prepared.text, question, go_on)
+
+    def _record_execute(
+        self, portal: Portal, verdict: flow.Verdict, refusal: Refusal | None
+    ) -> str:
+        prepared = portal.prepared
+        return self._state.record(
             ProtocolKind.EXECUTE,
             prepared.text,
             verdict,
@@ -292,11 +332,21 @@ class FromClient:
             portal.parameters,
             prepared.parameter_types,
         )
+
+    def _execute_judged(self, portal: Portal, message: Bytes, verdict: flow.Verdict) -> None:
+        if verdict.refusal is None and verdict.sweeping is not None and not portal.asked:
+            self._ask_about(portal, message, verdict)
+            return
+        prepared = portal.prepared
+        refusal = self._decisions.refusal(verdict) or self._changed_under(portal.verdict, verdict)
+        record_id = self._record_execute(portal, verdict, refusal)
         if refusal is not None:
             error = _error(refusal, record_id)
             self._state.send(refusals.rejected_execute(), Expected(Kind.EXECUTE, error=error))
             return
-        prepared.verdict = portal.verdict = verdict
+        portal.verdict = verdict
+        if not portal.asked:  # what the values of this portal came to is no other's
+            prepared.verdict = verdict
         if (verdict.restricted or verdict.sensitive) and not portal.described:
             portal.described = True  # clients that skip Describe still get a plan before their rows
             self._state.send(

@@ -78,6 +78,10 @@ class FromUpstream:
         if lock is not None and lock.sensitive_columns:
             execution.sensitive_unmasked += count * lock.sensitive_columns
             self._state.sensitive_unmasked += count * lock.sensitive_columns
+        if not execution.verdict.plain and self._state.announcement.shows(execution.verdict.facts):
+            if part != WHOLE:
+                raise InvariantBroken("a reworded row in pieces")
+            content = self._state.announcement.answer(bytes(content))
         execution.bytes_out += len(content)
         self._state.bytes_out += len(content)
         self._state.to_client(content)
@@ -340,8 +344,9 @@ class FromUpstream:
             return
         if head.injected and self._state.probe is not None:
             self._skip()
-            if self._decisions.probe_failed():
-                self._state.to_client(content)
+            shown = self._decisions.probe_failed(content)
+            if shown is not None:
+                self._state.to_client(shown)
             return
         if head.error:
             self._state.to_client(head.error)

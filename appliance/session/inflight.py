@@ -30,6 +30,8 @@ class Portal:
     """
 
     __slots__ = (
+        "asked",
+        "bind",
         "described",
         "lock",
         "name",
@@ -46,6 +48,10 @@ class Portal:
         self.parameters = parameters
         self.verdict = prepared.verdict
         self.described = False
+        self.bind: bytes | None = None
+        """Body of the Bind message, where its values will be asked about."""
+        self.asked = False
+        """The database was asked what its writes spare."""
         self.lock: ResultLock | None = None
         self.shapes = 0
         """The catalog's count of schema changes when it was bound."""

@@ -6,6 +6,7 @@ goes upstream only through `send`, after `record` put its record into the same t
 
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 from _speedups.pgframe import GATHER, GATHER_OR_STREAM, STREAM, FrameSplitter
 from appliance.audit.record import Outcome, ProtocolKind
@@ -37,10 +38,31 @@ HEADER = 5
 """Type byte and length."""
 
 
+class Question(NamedTuple):
+    """What is asked of the database in the client's session before a statement may run there."""
+
+    verdict: flow.Verdict
+    types: tuple[int, ...]
+    """Of the client's parameters, as its Parse gave them."""
+    bind: bytes | None
+    """The body of the client's Bind; None for a simple Query."""
+    refuse: Callable[[flow.Verdict], bytes]
+    """Records the refusal of a statement that the upstream will skip, and gives its error."""
+
+
 class Waiting:
     """A statement whose verdict needs something that is not there yet."""
 
-    __slots__ = ("analyses", "epoch", "probes", "quiet", "refreshed", "text", "then")
+    __slots__ = (
+        "analyses",
+        "epoch",
+        "probes",
+        "question",
+        "quiet",
+        "refreshed",
+        "text",
+        "then",
+    )
 
     def __init__(self, text: bytes, then: Continuation) -> None:
         self.text = text
@@ -52,6 +74,8 @@ class Waiting:
         self.probes = 0
         self.epoch = ("", "", "")
         """Under which its analysis was asked for."""
+        self.question: Question | None = None
+        """It is judged, and waits for what the database says to this."""
 
 
 class SessionState:
@@ -208,7 +232,8 @@ class SessionState:
         execution.renames = left
 
     def choose_row_mode(self) -> None:
-        """Rows that will be masked or counted out come whole; all others flow through in pieces.
+        """Rows that will be masked, counted out or reworded come whole; all others flow through in
+        pieces.
 
         Called whenever an execution may have become the one whose rows are due.
         """
@@ -220,7 +245,8 @@ class SessionState:
         masked = (
             lock is not None and lock.masker is not None
         ) or execution.verdict.decision.row_limit is not None
-        self.gather_rows(masked)
+        own = not execution.verdict.plain and self.announcement.shows(execution.verdict.facts)
+        self.gather_rows(masked or own)
 
     def gather_rows(self, whole: bool) -> None:
         if whole != self.rows_whole:

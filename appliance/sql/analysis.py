@@ -18,6 +18,7 @@ from appliance.model.facts import (
 from appliance.model.limits import Limits
 from appliance.sql.lineage import CatalogLineage
 from appliance.sql.parse import RawStatement, group, parse
+from appliance.sql.spared import checks_of
 from appliance.sql.statements import Analyst
 
 UNPARSED = "Unparsed"
@@ -35,7 +36,7 @@ def analyse(
         parsed = parse(text, limits)
         if isinstance(parsed, ParseFailure):
             return _failed(text, parsed, lineage, settings)
-        statements = _statements(parsed, lineage, settings)
+        statements = _statements(text.decode(), parsed, lineage, settings)
     except RecursionError:
         failure = ParseFailure("too_deep", "the statement is nested too deeply")
         return _failed(text, failure, lineage, settings)
@@ -53,12 +54,12 @@ def analyse(
 
 
 def _statements(
-    parsed: list[RawStatement], lineage: CatalogLineage | None, settings: SessionSettings
+    text: str, parsed: list[RawStatement], lineage: CatalogLineage | None, settings: SessionSettings
 ) -> tuple[StatementFacts, ...]:
     """The statements of one text, each under what the ones before it may have changed."""
     found = []
     for raw in parsed:
-        statement = _facts(raw, lineage, settings)
+        statement = _facts(text, raw, lineage, settings)
         found.append(statement)
         if len(parsed) > 1:
             settings = after(statement, settings)
@@ -81,13 +82,16 @@ def after(statement: StatementFacts, settings: SessionSettings) -> SessionSettin
 
 
 def _facts(
-    raw: RawStatement, lineage: CatalogLineage | None, settings: SessionSettings
+    text: str, raw: RawStatement, lineage: CatalogLineage | None, settings: SessionSettings
 ) -> StatementFacts:
     analyst = Analyst(lineage, settings)
     result = analyst.statement(raw.kind, raw.body)
     analyst.note_secret_columns()
     analyst.note_generating()
     relations = analyst.relation_uses()
+    checks = checks_of(text, analyst.open_writes)
+    if checks is None:
+        analyst.flags.add(Flag.TRIVIAL_WHERE)
     outputs = analyst.outputs(result)
     for output in outputs:
         if not output.plain:
@@ -110,6 +114,7 @@ def _facts(
         span=(raw.offset, raw.length),
         setting=next(iter(analyst.settings_changed), None),
         settings=tuple(analyst.settings_changed),
+        checks=checks or (),
     )
 
 

@@ -15,6 +15,7 @@ from appliance.model.resolution import RelationPlace, Resolution, TargetColumn
 from appliance.sql import functions, secrets, types
 from appliance.sql.parse import Body
 from appliance.sql.scope import AMBIGUOUS, Field, Item, Scope
+from appliance.sql.spared import OpenWrite
 
 if TYPE_CHECKING:
     from appliance.sql.lineage import CatalogLineage
@@ -81,6 +82,8 @@ class Names:
         self.settings_changed: dict[tuple[str, str], None] = {}
         self.sets_rows = False
         """A set-returning or unknown function was called since this was last cleared."""
+        self.open_writes: list[OpenWrite] = []
+        """Writes of which only the database knows whether they spare any row."""
         self.watched: set[int] | None = None
         """While a predicate is watched: ids of the fields it referred to."""
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import orjson
-from pglast.parser import ParseError, fingerprint, parse_sql_json
+from pglast.parser import ParseError, fingerprint, parse_sql_json, scan
 
 from _speedups import sqllex
 from appliance.model.facts import ParseFailure
@@ -52,6 +52,38 @@ def parse_decoded(text: str, size: int) -> list[RawStatement] | ParseFailure:
         # Deeper than orjson's 1024 levels; libpg_query itself always prints valid JSON.
         return ParseFailure("too_deep", "the statement is nested too deeply")
     return [_statement(raw, size) for raw in tree.get("stmts", ()) if raw.get("stmt")]
+
+
+class Token(NamedTuple):
+    """One word of a text; `end` is its last character's position."""
+
+    start: int
+    end: int
+    name: str
+    """libpg_query's name of the token: IDENT, SELECT, DELETE_P, ASCII_40 for `(`..."""
+
+
+def tokens(text: str) -> list[Token]:
+    """The words of a text that parses. Positions count characters."""
+    return [Token(token.start, token.end, token.name) for token in scan(text)]
+
+
+def same(first: Any, second: Any) -> bool:
+    """Whether two trees are equal but for where they stand in the text."""
+    return bool(without_places(first) == without_places(second))
+
+
+def without_places(value: Any) -> Any:
+    """A tree without what says where it stands in its text."""
+    if isinstance(value, dict):
+        return {
+            key: without_places(inner)
+            for key, inner in value.items()
+            if key != "location" and not key.endswith(("_start", "_end"))
+        }
+    if isinstance(value, list):
+        return [without_places(inner) for inner in value]
+    return value
 
 
 def group(text: str) -> str:

@@ -15,7 +15,7 @@ import orjson
 
 from appliance.sql.expressions import Node
 from appliance.sql.names import words
-from appliance.sql.parse import Body
+from appliance.sql.parse import Body, same, without_places
 
 Value = bool | int | float | str
 
@@ -96,6 +96,9 @@ class Rows(Protocol):
     def never_null(self, reference: Body) -> bool:
         """Whether a ColumnRef is a NOT NULL column of the statement's target."""
 
+    def of_target(self, reference: Body) -> bool:
+        """Whether a ColumnRef means a column of the statement's target."""
+
     def all_of_target(self, reference: Body, select: Body) -> bool:
         """Whether `reference IN (select)` compares a target's column with all of its own values."""
 
@@ -103,6 +106,46 @@ class Rows(Protocol):
 def always_true(node: Node, rows: Rows) -> bool:
     """Whether a WHERE lets every row through, as far as can be told from its text."""
     return Folding(rows).truth(node) is True
+
+
+def names_rows(node: Node, rows: Rows) -> bool:
+    """Whether a WHERE says which rows it means: a column of the target equals something that does
+    not depend on any row. How many rows that is, is the writer's business."""
+    ((kind, body),) = node.items()
+    if kind == "BoolExpr" and body["boolop"] != "NOT_EXPR":
+        test = any if body["boolop"] == "AND_EXPR" else all
+        return test(names_rows(argument, rows) for argument in body["args"])
+    if kind != "A_Expr" or words(body.get("name", ()))[-1:] != ["="]:
+        return False
+    if body.get("kind", "AEXPR_OP") not in ("AEXPR_OP", "AEXPR_IN", "AEXPR_OP_ANY"):
+        return False
+    left, right = body.get("lexpr"), body.get("rexpr")
+    sides = ((left, right), (right, left)) if body["kind"] == "AEXPR_OP" else ((left, right),)
+    return any(_of_target(column, rows) and _independent(value) for column, value in sides)
+
+
+def _of_target(node: Node, rows: Rows) -> bool:
+    """A column of the target, or a row of which one is."""
+    if not node:
+        return False
+    ((kind, body),) = node.items()
+    if kind == "RowExpr":
+        return any(_of_target(argument, rows) for argument in body["args"])
+    return kind == "ColumnRef" and rows.of_target(body)
+
+
+def _independent(node: Node) -> bool:
+    """Whether a value is the same for every row: no column, no subquery in it."""
+    stack: list[Any] = [node]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            if "ColumnRef" in value or "SubLink" in value:
+                return False
+            stack.extend(value.values())
+        elif isinstance(value, list):
+            stack.extend(value)
+    return bool(node)
 
 
 class Folding:
@@ -343,23 +386,6 @@ _RULES: Mapping[str, Rule] = {
 }
 
 
-def same(first: Any, second: Any) -> bool:
-    """Whether two trees are equal but for where they stand in the text."""
-    return bool(_without_places(first) == _without_places(second))
-
-
-def _without_places(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            key: _without_places(inner)
-            for key, inner in value.items()
-            if key != "location" and not key.endswith(("_start", "_end"))
-        }
-    if isinstance(value, list):
-        return [_without_places(inner) for inner in value]
-    return value
-
-
 def _claim(node: Node) -> tuple[bytes, str]:
     """What an arm of an OR speaks of, and what it says of that."""
     ((kind, body),) = node.items()
@@ -376,7 +402,7 @@ def _claim(node: Node) -> tuple[bytes, str]:
 
 
 def _key(value: Any) -> bytes:
-    return orjson.dumps(_without_places(value), option=orjson.OPT_SORT_KEYS)
+    return orjson.dumps(without_places(value), option=orjson.OPT_SORT_KEYS)
 
 
 def _leave_nothing(first: str, second: str) -> bool:

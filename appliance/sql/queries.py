@@ -16,6 +16,7 @@ from appliance.sql.expressions import (
     Result,
     setting_named,
 )
+from appliance.sql.growth import is_endless, is_unbounded
 from appliance.sql.names import TEMPORARY_SCHEMA, renamed, words
 from appliance.sql.outputs import figured_name
 from appliance.sql.parse import Body
@@ -48,6 +49,8 @@ class Queries(Tables):
         else:
             result = self._plain_select(body, scope)
         self._order(body.get("sortClause", ()), result, scope)
+        if "limitCount" not in body and any(c.endless for c in (scope.ctes or {}).values()):
+            self.flags.add(Flag.UNBOUNDED)
         for key in ("limitOffset", "limitCount"):
             if key in body:
                 self.walk(body[key], scope)
@@ -78,6 +81,8 @@ class Queries(Tables):
     def _plain_select(self, body: Body, scope: Scope) -> Result:
         for node in body.get("fromClause", ()):
             scope.add(*self.from_item(node, scope))
+        if not self.in_view and is_unbounded(body, scope):
+            self.flags.add(Flag.UNBOUNDED)
         if "whereClause" in body and "pg_settings" not in self.settings.temp_relations:
             scope.setting_named = setting_named(body)
         result = self.targets(body.get("targetList", ()), scope)
@@ -320,6 +325,7 @@ class Queries(Tables):
         select = node.get("SelectStmt")
         names = words(cte.body.get("aliascolnames", ()))
         if cte.recursive and select is not None and select.get("op") == "SETOP_UNION":
+            cte.endless = is_endless(select, cte.name)
             result = self._recursive(cte, select, names)
         else:
             result = self.query(node, cte.scope)

@@ -101,7 +101,7 @@ class Item:
 class Cte:
     """One WITH query, analysed when first referred to."""
 
-    __slots__ = ("body", "fields", "known", "name", "recursive", "scope", "state")
+    __slots__ = ("body", "endless", "fields", "known", "name", "recursive", "scope", "state")
 
     PENDING, RUNNING, DONE = 0, 1, 2
 
@@ -110,6 +110,8 @@ class Cte:
         self.body = body
         self.scope = scope
         self.recursive = recursive
+        self.endless = False
+        """It recurses, and nothing in it ends that."""
         self.state = Cte.PENDING
         self.fields: Sequence[Field] = ()
         self.known = True

@@ -86,7 +86,14 @@ class Analyst(Writes):
         self.actions = {
             a: None for a in self.actions if a not in _EXECUTING and a is not Action.EXECUTE
         }
-        self.flags -= {Flag.WRITES, Flag.NO_WHERE, Flag.TRIVIAL_WHERE, Flag.CHANGES_SCHEMA}
+        self.flags -= {
+            Flag.WRITES,
+            Flag.NO_WHERE,
+            Flag.TRIVIAL_WHERE,
+            Flag.UNBOUNDED,
+            Flag.CHANGES_SCHEMA,
+        }
+        self.open_writes = []
         uses, self.uses = self.uses, {}
         for (_, oid, schema, name), columns in uses.items():
             self.use_relation(Action.EXPLAIN, schema, name, oid, columns)
@@ -106,6 +113,7 @@ class Analyst(Writes):
         self.unresolved.update(inner.unresolved)
         self.opaque = self.opaque or inner.opaque
         self.prepared = self.prepared or inner.prepared
+        self.open_writes += inner.open_writes
         self.settings_changed.update(inner.settings_changed)
 
     def _prepare(self, body: Body) -> Result:
@@ -114,7 +122,11 @@ class Analyst(Writes):
         for node in body.get("argtypes", ()):
             self.type_name(node["TypeName"])
         ((kind, inside),) = body["query"].items()
-        return self.statement(kind, inside)
+        result = self.statement(kind, inside)
+        if self.open_writes:  # its parameters come with EXECUTE, as expressions
+            self.open_writes = []
+            self.flags.add(Flag.TRIVIAL_WHERE)
+        return result
 
     def _execute(self, body: Body) -> Result:
         self.act(Action.EXECUTE)

@@ -1,15 +1,16 @@
 """INSERT, UPDATE, DELETE, MERGE: what is written, what is read to write it, and whether a WHERE
 holds anything back."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from appliance.model.facts import Action, Flag
 from appliance.sql.expressions import Node, Result
 from appliance.sql.names import SYSTEM_COLUMNS, TEMPORARY_SCHEMA, words
 from appliance.sql.parse import Body
-from appliance.sql.predicates import always_true
+from appliance.sql.predicates import always_true, names_rows
 from appliance.sql.queries import Queries
-from appliance.sql.scope import Field, Item, Scope
+from appliance.sql.scope import Cte, Field, Item, Scope
+from appliance.sql.spared import OpenWrite
 
 NOTHING = Result(())
 
@@ -56,41 +57,51 @@ class Writes(Queries):
         scope = self._begin(Action.UPDATE, body, parent)
         target = self._target(body["relation"], scope, Action.UPDATE)
         scope.add(target, (target,))
+        before = self._doings()
         for node in body.get("fromClause", ()):
             scope.add(*self.from_item(node, scope))
+        self._guard("UpdateStmt", body, target, scope, before)
         self._assignments(Action.UPDATE, body, target, scope)
-        self._guard(Action.UPDATE, body, target, scope)
         return self._finish(body, target, scope)
 
     def delete(self, body: Body, parent: Scope | None) -> Result:
         scope = self._begin(Action.DELETE, body, parent)
         target = self._target(body["relation"], scope, Action.DELETE)
         scope.add(target, (target,))
+        before = self._doings()
         for node in body.get("usingClause", ()):
             scope.add(*self.from_item(node, scope))
-        self._guard(Action.DELETE, body, target, scope)
+        self._guard("DeleteStmt", body, target, scope, before)
         return self._finish(body, target, scope)
 
     def merge(self, body: Body, parent: Scope | None) -> Result:
         scope = self._begin(Action.MERGE, body, parent)
         target = self._target(body["relation"], scope, Action.MERGE)
+        before = self._doings()
         top, items = self.from_item(body["sourceRelation"], scope)
         # RETURNING * gives the source's columns first (MERGE's reference page).
         scope.add(top, items)
         scope.add(target, (target,))
         joined = self._watch(body["joinCondition"], scope)
-        everything = always_true(
-            body["joinCondition"], _Rows(self, target, scope, body["relation"])
-        )
+        rows = _Rows(self, target, scope, body["relation"])
+        everything = always_true(body["joinCondition"], rows)
         for node in body.get("mergeWhenClauses", ()):
             self._merge_when(node["MergeWhenClause"], body, target, scope, everything, joined)
+        temporary = self._is_temporary(Action.MERGE, body["relation"])
+        settled = temporary or Flag.TRIVIAL_WHERE in self.flags or not _changes_matched(body)
+        if not settled and not names_rows(body["joinCondition"], rows):
+            sources = [body["sourceRelation"], body["joinCondition"], body["mergeWhenClauses"]]
+            self._leave_open("MergeStmt", body, sources, scope, before)
         return self._finish(body, target, scope)
 
     def _merge_when(
         self, when: Body, body: Body, target: Item, scope: Scope, everything: bool, joined: set[int]
     ) -> None:
+        conditional = False
         if "condition" in when:
             joined = joined | self._watch(when["condition"], scope)
+            rows = _Rows(self, target, scope, body["relation"])
+            conditional = not always_true(when["condition"], rows)
         action = _MERGE_ACTIONS.get(when.get("commandType", ""))
         if action is None:  # DO NOTHING
             return
@@ -105,7 +116,7 @@ class Writes(Queries):
         unmatched = when.get("matchKind") == "MERGE_WHEN_NOT_MATCHED_BY_SOURCE"
         held_back = self._names_target(joined, target) and not everything
         temporary = self._is_temporary(Action.MERGE, body["relation"])
-        if "condition" not in when and (unmatched or not held_back) and not temporary:
+        if not conditional and (unmatched or not held_back) and not temporary:
             self.flags.add(Flag.TRIVIAL_WHERE)
 
     # Parts.
@@ -198,7 +209,7 @@ class Writes(Queries):
         self.walk(clause.get("whereClause"), level)
         if level.tainted:
             self.consume_level(level)
-        if "whereClause" not in clause and self._reinserts(body, target):
+        if "whereClause" not in clause and self._reinserts(body, target, scope):
             self.flags.add(Flag.NO_WHERE)
 
     def _compare(self, name: str, target: Item, scope: Scope) -> None:
@@ -208,25 +219,27 @@ class Writes(Queries):
         elif target.known:
             self.puzzle(f"column {name} is not known")
 
-    def _reinserts(self, body: Body, target: Item) -> bool:
+    def _reinserts(self, body: Body, target: Item, outer: Scope) -> bool:
         """INSERT INTO t SELECT ... FROM t ON CONFLICT DO UPDATE: an UPDATE of all of t in
-        disguise."""
-        select = body.get("selectStmt", {}).get("SelectStmt", {})
-        sources = [
-            node["RangeVar"]["relname"]
-            for node in select.get("fromClause", ())
-            if "RangeVar" in node
-        ]
-        if body["relation"]["relname"] not in sources:
-            return False
-        where = select.get("whereClause")
+        disguise, perhaps by way of subqueries and WITH queries."""
         scope = Scope()
         scope.add(target, (target,))
-        return where is None or always_true(where, _Rows(self, target, scope, body["relation"]))
+        rows = _Rows(self, target, scope, body["relation"])
+        name = body["relation"]["relname"]
+        queries = _queries_named([body.get("selectStmt", {})], outer) or {}
+        nodes = [body.get("selectStmt", {}), *(cte.body for cte in queries.values())]
+        for select in _selects_from(nodes, name):
+            where = select.get("whereClause")
+            if where is None or always_true(where, rows):
+                return True
+        return False
 
-    def _guard(self, action: Action, body: Body, target: Item, scope: Scope) -> None:
+    def _guard(
+        self, kind: str, body: Body, target: Item, scope: Scope, before: tuple[int, set[Action]]
+    ) -> None:
         """WHERE of an UPDATE or DELETE. Emptying a temporary relation is nobody's loss."""
         where = body.get("whereClause")
+        action = Action.DELETE if kind == "DeleteStmt" else Action.UPDATE
         temporary = self._is_temporary(action, body["relation"])
         if not where:
             if not temporary:
@@ -238,6 +251,33 @@ class Writes(Queries):
         rows = _Rows(self, target, scope, body["relation"])
         if not self._names_target(named, target, where) or always_true(where, rows):
             self.flags.add(Flag.TRIVIAL_WHERE)
+        elif not names_rows(where, rows):
+            joined = [body.get("usingClause", []), body.get("fromClause", [])]
+            self._leave_open(kind, body, [*joined, where], scope, before)
+
+    def _doings(self) -> tuple[int, set[Action]]:
+        """What was noted so far: how many unknown functions, which actions."""
+        return len(self.functions), set(self.actions)
+
+    def _leave_open(
+        self,
+        kind: str,
+        body: Body,
+        parts: Sequence[Node],
+        scope: Scope,
+        before: tuple[int, set[Action]],
+    ) -> None:
+        """Only the database knows whether this write spares any row."""
+        functions, actions = before
+        did = set(self.actions) - actions - {Action.SELECT, Action.UPDATE, Action.DELETE}
+        quiet = len(self.functions) == functions and not did - {Action.INSERT, Action.SHOW}
+        queries = _queries_named(parts, scope)
+        # A WITH query of the target's name would stand for it in the question.
+        askable = quiet and queries is not None and body["relation"]["relname"] not in queries
+        queries = queries or {}
+        ctes = {name: cte.body for name, cte in queries.items()}
+        recursive = any(cte.recursive for cte in queries.values())
+        self.open_writes.append(OpenWrite(kind, body, ctes, recursive, askable))
 
     def _is_temporary(self, action: Action, relation: Body) -> bool:
         return (action, 0, TEMPORARY_SCHEMA, relation["relname"]) in self.uses
@@ -307,14 +347,34 @@ class _Rows:
             found = None if item is None else item.columns.get(parts[-1])
         return found if found is not None and found.name else None
 
+    def of_target(self, reference: Body) -> bool:
+        field = self._field(reference)
+        if field is not None:
+            return any(field is own for own in self.target.fields)
+        parts = words(reference["fields"])
+        if self.target.known:
+            return parts[-1] == "ctid"
+        # Without the catalog any unqualified column may be the target's.
+        return len(parts) == 1 or parts[-2] == self.target.alias
+
     def same_column(self, first: Body, second: Body) -> bool:
+        """Of relations as they are: a subquery may hold fewer rows, which the database knows."""
         one, other = self._field(first), self._field(second)
         return (
             one is not None
             and other is not None
             and one.origin is not None
             and one.origin == other.origin
+            and self._of_relation(first)
+            and self._of_relation(second)
         )
+
+    def _of_relation(self, reference: Body) -> bool:
+        parts = words(reference["fields"])
+        if len(parts) > 1:
+            item = self.analyst.item_of(parts[:-1], self.scope)
+            return item is not None and bool(item.oid)
+        return any(item.oid and parts[0] in item.columns for item in self.scope.tops)
 
     def never_null(self, reference: Body) -> bool:
         field = self._field(reference)
@@ -338,6 +398,68 @@ class _Rows:
         if catalog is not None and self.target.oid:
             return bool(name == catalog.relations[self.target.oid].name)
         return bool(name == self.relation["relname"])
+
+
+def _changes_matched(body: Body) -> bool:
+    """Whether a MERGE changes rows that its join finds."""
+    return any(
+        node["MergeWhenClause"].get("commandType") in ("CMD_UPDATE", "CMD_DELETE")
+        for node in body.get("mergeWhenClauses", ())
+    )
+
+
+def _queries_named(nodes: Sequence[Node], scope: Scope) -> dict[str, Cte] | None:
+    """WITH queries that these nodes refer to, and those that they refer to, in order of their
+    definition; None when one of them writes."""
+    found: dict[str, Cte] = {}
+    pending = list(nodes)
+    while pending:
+        for name in _relations_in(pending.pop()):
+            cte = scope.cte(name)
+            if cte is None or name in found:
+                continue
+            found[name] = cte
+            pending.append(cte.body["ctequery"])
+    if any("SelectStmt" not in cte.body["ctequery"] for cte in found.values()):
+        return None
+    ordered = sorted(found.values(), key=lambda cte: cte.body.get("location", 0))
+    return {cte.name: cte for cte in ordered}
+
+
+def _selects_from(nodes: Sequence[Node], name: str) -> Iterator[Body]:
+    """Each SELECT, at any depth, in whose FROM a relation of this name stands."""
+    stack: list[Node] = list(nodes)
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            if any(_joins(source, name) for source in value.get("fromClause", ())):
+                yield value
+            stack.extend(value.values())
+        elif isinstance(value, list):
+            stack.extend(value)
+
+
+def _joins(source: Node, name: str) -> bool:
+    """Whether a FROM item is a relation of this name, or a join of one."""
+    join = source.get("JoinExpr")
+    if join is not None:
+        return _joins(join["larg"], name) or _joins(join["rarg"], name)
+    return bool(source.get("RangeVar", {}).get("relname") == name)
+
+
+def _relations_in(node: Node) -> set[str]:
+    """Names of relations without a schema, at any depth."""
+    found, stack = set(), [node]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            relation = value.get("RangeVar")
+            if relation is not None and "schemaname" not in relation:
+                found.add(relation["relname"])
+            stack.extend(value.values())
+        elif isinstance(value, list):
+            stack.extend(value)
+    return found
 
 
 def _refers(node: Node, wanted: Callable[[list[str]], bool]) -> bool:

@@ -195,6 +195,26 @@ def bind_parameters(body: Buffer, numbers: Sequence[int]) -> list[bytes | None]:
     return [values[n - 1] if 0 < n <= len(values) else None for n in numbers]
 
 
+def bind_again(body: Buffer, name: bytes, numbers: Sequence[int]) -> bytes:
+    """A Bind of the portal and statement `name` to some parameters (numbered from 1) of a Bind
+    that `parse_bind` has accepted. A parameter that is not there becomes NULL.
+    """
+    reader = Reader(body, "client")
+    reader.cstring()
+    reader.cstring()
+    codes = [reader.u16() for _ in range(reader.u16())]
+    values = bind_parameters(body, numbers)
+    chosen = [
+        codes[n - 1] if n <= len(codes) else (codes[0] if len(codes) == 1 else 0) for n in numbers
+    ]
+    parts = [cstring(name), cstring(name), _U16.pack(len(chosen))]
+    parts += [_U16.pack(code) for code in chosen]
+    parts.append(_U16.pack(len(values)))
+    for value in values:
+        parts.append(_I32.pack(-1) if value is None else _I32.pack(len(value)) + value)
+    return frame(BIND, b"".join(parts) + b"\0\0")
+
+
 def _formats(raw: bytes, at: int) -> tuple[tuple[int, ...], int]:
     """A counted list of format codes, and where it ends. Raises struct.error when it is cut
     short.
