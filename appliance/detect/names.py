@@ -1,8 +1,8 @@
 """What a column's name, type and comment say about it, in several languages.
 
 Called by `sallyport classify scan` and, for findings that need it, by `dataplane/alarm`. Rule:
-whole words only (`card` is not in `discard`, `mail` not in `snail`), and a name that speaks *about* such
-a value (`email_verified`, `card_count`) names none.
+whole words only (`card` is not in `discard`), and a name that speaks *about* such a value
+(`email_verified`, `card_count`) names none.
 """
 
 import re
