@@ -111,6 +111,16 @@ class Tally:
                 elif (classification, False) not in found:
                     self._hinted[classification] = self._hinted.get(classification, 0) + 1
 
+    @property
+    def enough(self) -> bool:
+        """There are values enough for a proposal."""
+        return self.values >= VALUES_MIN
+
+    @property
+    def suspects(self) -> bool:
+        """Something may be found, once the column's name is known."""
+        return self.enough and bool(self.findings(self._hinted))
+
     def findings(self, named: Iterable[str] = ()) -> tuple[Finding, ...]:
         """What is worth a proposal, the largest share first. `named`: the classifications that the
         column's name, type or comment speaks of.

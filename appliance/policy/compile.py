@@ -80,7 +80,8 @@ def compile_documents(documents: Sequence[tuple[str, bytes]], *, observe: bool =
     observing = observe or all(document.mode is Mode.OBSERVE for document, _ in read)
     mode = Mode.OBSERVE if observing else Mode.ENFORCE
     version = _version(documents) + ("-observe" if observe else "")
-    return Snapshot(version=version, mode=mode, rules=tuple(rules))
+    globs = [glob for named in classifications.values() for glob in named]
+    return Snapshot(version=version, mode=mode, rules=tuple(rules), classifications=globs)
 
 
 def _version(documents: Sequence[tuple[str, bytes]]) -> str:
