@@ -11,6 +11,7 @@ import msgspec
 
 from appliance.audit.query import Story
 from appliance.audit.record import (
+    ClassificationProposed,
     ConfigurationChanged,
     LoginFailed,
     PolicyChanged,
@@ -129,6 +130,12 @@ def what(story: Story) -> str:
             return f"-- disconnected: {record.reason}, {record.statements} statements"
         case LoginFailed():
             return f"-- login failed: {record.reason} ({record.client.address})"
+        case ClassificationProposed():
+            return (
+                f"-- {record.target}/{record.database}: {record.column} looks like "
+                f"{record.classification} in {record.share:.0%} of {record.sampled} sampled "
+                "values: classify?"
+            )
         case PolicyChanged() | ConfigurationChanged():
             name = "policy" if isinstance(record, PolicyChanged) else "configuration"
             version = record.version if isinstance(record, PolicyChanged) else record.digest[:12]

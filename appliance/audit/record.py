@@ -207,6 +207,25 @@ class StatementFinished(Record, frozen=True, kw_only=True, tag="statement_finish
     command_tag: str = ""
 
 
+class ClassificationProposed(Record, frozen=True, kw_only=True, tag="classification_proposed"):
+    """Samples of an unclassified column look like something that ought to be classified. An alarm:
+    nothing was refused or masked because of it. Counts only, no value.
+    """
+
+    target: str
+    database: str
+    column: str
+    """schema.relation.column, each quoted where a policy's glob would need it."""
+    classification: str
+    """E.g. pii.email; see `appliance/detect/patterns`."""
+    share: float
+    """Of the sampled values, 0 to 1."""
+    sampled: int
+    """Non-null values looked at."""
+    evidence: tuple[str, ...] = ("sample",)
+    """What else speaks for it: name."""
+
+
 class PolicyChanged(Record, frozen=True, kw_only=True, tag="policy_changed"):
     """A policy came into force in this worker, or was rejected and the old one stays."""
 
@@ -285,6 +304,7 @@ Entry = (
     | SessionClosed
     | StatementDecided
     | StatementFinished
+    | ClassificationProposed
     | PolicyChanged
     | ConfigurationChanged
     | WorkerStarted

@@ -41,6 +41,7 @@ from appliance.session.effects import (
     NoteSchemaChange,
     RefreshCatalog,
     Request,
+    SampleRows,
     SettleSchemaChange,
     Turn,
 )
@@ -271,6 +272,9 @@ class Conductor:
                 )
             case CancelStatement():
                 self.cancel()
+            case SampleRows():
+                if self.catalog is not None:
+                    self._services.alarm.sample(request, self._target, self.catalog)
             case EndSession():
                 self._farewell(request.reason)
 

@@ -396,6 +396,7 @@ class Attempt:
             announcement,
             ResultLocks(judge, self._governance.token_keys, NamedPlans()),
             limits,
+            self._services.alarm.pace,
         )
         return SessionMachine(state)
 

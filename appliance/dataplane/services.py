@@ -15,6 +15,7 @@ import msgspec
 from appliance.audit.record import Record, new_id
 from appliance.config.schema import Configuration, Listener
 from appliance.config.values import CredentialReference
+from appliance.dataplane.alarm import Alarm
 from appliance.dataplane.analyzer import Analyzer
 from appliance.dataplane.credentials import Credentials
 from appliance.dataplane.jwks import KeySource
@@ -117,6 +118,14 @@ class Services:
         self.mock_secret = mock_secret
         """Keys the made-up salts of unknown users; the same in all workers and over restarts."""
         self.cache = Cache(governance.configuration.limits.decision_cache_entries_max)
+        self.alarm = Alarm(
+            governance.configuration.limits.samples_per_second,
+            metrics,
+            snapshot=lambda: self.governance.snapshot,
+            now=self.now,
+            new_id=self.new_id,
+            owe=self.owe,
+        )
         self.targets_reached: dict[str, bool] = {}
         self._entropy = b""
         self._entropy_used = 0

@@ -185,6 +185,7 @@ class Worker:
             await self._say(Reloaded(documents.generation, old.snapshot.version, str(error)))
             return
         self._services.governance = new
+        self._services.alarm.pace.change(new.configuration.limits.samples_per_second)
         self._generation = documents.generation
         for conductor in list(self._sessions):
             conductor.take_policy(new.snapshot)
@@ -266,6 +267,7 @@ class Worker:
         await asyncio.sleep(0.05)  # lets the last words and cancels leave
         await self._catalogs.close()
         await self._services.analyzer.stop()
+        self._services.alarm.close()
         self._cancels.close()
         now = time.time()
         self._services.owe(

@@ -78,3 +78,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     catalog_refresh_ms: int = 500
     """How often an active target's catalog epoch is polled."""
     drain_ms_max: int = 30_000
+    samples_per_second: Annotated[int, msgspec.Meta(ge=0, le=100)] = 4
+    """Results per second and worker of which some cells of unclassified columns are looked at, once
+    they have left, for what looks like personal data or secrets; 0 = none.
+    """

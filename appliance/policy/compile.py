@@ -82,7 +82,8 @@ def compile_documents(documents: Sequence[tuple[str, bytes]], *, observe: bool =
     mode = Mode.OBSERVE if observing else Mode.ENFORCE
     version = _version(documents) + ("-observe" if observe else "")
     trusted = () if observe else _trusted(read)
-    return Snapshot(version=version, mode=mode, rules=tuple(rules), trusted=trusted)
+    globs = [glob for named in classifications.values() for glob in named]
+    return Snapshot(version, mode, rules, trusted, globs)
 
 
 def _trusted(read: Sequence[tuple[PolicyDocument, Source]]) -> tuple[TrustEntry, ...]:

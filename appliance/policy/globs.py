@@ -72,6 +72,16 @@ class ResourceGlob(msgspec.Struct, frozen=True):
         )
 
 
+def dotted(*parts: str) -> str:
+    """Names -> a path that names exactly them, parts quoted where they must be."""
+    return ".".join(part if _BARE.fullmatch(part) else _quoted(part) for part in parts)
+
+
+def _quoted(part: str) -> str:
+    return '"' + part.replace('"', '""') + '"'
+
+
+_BARE = re.compile(r'[^".*]+')
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^."]+)')
 
 

@@ -16,6 +16,7 @@ from appliance.policy.conditions import Subject
 from appliance.policy.document import Mode, RuleEffect
 from appliance.policy.entitlements import Entitlements, StandingMask
 from appliance.policy.evaluate import Context, decide
+from appliance.policy.globs import ResourceGlob
 from appliance.policy.owed import ViewLineage, children_of, columns_named
 from appliance.policy.rules import Rule
 from appliance.policy.trust import TrustEntry, trust_in
@@ -34,11 +35,14 @@ class Snapshot:
         mode: Mode,
         rules: Sequence[Rule],
         trusted: Sequence[TrustEntry] = (),
+        classifications: Sequence[ResourceGlob] = (),
     ) -> None:
         self.version = version
         self.mode = mode
         self.rules = tuple(rules)
         self.trusted = tuple(trusted)
+        self._classifications = tuple(classifications)
+        """The globs of all classifications, whether a rule speaks of them or not."""
         self.token_keys = frozenset(
             rule.mask.key
             for rule in self.rules
@@ -79,6 +83,17 @@ class Snapshot:
         trust = trust_in(trusted, catalog) if masks else NO_TRUST
         return Entitlements(self.version, database, catalog, rules, masks, sensitive, trust)
 
+    def classified(
+        self, target: Target, catalog: Catalog, database: str, lineage: ViewLineage | None
+    ) -> frozenset[ColumnKey]:
+        """Columns that a classification or a mask rule names here: what needs no proposal."""
+        masked = self._sensitive(target, catalog, database, lineage) or frozenset()
+        known = self._known(catalog, database, lineage)
+        if known.classified is None:
+            globs = [glob for glob in self._classifications if glob.in_database(database)]
+            known.classified = columns_named(globs, catalog, known.children, lineage)
+        return masked | known.classified
+
     def _sensitive(
         self,
         target: Target,
@@ -117,17 +132,21 @@ class Snapshot:
     ) -> frozenset[ColumnKey]:
         if catalog is None or rule.resources is None:
             return frozenset()
+        known = self._known(catalog, database, lineage)
+        keys = known.by_rule.get(rule.id)
+        if keys is None:
+            keys = columns_named(rule.resources, catalog, known.children, lineage)
+            known.by_rule[rule.id] = keys
+        return keys
+
+    def _known(self, catalog: Catalog, database: str, lineage: ViewLineage | None) -> "_Named":
         place = (catalog.target, database, catalog.version, lineage is not None)
         known = self._columns.get(place)
         if known is None:
             if len(self._columns) >= CATALOGS_KEPT_MAX:
                 self._columns.clear()
             known = self._columns[place] = _Named(children_of(catalog))
-        keys = known.by_rule.get(rule.id)
-        if keys is None:
-            keys = columns_named(rule.resources, catalog, known.children, lineage)
-            known.by_rule[rule.id] = keys
-        return keys
+        return known
 
 
 class _Named:
@@ -135,6 +154,7 @@ class _Named:
 
     def __init__(self, children: dict[int, list[int]]) -> None:
         self.children = children
+        self.classified: frozenset[ColumnKey] | None = None
         self.by_rule: dict[str, frozenset[ColumnKey]] = {}
 
 

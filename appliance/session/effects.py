@@ -5,12 +5,12 @@ Rule: records before bytes. `Turn.records` is appended to the spool before a byt
 is written.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 import msgspec
 
-from appliance.model.catalog import SessionSettings
+from appliance.model.catalog import ColumnKey, SessionSettings
 
 Bytes = bytes | memoryview
 
@@ -57,6 +57,19 @@ class CancelStatement(msgspec.Struct, frozen=True):
     """Have the upstream cancel what it runs for this session."""
 
 
+class SampleRows(msgspec.Struct, frozen=True):
+    """Look for unclassified data in rows that were queued for the client, once they have left."""
+
+    description: bytes
+    """Body of the RowDescription of their result (its formats are those of a statement, perhaps).
+    """
+    rows: bytes
+    """`count` whole DataRow frames."""
+    count: int
+    classified: tuple[Container[ColumnKey], ...]
+    """Columns that policy knows already."""
+
+
 class EndSession(msgspec.Struct, frozen=True):
     """Close both sides once what was written before has gone out."""
 
@@ -71,6 +84,7 @@ Request = (
     | NoteSchemaChange
     | ArmTimeout
     | CancelStatement
+    | SampleRows
     | EndSession
 )
 

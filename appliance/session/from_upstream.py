@@ -13,8 +13,9 @@ from appliance.model.errors import InvariantBroken, ProtocolViolation, Refused
 from appliance.model.facts import PreparedUse
 from appliance.session import flow
 from appliance.session.decisions import Decisions
-from appliance.session.effects import Bytes, NoteSchemaChange, SettleSchemaChange
+from appliance.session.effects import Bytes, NoteSchemaChange, SampleRows, SettleSchemaChange
 from appliance.session.inflight import Execution, Portal, Prepared, ResultLock
+from appliance.session.pace import DESCRIPTION_BYTES_MAX
 from appliance.session.state import HEADER, Run, SessionState
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
@@ -85,6 +86,31 @@ class FromUpstream:
         execution.bytes_out += len(content)
         self._state.bytes_out += len(content)
         self._state.to_client(content)
+        if self._state.pace.due <= self._state.now and part == WHOLE:
+            self._sample(execution, count)
+
+    def _sample(self, execution: Execution, count: int) -> None:
+        """Has the rows that were just queued for the client looked at, where they are described."""
+        portal = execution.portal
+        described = (
+            execution.description
+            if portal is None
+            else portal.description or portal.prepared.description
+        )
+        if described:
+            self._state.pace.taken(self._state.now)
+            known = (execution.verdict.decision.owed, execution.verdict.sensitive)
+            rows = bytes(self._state.turn.client[-1])  # bytes already: `to_client` keeps them
+            self._state.turn.requests.append(SampleRows(described, rows, count, known))
+
+    def _describe(self, subject: object, content: Bytes) -> None:
+        """Keeps what a sample's columns are told by."""
+        if (
+            self._state.pace.on
+            and len(content) <= DESCRIPTION_BYTES_MAX
+            and isinstance(subject, (Execution, Portal, Prepared))
+        ):
+            subject.description = bytes(content[HEADER:])
 
     def _probe_row(self, content: Bytes) -> None:
         reader = m.Reader(content[HEADER:], "upstream")
@@ -98,6 +124,7 @@ class FromUpstream:
         if head is None:
             raise ProtocolViolation("upstream", "a RowDescription that is not due")
         _require_forwarded(head)
+        self._describe(head.subject, content)
         if head.kind is Kind.QUERY:
             if isinstance(head.subject, Execution):
                 head.subject.lock = self._lock_query(head.subject, content)
@@ -205,6 +232,7 @@ class FromUpstream:
             execution.tag = _shown(tag[:64])
             execution.statement_index += 1
             execution.lock = None
+            execution.description = b""
             if not execution.verdict.plain:
                 self._completed(execution, tag)
             if execution.verdict.decision.row_limit is not None:

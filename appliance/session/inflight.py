@@ -12,7 +12,7 @@ from appliance.wire.postgres.prepared import Names
 class Prepared:
     """A statement the client prepared (protocol Parse)."""
 
-    __slots__ = ("name", "parameter_types", "text", "verdict")
+    __slots__ = ("description", "name", "parameter_types", "text", "verdict")
 
     def __init__(
         self, name: bytes, text: bytes, parameter_types: tuple[int, ...], verdict: Verdict
@@ -21,6 +21,8 @@ class Prepared:
         self.text = text
         self.parameter_types = parameter_types
         self.verdict = verdict
+        self.description = b""
+        """As of `Portal`, when the statement was described."""
 
 
 class Portal:
@@ -33,6 +35,7 @@ class Portal:
         "asked",
         "bind",
         "described",
+        "description",
         "lock",
         "name",
         "parameters",
@@ -52,6 +55,8 @@ class Portal:
         """Body of the Bind message, where its values will be asked about."""
         self.asked = False
         """The database was asked what its writes spare."""
+        self.description = b""
+        """Body of the RowDescription it earned; for samples, masks rest on `lock`."""
         self.lock: ResultLock | None = None
         self.shapes = 0
         """The catalog's count of schema changes when it was bound."""
@@ -88,6 +93,7 @@ class Execution:
     __slots__ = (
         "bytes_out",
         "cells_masked",
+        "description",
         "lock",
         "portal",
         "record_id",
@@ -113,6 +119,8 @@ class Execution:
         self.started = started
         self.portal = portal
         self.lock: ResultLock | None = None
+        self.description = b""
+        """As of `Portal`, of a Query's present result."""
         self.statement_index = 0
         """Which statement of a simple Query is running: counts CommandCompletes."""
         self.rows = 0

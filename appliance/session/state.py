@@ -21,6 +21,7 @@ from appliance.session import flow
 from appliance.session.announce import Announcement
 from appliance.session.effects import Bytes, Turn
 from appliance.session.inflight import Execution, Portal, Prepared
+from appliance.session.pace import SamplePace
 from appliance.session.records import Recorder, parts_of
 from appliance.session.results import ResultLocks
 from appliance.session.settings import SettingsTracker
@@ -89,6 +90,7 @@ class SessionState:
         announcement: Announcement,
         locks: ResultLocks,
         limits: Limits,
+        pace: SamplePace | None = None,
     ) -> None:
         self.judge = judge
         self.recorder = recorder
@@ -96,6 +98,7 @@ class SessionState:
         self.announcement = announcement
         self.locks = locks
         self.limits = limits
+        self.pace = SamplePace(0) if pace is None else pace
         self.client_frames = client_splitter(limits)
         self.upstream_frames = upstream_splitter()
         self.turn = Turn()

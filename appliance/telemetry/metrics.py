@@ -101,6 +101,8 @@ class Metrics(msgspec.Struct):
     rows: int = 0
     cells_masked: int = 0
     cells_sensitive_unmasked: int = 0
+    cells_sampled: int = 0
+    classifications_proposed: int = 0
     bytes_to_client: int = 0
     bytes_to_upstream: int = 0
     pauses_client: int = 0
@@ -230,6 +232,14 @@ CATALOGUE: Final[Mapping[str, Series]] = {
     "cells_sensitive_unmasked": Series(
         Family(
             "cells_sensitive_unmasked_total", "counter", "Classified cells that left unmasked."
+        )
+    ),
+    "cells_sampled": Series(
+        Family("cells_sampled_total", "counter", "Unclassified cells looked at after they left.")
+    ),
+    "classifications_proposed": Series(
+        Family(
+            "classifications_proposed_total", "counter", "Unclassified columns that ought not be."
         )
     ),
     "bytes_to_client": Series(_BYTES, "client"),

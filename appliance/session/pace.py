@@ -1,0 +1,39 @@
+"""When the rows of a result are looked at for unclassified data: a few times a second per worker.
+
+One `SamplePace` is shared by all sessions of a worker; `from_upstream` asks it once per run of rows
+and then only passes on what it queued for the client anyway (`effects.SampleRows`), so everything
+that costs time happens after the bytes have left. Rule: never the control; a result that is not
+looked at is sent just the same.
+"""
+
+DESCRIPTION_BYTES_MAX = 4_096
+"""A longer RowDescription is not kept: its result is not looked at."""
+SPARED = 8
+"""How many descriptions are read, where one result would be looked at."""
+
+
+class SamplePace:
+    """`due`: unix seconds from when on the next run of rows is looked at; infinite = never."""
+
+    __slots__ = ("_seconds", "due")
+
+    def __init__(self, per_second: int) -> None:
+        self._seconds = 0.0
+        self.due = 0.0
+        self.change(per_second)
+
+    @property
+    def on(self) -> bool:
+        return self.due != float("inf")
+
+    def change(self, per_second: int) -> None:
+        """0 turns it off."""
+        self._seconds = 1 / per_second if per_second else float("inf")
+        self.due = 0.0 if per_second else float("inf")
+
+    def taken(self, now: float) -> None:
+        self.due = now + self._seconds
+
+    def spared(self, now: float) -> None:
+        """There was nothing to look at: another result may have its turn earlier."""
+        self.due = now + self._seconds / SPARED
