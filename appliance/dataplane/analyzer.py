@@ -11,7 +11,7 @@ import asyncio
 import os
 import socket
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from appliance.link.analysis import (
@@ -28,7 +28,8 @@ from appliance.link.analysis import (
 )
 from appliance.link.codec import LinkBroken, encode_message
 from appliance.link.spawning import module_command, module_environment
-from appliance.model.catalog import Catalog, SessionSettings
+from appliance.model.catalog import Catalog, ColumnKey, SessionSettings
+from appliance.model.decision import Mask
 from appliance.model.facts import Action, Confidence, Facts, ParseFailure, StatementFacts
 from appliance.model.limits import MIB, Limits
 from appliance.telemetry.log import Log
@@ -77,19 +78,29 @@ def _failed(request: "_Request", code: str, message: str, redacted: bytes) -> Fa
     )
 
 
+Examined = tuple[Facts, Sequence[tuple[bytes, str]]]
+"""Facts, and per statement (text over masked relations, why there is none)."""
+
+
 class _Request:
     """One text and who waits for it."""
 
-    __slots__ = ("answer", "catalog", "owner", "settings", "text")
+    __slots__ = ("answer", "catalog", "owed", "owner", "settings", "text")
 
     def __init__(
-        self, text: bytes, catalog: Catalog | None, settings: SessionSettings, owner: str
+        self,
+        text: bytes,
+        catalog: Catalog | None,
+        settings: SessionSettings,
+        owner: str,
+        owed: Mapping[ColumnKey, Mask],
     ) -> None:
         self.owner = owner
+        self.owed = owed
         self.text = text
         self.catalog = catalog
         self.settings = settings
-        self.answer: asyncio.Future[Facts] = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[Examined] = asyncio.get_running_loop().create_future()
 
 
 class _Queue:
@@ -172,6 +183,7 @@ class _Child:
                 text=request.text,
                 settings=request.settings,
                 catalog=name,
+                owed=tuple((*key, mask) for key, mask in request.owed.items()),
                 cpu_seconds=cpu_seconds,
             )
         )
@@ -276,10 +288,21 @@ class Analyzer:
 
         `owner`: who asks, the principal's name; all of an owner's connections share one turn.
         """
+        return (await self.examine(text, lineage, settings, owner, {}))[0]
+
+    async def examine(
+        self,
+        text: bytes,
+        lineage: Lineage | None,
+        settings: SessionSettings,
+        owner: str,
+        owed: Mapping[ColumnKey, Mask],
+    ) -> Examined:
+        """Like `analyse`, with the statements' forms for these masks (none when it failed)."""
         catalog = None if lineage is None else lineage.catalog
-        request = _Request(text, catalog, settings, owner)
+        request = _Request(text, catalog, settings, owner, owed)
         if not self._waiting.has_room(owner):
-            return self._failure(request, "busy", "too many statements wait for analysis")
+            return self._failure(request, "busy", "too many statements wait for analysis"), ()
         self._waiting.put(request)
         self._metrics.analyzer_queue = len(self._waiting)
         self._work.set()
@@ -288,7 +311,7 @@ class Analyzer:
             async with asyncio.timeout(self._seconds_max * WAITING_DEADLINES_MAX):
                 return await request.answer
         except TimeoutError:
-            return self._failure(request, "busy", "the analysis did not begin in time")
+            return self._failure(request, "busy", "the analysis did not begin in time"), ()
         finally:
             self._waiting.discard(request)  # who gave up takes no place
             self._metrics.analyzer_queue = len(self._waiting)
@@ -332,11 +355,11 @@ class Analyzer:
             return
         self._metrics.analyses_child += 1
         if not request.answer.done():
-            request.answer.set_result(answer.facts)
+            request.answer.set_result((answer.facts, answer.forms))
 
     def _fail(self, request: _Request, code: str, message: str) -> None:
         if not request.answer.done():
-            request.answer.set_result(self._failure(request, code, message))
+            request.answer.set_result((self._failure(request, code, message), ()))
 
     def _failure(self, request: _Request, code: str, message: str) -> Facts:
         if code in ("timeout", "busy"):

@@ -31,6 +31,8 @@ from appliance.link.codec import encode_message
 from appliance.model.catalog import Catalog, SessionSettings
 from appliance.model.facts import Facts
 from appliance.model.limits import Limits
+from appliance.session.rewriting import all_forms
+from appliance.sql.lineage import CatalogLineage
 
 RECEIVE_BYTES = 1024 * 1024
 
@@ -86,9 +88,19 @@ class Child:
         lineage = None if request.catalog is None else self._known[request.catalog]
         try:
             facts = self._entry(request.text, lineage, request.settings, self._limits)
+            forms = self._forms(request, facts, lineage)
         except Exception as error:
             return Failed(number=request.number, reason=type(error).__name__)
-        return Answer(number=request.number, facts=facts)
+        return Answer(number=request.number, facts=facts, forms=forms)
+
+    def _forms(
+        self, request: Analyse, facts: Facts, lineage: object | None
+    ) -> tuple[tuple[bytes, str], ...]:
+        if not request.owed or facts.failure is not None or not isinstance(lineage, CatalogLineage):
+            return ()
+        owed = {(oid, attnum): mask for oid, attnum, mask in request.owed}
+        made = all_forms(request.text, facts, lineage, request.settings, owed, self._limits)
+        return tuple((form.text, form.why) for form in made)
 
 
 def _answer(link: socket.socket, message: AnalyzerAnswer) -> None:

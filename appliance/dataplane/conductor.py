@@ -46,6 +46,7 @@ from appliance.session.effects import (
     Turn,
 )
 from appliance.session.machine import SessionMachine
+from appliance.session.rewriting import Form, Forms
 from appliance.telemetry.log import Log
 from appliance.wire.postgres import refusals
 from appliance.wire.postgres.messages import TERMINATE_FRAME
@@ -314,12 +315,13 @@ class Conductor:
     async def _analyse(self, request: AnalyseText) -> None:
         lineage = None if self.catalog is None else self._machine.analysis_lineage
         owner = "" if self.principal is None else self.principal.name
-        facts = await self._services.analyzer.analyse(
-            request.text, lineage, request.settings, owner
+        facts, made = await self._services.analyzer.examine(
+            request.text, lineage, request.settings, owner, request.owed
         )
         self._services.cache.note_failure(facts)
+        forms = Forms(request.owed, [Form(*each) for each in made])
         if not self.ended:
-            self._carry_out(self._machine.analysed(facts, self._services.now()))
+            self._carry_out(self._machine.analysed(facts, self._services.now(), forms))
 
     async def _refresh(self) -> None:
         if self.catalog is not None:

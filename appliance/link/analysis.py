@@ -9,6 +9,7 @@ import msgspec
 
 from appliance.link.codec import MessageReader
 from appliance.model.catalog import Catalog, SessionSettings
+from appliance.model.decision import Mask
 from appliance.model.facts import Facts
 
 ANALYSIS_FRAME_BYTES_MAX = 512 * 1024 * 1024
@@ -37,6 +38,8 @@ class Analyse(msgspec.Struct, frozen=True, tag=True):
     text: bytes
     settings: SessionSettings
     catalog: CatalogName | None
+    owed: tuple[tuple[int, int, Mask], ...]
+    """(table OID, attribute number, mask): what its forms over masked relations are made for."""
     cpu_seconds: int
     """Processor time after which the child is ended by the kernel, should its parent be stalled."""
 
@@ -52,6 +55,8 @@ class Answer(msgspec.Struct, frozen=True, tag=True):
 
     number: int
     facts: Facts
+    forms: tuple[tuple[bytes, str], ...] = ()
+    """Per statement: its text over masked relations, or b"" and why there is none."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

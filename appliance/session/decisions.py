@@ -14,6 +14,7 @@ from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.evaluate import DEFAULT_RULE
 from appliance.session import flow
 from appliance.session.effects import AnalyseText, Bytes, RefreshCatalog
+from appliance.session.rewriting import Forms
 from appliance.session.settings import PROBE
 from appliance.session.state import Continuation, Question, SessionState, Waiting
 from appliance.wire.postgres import messages as m
@@ -74,7 +75,8 @@ class Decisions:
         verdict = self._state.judge.recall(waiting.text, settings, self._state.now)
         if verdict is None:
             if len(waiting.text) > INLINE_ANALYSIS_BYTES_MAX:
-                self._wait(waiting, AnalyseText(waiting.text, settings))
+                owed = self._state.judge.entitlements.owed
+                self._wait(waiting, AnalyseText(waiting.text, settings, owed))
                 return
             facts = self._state.judge.analyse_inline(waiting.text, settings)
             verdict = self._state.judge.judge(waiting.text, facts, settings, self._state.now)
@@ -117,7 +119,7 @@ class Decisions:
         waiting.epoch = self.epoch()
         self._state.turn.requests.append(request)
 
-    def analysed(self, facts: Facts) -> None:
+    def analysed(self, facts: Facts, forms: Forms | None) -> None:
         """Facts of the text that waits; made anew when what they rest on changed meanwhile."""
         waiting = self.take_waiting()
         if waiting.epoch != self.epoch() and waiting.analyses < ANALYSES_MAX:
@@ -126,7 +128,9 @@ class Decisions:
             return
         settings, now = self._state.settings.current, self._state.now
         keep = waiting.epoch == self.epoch()
-        verdict = self._state.judge.judge(waiting.text, facts, settings, now, keep=keep)
+        verdict = self._state.judge.judge(
+            waiting.text, facts, settings, now, keep=keep, forms=forms
+        )
         self.settle(waiting, verdict)
 
     def take_waiting(self) -> Waiting:

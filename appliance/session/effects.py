@@ -5,21 +5,26 @@ Rule: records before bytes. `Turn.records` is appended to the spool before a byt
 is written.
 """
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import msgspec
 
 from appliance.model.catalog import ColumnKey, SessionSettings
+from appliance.model.decision import Mask
 
 Bytes = bytes | memoryview
 
 
 class AnalyseText(msgspec.Struct, frozen=True):
-    """Have `text` analysed elsewhere; answer with `machine.analysed(facts)`."""
+    """Have `text` analysed elsewhere; answer with `machine.analysed(facts)`.
+
+    `owed`: the masks to make its forms for (`session/rewriting`), should it need them.
+    """
 
     text: bytes
     settings: SessionSettings
+    owed: Mapping[ColumnKey, Mask] = {}
 
 
 class RefreshCatalog(msgspec.Struct, frozen=True):

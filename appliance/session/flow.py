@@ -12,7 +12,7 @@ Rule: unknown means refuse. A refusal is an answer, not an exception: `Verdict.r
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -37,7 +37,7 @@ from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.entitlements import Entitlements
 from appliance.policy.evaluate import DEFAULT_RULE
 from appliance.policy.snapshot import Snapshot
-from appliance.session.rewriting import rewrite
+from appliance.session.rewriting import Form, Forms, forms_of, joined
 from appliance.sql.analysis import analyse
 from appliance.sql.lineage import CatalogLineage
 
@@ -182,7 +182,6 @@ class Cache:
         return made
 
 
-REWRITTEN_TEXT_BYTES_MAX = 64 * 1024
 CACHED_TEXT_BYTES_MAX = INLINE_ANALYSIS_BYTES_MAX
 
 
@@ -210,6 +209,7 @@ class Judge:
         self._cache = cache
         self._entitled: tuple[Snapshot, CatalogLineage | None, Entitlements] | None = None
         self._epoch: tuple[Entitlements, SessionSettings, tuple[str, str, str]] | None = None
+        self._forms: Forms | None = None
         self.snapshot = snapshot
 
     @property
@@ -266,10 +266,12 @@ class Judge:
         now: float,
         *,
         keep: bool = True,
+        forms: Forms | None = None,
     ) -> Verdict:
         """Facts -> verdict. Cached only if the decision is and the text is short; never facts that
-        rest on what the key does not hold (`keep`).
+        rest on what the key does not hold (`keep`). `forms`: of a text that was analysed elsewhere.
         """
+        self._forms = forms
         decision, verdict = self._decided(text, facts, settings, now)
         if verdict.refusal is None and any(s.checks for s in facts.statements):
             verdict = self._with_sweeping(text, verdict, settings, now)
@@ -379,11 +381,17 @@ class Judge:
         lineage = self.catalog.lineage
         if lineage is None or not any(at_source):
             return b""
-        if len(text) > REWRITTEN_TEXT_BYTES_MAX:
-            raise Refused(unrewritable(f"it is longer than {REWRITTEN_TEXT_BYTES_MAX} bytes"))
-        relations = self._cache.masked_relations(lineage, decision.owed)
+        if len(text) <= INLINE_ANALYSIS_BYTES_MAX:
+            relations = self._cache.masked_relations(lineage, decision.owed)
+            made: Sequence[Form] = forms_of(
+                text, at_source, facts, lineage, settings, relations, self._limits
+            )
+        elif self._forms is not None and self._forms.owed == decision.owed:
+            made = self._forms.forms
+        else:
+            raise Refused(unrewritable("the masks that hold for you changed meanwhile"))
         try:
-            return rewrite(text, at_source, facts, lineage, settings, relations, self._limits)
+            return joined(text, at_source, facts, made)
         except Unmaskable as error:
             raise Refused(unrewritable(str(error))) from None
 

@@ -21,6 +21,7 @@ from appliance.session.effects import ArmTimeout, Bytes, CancelStatement, Turn
 from appliance.session.from_client import FromClient
 from appliance.session.from_upstream import FromUpstream
 from appliance.session.inflight import Execution
+from appliance.session.rewriting import Forms
 from appliance.session.state import SessionState
 from appliance.sql.lineage import CatalogLineage
 from appliance.wire.postgres import refusals
@@ -139,10 +140,10 @@ class SessionMachine:
         self._drain_runs()
         return self._end()
 
-    def analysed(self, facts: Facts, now: float) -> Turn:
+    def analysed(self, facts: Facts, now: float, forms: Forms | None = None) -> Turn:
         """Answer to AnalyseText."""
         self._begin(now)
-        self._decisions.analysed(facts)
+        self._decisions.analysed(facts, forms)
         self._drain_runs()
         return self._end()
 

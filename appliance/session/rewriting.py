@@ -6,11 +6,14 @@ is printed from the tree that was rewritten, parsed again, and must be that tree
 refusal (`Unmaskable`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from appliance.masking.masked_relations import MaskedRelations, Unmaskable
+from appliance.masking.plan import AT_SOURCE_KINDS
 from appliance.masking.rewrite import Rewriter
-from appliance.model.catalog import SessionSettings
+from appliance.model.catalog import ColumnKey, SessionSettings
+from appliance.model.decision import Mask
 from appliance.model.facts import Facts, ParseFailure
 from appliance.model.limits import Limits
 from appliance.sql.analysis import after
@@ -23,48 +26,83 @@ SEPARATOR = b"\n;\n"
 """On a line of its own: the statement before it may end in a comment."""
 
 
-def rewrite(
+class Form(NamedTuple):
+    """One statement over masked relations, or why there is none."""
+
+    text: bytes
+    why: str = ""
+
+
+class Forms(NamedTuple):
+    """Forms of the statements of one text, made elsewhere for these very masks."""
+
+    owed: Mapping[ColumnKey, Mask]
+    forms: Sequence[Form]
+
+
+def forms_of(
     text: bytes,
-    at_source: Sequence[bool],
+    wanted: Sequence[bool],
     facts: Facts,
     lineage: CatalogLineage,
     settings: SessionSettings,
     relations: MaskedRelations,
     limits: Limits,
-) -> bytes:
-    """`text` with the statements marked in `at_source` rewritten, the others as they are.
-
-    Raises Unmaskable.
-    """
+) -> list[Form]:
+    """The wanted statements of `text` over masked relations, in order."""
     parsed = parse(text, limits)
-    if isinstance(parsed, ParseFailure) or len(parsed) != len(at_source):
+    if isinstance(parsed, ParseFailure) or len(parsed) != len(wanted):
+        return [Form(b"", "the text was read in two ways")] * len(wanted)
+    forms = []
+    for raw, chosen, statement in zip(parsed, wanted, facts.statements, strict=True):
+        forms.append(_form(raw, lineage, settings, relations) if chosen else Form(b""))
+        settings = after(statement, settings)
+    return forms
+
+
+def all_forms(
+    text: bytes,
+    facts: Facts,
+    lineage: CatalogLineage,
+    settings: SessionSettings,
+    owed: Mapping[ColumnKey, Mask],
+    limits: Limits,
+) -> list[Form]:
+    """Of every statement that may need one; for the analyzer process, which knows no decision."""
+    relations = MaskedRelations(lineage, owed)
+    wanted = [statement.kind in AT_SOURCE_KINDS for statement in facts.statements]
+    return forms_of(text, wanted, facts, lineage, settings, relations, limits)
+
+
+def joined(text: bytes, at_source: Sequence[bool], facts: Facts, forms: Sequence[Form]) -> bytes:
+    """`text` with the statements marked in `at_source` in their forms. Raises Unmaskable."""
+    if len(forms) != len(at_source):
         raise Unmaskable("the text was read in two ways")
     sent = []
-    for raw, chosen, statement in zip(parsed, at_source, facts.statements, strict=True):
-        if chosen:
-            sent.append(_rewritten(raw, lineage, settings, relations))
-        else:
-            sent.append(text[raw.offset : raw.offset + raw.length])
-        settings = after(statement, settings)
+    for chosen, statement, form in zip(at_source, facts.statements, forms, strict=True):
+        if chosen and not form.text:
+            raise Unmaskable(form.why)
+        offset, length = statement.span
+        sent.append(form.text if chosen else text[offset : offset + length])
     return SEPARATOR.join(sent)
 
 
-def _rewritten(
+def _form(
     raw: RawStatement,
     lineage: CatalogLineage,
     settings: SessionSettings,
     relations: MaskedRelations,
-) -> bytes:
+) -> Form:
     try:
         resolution = resolve(raw.kind, raw.body, lineage, settings)
         if resolution is None:
-            raise Unmaskable("a name in it is not understood")
+            return Form(b"", "a name in it is not understood")
         kind, body = Rewriter(relations, resolution).statement(raw.kind, resolution.tree)
         printed = deparse(kind, body, lineage.catalog.server_version_num)
         if not same_statement(kind, body, printed):
-            raise Unmaskable("its rewritten form would be read in another way")
-    except Undeparsable as error:
-        raise Unmaskable(str(error)) from None
+            return Form(b"", "its rewritten form would be read in another way")
+    except (Undeparsable, Unmaskable) as error:
+        return Form(b"", str(error))
     except RecursionError:
-        raise Unmaskable("it is nested too deeply") from None
-    return printed.encode()
+        return Form(b"", "it is nested too deeply")
+    return Form(printed.encode())
