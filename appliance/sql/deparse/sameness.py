@@ -1,0 +1,90 @@
+"""Whether a text means a given tree. Called after `deparse`, and by whoever sends such a text.
+
+Its rule: trees are equal field by field, but for places and this list of harmless spellings:
+- `funcformat`: EXTRACT(YEAR FROM x) and pg_catalog.extract('year', x) are the same call;
+- (a AND b) AND c is a AND b AND c, which the grammar itself flattens on the left; OR too;
+- an option's value true and 'true' (COPY ... HEADER): the server reads both as a text;
+- a field that is false, 0, '' or an empty list, and one that is left out.
+"""
+
+from typing import Any
+
+from appliance.sql.deparse.printer import PLACES
+from appliance.sql.parse import Body, parse_decoded
+
+_SKIPPED = PLACES | {"funcformat"}
+
+
+def same_statement(kind: str, body: Body, text: str) -> bool:
+    """Whether `text` is exactly one statement, and that is the tree."""
+    if "\0" in text:
+        return False
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        return False
+    parsed = parse_decoded(text, size)
+    if not isinstance(parsed, list) or len(parsed) != 1:
+        return False
+    return parsed[0].kind == kind and same_tree(body, parsed[0].body)
+
+
+def same_tree(one: Any, other: Any) -> bool:
+    """Whether two (parts of) trees are equal in the sense of this module."""
+    pairs = [(one, other)]
+    while pairs:
+        left, right = pairs.pop()
+        if left is right:
+            continue
+        if left.__class__ is not right.__class__:
+            return False
+        if left.__class__ is dict:
+            if not _same_fields(left, right, pairs):
+                return False
+        elif left.__class__ is list:
+            if len(left) != len(right):
+                return False
+            pairs.extend(zip(left, right, strict=True))
+        elif left != right:
+            return False
+    return True
+
+
+def _same_fields(left: Body, right: Body, pairs: list[tuple[Any, Any]]) -> bool:
+    left, right = _spelled(left), _spelled(right)
+    for key, value in left.items():
+        if key in _SKIPPED:
+            continue
+        if key in right:
+            pairs.append((value, right[key]))
+        elif not _left_out(value):
+            return False
+    return all(key in left or key in _SKIPPED or _left_out(right[key]) for key in right)
+
+
+def _left_out(value: Any) -> bool:
+    return value.__class__ is not dict and not value
+
+
+def _spelled(body: Body) -> Body:
+    """`body` in the one spelling that is compared."""
+    if "BoolExpr" in body:
+        return {"BoolExpr": _flattened(body["BoolExpr"])}
+    if "defaction" in body and "Boolean" in body.get("arg", ()):
+        value = "true" if body["arg"]["Boolean"].get("boolval") else "false"
+        return {**body, "arg": {"String": {"sval": value}}}
+    return body
+
+
+def _flattened(body: Body) -> Body:
+    operation, arguments = body.get("boolop"), body.get("args", [])
+    rest: list[list[Any]] = []
+    while operation != "NOT_EXPR" and arguments:
+        first = arguments[0].get("BoolExpr") if arguments[0].__class__ is dict else None
+        if first is None or first.get("boolop") != operation or len(first.get("args", ())) < 2:
+            break
+        rest.append(arguments[1:])
+        arguments = first["args"]
+    if not rest:
+        return body
+    return {**body, "args": [*arguments, *[a for tail in reversed(rest) for a in tail]]}
