@@ -33,7 +33,7 @@ def round_trip(text: str, version: int = NEWEST) -> str:
     return printed
 
 
-@pytest.mark.parametrize("text", lines("forms.sql"))
+@pytest.mark.parametrize("text", lines("forms.sql") + lines("forms_18.sql"))
 def test_a_known_form_is_printed_as_the_same_statement(text: str) -> None:
     if parsed(text).kind == "VariableShowStmt":
         with pytest.raises(Undeparsable):
