@@ -7,15 +7,23 @@ not confirm.
 """
 
 from appliance.sql.deparse.expressions import EXPRESSIONS
+from appliance.sql.deparse.json import JSON_EXPRESSIONS, JSON_TABLES
 from appliance.sql.deparse.printer import Grammar, Printer, Undeparsable
 from appliance.sql.deparse.queries import QUERIES
 from appliance.sql.deparse.sameness import same_statement, same_tree
 from appliance.sql.deparse.tables import TABLES
+from appliance.sql.deparse.utility import UTILITY
+from appliance.sql.deparse.writes import WRITES
+from appliance.sql.deparse.xml import XML_EXPRESSIONS, XML_TABLES
 from appliance.sql.parse import Body
 
 __all__ = ["Undeparsable", "deparse", "same_statement", "same_tree"]
 
-_GRAMMAR = Grammar(EXPRESSIONS, TABLES, QUERIES)
+_GRAMMAR = Grammar(
+    {**EXPRESSIONS, **JSON_EXPRESSIONS, **XML_EXPRESSIONS},
+    {**TABLES, **JSON_TABLES, **XML_TABLES},
+    {**QUERIES, **WRITES, **UTILITY},
+)
 _STATEMENTS = frozenset(_GRAMMAR.statements)
 
 
