@@ -10,7 +10,7 @@ Its rule: a reference that `model/resolution` does not explain is not rewritten 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from appliance.masking import trees
 from appliance.masking.masked_relations import INNER, Masked, MaskedRelations, Unmaskable
@@ -25,6 +25,20 @@ _UNTOUCHED = frozenset({"lockingClause", "into", "intoClause", "options", "argty
 """Parts that name no relation to be read."""
 
 
+NEW = "new"
+"""What RETURNING may call the row after the write."""
+
+
+class Stored(NamedTuple):
+    """What a statement has stored in the relation it writes: values of the client's own."""
+
+    alias: str
+    columns: frozenset[str] | None
+    """None = all of the row."""
+    unsure: bool = False
+    """It may have been an older row's."""
+
+
 class Rewriter:
     """One statement, or the definition of one view."""
 
@@ -34,6 +48,8 @@ class Rewriter:
         self._resolution = resolution
         self._depth = depth
         self._assigning = False
+        self._stored: Stored | None = None
+        """In a RETURNING: what the statement itself has stored."""
         self._extras = self._extra_columns()
 
     def statement(self, kind: str, body: Body) -> tuple[str, Body]:
@@ -216,7 +232,7 @@ class Rewriter:
         masked = self._target_of(chosen.key[0])
         if masked is None:
             return original
-        cell = self._relations.cell(masked, chosen.name, chosen.alias)
+        cell = self._written_cell(masked, chosen.name, chosen.alias)
         if self._assigning and chosen.name in (masked.cells.keys() | masked.generated.keys()):
             raise Unmaskable(
                 f"the value of {chosen.name} that this would store is a mask, not what is there"
@@ -236,8 +252,34 @@ class Rewriter:
         if self._assigning:
             raise Unmaskable("a whole row with masked columns in an assignment")
         relation = masked.relation
-        cells = [self._relations.cell(masked, c.name, alias) for c in relation.columns]
+        cells = [self._written_cell(masked, c.name, alias) for c in relation.columns]
         return trees.row(cells, relation.schema, relation.name)
+
+    def _written_cell(self, masked: Masked, name: str, alias: str) -> Node:
+        """A column of the written relation: its mask, or in RETURNING what the statement stored."""
+        stored, hidden = self._stored, masked.cells.keys() | masked.generated.keys()
+        if stored is None or name not in hidden:
+            return self._relations.cell(masked, name, alias)
+        if stored.unsure:
+            raise Unmaskable(f"whether {name} was stored here or before is not known")
+        if alias in (stored.alias, NEW) and (stored.columns is None or name in stored.columns):
+            return trees.hidden_origin(trees.column(alias, name))
+        return self._computed_anew(masked, name, alias) or self._relations.cell(masked, name, alias)
+
+    def _computed_anew(self, masked: Masked, name: str, alias: str) -> Node:
+        """A generated column after an UPDATE of what it is made of; None for any other."""
+        stored, relation = self._stored, masked.relation
+        column = relation.column(name)
+        if column is None or not column.generated or stored is None or stored.columns is None:
+            return None
+        node = self._relations.lineage.generated((relation.oid, column.attnum))
+        if not any(node != trees.substituted(node, assigned, None) for assigned in stored.columns):
+            return None
+        for source in relation.columns:
+            if not source.generated:
+                cell = self._written_cell(masked, source.name, alias)
+                node = trees.substituted(node, source.name, cell)
+        return node
 
     def _indirection(self, body: Body) -> Node:
         return self._member("A_Indirection", body)
@@ -312,7 +354,7 @@ class Rewriter:
                 name,
                 trees.column(part.alias, name)
                 if masked is None
-                else self._relations.cell(masked, name, part.alias),
+                else self._written_cell(masked, name, part.alias),
             )
             for name in part.columns
         ]
@@ -347,7 +389,22 @@ class Rewriter:
         return {**rest, "targetList": assigned} if values else rest
 
     def _update(self, body: Body) -> Node:
-        return {"UpdateStmt": self._assignments(body)}
+        return {"UpdateStmt": self._update_body(body)}
+
+    def _update_body(self, body: Body) -> dict[str, Any]:
+        assigned = frozenset(node["ResTarget"]["name"] for node in body.get("targetList", ()))
+        rest = {k: v for k, v in body.items() if k != "returningClause"}
+        return self._assignments(rest) | self._returned(body, Stored(_name(body), assigned))
+
+    def _returned(self, body: Body, stored: "Stored") -> dict[str, Any]:
+        """RETURNING, with what the statement has stored as it was given."""
+        if "returningClause" not in body:
+            return {}
+        self._stored, outside = stored, self._stored
+        try:
+            return {"returningClause": self._field("returningClause", body["returningClause"])}
+        finally:
+            self._stored = outside
 
     def _when(self, body: Body) -> Node:
         return {"MergeWhenClause": self._assignments(body)}
@@ -363,7 +420,10 @@ class Rewriter:
             hidden = masked.cells.keys() | masked.generated.keys()
             if not named or any(name is None or name in hidden for name in named):
                 raise Unmaskable("ON CONFLICT would tell whether a masked value exists already")
-        return self._children(body)
+        unsure = conflict is not None and conflict.get("action") == "ONCONFLICT_UPDATE"
+        rest = {k: v for k, v in body.items() if k != "returningClause"}
+        stored = Stored(_name(body), None, unsure)
+        return self._children(rest) | self._returned(body, stored)
 
     def _insert(self, body: Body) -> Node:
         return {"InsertStmt": self._insert_body(body)}
@@ -402,7 +462,7 @@ _RULES: Mapping[str, Callable[[Rewriter, Any], Any]] = {
 
 _BODIES: Mapping[str, Callable[[Rewriter, Any], Any]] = {
     "InsertStmt": Rewriter._insert_body,
-    "UpdateStmt": Rewriter._assignments,
+    "UpdateStmt": Rewriter._update_body,
     "onConflictClause": Rewriter._assignments,
 }
 """By the name of a field that holds a body, or of the statement itself."""
@@ -411,3 +471,8 @@ _BODIES: Mapping[str, Callable[[Rewriter, Any], Any]] = {
 def _alias(body: Body) -> Mapping[str, Any]:
     alias = body.get("alias")
     return {"aliasname": body["relname"]} if alias is None else alias
+
+
+def _name(body: Body) -> str:
+    """What the written relation is called."""
+    return str(_alias(body["relation"])["aliasname"])

@@ -56,6 +56,11 @@ def fenced(body: Body) -> dict[str, Any]:
     return made
 
 
+def hidden_origin(value: Node) -> Node:
+    """The same value, of which the server does not report a column as the origin."""
+    return {"CoalesceExpr": {"args": [value]}}
+
+
 def row(values: Sequence[Node], schema: str, type_name: str) -> Node:
     """CAST(ROW(values) AS schema.type_name)."""
     return {

@@ -51,7 +51,7 @@ class Writes(Queries):
         scope.add(target, (target,))
         if "onConflictClause" in body:
             self._on_conflict(body, target, scope)
-        return self._finish(body, target, scope)
+        return self._finish(Action.INSERT, body, target, scope)
 
     def update(self, body: Body, parent: Scope | None) -> Result:
         scope = self._begin(Action.UPDATE, body, parent)
@@ -62,7 +62,7 @@ class Writes(Queries):
             scope.add(*self.from_item(node, scope))
         self._guard("UpdateStmt", body, target, scope, before)
         self._assignments(Action.UPDATE, body, target, scope)
-        return self._finish(body, target, scope)
+        return self._finish(Action.UPDATE, body, target, scope)
 
     def delete(self, body: Body, parent: Scope | None) -> Result:
         scope = self._begin(Action.DELETE, body, parent)
@@ -72,7 +72,7 @@ class Writes(Queries):
         for node in body.get("usingClause", ()):
             scope.add(*self.from_item(node, scope))
         self._guard("DeleteStmt", body, target, scope, before)
-        return self._finish(body, target, scope)
+        return self._finish(Action.DELETE, body, target, scope)
 
     def merge(self, body: Body, parent: Scope | None) -> Result:
         scope = self._begin(Action.MERGE, body, parent)
@@ -92,7 +92,7 @@ class Writes(Queries):
         if not settled and not names_rows(body["joinCondition"], rows):
             sources = [body["sourceRelation"], body["joinCondition"], body["mergeWhenClauses"]]
             self._leave_open("MergeStmt", body, sources, scope, before)
-        return self._finish(body, target, scope)
+        return self._finish(Action.MERGE, body, target, scope)
 
     def _merge_when(
         self, when: Body, body: Body, target: Item, scope: Scope, everything: bool, joined: set[int]
@@ -299,13 +299,16 @@ class Writes(Queries):
         # Without the catalog any unqualified column may be the target's.
         return _refers(where, lambda parts: len(parts) == 1 or parts[-2] == target.alias)
 
-    def _finish(self, body: Body, target: Item, scope: Scope) -> Result:
+    def _finish(self, action: Action, body: Body, target: Item, scope: Scope) -> Result:
         """RETURNING."""
         result = NOTHING
         returning = body.get("returningClause")
         if returning:
             level = self._returning_level(returning, target, scope)
             result = self.targets(returning.get("exprs", ()), level)
+            if action is not Action.DELETE:
+                # What this very statement stored is no mask: only at the source can it be told.
+                self.consume(result.fields)
             self._use_target(body["relation"], target, Action.SELECT, ())
         if scope.tainted:
             self.consume_level(scope)
