@@ -1,0 +1,1 @@
+"""`make redteam`: the corpora of tests/corpus/postgres against Sallyport as a real service."""
