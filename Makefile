@@ -5,13 +5,18 @@ PYTEST := $(BIN)/python -m pytest
 JOBS ?= 2
 SOURCES := appliance _speedups tests bench setup.py
 
-.PHONY: setup test check lint bench demo lock schemas clean help
+.PHONY: setup test check lint bench redteam demo lock schemas clean help
 
 help:
 	@echo 'make demo        a governed sample database and a guided tour (TOUR=only ends after the tour)'
 	@echo 'make setup       .venv with everything, extensions built; afterwards .venv/bin/sallyport works'
 	@echo 'make test        all tests; make check adds ruff, mypy, import rules'
 	@echo 'make bench       the benchmarks'
+	@echo 'make redteam     the attack, benign and guard corpora on every PostgreSQL with contrib modules (JOBS=2, PG=15|18)'
+	@echo '                 CORPUS=file.jsonl KIND=attacks|benign|guard: one file, the runner'"'"'s JSON last, its exit status'
+	@echo '                 PLAIN=1: as rt_plain, who owes no mask; DIRECT=1: round Sallyport; EVERYTHING=1: policy allows all'
+	@echo '                 SERVE=1: stays up, one line of JSON on stdout, ended by SIGTERM (see tests/redteam/__main__.py)'
+	@echo '                 MASK=redact|null|... OWES=rt_analyst,rt_dba,rt_other (who sees masks) MODES=simple,ext ONLY=id,id'
 	@echo 'make lock        constraints.txt anew from pyproject.toml'
 	@echo 'make clean       away with everything that can be made again'
 
@@ -34,6 +39,22 @@ bench: setup
 	@scripts/test-programs.sh
 	@$(PYTEST) bench -q --benchmark-only --benchmark-columns=median,iqr,rounds
 	@if [ -e bench/__main__.py ]; then $(BIN)/python -m bench $(ARGS); fi
+
+# Not $(JOBS) servers a version where one file is run: its JSON is one runner's own.
+REDTEAM_OPTIONS = $(if $(MASK),--mask $(MASK)) $(if $(OWES),--owes $(OWES)) $(if $(EVERYTHING),--everything)
+REDTEAM_RUN = $(if $(MODES),--modes $(MODES)) $(if $(ONLY),--only $(ONLY)) $(if $(DETAILS),--details $(DETAILS))
+
+redteam:
+	@$(MAKE) --no-print-directory setup >&2
+	@scripts/test-programs.sh >&2
+ifdef SERVE
+	@exec $(BIN)/python -m tests.redteam serve $(if $(PG),--pg $(PG)) $(REDTEAM_OPTIONS)
+else ifdef CORPUS
+	@exec $(BIN)/python -m tests.redteam file --corpus '$(CORPUS)' --kind $(KIND) $(if $(PG),--pg $(PG)) \
+		$(if $(PLAIN),--plain) $(if $(DIRECT),--direct) $(REDTEAM_RUN) $(REDTEAM_OPTIONS)
+else
+	@exec $(BIN)/python -m tests.redteam all --jobs $(JOBS) $(if $(PG),--pg $(PG)) $(REDTEAM_RUN) $(REDTEAM_OPTIONS)
+endif
 
 demo:
 	@SALLYPORT_EXTRAS=$${SALLYPORT_EXTRAS:-demo} scripts/setup.sh
