@@ -323,7 +323,7 @@ class Alarm:
 
 
 def _as_text(values: list[bytes], column: ColumnDescription) -> list[bytes]:
-    """A bigint's digits (int8send is eight bytes, big-endian); text types are text in both formats."""
+    """A bigint's digits (int8send: eight bytes); text types are text in both formats."""
     if column.type_oid != INT8 or column.format != BINARY:
         return values
     return [b"%d" % int.from_bytes(value, "big", signed=True) for value in values]

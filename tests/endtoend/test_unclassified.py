@@ -19,7 +19,7 @@ rules:
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS orders (id int PRIMARY KEY, comment text, state text);
 INSERT INTO orders SELECT n,
-  CASE WHEN n * 37 % 100 < 61 THEN 'please write to jane' || n || '@example.com' ELSE 'thanks, ' || n END,
+  CASE WHEN n * 37 % 100 < 61 THEN 'write to jane' || n || '@example.com' ELSE 'no ' || n END,
   'sent' FROM generate_series(1, 200) n ON CONFLICT DO NOTHING;
 GRANT SELECT ON orders TO {ROLE};
 """
