@@ -36,12 +36,12 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     column: str
     classification: str
     evidence: tuple[str, ...]
-    share: float = 0.0
+    share: float | None = None
     sampled: int = 0
 
     @property
     def words(self) -> str:
-        return Evidence(self.classification, self.evidence, self.share, self.sampled).words()
+        return Evidence(self.classification, self.evidence, self.share or 0.0, self.sampled).words()
 
 
 class ProposalsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +53,7 @@ class ProposalsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def line_of(one: Proposed) -> Line:
     e = one.evidence
-    return Line(one.column, e.classification, e.by, e.share, e.sampled)
+    return Line(one.column, e.classification, e.by, e.share if e.sampled else None, e.sampled)
 
 
 def render_proposals(target: str, database: str, lines: Iterable[Line]) -> bytes:
@@ -132,7 +132,7 @@ def chosen(lines: Sequence[Line], wanted: Sequence[str], everything: bool) -> di
     left out. Raises ValueError.
     """
     first: dict[str, str] = {}
-    for line in sorted(lines, key=lambda one: (-one.share, -len(one.evidence))):
+    for line in sorted(lines, key=lambda one: (-(one.share or 0.0), -len(one.evidence))):
         first.setdefault(line.column, line.classification)
     if everything:
         return first
