@@ -33,13 +33,13 @@ from appliance.telemetry.metrics import Metrics
 from appliance.wire.postgres.cells import cells
 from appliance.wire.postgres.messages import ColumnDescription, parse_row_description
 
-CELLS_WALKED_MAX = 1_000
+CELLS_WALKED_MAX = 256
 """Cells of one result that are walked over to copy some."""
-ROWS_MAX = 200
+ROWS_MAX = 64
 CELL_BYTES_MAX = 512
-SLICE_VALUES = 32
+SLICE_VALUES = 16
 SLICE_PAUSE_SECONDS = 0.05
-"""At most 640 values a second are examined."""
+"""At most 320 values a second are examined."""
 QUEUED_VALUES_MAX = 2_000
 COLUMNS_MAX = 256
 """Columns whose samples are being gathered at the same time."""
