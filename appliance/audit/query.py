@@ -5,7 +5,7 @@ its finish. Unreadable lines are skipped and counted here; judging them is `veri
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -164,12 +164,18 @@ def _awaits_finish(record: Entry) -> bool:
     return record.refusal is None and record.protocol is not ProtocolKind.PARSE
 
 
-def search(trail: Trail, criteria: Criteria, count_max: int) -> list[Story]:
-    """The newest `count_max` stories that match, oldest first."""
+def search(
+    trail: Trail,
+    criteria: Criteria,
+    count_max: int,
+    wanted: Callable[[Entry], bool] = lambda record: True,
+) -> list[Story]:
+    """The newest `count_max` stories that match and whose record is `wanted`, oldest first."""
     found = (
         story
         for worker in trail.workers()
         for story in _stories(trail, worker, criteria, _segments(trail, worker))
+        if wanted(story.record)
     )
     return _in_order(heapq.nlargest(count_max, found, key=lambda s: s.record.time))
 

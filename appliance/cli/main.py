@@ -34,6 +34,9 @@ COMMANDS: dict[str, Command] = {
     "user": Command("appliance.cli.user", "user_app", "Add, list, disable and remove local users."),
     "pki": Command("appliance.cli.pki", "pki_app", "Make a small certificate authority."),
     "policy": Command("appliance.cli.policy", "policy_app", "Check, test and explain policies."),
+    "classify": Command(
+        "appliance.cli.classify", "classify_app", "Find unclassified personal data and secrets."
+    ),
     "audit": Command("appliance.cli.audit", "audit_app", "Read and verify the audit trail."),
     "demo": Command(
         "appliance.cli.demo.main", "demo_app", "Run the demo: database, proxy, guided tour."

@@ -33,13 +33,13 @@ from appliance.telemetry.metrics import Metrics
 from appliance.wire.postgres.cells import cells
 from appliance.wire.postgres.messages import ColumnDescription, parse_row_description
 
-CELLS_WALKED_MAX = 1_000
+CELLS_WALKED_MAX = 256
 """Cells of one result that are walked over to copy some."""
-ROWS_MAX = 200
+ROWS_MAX = 64
 CELL_BYTES_MAX = 512
-SLICE_VALUES = 32
+SLICE_VALUES = 16
 SLICE_PAUSE_SECONDS = 0.05
-"""At most 640 values a second are examined."""
+"""At most 320 values a second are examined."""
 QUEUED_VALUES_MAX = 2_000
 COLUMNS_MAX = 256
 """Columns whose samples are being gathered at the same time."""
@@ -323,7 +323,7 @@ class Alarm:
 
 
 def _as_text(values: list[bytes], column: ColumnDescription) -> list[bytes]:
-    """A bigint's digits (int8send: 8 bytes, big-endian); text types are text in both formats."""
+    """A bigint's digits (int8send: eight bytes); text types are text in both formats."""
     if column.type_oid != INT8 or column.format != BINARY:
         return values
     return [b"%d" % int.from_bytes(value, "big", signed=True) for value in values]

@@ -66,11 +66,16 @@ class _Automaton:
     def _holds(self, detector: Detector, index: int, value: bytes) -> bool:
         if detector.check is None:
             return True
-        for number, match in enumerate(self._single[index].finditer(value)):
-            if number == CANDIDATES_MAX:
+        search, start = self._single[index].search, 0
+        for _ in range(CANDIDATES_MAX):
+            match = search(value, start)
+            if match is None:
                 return False
             if detector.check(match.group().decode("latin-1")):
                 return True
+            if detector.pattern[0] == "^" or match.end() == start:
+                return False
+            start = match.end()
         return False
 
 

@@ -15,8 +15,7 @@ from appliance.session import flow
 from appliance.session.decisions import Decisions
 from appliance.session.effects import Bytes, NoteSchemaChange, SampleRows, SettleSchemaChange
 from appliance.session.inflight import Execution, Portal, Prepared, ResultLock
-from appliance.session.pace import DESCRIPTION_BYTES_MAX
-from appliance.session.state import HEADER, Run, SessionState
+from appliance.session.state import HEADER, Run, SessionState, kept
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 from appliance.wire.postgres.expected import Expected, Kind
@@ -101,16 +100,7 @@ class FromUpstream:
             self._state.pace.taken(self._state.now)
             known = (execution.verdict.decision.owed, execution.verdict.sensitive)
             rows = bytes(self._state.turn.client[-1])  # bytes already: `to_client` keeps them
-            self._state.turn.requests.append(SampleRows(described, rows, count, known))
-
-    def _describe(self, subject: object, content: Bytes) -> None:
-        """Keeps what a sample's columns are told by."""
-        if (
-            self._state.pace.on
-            and len(content) <= DESCRIPTION_BYTES_MAX
-            and isinstance(subject, (Execution, Portal, Prepared))
-        ):
-            subject.description = bytes(content[HEADER:])
+            self._state.turn.requests.append(SampleRows(described[HEADER:], rows, count, known))
 
     def _probe_row(self, content: Bytes) -> None:
         reader = m.Reader(content[HEADER:], "upstream")
@@ -124,17 +114,23 @@ class FromUpstream:
         if head is None:
             raise ProtocolViolation("upstream", "a RowDescription that is not due")
         _require_forwarded(head)
-        self._describe(head.subject, content)
+        content = kept(content)
+        described = content if len(content) <= self._state.pace.description_bytes_max else b""
         if head.kind is Kind.QUERY:
             if isinstance(head.subject, Execution):
+                head.subject.description = described
                 head.subject.lock = self._lock_query(head.subject, content)
                 self._state.choose_row_mode()
         elif head.kind is Kind.DESCRIBE_PORTAL:
             self._state.expected.pop(Kind.DESCRIBE_PORTAL)
+            if head.subject is not None:
+                head.subject.description = described
             self._lock_portal(head.subject, content)
             self._state.choose_row_mode()
         else:
             self._state.expected.pop(Kind.DESCRIBE_STATEMENT)
+            if head.subject is not None:
+                head.subject.description = described
             self._state.choose_row_mode()
         if not head.injected:
             self._state.to_client(content)

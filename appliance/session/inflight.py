@@ -56,7 +56,7 @@ class Portal:
         self.asked = False
         """The database was asked what its writes spare."""
         self.description = b""
-        """Body of the RowDescription it earned; for samples, masks rest on `lock`."""
+        """The RowDescription it earned; for samples only, masks rest on `lock`."""
         self.lock: ResultLock | None = None
         self.shapes = 0
         """The catalog's count of schema changes when it was bound."""

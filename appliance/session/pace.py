@@ -15,21 +15,24 @@ SPARED = 8
 class SamplePace:
     """`due`: unix seconds from when on the next run of rows is looked at; infinite = never."""
 
-    __slots__ = ("_seconds", "due")
+    __slots__ = ("_seconds", "description_bytes_max", "due")
 
     def __init__(self, per_second: int) -> None:
         self._seconds = 0.0
         self.due = 0.0
+        self.description_bytes_max = 0
+        """A RowDescription no longer than this is kept with what it describes."""
         self.change(per_second)
-
-    @property
-    def on(self) -> bool:
-        return self.due != float("inf")
 
     def change(self, per_second: int) -> None:
         """0 turns it off."""
         self._seconds = 1 / per_second if per_second else float("inf")
         self.due = 0.0 if per_second else float("inf")
+        self.description_bytes_max = DESCRIPTION_BYTES_MAX if per_second else 0
+
+    @property
+    def on(self) -> bool:
+        return self.due != float("inf")
 
     def taken(self, now: float) -> None:
         self.due = now + self._seconds

@@ -19,8 +19,7 @@ rules:
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS orders (id int PRIMARY KEY, comment text, state text);
 INSERT INTO orders SELECT n,
-  CASE WHEN n * 37 % 100 < 61 THEN 'please write to jane' || n || '@example.com'
-    ELSE 'thanks, ' || n END,
+  CASE WHEN n * 37 % 100 < 61 THEN 'write to jane' || n || '@example.com' ELSE 'no ' || n END,
   'sent' FROM generate_series(1, 200) n ON CONFLICT DO NOTHING;
 GRANT SELECT ON orders TO {ROLE};
 """
@@ -42,20 +41,21 @@ def proposals(proxy: Running) -> list[str]:
 @pytest.mark.parametrize("binary", [False, True], ids=["text", "binary"])
 def test_a_query_becomes_one_proposal(orders: Estate, binary: bool) -> None:
     with orders.serve() as proxy, proxy.connect("alice", "alice-password") as alice:
-        for _ in range(3):
+        for _ in range(8):  # as many as a column's sample needs
             cursor = alice.execute(
                 "SELECT id, comment, state FROM orders ORDER BY id", binary=binary
             )
             assert len(cursor.fetchall()) == 200
+            time.sleep(0.27)
         record = proxy.recorded("classification_proposed")
         assert record["target"] == "vault" and record["database"] == DATABASE
         assert record["column"] == "public.orders.comment"
         assert record["classification"] == "pii.email"
-        assert record["share"] == pytest.approx(0.61, abs=0.05)
+        assert record["share"] == pytest.approx(0.61, abs=0.06)
         assert 100 <= record["sampled"] <= 200
-        for _ in range(5):
+        for _ in range(4):
             alice.execute("SELECT comment FROM orders", binary=binary)
-            assert one(alice, "SELECT pg_sleep(0.3)") is not None
+            time.sleep(0.3)
         assert proposals(proxy) == ["public.orders.comment"]
         proxy.metric_reaches(1, "classifications_proposed_total")
         everything = b"".join(p.read_bytes() for p in proxy.data.rglob("*") if p.is_file())
@@ -77,7 +77,7 @@ def test_it_can_be_turned_off(orders: Estate) -> None:
     orders.configuration["limits"] = {"samples_per_second": 0}
     with orders.serve() as proxy, proxy.connect("alice", "alice-password") as alice:
         alice.execute("SELECT comment FROM orders")
-        assert one(alice, "SELECT pg_sleep(1)") is not None
+        time.sleep(1)
         assert proxy.metric("cells_sampled_total") == 0
         orders.configuration["limits"] = {"samples_per_second": 4}
         orders.save()

@@ -7,8 +7,8 @@ where a frame is not what it should be it ends (those who govern rows check them
 import struct
 from collections.abc import Sequence
 
-_FRAME = struct.Struct("!cI")
-_COUNT = struct.Struct("!H")
+_HEAD = struct.Struct("!cIH")
+"""Type, length of the frame without the type, number of cells."""
 _LENGTH = struct.Struct("!i")
 
 
@@ -19,33 +19,34 @@ def cells(
     each cut to `bytes_max`. `columns`: ascending indexes.
     """
     found: dict[int, list[bytes]] = {column: [] for column in columns}
+    wanted = [found.get(column) for column in range(max(columns, default=-1) + 1)]
     start = 0
     for _ in range(rows_max):
-        if start + _FRAME.size > len(rows):
+        if start + _HEAD.size > len(rows):
             break
-        end = start + 1 + _FRAME.unpack_from(rows, start)[1]
-        if end > len(rows) or not _row(rows, start + _FRAME.size, end, found, bytes_max):
+        _type, length, count = _HEAD.unpack_from(rows, start)
+        end = start + 1 + length
+        if end > len(rows):
+            break
+        if not _row(rows, start + _HEAD.size, end, wanted[:count], bytes_max):
             break
         start = end
     return found
 
 
-def _row(rows: bytes, at: int, end: int, found: dict[int, list[bytes]], bytes_max: int) -> bool:
-    if at + _COUNT.size > end:
-        return False
-    (count,) = _COUNT.unpack_from(rows, at)
-    at += _COUNT.size
-    last = max(found, default=-1)
-    for column in range(min(count, last + 1)):
-        if at + _LENGTH.size > end:
+def _row(
+    rows: bytes, at: int, end: int, wanted: Sequence[list[bytes] | None], bytes_max: int
+) -> bool:
+    unpack = _LENGTH.unpack_from
+    for taken in wanted:
+        if at + 4 > end:
             return False
-        (length,) = _LENGTH.unpack_from(rows, at)
-        at += _LENGTH.size
-        if length < 0:
-            continue
-        if at + length > end:
-            return False
-        if column in found:
-            found[column].append(rows[at : at + min(length, bytes_max)])
-        at += length
+        (length,) = unpack(rows, at)
+        at += 4
+        if length >= 0:
+            if at + length > end:
+                return False
+            if taken is not None:
+                taken.append(rows[at : at + min(length, bytes_max)])
+            at += length
     return True

@@ -90,13 +90,16 @@ class Bench:
         )
 
     def sample(self, values: list[str], key: tuple[int, int] = (ORDERS, 2), **more: Any) -> None:
-        request = SampleRows(
-            described(("c", key, more.get("type_oid", TEXT)))[5:],
-            b"".join(row(value) for value in values),
-            len(values),
-            more.get("classified", ()),
-        )
-        self.alarm.sample(request, TARGET, self.port)
+        """Of so many results as it takes."""
+        step = alarms.ROWS_MAX
+        for part in [values[i : i + step] for i in range(0, len(values), step)]:
+            request = SampleRows(
+                described(("c", key, more.get("type_oid", TEXT)))[5:],
+                b"".join(row(value) for value in part),
+                len(part),
+                more.get("classified", ()),
+            )
+            self.alarm.sample(request, TARGET, self.port)
 
     async def wait(self) -> list[ClassificationProposed]:
         """Until nothing is left to examine."""
