@@ -48,6 +48,8 @@ class Relation(msgspec.Struct, frozen=True):
     has_rules: bool = False
     row_type_oid: int = 0
     """pg_class.reltype."""
+    stamp: str = ""
+    """`sql/stamps.RELATION` when it was read; '' for what initdb made."""
 
     def column(self, name: str) -> Column | None:
         for column in self.columns:
@@ -99,6 +101,11 @@ class Catalog(msgspec.Struct, frozen=True):
     user_casts: bool = False
     """Whether a cast exists that calls a function and is neither built in nor of such an extension.
     """
+    newest: str = ""
+    """`sql/stamps.NEWEST` when it was read. '' = this catalog was not read from a server, and there
+    is nothing to hold it against."""
+    callables: str = ""
+    """`sql/stamps.CALLABLES` when it was read."""
 
     def relation_named(self, schema: str, name: str) -> Relation | None:
         oid = self.by_name.get((schema, name))
@@ -117,7 +124,11 @@ class SessionSettings(msgspec.Struct, frozen=True):
     unseen.
     """
     temp_relations: frozenset[str] = frozenset()
-    """Names of temporary relations this session may have (never removed too early)."""
+    """Names of relations that this session may have made, and whose columns are not known (never
+    removed too early)."""
+    temporaries: tuple[Relation, ...] = ()
+    """The session's own temporary relations, as the server described them; their schema is
+    "pg_temp"."""
 
     sealed: str = ""
     """`digest()`, computed once by whoever keeps this object for many statements."""
@@ -132,5 +143,6 @@ class SessionSettings(msgspec.Struct, frozen=True):
                 self.role,
                 self.certain,
                 sorted(self.temp_relations),
+                self.temporaries,
             )
         )

@@ -180,6 +180,8 @@ class StatementFacts(msgspec.Struct, frozen=True):
     """Every setting it changes, set_config() calls included, in no order; a name of '' = not
     constant, so any setting.
     """
+    ends_transaction: bool = False
+    """COMMIT, ROLLBACK and their like, not of a savepoint."""
 
 
 class ParseFailure(msgspec.Struct, frozen=True):

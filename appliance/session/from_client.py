@@ -154,15 +154,12 @@ class FromClient:
             if refusal is not None:
                 self._refuse_bind(prepared, prepared.verdict, message.parameters, refusal)
                 return
-        if prepared is None or not self._outdated(prepared.verdict):
+        if prepared is None or not prepared.verdict.restricted:
             self._bind_named(message.portal, message.statement, message.parameters, frame)
             return
         self._decisions.consider(
             prepared.text, lambda verdict: self._bind_judged(message, frame, prepared, verdict)
         )
-
-    def _outdated(self, verdict: flow.Verdict) -> bool:
-        return verdict.restricted and verdict.epoch != self._decisions.epoch()
 
     def _bind_judged(
         self, message: m.BindMessage, frame: bytes, prepared: Prepared, verdict: flow.Verdict
@@ -174,7 +171,7 @@ class FromClient:
         refusal = self._decisions.refusal(verdict)
         if refusal is None:
             prepared.verdict = verdict
-            self._bind_named(message.portal, message.statement, message.parameters, frame)
+            self._bind_named(message.portal, message.statement, message.parameters, frame, True)
             return
         self._refuse_bind(prepared, verdict, message.parameters, refusal)
 
@@ -232,7 +229,14 @@ class FromClient:
         if not self._bind_named(portal, statement, -1, bytes(prefix)):
             self._state.discarding = part != TAIL
 
-    def _bind_named(self, portal: bytes, statement: bytes, parameters: int, content: Bytes) -> bool:
+    def _bind_named(
+        self,
+        portal: bytes,
+        statement: bytes,
+        parameters: int,
+        content: Bytes,
+        vouched: bool = False,
+    ) -> bool:
         prepared = self._state.statements.lookup(statement)
         error = _unacceptable(portal)
         if prepared is None:
@@ -244,6 +248,7 @@ class FromClient:
             return False
         bound = Portal(portal, prepared, max(parameters, 0))
         bound.shapes = self._state.judge.catalog.shapes
+        bound.vouched = vouched
         self._state.portals.begin(portal, bound)
         self._state.send(content, Expected(Kind.BIND, bound, portal))
         return True
@@ -272,11 +277,14 @@ class FromClient:
             return
         message = kept(content)
         verdict = portal.verdict
-        if verdict.decision.cacheable and verdict.epoch == self._decisions.epoch():
+        current = verdict.decision.cacheable and verdict.epoch == self._decisions.epoch()
+        if current and (portal.vouched or not verdict.restricted):
             self._execute_judged(portal, message, verdict)
         else:
             self._decisions.consider(
-                portal.prepared.text, lambda again: self._execute_judged(portal, message, again)
+                portal.prepared.text,
+                lambda again: self._execute_judged(portal, message, again),
+                vouch=not portal.vouched,
             )
 
     def _execute_judged(self, portal: Portal, message: Bytes, verdict: flow.Verdict) -> None:
@@ -402,11 +410,19 @@ class FromClient:
         ):
             execution.unsettles_lexing = self._state.lexing_in_doubt = True
         self._rename(execution)
-        temporary = flow.temporary_names(verdict.facts)
-        if temporary:
-            self._state.settings.add_temporary(temporary)
+        self._note_temporaries(verdict)
         if verdict.restricted and (shifted := flow.shifted_names(verdict.facts)):
             self._state.settings.shift(shifted)
+
+    def _note_temporaries(self, verdict: flow.Verdict) -> None:
+        settings = self._state.settings
+        temporary = flow.temporary_names(verdict.facts)
+        if temporary:
+            settings.add_temporary(temporary)
+        ends = Action.TRANSACTION in verdict.facts.actions and settings.has_temporaries
+        if ends or flow.shifts_temporaries(verdict.facts):
+            settings.temporaries_foreign |= not verdict.restricted and not ends
+            settings.unsettle_temporaries()
 
     def _rename(self, execution: Execution) -> None:
         """From now on the protocol's names that this SQL uses mean nothing to us, unless it turns

@@ -38,6 +38,7 @@ class Portal:
         "rows",
         "shapes",
         "verdict",
+        "vouched",
     )
 
     def __init__(self, name: bytes, prepared: Prepared, parameters: int) -> None:
@@ -49,6 +50,8 @@ class Portal:
         self.lock: ResultLock | None = None
         self.shapes = 0
         """The catalog's count of schema changes when it was bound."""
+        self.vouched = False
+        """What it rests on was locked, and found as it was judged, before it was bound."""
         self.rows = 0
         """Rows it has given, over all its Executes: for a row limit."""
 

@@ -23,6 +23,7 @@ from appliance.session.inflight import Execution, Portal, Prepared
 from appliance.session.records import Recorder, parts_of
 from appliance.session.results import ResultLocks
 from appliance.session.settings import SettingsTracker
+from appliance.sql.footing import Footing
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres.expected import Expected, ExpectedReplies, Kind
 from appliance.wire.postgres.prepared import Names
@@ -40,11 +41,30 @@ HEADER = 5
 class Waiting:
     """A statement whose verdict needs something that is not there yet."""
 
-    __slots__ = ("analyses", "epoch", "probes", "quiet", "refreshed", "text", "then")
+    __slots__ = (
+        "analyses",
+        "aside",
+        "checks",
+        "epoch",
+        "probes",
+        "quiet",
+        "refreshed",
+        "text",
+        "then",
+        "vouch",
+    )
 
-    def __init__(self, text: bytes, then: Continuation) -> None:
+    def __init__(self, text: bytes, then: Continuation, vouch: bool = True) -> None:
         self.text = text
         self.then = then
+        self.vouch = vouch
+        """The server is asked whether what the text rests on is as it was judged."""
+        self.checks = 0
+        """How often it was, in vain."""
+        self.aside: Footing | None = None
+        """What is locked, while another session of ours looks whether it is as it was: this one's
+        transaction sees an old snapshot.
+        """
         self.refreshed = False
         self.quiet = False
         """It has waited for other sessions' schema changes to end."""
@@ -52,6 +72,39 @@ class Waiting:
         self.probes = 0
         self.epoch = ("", "", "")
         """Under which its analysis was asked for."""
+
+
+class Question:
+    """What the upstream is being asked by us (`questions`), for a statement that waits."""
+
+    __slots__ = (
+        "amid",
+        "answers",
+        "due",
+        "error",
+        "footing",
+        "holds",
+        "in_transaction",
+        "subject",
+        "verdict",
+        "waiting",
+    )
+
+    def __init__(self, subject: str, waiting: Waiting, due: int, amid: bool) -> None:
+        self.subject = subject
+        """settings, temporaries, check."""
+        self.waiting = waiting
+        self.due = due
+        """How many answers make it whole."""
+        self.answers: list[str] = []
+        self.amid = amid
+        """It stands amid the client's pipeline."""
+        self.error: dict[str, str] | None = None
+        """Fields of the upstream's error, had it one."""
+        self.verdict: flow.Verdict | None = None
+        self.footing: Footing | None = None
+        self.holds = False
+        self.in_transaction = False
 
 
 class SessionState:
@@ -86,9 +139,13 @@ class SessionState:
         # A statement that waits, and the client's messages behind it.
         self.waiting: Waiting | None = None
         self.runs: deque[Run] = deque()
-        self.probe: list[str] | None = None
-        """Answers to our own SHOW statements, while they are under way."""
-        self.probe_after: Waiting | None = None
+        self.question: Question | None = None
+        self.own_statements: set[bytes] = set()
+        """Names of our own prepared statements that the upstream holds."""
+        self.vouched: set[Footing] = set()
+        """What is locked in the state in which the catalog has it, in the transaction that the
+        client's next message will be part of.
+        """
         self.quiet_for: Waiting | None = None
         """The statement that waits until all replies before it have come."""
         self.reshaped = False
@@ -136,6 +193,8 @@ class SessionState:
 
     def send(self, message: Bytes, expected: Expected) -> None:
         self.in_pipeline = expected.kind not in (Kind.SYNC, Kind.QUERY)
+        if not self.in_pipeline:
+            self.vouched.clear()  # their locks end with the transaction
         self.expected.push(expected)
         self.turn.upstream.append(message)
 

@@ -31,6 +31,8 @@ def analyse(
     `lineage` None = the catalog is not there: names stay unresolved, guards work. Never raises for
     any bytes.
     """
+    if lineage is not None:
+        lineage = lineage.with_temporaries(settings.temporaries)
     try:
         parsed = parse(text, limits)
         if isinstance(parsed, ParseFailure):
@@ -77,6 +79,7 @@ def _after(statement: StatementFacts, settings: SessionSettings) -> SessionSetti
         role=settings.role,
         certain=settings.certain and not uncertain,
         temp_relations=settings.temp_relations | made,
+        temporaries=settings.temporaries,
     )
 
 
@@ -106,7 +109,14 @@ def _facts(
         span=(raw.offset, raw.length),
         setting=next(iter(analyst.settings_changed), None),
         settings=tuple(analyst.settings_changed),
+        ends_transaction=raw.body.get("kind") in _ENDS if raw.kind == "TransactionStmt" else False,
     )
+
+
+_ENDS = frozenset(
+    f"TRANS_STMT_{verb}"
+    for verb in ("COMMIT", "ROLLBACK", "PREPARE", "COMMIT_PREPARED", "ROLLBACK_PREPARED")
+)
 
 
 def _confidence(analyst: Analyst, lineage: CatalogLineage | None) -> Confidence:

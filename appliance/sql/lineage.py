@@ -6,6 +6,7 @@ what they read.
 code as a client's statement.
 """
 
+from collections import ChainMap, OrderedDict
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -19,6 +20,8 @@ from appliance.sql.scope import Columns, Field, Item, Scope, by_name
 from appliance.sql.statements import Analyst
 
 VIEW_DEPTH_MAX = 32
+OVERLAYS_KEPT_MAX = 64
+"""Sessions' sets of temporary relations whose lineage is kept."""
 SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema", "pg_toast"})
 """Their views are taken as tables: they show the schema, not users' rows (those that do are in
 `secrets`)."""
@@ -41,7 +44,7 @@ UNKNOWN_LINEAGE = ColumnLineage(known=False)
 class Shape:
     """What a relation looks like to a query that reads it."""
 
-    __slots__ = ("columns", "consumed", "fields", "is_view", "unresolved")
+    __slots__ = ("calls", "columns", "consumed", "fields", "is_view", "rests_on", "unresolved")
 
     def __init__(
         self,
@@ -49,6 +52,8 @@ class Shape:
         consumed: frozenset[ColumnKey] = frozenset(),
         unresolved: tuple[str, ...] = (),
         is_view: bool = False,
+        rests_on: frozenset[int] = frozenset(),
+        calls: bool = False,
     ) -> None:
         self.fields = fields
         self.columns: Columns = by_name(fields)
@@ -58,6 +63,10 @@ class Shape:
         self.unresolved = unresolved
         """Why its definition was not understood, in words."""
         self.is_view = is_view
+        self.rests_on = rests_on
+        """OIDs of the relations that its definition reads, at any depth."""
+        self.calls = calls
+        """Whether its definition calls functions that are not built in, at any depth."""
 
 
 class CatalogLineage:
@@ -71,6 +80,45 @@ class CatalogLineage:
         self._column_names: dict[int, Mapping[int, str]] = {}
         self._row_types: Mapping[int, int] | None = None
         self._running: list[int] = []
+        self._named: Mapping[str, frozenset[int]] | None = None
+        self._overlays: OrderedDict[tuple[Relation, ...], CatalogLineage] = OrderedDict()
+
+    def with_temporaries(self, temporaries: tuple[Relation, ...]) -> "CatalogLineage":
+        """The same catalog with one session's temporary relations in schema "pg_temp"."""
+        if not temporaries:
+            return self
+        known = self._overlays.get(temporaries)
+        if known is None:
+            known = self._overlays[temporaries] = _Overlay(self, temporaries)
+            if len(self._overlays) > OVERLAYS_KEPT_MAX:
+                self._overlays.popitem(last=False)
+        return known
+
+    def named(self, name: str) -> frozenset[int]:
+        """OIDs of the relations of this name, in any schema."""
+        if self._named is None:
+            found: dict[str, set[int]] = {}
+            for relation in self.catalog.relations.values():
+                found.setdefault(relation.name, set()).add(relation.oid)
+            self._named = {name: frozenset(oids) for name, oids in found.items()}
+        return self._named.get(name, frozenset())
+
+    def rests_on(self, oid: int) -> frozenset[int]:
+        """OIDs of the relations on which it depends what a relation shows, and of whom: those that
+        its definition reads, and the parents of each."""
+        found, pending = set[int](), [oid]
+        while pending:
+            reached = pending.pop()
+            relation = self.catalog.relations.get(reached)
+            if reached in found or relation is None:
+                continue
+            found.add(reached)
+            pending += [*relation.parents, *self.shape(reached).rests_on]
+        return frozenset(found)
+
+    def calls(self, oid: int) -> bool:
+        """Whether reading a relation calls functions that are not built in."""
+        return oid in self.catalog.relations and self.shape(oid).calls
 
     def of(self, key: ColumnKey) -> ColumnLineage:
         """The lineage of a column as the server names it in RowDescription."""
@@ -202,8 +250,45 @@ class CatalogLineage:
         if analyst.functions:
             unresolved += ("it calls functions that are not known to be harmless",)
         return Shape(
-            _view_fields(relation, result), frozenset(analyst.consumed), unresolved, is_view=True
+            _view_fields(relation, result),
+            frozenset(analyst.consumed),
+            unresolved,
+            is_view=True,
+            rests_on=frozenset(analyst.rests_on),
+            calls=bool(analyst.functions) or analyst.view_calls,
         )
+
+
+class _Overlay(CatalogLineage):
+    """A catalog and one session's temporary relations. No view of the catalog can read those."""
+
+    def __init__(self, below: CatalogLineage, temporaries: tuple[Relation, ...]) -> None:
+        catalog = below.catalog
+        own = {relation.oid: relation for relation in temporaries}
+        names = {(relation.schema, relation.name): relation.oid for relation in temporaries}
+        super().__init__(
+            msgspec.structs.replace(
+                catalog,
+                relations=ChainMap(own, catalog.relations),  # type: ignore[arg-type]
+                by_name=ChainMap(names, catalog.by_name),  # type: ignore[arg-type]
+            )
+        )
+        self._below = below
+        self._own = own
+
+    def shape(self, oid: int) -> Shape:
+        own = self._own.get(oid)
+        if own is None:
+            return self._below.shape(oid)
+        # A temporary view, too: what this session could put into it are masks or values of its own.
+        return self._table(own)
+
+    def of(self, key: ColumnKey) -> ColumnLineage:
+        return super().of(key) if key[0] in self._own else self._below.of(key)
+
+    def named(self, name: str) -> frozenset[int]:
+        own = {oid for oid, relation in self._own.items() if relation.name == name}
+        return self._below.named(name) | own
 
 
 def _has_query(relation: Relation) -> bool:

@@ -11,13 +11,15 @@ pg_get_viewdef() prints names as short as the search_path allows.
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from appliance.model.catalog import Catalog, Column, Function, Relation
 from appliance.sql.functions import PURE_EXTENSIONS
+from appliance.sql.names import TEMPORARY_SCHEMA
+from appliance.sql.stamps import CALLABLES, FIRST_USER_OID, NEWEST, RELATION
 
 Row = tuple[str | None, ...]
 Rows = Mapping[str, Sequence[Row]]
-
-FIRST_USER_OID = 16_384  # FirstNormalObjectId: what initdb made lies below
 
 _KINDS = "('r', 'p', 'v', 'm', 'f', 'S', 'c')"
 _OURS = (
@@ -79,10 +81,13 @@ QUERIES: Mapping[str, str] = {
     "begin": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
     "prepare": "SET LOCAL search_path = ''",
     "epoch": EPOCH_QUERY,
+    "stamps": f"SELECT {NEWEST}, {CALLABLES}",
     "server": "SELECT pg_catalog.current_setting('server_version_num')",
     "schemas": "SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_(toast_)?temp_'",
     "relations": f"""SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence,
-  c.relhastriggers, c.relhasrules, c.reltype FROM {_CLASSES} WHERE {_OURS}""",
+  c.relhastriggers, c.relhasrules, c.reltype,
+  CASE WHEN c.oid >= {FIRST_USER_OID} THEN {RELATION} END
+FROM {_CLASSES} WHERE {_OURS}""",
     "columns": f"""SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attgenerated,
   a.attnotnull
 FROM {_CLASSES} JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
@@ -130,7 +135,8 @@ def build_catalog(target: str, database: str, rows: Mapping[str, list[Row]]) -> 
     for child, parent in rows["inherits"]:
         parents.setdefault(_number(child), []).append(_number(parent))
     relations: dict[int, Relation] = {}
-    for oid_text, schema, name, kind, persistence, triggers, rules, row_type in rows["relations"]:
+    for row in rows["relations"]:
+        oid_text, schema, name, kind, persistence, triggers, rules, row_type, stamp = row
         oid = _number(oid_text)
         relations[oid] = Relation(
             oid=oid,
@@ -144,8 +150,10 @@ def build_catalog(target: str, database: str, rows: Mapping[str, list[Row]]) -> 
             has_triggers=triggers == "t",
             has_rules=rules == "t",
             row_type_oid=_number(row_type),
+            stamp=stamp or "",
         )
     pure, impure = _operators(rows)
+    ((newest, callables),) = rows["stamps"]
     return Catalog(
         target=target,
         database=database,
@@ -159,6 +167,28 @@ def build_catalog(target: str, database: str, rows: Mapping[str, list[Row]]) -> 
         extension_operators=pure,
         types={(schema or "", name or ""): _number(oid) for schema, name, oid in rows["types"]},
         user_casts=any(extension not in PURE_EXTENSIONS for (extension,) in rows["casts"]),
+        newest=newest or "",
+        callables=callables or "",
+    )
+
+
+def own_relations(answer: str) -> tuple[Relation, ...]:
+    """The relations of the JSON text that `stamps.TEMPORARIES_QUERY` gives."""
+    return tuple(
+        Relation(
+            oid=oid,
+            schema=TEMPORARY_SCHEMA,
+            name=name,
+            kind=kind,
+            columns=tuple(
+                Column(attnum, column, type_oid, typmod, generated, "", not_null)
+                for attnum, column, type_oid, typmod, generated, not_null in columns or ()
+            ),
+            persistence="t",
+            row_type_oid=row_type,
+            stamp=stamp,
+        )
+        for oid, name, kind, row_type, stamp, columns in msgspec.json.decode(answer)
     )
 
 
