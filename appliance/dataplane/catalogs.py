@@ -102,11 +102,14 @@ class DatabaseCatalog:
                 return
             await asyncio.sleep(QUIET_POLL_SECONDS)
 
-    async def refresh(self) -> None:
+    async def refresh(self, *, reload: bool = False) -> None:
         """Brings it up to date with what is there now (a load that runs already may have looked
         before); concurrent callers share one load. Never raises: `failure` says what went wrong.
+        `reload`: all of it is read, whatever the epoch says.
         """
         self._changes += 1
+        if reload:
+            self._epoch = ""
         if self._refreshing is None:
             self._refreshing = asyncio.create_task(self._refresh())
             self._refreshing.add_done_callback(self._refreshed)

@@ -19,7 +19,7 @@ import msgspec
 
 from appliance.masking.masked_relations import MaskedRelations, Unmaskable
 from appliance.masking.plan import MaskPlan, plan, source_plan
-from appliance.model.catalog import ColumnKey, SessionSettings
+from appliance.model.catalog import ColumnKey, Relation, SessionSettings
 from appliance.model.decision import Decision, Effect, Mask
 from appliance.model.errors import Refused
 from appliance.model.facts import (
@@ -39,6 +39,7 @@ from appliance.policy.evaluate import DEFAULT_RULE
 from appliance.policy.snapshot import Snapshot
 from appliance.session.rewriting import Form, Forms, forms_of, joined
 from appliance.sql.analysis import analyse
+from appliance.sql.footing import Footing, footing
 from appliance.sql.lineage import CatalogLineage
 
 
@@ -73,6 +74,11 @@ class Verdict(msgspec.Struct, frozen=True):
     sweeping: "Verdict | None" = None
     """What it is instead when the database says that the text's writes spare no row
     (`StatementFacts.checks`); None when that makes no difference."""
+    temporaries: tuple[Relation, ...] = ()
+    """The session's own temporary relations that it was made with."""
+    footing: Footing | None = None
+    """What has to be as it was, when it is sent, for this verdict to hold; of a principal who owes
+    masks."""
     memo: list[Any] = msgspec.field(default_factory=list)
     """The audit parts made of this verdict, once."""
 
@@ -329,7 +335,7 @@ class Judge:
         rewritten = b""
         if refusal is None:
             try:
-                plans = self._plans(facts, decision)
+                plans = self._plans(facts, decision, settings)
                 rewritten = self._rewritten(text, facts, plans, decision, settings)
             except Refused as refused:
                 plans, refusal = (), refused.refusal
@@ -345,10 +351,24 @@ class Judge:
             epoch=self.epoch(settings),
             plain=is_plain(facts),
             sensitive=frozenset() if restricted else entitlements.sensitive,
+            temporaries=settings.temporaries,
+            footing=self._footing(facts, settings, bool(rewritten))
+            if restricted and refusal is None
+            else None,
         )
 
-    def _plans(self, facts: Facts, decision: Decision) -> tuple[MaskPlan, ...]:
+    def _lineage(self, settings: SessionSettings) -> CatalogLineage | None:
         lineage = self.catalog.lineage if self.needs_catalog else None
+        return None if lineage is None else lineage.with_temporaries(settings.temporaries)
+
+    def _footing(self, facts: Facts, settings: SessionSettings, rewritten: bool) -> Footing | None:
+        lineage = self._lineage(settings)
+        return None if lineage is None else footing(facts, lineage, rewritten)
+
+    def _plans(
+        self, facts: Facts, decision: Decision, settings: SessionSettings
+    ) -> tuple[MaskPlan, ...]:
+        lineage = self._lineage(settings)
         if decision.owes_masks and lineage is None:
             raise Refused(catalog_unavailable(self.catalog.failure))
         return tuple(
@@ -378,7 +398,7 @@ class Judge:
         settings: SessionSettings,
     ) -> bytes:
         at_source = [plan.at_source for plan in plans]
-        lineage = self.catalog.lineage
+        lineage = self._lineage(settings)
         if lineage is None or not any(at_source):
             return b""
         if len(text) <= INLINE_ANALYSIS_BYTES_MAX:
@@ -556,6 +576,16 @@ def not_asked() -> Refusal:
     )
 
 
+def prepared_otherwise() -> Refusal:
+    return Refusal(
+        RefusalCode.STALE,
+        "what this prepared statement rests on changed since it was prepared",
+        "prepare it again",
+        rule="builtin:prepared-meaning",
+        sqlstate="26000",
+    )
+
+
 def reserved_name() -> Refusal:
     return Refusal(
         RefusalCode.DENIED,
@@ -681,6 +711,96 @@ def schema_changed() -> Refusal:
         rule="builtin:catalog",
         sqlstate="57P03",
     )
+
+
+def catalog_moved(error: Mapping[str, str]) -> Refusal:
+    """What a text rests on was not found as it was judged. `error`: the server's, to the names in
+    it or to a wait for their locks, had it one.
+    """
+    sqlstate = error.get("C", "")
+    if sqlstate in _SAID_AS_IT_IS:
+        return Refusal(
+            RefusalCode.STALE,
+            error.get("M", "the relations of this statement could not be looked at"),
+            "send the statement again",
+            rule="builtin:catalog",
+            sqlstate=sqlstate,
+        )
+    return Refusal(
+        RefusalCode.STALE,
+        "the schema changed since this statement was analysed, or in this very transaction",
+        "send the statement again; if it stays, end the transaction first",
+        rule="builtin:catalog",
+        sqlstate="40001",
+    )
+
+
+_SAID_AS_IT_IS = frozenset(("42P01", "3F000", "42501", "57014", "55P03", "40P01", "25P02", "57P01"))
+"""SQLSTATEs of errors to names in FROM: they quote no data."""
+
+_HOLDING = frozenset(
+    (
+        "SelectStmt",
+        "InsertStmt",
+        "UpdateStmt",
+        "DeleteStmt",
+        "MergeStmt",
+        "CopyStmt",
+        "ExplainStmt",
+        "DeclareCursorStmt",
+        "PrepareStmt",
+        "ExecuteStmt",
+        "CreateTableAsStmt",
+        "ViewStmt",
+        "TransactionStmt",
+        "VariableSetStmt",
+        "VariableShowStmt",
+    )
+)
+
+
+def holds(facts: Facts) -> bool:
+    """Whether what it rests on is locked first, in the transaction that it will run in. Maintenance
+    and DDL (VACUUM, CREATE INDEX CONCURRENTLY) may need one of their own, and show no rows.
+    """
+    return all(statement.kind in _HOLDING for statement in facts.statements)
+
+
+def names_relations(facts: Facts) -> bool:
+    return any(statement.relations for statement in facts.statements)
+
+
+def goes_on_after_end(facts: Facts) -> bool:
+    """Whether relations are named after the end of a transaction in the same text."""
+    ended = False
+    for statement in facts.statements:
+        if ended and (statement.relations or statement.functions or statement.prepared):
+            return True
+        ended |= statement.ends_transaction
+    return False
+
+
+_SHIFTING_TEMPORARIES = frozenset(
+    (
+        Action.CREATE_TEMPORARY,
+        Action.CREATE,
+        Action.ALTER,
+        Action.DROP,
+        Action.DISCARD,
+        Action.TWO_PHASE,
+        Action.DO,
+        Action.CALL,
+        Action.DYNAMIC_SQL,
+        Action.EXECUTE_FUNCTION,
+        Action.EXECUTE,
+        Action.OPAQUE,
+    )
+)
+
+
+def shifts_temporaries(facts: Facts) -> bool:
+    """Whether it may make, change or drop temporary relations of its session."""
+    return not _SHIFTING_TEMPORARIES.isdisjoint(facts.actions)
 
 
 _PLAIN = frozenset((Action.SELECT, Action.INSERT, Action.DELETE))

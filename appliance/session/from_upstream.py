@@ -104,9 +104,9 @@ class FromUpstream:
 
     def _probe_row(self, content: Bytes) -> None:
         reader = m.Reader(content[HEADER:], "upstream")
-        if self._state.probe is None or reader.u16() != 1:
-            raise ProtocolViolation("upstream", "settings could not be read")
-        self._state.probe.append(reader.take(reader.i32()).decode("utf-8", "replace"))
+        if self._state.question is None or reader.u16() != 1:
+            raise ProtocolViolation("upstream", "an answer to no question")
+        self._state.question.answers.append(reader.take(reader.i32()).decode("utf-8", "replace"))
         reader.end()
 
     def _row_description(self, content: Bytes) -> None:
@@ -185,6 +185,7 @@ class FromUpstream:
     def _parse_complete(self, content: Bytes) -> None:
         done = self._state.expected.pop(Kind.PARSE)
         if done.injected:
+            self._decisions.questions.parsed(done)
             return
         if done.error:
             raise ProtocolViolation("upstream", "a refused statement was accepted")
@@ -205,7 +206,7 @@ class FromUpstream:
     def _close_complete(self, content: Bytes) -> None:
         done = self._state.expected.pop(Kind.CLOSE)
         if done.injected:
-            self._decisions.probe_passed(done)
+            self._decisions.questions.passed(done)
             return
         (self._state.statements if done.subject == m.STATEMENT else self._state.portals).confirm(
             done.name
@@ -281,6 +282,7 @@ class FromUpstream:
         self._state.locks.named.completed(execution.verdict, execution.statement_index - 1)
         if tag in (b"DISCARD ALL", b"DEALLOCATE ALL"):
             self._state.statements.forget_confirmed()
+            self._state.own_statements.clear()
         if flow.reshapes(execution.verdict.facts):
             self._state.reshaped = True
             self._state.turn.requests.append(NoteSchemaChange())
@@ -366,9 +368,9 @@ class FromUpstream:
             self._state.told_fatal = True
             self._state.to_client(self._worded(head, content))
             return
-        if head.injected and self._state.probe is not None:
+        if head.injected and self._state.question is not None:
             self._skip()
-            shown = self._decisions.probe_failed(content)
+            shown = self._decisions.questions.failed(fields, content)
             if shown is not None:
                 self._state.to_client(shown)
             return
@@ -384,6 +386,7 @@ class FromUpstream:
     def _skip(self) -> None:
         for skipped in self._state.expected.skip_to_sync():
             self._abandon(skipped)
+        self._state.vouched.clear()
         self._state.choose_row_mode()
 
     def _worded(self, head: Expected, content: Bytes) -> Bytes:
@@ -467,7 +470,7 @@ class FromUpstream:
                 self._state.settings.touched_in_transaction = False
         self._state.choose_row_mode()
         if done.injected:
-            self._decisions.probe_passed(done)
+            self._decisions.questions.passed(done)
             return
         if isinstance(done.subject, Execution):
             self._end_of(done.subject, done)

@@ -11,6 +11,7 @@ from appliance.masking.plan import MaskPlan
 from appliance.model.errors import Refused
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.session.flow import Verdict
+from appliance.sql.footing import Footing
 
 NAMED_MAX = 4_096
 
@@ -24,6 +25,8 @@ class NamedPlans:
 
     def __init__(self) -> None:
         self._plans: dict[tuple[str, str], tuple[MaskPlan, Epoch]] = {}
+        self._footings: dict[str, Footing | None] = {}
+        """Of the statements that SQL prepared."""
         self.protocol: ProtocolNames | None = None
 
     def completed(self, verdict: Verdict, index: int) -> None:
@@ -38,6 +41,8 @@ class NamedPlans:
             case "prepare" | "declare":
                 if len(self._plans) < NAMED_MAX or (space, name) in self._plans:
                     self._plans[space, name] = (plan, verdict.epoch)
+                    if use.verb == "prepare":
+                        self._footings[name] = verdict.footing
             case "deallocate" | "close" if name:
                 self._plans.pop((space, name), None)
             case "deallocate" | "close":
@@ -63,6 +68,19 @@ class NamedPlans:
         if known[1][:2] != epoch[:2] or known[0].unrestricted:  # (who owed no mask then, does now)
             raise Refused(unknown_name())
         return known[0]
+
+    def footing(self, verdict: Verdict) -> Footing | None:
+        """What the statement rests on that an EXECUTE runs; a text with several holds of the first
+        only what it can: see `require`.
+        """
+        for statement in verdict.facts.statements:
+            use = statement.prepared
+            if use is not None and use.verb == "execute":
+                found = (
+                    None if self.protocol is None else self.protocol("statement", use.name, False)
+                )
+                return self._footings.get(use.name) if found is None else found.footing
+        return None
 
     def require(self, verdict: Verdict) -> Refusal | None:
         """Before anything is forwarded: whether every EXECUTE and FETCH in it can be resolved."""

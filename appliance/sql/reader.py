@@ -15,11 +15,11 @@ import msgspec
 
 from appliance.model.catalog import Catalog, Column, Function, Relation
 from appliance.sql.functions import PURE_EXTENSIONS, harmless
+from appliance.sql.names import TEMPORARY_SCHEMA
+from appliance.sql.stamps import CALLABLES, FIRST_USER_OID, NEWEST, RELATION
 
 Row = tuple[str | None, ...]
 Rows = Mapping[str, Sequence[Row]]
-
-FIRST_USER_OID = 16_384  # FirstNormalObjectId: what initdb made lies below
 
 _KINDS = "('r', 'p', 'v', 'm', 'f', 'S', 'c')"
 _OURS = (
@@ -101,12 +101,14 @@ QUERIES: Mapping[str, str] = {
     "begin": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
     "prepare": "SET LOCAL search_path = ''",
     "epoch": EPOCH_QUERY,
+    "stamps": f"SELECT {NEWEST}, {CALLABLES}",
     "server": "SELECT pg_catalog.current_setting('server_version_num')",
     "schemas": "SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_(toast_)?temp_'",
     "relations": f"""SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence,
   c.relhastriggers, c.relhasrules, c.reltype, c.relrowsecurity,
   EXISTS (SELECT FROM pg_catalog.pg_options_to_table(c.reloptions)
-    WHERE option_name = 'security_barrier' AND option_value::bool)
+    WHERE option_name = 'security_barrier' AND option_value::bool),
+  CASE WHEN c.oid >= {FIRST_USER_OID} THEN {RELATION} END
 FROM {_CLASSES} WHERE {_OURS}""",
     "columns": f"""WITH RECURSIVE based AS (
   SELECT oid, typbasetype AS base, typtypmod AS modifier FROM pg_catalog.pg_type
@@ -178,7 +180,8 @@ def build_catalog(target: str, database: str, rows: Mapping[str, list[Row]]) -> 
         policies.setdefault(_number(secured), []).append(expression or "")
     relations: dict[int, Relation] = {}
     for row in rows["relations"]:
-        oid_text, schema, name, kind, persistence, triggers, rules, row_type, secured, barrier = row
+        oid_text, schema, name, kind, persistence, triggers, rules, row_type = row[:8]
+        secured, barrier, stamp = row[8:]
         oid = _number(oid_text)
         relations[oid] = Relation(
             oid=oid,
@@ -195,8 +198,10 @@ def build_catalog(target: str, database: str, rows: Mapping[str, list[Row]]) -> 
             row_security=tuple(policies.get(oid, ())) if secured == "t" else (),
             secured=secured == "t",
             barrier=barrier == "t",
+            stamp=stamp or "",
         )
     pure, impure = _operators(rows)
+    ((newest, callables),) = rows["stamps"]
     return Catalog(
         target=target,
         database=database,
@@ -213,6 +218,32 @@ def build_catalog(target: str, database: str, rows: Mapping[str, list[Row]]) -> 
         ),
         types={(schema or "", name or ""): _number(oid) for schema, name, oid in rows["types"]},
         user_casts=any(extension not in PURE_EXTENSIONS for (extension,) in rows["casts"]),
+        newest=newest or "",
+        callables=callables or "",
+    )
+
+
+def own_relations(answer: str) -> tuple[Relation, ...]:
+    """The relations of the JSON text that `stamps.TEMPORARIES_QUERY` gives."""
+    return tuple(
+        Relation(
+            oid=oid,
+            schema=TEMPORARY_SCHEMA,
+            name=name,
+            kind=kind,
+            columns=tuple(
+                Column(attnum, column, type_oid, typmod, generated, "", not_null)
+                for attnum, column, type_oid, typmod, generated, not_null in columns or ()
+            ),
+            persistence="t",
+            row_type_oid=row_type,
+            stamp=stamp,
+            reads=tuple(sorted({*(reads or ())})),
+            runs=tuple(sorted({*(runs or ()), *(operators or ())})),
+        )
+        for oid, name, kind, row_type, stamp, columns, reads, runs, operators in (
+            msgspec.json.decode(answer)
+        )
     )
 
 

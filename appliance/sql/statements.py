@@ -109,6 +109,7 @@ class Analyst(Writes):
         self.names_called |= inner.names_called
         self.consumed |= inner.consumed
         self.read |= inner.read
+        self.rests_on |= inner.rests_on
         self.flags |= inner.flags
         self.unresolved.update(inner.unresolved)
         self.opaque = self.opaque or inner.opaque
