@@ -244,7 +244,7 @@ def _require_understood(facts: Facts, statement: StatementFacts) -> None:
                 "Say it as plain SQL, or ask somebody who may see the columns unmasked.",
                 GUARD_ACTION,
             )
-    if Flag.READS_SYSTEM_SECRETS in statement.flags:
+    if Flag.BEYOND_SYSTEM_MASKS in statement.flags:
         raise _refused(
             RefusalCode.DENIED,
             "this reads system views that hold secrets, samples of columns or others' statements",

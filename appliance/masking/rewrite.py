@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 
 from appliance.masking import trees
 from appliance.masking.masked_relations import INNER, Masked, MaskedRelations, Unmaskable
+from appliance.masking.sql_forms import sql_form
 from appliance.masking.trees import Body, Node
-from appliance.model.catalog import Relation
+from appliance.model.catalog import Column, Relation
+from appliance.model.decision import Mask, MaskMethod
 from appliance.model.resolution import TARGET_ROW, Resolution, StarPart, TargetColumn
 
 ROW = "whole row"
@@ -24,6 +26,9 @@ ROW = "whole row"
 _UNTOUCHED = frozenset({"lockingClause", "into", "intoClause", "options", "argtypes"})
 """Parts that name no relation to be read."""
 
+
+NOTHING = Mask(MaskMethod.NULL)
+"""In place of a column that has no masked form, where nobody looks at it."""
 
 NEW = "new"
 """What RETURNING may call the row after the write."""
@@ -142,7 +147,7 @@ class Rewriter:
         extras = self._extras.get(id(body), ())
         inherited = bool(body.get("inh"))
         key = (masked.relation.oid, inherited)
-        plain = not extras and not variant
+        plain = not extras and not variant and not masked.withheld
         known = self._relations.subselects.get(key) if plain else None
         if known is not None:
             return known
@@ -161,8 +166,10 @@ class Rewriter:
         relation = masked.relation
         cells: dict[str, Node] = {}
         for column in relation.columns:
-            if column.name in masked.withheld:
-                raise Unmaskable(masked.withheld[column.name])
+            if column.name in masked.withheld and not self._is_read(relation, column):
+                nothing = sql_form(NOTHING, column)
+                cells[column.name] = self._relations.lineage.expression(nothing)
+                continue
             cells[column.name] = self._relations.cell(masked, column.name, INNER)
         targets = [trees.target(name, cell) for name, cell in cells.items()]
         for extra in extras:
@@ -176,6 +183,10 @@ class Rewriter:
                 value = trees.column(INNER, extra)
             targets.append(trees.target(extra, value))
         return targets
+
+    def _is_read(self, relation: Relation, column: Column) -> bool:
+        keys = {(relation.oid, column.attnum), (relation.oid, 0)}
+        return not keys.isdisjoint(self._resolution.read)
 
     def _definition(self, relation: Relation) -> Body:
         definition = self._relations.lineage.definition(relation.oid)

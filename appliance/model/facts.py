@@ -91,6 +91,7 @@ class Flag(enum.Enum):
     READS_SYSTEM_SECRETS = (
         "reads_system_secrets"  # pg_authid, pg_statistic, activity query texts, ...
     )
+    BEYOND_SYSTEM_MASKS = "beyond_system_masks"  # such a secret that no built-in mask covers
     WRITES = "writes"
     CHANGES_SCHEMA = "changes_schema"  # DDL: catalogs must be read anew afterwards
 

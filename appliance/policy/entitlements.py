@@ -7,8 +7,9 @@ masks owed, by column.
 
 from collections.abc import Mapping, Sequence
 
+from appliance.model import system
 from appliance.model.catalog import Catalog, ColumnKey
-from appliance.model.decision import NO_TRUST, Mask, Trust
+from appliance.model.decision import NO_TRUST, Mask, MaskMethod, Trust
 from appliance.model.facts import StatementFacts
 from appliance.policy.owed import merge
 from appliance.policy.rules import Rule, Touch, columns_read, concerns, follows_columns
@@ -20,6 +21,9 @@ MERGES_KEPT_MAX = 32
 TOUCHES_KEPT_MAX = 1_024
 TOUCH_COLUMNS_KEPT_MAX = 64
 """Touches (action, relation, columns) whose matching rules are kept, and how wide they may be."""
+
+
+_SYSTEM_MASK = Mask(MaskMethod.NULL, rule=system.RULE)
 
 
 class StandingMask:
@@ -74,8 +78,8 @@ class Entitlements:
         self.rules = tuple(rules)
         """Allow, deny, hold and limit rules, in document order."""
         self.masks = tuple(masks)
-        self.owed: Mapping[ColumnKey, Mask] = merge(
-            (m.mask, m.keys) for m in masks if m.rule.applied
+        self.owed: Mapping[ColumnKey, Mask] = self._with_system(
+            merge((m.mask, m.keys) for m in masks if m.rule.applied)
         )
         """Every mask owed, those with a condition included."""
         unknown = catalog is None and any(m.rule.applied for m in masks)
@@ -102,6 +106,18 @@ class Entitlements:
         self._matching: dict[Touch, int] = {}
         self._merged: dict[frozenset[str], Mapping[ColumnKey, Mask]] = {}
         self._columns = self._by_relation()
+
+    def _with_system(self, owed: dict[ColumnKey, Mask]) -> Mapping[ColumnKey, Mask]:
+        """Whoever owes any mask owes those of `model/system` too."""
+        if owed and self.catalog is not None:
+            for name, columns in system.MASKED_COLUMNS.items():
+                relation = self.catalog.relation_named("pg_catalog", name)
+                if relation is None:
+                    continue
+                for column in relation.columns:
+                    if column.name in columns:
+                        owed[relation.oid, column.attnum] = _SYSTEM_MASK
+        return owed
 
     def _by_relation(self) -> dict[int, dict[str, ColumnKey]]:
         """OID -> {column name: key} of every column that some mask names, applied or observed."""
@@ -136,9 +152,8 @@ class Entitlements:
             return self.owed
         known = self._merged.get(inactive)
         if known is None:
-            known = merge(
-                (m.mask, m.keys) for m in self.masks if m.rule.applied and m.rule.id not in inactive
-            )
+            holding = [m for m in self.masks if m.rule.applied and m.rule.id not in inactive]
+            known = self._with_system(merge((m.mask, m.keys) for m in holding))
             if len(self._merged) >= MERGES_KEPT_MAX:
                 self._merged.clear()
             self._merged[inactive] = known

@@ -153,6 +153,7 @@ class CatalogLineage:
         resolution = Resolution(body)
         analyst = Analyst(self, settings, in_view=True, marks=resolution)
         analyst.statement(parsed[0].kind, body)
+        resolution.read = frozenset(analyst.read)
         return None if analyst.unresolved else Definition(body, resolution)
 
     def expression(self, text: str) -> Node:

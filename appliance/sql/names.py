@@ -291,6 +291,8 @@ class Names:
                 self.puzzle(f"{schema}.{name}: {why}")
         if secrets.is_secret(schema, name):
             self.flags.add(Flag.READS_SYSTEM_SECRETS)
+            if secrets.is_beyond_masks(schema, name) or action is not Action.SELECT:
+                self.flags.add(Flag.BEYOND_SYSTEM_MASKS)
         if self.marks is not None:
             written = action is not Action.SELECT
             self.marks.relations[id(body)] = RelationPlace(oid, alias or name, written)
@@ -356,7 +358,7 @@ class Names:
     def _note_secret(self, schema: str, name: str) -> None:
         """Guards also work without a catalog."""
         if self.catalog is None and secrets.may_be_secret(schema, name):
-            self.flags.add(Flag.READS_SYSTEM_SECRETS)
+            self.flags.update((Flag.READS_SYSTEM_SECRETS, Flag.BEYOND_SYSTEM_MASKS))
 
     # Functions, operators, types.
 
@@ -431,7 +433,7 @@ class Names:
             self.act(effect)
             return
         if name in functions.SECRETS:
-            self.flags.add(Flag.READS_SYSTEM_SECRETS)
+            self.flags.update((Flag.READS_SYSTEM_SECRETS, Flag.BEYOND_SYSTEM_MASKS))
         known = schema == "pg_catalog" or self.catalog is not None
         self._unknown_function(schema if known else "", name, functions.DANGEROUS.get(name))
 

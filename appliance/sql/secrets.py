@@ -1,11 +1,13 @@
 """Relations of the system that hold secrets, other people's statements, or values sampled from
 tables.
 
-Reading one sets `Flag.READS_SYSTEM_SECRETS`. Asked by `names` (whole relations) and `statements`
-(single columns).
+Reading one sets `Flag.READS_SYSTEM_SECRETS`, and `Flag.BEYOND_SYSTEM_MASKS` when it is not one that
+is masked (`model/system`). Asked by `names` (whole relations) and `statements` (single columns).
 """
 
 from collections.abc import Mapping
+
+from appliance.model.system import MASKED_COLUMNS
 
 SCHEMAS = frozenset({"pg_catalog", "information_schema"})
 
@@ -37,9 +39,9 @@ ANYWHERE = frozenset({"pg_stat_statements"})
 """Views of extensions, secret in whatever schema they were installed."""
 
 COLUMNS: Mapping[str, frozenset[str]] = {
-    "pg_stat_activity": frozenset({"query", "application_name"}),  # text other sessions chose
-    "pg_stat_replication": frozenset({"application_name"}),
-    "pg_subscription": frozenset({"subconninfo"}),
+    name: columns
+    for name, columns in MASKED_COLUMNS.items()
+    if name in ("pg_stat_activity", "pg_stat_replication", "pg_subscription")
 }
 """Relations of which only these columns are secret."""
 
@@ -47,6 +49,11 @@ COLUMNS: Mapping[str, frozenset[str]] = {
 def is_secret(schema: str, name: str) -> bool:
     """Whether reading anything of this relation is."""
     return name in ANYWHERE or (schema in SCHEMAS and name in WHOLE_RELATIONS)
+
+
+def is_beyond_masks(schema: str, name: str) -> bool:
+    """Whether it is one that no mask covers."""
+    return is_secret(schema, name) and (schema != "pg_catalog" or name not in MASKED_COLUMNS)
 
 
 def may_be_secret(schema: str, name: str) -> bool:
