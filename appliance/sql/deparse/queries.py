@@ -7,7 +7,7 @@ mixes them is refused.
 
 from collections.abc import Mapping
 
-from appliance.sql.deparse.printer import Node, Printer, Rule, Undeparsable, known, only
+from appliance.sql.deparse.printer import Node, Printer, Rule, Undeparsable, items, known, only
 from appliance.sql.deparse.tables import relation
 from appliance.sql.deparse.windows import named, order
 from appliance.sql.parse import Body
@@ -72,7 +72,7 @@ def _values(p: Printer, body: Body) -> None:
 
 def _row(p: Printer, node: Node) -> None:
     p.put("(")
-    p.listed(only(node, "List")["items"])
+    p.listed(items(node))
     p.put(")")
 
 
@@ -271,11 +271,11 @@ def _cycle(p: Printer, body: Body) -> None:
 
 def _plain_constant(p: Printer, node: Node) -> None:
     """AexprConst of the grammar, which has no CAST: `type 'text'`."""
-    cast = node.get("TypeCast")
-    if cast is None:
+    if "TypeCast" not in node:
         only(node, "A_Const")
         p.expr(node)
         return
+    cast = only(node, "TypeCast")
     p.check("TypeCast", cast, known("arg typeName"))
     only(cast["arg"], "A_Const")
     if "arrayBounds" in cast["typeName"] or "setof" in cast["typeName"]:
