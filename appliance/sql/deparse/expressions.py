@@ -86,8 +86,8 @@ def _bits(text: str) -> str:
 
 def _column(p: Printer, body: Body) -> None:
     parts = ["*" if star(part) else quoted(word(part)) for part in body["fields"]]
-    if "*" in parts[:-1]:
-        raise Undeparsable("a star inside a name")
+    if "*" in parts[:-1] or parts == ["*"]:  # f(*) would be another call
+        raise Undeparsable("a star where the grammar has none")
     p.put(".".join(parts))
 
 

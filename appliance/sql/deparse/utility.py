@@ -193,7 +193,10 @@ def _create_table_as(p: Printer, body: Body) -> None:
         p.put(" TABLESPACE ")
         p.identifier(into["tableSpaceName"])
     p.put(" AS ")
-    p.statement(body["query"], frozenset(["SelectStmt", "ExecuteStmt"]))
+    if "SelectStmt" in body["query"]:
+        p.query(body["query"])  # in parentheses: ... IS JSON WITH NO DATA
+    else:
+        p.statement(body["query"], frozenset(["ExecuteStmt"]))
     if into.get("skipData"):
         p.put(" WITH NO DATA")
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,10 @@ from typing import Any
 import pytest
 
 from appliance.sql.deparse import Undeparsable, deparse, same_statement, same_tree
+from appliance.sql.deparse.expressions import EXPRESSIONS
+from appliance.sql.deparse.json import JSON_EXPRESSIONS
 from appliance.sql.deparse.printer import PLACES
+from appliance.sql.deparse.xml import XML_EXPRESSIONS
 from appliance.sql.parse import RawStatement, parse_decoded
 
 NEWEST = 180_000
@@ -410,3 +414,50 @@ def test_a_changed_tree_is_refused_or_another_text(text: str) -> None:
             continue
         assert not same_statement(kind, body, printed), (what, printed)
     assert changes > 20
+
+
+# --- Splices: every expression in every place --------------------------------------------------
+
+# Only some places have these; elsewhere their text is no SQL.
+_PLACED = {"CurrentOfExpr", "GroupingSet", "NamedArgExpr", "SetToDefault"}
+_MOVABLE = {*EXPRESSIONS, *JSON_EXPRESSIONS, *XML_EXPRESSIONS} - _PLACED
+
+
+def expressions(node: Any) -> Iterator[tuple[Any, Any]]:
+    """Every place in a tree that holds an expression, as container and key."""
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        if isinstance(value, dict) and len(value) == 1:
+            (kind,) = value
+            if kind in _MOVABLE:
+                yield node, key
+        if isinstance(value, dict | list):
+            yield from expressions(value)
+
+
+def test_expressions_in_each_others_places() -> None:
+    """What is printed of a tree that no text ever gave either is not SQL or means that tree."""
+    chance = random.Random(7)
+    trees = [parsed(text) for text in lines("deparse_cases.sql") + lines("deparse_rows.sql")]
+    pool: dict[str, list[Any]] = {}
+    for tree in trees:
+        for spot, key in expressions(tree.body):
+            (kind,) = spot[key]
+            pool.setdefault(kind, []).append(spot[key])
+    same = 0
+    for _ in range(3_000):
+        kind, body, *_ = chance.choice(trees)
+        mixed = copy.deepcopy(body)
+        places = list(expressions(mixed))
+        if not places:
+            continue
+        spot, key = chance.choice(places)
+        spot[key] = chance.choice(pool[chance.choice(sorted(pool))])
+        try:
+            printed = deparse(kind, mixed, NEWEST)
+        except Undeparsable:
+            continue
+        if same_statement(kind, mixed, printed):
+            same += 1
+        else:
+            assert not isinstance(parse_decoded(printed, len(printed.encode())), list), printed
+    assert same > 2_500
