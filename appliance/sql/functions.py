@@ -219,6 +219,17 @@ def _named(action: Action, names: str) -> dict[str, Action]:
 SET_CONFIG = "set_config"
 """Judged by its arguments (`expressions`): it is SET, or SET ROLE."""
 
+POPULATING: frozenset[str] = frozenset(
+    [
+        "json_populate_record",
+        "json_populate_recordset",
+        "jsonb_populate_record",
+        "jsonb_populate_record_valid",
+        "jsonb_populate_recordset",
+    ]
+)
+"""They make values of the type of their first argument, which may be the row of a relation."""
+
 # Functions with an action of their own that are not harmless: reported as unknown functions too.
 # Extensions included, in whatever schema they were installed.
 DANGEROUS: dict[str, Action] = {
