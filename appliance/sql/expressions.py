@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from appliance.model.facts import Action, Flag
-from appliance.sql.functions import POPULATING, SET_CONFIG, harmless
+from appliance.sql.functions import POPULATING, READING_TYPES, SET_CONFIG, harmless
 from appliance.sql.names import Names, words
 from appliance.sql.parse import Body
 from appliance.sql.scope import Field, Item, Scope
@@ -172,6 +172,9 @@ class Expressions(Names):
         self.call(name, scope)
         if name[-1] in POPULATING:
             self.populates = True
+        if name[-1] in READING_TYPES and self.lineage is not None:
+            for oid in self.lineage.catalog.guarded_types:
+                self.meet(self.lineage.unseen.type(oid))
         if name[-1] == SET_CONFIG:
             self._set_config(body, scope)
         stack.extend(body[key] for key in ("args", "agg_order", "agg_filter") if key in body)

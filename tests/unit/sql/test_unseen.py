@@ -145,6 +145,7 @@ TYPES = {
     "prepare p (dark.odd) as select $1": {"ok"},
     "create temp table mine (a dark.odd)": {"ok"},
     "create temp table mine (a dark.short)": set(),
+    "select pg_input_is_valid('x', 'dark.odd')": {"ok"},
 }
 
 
