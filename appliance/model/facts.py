@@ -174,6 +174,9 @@ class StatementFacts(msgspec.Struct, frozen=True):
     functions: tuple[FunctionUse, ...] = ()
     functions_below: tuple[FunctionUse, ...] = ()
     """Like `functions`: called by the definitions of what it touches (views), not by its text."""
+    reads_inside: frozenset[ColumnKey] = frozenset()
+    """Columns read by the bodies of SQL functions that it calls, which are harmless but for that:
+    nothing that is done to this statement changes what they read."""
     calls: tuple[FunctionUse, ...] = ()
     """Every function outside pg_catalog that it may call, directly or below, harmless ones
     included, with all OIDs the name may mean: what it depends on."""

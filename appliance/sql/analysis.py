@@ -87,7 +87,7 @@ def _facts(
     analyst = Analyst(lineage, settings)
     result = analyst.statement(raw.kind, raw.body)
     analyst.note_secret_columns()
-    analyst.note_generating()
+    analyst.note_hidden()
     relations = analyst.relation_uses()
     checks = checks_of(text, analyst.open_writes)
     if checks is None:
@@ -102,6 +102,7 @@ def _facts(
         relations=relations,
         functions=tuple(analyst.functions),
         functions_below=tuple(analyst.functions_below),
+        reads_inside=frozenset(analyst.reads_inside),
         calls=tuple(analyst.calls),
         names_called=frozenset(analyst.names_called),
         outputs=outputs,

@@ -15,11 +15,13 @@ import msgspec
 from appliance.model.catalog import Catalog, Column, ColumnKey, Relation, SessionSettings
 from appliance.model.facts import FunctionUse, ParseFailure
 from appliance.model.resolution import Resolution
+from appliance.sql import unseen
 from appliance.sql.expressions import Node, Result
 from appliance.sql.parse import Body, parse_decoded
 from appliance.sql.qualify import Qualifier
 from appliance.sql.scope import Columns, Field, Item, Scope, by_name
 from appliance.sql.statements import Analyst
+from appliance.sql.unseen import Hidden
 
 VIEW_DEPTH_MAX = 32
 SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema", "pg_toast"})
@@ -52,6 +54,7 @@ class Shape:
         "functions",
         "generating",
         "is_view",
+        "reads_inside",
         "unresolved",
     )
 
@@ -76,9 +79,10 @@ class Shape:
         """Functions its definition calls that are not known to be harmless."""
         self.calls = calls
         """Every function outside pg_catalog its definition calls."""
-        self.generating: dict[int, tuple[FunctionUse, ...]] = {}
-        """Attribute number of a generated column -> functions in its expression that are not known
-        to be harmless."""
+        self.reads_inside: frozenset[ColumnKey] = frozenset()
+        """Columns that SQL functions in its definition read."""
+        self.generating: dict[int, Hidden] = {}
+        """Attribute number of a generated column -> what its expression calls."""
 
 
 class Definition(NamedTuple):
@@ -101,6 +105,8 @@ class CatalogLineage:
         self._running: list[int] = []
         self._definitions: dict[int, Definition | None] = {}
         self._generated: dict[ColumnKey, Node] = {}
+        self.unseen = unseen.Unseen(self, Analyst)
+        self._type_oids: Mapping[tuple[str, str], list[int]] | None = None
 
     def of(self, key: ColumnKey) -> ColumnLineage:
         """The lineage of a column as the server names it in RowDescription."""
@@ -126,6 +132,21 @@ class CatalogLineage:
             columns: Sequence[Column] = () if relation is None else relation.columns
             names = self._column_names[oid] = MappingProxyType({c.attnum: c.name for c in columns})
         return names.get(attnum, "*")
+
+    def type_oids(self, schema: str, name: str) -> Sequence[int]:
+        """Types outside pg_catalog of this name, a relation's row type included."""
+        if self._type_oids is None:
+            found: dict[tuple[str, str], list[int]] = {}
+            for key, oid in self.catalog.types.items():
+                found.setdefault(key, []).append(oid)
+            for guarded in self.catalog.guarded_types.values():
+                found.setdefault((guarded.schema, guarded.name), []).append(guarded.oid)
+            for relation in self.catalog.relations.values():
+                if relation.row_type_oid and relation.schema not in SYSTEM_SCHEMAS:
+                    key = (relation.schema, relation.name)
+                    found.setdefault(key, []).append(relation.row_type_oid)
+            self._type_oids = found
+        return self._type_oids.get((schema, name), ())
 
     def members(self, type_oid: int) -> tuple[str, ...] | None:
         """Column names of a composite type, None when the type is not one."""
@@ -211,12 +232,12 @@ class CatalogLineage:
 
     def _table(self, relation: Relation) -> Shape:
         fields = []
-        generating: dict[int, tuple[FunctionUse, ...]] = {}
+        generating: dict[int, Hidden] = {}
         for column in relation.columns:
             key = (relation.oid, column.attnum)
-            sources, functions = self._generated_from(relation, column)
-            if functions:
-                generating[column.attnum] = functions
+            sources, hidden = self._generated_from(relation, column)
+            if hidden is not unseen.NOTHING:
+                generating[column.attnum] = hidden
             fields.append(
                 Field(
                     column.name,
@@ -234,7 +255,7 @@ class CatalogLineage:
     def _policed(self, relation: Relation, fields: Sequence[Field]) -> frozenset[ColumnKey]:
         """The columns that row security policies look at: which rows are seen depends on them."""
         used: set[ColumnKey] = set()
-        for expression in relation.row_security:
+        for expression in relation.policies:
             parsed = parse_decoded(f"SELECT {expression}", len(expression))
             scope = Scope()
             item = Item(relation.name, fields, oid=relation.oid)
@@ -251,11 +272,11 @@ class CatalogLineage:
 
     def _generated_from(
         self, relation: Relation, column: Column
-    ) -> tuple[tuple[ColumnKey, ...], tuple[FunctionUse, ...]]:
+    ) -> tuple[tuple[ColumnKey, ...], Hidden]:
         """The columns a generated column is computed from, all of the row when that cannot be
-        told; and the functions that are not known to be harmless."""
+        told; and what its expression calls."""
         if not column.generated:
-            return (), ()
+            return (), unseen.NOTHING
         own = {
             other.name: Field(other.name, None, ((relation.oid, other.attnum),))
             for other in relation.columns
@@ -263,15 +284,15 @@ class CatalogLineage:
         }
         parsed = parse_decoded(f"SELECT {column.expression}", len(column.expression))
         if isinstance(parsed, ParseFailure) or len(parsed) != 1 or "\0" in column.expression:
-            return tuple(key for field in own.values() for key in field.sources), ()
+            return tuple(key for field in own.values() for key in field.sources), unseen.NOTHING
         analyst = Analyst(self, _settings(self.catalog))
         scope = Scope()
         scope.add(Item(relation.name, tuple(own.values())), ())
         analyst.walk([node["ResTarget"]["val"] for node in parsed[0].body["targetList"]], scope)
-        functions = tuple(analyst.functions)
+        hidden = analyst.hidden()
         if scope.tainted:
-            return tuple(key for field in own.values() for key in field.sources), functions
-        return tuple(sorted(analyst.consumed)), functions
+            return tuple(key for field in own.values() for key in field.sources), hidden
+        return tuple(sorted(analyst.consumed)), hidden
 
     def _view(self, relation: Relation) -> Shape:
         if relation.oid in self._running or len(self._running) >= VIEW_DEPTH_MAX:
@@ -295,13 +316,13 @@ class CatalogLineage:
         result = analyst.statement(parsed[0].kind, parsed[0].body)
         if not result.known or len(result.fields) != len(relation.columns):
             return _not_understood(relation, "its columns could not be told")
-        analyst.note_generating()
+        analyst.note_hidden()
         unresolved = tuple(analyst.unresolved)
         functions = (*analyst.functions, *analyst.functions_below)
         if functions and relation.kind == "m":
             # Its rows were made by what the functions were then: trusting them now says nothing.
             unresolved += ("it calls functions that are not known to be harmless",)
-        return Shape(
+        shape = Shape(
             _view_fields(relation, result),
             frozenset(analyst.consumed),
             unresolved,
@@ -309,6 +330,8 @@ class CatalogLineage:
             functions=functions,
             calls=tuple(analyst.calls),
         )
+        shape.reads_inside = frozenset(analyst.reads_inside)
+        return shape
 
 
 def _has_query(relation: Relation) -> bool:

@@ -10,6 +10,8 @@ from appliance.sql.expressions import Node, Result, constant_text, is_wrapped
 from appliance.sql.names import WHOLE_ROW, words
 from appliance.sql.parse import Body
 from appliance.sql.scope import Field, Scope
+from appliance.sql.unseen import NOTHING as NOTHING_HIDDEN
+from appliance.sql.unseen import Hidden
 from appliance.sql.writes import NOTHING, Writes
 
 UNKNOWN_RESULT = Result((), False)
@@ -107,6 +109,10 @@ class Analyst(Writes):
         self.functions_below.update(inner.functions_below)
         self.calls.update(inner.calls)
         self.names_called |= inner.names_called
+        self.reads_inside |= inner.reads_inside
+        self.types_met |= inner.types_met
+        self.takes_parameters = self.takes_parameters or inner.takes_parameters
+        self.populates = self.populates or inner.populates
         self.consumed |= inner.consumed
         self.read |= inner.read
         self.flags |= inner.flags
@@ -186,6 +192,8 @@ class Analyst(Writes):
         found = None if self.catalog is None else self.catalog.relations.get(item.oid)
         if found is not None:
             self.use_relation(action, found.schema, found.name, found.oid, names)
+        if not outward:
+            self.writes_rows(item.oid)
         if "whereClause" in body:  # COPY FROM ... WHERE
             scope.add(item, (item,))
             self.walk(body["whereClause"], scope)
@@ -285,6 +293,9 @@ class Analyst(Writes):
                 self.use_relation(action, name, "*", 0)
         else:
             self._named_relations(kind, body, self._renamed_action(kind, body, action))
+        if kind == "TruncateStmt":
+            for _, oid, _, _ in list(self.uses):
+                self.writes_rows(oid, deleting=True)
         self._inside_definition(kind, body)
 
     def _renamed_action(self, kind: str, body: Body, action: Action) -> Action:
@@ -335,6 +346,8 @@ class Analyst(Writes):
         """
         columns = False
         for name, node in _deep(body):
+            if "typeName" in node:
+                self.type_name(node["typeName"])
             if name == "FuncCall":
                 self._function(node, Scope(), [])
             elif name == "A_Expr" and "name" in node:
@@ -360,18 +373,32 @@ class Analyst(Writes):
             for field in result.fields
         )
 
-    def note_generating(self) -> None:
-        """Functions that computed the generated columns it reads."""
+    def note_hidden(self) -> None:
+        """What it runs beside what it names: functions that computed the generated columns it
+        reads, and casts that it may use."""
         if self.lineage is None:
             return
-        for oid, attnum in self.read:
-            if oid in self.lineage.catalog.relations:
-                generating = self.lineage.shape(oid).generating
-                chosen = (
-                    generating.values() if attnum == WHOLE_ROW else (generating.get(attnum, ()),)
-                )
-                for functions in chosen:
-                    self.functions_below.update(dict.fromkeys(functions))
+        for oid, attnum in list(self.read):
+            if oid not in self.lineage.catalog.relations:
+                continue
+            for number, hidden in self.lineage.shape(oid).generating.items():
+                if attnum in (WHOLE_ROW, number):
+                    self.meet(hidden)
+        if self.populates:
+            for _, oid, _, _ in list(self.uses):
+                relation = self.lineage.catalog.relations.get(oid)
+                for column in () if relation is None else relation.columns:
+                    self.meet(self.lineage.unseen.type(column.type_oid))
+        if self.lineage.catalog.casts:
+            self.meet(self.lineage.unseen.casts(self.types_met, self.takes_parameters))
+
+    def hidden(self) -> Hidden:
+        """All that it calls, for who keeps it with something else."""
+        self.note_hidden()
+        functions = (*self.functions, *self.functions_below)
+        if not (functions or self.calls or self.reads_inside):
+            return NOTHING_HIDDEN
+        return Hidden(functions, tuple(self.calls), frozenset(self.reads_inside))
 
     def note_secret_columns(self) -> None:
         """Views of which only some columns are secret: pg_stat_activity.query."""
