@@ -14,6 +14,20 @@ ColumnKey = tuple[int, int]
 """
 
 
+SECRET_COLUMNS: Mapping[str, frozenset[str]] = {
+    "pg_authid": frozenset({"rolpassword"}),
+    "pg_shadow": frozenset({"passwd"}),
+    "pg_stat_activity": frozenset({"query", "application_name"}),  # text other sessions chose
+    "pg_stat_replication": frozenset({"application_name"}),
+    "pg_stat_wal_receiver": frozenset({"conninfo"}),
+    "pg_subscription": frozenset({"subconninfo"}),
+    "pg_user_mapping": frozenset({"umoptions"}),
+    "pg_user_mappings": frozenset({"umoptions"}),
+}
+"""Relations of pg_catalog of which only these columns are secret. For whoever owes masks they are
+NULL, as if masked by policy; the rest of such a relation is what monitoring and dumps read."""
+
+
 class Column(msgspec.Struct, frozen=True):
     attnum: int
     name: str

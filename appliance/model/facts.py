@@ -194,6 +194,9 @@ class StatementFacts(msgspec.Struct, frozen=True):
     checks: tuple[SparingCheck, ...] = ()
     """Writes of which only the database knows whether they spare any row: when the answer is true,
     the statement is one with `trivial_where`."""
+    single_columns: bool = False
+    """`reads_system_secrets` stands for single columns only (`catalog.SECRET_COLUMNS`), which are
+    masked for whoever owes masks."""
 
 
 class ParseFailure(msgspec.Struct, frozen=True):

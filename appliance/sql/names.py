@@ -70,6 +70,8 @@ class Names:
         self.opaque = False
         self.prepared: PreparedUse | None = None
         self.settings_changed: dict[tuple[str, str], None] = {}
+        self.secret_columns = False
+        """System secrets are read, and all of them are single columns (`SECRET_COLUMNS`)."""
         self.sets_rows = False
         """A set-returning or unknown function was called since this was last cleared."""
         self.open_writes: list[OpenWrite] = []
