@@ -245,7 +245,7 @@ def _require_understood(facts: Facts, statement: StatementFacts) -> None:
                 "Say it as plain SQL, or ask somebody who may see the columns unmasked.",
                 GUARD_ACTION,
             )
-    if Flag.BEYOND_SYSTEM_MASKS in statement.flags:
+    if Flag.READS_SYSTEM_SECRETS in statement.flags and not statement.single_columns:
         raise _refused(
             RefusalCode.DENIED,
             "this reads system views that hold secrets, samples of columns or others' statements",
@@ -383,6 +383,8 @@ class _Work:
                 if mask is None or (column.name not in use.columns and "*" not in use.columns):
                     continue
                 origins = self.lineage.of((use.oid, column.attnum))
+                if origins.known and origins.sources == {(use.oid, column.attnum)}:
+                    continue  # a view of the system, which is taken as a table
                 below = origins.sources - {(use.oid, column.attnum)}
                 if not origins.known or not below:
                     raise self._used((use.oid, column.attnum), mask, "comes from an unknown place")

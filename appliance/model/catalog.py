@@ -14,6 +14,46 @@ ColumnKey = tuple[int, int]
 """
 
 
+_SAMPLED = frozenset(
+    [
+        "avg_width",
+        "correlation",
+        "dependencies",
+        "elem_count_histogram",
+        "expr",
+        "histogram_bounds",
+        "most_common_base_freqs",
+        "most_common_elem_freqs",
+        "most_common_elems",
+        "most_common_freqs",
+        "most_common_val_nulls",
+        "most_common_vals",
+        "n_distinct",
+        "null_frac",
+        "range_bounds_histogram",
+        "range_empty_frac",
+        "range_length_histogram",
+    ]
+)
+"""What the planner's statistics say of the values in a column."""
+
+SECRET_COLUMNS: Mapping[str, frozenset[str]] = {
+    "pg_authid": frozenset({"rolpassword"}),
+    "pg_shadow": frozenset({"passwd"}),
+    "pg_stats": _SAMPLED,
+    "pg_stats_ext": _SAMPLED,
+    "pg_stats_ext_exprs": _SAMPLED,
+    "pg_stat_activity": frozenset({"query", "application_name"}),  # text other sessions chose
+    "pg_stat_replication": frozenset({"application_name"}),
+    "pg_stat_wal_receiver": frozenset({"conninfo"}),
+    "pg_subscription": frozenset({"subconninfo"}),
+    "pg_user_mapping": frozenset({"umoptions"}),
+    "pg_user_mappings": frozenset({"umoptions"}),
+}
+"""Relations of pg_catalog of which only these columns are secret. For whoever owes masks they are
+NULL, as if masked by policy; the rest of such a relation is what monitoring and dumps read."""
+
+
 class Column(msgspec.Struct, frozen=True):
     attnum: int
     name: str

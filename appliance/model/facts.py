@@ -91,7 +91,6 @@ class Flag(enum.Enum):
     READS_SYSTEM_SECRETS = (
         "reads_system_secrets"  # pg_authid, pg_statistic, activity query texts, ...
     )
-    BEYOND_SYSTEM_MASKS = "beyond_system_masks"  # such a secret that no built-in mask covers
     WRITES = "writes"
     CHANGES_SCHEMA = "changes_schema"  # DDL: catalogs must be read anew afterwards
 
@@ -210,6 +209,9 @@ class StatementFacts(msgspec.Struct, frozen=True):
     checks: tuple[SparingCheck, ...] = ()
     """Writes of which only the database knows whether they spare any row: when the answer is true,
     the statement is one with `trivial_where`."""
+    single_columns: bool = False
+    """`reads_system_secrets` stands for single columns only (`catalog.SECRET_COLUMNS`), which are
+    masked for whoever owes masks."""
 
 
 class ParseFailure(msgspec.Struct, frozen=True):

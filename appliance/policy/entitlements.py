@@ -7,12 +7,20 @@ masks owed, by column.
 
 from collections.abc import Mapping, Sequence
 
-from appliance.model import system
-from appliance.model.catalog import Catalog, ColumnKey
-from appliance.model.decision import NO_TRUST, Mask, MaskMethod, Trust
+from appliance.model.catalog import SECRET_COLUMNS, Catalog, ColumnKey
+from appliance.model.decision import NO_TRUST, Mask, MaskMethod, Reason, Trust
 from appliance.model.facts import StatementFacts
+from appliance.policy.document import RuleEffect
 from appliance.policy.owed import merge
-from appliance.policy.rules import Rule, Touch, columns_read, concerns, follows_columns
+from appliance.policy.rules import (
+    Rule,
+    Touch,
+    Where,
+    Who,
+    columns_read,
+    concerns,
+    follows_columns,
+)
 from appliance.policy.vocabulary import READING
 
 MERGES_KEPT_MAX = 32
@@ -21,9 +29,6 @@ MERGES_KEPT_MAX = 32
 TOUCHES_KEPT_MAX = 1_024
 TOUCH_COLUMNS_KEPT_MAX = 64
 """Touches (action, relation, columns) whose matching rules are kept, and how wide they may be."""
-
-
-_SYSTEM_MASK = Mask(MaskMethod.NULL, rule=system.RULE)
 
 
 class StandingMask:
@@ -38,6 +43,32 @@ class StandingMask:
         self.conditional = rule.condition is not None or bool(rule.source)
 
 
+BUILT_IN = "builtin:secret-columns"
+
+
+def secret_columns(catalog: Catalog | None) -> StandingMask:
+    """The mask that everybody owes who owes another: see `SECRET_COLUMNS`."""
+    keys: set[ColumnKey] = set()
+    for name, columns in SECRET_COLUMNS.items():
+        relation = None if catalog is None else catalog.relation_named("pg_catalog", name)
+        if relation is not None:
+            keys |= {(relation.oid, c.attnum) for c in relation.columns if c.name in columns}
+    rule = Rule(
+        id=BUILT_IN,
+        effect=RuleEffect.MASK,
+        applied=True,
+        who=Who(None, None, None, frozenset(), None),
+        where=Where(None, None, (), None),
+        source=(),
+        actions=frozenset(),
+        resources=None,
+        flags=frozenset(),
+        condition=None,
+        reason=Reason(BUILT_IN, RuleEffect.MASK.value, ""),
+    )
+    return StandingMask(rule, Mask(method=MaskMethod.NULL, rule=BUILT_IN), frozenset(keys))
+
+
 class Entitlements:
     """What a principal is subject to on one database, for one catalog version and policy
     version."""
@@ -49,6 +80,7 @@ class Entitlements:
         "catalog",
         "database",
         "followers",
+        "hides_secret_columns",
         "looks_at_client",
         "masks",
         "needs_catalog",
@@ -78,8 +110,8 @@ class Entitlements:
         self.rules = tuple(rules)
         """Allow, deny, hold and limit rules, in document order."""
         self.masks = tuple(masks)
-        self.owed: Mapping[ColumnKey, Mask] = self._with_system(
-            merge((m.mask, m.keys) for m in masks if m.rule.applied)
+        self.owed: Mapping[ColumnKey, Mask] = merge(
+            (m.mask, m.keys) for m in masks if m.rule.applied
         )
         """Every mask owed, those with a condition included."""
         unknown = catalog is None and any(m.rule.applied for m in masks)
@@ -100,24 +132,16 @@ class Entitlements:
             rule.condition is not None or rule.source for rule in rules
         ) or any(m.conditional for m in masks)
         """Whether an answer may differ between two clients of the same principal."""
+        self.hides_secret_columns = any(m.rule.id == BUILT_IN for m in masks) and not any(
+            m.conditional for m in masks
+        )
+        """Whether single secret columns of the system are surely masked here."""
         self.watches = not all(rule.applied for rule in rules)
         self.followers = tuple(i for i, rule in enumerate(rules) if follows_columns(rule))
         """Indexes of the rules that follow columns through views."""
         self._matching: dict[Touch, int] = {}
         self._merged: dict[frozenset[str], Mapping[ColumnKey, Mask]] = {}
         self._columns = self._by_relation()
-
-    def _with_system(self, owed: dict[ColumnKey, Mask]) -> Mapping[ColumnKey, Mask]:
-        """Whoever owes any mask owes those of `model/system` too."""
-        if owed and self.catalog is not None:
-            for name, columns in system.MASKED_COLUMNS.items():
-                relation = self.catalog.relation_named("pg_catalog", name)
-                if relation is None:
-                    continue
-                for column in relation.columns:
-                    if column.name in columns:
-                        owed[relation.oid, column.attnum] = _SYSTEM_MASK
-        return owed
 
     def _by_relation(self) -> dict[int, dict[str, ColumnKey]]:
         """OID -> {column name: key} of every column that some mask names, applied or observed."""
@@ -152,8 +176,10 @@ class Entitlements:
             return self.owed
         known = self._merged.get(inactive)
         if known is None:
-            holding = [m for m in self.masks if m.rule.applied and m.rule.id not in inactive]
-            known = self._with_system(merge((m.mask, m.keys) for m in holding))
+            left = [m for m in self.masks if m.rule.applied and m.rule.id not in inactive]
+            known = merge((m.mask, m.keys) for m in left)
+            if all(m.rule.id == BUILT_IN for m in left):
+                known = {}
             if len(self._merged) >= MERGES_KEPT_MAX:
                 self._merged.clear()
             self._merged[inactive] = known

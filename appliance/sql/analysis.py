@@ -116,6 +116,7 @@ def _facts(
         setting=next(iter(analyst.settings_changed), None),
         settings=tuple(analyst.settings_changed),
         checks=checks or (),
+        single_columns=analyst.secret_columns,
     )
 
 

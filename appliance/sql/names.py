@@ -89,6 +89,8 @@ class Names:
         self.opaque = False
         self.prepared: PreparedUse | None = None
         self.settings_changed: dict[tuple[str, str], None] = {}
+        self.secret_columns = False
+        """System secrets are read, and all of them are single columns (`SECRET_COLUMNS`)."""
         self.sets_rows = False
         """A set-returning or unknown function was called since this was last cleared."""
         self.open_writes: list[OpenWrite] = []
@@ -304,8 +306,6 @@ class Names:
                 self.puzzle(f"{schema}.{name}: {why}")
         if secrets.is_secret(schema, name):
             self.flags.add(Flag.READS_SYSTEM_SECRETS)
-            if secrets.is_beyond_masks(schema, name) or action is not Action.SELECT:
-                self.flags.add(Flag.BEYOND_SYSTEM_MASKS)
         if self.marks is not None:
             written = action is not Action.SELECT
             self.marks.relations[id(body)] = RelationPlace(oid, alias or name, written)
@@ -371,7 +371,7 @@ class Names:
     def _note_secret(self, schema: str, name: str) -> None:
         """Guards also work without a catalog."""
         if self.catalog is None and secrets.may_be_secret(schema, name):
-            self.flags.update((Flag.READS_SYSTEM_SECRETS, Flag.BEYOND_SYSTEM_MASKS))
+            self.flags.add(Flag.READS_SYSTEM_SECRETS)
 
     # Functions, operators, types.
 
@@ -464,7 +464,7 @@ class Names:
             self.act(effect)
             return
         if name in functions.SECRETS:
-            self.flags.update((Flag.READS_SYSTEM_SECRETS, Flag.BEYOND_SYSTEM_MASKS))
+            self.flags.add(Flag.READS_SYSTEM_SECRETS)
         known = schema == "pg_catalog" or self.catalog is not None
         self._unknown_function(schema if known else "", name, functions.DANGEROUS.get(name))
 

@@ -4,8 +4,9 @@ reads its ledger."""
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from appliance.model.catalog import SECRET_COLUMNS
 from appliance.model.facts import Action, Flag, OutputColumn, PreparedUse
-from appliance.sql import classify, secrets
+from appliance.sql import classify
 from appliance.sql.expressions import Node, Result, constant_text, is_wrapped
 from appliance.sql.names import WHOLE_ROW, words
 from appliance.sql.parse import Body
@@ -15,6 +16,9 @@ from appliance.sql.unseen import Hidden
 from appliance.sql.writes import NOTHING, Writes
 
 UNKNOWN_RESULT = Result((), False)
+
+ACCESS_SHARE_LOCK = 1
+"""src/include/storage/lockdefs.h."""
 
 _EXECUTING = frozenset(
     {
@@ -274,6 +278,15 @@ class Analyst(Writes):
 
     # Definitions.
 
+    def _lock(self, body: Body) -> Result:
+        """LOCK in the mode that a SELECT takes anyway is no more than one: pg_dump does it."""
+        if body.get("mode") == ACCESS_SHARE_LOCK:
+            self.act(Action.SELECT)
+            self._named_relations("LockStmt", body, Action.SELECT)
+        else:
+            self._definition("LockStmt", body)
+        return NOTHING
+
     def _definition(self, kind: str, body: Body) -> None:
         action = classify.DEFINITIONS[kind]
         self.act(action)
@@ -401,16 +414,18 @@ class Analyst(Writes):
         return Hidden(functions, tuple(self.calls), frozenset(self.reads_inside))
 
     def note_secret_columns(self) -> None:
-        """Views of which only some columns are secret: pg_stat_activity.query."""
+        """Relations of which only some columns are secret: pg_stat_activity.query."""
         if self.lineage is None:
             return
         for _, oid, schema, name in self.uses:
-            secret = secrets.COLUMNS.get(name)
+            secret = SECRET_COLUMNS.get(name)
             if secret is None or schema != "pg_catalog":
                 continue
             read = {self.lineage.column_name(o, n) for o, n in self.read if o == oid}
             if secret & read or (oid, WHOLE_ROW) in self.read:
-                self.flags.add(Flag.READS_SYSTEM_SECRETS)
+                self.secret_columns = Flag.READS_SYSTEM_SECRETS not in self.flags
+        if self.secret_columns:
+            self.flags.add(Flag.READS_SYSTEM_SECRETS)
 
 
 Rule = Callable[[Analyst, Body], Result]
@@ -423,6 +438,7 @@ _RULES: Mapping[str, Rule] = {
     "DoStmt": Analyst._do,
     "ExecuteStmt": Analyst._execute,
     "ExplainStmt": Analyst._explain,
+    "LockStmt": Analyst._lock,
     "PrepareStmt": Analyst._prepare,
     "TransactionStmt": Analyst._transaction,
     "VariableSetStmt": Analyst._set,

@@ -192,7 +192,7 @@ def test_a_changed_function_is_said_to_have_changed() -> None:
 
 
 def test_system_secrets() -> None:
-    told = refused(statement(Action.SELECT, flags=[Flag.BEYOND_SYSTEM_MASKS]))
+    told = refused(statement(Action.SELECT, flags=[Flag.READS_SYSTEM_SECRETS]))
     assert told.rule == "guard.system-secrets"
 
 

@@ -10,7 +10,7 @@ from appliance.model.facts import Action, Facts, Flag
 from tests.unit.sql.conftest import Database
 
 CORPUS = Path(__file__).parents[2] / "corpus" / "guards.yaml"
-UNGUARDED = {Flag.WRITES, Flag.CHANGES_SCHEMA, Flag.BEYOND_SYSTEM_MASKS}
+UNGUARDED = {Flag.WRITES, Flag.CHANGES_SCHEMA}
 
 # These need what only the catalog knows: NOT NULL columns, that a name is another relation's.
 NEEDS_CATALOG = (
@@ -72,23 +72,3 @@ def test_a_temporary_name_that_is_also_a_table_is_guarded(database: Database) ->
     facts = database.facts("create temp table events (a int); delete from events")
     assert Flag.NO_WHERE in facts.statements[1].flags
     assert facts.statements[1].relations[0].schema == "public"
-
-
-@pytest.mark.parametrize(
-    ("text", "beyond"),
-    [
-        ("select * from pg_authid", False),
-        ("select most_common_vals from pg_stats", False),
-        ("select query from pg_stat_activity", False),
-        ("select passwd from pg_shadow", False),
-        ("update pg_authid set rolsuper = true", True),
-        ("select * from pg_statistic", True),
-        ("select data from pg_largeobject", True),
-        ("select * from pg_hba_file_rules", True),
-        ("select * from pg_stat_get_activity(null) as t(a int)", True),
-    ],
-)
-def test_secrets_that_built_in_masks_cover(database: Database, text: str, beyond: bool) -> None:
-    flags = database.one(text).flags
-    assert Flag.READS_SYSTEM_SECRETS in flags
-    assert (Flag.BEYOND_SYSTEM_MASKS in flags) is beyond
