@@ -14,27 +14,11 @@ ColumnKey = tuple[int, int]
 """
 
 
-_SAMPLED = frozenset(
-    [
-        "avg_width",
-        "correlation",
-        "dependencies",
-        "elem_count_histogram",
-        "expr",
-        "histogram_bounds",
-        "most_common_base_freqs",
-        "most_common_elem_freqs",
-        "most_common_elems",
-        "most_common_freqs",
-        "most_common_val_nulls",
-        "most_common_vals",
-        "n_distinct",
-        "null_frac",
-        "range_bounds_histogram",
-        "range_empty_frac",
-        "range_length_histogram",
-    ]
-)
+_STATISTICS = """avg_width correlation dependencies elem_count_histogram expr histogram_bounds
+    most_common_base_freqs most_common_elem_freqs most_common_elems most_common_freqs
+    most_common_val_nulls most_common_vals n_distinct null_frac range_bounds_histogram
+    range_empty_frac range_length_histogram"""
+_SAMPLED = frozenset(_STATISTICS.split())
 """What the planner's statistics say of the values in a column."""
 
 SECRET_COLUMNS: Mapping[str, frozenset[str]] = {
