@@ -92,9 +92,7 @@ def stage(server_folder: Path) -> Iterator[Stage]:
             _make_twin(server, policy, masks)
         trusted = _trusted(server)
         folder = server_folder / "twins-proxy"
-        with governed(
-            folder, server.port, ANALYST, ANALYST_PASSWORD, chosen, trusted
-        ) as running:
+        with governed(folder, server.port, ANALYST, ANALYST_PASSWORD, chosen, trusted) as running:
             yield Stage(running, tuple(chosen))
 
 
@@ -111,7 +109,8 @@ def _make_twin(server: EmbeddedPostgres, policy: str, masks: Masks) -> None:
         root.execute(f"CREATE DATABASE {policy} TEMPLATE {RAW}".encode())
         # Database privileges are not copied with a template.
         for database in (RAW, policy):
-            root.execute(f"GRANT TEMP, CREATE, CONNECT ON DATABASE {database} TO {ANALYST}".encode())
+            granted = f"GRANT TEMP, CREATE, CONNECT ON DATABASE {database} TO {ANALYST}"
+            root.execute(granted.encode())
     wanted = {column: as_mask(masks[dotted(*column)]) for column in sensitive_columns()}
     with psycopg.connect(server.uri(database=policy), autocommit=True) as connection:
         twin.mask_database(connection, wanted, {"default": TOKEN_KEY})

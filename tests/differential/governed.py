@@ -1,6 +1,6 @@
 """Sallyport in front of a server with principals who owe given masks, on plaintext loopback.
 
-Used by the masked twin's tests and by the noninterference fuzzer. A principal is a name of a policy:
+Used by the masked twin's tests and by the noninterference fuzzer. A principal is a policy's name:
 `masks[principal]` maps `schema.relation.column` to the mask it owes; everything else is allowed, so
 that nothing but masking stands between it and the database.
 """

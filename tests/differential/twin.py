@@ -154,9 +154,7 @@ def _replace(connection: Connection, cells: list[_Cell], keys: Mapping[str, byte
     rows = connection.execute(
         sql.SQL("SELECT ctid::text, {} FROM ONLY {}").format(texts, table)
     ).fetchall()
-    types = [
-        _type_text(connection, cell) for cell in kept
-    ]
+    types = [_type_text(connection, cell) for cell in kept]
     assigned = sql.SQL(", ").join(
         sql.SQL("{} = %s::text::{}").format(cell.name, sql.SQL(kind))
         for cell, kind in zip(kept, types, strict=True)
@@ -164,9 +162,7 @@ def _replace(connection: Connection, cells: list[_Cell], keys: Mapping[str, byte
     update = sql.SQL("UPDATE ONLY {} SET {} WHERE ctid = %s::text::tid").format(table, assigned)
     with connection.transaction():
         for where, *values in rows:
-            masked = [
-                _masked(cell, value, keys) for cell, value in zip(kept, values, strict=True)
-            ]
+            masked = [_masked(cell, value, keys) for cell, value in zip(kept, values, strict=True)]
             connection.execute(update, [*masked, where])
 
 
