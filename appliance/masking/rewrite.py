@@ -14,10 +14,8 @@ from typing import Any, NamedTuple
 
 from appliance.masking import trees
 from appliance.masking.masked_relations import INNER, Masked, MaskedRelations, Unmaskable
-from appliance.masking.sql_forms import sql_form
 from appliance.masking.trees import Body, Node
-from appliance.model.catalog import Column, Relation
-from appliance.model.decision import Mask, MaskMethod
+from appliance.model.catalog import Relation
 from appliance.model.resolution import TARGET_ROW, Resolution, StarPart, TargetColumn
 
 ROW = "whole row"
@@ -26,9 +24,6 @@ ROW = "whole row"
 _UNTOUCHED = frozenset({"lockingClause", "into", "intoClause", "options", "argtypes"})
 """Parts that name no relation to be read."""
 
-
-NOTHING = Mask(MaskMethod.NULL)
-"""In place of a column that has no masked form, where nobody looks at it."""
 
 NEW = "new"
 """What RETURNING may call the row after the write."""
@@ -146,8 +141,9 @@ class Rewriter:
         """The body of the subselect that stands for a masked relation."""
         extras = self._extras.get(id(body), ())
         inherited = bool(body.get("inh"))
-        key = (masked.relation.oid, inherited)
-        plain = not extras and not variant and not masked.withheld
+        looked_at = frozenset(name for name in masked.hidden if self._is_read(masked, name))
+        key = (masked.relation.oid, inherited, looked_at)
+        plain = not extras and not variant
         known = self._relations.subselects.get(key) if plain else None
         if known is not None:
             return known
@@ -156,21 +152,24 @@ class Rewriter:
         else:
             relation = masked.relation
             origin = wrapped(trees.relation(relation.schema, relation.name, INNER, inherited))
-        targets = self._columns(masked, extras, id(body))
+        targets = self._columns(masked, extras, looked_at)
         made = trees.select(targets, [origin])
         if plain:
             self._relations.subselects[key] = made
         return made
 
-    def _columns(self, masked: Masked, extras: Sequence[str], place: int) -> list[Node]:
+    def _columns(
+        self, masked: Masked, extras: Sequence[str], looked_at: frozenset[str]
+    ) -> list[Node]:
+        """The subselect's columns. A masked one that nobody looks at needs no mask: NULL is as
+        good, and shorter."""
         relation = masked.relation
         cells: dict[str, Node] = {}
         for column in relation.columns:
-            if column.name in masked.withheld and not self._is_read(relation, column):
-                nothing = sql_form(NOTHING, column)
-                cells[column.name] = self._relations.lineage.expression(nothing)
-                continue
-            cells[column.name] = self._relations.cell(masked, column.name, INNER)
+            if column.name in masked.hidden and column.name not in looked_at:
+                cells[column.name] = self._relations.nothing(column)
+            else:
+                cells[column.name] = self._relations.cell(masked, column.name, INNER)
         targets = [trees.target(name, cell) for name, cell in cells.items()]
         for extra in extras:
             if extra in cells:
@@ -184,9 +183,11 @@ class Rewriter:
             targets.append(trees.target(extra, value))
         return targets
 
-    def _is_read(self, relation: Relation, column: Column) -> bool:
-        keys = {(relation.oid, column.attnum), (relation.oid, 0)}
-        return not keys.isdisjoint(self._resolution.read)
+    def _is_read(self, masked: Masked, name: str) -> bool:
+        column = masked.relation.column(name)
+        attnum = 0 if column is None else column.attnum
+        read = self._resolution.read
+        return (masked.relation.oid, attnum) in read or (masked.relation.oid, 0) in read
 
     def _definition(self, relation: Relation) -> Body:
         definition = self._relations.lineage.definition(relation.oid)
@@ -244,7 +245,7 @@ class Rewriter:
         if masked is None:
             return original
         cell = self._written_cell(masked, chosen.name, chosen.alias)
-        if self._assigning and chosen.name in (masked.cells.keys() | masked.generated.keys()):
+        if self._assigning and chosen.name in masked.hidden:
             raise Unmaskable(
                 f"the value of {chosen.name} that this would store is a mask, not what is there"
             )
@@ -268,8 +269,8 @@ class Rewriter:
 
     def _written_cell(self, masked: Masked, name: str, alias: str) -> Node:
         """A column of the written relation: its mask, or in RETURNING what the statement stored."""
-        stored, hidden = self._stored, masked.cells.keys() | masked.generated.keys()
-        if stored is None or name not in hidden:
+        stored = self._stored
+        if stored is None or name not in masked.hidden:
             return self._relations.cell(masked, name, alias)
         if stored.unsure:
             raise Unmaskable(f"whether {name} was stored here or before is not known")
@@ -428,8 +429,7 @@ class Rewriter:
             named = [
                 n["IndexElem"].get("name") for n in conflict.get("infer", {}).get("indexElems", ())
             ]
-            hidden = masked.cells.keys() | masked.generated.keys()
-            if not named or any(name is None or name in hidden for name in named):
+            if not named or any(name is None or name in masked.hidden for name in named):
                 raise Unmaskable("ON CONFLICT would tell whether a masked value exists already")
         unsure = conflict is not None and conflict.get("action") == "ONCONFLICT_UPDATE"
         rest = {k: v for k, v in body.items() if k != "returningClause"}
