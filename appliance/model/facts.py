@@ -166,6 +166,10 @@ class StatementFacts(msgspec.Struct, frozen=True):
     actions: tuple[Action, ...]
     """Every action in it, at any depth, deduplicated, the statement's own first."""
     relations: tuple[RelationUse, ...] = ()
+    beneath: tuple[RelationUse, ...] = ()
+    """Relations whose rows a write changes without naming them: the tables below a view, partitions
+    and children, and the parents they belong to. What a policy allows is what is named; what it
+    denies or holds is these, too."""
     functions: tuple[FunctionUse, ...] = ()
     outputs: tuple[OutputColumn, ...] = ()
     """Result columns, stars expanded; empty when it returns no rows. See `outputs_known`."""

@@ -99,6 +99,7 @@ def _facts(
         kind=raw.kind,
         actions=tuple(analyst.actions),
         relations=relations,
+        beneath=analyst.uses_beneath(),
         functions=tuple(analyst.functions),
         outputs=outputs,
         outputs_known=result.known,

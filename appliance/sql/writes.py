@@ -133,6 +133,8 @@ class Writes(Queries):
         """The relation written to. Its fields are its own objects, so that a predicate can tell
         that it names them."""
         item = self.relation_item(relation, scope, action)
+        if action is Action.DELETE:
+            self.write_beneath(action, item.oid)
         found = None if self.catalog is None else self.catalog.relations.get(item.oid)
         if found is not None and found.schema == "pg_catalog":
             self._system_write(found.name)
@@ -156,6 +158,8 @@ class Writes(Queries):
             if action is Action.INSERT and not columns:
                 columns = [column.name for column in found.columns]
             self.use_relation(action, found.schema, found.name, found.oid, columns)
+            if action is not Action.SELECT:
+                self.write_beneath(action, found.oid, columns)
             return
         for key in list(self.uses):
             if not key[1] and key[3] == relation["relname"]:
