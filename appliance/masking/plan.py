@@ -383,8 +383,8 @@ class _Work:
                 if mask is None or (column.name not in use.columns and "*" not in use.columns):
                     continue
                 origins = self.lineage.of((use.oid, column.attnum))
-                if origins.known and origins.sources == {(use.oid, column.attnum)}:
-                    continue  # a view of the system, which is taken as a table
+                if relation.schema == "pg_catalog":
+                    continue  # a view of the system is taken as a table
                 below = origins.sources - {(use.oid, column.attnum)}
                 if not origins.known or not below:
                     raise self._used((use.oid, column.attnum), mask, "comes from an unknown place")

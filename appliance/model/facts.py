@@ -170,6 +170,10 @@ class StatementFacts(msgspec.Struct, frozen=True):
     actions: tuple[Action, ...]
     """Every action in it, at any depth, deduplicated, the statement's own first."""
     relations: tuple[RelationUse, ...] = ()
+    beneath: tuple[RelationUse, ...] = ()
+    """Relations whose rows a write changes without naming them: the tables below a view, partitions
+    and children, and the parents they belong to. What a policy allows is what is named; what it
+    denies or holds is these, too."""
     functions: tuple[FunctionUse, ...] = ()
     functions_below: tuple[FunctionUse, ...] = ()
     """Like `functions`: called by the definitions of what it touches (views), not by its text."""

@@ -171,7 +171,7 @@ class Deliberation:
         self.reasons[reason] = None
 
     def _close(self, touches: Sequence[Touch], applied: Tally, watched: Tally) -> None:
-        everything = (1 << len(touches)) - 1
+        everything = sum(1 << i for i, touch in enumerate(touches) if not touch.beneath)
         now = Effect.ALLOW if self.observing else applied.effect(everything)
         self.raise_to(now, watched.effect(everything))
         tally = watched if self.observing else applied

@@ -100,6 +100,7 @@ def _facts(
         kind=raw.kind,
         actions=tuple(analyst.actions),
         relations=relations,
+        beneath=analyst.uses_beneath(),
         functions=tuple(analyst.functions),
         functions_below=tuple(analyst.functions_below),
         reads_inside=frozenset(analyst.reads_inside),

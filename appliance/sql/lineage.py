@@ -102,6 +102,8 @@ class CatalogLineage:
         self._lineages: dict[ColumnKey, ColumnLineage] = {}
         self._column_names: dict[int, Mapping[int, str]] = {}
         self._row_types: Mapping[int, int] | None = None
+        self._written: dict[int, frozenset[int]] = {}
+        self._children: dict[int, list[int]] | None = None
         self._running: list[int] = []
         self._definitions: dict[int, Definition | None] = {}
         self._generated: dict[ColumnKey, Node] = {}
@@ -147,6 +149,31 @@ class CatalogLineage:
                     found.setdefault(key, []).append(relation.row_type_oid)
             self._type_oids = found
         return self._type_oids.get((schema, name), ())
+
+    def written_with(self, oid: int) -> frozenset[int]:
+        """OIDs of the relations whose rows change when one's do: tables below a view, partitions
+        and children, and parents."""
+        known = self._written.get(oid)
+        if known is None:
+            known = self._written[oid] = frozenset(self._spread(oid)) - {oid}
+        return known
+
+    def _spread(self, oid: int) -> set[int]:
+        if self._children is None:
+            self._children = {}
+            for relation in self.catalog.relations.values():
+                for parent in relation.parents:
+                    self._children.setdefault(parent, []).append(relation.oid)
+        reached, pending = {oid}, [oid]
+        while pending:
+            relation = self.catalog.relations[current := pending.pop()]
+            near = {*relation.parents, *self._children.get(current, ())}
+            if relation.kind == "v" and relation.schema not in SYSTEM_SCHEMAS:
+                near |= {key[0] for field in self.shape(current).fields for key in field.sources}
+            new = (near & self.catalog.relations.keys()) - reached
+            reached |= new
+            pending.extend(new)
+        return reached
 
     def members(self, type_oid: int) -> tuple[str, ...] | None:
         """Column names of a composite type, None when the type is not one."""

@@ -89,6 +89,8 @@ class Names:
         self.opaque = False
         self.prepared: PreparedUse | None = None
         self.settings_changed: dict[tuple[str, str], None] = {}
+        self.beneath: dict[UseKey, dict[str, None]] = {}
+        """As `uses`: what is written to without being named."""
         self.secret_columns = False
         """System secrets are read, and all of them are single columns (`SECRET_COLUMNS`)."""
         self.sets_rows = False
@@ -111,6 +113,18 @@ class Names:
         self, action: Action, schema: str, name: str, oid: int, columns: Iterable[str] = ()
     ) -> None:
         self.uses.setdefault((action, oid, schema, name), {}).update(dict.fromkeys(columns))
+
+    def write_beneath(self, action: Action, oid: int, columns: Iterable[str] = ()) -> None:
+        """Notes what writing to a relation changes elsewhere."""
+        if self.lineage is None or not oid:
+            return
+        named = tuple(columns)
+        for other in self.lineage.written_with(oid):
+            relation = self.lineage.catalog.relations[other]
+            key = (action, other, relation.schema, relation.name)
+            # A column that a view calls otherwise: any column may be meant.
+            same = all(relation.column(name) is not None for name in named)
+            self.beneath.setdefault(key, {}).update(dict.fromkeys(named if same else ()))
 
     def consume(self, fields: Iterable[Field]) -> None:
         """These columns' values influence the result in another way than as plain output."""
@@ -596,6 +610,13 @@ class Names:
             read = columns.get(oid, ()) if action in (Action.SELECT, Action.EXPLAIN) and oid else ()
             found.append(RelationUse(action, schema, name, oid, (*written, *read)))
         return tuple(found)
+
+    def uses_beneath(self) -> tuple[RelationUse, ...]:
+        return tuple(
+            RelationUse(action, schema, name, oid, tuple(columns))
+            for (action, oid, schema, name), columns in self.beneath.items()
+            if (action, oid, schema, name) not in self.uses
+        )
 
 
 def renamed(fields: Sequence[Field], names: Sequence[str]) -> list[Field]:

@@ -100,6 +100,7 @@ class Analyst(Writes):
             Flag.CHANGES_SCHEMA,
         }
         self.open_writes = []
+        self.beneath = {}
         uses, self.uses = self.uses, {}
         for (_, oid, schema, name), columns in uses.items():
             self.use_relation(Action.EXPLAIN, schema, name, oid, columns)
@@ -109,6 +110,8 @@ class Analyst(Writes):
             self.act(action)
         for key, columns in inner.uses.items():
             self.uses.setdefault(key, {}).update(columns)
+        for key, columns in inner.beneath.items():
+            self.beneath.setdefault(key, {}).update(columns)
         self.functions.update(inner.functions)
         self.functions_below.update(inner.functions_below)
         self.calls.update(inner.calls)
@@ -196,6 +199,8 @@ class Analyst(Writes):
         found = None if self.catalog is None else self.catalog.relations.get(item.oid)
         if found is not None:
             self.use_relation(action, found.schema, found.name, found.oid, names)
+            if not outward:
+                self.write_beneath(action, found.oid, names)
         if not outward:
             self.writes_rows(item.oid)
         if "whereClause" in body:  # COPY FROM ... WHERE
@@ -345,6 +350,8 @@ class Analyst(Writes):
             before = self.unresolved
         self.unresolved = before
         self.use_relation(action, schema, name[-1], oid)
+        if action is Action.TRUNCATE:
+            self.write_beneath(action, oid)
 
     def _named_relations(self, kind: str, body: Body, action: Action) -> None:
         for relation in _ranges(kind, body):

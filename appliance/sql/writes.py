@@ -134,6 +134,8 @@ class Writes(Queries):
         that it names them."""
         item = self.relation_item(relation, scope, action)
         self.writes_rows(item.oid, action is Action.DELETE)
+        if action is Action.DELETE:
+            self.write_beneath(action, item.oid)
         found = None if self.catalog is None else self.catalog.relations.get(item.oid)
         if found is not None and found.schema == "pg_catalog":
             self._system_write(found.name)
@@ -166,6 +168,8 @@ class Writes(Queries):
             if action is Action.INSERT and not columns:
                 columns = [column.name for column in found.columns]
             self.use_relation(action, found.schema, found.name, found.oid, columns)
+            if action is not Action.SELECT:
+                self.write_beneath(action, found.oid, columns)
             return
         for key in list(self.uses):
             if not key[1] and key[3] == relation["relname"]:
