@@ -6,6 +6,7 @@ and attribute numbers of tables in RowDescription (a subselect has none), error 
 about masked data may say is another test's matter) and ParameterStatus.
 """
 
+import itertools
 import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -32,9 +33,16 @@ class Answer:
     parts: tuple[Part, ...]
     refused: str = ""
 
-    def __str__(self) -> str:
-        shown = [f"{kind} {value!r}"[:240] for kind, value in self.parts if kind != "Z"]
-        return "\n      ".join(shown[:12] + (["..."] if len(shown) > 12 else []))
+    def unlike(self, other: "Answer") -> str:
+        """The first part in which they differ."""
+        for own, others in itertools.zip_longest(self.parts, other.parts):
+            if own != others:
+                return f"  got      {_short(own)}\n  expected {_short(others)}"
+        return ""
+
+
+def _short(part: Part | None) -> str:
+    return "nothing" if part is None else f"{part[0]} {part[1]!r}"[:1200]
 
 
 def answer(messages: Sequence[Message], ordered: bool) -> Answer:

@@ -51,6 +51,11 @@ class Stage:
     policies: Sequence[str]
 
 
+def raw_of(policy: str) -> str:
+    """The raw database beside the twin of this name: both take the same statements."""
+    return f"{RAW}_{policy}"
+
+
 def cases(name: str) -> list[dict[str, Any]]:
     """Lines of a corpus file."""
     text = (CORPUS / f"{name}.jsonl").read_text("utf-8")
@@ -106,11 +111,12 @@ def _load(server: EmbeddedPostgres) -> None:
 
 def _make_twin(server: EmbeddedPostgres, policy: str, masks: Masks) -> None:
     with psycopg.connect(server.uri(), autocommit=True) as root:
-        root.execute(f"CREATE DATABASE {policy} TEMPLATE {RAW}".encode())
-        # Database privileges are not copied with a template.
-        for database in (RAW, policy):
-            granted = f"GRANT TEMP, CREATE, CONNECT ON DATABASE {database} TO {ANALYST}"
-            root.execute(granted.encode())
+        for database in (raw_of(policy), policy):
+            root.execute(f"CREATE DATABASE {database} TEMPLATE {RAW}".encode())
+            # Database privileges are not copied with a template.
+            root.execute(
+                f"GRANT TEMP, CREATE, CONNECT ON DATABASE {database} TO {ANALYST}".encode()
+            )
     wanted = {column: as_mask(masks[dotted(*column)]) for column in sensitive_columns()}
     with psycopg.connect(server.uri(database=policy), autocommit=True) as connection:
         twin.mask_database(connection, wanted, {"default": TOKEN_KEY})

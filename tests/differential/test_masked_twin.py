@@ -12,7 +12,7 @@ import pytest
 
 from tests.differential import answers
 from tests.differential.answers import WAYS, Answer, Case
-from tests.differential.conftest import RAW, Stage, cases
+from tests.differential.conftest import Stage, cases, raw_of
 from tests.wireclient import Closed, WireClient
 
 ANSWERED_MIN = 0.95
@@ -36,7 +36,7 @@ class Sides:
     def ask(self, case: Case, way: str) -> tuple[Answer, Answer | None]:
         """(through Sallyport, on the twin); the twin is not asked what was refused."""
         if self._raw is None or self._twin is None:
-            self._raw = self._stage.governed.through(self._policy, RAW)
+            self._raw = self._stage.governed.through(self._policy, raw_of(self._policy))
             self._twin = self._stage.governed.direct(self._policy)
         own = _transactions(case)
         wrapped = case.get("reset", False) and not own
@@ -87,9 +87,7 @@ class Tally:
             self.equal += 1
         else:
             text = json.dumps(case["steps"], ensure_ascii=False)
-            self.differing.append(
-                f"{case['id']} ({way}) {text}\n  got {got}\n  expected {expected}"
-            )
+            self.differing.append(f"{case['id']} ({way}) {text}\n{got.unlike(expected)}")
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +105,7 @@ def test_none_differs(
     for case in CASES:
         if case["id"] in LEFT_OUT or not answers.suits(case, way):
             continue
-        tally.add(case, way, *sides.ask(_filled(case), way))
+        tally.add(case, way, *sides.ask(case, way))
     sides.close()
     assert not tally.differing, _shown(tally)
     assert tally.equal
@@ -137,14 +135,8 @@ def test_a_difference_is_seen(stage: Stage) -> None:
     """The comparison itself: the raw database is not its own twin."""
     case = {"id": "raw", "steps": [{"q": "SELECT id, email FROM customers ORDER BY id"}]}
     for way in WAYS:
-        with stage.governed.direct(RAW) as raw, stage.governed.direct("nulls") as twin:
+        with stage.governed.direct(raw_of("nulls")) as raw, stage.governed.direct("nulls") as twin:
             assert answers.ask(raw, case, way).parts != answers.ask(twin, case, way).parts, way
-
-
-def _filled(case: Case) -> Case:
-    text = json.dumps(case).replace("{{DBNAME}}", RAW)
-    filled: Case = json.loads(text)
-    return filled
 
 
 def _shown(tally: Tally) -> str:

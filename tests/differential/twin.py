@@ -113,8 +113,8 @@ def _family(connection: Connection, column: tuple[str, str, str], mask: Mask) ->
 def _clear_the_way(connection: Connection, cells: list[_Cell]) -> None:
     null = {MaskMethod.NULL}
     for cell in cells:
-        if cell.generated and cell.mask.method not in null:
-            _alter(connection, cell, "ALTER {column} DROP EXPRESSION")
+        if cell.generated:
+            _alter(connection, cell, "ALTER {column} DROP EXPRESSION IF EXISTS")
         where = {"oid": cell.oid, "number": cell.number}
         for table, constraint in connection.execute(_CONSTRAINTS, where).fetchall():
             if not _stands(connection, constraint, cell):
@@ -143,26 +143,23 @@ def _alter(connection: Connection, cell: _Cell, what: str) -> None:
 
 def _replace(connection: Connection, cells: list[_Cell], keys: Mapping[str, bytes]) -> None:
     """All sensitive cells of one table, row by row as they lie."""
-    kept = [c for c in cells if not (c.generated and c.mask.method is MaskMethod.NULL)]
     table = cells[0].table
-    texts = sql.SQL(", ").join(sql.SQL("{}::text").format(cell.name) for cell in kept)
+    texts = sql.SQL(", ").join(sql.SQL("{}::text").format(cell.name) for cell in cells)
     # character(n) as text loses the blanks that a client is shown.
-    for cell in kept:
+    for cell in cells:
         assert cell.type_oid != 1042, "the twin of character(n) is not written"
-    if not kept:
-        return
     rows = connection.execute(
         sql.SQL("SELECT ctid::text, {} FROM ONLY {}").format(texts, table)
     ).fetchall()
-    types = [_type_text(connection, cell) for cell in kept]
+    types = [_type_text(connection, cell) for cell in cells]
     assigned = sql.SQL(", ").join(
         sql.SQL("{} = %s::text::{}").format(cell.name, sql.SQL(kind))
-        for cell, kind in zip(kept, types, strict=True)
+        for cell, kind in zip(cells, types, strict=True)
     )
     update = sql.SQL("UPDATE ONLY {} SET {} WHERE ctid = %s::text::tid").format(table, assigned)
     with connection.transaction():
         for where, *values in rows:
-            masked = [_masked(cell, value, keys) for cell, value in zip(kept, values, strict=True)]
+            masked = [_masked(cell, value, keys) for cell, value in zip(cells, values, strict=True)]
             connection.execute(update, [*masked, where])
 
 
