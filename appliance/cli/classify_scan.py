@@ -166,12 +166,14 @@ async def _scan(
     sampled, unsampled = 0, []
     for table in _by_table(wanted):
         found: dict[ColumnKey, tuple[Finding, ...]] = {}
+        name = dotted(table[0].schema, table[0].relation)
+        if not any(column.readable for column in table):
+            unsampled.append(f"{name}: {_CODES['42501']}")
         looked_at = [c for c in table if c.worth_sampling][:SAMPLED_COLUMNS_MAX]
         try:
             found = await _sample(upstream, looked_at, sample, seconds)
             sampled += len(looked_at)
         except UpstreamRefused as error:
-            name = dotted(table[0].schema, table[0].relation)
             unsampled.append(f"{name}: {_reason(error)}")
             await simple_query(upstream, "ROLLBACK")
         for column in table:

@@ -10,7 +10,15 @@ from pathlib import Path
 
 import msgspec
 
-from appliance.model.catalog import Catalog, Column, Function, Relation
+from appliance.model.catalog import (
+    Catalog,
+    Column,
+    Function,
+    FunctionBody,
+    GuardedType,
+    Relation,
+    UserCast,
+)
 
 FIRST_OID = 100_000
 TYPES: Mapping[str, int] = {
@@ -50,7 +58,12 @@ class CatalogFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     functions: tuple[Function, ...] = ()
     operators: tuple[tuple[str, str], ...] = ()
     types: tuple[tuple[str, str, int], ...] = ()
-    user_casts: bool = False
+    unlisted_builtins: tuple[str, ...] = ()
+    operator_functions: tuple[tuple[str, str, tuple[int, ...]], ...] = ()
+    bodies: dict[int, FunctionBody] = {}
+    guarded_types: tuple[GuardedType, ...] = ()
+    casts: tuple[UserCast, ...] = ()
+    type_parts: dict[int, tuple[int, ...]] = {}
 
 
 def catalog_from_file(path: Path) -> Catalog:
@@ -74,7 +87,12 @@ def catalog_from_file(path: Path) -> Catalog:
         functions=functions,
         operators=frozenset(found.operators),
         types={(schema, name): oid for schema, name, oid in found.types},
-        user_casts=found.user_casts,
+        unlisted_builtins=frozenset(found.unlisted_builtins),
+        operator_functions={(s, name): oids for s, name, oids in found.operator_functions},
+        bodies=found.bodies,
+        guarded_types={guarded.oid: guarded for guarded in found.guarded_types},
+        casts=found.casts,
+        type_parts=found.type_parts,
     )
 
 
@@ -91,7 +109,12 @@ def catalog_to_json(catalog: Catalog) -> bytes:
             functions=tuple(f for overloads in catalog.functions.values() for f in overloads),
             operators=tuple(sorted(catalog.operators)),
             types=tuple((*name, oid) for name, oid in catalog.types.items()),
-            user_casts=catalog.user_casts,
+            unlisted_builtins=tuple(sorted(catalog.unlisted_builtins)),
+            operator_functions=tuple((*key, o) for key, o in catalog.operator_functions.items()),
+            bodies=dict(catalog.bodies),
+            guarded_types=tuple(catalog.guarded_types.values()),
+            casts=catalog.casts,
+            type_parts=dict(catalog.type_parts),
         )
     )
 

@@ -18,7 +18,7 @@ from appliance.audit.redact import clean_name
 from appliance.config.schema import TargetConfig
 from appliance.detect.names import hints
 from appliance.detect.proposals import Evidence, proposed
-from appliance.detect.values import Tally
+from appliance.detect.values import Tally, prepare
 from appliance.masking.formats import BINARY, INT8, JSON, JSONB, NUMERIC, TEXT_LIKE, XML
 from appliance.model.catalog import ColumnKey
 from appliance.model.errors import ProtocolViolation
@@ -106,6 +106,8 @@ class Alarm:
         owe: Callable[[Record], None],
     ) -> None:
         self.pace = SamplePace(per_second)
+        if self.pace.on:
+            prepare()
         self._metrics = metrics
         self._snapshot = snapshot
         self._now = now

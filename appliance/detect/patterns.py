@@ -30,6 +30,11 @@ class Detector(NamedTuple):
     hinted: bool = False
     """Counts only in a column whose name says the same: the form alone says too little."""
 
+    @property
+    def whole(self) -> bool:
+        """The expression fits a whole value or nothing."""
+        return self.pattern.removeprefix("(?i)").startswith("^") and self.pattern.endswith("$")
+
 
 def _at_least(length: int) -> Check:
     return lambda text: len(text) >= length

@@ -14,11 +14,14 @@ from appliance.masking.plan import column_name
 from appliance.masking.sql_forms import CELL, sql_form
 from appliance.masking.trees import Node
 from appliance.model.catalog import Catalog, Column, ColumnKey, Relation
-from appliance.model.decision import Mask
+from appliance.model.decision import Mask, MaskMethod
 from appliance.model.resolution import Resolution
 
 INNER = "t"
 """What a masked relation is called inside its own subselect."""
+
+
+_NOTHING = Mask(MaskMethod.NULL)
 
 
 class Unmaskable(Exception):
@@ -79,6 +82,11 @@ class Masked(NamedTuple):
     expanded: bool = False
     """A view that has to be replaced by its masked definition."""
 
+    @property
+    def hidden(self) -> frozenset[str]:
+        """Columns that do not show what is there."""
+        return frozenset((*self.cells, *self.generated, *self.withheld))
+
 
 class MaskedRelations:
     """Everything is computed when first asked for, and kept."""
@@ -93,8 +101,9 @@ class MaskedRelations:
         self.owed = owed
         self._masked: dict[int, Masked | None] = {}
         self._forms: dict[tuple[Mask, Column], Node] = {}
-        self.subselects: dict[tuple[int, bool], Mapping[str, Node]] = {}
-        """Bodies without extra columns, by (OID, inherited): made by `rewrite`."""
+        self.subselects: dict[tuple[int, bool, frozenset[str]], Mapping[str, Node]] = {}
+        """Bodies without extra columns, by (OID, inherited, masked columns that are looked at):
+        made by `rewrite`."""
 
     def of(self, oid: int) -> Masked | None:
         """None when the relation shows nothing masked. Raises Unmaskable."""
@@ -114,6 +123,10 @@ class MaskedRelations:
             return trees.substituted(form, CELL, reference)
         computed = masked.generated.get(name)
         return reference if computed is None else self._recomputed(masked, computed, alias)
+
+    def nothing(self, column: Column) -> Node:
+        """NULL of a column's type."""
+        return self._form(_NOTHING, column)
 
     def _recomputed(self, masked: Masked, node: Node, alias: str) -> Node:
         for column in masked.relation.columns:

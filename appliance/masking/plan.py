@@ -160,6 +160,7 @@ def plan(
     _require_trusted(statement, decision.trust, lineage.catalog)
     _require_exact(statement)
     work = _Work(statement, owed, lineage)
+    work.require_unread_inside()
     work.require_within_reach()
     work.require_unused()
     return MaskPlan(
@@ -244,7 +245,7 @@ def _require_understood(facts: Facts, statement: StatementFacts) -> None:
                 "Say it as plain SQL, or ask somebody who may see the columns unmasked.",
                 GUARD_ACTION,
             )
-    if Flag.READS_SYSTEM_SECRETS in statement.flags:
+    if Flag.READS_SYSTEM_SECRETS in statement.flags and not statement.single_columns:
         raise _refused(
             RefusalCode.DENIED,
             "this reads system views that hold secrets, samples of columns or others' statements",
@@ -382,6 +383,8 @@ class _Work:
                 if mask is None or (column.name not in use.columns and "*" not in use.columns):
                     continue
                 origins = self.lineage.of((use.oid, column.attnum))
+                if relation.schema == "pg_catalog":
+                    continue  # a view of the system is taken as a table
                 below = origins.sources - {(use.oid, column.attnum)}
                 if not origins.known or not below:
                     raise self._used((use.oid, column.attnum), mask, "comes from an unknown place")
@@ -428,6 +431,18 @@ class _Work:
             if output.origin is not None:
                 keys.add(output.origin)
         return keys & self.owed.keys()
+
+    def require_unread_inside(self) -> None:
+        """Refuse when a function's body reads a masked column: there it is not masked."""
+        for key in sorted(self.statement.reads_inside & self.owed.keys()):
+            name = column_name(self.catalog, key)
+            raise _refused(
+                RefusalCode.MASKED_COLUMN_USED,
+                f"{name} is masked for you, and a function that is called here reads it",
+                "Write what the function does as part of the statement, or ask the owners of the "
+                "policy to declare it trusted, if it shows nothing of the column.",
+                self.owed[key].rule,
+            )
 
     def require_unused(self) -> None:
         """Refuse when a masked column is used in any way but as a plain output column."""

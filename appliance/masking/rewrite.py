@@ -141,7 +141,8 @@ class Rewriter:
         """The body of the subselect that stands for a masked relation."""
         extras = self._extras.get(id(body), ())
         inherited = bool(body.get("inh"))
-        key = (masked.relation.oid, inherited)
+        looked_at = frozenset(name for name in masked.hidden if self._is_read(masked, name))
+        key = (masked.relation.oid, inherited, looked_at)
         plain = not extras and not variant
         known = self._relations.subselects.get(key) if plain else None
         if known is not None:
@@ -151,19 +152,24 @@ class Rewriter:
         else:
             relation = masked.relation
             origin = wrapped(trees.relation(relation.schema, relation.name, INNER, inherited))
-        targets = self._columns(masked, extras, id(body))
+        targets = self._columns(masked, extras, looked_at)
         made = trees.select(targets, [origin])
         if plain:
             self._relations.subselects[key] = made
         return made
 
-    def _columns(self, masked: Masked, extras: Sequence[str], place: int) -> list[Node]:
+    def _columns(
+        self, masked: Masked, extras: Sequence[str], looked_at: frozenset[str]
+    ) -> list[Node]:
+        """The subselect's columns. A masked one that nobody looks at needs no mask: NULL is as
+        good, and shorter."""
         relation = masked.relation
         cells: dict[str, Node] = {}
         for column in relation.columns:
-            if column.name in masked.withheld:
-                raise Unmaskable(masked.withheld[column.name])
-            cells[column.name] = self._relations.cell(masked, column.name, INNER)
+            if column.name in masked.hidden and column.name not in looked_at:
+                cells[column.name] = self._relations.nothing(column)
+            else:
+                cells[column.name] = self._relations.cell(masked, column.name, INNER)
         targets = [trees.target(name, cell) for name, cell in cells.items()]
         for extra in extras:
             if extra in cells:
@@ -176,6 +182,12 @@ class Rewriter:
                 value = trees.column(INNER, extra)
             targets.append(trees.target(extra, value))
         return targets
+
+    def _is_read(self, masked: Masked, name: str) -> bool:
+        column = masked.relation.column(name)
+        attnum = 0 if column is None else column.attnum
+        read = self._resolution.read
+        return (masked.relation.oid, attnum) in read or (masked.relation.oid, 0) in read
 
     def _definition(self, relation: Relation) -> Body:
         definition = self._relations.lineage.definition(relation.oid)
@@ -233,7 +245,7 @@ class Rewriter:
         if masked is None:
             return original
         cell = self._written_cell(masked, chosen.name, chosen.alias)
-        if self._assigning and chosen.name in (masked.cells.keys() | masked.generated.keys()):
+        if self._assigning and chosen.name in masked.hidden:
             raise Unmaskable(
                 f"the value of {chosen.name} that this would store is a mask, not what is there"
             )
@@ -257,8 +269,8 @@ class Rewriter:
 
     def _written_cell(self, masked: Masked, name: str, alias: str) -> Node:
         """A column of the written relation: its mask, or in RETURNING what the statement stored."""
-        stored, hidden = self._stored, masked.cells.keys() | masked.generated.keys()
-        if stored is None or name not in hidden:
+        stored = self._stored
+        if stored is None or name not in masked.hidden:
             return self._relations.cell(masked, name, alias)
         if stored.unsure:
             raise Unmaskable(f"whether {name} was stored here or before is not known")
@@ -417,8 +429,7 @@ class Rewriter:
             named = [
                 n["IndexElem"].get("name") for n in conflict.get("infer", {}).get("indexElems", ())
             ]
-            hidden = masked.cells.keys() | masked.generated.keys()
-            if not named or any(name is None or name in hidden for name in named):
+            if not named or any(name is None or name in masked.hidden for name in named):
                 raise Unmaskable("ON CONFLICT would tell whether a masked value exists already")
         unsure = conflict is not None and conflict.get("action") == "ONCONFLICT_UPDATE"
         rest = {k: v for k, v in body.items() if k != "returningClause"}

@@ -24,6 +24,9 @@ _NEUTRAL_TEXTS: Final[Mapping[int, str]] = {
 }
 """Neutral values that depend on settings or lengths when they are written as a cast of a text."""
 
+_PSEUDO_TYPES: Final[Mapping[str, str]] = {"anyarray": "text[]"}
+"""Types of columns that nothing can be cast to."""
+
 _BPCHAR_HEADER = 4  # VARHDRSZ, included in the modifier of character(n)
 
 
@@ -34,7 +37,9 @@ def sql_form(mask: Mask, column: Column) -> str:
         return f"({made}) COLLATE {column.collation}"
     if made is not None and _is_text(column):
         return f'({made}) COLLATE pg_catalog."default"'
-    return f"CAST(NULL AS {column.type_text})" if made is None else made
+    if made is None:
+        return f"CAST(NULL AS {_PSEUDO_TYPES.get(column.type_text, column.type_text)})"
+    return made
 
 
 def _made(mask: Mask, column: Column) -> str | None:

@@ -14,6 +14,30 @@ ColumnKey = tuple[int, int]
 """
 
 
+_STATISTICS = """avg_width correlation dependencies elem_count_histogram expr histogram_bounds
+    most_common_base_freqs most_common_elem_freqs most_common_elems most_common_freqs
+    most_common_val_nulls most_common_vals n_distinct null_frac range_bounds_histogram
+    range_empty_frac range_length_histogram"""
+_SAMPLED = frozenset(_STATISTICS.split())
+"""What the planner's statistics say of the values in a column."""
+
+SECRET_COLUMNS: Mapping[str, frozenset[str]] = {
+    "pg_authid": frozenset({"rolpassword"}),
+    "pg_shadow": frozenset({"passwd"}),
+    "pg_stats": _SAMPLED,
+    "pg_stats_ext": _SAMPLED,
+    "pg_stats_ext_exprs": _SAMPLED,
+    "pg_stat_activity": frozenset({"query", "application_name"}),  # text other sessions chose
+    "pg_stat_replication": frozenset({"application_name"}),
+    "pg_stat_wal_receiver": frozenset({"conninfo"}),
+    "pg_subscription": frozenset({"subconninfo"}),
+    "pg_user_mapping": frozenset({"umoptions"}),
+    "pg_user_mappings": frozenset({"umoptions"}),
+}
+"""Relations of pg_catalog of which only these columns are secret. For whoever owes masks they are
+NULL, as if masked by policy; the rest of such a relation is what monitoring and dumps read."""
+
+
 class Column(msgspec.Struct, frozen=True):
     attnum: int
     name: str
@@ -50,10 +74,19 @@ class Relation(msgspec.Struct, frozen=True):
     """pg_class.relpersistence: p permanent, u unlogged, t temporary."""
     has_triggers: bool = False
     has_rules: bool = False
+    """Whether it has rules other than the one that makes a view a view."""
+    written: tuple[str, ...] = ()
+    """Expressions evaluated when a row is written: defaults, generated columns, checks, indexes,
+    partition keys, conditions of triggers (these as CREATE TRIGGER); only those that may call
+    something. '' for one that is too long to be looked at."""
+    triggers: tuple[int, ...] = ()
+    """OIDs of the functions of its triggers, those built in left out."""
+    policies: tuple[str, ...] = ()
+    """Expressions of its row security policies, when row security is on."""
+    cascades: tuple[int, ...] = ()
+    """OIDs of relations in which a foreign key changes rows when one here is changed."""
     row_type_oid: int = 0
     """pg_class.reltype."""
-    row_security: tuple[str, ...] = ()
-    """USING expressions of the policies that restrict which rows are read."""
     secured: bool = False
     """pg_class.relrowsecurity: which rows there are depends on who reads."""
     barrier: bool = False
@@ -92,6 +125,50 @@ class Function(msgspec.Struct, frozen=True):
     """Name of the extension it belongs to, '' for none."""
     columns: tuple[str, ...] = ()
     """Names of OUT, INOUT and TABLE arguments in order, '' for one without a name."""
+    constructor: bool = False
+    """Made by CREATE TYPE ... AS RANGE: the server's own code, which only computes."""
+
+
+class FunctionBody(msgspec.Struct, frozen=True):
+    """What an SQL function runs."""
+
+    text: str
+    """pg_proc.prosrc; pg_get_functiondef() of one whose body is part of the definition (BEGIN
+    ATOMIC, RETURN)."""
+    bound: bool
+    """Of the latter kind: names were bound when it was created, and are printed qualified."""
+    settings: tuple[str, ...] = ()
+    """pg_proc.proconfig: name=value each."""
+    arguments: tuple[str, ...] = ()
+    """Names of its arguments, '' for one without."""
+    defaults: str = ""
+    """Default values of its last arguments, separated by commas."""
+    types: tuple[int, ...] = ()
+    """OIDs of its arguments' types."""
+
+
+class GuardedType(msgspec.Struct, frozen=True):
+    """A type whose values do not come to be without functions or conditions outside pg_catalog:
+    a domain with checks, a base type, or a composite, array or range of such ones."""
+
+    oid: int
+    schema: str
+    name: str
+    parts: tuple[int, ...] = ()
+    """OIDs of the types it is made of."""
+    functions: tuple[int, ...] = ()
+    """OIDs of functions outside pg_catalog that read, write, or compare its values."""
+    checks: tuple[str, ...] = ()
+    """A domain's conditions and default."""
+
+
+class UserCast(msgspec.Struct, frozen=True):
+    """A cast made by CREATE CAST that calls a function, of no extension known to only compute."""
+
+    from_type: int
+    to_type: int
+    function: int
+    """0 for one of pg_catalog that is not on the allow-list."""
 
 
 class Catalog(msgspec.Struct, frozen=True):
@@ -118,9 +195,16 @@ class Catalog(msgspec.Struct, frozen=True):
     """(schema, type name) -> OID outside pg_catalog and not a relation's row type."""
     unlisted_builtins: frozenset[str] = frozenset()
     """Names of functions of pg_catalog that are not on the allow-list."""
-    user_casts: bool = False
-    """Whether a cast exists that calls a function and is neither built in nor of such an extension.
-    """
+    operator_functions: Mapping[tuple[str, str], tuple[int, ...]] = {}
+    """(schema, operator name), of those in `operators` -> OIDs of the functions outside pg_catalog
+    that they call; 0 for one of pg_catalog that is not on the allow-list."""
+    bodies: Mapping[int, FunctionBody] = {}
+    """OID of a function in SQL -> what it runs; those that are long or of an extension left out."""
+    guarded_types: Mapping[int, GuardedType] = {}
+    """By OID, composite types and arrays included."""
+    casts: tuple[UserCast, ...] = ()
+    type_parts: Mapping[int, tuple[int, ...]] = {}
+    """OID of a type outside pg_catalog -> such types that it is made of; empty when `casts` is."""
     newest: str = ""
     """`sql/stamps.NEWEST` when it was read. '' = this catalog was not read from a server, and there
     is nothing to hold it against."""

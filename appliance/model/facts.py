@@ -170,9 +170,16 @@ class StatementFacts(msgspec.Struct, frozen=True):
     actions: tuple[Action, ...]
     """Every action in it, at any depth, deduplicated, the statement's own first."""
     relations: tuple[RelationUse, ...] = ()
+    beneath: tuple[RelationUse, ...] = ()
+    """Relations whose rows a write changes without naming them: the tables below a view, partitions
+    and children, and the parents they belong to. What a policy allows is what is named; what it
+    denies or holds is these, too."""
     functions: tuple[FunctionUse, ...] = ()
     functions_below: tuple[FunctionUse, ...] = ()
     """Like `functions`: called by the definitions of what it touches (views), not by its text."""
+    reads_inside: frozenset[ColumnKey] = frozenset()
+    """Columns read by the bodies of SQL functions that it calls, which are harmless but for that:
+    nothing that is done to this statement changes what they read."""
     calls: tuple[FunctionUse, ...] = ()
     """Every function outside pg_catalog that it may call, directly or below, harmless ones
     included, with all OIDs the name may mean: what it depends on."""
@@ -208,6 +215,9 @@ class StatementFacts(msgspec.Struct, frozen=True):
     checks: tuple[SparingCheck, ...] = ()
     """Writes of which only the database knows whether they spare any row: when the answer is true,
     the statement is one with `trivial_where`."""
+    single_columns: bool = False
+    """`reads_system_secrets` stands for single columns only (`catalog.SECRET_COLUMNS`), which are
+    masked for whoever owes masks."""
 
 
 class ParseFailure(msgspec.Struct, frozen=True):

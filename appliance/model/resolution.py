@@ -52,6 +52,7 @@ class Resolution:
         "ctes",
         "names",
         "qualified",
+        "read",
         "relations",
         "row_fields",
         "row_stars",
@@ -84,5 +85,7 @@ class Resolution:
         """ColumnRef of a column of the relation that the statement writes."""
         self.target_rows: dict[int, tuple[str, int]] = {}
         """ColumnRef of that relation's whole row -> (alias, relation's OID)."""
+        self.read: frozenset[ColumnKey] = frozenset()
+        """Columns referred to in any way; (OID, 0) of a relation whose whole row is."""
         self.names: dict[int, str] = {}
         """ResTarget without AS of a target list -> the name the server gives its column."""

@@ -7,11 +7,20 @@ masks owed, by column.
 
 from collections.abc import Mapping, Sequence
 
-from appliance.model.catalog import Catalog, ColumnKey
-from appliance.model.decision import NO_TRUST, Mask, Trust
+from appliance.model.catalog import SECRET_COLUMNS, Catalog, ColumnKey
+from appliance.model.decision import NO_TRUST, Mask, MaskMethod, Reason, Trust
 from appliance.model.facts import StatementFacts
+from appliance.policy.document import RuleEffect
 from appliance.policy.owed import merge
-from appliance.policy.rules import Rule, Touch, columns_read, concerns, follows_columns
+from appliance.policy.rules import (
+    Rule,
+    Touch,
+    Where,
+    Who,
+    columns_read,
+    concerns,
+    follows_columns,
+)
 from appliance.policy.vocabulary import READING
 
 MERGES_KEPT_MAX = 32
@@ -34,6 +43,32 @@ class StandingMask:
         self.conditional = rule.condition is not None or bool(rule.source)
 
 
+BUILT_IN = "builtin:secret-columns"
+
+
+def secret_columns(catalog: Catalog | None) -> StandingMask:
+    """The mask that everybody owes who owes another: see `SECRET_COLUMNS`."""
+    keys: set[ColumnKey] = set()
+    for name, columns in SECRET_COLUMNS.items():
+        relation = None if catalog is None else catalog.relation_named("pg_catalog", name)
+        if relation is not None:
+            keys |= {(relation.oid, c.attnum) for c in relation.columns if c.name in columns}
+    rule = Rule(
+        id=BUILT_IN,
+        effect=RuleEffect.MASK,
+        applied=True,
+        who=Who(None, None, None, frozenset(), None),
+        where=Where(None, None, (), None),
+        source=(),
+        actions=frozenset(),
+        resources=None,
+        flags=frozenset(),
+        condition=None,
+        reason=Reason(BUILT_IN, RuleEffect.MASK.value, ""),
+    )
+    return StandingMask(rule, Mask(method=MaskMethod.NULL, rule=BUILT_IN), frozenset(keys))
+
+
 class Entitlements:
     """What a principal is subject to on one database, for one catalog version and policy
     version."""
@@ -45,6 +80,7 @@ class Entitlements:
         "catalog",
         "database",
         "followers",
+        "hides_secret_columns",
         "looks_at_client",
         "masks",
         "needs_catalog",
@@ -96,6 +132,10 @@ class Entitlements:
             rule.condition is not None or rule.source for rule in rules
         ) or any(m.conditional for m in masks)
         """Whether an answer may differ between two clients of the same principal."""
+        self.hides_secret_columns = any(m.rule.id == BUILT_IN for m in masks) and not any(
+            m.conditional for m in masks
+        )
+        """Whether single secret columns of the system are surely masked here."""
         self.watches = not all(rule.applied for rule in rules)
         self.followers = tuple(i for i, rule in enumerate(rules) if follows_columns(rule))
         """Indexes of the rules that follow columns through views."""
@@ -136,9 +176,10 @@ class Entitlements:
             return self.owed
         known = self._merged.get(inactive)
         if known is None:
-            known = merge(
-                (m.mask, m.keys) for m in self.masks if m.rule.applied and m.rule.id not in inactive
-            )
+            left = [m for m in self.masks if m.rule.applied and m.rule.id not in inactive]
+            known = merge((m.mask, m.keys) for m in left)
+            if all(m.rule.id == BUILT_IN for m in left):
+                known = {}
             if len(self._merged) >= MERGES_KEPT_MAX:
                 self._merged.clear()
             self._merged[inactive] = known

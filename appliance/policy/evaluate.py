@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from appliance.model.catalog import ColumnKey
 from appliance.model.decision import Decision, Effect, Mask, Reason
-from appliance.model.facts import Facts, StatementFacts
+from appliance.model.facts import Facts, Flag, StatementFacts
 from appliance.policy.conditions import ConditionFailed, Subject, address_of
 from appliance.policy.document import RuleEffect
 from appliance.policy.entitlements import Entitlements
@@ -148,7 +148,7 @@ class Deliberation:
             yield entitlements.rules[lowest.bit_length() - 1], bits
 
     def _admitted(self, rule: Rule, statement: StatementFacts) -> bool:
-        if rule.flags and rule.flags.isdisjoint(statement.flags):
+        if rule.flags and rule.flags.isdisjoint(self._flags(statement)):
             return False
         if not rule.source and rule.condition is None:
             return True
@@ -158,6 +158,12 @@ class Deliberation:
             self.fail(rule)
             return False
 
+    def _flags(self, statement: StatementFacts) -> frozenset[Flag]:
+        """A secret column that is masked for this principal is none."""
+        if statement.single_columns and self.entitlements.hides_secret_columns:
+            return statement.flags - {Flag.READS_SYSTEM_SECRETS}
+        return statement.flags
+
     def fail(self, rule: Rule) -> None:
         """A rule whose condition has no answer denies, whatever its effect."""
         self.raise_to(Effect.DENY if rule.applied else Effect.ALLOW, Effect.DENY)
@@ -165,7 +171,7 @@ class Deliberation:
         self.reasons[reason] = None
 
     def _close(self, touches: Sequence[Touch], applied: Tally, watched: Tally) -> None:
-        everything = (1 << len(touches)) - 1
+        everything = sum(1 << i for i, touch in enumerate(touches) if not touch.beneath)
         now = Effect.ALLOW if self.observing else applied.effect(everything)
         self.raise_to(now, watched.effect(everything))
         tally = watched if self.observing else applied

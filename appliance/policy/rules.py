@@ -94,6 +94,8 @@ class Touch(msgspec.Struct, frozen=True, gc=False):
     schema: str = ""
     name: str = ""
     columns: tuple[str, ...] = ()
+    beneath: bool = False
+    """Nothing has to allow it; what denies or holds it does (`StatementFacts.beneath`)."""
 
     def __str__(self) -> str:
         if not self.named:
@@ -131,6 +133,10 @@ def touches_of(statement: StatementFacts, catalog: Catalog | None) -> list[Touch
     opaque = statement.confidence is Confidence.OPAQUE or not found
     if opaque and Action.OPAQUE not in statement.actions:
         found.append(Touch(Action.OPAQUE, False))
+    found += [
+        Touch(use.action, True, use.schema, use.name, use.columns, beneath=True)
+        for use in statement.beneath
+    ]
     return found
 
 
@@ -139,7 +145,9 @@ def concerns(rule: Rule, touch: Touch) -> bool:
     if touch.action not in rule.actions:
         return False
     if rule.resources is None:
-        return True
+        return not touch.beneath  # it concerns what is named already
+    if touch.beneath and rule.effect is RuleEffect.ALLOW:
+        return False
     test = covers if rule.effect is RuleEffect.ALLOW else reaches
     return test(rule.resources, touch)
 

@@ -14,7 +14,7 @@ from appliance.model.facts import Facts
 from appliance.model.principal import Client, Principal, Target
 from appliance.policy.conditions import Subject
 from appliance.policy.document import Mode, RuleEffect
-from appliance.policy.entitlements import Entitlements, StandingMask
+from appliance.policy.entitlements import Entitlements, StandingMask, secret_columns
 from appliance.policy.evaluate import Context, decide
 from appliance.policy.globs import ResourceGlob
 from appliance.policy.owed import ViewLineage, children_of, columns_named
@@ -78,6 +78,8 @@ class Snapshot:
                     masks.append(StandingMask(here, here.mask, keys))
             else:
                 rules.append(here)
+        if any(m.rule.applied for m in masks):
+            masks.append(secret_columns(catalog))
         sensitive = self._sensitive(target, catalog, database, lineage)
         trusted = [entry for entry in self.trusted if entry.where.matches(target, database)]
         trust = trust_in(trusted, catalog) if masks else NO_TRUST

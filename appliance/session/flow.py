@@ -306,7 +306,8 @@ class Judge:
         decision, sweeping = self._decided(text, sweeping_facts(verdict.facts), settings, now)
         if sweeping.refusal is None and decision.would_be == verdict.decision.would_be:
             return verdict
-        if verdict.decision.masks and sweeping.refusal is not None:
+        owed = verdict.decision.owed
+        if any(not s.consumed.isdisjoint(owed) for s in verdict.facts.statements if s.checks):
             return sweeping
         return msgspec.structs.replace(verdict, sweeping=sweeping)
 

@@ -5,9 +5,11 @@ governed by the plan of the statement that was prepared or declared, made under 
 catalog; a name we have no such plan for gives no rows to a principal who owes masks.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from appliance.masking.plan import MaskPlan
+from appliance.model.catalog import ColumnKey
+from appliance.model.decision import Mask
 from appliance.model.errors import Refused
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.session.flow import Verdict
@@ -16,6 +18,7 @@ from appliance.sql.footing import Footing
 NAMED_MAX = 4_096
 
 Epoch = tuple[str, str, str]
+Owed = Mapping[ColumnKey, Mask]
 ProtocolNames = Callable[[str, str, bool], Verdict | None]
 """(space, name, now) -> what a statement or portal made by a protocol message was judged to be."""
 
@@ -24,7 +27,7 @@ class NamedPlans:
     """Name -> (plan, the epoch it was made in), for prepared statements and for cursors."""
 
     def __init__(self) -> None:
-        self._plans: dict[tuple[str, str], tuple[MaskPlan, Epoch]] = {}
+        self._plans: dict[tuple[str, str], tuple[MaskPlan, Epoch, Owed]] = {}
         self._footings: dict[str, Footing | None] = {}
         """Of the statements that SQL prepared."""
         self.protocol: ProtocolNames | None = None
@@ -40,7 +43,7 @@ class NamedPlans:
         match use.verb:
             case "prepare" | "declare":
                 if len(self._plans) < NAMED_MAX or (space, name) in self._plans:
-                    self._plans[space, name] = (plan, verdict.epoch)
+                    self._plans[space, name] = (plan, verdict.epoch, verdict.decision.owed)
                     if use.verb == "prepare":
                         self._footings[name] = verdict.footing
             case "deallocate" | "close" if name:
@@ -50,24 +53,28 @@ class NamedPlans:
             case _:
                 return
 
-    def resolve(self, plan: MaskPlan, epoch: Epoch, *, now: bool = True) -> MaskPlan:
+    def resolve(self, plan: MaskPlan, verdict: Verdict, *, now: bool = True) -> MaskPlan:
         """`plan`, or for EXECUTE and FETCH the plan of what they name: now, as the upstream's
-        replies say, or to a message that is sent next. Raises Refused.
+        replies say, or to a message that is sent next. Raises Refused, also when the masks that
+        hold now are not those that held when it was named (what it computes with was fixed then).
         """
         if plan.prepared is None or plan.prepared.verb not in ("execute", "fetch"):
             return plan
         space, name = _space(plan.prepared.verb), plan.prepared.name
-        verdict = None if self.protocol is None else self.protocol(space, name, now)
-        if verdict is not None and len(verdict.plans) == 1:
-            known = (verdict.plans[0], verdict.epoch)
+        protocol = None if self.protocol is None else self.protocol(space, name, now)
+        if protocol is not None and len(protocol.plans) == 1:
+            known, epoch, owed = protocol.plans[0], protocol.epoch, protocol.decision.owed
+        elif (found := self._plans.get((space, name))) is not None:
+            known, epoch, owed = found
         else:
-            found = self._plans.get((space, name))
-            if found is None:
-                raise Refused(unknown_name())
-            known = found
-        if known[1][:2] != epoch[:2] or known[0].unrestricted:  # (who owed no mask then, does now)
             raise Refused(unknown_name())
-        return known[0]
+        if (
+            epoch[:2] != verdict.epoch[:2] or known.unrestricted
+        ):  # (who owed no mask then, does now)
+            raise Refused(unknown_name())
+        if owed is not verdict.decision.owed and owed != verdict.decision.owed:
+            raise Refused(unknown_name())
+        return known
 
     def footing(self, verdict: Verdict) -> Footing | None:
         """What the statement rests on that an EXECUTE runs; a text with several holds of the first
@@ -86,7 +93,7 @@ class NamedPlans:
         """Before anything is forwarded: whether every EXECUTE and FETCH in it can be resolved."""
         for plan in verdict.plans:
             try:
-                self.resolve(plan, verdict.epoch, now=False)
+                self.resolve(plan, verdict, now=False)
             except Refused as refused:
                 return refused.refusal
         return None

@@ -83,7 +83,7 @@ class ResultLocks:
             )
         plan = verdict.plans[index]
         if plan.kind != "ExplainStmt":  # EXPLAIN EXECUTE shows a plan, not the rows
-            plan = self.named.resolve(plan, verdict.epoch)
+            plan = self.named.resolve(plan, verdict)
         described = [
             DescribedColumn(
                 c.name.decode("utf-8", "replace"),

@@ -90,7 +90,7 @@ def _facts(
     analyst = Analyst(lineage, settings)
     result = analyst.statement(raw.kind, raw.body)
     analyst.note_secret_columns()
-    analyst.note_generating()
+    analyst.note_hidden()
     relations = analyst.relation_uses()
     checks = checks_of(text, analyst.open_writes)
     if checks is None:
@@ -103,8 +103,10 @@ def _facts(
         kind=raw.kind,
         actions=tuple(analyst.actions),
         relations=relations,
+        beneath=analyst.uses_beneath(),
         functions=tuple(analyst.functions),
         functions_below=tuple(analyst.functions_below),
+        reads_inside=frozenset(analyst.reads_inside),
         calls=tuple(analyst.calls),
         names_called=frozenset(analyst.names_called),
         outputs=outputs,
@@ -119,6 +121,7 @@ def _facts(
         settings=tuple(analyst.settings_changed),
         checks=checks or (),
         ends_transaction=raw.body.get("kind") in _ENDS if raw.kind == "TransactionStmt" else False,
+        single_columns=analyst.secret_columns,
     )
 
 

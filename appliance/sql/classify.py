@@ -17,7 +17,6 @@ DEFINITIONS: Mapping[str, Action] = {
     "CreateSchemaStmt": Action.CREATE,
     "CreateDomainStmt": Action.CREATE,
     "CreateEnumStmt": Action.CREATE,
-    "CreateRangeStmt": Action.CREATE,
     "CompositeTypeStmt": Action.CREATE,
     "CreateStatsStmt": Action.CREATE,
     "CreateConversionStmt": Action.CREATE_FUNCTION,
@@ -58,6 +57,7 @@ DEFINITIONS: Mapping[str, Action] = {
     "CreateOpFamilyStmt": Action.CREATE_FUNCTION,
     "CreatePLangStmt": Action.CREATE_FUNCTION,
     "CreateAmStmt": Action.CREATE_FUNCTION,
+    "CreateRangeStmt": Action.CREATE_FUNCTION,  # its functions are called behind every value
     "DefineStmt": Action.CREATE_FUNCTION,
     "RuleStmt": Action.CREATE_FUNCTION,
     "CreateExtensionStmt": Action.CREATE_EXTENSION,

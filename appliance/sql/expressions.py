@@ -10,7 +10,7 @@ from typing import Any
 
 from appliance.model.facts import Action, Flag
 from appliance.model.resolution import TARGET_ROW, TargetColumn
-from appliance.sql.functions import SET_CONFIG, harmless
+from appliance.sql.functions import POPULATING, READING_TYPES, SET_CONFIG, harmless
 from appliance.sql.names import Names, words
 from appliance.sql.parse import Body
 from appliance.sql.scope import Field, Item, Scope
@@ -39,7 +39,6 @@ CHILDREN: Mapping[str, tuple[str, ...]] = {
     "MultiAssignRef": ("source",),
     "NamedArgExpr": ("arg",),
     "NullTest": ("arg",),
-    "ParamRef": (),
     "ResTarget": ("indirection", "val"),
     "RowExpr": ("args",),
     "SQLValueFunction": (),
@@ -178,6 +177,11 @@ class Expressions(Names):
         if name[-1] == "system_user" and "args" not in body:
             self._require_server("system_user", scope)
         self.call(name, scope)
+        if name[-1] in POPULATING:
+            self.populates = True
+        if name[-1] in READING_TYPES and self.lineage is not None:
+            for oid in self.lineage.catalog.guarded_types:
+                self.meet(self.lineage.unseen.type(oid))
         if name[-1] == SET_CONFIG:
             self._set_config(body, scope)
         stack.extend(body[key] for key in ("args", "agg_order", "agg_filter") if key in body)
@@ -326,6 +330,9 @@ class Expressions(Names):
     def _window_node(self, body: Body, scope: Scope, stack: list[Node]) -> None:
         self._window(body, stack)
 
+    def _parameter(self, body: Body, scope: Scope, stack: list[Node]) -> None:
+        self.takes_parameters = True
+
     def _structure(self, body: Body, stack: list[Node]) -> None:
         """Every expression in a construct, whatever its fields are called."""
         for key, value in body.items():
@@ -357,6 +364,7 @@ _VISITS: Mapping[str, Visit] = {
     "A_Expr": Expressions._operation,
     "A_Indirection": Expressions._indirection,
     "FuncCall": Expressions._function,
+    "ParamRef": Expressions._parameter,
     "SortBy": Expressions._sort,
     "SubLink": Expressions._sublink,
     "TypeCast": Expressions._cast,

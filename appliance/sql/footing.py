@@ -9,8 +9,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from appliance.model.catalog import Relation
-from appliance.model.facts import Facts
+from appliance.model.catalog import Catalog, Relation
+from appliance.model.facts import Facts, StatementFacts
+from appliance.sql.functions import PURE_EXTENSIONS
 from appliance.sql.lineage import CatalogLineage
 from appliance.sql.names import TEMPORARY_SCHEMA
 from appliance.sql.stamps import FIRST_USER_OID
@@ -42,14 +43,15 @@ def footing(facts: Facts, lineage: CatalogLineage, rewritten: bool = False) -> F
     catalog = lineage.catalog
     uses = [use for statement in facts.statements for use in statement.relations]
     direct = {use.oid for use in uses if use.oid >= FIRST_USER_OID}
-    calls = any(s.functions or s.functions_below for s in facts.statements)
+    inside = {oid for s in facts.statements for oid, _ in s.reads_inside}
+    calls = any(_judged_by_body(s, catalog) for s in facts.statements)
     if not catalog.newest or not (direct or calls or any(not use.oid for use in uses)):
         return None
-    below = frozenset(direct).union(*(lineage.rests_on(oid) for oid in direct))
+    below = frozenset(inside).union(*(lineage.rests_on(oid) for oid in direct))
     names = frozenset(use.name for use in uses)
-    if rewritten:
-        relations_below = (catalog.relations.get(oid) for oid in below)
-        names = names.union(r.name for r in relations_below if r is not None)
+    spelled = below if rewritten else inside  # in what is sent, or in the bodies of functions
+    spelled_out = (catalog.relations.get(oid) for oid in spelled)
+    names = names.union(relation.name for relation in spelled_out if relation is not None)
     found = below.union(*(lineage.named(name) for name in names))
     relations = ",".join(
         f"{oid}:{catalog.relations[oid].stamp}"
@@ -62,6 +64,15 @@ def footing(facts: Facts, lineage: CatalogLineage, rewritten: bool = False) -> F
         calls=calls,
         expected=f"{catalog.callables if calls else catalog.newest}/{relations}",
         lock=_lock(catalog.relations[oid] for oid in sorted(direct) if oid in catalog.relations),
+    )
+
+
+def _judged_by_body(statement: StatementFacts, catalog: Catalog) -> bool:
+    """Whether it calls a function that was judged by what it does or who vouched for it."""
+    return bool(statement.functions or statement.functions_below) or any(
+        function.extension not in PURE_EXTENSIONS
+        for call in statement.calls
+        for function in catalog.functions.get((call.schema, call.name), ())
     )
 
 

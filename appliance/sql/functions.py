@@ -94,7 +94,7 @@ _IDENTIFIERS = """
     hash_array hash_record row_security_active
 """
 _SESSION = """
-    current_catalog current_database current_query current_role current_schema current_schemas
+    current_catalog current_database current_role current_schema current_schemas
     current_user getpgusername inet_client_addr inet_client_port inet_server_addr inet_server_port
     pg_backend_pid pg_conf_load_time pg_current_snapshot pg_current_wal_flush_lsn
     pg_current_wal_insert_lsn pg_current_wal_lsn pg_current_xact_id pg_current_xact_id_if_assigned
@@ -218,6 +218,20 @@ def _named(action: Action, names: str) -> dict[str, Action]:
 
 SET_CONFIG = "set_config"
 """Judged by its arguments (`expressions`): it is SET, or SET ROLE."""
+
+POPULATING: frozenset[str] = frozenset(
+    [
+        "json_populate_record",
+        "json_populate_recordset",
+        "jsonb_populate_record",
+        "jsonb_populate_record_valid",
+        "jsonb_populate_recordset",
+    ]
+)
+"""They make values of the type of their first argument, which may be the row of a relation."""
+
+READING_TYPES: frozenset[str] = frozenset({"pg_input_is_valid", "pg_input_error_info"})
+"""They make a value of a type whose name is in a string: any type."""
 
 # Functions with an action of their own that are not harmless: reported as unknown functions too.
 # Extensions included, in whatever schema they were installed.

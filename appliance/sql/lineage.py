@@ -16,12 +16,14 @@ import msgspec
 from appliance.model.catalog import Catalog, Column, ColumnKey, Relation, SessionSettings
 from appliance.model.facts import FunctionUse, ParseFailure
 from appliance.model.resolution import Resolution
+from appliance.sql import unseen
 from appliance.sql.expressions import Node, Result
-from appliance.sql.functions import PURE_EXTENSIONS
 from appliance.sql.parse import Body, parse_decoded
 from appliance.sql.qualify import Qualifier
 from appliance.sql.scope import Columns, Field, Item, Scope, by_name
+from appliance.sql.stamps import FIRST_USER_OID
 from appliance.sql.statements import Analyst
+from appliance.sql.unseen import Hidden
 
 VIEW_DEPTH_MAX = 32
 OVERLAYS_KEPT_MAX = 64
@@ -56,6 +58,7 @@ class Shape:
         "functions",
         "generating",
         "is_view",
+        "reads_inside",
         "rests_on",
         "unresolved",
     )
@@ -82,9 +85,10 @@ class Shape:
         """Functions its definition calls that are not known to be harmless."""
         self.calls = calls
         """Every function outside pg_catalog its definition calls."""
-        self.generating: dict[int, tuple[FunctionUse, ...]] = {}
-        """Attribute number of a generated column -> functions in its expression that are not known
-        to be harmless."""
+        self.reads_inside: frozenset[ColumnKey] = frozenset()
+        """Columns that SQL functions in its definition read."""
+        self.generating: dict[int, Hidden] = {}
+        """Attribute number of a generated column -> what its expression calls."""
         self.rests_on = rests_on
         """OIDs of the relations that its definition reads, at any depth, or its row security."""
 
@@ -106,9 +110,13 @@ class CatalogLineage:
         self._lineages: dict[ColumnKey, ColumnLineage] = {}
         self._column_names: dict[int, Mapping[int, str]] = {}
         self._row_types: Mapping[int, int] | None = None
+        self._written: dict[int, frozenset[int]] = {}
+        self._children: dict[int, list[int]] | None = None
         self._running: list[int] = []
         self._definitions: dict[int, Definition | None] = {}
         self._generated: dict[ColumnKey, Node] = {}
+        self.unseen = unseen.Unseen(self, Analyst)
+        self._type_oids: Mapping[tuple[str, str], list[int]] | None = None
         self._named: Mapping[str, frozenset[int]] | None = None
         self._overlays: OrderedDict[tuple[Relation, ...], CatalogLineage] = OrderedDict()
 
@@ -170,6 +178,46 @@ class CatalogLineage:
             names = self._column_names[oid] = MappingProxyType({c.attnum: c.name for c in columns})
         return names.get(attnum, "*")
 
+    def type_oids(self, schema: str, name: str) -> Sequence[int]:
+        """Types outside pg_catalog of this name, a relation's row type included."""
+        if self._type_oids is None:
+            found: dict[tuple[str, str], list[int]] = {}
+            for key, oid in self.catalog.types.items():
+                found.setdefault(key, []).append(oid)
+            for guarded in self.catalog.guarded_types.values():
+                found.setdefault((guarded.schema, guarded.name), []).append(guarded.oid)
+            for relation in self.catalog.relations.values():
+                if relation.row_type_oid and relation.schema not in SYSTEM_SCHEMAS:
+                    key = (relation.schema, relation.name)
+                    found.setdefault(key, []).append(relation.row_type_oid)
+            self._type_oids = found
+        return self._type_oids.get((schema, name), ())
+
+    def written_with(self, oid: int) -> frozenset[int]:
+        """OIDs of the relations whose rows change when one's do: tables below a view, partitions
+        and children, and parents."""
+        known = self._written.get(oid)
+        if known is None:
+            known = self._written[oid] = frozenset(self._spread(oid)) - {oid}
+        return known
+
+    def _spread(self, oid: int) -> set[int]:
+        if self._children is None:
+            self._children = {}
+            for relation in self.catalog.relations.values():
+                for parent in relation.parents:
+                    self._children.setdefault(parent, []).append(relation.oid)
+        reached, pending = {oid}, [oid]
+        while pending:
+            relation = self.catalog.relations[current := pending.pop()]
+            near = {*relation.parents, *self._children.get(current, ())}
+            if relation.kind == "v" and relation.schema not in SYSTEM_SCHEMAS:
+                near |= {key[0] for field in self.shape(current).fields for key in field.sources}
+            new = (near & self.catalog.relations.keys()) - reached
+            reached |= new
+            pending.extend(new)
+        return reached
+
     def members(self, type_oid: int) -> tuple[str, ...] | None:
         """Column names of a composite type, None when the type is not one."""
         if self._row_types is None:
@@ -196,6 +244,7 @@ class CatalogLineage:
         resolution = Resolution(body)
         analyst = Analyst(self, settings, in_view=True, marks=resolution)
         analyst.statement(parsed[0].kind, body)
+        resolution.read = frozenset(analyst.read)
         return None if analyst.unresolved else Definition(body, resolution)
 
     def expression(self, text: str) -> Node:
@@ -253,12 +302,12 @@ class CatalogLineage:
 
     def _table(self, relation: Relation) -> Shape:
         fields = []
-        generating: dict[int, tuple[FunctionUse, ...]] = {}
+        generating: dict[int, Hidden] = {}
         for column in relation.columns:
             key = (relation.oid, column.attnum)
-            sources, functions = self._generated_from(relation, column)
-            if functions:
-                generating[column.attnum] = functions
+            sources, hidden = self._generated_from(relation, column)
+            if hidden is not unseen.NOTHING:
+                generating[column.attnum] = hidden
             fields.append(
                 Field(
                     column.name,
@@ -279,7 +328,7 @@ class CatalogLineage:
         """
         used: set[ColumnKey] = set()
         below: set[int] = set()
-        for expression in relation.row_security:
+        for expression in relation.policies:
             parsed = parse_decoded(f"SELECT {expression}", len(expression))
             scope = Scope()
             item = Item(relation.name, fields, oid=relation.oid)
@@ -297,29 +346,29 @@ class CatalogLineage:
 
     def _generated_from(
         self, relation: Relation, column: Column
-    ) -> tuple[tuple[ColumnKey, ...], tuple[FunctionUse, ...]]:
+    ) -> tuple[tuple[ColumnKey, ...], Hidden]:
         """The columns a generated column is computed from, all of the row when that cannot be
-        told; and the functions that are not known to be harmless."""
+        told; and what its expression calls."""
         if not column.generated:
-            return (), ()
+            return (), unseen.NOTHING
         own = {
             other.name: Field(other.name, None, ((relation.oid, other.attnum),))
             for other in relation.columns
             if not other.generated
         }
         if not column.expression:  # of a temporary table, it is not asked for
-            return tuple(key for field in own.values() for key in field.sources), ()
+            return tuple(key for field in own.values() for key in field.sources), unseen.NOTHING
         parsed = parse_decoded(f"SELECT {column.expression}", len(column.expression))
         if isinstance(parsed, ParseFailure) or len(parsed) != 1 or "\0" in column.expression:
-            return tuple(key for field in own.values() for key in field.sources), ()
+            return tuple(key for field in own.values() for key in field.sources), unseen.NOTHING
         analyst = Analyst(self, _settings(self.catalog))
         scope = Scope()
         scope.add(Item(relation.name, tuple(own.values())), ())
         analyst.walk([node["ResTarget"]["val"] for node in parsed[0].body["targetList"]], scope)
-        functions = tuple(analyst.functions)
+        hidden = analyst.hidden()
         if scope.tainted:
-            return tuple(key for field in own.values() for key in field.sources), functions
-        return tuple(sorted(analyst.consumed)), functions
+            return tuple(key for field in own.values() for key in field.sources), hidden
+        return tuple(sorted(analyst.consumed)), hidden
 
     def _view(self, relation: Relation) -> Shape:
         if relation.oid in self._running or len(self._running) >= VIEW_DEPTH_MAX:
@@ -343,13 +392,13 @@ class CatalogLineage:
         result = analyst.statement(parsed[0].kind, parsed[0].body)
         if not result.known or len(result.fields) != len(relation.columns):
             return _not_understood(relation, "its columns could not be told")
-        analyst.note_generating()
+        analyst.note_hidden()
         unresolved = tuple(analyst.unresolved)
         functions = (*analyst.functions, *analyst.functions_below)
         if functions and relation.kind == "m":
             # Its rows were made by what the functions were then: trusting them now says nothing.
             unresolved += ("it calls functions that are not known to be harmless",)
-        return Shape(
+        shape = Shape(
             _view_fields(relation, result),
             frozenset(analyst.consumed),
             unresolved,
@@ -358,6 +407,8 @@ class CatalogLineage:
             calls=tuple(analyst.calls),
             rests_on=frozenset(analyst.rests_on),
         )
+        shape.reads_inside = frozenset(analyst.reads_inside)
+        return shape
 
 
 class _Overlay(CatalogLineage):
@@ -398,22 +449,22 @@ class _Overlay(CatalogLineage):
         computed from any column there. (A table holds what this session put into it: masks, or
         values of its own.)
         """
-        gone = [oid for oid in relation.reads if oid not in self.catalog.relations]
-        named = [f for overloads in self.catalog.functions.values() for f in overloads]
-        run = [f for f in named if f.oid in relation.runs]
-        if gone or len(run) < len(relation.runs):
+        if not self.catalog.relations.keys() >= set(relation.reads):
             return _not_understood(relation, "what its definition names is not known")
         below = [self.shape(oid) for oid in relation.reads if oid != relation.oid]
         sources = {key for shape in below for field in shape.fields for key in field.sources}
         sources.update((oid, c.attnum) for oid in relation.reads for c in self._columns(oid))
-        calls = [FunctionUse(f.schema, f.name, (f.oid,)) for f in run]
-        pure = {f.oid for f in run if f.extension in PURE_EXTENSIONS}
-        functions = [call for call in calls if pure.isdisjoint(call.candidates)]
-        for shape in below:
-            calls += shape.calls
-            functions += shape.functions
-            functions += [call for chosen in shape.generating.values() for call in chosen]
-        return Shape(
+        # A function of the server is not recorded, unless it stands behind a user's operator.
+        run = [oid if oid >= FIRST_USER_OID else 0 for oid in relation.runs]
+        hidden = unseen.joined(
+            [
+                *map(self.unseen.function, run),
+                *map(self.unseen.reading, relation.reads),
+                *(hidden for shape in below for hidden in shape.generating.values()),
+                *(Hidden(s.functions, s.calls, s.reads_inside) for s in below),
+            ]
+        )
+        shape = Shape(
             tuple(
                 Field(c.name, (relation.oid, c.attnum), tuple(sorted(sources)), False, c.type_oid)
                 for c in relation.columns
@@ -421,10 +472,12 @@ class _Overlay(CatalogLineage):
             frozenset(sources).union(*(shape.consumed for shape in below)),
             tuple(why for shape in below for why in shape.unresolved),
             is_view=True,
-            functions=tuple(dict.fromkeys(functions)),
-            calls=tuple(dict.fromkeys(calls)),
+            functions=hidden.functions,
+            calls=hidden.calls,
             rests_on=frozenset(relation.reads).union(*(shape.rests_on for shape in below)),
         )
+        shape.reads_inside = hidden.reads
+        return shape
 
     def _columns(self, oid: int) -> Sequence[Column]:
         return self.catalog.relations[oid].columns

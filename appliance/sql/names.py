@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from appliance.model.catalog import ColumnKey, Function, SessionSettings
 from appliance.model.facts import Action, Flag, FunctionUse, PreparedUse, RelationUse
 from appliance.model.resolution import RelationPlace, Resolution, TargetColumn
@@ -19,6 +21,7 @@ from appliance.sql.spared import OpenWrite
 
 if TYPE_CHECKING:
     from appliance.sql.lineage import CatalogLineage
+    from appliance.sql.unseen import Hidden
 
 SYSTEM_COLUMNS: Mapping[str, int] = {
     "ctid": -1,
@@ -72,6 +75,12 @@ class Names:
         self.functions_below: dict[FunctionUse, None] = {}
         self.calls: dict[FunctionUse, None] = {}
         self.names_called: set[str] = set()
+        self.reads_inside: set[ColumnKey] = set()
+        self.types_met: set[int] = set()
+        """Types whose casts it may use: named, or of columns and functions."""
+        self.takes_parameters = False
+        self.populates = False
+        """It makes rows of the type of a relation that it reads."""
         self.consumed: set[ColumnKey] = set()
         self.read: set[ColumnKey] = set()
         """Origins of the columns referred to in any way."""
@@ -82,6 +91,10 @@ class Names:
         self.opaque = False
         self.prepared: PreparedUse | None = None
         self.settings_changed: dict[tuple[str, str], None] = {}
+        self.beneath: dict[UseKey, dict[str, None]] = {}
+        """As `uses`: what is written to without being named."""
+        self.secret_columns = False
+        """System secrets are read, and all of them are single columns (`SECRET_COLUMNS`)."""
         self.sets_rows = False
         """A set-returning or unknown function was called since this was last cleared."""
         self.open_writes: list[OpenWrite] = []
@@ -102,6 +115,18 @@ class Names:
         self, action: Action, schema: str, name: str, oid: int, columns: Iterable[str] = ()
     ) -> None:
         self.uses.setdefault((action, oid, schema, name), {}).update(dict.fromkeys(columns))
+
+    def write_beneath(self, action: Action, oid: int, columns: Iterable[str] = ()) -> None:
+        """Notes what writing to a relation changes elsewhere."""
+        if self.lineage is None or not oid:
+            return
+        named = tuple(columns)
+        for other in self.lineage.written_with(oid):
+            relation = self.lineage.catalog.relations[other]
+            key = (action, other, relation.schema, relation.name)
+            # A column that a view calls otherwise: any column may be meant.
+            same = all(relation.column(name) is not None for name in named)
+            self.beneath.setdefault(key, {}).update(dict.fromkeys(named if same else ()))
 
     def consume(self, fields: Iterable[Field]) -> None:
         """These columns' values influence the result in another way than as plain output."""
@@ -285,9 +310,13 @@ class Names:
             )
         shape = self.lineage.shape(oid)
         self.rests_on |= {oid, *shape.rests_on}
+        if self.lineage.catalog.casts:
+            self.types_met.add(self.lineage.catalog.relations[oid].row_type_oid)
+        self.meet(self.lineage.unseen.reading(oid))
         if action is not Action.INSERT or shape.is_view:
             self.consumed |= shape.consumed
         if action is Action.SELECT or shape.is_view:
+            self.reads_inside |= shape.reads_inside
             self.functions_below.update(dict.fromkeys(shape.functions))
             self.calls.update(dict.fromkeys(shape.calls))
             for why in shape.unresolved:
@@ -395,8 +424,26 @@ class Names:
             self.calls[FunctionUse(overloads[0].schema, name, every)] = None
         if not schema and self.catalog is not None and name in self.catalog.unlisted_builtins:
             return ()
-        left = tuple(f.oid for f in overloads if f.extension not in functions.PURE_EXTENSIONS)
+        left = tuple(f.oid for f in overloads if not self._computes(f))
         return None if overloads and not left else left
+
+    def _computes(self, function: Function) -> bool:
+        """Whether it is of an extension that only computes, or an SQL function whose body is as
+        harmless as a view; notes what that reads."""
+        self.types_met.add(function.returns_oid)
+        if function.constructor or function.extension in functions.PURE_EXTENSIONS:
+            return True
+        found = None if self.lineage is None else self.lineage.unseen.body(function.oid)
+        if found is None:
+            return False
+        self.meet(found)
+        return True
+
+    def meet(self, hidden: "Hidden") -> None:
+        """Counts what runs without being named in the text."""
+        self.functions_below.update(dict.fromkeys(hidden.functions))
+        self.calls.update(dict.fromkeys(hidden.calls))
+        self.reads_inside |= hidden.reads
 
     def _overloads(self, schema: str, name: str) -> list[Function]:
         """Every function outside pg_catalog that a call of this name could mean."""
@@ -459,16 +506,34 @@ class Names:
     def operator(self, name: list[str]) -> None:
         """Notes an operator that could be one outside pg_catalog: it calls a function we do not
         know."""
+        schemas: Sequence[str]
         if len(name) > 1:
-            if name[-2] != "pg_catalog" and not self._trusted_operator(name[-2], name[-1]):
-                self._unknown_function(name[-2], f"operator {name[-1]}", None)
+            if name[-2] == "pg_catalog" or self._trusted_operator(name[-2], name[-1]):
+                return
+            schemas = [name[-2]]
+        else:
+            self.names_called.add(name[-1])
+            if self.catalog is None or not self.catalog.operators:
+                return
+            schemas = [s for s in self._function_path() if (s, name[-1]) in self.catalog.operators]
+        for schema in schemas:
+            self._user_operator(schema, name[-1])
+
+    def _user_operator(self, schema: str, name: str) -> None:
+        """One outside pg_catalog, by the functions that those of this name call."""
+        catalog = self.catalog
+        called = None if catalog is None else catalog.operator_functions.get((schema, name))
+        if called is None or self.lineage is None:
+            self._unknown_function(schema, f"operator {name}", None)
             return
-        self.names_called.add(name[-1])
-        if self.catalog is None or not self.catalog.operators:
-            return
-        for schema in self._function_path():
-            if (schema, name[-1]) in self.catalog.operators:
-                self._unknown_function(schema, f"operator {name[-1]}", None)
+        found = [self.lineage.unseen.function(oid) for oid in called]
+        for hidden in found:
+            self.meet(msgspec.structs.replace(hidden, functions=()))
+        unknown = [use.candidates for hidden in found for use in hidden.functions]
+        if unknown:
+            sure = () not in unknown
+            candidates = tuple(oid for each in unknown for oid in each) if sure else ()
+            self._unknown_function(schema, f"operator {name}", None, candidates)
 
     def _trusted_operator(self, schema: str, name: str) -> bool:
         """`OPERATOR(schema.@@)` of an extension: the catalog lists only those that are not an
@@ -481,19 +546,18 @@ class Names:
         )
 
     def type_name(self, body: Body) -> None:
-        """Notes a cast that may call a user's function (CREATE CAST)."""
+        """Notes a type whose values come to be by functions: a domain's conditions, a base type's
+        input, casts made by CREATE CAST. Every type that the name may mean counts."""
         name = words(body.get("names", ()))
-        if not name or self.catalog is None or not self.catalog.user_casts:
+        if not name or self.lineage is None or (len(name) > 1 and name[-2] == "pg_catalog"):
             return
-        if len(name) > 1:
-            if name[-2] != "pg_catalog":
-                self._unknown_function(name[-2], f"cast to {name[-1]}", None)
+        if len(name) > 1 and name[-2] not in self.lineage.catalog.schemas:
+            self._unknown_function(name[-2], f"type {name[-1]}", None)
             return
-        for schema in self._function_path():
-            if (schema, name[0]) in self.catalog.types or (schema, name[0]) in self.catalog.by_name:
-                if schema != "pg_catalog":
-                    self._unknown_function(schema, f"cast to {name[0]}", None)
-                return
+        for schema in [name[-2]] if len(name) > 1 else self._function_path():
+            for oid in self.lineage.type_oids(schema, name[-1]):
+                self.types_met.add(oid)
+                self.meet(self.lineage.unseen.type(oid))
 
     def is_type(self, field: Field, body: Body) -> bool:
         """Whether a cast of a column to this type changes nothing (so the server drops it)."""
@@ -552,6 +616,13 @@ class Names:
             read = columns.get(oid, ()) if action in (Action.SELECT, Action.EXPLAIN) and oid else ()
             found.append(RelationUse(action, schema, name, oid, (*written, *read)))
         return tuple(found)
+
+    def uses_beneath(self) -> tuple[RelationUse, ...]:
+        return tuple(
+            RelationUse(action, schema, name, oid, tuple(columns))
+            for (action, oid, schema, name), columns in self.beneath.items()
+            if (action, oid, schema, name) not in self.uses
+        )
 
 
 def renamed(fields: Sequence[Field], names: Sequence[str]) -> list[Field]:

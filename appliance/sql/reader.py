@@ -10,16 +10,28 @@ pg_get_viewdef() prints names as short as the search_path allows.
 # ruff: noqa: S608 - every part of these texts is a constant of this module.
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
-from appliance.model.catalog import Catalog, Column, Function, Relation
+from appliance.model.catalog import (
+    Catalog,
+    Column,
+    Function,
+    FunctionBody,
+    GuardedType,
+    Relation,
+    UserCast,
+)
 from appliance.sql.functions import PURE_EXTENSIONS, harmless
 from appliance.sql.names import TEMPORARY_SCHEMA
 from appliance.sql.stamps import CALLABLES, FIRST_USER_OID, NEWEST, RELATION
 
 Row = tuple[str | None, ...]
 Rows = Mapping[str, Sequence[Row]]
+
+BODY_BYTES_MAX = 16 * 1024
+"""Longer bodies of functions, and longer expressions, are not looked into."""
 
 _KINDS = "('r', 'p', 'v', 'm', 'f', 'S', 'c')"
 _OURS = (
@@ -43,6 +55,7 @@ def _stamp(relation: str, where: str = "true") -> str:
     )
 
 
+_COMPUTED_INDEX = "(x.indexprs IS NOT NULL OR x.indpred IS NOT NULL)"
 _IN_KEPT = "IN (SELECT oid FROM kept)"
 
 EPOCH_QUERY = f"""WITH {_KEPT}
@@ -56,12 +69,15 @@ SELECT pg_catalog.md5(pg_catalog.concat_ws('/',
   {_stamp("pg_attrdef", f"x.adrelid {_IN_KEPT}")},
   {_stamp("pg_inherits", f"x.inhrelid {_IN_KEPT}")},
   {_stamp("pg_rewrite", f"x.ev_class {_IN_KEPT}")},
-  {_stamp("pg_policy", f"x.polrelid {_IN_KEPT}")},
   {_stamp("pg_proc", f"x.oid >= {FIRST_USER_OID}")},
   {_stamp("pg_operator", f"x.oid >= {FIRST_USER_OID}")},
   {_stamp("pg_cast", f"x.oid >= {FIRST_USER_OID}")},
   {_stamp("pg_type", f"x.oid >= {FIRST_USER_OID} AND x.typrelid = 0 AND x.typelem = 0")},
   {_stamp("pg_extension")},
+  {_stamp("pg_trigger", f"NOT x.tgisinternal AND x.tgrelid {_IN_KEPT}")},
+  {_stamp("pg_policy", f"x.polrelid {_IN_KEPT}")},
+  {_stamp("pg_constraint", f"x.contypid <> 0 OR x.conrelid {_IN_KEPT}")},
+  {_stamp("pg_index", f"x.indrelid {_IN_KEPT} AND {_COMPUTED_INDEX}")},
   (SELECT pg_catalog.concat_ws('.', pg_catalog.count(*),
      pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat_ws('.', oid, nspname), 0)))
    FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_(toast_)?temp_'),
@@ -105,7 +121,10 @@ QUERIES: Mapping[str, str] = {
     "server": "SELECT pg_catalog.current_setting('server_version_num')",
     "schemas": "SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_(toast_)?temp_'",
     "relations": f"""SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence,
-  c.relhastriggers, c.relhasrules, c.reltype, c.relrowsecurity,
+  c.relhastriggers,
+  c.relhasrules AND EXISTS (SELECT FROM pg_catalog.pg_rewrite r
+    WHERE r.ev_class = c.oid AND r.ev_type <> '1'),
+  c.reltype, c.relrowsecurity,
   EXISTS (SELECT FROM pg_catalog.pg_options_to_table(c.reloptions)
     WHERE option_name = 'security_barrier' AND option_value::bool),
   CASE WHEN c.oid >= {FIRST_USER_OID} THEN {RELATION} END
@@ -134,8 +153,6 @@ WHERE a.attgenerated <> ''""",
     "views": f"""SELECT c.oid, pg_catalog.pg_get_viewdef(c.oid) FROM {_CLASSES}
 WHERE {_OURS} AND c.relkind IN ('v', 'm')
   AND n.nspname NOT IN ('pg_catalog', 'information_schema')""",
-    "policies": """SELECT polrelid, pg_catalog.pg_get_expr(polqual, polrelid)
-FROM pg_catalog.pg_policy WHERE polqual IS NOT NULL""",
     "inherits": """SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits i
 JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid AND c.relkind IN ('r', 'p', 'f')
 ORDER BY inhrelid, inhseqno""",
@@ -143,21 +160,84 @@ ORDER BY inhrelid, inhseqno""",
   pg_catalog.oidvectortypes(p.proargtypes), p.prorettype, {_DIGEST},
   {_extension("pg_proc", "p.oid")},
   CASE WHEN p.proargmodes IS NOT NULL THEN pg_catalog.json_build_array(
-    pg_catalog.to_json(p.proargmodes), pg_catalog.to_json(p.proargnames)) END
+    pg_catalog.to_json(p.proargmodes), pg_catalog.to_json(p.proargnames)) END,
+  l.lanname = 'internal' AND p.prosrc ~ '^(multi)?range_constructor[0-9]$'
 FROM pg_catalog.pg_proc p
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 JOIN pg_catalog.pg_language l ON l.oid = p.prolang
 WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')""",
     "builtins": """SELECT DISTINCT proname FROM pg_catalog.pg_proc
 WHERE pronamespace = 'pg_catalog'::pg_catalog.regnamespace""",
-    "operators": f"""SELECT n.nspname, o.oprname, {_extension("pg_operator", "o.oid")}
+    "bodies": f"""SELECT p.oid,
+  CASE WHEN p.prosrc = '' THEN pg_catalog.pg_get_functiondef(p.oid) ELSE p.prosrc END,
+  p.prosrc = '', pg_catalog.to_json(p.proconfig), pg_catalog.to_json(p.proargnames),
+  pg_catalog.pg_get_expr(p.proargdefaults, 0), p.proargtypes
+FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+WHERE p.oid >= {FIRST_USER_OID} AND l.lanname = 'sql' AND p.prokind = 'f'
+  AND pg_catalog.octet_length(p.prosrc) <= {BODY_BYTES_MAX}
+  AND {_extension("pg_proc", "p.oid")} IS NULL""",
+    "operators": f"""SELECT n.nspname, o.oprname, {_extension("pg_operator", "o.oid")},
+  p.proname, o.oprcode::pg_catalog.oid, o.oprrest::pg_catalog.oid, o.oprjoin::pg_catalog.oid
 FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+LEFT JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
 WHERE n.nspname <> 'pg_catalog'""",
     "types": """SELECT n.nspname, t.typname, t.oid FROM pg_catalog.pg_type t
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
 WHERE t.typrelid = 0 AND t.typelem = 0 AND n.nspname <> 'pg_catalog'""",
-    "casts": f"""SELECT DISTINCT {_extension("pg_cast", "c.oid")} FROM pg_catalog.pg_cast c
-WHERE c.castmethod = 'f' AND c.oid >= {FIRST_USER_OID}""",
+    "casts": f"""SELECT c.castsource, c.casttarget, c.castfunc, {_extension("pg_cast", "c.oid")},
+  (SELECT p.proname FROM pg_catalog.pg_proc p WHERE p.oid = c.castfunc)
+FROM pg_catalog.pg_cast c WHERE c.castmethod = 'f' AND c.oid >= {FIRST_USER_OID}""",
+    "guarded": f"""SELECT t.oid, n.nspname, t.typname, {_extension("pg_type", "t.oid")},
+  CASE
+    WHEN t.typtype = 'd' THEN pg_catalog.json_build_array(t.typbasetype::pg_catalog.int8)
+    WHEN t.typtype = 'c' THEN (SELECT pg_catalog.json_agg(DISTINCT a.atttypid::pg_catalog.int8)
+      FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0
+        AND NOT a.attisdropped AND a.atttypid >= {FIRST_USER_OID})
+    WHEN t.typtype = 'r' THEN (SELECT pg_catalog.json_build_array(r.rngsubtype::pg_catalog.int8)
+      FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid)
+    WHEN t.typtype = 'm' THEN (SELECT pg_catalog.json_agg(r.rngtypid::pg_catalog.int8)
+      FROM pg_catalog.pg_range r
+      WHERE (pg_catalog.to_jsonb(r) ->> 'rngmultitypid')::pg_catalog.oid = t.oid)
+    WHEN t.typelem <> 0 AND t.typinput = 'pg_catalog.array_in'::pg_catalog.regproc
+      THEN pg_catalog.json_build_array(t.typelem::pg_catalog.int8)
+  END,
+  (SELECT pg_catalog.json_agg(f.f) FROM (
+    SELECT pg_catalog.unnest(ARRAY[t.typinput, t.typoutput, t.typreceive, t.typsend, t.typmodin,
+      t.typmodout]::pg_catalog.oid[])::pg_catalog.int8
+    UNION SELECT pg_catalog.unnest(ARRAY[r.rngcanonical, r.rngsubdiff]::pg_catalog.oid[]
+      )::pg_catalog.int8 FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid) f (f)
+   WHERE f.f >= {FIRST_USER_OID}),
+  CASE WHEN t.typtype = 'd' THEN (SELECT pg_catalog.json_agg(pg_catalog.pg_get_expr(e.e, 0)) FROM (
+      SELECT t.typdefaultbin WHERE t.typdefaultbin IS NOT NULL
+      UNION ALL SELECT k.conbin FROM pg_catalog.pg_constraint k
+      WHERE k.contypid = t.oid AND k.contype = 'c') e (e)) END
+FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+WHERE t.oid >= {FIRST_USER_OID} AND t.typtype <> 'e'
+  AND n.nspname !~ '^pg_(toast|temp_|toast_temp_)'""",
+    "written": f"""SELECT e.relation, CASE WHEN pg_catalog.octet_length(e.text) <= {BODY_BYTES_MAX}
+  THEN e.text ELSE '' END
+FROM (
+  SELECT adrelid, pg_catalog.pg_get_expr(adbin, adrelid) FROM pg_catalog.pg_attrdef
+  UNION SELECT conrelid, pg_catalog.pg_get_expr(conbin, conrelid) FROM pg_catalog.pg_constraint
+    WHERE contype = 'c' AND conrelid <> 0
+  UNION SELECT indrelid, pg_catalog.pg_get_expr(indexprs, indrelid) FROM pg_catalog.pg_index
+    WHERE indexprs IS NOT NULL
+  UNION SELECT indrelid, pg_catalog.pg_get_expr(indpred, indrelid) FROM pg_catalog.pg_index
+    WHERE indpred IS NOT NULL
+  UNION SELECT partrelid, pg_catalog.pg_get_expr(partexprs, partrelid)
+    FROM pg_catalog.pg_partitioned_table WHERE partexprs IS NOT NULL
+  UNION SELECT tgrelid, pg_catalog.pg_get_triggerdef(oid) FROM pg_catalog.pg_trigger
+    WHERE NOT tgisinternal AND tgqual IS NOT NULL
+) e (relation, text)
+WHERE e.relation >= {FIRST_USER_OID} AND e.text ~ '[(.]'""",
+    "triggers": f"""SELECT tgrelid, tgfoid FROM pg_catalog.pg_trigger
+WHERE NOT tgisinternal AND tgenabled <> 'D' AND tgfoid >= {FIRST_USER_OID}""",
+    "policies": """SELECT p.polrelid, pg_catalog.pg_get_expr(e.e, p.polrelid)
+FROM pg_catalog.pg_policy p
+JOIN pg_catalog.pg_class c ON c.oid = p.polrelid AND c.relrowsecurity,
+LATERAL (SELECT p.polqual UNION ALL SELECT p.polwithcheck) e (e) WHERE e.e IS NOT NULL""",
+    "cascades": """SELECT DISTINCT confrelid, conrelid FROM pg_catalog.pg_constraint
+WHERE contype = 'f' AND (confdeltype IN ('c', 'n', 'd') OR confupdtype IN ('c', 'n', 'd'))""",
     "end": "COMMIT",
 }
 """Name -> text, in the order they are run. `begin`, `prepare` and `end` give no rows; a failure in
@@ -175,9 +255,8 @@ def build_catalog(target: str, database: str, rows: Mapping[str, list[Row]]) -> 
     parents: dict[int, list[int]] = {}
     for child, parent in rows["inherits"]:
         parents.setdefault(_number(child), []).append(_number(parent))
-    policies: dict[int, list[str]] = {}
-    for secured, expression in rows["policies"]:
-        policies.setdefault(_number(secured), []).append(expression or "")
+    written, policies = _by_oid(rows["written"]), _by_oid(rows["policies"])
+    triggered, cascades = _by_oid(rows["triggers"]), _by_oid(rows["cascades"])
     relations: dict[int, Relation] = {}
     for row in rows["relations"]:
         oid_text, schema, name, kind, persistence, triggers, rules, row_type = row[:8]
@@ -195,12 +274,17 @@ def build_catalog(target: str, database: str, rows: Mapping[str, list[Row]]) -> 
             has_triggers=triggers == "t",
             has_rules=rules == "t",
             row_type_oid=_number(row_type),
-            row_security=tuple(policies.get(oid, ())) if secured == "t" else (),
             secured=secured == "t",
             barrier=barrier == "t",
             stamp=stamp or "",
+            written=_texts(written.get(oid, ())),
+            triggers=_numbers(triggered.get(oid, ())),
+            policies=_texts(policies.get(oid, ())),
+            cascades=_numbers(cascades.get(oid, ())),
         )
-    pure, impure = _operators(rows)
+    pure, impure, called = _operators(rows)
+    guarded, parts = _guarded_types(rows)
+    casts = _casts(rows)
     ((newest, callables),) = rows["stamps"]
     return Catalog(
         target=target,
@@ -217,7 +301,11 @@ def build_catalog(target: str, database: str, rows: Mapping[str, list[Row]]) -> 
             name for (name,) in rows["builtins"] if name and not harmless(name)
         ),
         types={(schema or "", name or ""): _number(oid) for schema, name, oid in rows["types"]},
-        user_casts=any(extension not in PURE_EXTENSIONS for (extension,) in rows["casts"]),
+        operator_functions=called,
+        bodies=_bodies(rows),
+        guarded_types=guarded,
+        casts=casts,
+        type_parts=parts if casts else {},
         newest=newest or "",
         callables=callables or "",
     )
@@ -276,7 +364,7 @@ def _columns(rows: Rows) -> dict[int, list[Column]]:
 def _functions(rows: Rows) -> dict[tuple[str, str], tuple[Function, ...]]:
     found: dict[tuple[str, str], list[Function]] = {}
     for (
-        oid, schema, name, kind, language, arguments, returns, digest, extension, declared
+        oid, schema, name, kind, language, arguments, returns, digest, extension, declared, made
     ) in rows["functions"]:  # fmt: skip
         key = (schema or "", name or "")
         found.setdefault(key, []).append(
@@ -290,6 +378,7 @@ def _functions(rows: Rows) -> dict[tuple[str, str], tuple[Function, ...]]:
                 digest or "",
                 extension or "",
                 _columns_given(declared),
+                made == "t",
             )
         )
     return {key: tuple(functions) for key, functions in found.items()}
@@ -307,13 +396,106 @@ def _columns_given(declared: str | None) -> tuple[str, ...]:
     )
 
 
-def _operators(rows: Rows) -> tuple[frozenset[tuple[str, str]], frozenset[tuple[str, str]]]:
-    """(of extensions that only compute, all others); a name that is both counts as the latter."""
+Names = frozenset[tuple[str, str]]
+
+
+def _operators(rows: Rows) -> tuple[Names, Names, dict[tuple[str, str], tuple[int, ...]]]:
+    """(of extensions that only compute; all others; what these call). A name that is both counts as
+    the latter."""
     pure: set[tuple[str, str]] = set()
-    impure: set[tuple[str, str]] = set()
-    for schema, name, extension in rows["operators"]:
-        (pure if extension in PURE_EXTENSIONS else impure).add((schema or "", name or ""))
-    return frozenset(pure - impure), frozenset(impure)
+    called: dict[tuple[str, str], set[int]] = {}
+    for schema, name, extension, code, function, *estimators in rows["operators"]:
+        key = (schema or "", name or "")
+        if extension in PURE_EXTENSIONS:
+            pure.add(key)
+        else:
+            oids = called.setdefault(key, set())
+            oids.add(_outside(function, code))
+            oids.update(oid for oid in map(_number, estimators) if oid >= FIRST_USER_OID)
+    sorted_oids = {key: tuple(sorted(oids)) for key, oids in called.items()}
+    return frozenset(pure - called.keys()), frozenset(called), sorted_oids
+
+
+def _outside(oid: str | None, name: str | None) -> int:
+    """A function's OID; that of one of pg_catalog only if it is on the allow-list, else 0."""
+    number = _number(oid)
+    return number if number >= FIRST_USER_OID or harmless(name or "") else 0
+
+
+def _by_oid(rows: Sequence[Row]) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for oid, value in rows:
+        found.setdefault(_number(oid), []).append(value or "")
+    return found
+
+
+def _texts(values: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(values))
+
+
+def _numbers(values: Sequence[str]) -> tuple[int, ...]:
+    return tuple(sorted({int(value) for value in values}))
+
+
+def _bodies(rows: Rows) -> dict[int, FunctionBody]:
+    return {
+        _number(oid): FunctionBody(
+            text or "",
+            bound == "t",
+            _listed(settings, str),
+            _listed(names, str),
+            defaults or "",
+            tuple(map(int, (types or "").split())),
+        )
+        for oid, text, bound, settings, names, defaults, types in rows["bodies"]
+    }
+
+
+T = TypeVar("T")
+
+
+def _listed(json: str | None, kind: type[T]) -> tuple[T, ...]:
+    """A JSON array, or NULL."""
+    return () if json is None else tuple(msgspec.json.decode(json, type=list[kind]))  # type: ignore[valid-type]
+
+
+def _casts(rows: Rows) -> tuple[UserCast, ...]:
+    return tuple(
+        UserCast(_number(source), _number(target), _outside(function, name))
+        for source, target, function, extension, name in rows["casts"]
+        if extension not in PURE_EXTENSIONS
+    )
+
+
+def _guarded_types(rows: Rows) -> tuple[dict[int, GuardedType], dict[int, tuple[int, ...]]]:
+    """Of all types those that are guarded themselves or made of one that is; parts of all."""
+    every: dict[int, GuardedType] = {}
+    guarded: set[int] = set()
+    for oid_text, schema, name, extension, made_of, functions, checks in rows["guarded"]:
+        oid = _number(oid_text)
+        pure = extension in PURE_EXTENSIONS
+        found = GuardedType(
+            oid,
+            schema or "",
+            name or "",
+            _listed(made_of, int),
+            () if pure else _listed(functions, int),
+            _listed(checks, str),
+        )
+        every[oid] = found
+        if found.functions or found.checks:
+            guarded.add(oid)
+    growing = True
+    while growing:
+        more = {
+            oid
+            for oid, found in every.items()
+            if oid not in guarded and not guarded.isdisjoint(found.parts)
+        }
+        guarded |= more
+        growing = bool(more)
+    parts = {oid: found.parts for oid, found in every.items() if found.parts}
+    return {oid: every[oid] for oid in sorted(guarded)}, parts
 
 
 def _only(rows: Rows, query: str) -> str:

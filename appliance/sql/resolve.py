@@ -20,4 +20,5 @@ def resolve(
     resolution = Resolution(tree)
     analyst = Analyst(lineage, settings, marks=resolution)
     analyst.statement(kind, tree)
+    resolution.read = frozenset(analyst.read)
     return None if analyst.unresolved or analyst.opaque else resolution

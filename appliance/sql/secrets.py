@@ -5,21 +5,14 @@ Reading one sets `Flag.READS_SYSTEM_SECRETS`. Asked by `names` (whole relations)
 (single columns).
 """
 
-from collections.abc import Mapping
+from appliance.model.catalog import SECRET_COLUMNS
 
 SCHEMAS = frozenset({"pg_catalog", "information_schema"})
 
 WHOLE_RELATIONS = frozenset(
     [
-        "pg_authid",
-        "pg_shadow",
         "pg_statistic",
         "pg_statistic_ext_data",
-        "pg_stats",
-        "pg_stats_ext",
-        "pg_stats_ext_exprs",
-        "pg_user_mapping",
-        "pg_user_mappings",
         "user_mapping_options",
         "_pg_user_mappings",
         "pg_largeobject",
@@ -29,19 +22,11 @@ WHOLE_RELATIONS = frozenset(
         "pg_file_settings",
         "pg_ident_file_mappings",
         "pg_backend_memory_contexts",
-        "pg_stat_wal_receiver",
     ]
 )
 
 ANYWHERE = frozenset({"pg_stat_statements"})
 """Views of extensions, secret in whatever schema they were installed."""
-
-COLUMNS: Mapping[str, frozenset[str]] = {
-    "pg_stat_activity": frozenset({"query", "application_name"}),  # text other sessions chose
-    "pg_stat_replication": frozenset({"application_name"}),
-    "pg_subscription": frozenset({"subconninfo"}),
-}
-"""Relations of which only these columns are secret."""
 
 
 def is_secret(schema: str, name: str) -> bool:
@@ -51,4 +36,4 @@ def is_secret(schema: str, name: str) -> bool:
 
 def may_be_secret(schema: str, name: str) -> bool:
     """For when the catalog is not there to say which columns are read."""
-    return is_secret(schema, name) or (schema in SCHEMAS and name in COLUMNS)
+    return is_secret(schema, name) or (schema in SCHEMAS and name in SECRET_COLUMNS)

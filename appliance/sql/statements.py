@@ -4,15 +4,21 @@ reads its ledger."""
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from appliance.model.catalog import SECRET_COLUMNS
 from appliance.model.facts import Action, Flag, OutputColumn, PreparedUse
-from appliance.sql import classify, secrets
+from appliance.sql import classify
 from appliance.sql.expressions import Node, Result, constant_text, is_wrapped
 from appliance.sql.names import WHOLE_ROW, words
 from appliance.sql.parse import Body
 from appliance.sql.scope import Field, Scope
+from appliance.sql.unseen import NOTHING as NOTHING_HIDDEN
+from appliance.sql.unseen import Hidden
 from appliance.sql.writes import NOTHING, Writes
 
 UNKNOWN_RESULT = Result((), False)
+
+ACCESS_SHARE_LOCK = 1
+"""src/include/storage/lockdefs.h."""
 
 _EXECUTING = frozenset(
     {
@@ -94,6 +100,7 @@ class Analyst(Writes):
             Flag.CHANGES_SCHEMA,
         }
         self.open_writes = []
+        self.beneath = {}
         uses, self.uses = self.uses, {}
         for (_, oid, schema, name), columns in uses.items():
             self.use_relation(Action.EXPLAIN, schema, name, oid, columns)
@@ -103,10 +110,16 @@ class Analyst(Writes):
             self.act(action)
         for key, columns in inner.uses.items():
             self.uses.setdefault(key, {}).update(columns)
+        for key, columns in inner.beneath.items():
+            self.beneath.setdefault(key, {}).update(columns)
         self.functions.update(inner.functions)
         self.functions_below.update(inner.functions_below)
         self.calls.update(inner.calls)
         self.names_called |= inner.names_called
+        self.reads_inside |= inner.reads_inside
+        self.types_met |= inner.types_met
+        self.takes_parameters = self.takes_parameters or inner.takes_parameters
+        self.populates = self.populates or inner.populates
         self.consumed |= inner.consumed
         self.read |= inner.read
         self.rests_on |= inner.rests_on
@@ -187,6 +200,10 @@ class Analyst(Writes):
         found = None if self.catalog is None else self.catalog.relations.get(item.oid)
         if found is not None:
             self.use_relation(action, found.schema, found.name, found.oid, names)
+            if not outward:
+                self.write_beneath(action, found.oid, names)
+        if not outward:
+            self.writes_rows(item.oid)
         if "whereClause" in body:  # COPY FROM ... WHERE
             scope.add(item, (item,))
             self.walk(body["whereClause"], scope)
@@ -267,6 +284,15 @@ class Analyst(Writes):
 
     # Definitions.
 
+    def _lock(self, body: Body) -> Result:
+        """LOCK in the mode that a SELECT takes anyway is no more than one: pg_dump does it."""
+        if body.get("mode") == ACCESS_SHARE_LOCK:
+            self.act(Action.SELECT)
+            self._named_relations("LockStmt", body, Action.SELECT)
+        else:
+            self._definition("LockStmt", body)
+        return NOTHING
+
     def _definition(self, kind: str, body: Body) -> None:
         action = classify.DEFINITIONS[kind]
         self.act(action)
@@ -286,6 +312,9 @@ class Analyst(Writes):
                 self.use_relation(action, name, "*", 0)
         else:
             self._named_relations(kind, body, self._renamed_action(kind, body, action))
+        if kind == "TruncateStmt":
+            for _, oid, _, _ in list(self.uses):
+                self.writes_rows(oid, deleting=True)
         self._inside_definition(kind, body)
 
     def _renamed_action(self, kind: str, body: Body, action: Action) -> Action:
@@ -322,6 +351,8 @@ class Analyst(Writes):
             before = self.unresolved
         self.unresolved = before
         self.use_relation(action, schema, name[-1], oid)
+        if action is Action.TRUNCATE:
+            self.write_beneath(action, oid)
 
     def _named_relations(self, kind: str, body: Body, action: Action) -> None:
         for relation in _ranges(kind, body):
@@ -336,6 +367,8 @@ class Analyst(Writes):
         """
         columns = False
         for name, node in _deep(body):
+            if "typeName" in node:
+                self.type_name(node["typeName"])
             if name == "FuncCall":
                 self._function(node, Scope(), [])
             elif name == "A_Expr" and "name" in node:
@@ -361,30 +394,46 @@ class Analyst(Writes):
             for field in result.fields
         )
 
-    def note_generating(self) -> None:
-        """Functions that computed the generated columns it reads."""
+    def note_hidden(self) -> None:
+        """What it runs beside what it names: functions that computed the generated columns it
+        reads, and casts that it may use."""
         if self.lineage is None:
             return
-        for oid, attnum in self.read:
-            if oid in self.lineage.catalog.relations:
-                generating = self.lineage.shape(oid).generating
-                chosen = (
-                    generating.values() if attnum == WHOLE_ROW else (generating.get(attnum, ()),)
-                )
-                for functions in chosen:
-                    self.functions_below.update(dict.fromkeys(functions))
+        for oid, attnum in list(self.read):
+            if oid not in self.lineage.catalog.relations:
+                continue
+            for number, hidden in self.lineage.shape(oid).generating.items():
+                if attnum in (WHOLE_ROW, number):
+                    self.meet(hidden)
+        if self.populates:
+            for _, oid, _, _ in list(self.uses):
+                relation = self.lineage.catalog.relations.get(oid)
+                for column in () if relation is None else relation.columns:
+                    self.meet(self.lineage.unseen.type(column.type_oid))
+        if self.lineage.catalog.casts:
+            self.meet(self.lineage.unseen.casts(self.types_met, self.takes_parameters))
+
+    def hidden(self) -> Hidden:
+        """All that it calls, for who keeps it with something else."""
+        self.note_hidden()
+        functions = (*self.functions, *self.functions_below)
+        if not (functions or self.calls or self.reads_inside):
+            return NOTHING_HIDDEN
+        return Hidden(functions, tuple(self.calls), frozenset(self.reads_inside))
 
     def note_secret_columns(self) -> None:
-        """Views of which only some columns are secret: pg_stat_activity.query."""
+        """Relations of which only some columns are secret: pg_stat_activity.query."""
         if self.lineage is None:
             return
         for _, oid, schema, name in self.uses:
-            secret = secrets.COLUMNS.get(name)
+            secret = SECRET_COLUMNS.get(name)
             if secret is None or schema != "pg_catalog":
                 continue
             read = {self.lineage.column_name(o, n) for o, n in self.read if o == oid}
             if secret & read or (oid, WHOLE_ROW) in self.read:
-                self.flags.add(Flag.READS_SYSTEM_SECRETS)
+                self.secret_columns = Flag.READS_SYSTEM_SECRETS not in self.flags
+        if self.secret_columns:
+            self.flags.add(Flag.READS_SYSTEM_SECRETS)
 
 
 Rule = Callable[[Analyst, Body], Result]
@@ -397,6 +446,7 @@ _RULES: Mapping[str, Rule] = {
     "DoStmt": Analyst._do,
     "ExecuteStmt": Analyst._execute,
     "ExplainStmt": Analyst._explain,
+    "LockStmt": Analyst._lock,
     "PrepareStmt": Analyst._prepare,
     "TransactionStmt": Analyst._transaction,
     "VariableSetStmt": Analyst._set,

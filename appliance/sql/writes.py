@@ -133,10 +133,13 @@ class Writes(Queries):
         """The relation written to. Its fields are its own objects, so that a predicate can tell
         that it names them."""
         item = self.relation_item(relation, scope, action)
+        self.writes_rows(item.oid, action is Action.DELETE)
+        if action is Action.DELETE:
+            self.write_beneath(action, item.oid)
         found = None if self.catalog is None else self.catalog.relations.get(item.oid)
         if found is not None and found.schema == "pg_catalog":
             self._system_write(found.name)
-        if found is not None and found.has_rules and found.kind != "v":
+        if found is not None and found.has_rules:
             self.puzzle(f"rules of {found.schema}.{found.name} may write elsewhere")
         fields = [
             Field(f.name, f.origin, f.sources, f.plain, f.type_oid, f.typmod) for f in item.fields
@@ -146,6 +149,11 @@ class Writes(Queries):
         )
         target.target = True
         return target
+
+    def writes_rows(self, oid: int, deleting: bool = False) -> None:
+        """What a row passes through that is written to a relation, or deleted from it."""
+        if oid and self.lineage is not None:
+            self.meet(self.lineage.unseen.writing(oid, deleting))
 
     def _system_write(self, name: str) -> None:
         """Writing a system catalog by hand is DDL without its checks."""
@@ -160,6 +168,8 @@ class Writes(Queries):
             if action is Action.INSERT and not columns:
                 columns = [column.name for column in found.columns]
             self.use_relation(action, found.schema, found.name, found.oid, columns)
+            if action is not Action.SELECT:
+                self.write_beneath(action, found.oid, columns)
             return
         for key in list(self.uses):
             if not key[1] and key[3] == relation["relname"]:

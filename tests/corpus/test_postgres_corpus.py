@@ -18,6 +18,18 @@ CONTROL = ("plain-01", "expression-01", "copy_out-01", "error_leak-01", "inferen
 DIFFERS_MASKED = {"b-analytics-38", "b-dml-17", "b-dml-19"}
 GUARD_MISSED = {"hidden-14", "availability-10"}
 
+OWN_SHARE = 5
+"""One in so many of our own attacks; `make redteam` sends them all."""
+OWN_RACES = "own-external_ddl-"
+"""Between somebody's DDL and the next look at the catalog: a matter of luck."""
+OWN_LEAKS = {
+    "own-foreign-08",
+    "own-interference-44",
+    "own-interference-59",
+    "own-interference-61",
+    "own-interference-63",
+}
+
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Stage]:
@@ -46,6 +58,16 @@ def test_attacks(place: Stage) -> None:
     report = sent(place, "attacks", modes=QUICK).report
     assert report["attacks"] == 362
     assert report["leaked_ids"] == []
+    assert report["runner_errors"] == {} and report["target_down_after"] == []
+
+
+@pytest.mark.slow
+def test_own_attacks(place: Stage) -> None:
+    names = [item["id"] for item in corpus.read(corpus.FOLDER / corpus.OWN)][::OWN_SHARE]
+    report = sent(place, "attacks", corpus.OWN, only=names, modes="simple,raw").report
+    assert report["attacks"] == len(names)
+    leaked = {name for name in report["leaked_ids"] if not name.startswith(OWN_RACES)}
+    assert leaked <= OWN_LEAKS
     assert report["runner_errors"] == {} and report["target_down_after"] == []
 
 

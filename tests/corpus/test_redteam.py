@@ -88,7 +88,7 @@ def test_who_owes() -> None:
         ("SELECT email AS digest FROM customers", "", ""),
         ("SELECT xpath_table('id','xdoc','customers','/d','true')", "", "no libxml"),
         ("SELECT xmlelement(name e, email) FROM customers", "", "no libxml"),
-        ("SELECT query_to_xml('SELECT 1',true,false,'')", "", ""),
+        ("SELECT query_to_xml('SELECT 1',true,false,'')", "", "no libxml"),
         ("CREATE EXTENSION IF NOT EXISTS adminpack", "", "no extension adminpack"),
         ("create extension nothing", "no extension nothing", "no extension nothing"),
         ("SELECT * FROM pg_stat_statements", "", ""),
@@ -159,3 +159,13 @@ def test_corpora_have_unique_ids() -> None:
         names = [item["id"] for item in corpus.read(path)]
         assert len(set(names)) == len(names), path
         assert all(json.dumps(item) for item in corpus.read(path))
+
+
+def test_own_attacks_are_many_and_were_seen_to_leak() -> None:
+    items = corpus.read(corpus.FOLDER / corpus.OWN)
+    assert len(items) >= 100
+    assert all(item["verified"] and item["how"] for item in items)
+    public = corpus.read(corpus.FOLDER / corpus.PUBLIC["attacks"])
+    assert not {json.dumps(i.get("steps")) for i in items if "steps" in i} & {
+        json.dumps(i.get("steps")) for i in public
+    }

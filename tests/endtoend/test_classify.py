@@ -92,6 +92,7 @@ def test_scan(clinic: Estate) -> None:
         ("clinic.public.secret_table.email", "pii.email"): (["name"], None),
         ("clinic.public.parts.mail", "pii.email"): (["sample", "name"], 1.0),
     }
+    assert "not sampled: public.secret_table: may not be read by this role" in done.stderr
     assert "61% of 100 sampled values" in done.stdout
     assert not [v for v in VALUES if v in content + done.stdout + done.stderr]
 

@@ -39,6 +39,14 @@ CREATE FUNCTION till.pair(OUT a int, OUT b text) LANGUAGE plpgsql
 CREATE PROCEDURE till.note(word text, INOUT n int) LANGUAGE plpgsql
   AS $$ BEGIN INSERT INTO till.seen VALUES (word); n := n + 1; END $$;
 CREATE AGGREGATE till.sum_of (numeric) (SFUNC = numeric_add, STYPE = numeric, INITCOND = '0');
+CREATE FUNCTION till.rounded(numeric) RETURNS numeric LANGUAGE sql AS 'SELECT round($1)';
+CREATE FUNCTION till.of_person(int) RETURNS text LANGUAGE sql SECURITY DEFINER
+  AS 'SELECT ssn FROM public.people WHERE id = $1';
+CREATE TABLE till.fired (id int, word text);
+CREATE FUNCTION till.fill() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+  AS $$ BEGIN NEW.word := (SELECT ssn FROM public.people WHERE id = NEW.id); RETURN NEW; END $$;
+CREATE TRIGGER fill BEFORE INSERT ON till.fired FOR EACH ROW EXECUTE FUNCTION till.fill();
+CREATE DOMAIN till.checked AS int CHECK (till.secret(VALUE) <> 'x');
 CREATE VIEW till.totals AS SELECT id, till.total(id) AS total FROM till.orders;
 CREATE VIEW till.secrets AS SELECT id, till.secret(id) AS word FROM till.orders;
 GRANT USAGE ON SCHEMA till TO {ROLE};
@@ -108,6 +116,7 @@ ANSWERED = {
     "select b from till.pair()": "x",
     "select till.sum_of(total) from till.orders": 22,
     "call till.note('a', 1)": 2,
+    "select till.rounded(1.4)": 1,  # nobody vouched for it: its body is as harmless as a view
 }
 
 
@@ -124,6 +133,9 @@ def test_trusted_functions_are_answered(alice: Session) -> None:
         "select word from till.secrets",
         "select till.total(length(ssn)) from people",
         "explain analyze select till.secret(1)",
+        "select till.of_person(1)",
+        "insert into till.fired (id) values (1) returning word",
+        "select 1::till.checked",
         "do $$ begin perform till.total(1); end $$",
     ],
 )

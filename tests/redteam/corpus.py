@@ -41,7 +41,8 @@ SYSTEM_USER_SINCE = 16
 _SYSTEM_USER = re.compile(r'(?<![."\\w])system_user\b', re.IGNORECASE)
 _XML = re.compile(
     r"\b(?:xml(?:agg|attributes|comment|concat|element|exists|forest|parse|pi|root|serialize|table"
-    r"|_is_well_formed\w*)|xpath\w*)\s*\(|::\s*xml\b|\bas xml\b",
+    r"|_is_well_formed\w*)|xpath\w*|(?:query|table|schema|database|cursor)_to_xml\w*)\s*\("
+    r"|::\s*xml\b|\bas xml\b",
     re.IGNORECASE,
 )
 _CREATES = re.compile(r"create\s+extension\s+(?:if\s+not\s+exists\s+)?\"?(\w+)", re.IGNORECASE)

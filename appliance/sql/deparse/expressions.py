@@ -12,11 +12,15 @@ from appliance.sql.deparse.printer import (
     Printer,
     Rule,
     Undeparsable,
+    items,
     known,
+    leaf,
     literal,
     only,
     quoted,
     rule,
+    star,
+    word,
 )
 from appliance.sql.deparse.windows import order, over
 from appliance.sql.expressions import SINCE
@@ -50,15 +54,15 @@ def constant(body: Body, version: int) -> str:
     """An A_Const's text; a negative number begins with its sign."""
     ((kind, value),) = [item for item in body.items() if item[0] != "location"]
     if kind == "sval":
-        return literal(value.get("sval", ""))
+        return literal(leaf(value, "sval", ""))
     if kind == "ival":
-        return f"{value.get('ival', 0):d}"
+        return f"{leaf(value, 'ival', 0):d}"
     if kind == "fval":
-        return number(value["fval"], version)
+        return number(leaf(value, "fval"), version)
     if kind == "boolval":
-        return "TRUE" if value.get("boolval") else "FALSE"
+        return "TRUE" if leaf(value, "boolval") else "FALSE"
     if kind == "bsval":
-        return _bits(value["bsval"])
+        return _bits(leaf(value, "bsval"))
     if kind == "isnull" and value is True:
         return "NULL"
     raise Undeparsable(f"a constant of kind {kind}")
@@ -81,14 +85,9 @@ def _bits(text: str) -> str:
 
 
 def _column(p: Printer, body: Body) -> None:
-    parts = []
-    for part in body["fields"]:
-        if "A_Star" in part:
-            parts.append("*")
-        else:
-            parts.append(quoted(part["String"]["sval"]))
-    if "*" in parts[:-1]:
-        raise Undeparsable("a star inside a name")
+    parts = ["*" if star(part) else quoted(word(part)) for part in body["fields"]]
+    if "*" in parts[:-1] or parts == ["*"]:  # f(*) would be another call
+        raise Undeparsable("a star where the grammar has none")
     p.put(".".join(parts))
 
 
@@ -143,7 +142,7 @@ def _plain(p: Printer, body: Body) -> None:
     if body.get("lexpr"):
         p.operand(body["lexpr"])
         p.operator(names)
-    elif len(names) == 1 and names[0]["String"]["sval"] == "-":
+    elif len(names) == 1 and word(names[0]) == "-":
         # A bare minus would be folded into a number after it.
         p.put("OPERATOR(-) ")
     else:
@@ -168,35 +167,35 @@ def _refuse_lone_query(elements: list[Node]) -> None:
 
 
 def _in(p: Printer, body: Body) -> None:
-    elements = only(body["rexpr"], "List")["items"]
+    elements = items(body["rexpr"])
     _refuse_lone_query(elements)
     p.operand(body["lexpr"])
-    p.put(_word(body, {"=": " IN (", "<>": " NOT IN ("}))
+    p.put(_keyword(body, {"=": " IN (", "<>": " NOT IN ("}))
     p.listed(elements)
     p.put(")")
 
 
-def _word(body: Body, words: Mapping[str, str]) -> str:
+def _keyword(body: Body, words: Mapping[str, str]) -> str:
     """What the keyword form is called whose operator the tree names."""
     names = body["name"]
-    word = words.get(names[0]["String"]["sval"]) if len(names) == 1 else None
-    if word is None:
+    found = words.get(word(names[0])) if len(names) == 1 else None
+    if found is None:
         raise Undeparsable(f"{body['kind']} with another operator than the grammar gives it")
-    return word
+    return found
 
 
 def _two_sided(words: Mapping[str, str]) -> Callable[[Printer, Body], None]:
     def write(p: Printer, body: Body) -> None:
-        word = _word(body, words)
+        between = _keyword(body, words)
         p.operand(body["lexpr"])
-        p.put(word)
+        p.put(between)
         p.operand(body["rexpr"])
 
     return write
 
 
 def _nullif(p: Printer, body: Body) -> None:
-    p.put(_word(body, {"=": "NULLIF("}))
+    p.put(_keyword(body, {"=": "NULLIF("}))
     p.listed([body["lexpr"], body["rexpr"]])
     p.put(")")
 
@@ -204,13 +203,13 @@ def _nullif(p: Printer, body: Body) -> None:
 def _similar(p: Printer, body: Body) -> None:
     # The grammar wraps the pattern itself: similar_to_escape(pattern [, escape]).
     call = only(body["rexpr"], "FuncCall")
-    name = [part["String"]["sval"] for part in call["funcname"]]
+    name = [word(part) for part in call["funcname"]]
     p.check("similar_to_escape", call, known("funcname args funcformat"))
     if name != ["pg_catalog", "similar_to_escape"] or len(call["args"]) > 2:
         raise Undeparsable("SIMILAR TO with a pattern that is not as the grammar gives it")
-    word = _word(body, {"~": " SIMILAR TO ", "!~": " NOT SIMILAR TO "})
+    between = _keyword(body, {"~": " SIMILAR TO ", "!~": " NOT SIMILAR TO "})
     p.operand(body["lexpr"])
-    p.put(word)
+    p.put(between)
     p.operand(call["args"][0])
     if len(call["args"]) == 2:
         p.put(" ESCAPE ")
@@ -219,10 +218,10 @@ def _similar(p: Printer, body: Body) -> None:
 
 def _between(p: Printer, body: Body) -> None:
     name = body["kind"].removeprefix("AEXPR_").replace("_SYM", " SYMMETRIC").replace("_", " ")
-    word = _word(body, {name: f" {name} "})
-    low, high = only(body["rexpr"], "List")["items"]
+    between = _keyword(body, {name: f" {name} "})
+    low, high = items(body["rexpr"])
     p.operand(body["lexpr"])
-    p.put(word)
+    p.put(between)
     p.operand(low)
     p.put(" AND ")
     p.operand(high)
@@ -253,12 +252,12 @@ def _boolean(p: Printer, body: Body) -> None:
         p.put("NOT ")
         p.operand(argument)
         return
-    word = {"AND_EXPR": " AND ", "OR_EXPR": " OR "}[operation]
+    between = {"AND_EXPR": " AND ", "OR_EXPR": " OR "}[operation]
     if len(arguments) < 2:
         raise Undeparsable(f"{operation} of one argument")
     p.operand(arguments[0])
     for argument in arguments[1:]:
-        p.put(word)
+        p.put(between)
         p.operand(argument)
 
 
@@ -341,7 +340,7 @@ def _require_function(p: Printer, body: Body) -> None:
         return
     if body["funcformat"] != "COERCE_SQL_SYNTAX":
         raise Undeparsable(f"a call in the form {body['funcformat']}")
-    name = body["funcname"][-1]["String"]["sval"]
+    name = word(body["funcname"][-1])
     p.since(_NEW_CALLS.get((name, len(body.get("args", ()))), 0), f"a form of {name}")
 
 
@@ -371,9 +370,9 @@ def _array(p: Printer, body: Body) -> None:
     p.put("]")
 
 
-def _keyword_call(word: str) -> Callable[[Printer, Body], None]:
+def _keyword_call(name: str) -> Callable[[Printer, Body], None]:
     def write(p: Printer, body: Body) -> None:
-        p.put(f"{word}(")
+        p.put(f"{name}(")
         p.listed(body["args"])
         p.put(")")
 
@@ -417,8 +416,8 @@ def steps(p: Printer, nodes: list[Node]) -> None:
     for node in nodes:
         ((kind, body),) = node.items()
         if kind == "String":
-            p.put("." + quoted(body["sval"]))
-        elif kind == "A_Star":
+            p.put("." + quoted(word(node)))
+        elif star(node):
             p.put(".*")
         elif kind == "A_Indices":
             _subscript(p, body)

@@ -154,11 +154,11 @@ class Printer:
 
     def name(self, parts: Sequence[Node]) -> None:
         """A list of String nodes: a qualified name."""
-        self.put(".".join([quoted(part["String"]["sval"]) for part in parts]))
+        self.put(".".join([quoted(word(part)) for part in parts]))
 
     def operator(self, parts: Sequence[Node]) -> None:
         """As all_Op, or OPERATOR(schema.op); always with blanks around."""
-        *schemas, symbol = [part["String"]["sval"] for part in parts]
+        *schemas, symbol = [word(part) for part in parts]
         if not _SYMBOL.fullmatch(symbol) or "--" in symbol or "/*" in symbol:
             raise Undeparsable("a name that is no operator's")
         if not schemas:
@@ -169,7 +169,7 @@ class Printer:
 
     def names(self, parts: Iterable[Node]) -> None:
         """String nodes as a list in parentheses."""
-        self.put("(" + ", ".join([quoted(part["String"]["sval"]) for part in parts]) + ")")
+        self.put("(" + ", ".join([quoted(word(part)) for part in parts]) + ")")
 
     def separated(self, nodes: Iterable[Node], write: Callable[[Node], None]) -> None:
         """With commas between."""
@@ -204,7 +204,7 @@ class Printer:
             self.listed(body["typmods"])
             self.put(")")
         for bound in body.get("arrayBounds", ()):
-            size = bound["Integer"].get("ival", 0)
+            size = leaf(only(bound, "Integer"), "ival", 0)
             self.put("[]" if size == -1 else f"[{size:d}]")
 
 
@@ -221,6 +221,33 @@ def quoted(name: str) -> str:
 def literal(value: str) -> str:
     """A string constant for standard_conforming_strings = on."""
     return "'" + value.replace("'", "''") + "'"
+
+
+def items(node: Node) -> list[Node]:
+    """What a List node holds."""
+    return leaf(only(node, "List"), "items", [])  # type: ignore[no-any-return]
+
+
+def word(node: Node) -> str:
+    """The text of a String node."""
+    body = node["String"]
+    if len(node) != 1 or len(body) != 1:
+        raise Undeparsable("a word with a field that is not printed")
+    return body["sval"]  # type: ignore[no-any-return]
+
+
+def leaf(body: Body, field: str, left_out: Any = None) -> Any:
+    """The only field of a value node; `left_out` when it is not there."""
+    if not body.keys() <= {field}:
+        refuse_fields("a value", body, frozenset([field]))
+    return body.get(field, left_out)
+
+
+def star(node: Node) -> bool:
+    """Whether this is A_Star."""
+    if "A_Star" not in node:
+        return False
+    return len(node) == 1 and not node["A_Star"]
 
 
 def only(node: Node, kind: str) -> Body:

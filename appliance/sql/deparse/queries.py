@@ -7,7 +7,16 @@ mixes them is refused.
 
 from collections.abc import Mapping
 
-from appliance.sql.deparse.printer import Node, Printer, Rule, Undeparsable, known, only
+from appliance.sql.deparse.printer import (
+    Node,
+    Printer,
+    Rule,
+    Undeparsable,
+    items,
+    known,
+    only,
+    star,
+)
 from appliance.sql.deparse.tables import relation
 from appliance.sql.deparse.windows import named, order
 from appliance.sql.parse import Body
@@ -72,7 +81,7 @@ def _values(p: Printer, body: Body) -> None:
 
 def _row(p: Printer, node: Node) -> None:
     p.put("(")
-    p.listed(only(node, "List")["items"])
+    p.listed(items(node))
     p.put(")")
 
 
@@ -113,12 +122,25 @@ def item(p: Printer, node: Node) -> None:
     """A ResTarget as `expression AS name`."""
     body = only(node, "ResTarget")
     p.check("ResTarget", body, _OUTPUT)
-    p.expr(body["val"])
+    value = body["val"]
+    if _everything(value):
+        p.put("*")
+    else:
+        p.expr(value)
     if body.get("name"):
         p.put(" AS ")
         p.identifier(body["name"])
 
 
+def _everything(node: Node) -> bool:
+    """Whether this is a star of its own, which only stands in target lists."""
+    column = node.get("ColumnRef")
+    if column is None or len(node) != 1 or not column.keys() <= _FIELDS:
+        return False
+    return len(column["fields"]) == 1 and star(column["fields"][0])
+
+
+_FIELDS = known("fields")
 _INTO = known("rel onCommit")
 _PERSISTENCE: Mapping[str, str] = {"p": "", "t": "TEMPORARY ", "u": "UNLOGGED "}
 
@@ -271,13 +293,14 @@ def _cycle(p: Printer, body: Body) -> None:
 
 def _plain_constant(p: Printer, node: Node) -> None:
     """AexprConst of the grammar, which has no CAST: `type 'text'`."""
-    cast = node.get("TypeCast")
-    if cast is None:
+    if "TypeCast" not in node:
         only(node, "A_Const")
         p.expr(node)
         return
+    cast = only(node, "TypeCast")
     p.check("TypeCast", cast, known("arg typeName"))
-    only(cast["arg"], "A_Const")
+    if "sval" not in only(cast["arg"], "A_Const"):
+        raise Undeparsable("a constant of a type that is made from no text")
     if "arrayBounds" in cast["typeName"] or "setof" in cast["typeName"]:
         raise Undeparsable("a constant of an array type")
     p.type_name(cast["typeName"])

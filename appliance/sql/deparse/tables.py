@@ -12,6 +12,7 @@ from appliance.sql.deparse.printer import (
     Printer,
     Rule,
     Undeparsable,
+    items,
     known,
     only,
     quoted,
@@ -111,7 +112,7 @@ _CALLABLE = frozenset(
 
 def _function(p: Printer, body: Body) -> None:
     lateral(p, body)
-    calls = [only(node, "List")["items"] for node in body["functions"]]
+    calls = [items(node) for node in body["functions"]]
     if body.get("is_rowsfrom"):
         p.put("ROWS FROM (")
         p.separated(calls, lambda pair: _rows_from(p, pair))
@@ -139,7 +140,7 @@ def _rows_from(p: Printer, pair: Sequence[Node]) -> None:
     _callable(p, item)
     if definitions:
         p.put(" AS ")
-        _definitions(p, only(definitions, "List")["items"])
+        _definitions(p, items(definitions))
 
 
 def _callable(p: Printer, node: Node) -> None:

@@ -13,11 +13,15 @@ from appliance.sql.deparse.printer import (
     Printer,
     Rule,
     Undeparsable,
+    items,
     known,
+    leaf,
     literal,
     only,
     quoted,
     rule,
+    star,
+    word,
 )
 from appliance.sql.deparse.queries import DATA, new_relation
 from appliance.sql.deparse.tables import relation
@@ -60,24 +64,23 @@ def _require_plain(body: Body) -> None:
 
 def _option_value(p: Printer, node: Node) -> None:
     ((kind, body),) = node.items()
-    if kind == "A_Star":
+    if star(node):
         p.put("*")
     elif kind == "List":
-        words = [literal(only(word, "String")["sval"]) for word in body["items"]]
-        p.put("(" + ", ".join(words) + ")")
+        p.put("(" + ", ".join([literal(word(item)) for item in items(node)]) + ")")
     else:
         p.put(_plain_value(p, kind, body))
 
 
 def _plain_value(p: Printer, kind: str, body: Body) -> str:
     if kind == "String":
-        return literal(body["sval"])
+        return literal(leaf(body, "sval"))
     if kind == "Integer":
-        return f"{body.get('ival', 0):d}"
+        return f"{leaf(body, 'ival', 0):d}"
     if kind == "Float":
-        return number(body["fval"], p.version)
+        return number(leaf(body, "fval"), p.version)
     if kind == "Boolean":
-        return "true" if body.get("boolval") else "false"
+        return "'true'" if leaf(body, "boolval") else "'false'"
     raise Undeparsable(f"an option whose value is a {kind}")
 
 
@@ -190,7 +193,10 @@ def _create_table_as(p: Printer, body: Body) -> None:
         p.put(" TABLESPACE ")
         p.identifier(into["tableSpaceName"])
     p.put(" AS ")
-    p.statement(body["query"], frozenset(["SelectStmt", "ExecuteStmt"]))
+    if "SelectStmt" in body["query"]:
+        p.query(body["query"])  # in parentheses: ... IS JSON WITH NO DATA
+    else:
+        p.statement(body["query"], frozenset(["ExecuteStmt"]))
     if into.get("skipData"):
         p.put(" WITH NO DATA")
 

@@ -5,7 +5,7 @@ Its rule: XmlExpr is seven constructs in one node; each prints only the fields i
 
 from collections.abc import Callable, Mapping, Sequence
 
-from appliance.sql.deparse.printer import Node, Printer, Rule, Undeparsable, known, only, rule
+from appliance.sql.deparse.printer import Node, Printer, Rule, Undeparsable, known, leaf, only, rule
 from appliance.sql.deparse.queries import outputs
 from appliance.sql.deparse.tables import alias, lateral
 from appliance.sql.parse import Body
@@ -62,8 +62,15 @@ def _parse(p: Printer, body: Body) -> None:
     value, preserve = body["args"]
     p.put("XMLPARSE(" + _OPTIONS[body["xmloption"]])
     p.expr(value)
-    flag = only(preserve, "A_Const")["boolval"]
-    p.put(" PRESERVE WHITESPACE)" if flag.get("boolval") else ")")
+    kept = leaf(_flag(p, preserve, "boolval"), "boolval")
+    p.put(" PRESERVE WHITESPACE)" if kept else ")")
+
+
+def _flag(p: Printer, node: Node, kind: str) -> Body:
+    """The value of a constant that the grammar itself made."""
+    constant = only(node, "A_Const")
+    p.check("A_Const", constant, known(kind))
+    return constant[kind]  # type: ignore[no-any-return]
 
 
 def _instruction(p: Printer, body: Body) -> None:
@@ -82,7 +89,7 @@ def _root(p: Printer, body: Body) -> None:
     p.expr(value)
     p.put(", VERSION ")
     p.expr(version)
-    p.put(_STANDALONE[only(standalone, "A_Const")["ival"].get("ival", 0)] + ")")
+    p.put(_STANDALONE[leaf(_flag(p, standalone, "ival"), "ival", 0)] + ")")
 
 
 def _is_document(p: Printer, body: Body) -> None:

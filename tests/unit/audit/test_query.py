@@ -8,6 +8,7 @@ import pytest
 from appliance.audit.lines import Layout, People, heading, layout_for, line
 from appliance.audit.query import Criteria, Story, find, recent, search
 from appliance.audit.record import (
+    ClassificationProposed,
     ClientPart,
     ConfigurationChanged,
     LoginFailed,
@@ -146,6 +147,19 @@ def test_nothing_steers_the_terminal() -> None:
         (PolicyChanged(id="x", time=1.0, version="v2", accepted=False), "policy v2 rejected"),
         (ConfigurationChanged(id="x", time=1.0, digest="d" * 64), "configuration dddddddddddd in"),
         (WorkerStarted(id="x", time=1.0, worker=1, pid=9, version="1"), "worker 1 started"),
+        (
+            ClassificationProposed(
+                id="x",
+                time=1.0,
+                target="shop",
+                database="s",
+                column="public.o.c",
+                classification="pii.email",
+                share=0.61,
+                sampled=200,
+            ),
+            "shop/s: public.o.c looks like pii.",
+        ),
         (WorkerStopped(id="x", time=1.0, worker=1, reason="drained"), "worker 1 stopped: drained"),
         (SpoolRecovered(id="x", time=1.0, cause="ENOSPC"), "audit trail recovered: ENOSPC"),
         (SegmentOpened(id="x", time=1.0, worker=0, segment="s"), "segment s"),

@@ -8,7 +8,7 @@ import pytest
 
 from appliance.cli.policy import policy_app
 from appliance.cli.policy_catalog import catalog_from_file, catalog_from_tables, catalog_to_json
-from appliance.model.catalog import Function
+from appliance.model.catalog import Function, FunctionBody, GuardedType, UserCast
 
 EXAMPLE = Path(__file__).parents[3] / "config" / "policies" / "example.yaml"
 EXAMPLE_CASES = EXAMPLE.with_name("example.cases.yaml")
@@ -217,7 +217,12 @@ def test_catalogs_go_to_json_and_back(tmp_path: Path) -> None:
         functions={("hr", "f"): (function, msgspec.structs.replace(function, oid=10))},
         operators=frozenset({("hr", "+")}),
         types={("hr", "mood"): 77},
-        user_casts=True,
+        unlisted_builtins=frozenset({"pg_sleep"}),
+        operator_functions={("hr", "+"): (9,)},
+        bodies={9: FunctionBody("select 1", False, ("a=b",), ("x",), "1", (23,))},
+        guarded_types={77: GuardedType(77, "hr", "mood", (78,), (9,), ("true",))},
+        casts=(UserCast(77, 23, 9),),
+        type_parts={77: (78,)},
     )
     path = tmp_path / "catalog.json"
     path.write_bytes(catalog_to_json(catalog))

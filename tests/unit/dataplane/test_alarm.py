@@ -211,6 +211,15 @@ async def test_a_view_is_told_as_its_table() -> None:
     assert record.column == "public.orders.comment"
 
 
+async def test_two_ways_to_a_column_are_one_proposal() -> None:
+    bench = Bench()
+    for key in ((VIEW, 1), (ORDERS, 2), (VIEW, 1)):
+        bench.time += 4_000  # a view's column is looked at again after an hour
+        bench.sample(mails(200, 200), key)
+        await bench.wait()
+    assert len(bench.records) == 1
+
+
 async def test_a_temporary_table_is_not_told() -> None:
     bench = Bench()
     bench.sample(mails(200, 200), (77_777, 1))
@@ -244,7 +253,7 @@ async def test_a_catalog_that_nobody_needed_is_read() -> None:
 async def test_bounds() -> None:
     bench = Bench()
     for key in range(400):
-        bench.sample(mails(200, 5_000), (ORDERS + 100 + key, 2))
+        bench.sample(mails(64, 64), (ORDERS + 100 + key, 2))
     assert len(bench.alarm._columns) == alarms.COLUMNS_MAX
     assert bench.alarm._queued == alarms.QUEUED_VALUES_MAX
     longest = max(len(v) for _, values in bench.alarm._queue for v in values)

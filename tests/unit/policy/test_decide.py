@@ -480,3 +480,16 @@ def test_kinds_are_those_of_the_model() -> None:
         policy(
             f"  - {{id: a, effect: allow, actions: [any], principals: {{kinds: [{kind.value}]}}}}\n"
         )
+
+
+def test_what_is_written_beneath_is_denied_but_need_not_be_allowed() -> None:
+    through_view = msgspec.structs.replace(
+        statement(relations=[use(Action.DELETE, CONTACTS)]),
+        beneath=(use(Action.DELETE, CUSTOMERS),),
+    )
+    allow = "  - {id: a, effect: allow, actions: [delete], resources: [shop.public.contacts]}\n"
+    deny = "  - {id: d, effect: deny, actions: [delete], resources: [shop.public.customers]}\n"
+    assert decide(policy(allow), through_view).effect is Effect.ALLOW
+    assert deciding(decide(policy(allow + deny), through_view)) == [("d", "")]
+    table = "  - {id: a, effect: allow, actions: [delete], resources: [shop.public.customers]}\n"
+    assert decide(policy(table), through_view).effect is Effect.DENY

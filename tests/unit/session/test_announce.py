@@ -133,3 +133,20 @@ def test_parameters_that_name_settings(text: str, numbers: tuple[int, ...], refu
     announced = announcement(Announce.VARIABLE)
     assert announced.naming_parameters(facts) == numbers
     assert (announced.refusal_for(facts) is not None) == refused
+
+
+def test_show_answers_in_the_clients_words() -> None:
+    """As a client without an appliance in between would read it."""
+    own = announcement()
+
+    def row(value: bytes) -> bytes:
+        body = b"\0\1" + len(value).to_bytes(4, "big") + value
+        return b"D" + (len(body) + 4).to_bytes(4, "big") + body
+
+    assert own.shows(facts_of("SHOW application_name"))
+    assert not own.shows(facts_of("SHOW search_path"))
+    assert not own.shows(facts_of("SELECT current_setting('application_name')"))
+    assert not announcement(Announce.VARIABLE).shows(facts_of("SHOW application_name"))
+    assert own.answer(row(b"ann/s1 bench")) == row(b"bench")
+    assert own.answer(row(b"ann/s1")) == row(b"")
+    assert own.answer(row(b"another")) == row(b"another")

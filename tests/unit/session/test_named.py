@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from appliance.masking.plan import UNRESTRICTED, MaskPlan
-from appliance.model.decision import Decision, Effect
+from appliance.model.decision import Decision, Effect, Mask, MaskMethod
 from appliance.model.errors import Refused
 from appliance.model.facts import Facts, PreparedUse, StatementFacts
 from appliance.session import named
@@ -28,6 +28,11 @@ def asks(verb: str, name: str) -> MaskPlan:
     return verdict(verb, name).plans[0]
 
 
+def at(epoch: tuple[str, str, str] = NOW) -> Verdict:
+    """A verdict made now, whose plan is resolved."""
+    return verdict("execute", "p", epoch)
+
+
 def made(*uses: tuple[str, str], epoch: tuple[str, str, str] = NOW) -> NamedPlans:
     plans = NamedPlans()
     for verb, name in uses:
@@ -40,42 +45,52 @@ def made(*uses: tuple[str, str], epoch: tuple[str, str, str] = NOW) -> NamedPlan
     [("prepare", "execute", "deallocate"), ("declare", "fetch", "close")],
 )
 def test_a_name_stands_for_what_it_was_given_to(giving: str, using: str, letting_go: str) -> None:
-    assert made((giving, "p")).resolve(asks(using, "p"), NOW).kind == f"{giving} p"
+    assert made((giving, "p")).resolve(asks(using, "p"), at()).kind == f"{giving} p"
     for gone in ((letting_go, "p"), (letting_go, "")):
         with pytest.raises(Refused):
-            made((giving, "p"), gone).resolve(asks(using, "p"), NOW)
+            made((giving, "p"), gone).resolve(asks(using, "p"), at())
     with pytest.raises(Refused):
-        made((giving, "q")).resolve(asks(using, "p"), NOW)
+        made((giving, "q")).resolve(asks(using, "p"), at())
 
 
 def test_statements_and_cursors_are_named_apart() -> None:
     with pytest.raises(Refused):
-        made(("prepare", "p")).resolve(asks("fetch", "p"), NOW)
-    assert made(("prepare", "p"), ("close", "")).resolve(asks("execute", "p"), NOW)
+        made(("prepare", "p")).resolve(asks("fetch", "p"), at())
+    assert made(("prepare", "p"), ("close", "")).resolve(asks("execute", "p"), at())
 
 
 def test_what_names_nothing_is_its_own_plan() -> None:
     plan = MaskPlan(unrestricted=False)
-    assert NamedPlans().resolve(plan, NOW) is plan
-    assert NamedPlans().resolve(asks("prepare", "p"), NOW).kind == "prepare p"
+    assert NamedPlans().resolve(plan, at()) is plan
+    assert NamedPlans().resolve(asks("prepare", "p"), at()).kind == "prepare p"
 
 
 @pytest.mark.parametrize("epoch", [("policy 2", "catalog 1", "settings 1"), (NOW[0], "2", NOW[2])])
 def test_made_under_another_policy_or_catalog(epoch: tuple[str, str, str]) -> None:
     with pytest.raises(Refused):
-        made(("prepare", "p")).resolve(asks("execute", "p"), epoch)
+        made(("prepare", "p")).resolve(asks("execute", "p"), at(epoch))
 
 
 def test_other_settings_do_not_matter() -> None:
     """What was prepared was resolved then."""
-    assert made(("prepare", "p")).resolve(asks("execute", "p"), (NOW[0], NOW[1], "settings 2"))
+    assert made(("prepare", "p")).resolve(asks("execute", "p"), at((NOW[0], NOW[1], "settings 2")))
 
 
 def test_who_owed_nothing_then_and_does_now() -> None:
     plans = NamedPlans()
     plans.completed(verdict("prepare", "p", restricted=False), 0)
     with pytest.raises(Refused):
-        plans.resolve(asks("execute", "p"), NOW)
+        plans.resolve(asks("execute", "p"), at())
+
+
+def test_other_masks_than_hold_now() -> None:
+    """A conditional mask that did not hold when it was prepared: its columns went in raw."""
+    owed = {(16_400, 3): Mask(MaskMethod.NULL)}
+    now = msgspec.structs.replace(
+        at(), decision=Decision(Effect.ALLOW, (), owes_masks=True, owed=owed)
+    )
+    with pytest.raises(Refused):
+        made(("prepare", "p")).resolve(asks("execute", "p"), now)
 
 
 def test_before_anything_is_forwarded() -> None:
@@ -102,8 +117,8 @@ def test_the_protocols_names_go_first() -> None:
         return protocol
 
     plans.protocol = names
-    assert plans.resolve(asks("execute", "p"), NOW).kind == "x of the protocol"
-    assert plans.resolve(asks("fetch", "c"), NOW, now=False).kind == "x of the protocol"
+    assert plans.resolve(asks("execute", "p"), at()).kind == "x of the protocol"
+    assert plans.resolve(asks("fetch", "c"), at(), now=False).kind == "x of the protocol"
     assert asked == [("statement", "p", True), ("cursor", "c", False)]
 
 
@@ -111,9 +126,9 @@ def test_names_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the bound a name is not remembered, and what is not remembered is refused."""
     monkeypatch.setattr(named, "NAMED_MAX", 2)
     plans = made(("prepare", "a"), ("prepare", "b"), ("prepare", "c"))
-    assert plans.resolve(asks("execute", "b"), NOW)
+    assert plans.resolve(asks("execute", "b"), at())
     with pytest.raises(Refused):
-        plans.resolve(asks("execute", "c"), NOW)
+        plans.resolve(asks("execute", "c"), at())
     assert plans.outdated(verdict("execute", "c", restricted=False)) is not None
 
 
@@ -126,7 +141,7 @@ def test_a_name_given_again_at_the_bound(monkeypatch: pytest.MonkeyPatch) -> Non
         other, plans=(msgspec.structs.replace(other.plans[0], kind="newer"),)
     )
     plans.completed(newer, 0)
-    assert plans.resolve(asks("execute", "a"), NOW).kind == "newer"
+    assert plans.resolve(asks("execute", "a"), at()).kind == "newer"
 
 
 def test_nothing_named() -> None:

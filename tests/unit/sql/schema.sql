@@ -41,10 +41,10 @@ CREATE VIEW v_rows AS SELECT id, unnest(tags) AS tag FROM clients;
 CREATE MATERIALIZED VIEW mv_clients AS SELECT id, email AS address, count(*) OVER () AS n FROM clients;
 
 CREATE FUNCTION client_email(int) RETURNS text LANGUAGE sql STABLE AS 'SELECT email FROM clients WHERE id = $1';
-CREATE FUNCTION full_contact(clients) RETURNS text LANGUAGE sql STABLE AS 'SELECT $1.name || $1.email';
+CREATE FUNCTION full_contact(clients) RETURNS text LANGUAGE plpgsql STABLE AS 'BEGIN RETURN $1.name || $1.email; END';
 CREATE FUNCTION all_clients() RETURNS SETOF clients LANGUAGE sql STABLE AS 'SELECT * FROM clients';
-CREATE FUNCTION shadow.lower(text) RETURNS text LANGUAGE sql AS 'SELECT $1';
-CREATE FUNCTION shadow.near(int, int) RETURNS boolean LANGUAGE sql AS 'SELECT $1 = $2';
+CREATE FUNCTION shadow.lower(text) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN $1; END';
+CREATE FUNCTION shadow.near(int, int) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN $1 = $2; END';
 CREATE OPERATOR shadow.<~> (LEFTARG = int, RIGHTARG = int, FUNCTION = shadow.near);
 CREATE PROCEDURE touch(int) LANGUAGE sql AS 'UPDATE events SET n = 1 WHERE id = $1';
 

@@ -88,8 +88,9 @@ def test_call_and_explain(database: Database) -> None:
 
 
 CHANGES = """
-CREATE FUNCTION own(int) RETURNS text LANGUAGE sql STABLE AS 'SELECT $1::text';
-CREATE FUNCTION own_immutable(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1';
+CREATE FUNCTION own(int) RETURNS text LANGUAGE plpgsql STABLE AS 'BEGIN RETURN $1::text; END';
+CREATE FUNCTION own_immutable(text) RETURNS text LANGUAGE plpgsql IMMUTABLE
+  AS 'BEGIN RETURN $1; END';
 CREATE VIEW calling AS SELECT own(id) AS word FROM orders;
 CREATE VIEW above AS SELECT word FROM calling;
 CREATE MATERIALIZED VIEW kept AS SELECT own(id) AS word FROM orders;
@@ -165,7 +166,7 @@ def test_columns_of_functions_in_from(
 
 
 DEFINITIONS = [
-    "CREATE OR REPLACE FUNCTION own(int) RETURNS text LANGUAGE sql STABLE AS 'SELECT 1::text'",
+    "CREATE OR REPLACE FUNCTION own(int) RETURNS text LANGUAGE plpgsql STABLE AS 'BEGIN END'",
     "ALTER FUNCTION own(int) SECURITY DEFINER",
     "ALTER FUNCTION own(int) SET search_path = 'hr'",
     "ALTER FUNCTION own(int) VOLATILE",

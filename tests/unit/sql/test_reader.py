@@ -49,6 +49,13 @@ CREATE MATERIALIZED VIEW scratch.m AS SELECT a FROM scratch.t;
 CREATE FUNCTION scratch.f() RETURNS int LANGUAGE sql AS 'SELECT 1';
 CREATE FUNCTION scratch.number(scratch.shade) RETURNS int LANGUAGE sql AS 'SELECT 1';
 CREATE FUNCTION scratch.near(int, int) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+CREATE FUNCTION scratch.ok(text) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';
+CREATE FUNCTION scratch.fire() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END';
+CREATE TABLE scratch.quiet (a int, b text);
+CREATE TRIGGER t BEFORE INSERT ON scratch.quiet EXECUTE FUNCTION scratch.fire();
+ALTER TABLE scratch.quiet DISABLE TRIGGER t;
+CREATE POLICY p ON scratch.quiet USING (true);
+CREATE DOMAIN scratch.short AS text;
 CREATE TABLE scratch.p (a int) PARTITION BY LIST (a);
 CREATE TABLE scratch.p1 PARTITION OF scratch.p FOR VALUES IN (1)
 """
@@ -90,7 +97,7 @@ def test_functions_operators_and_types(any_database: Database) -> None:
     assert catalog.operators == {("shadow", "<~>")}
     assert ("public", "mood") in catalog.types
     assert ("public", "country_code") in catalog.types
-    assert not catalog.user_casts
+    assert not catalog.casts
     assert catalog.server_version_num // 10_000 in (16, 18)
     assert {"public", "hr", "pg_catalog"} <= set(catalog.schemas)
 
@@ -144,6 +151,16 @@ def test_the_version_is_the_epoch(any_database: Database) -> None:
         "CREATE OPERATOR scratch.@@@ (LEFTARG = int, RIGHTARG = int, FUNCTION = scratch.near)",
         "CREATE CAST (scratch.shade AS int) WITH FUNCTION scratch.number(scratch.shade)",
         "CREATE SCHEMA another",
+        "ALTER DOMAIN scratch.short ADD CHECK (scratch.ok(VALUE))",
+        "ALTER DOMAIN scratch.short SET DEFAULT 'x'",
+        "CREATE TRIGGER u AFTER UPDATE ON scratch.t EXECUTE FUNCTION scratch.fire()",
+        "ALTER TABLE scratch.quiet ENABLE TRIGGER t",
+        "ALTER TABLE scratch.t ADD CHECK (scratch.ok(b))",
+        "CREATE INDEX ON scratch.t (scratch.ok(b))",
+        "CREATE INDEX ON scratch.t (a) WHERE scratch.ok(b)",
+        "ALTER TABLE scratch.quiet ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY q ON scratch.quiet USING (scratch.ok(b))",
+        "ALTER TABLE scratch.t ALTER a SET DEFAULT 2",
     ],
 )
 def test_the_epoch_moves_with_what_names_mean(scratch: psycopg.Connection, change: str) -> None:

@@ -1,0 +1,378 @@
+"""What runs without being named in the text: functions behind types, casts, defaults, checks,
+indexes, triggers, row security; and what an SQL function's body does.
+
+`CatalogLineage` owns one `Unseen` per catalog snapshot; the analyst asks it about each relation,
+type and function that a statement meets. Its rule: what cannot be read is a function that nobody
+can trust.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from appliance.model.catalog import (
+    Catalog,
+    ColumnKey,
+    Function,
+    FunctionBody,
+    Relation,
+    SessionSettings,
+)
+from appliance.model.facts import Action, FunctionUse, ParseFailure
+from appliance.sql.functions import PURE_EXTENSIONS
+from appliance.sql.parse import Body, RawStatement, parse_decoded
+from appliance.sql.scope import Field, Item, Scope
+from appliance.sql.stamps import FIRST_USER_OID
+
+if TYPE_CHECKING:
+    from appliance.sql.lineage import CatalogLineage
+    from appliance.sql.statements import Analyst
+
+DEPTH_MAX = 16
+"""SQL functions that call SQL functions are followed so far."""
+
+
+class Hidden(msgspec.Struct, frozen=True):
+    """What something does that the text does not show."""
+
+    functions: tuple[FunctionUse, ...] = ()
+    """Functions that are not known to be harmless."""
+    calls: tuple[FunctionUse, ...] = ()
+    """Every function outside pg_catalog."""
+    reads: frozenset[ColumnKey] = frozenset()
+    """Base columns that bodies of SQL functions read."""
+
+
+NOTHING = Hidden()
+
+
+def joined(parts: Iterable[Hidden]) -> Hidden:
+    several = [part for part in parts if part is not NOTHING]
+    if not several:
+        return NOTHING
+    return Hidden(
+        tuple(dict.fromkeys(use for part in several for use in part.functions)),
+        tuple(dict.fromkeys(use for part in several for use in part.calls)),
+        frozenset().union(*(part.reads for part in several)),
+    )
+
+
+class Unseen:
+    """For one catalog snapshot. Everything is worked out when first asked for, and kept."""
+
+    def __init__(self, lineage: "CatalogLineage", analyst: "Callable[..., Analyst]") -> None:
+        self._lineage = lineage
+        self._catalog: Catalog = lineage.catalog
+        self._analyst = analyst
+        self._by_oid: Mapping[int, Function] | None = None
+        self._parts_of: dict[int, list[int]] | None = None
+        self._written: dict[tuple[int, bool], Hidden] = {}
+        self._read: dict[int, Hidden] = {}
+        self._types: dict[int, Hidden] = {}
+        self._clean: dict[int, Hidden | None] = {}
+        self._running: list[int] = []
+
+    # Relations.
+
+    def reading(self, oid: int) -> Hidden:
+        """Row security decides by its expressions which rows are seen."""
+        known = self._read.get(oid)
+        if known is None:
+            relation = self._catalog.relations.get(oid)
+            policies = () if relation is None else relation.policies
+            known = joined(self._expression(relation, text) for text in policies)
+            self._read[oid] = known
+        return known
+
+    def writing(self, oid: int, deleting: bool = False) -> Hidden:
+        """A row written here passes through all of this; partitions, children and foreign keys
+        included. A view's are those of the relations it is made of."""
+        known = self._written.get((oid, deleting))
+        if known is None:
+            own = self._reached(oid, cascading=False)
+            found = [part for each in sorted(own) for part in self._of_writing(each, deleting)]
+            for each in sorted(self._reached(oid, cascading=True) - own):
+                found += self._of_writing(each, False)
+            known = self._written[oid, deleting] = joined(found)
+        return known
+
+    def _of_writing(self, oid: int, deleting: bool) -> Iterator[Hidden]:
+        relation = self._catalog.relations[oid]
+        yield self.reading(oid)
+        for trigger in relation.triggers:
+            yield self.function(trigger)
+        if deleting:
+            return
+        for text in relation.written:
+            yield self._expression(relation, text)
+        for column in relation.columns:
+            yield self.type(column.type_oid)
+
+    def _reached(self, oid: int, cascading: bool) -> set[int]:
+        """Relations in which a write to this one may change rows, as a part or parent of it or the
+        table below a view; `cascading`: or through foreign keys."""
+        if self._parts_of is None:
+            self._parts_of = {}
+            for relation in self._catalog.relations.values():
+                for parent in relation.parents:
+                    self._parts_of.setdefault(parent, []).append(relation.oid)
+        found: set[int] = set()
+        pending = [oid]
+        while pending:
+            each = pending.pop()
+            relation = self._catalog.relations.get(each)  # type: ignore[assignment]
+            if each in found or relation is None:
+                continue
+            found.add(each)
+            pending += [*self._parts_of.get(each, ()), *relation.parents]
+            pending += relation.cascades if cascading else ()
+            if relation.kind == "v":
+                shape = self._lineage.shape(each)
+                pending += {key[0] for field in shape.fields for key in field.sources}
+        return found
+
+    # Types and casts.
+
+    def type(self, oid: int) -> Hidden:
+        """Making a value of this type."""
+        if oid not in self._catalog.guarded_types:
+            return NOTHING
+        known = self._types.get(oid)
+        if known is None:
+            found: list[Hidden] = []
+            for each in self._made_of({oid}):
+                guarded = self._catalog.guarded_types.get(each)
+                if guarded is not None:
+                    found += map(self.function, guarded.functions)
+                    found += (self._expression(None, text) for text in guarded.checks)
+            known = self._types[oid] = joined(found)
+        return known
+
+    def _made_of(self, oids: Iterable[int]) -> set[int]:
+        found: set[int] = set()
+        pending = list(oids)
+        while pending:
+            each = pending.pop()
+            if each not in found:
+                found.add(each)
+                guarded = self._catalog.guarded_types.get(each)
+                pending += () if guarded is None else guarded.parts
+        return found
+
+    def casts(self, types_met: set[int], anything: bool) -> Hidden:
+        """Casts made by CREATE CAST that a statement may use, which has met these types;
+        `anything`: it also takes parameters, whose types the client chooses."""
+        met: set[int] | None = None
+        found = []
+        for cast in self._catalog.casts:
+            own = {oid for oid in (cast.from_type, cast.to_type) if oid >= FIRST_USER_OID}
+            if met is None:
+                met = self._members(types_met)
+            if anything or not own or not own.isdisjoint(met):
+                found.append(self.function(cast.function))
+        return joined(found)
+
+    def _members(self, types_met: set[int]) -> set[int]:
+        """These types, and those of columns, elements and bases in them, at any depth."""
+        found: set[int] = set()
+        pending = list(types_met)
+        while pending:
+            each = pending.pop()
+            if each in found:
+                continue
+            found.add(each)
+            pending += self._catalog.type_parts.get(each, ())
+        return found
+
+    # Functions.
+
+    def function(self, oid: int) -> Hidden:
+        """Calling exactly this function (a trigger's, a cast's, an operator's)."""
+        if oid == 0:
+            return _unknown("a built-in function that is not known to be harmless")
+        if oid < FIRST_USER_OID:
+            return NOTHING  # of the server itself: its casts, triggers and types only compute
+        function = self._functions.get(oid)
+        if function is None:
+            return _unknown("a function that is not in the catalog")
+        use = FunctionUse(function.schema, function.name, (oid,))
+        if function.constructor or function.extension in PURE_EXTENSIONS:
+            return Hidden((), (use,))
+        clean = self.body(oid)
+        if clean is None:
+            return Hidden((use,), (use,))
+        return Hidden((), (use, *clean.calls), clean.reads)
+
+    @property
+    def _functions(self) -> Mapping[int, Function]:
+        if self._by_oid is None:
+            every = self._catalog.functions.values()
+            self._by_oid = {f.oid: f for overloads in every for f in overloads}
+        return self._by_oid
+
+    def body(self, oid: int) -> Hidden | None:
+        """What an SQL function reads and calls, when all of it is known to be harmless; else
+        None."""
+        if oid in self._clean:
+            return self._clean[oid]
+        body, function = self._catalog.bodies.get(oid), self._functions.get(oid)
+        if (
+            body is None
+            or function is None
+            or oid in self._running
+            or len(self._running) >= DEPTH_MAX
+        ):
+            return None
+        self._running.append(oid)
+        try:
+            found = self._followed(function, body)
+        except RecursionError:
+            found = None
+        finally:
+            self._running.pop()
+        if not self._running:  # inside another, a cycle may have cut it short
+            self._clean[oid] = found
+        return found
+
+    def _followed(self, function: Function, body: FunctionBody) -> Hidden | None:
+        statement = _only_query(body)
+        settings = self._settings_of(body)
+        if statement is None or settings is None:
+            return None
+        if any(self.type(oid).functions for oid in (*body.types, function.returns_oid)):
+            return None
+        analyst = self._analyst(self._lineage, settings)
+        scope = Scope()
+        arguments = [Field(name) for name in body.arguments if name]
+        item = Item(function.name, arguments)
+        scope.add(item, (item,))
+        result = analyst.statement(statement.kind, statement.body, scope)
+        for default in _targets(body.defaults) or ():
+            analyst.walk(default, scope)
+        analyst.takes_parameters = False  # of declared types, which are met here
+        analyst.types_met.update(body.types)
+        analyst.note_secret_columns()
+        analyst.note_hidden()
+        if _does_more_than_read(analyst) or not result.known:
+            return None
+        reads = {key for field in result.fields for key in field.sources}
+        for oid, attnum in analyst.read:
+            columns = self._catalog.relations[oid].columns if attnum == 0 else ()
+            reads |= {(oid, column.attnum) for column in columns} or {(oid, attnum)}
+        return Hidden(
+            (), tuple(analyst.calls), frozenset(reads | analyst.consumed | analyst.reads_inside)
+        )
+
+    def _settings_of(self, body: FunctionBody) -> SessionSettings | None:
+        """What its names mean, whoever calls it. Without a search_path of its own nothing but what
+        has a schema, or is built in and has no namesake, can be told."""
+        path: tuple[str, ...] = ()
+        certain = body.bound
+        for setting in body.settings:
+            name, _, value = setting.partition("=")
+            if name == "search_path":
+                path = tuple(part.strip().strip('"') for part in value.split(",") if part.strip())
+                certain = "$user" not in path
+            elif name in ("role", "session_authorization"):
+                return None
+        if body.bound:
+            path = ()  # printed with every name qualified
+        return SessionSettings(
+            database=self._catalog.database, search_path=path, certain=certain or body.bound
+        )
+
+    # Expressions.
+
+    def _expression(self, relation: Relation | None, text: str) -> Hidden:
+        """An expression as the server prints it, or a CREATE TRIGGER with its condition."""
+        nodes = _targets(text)
+        if nodes is None:
+            return _unknown("an expression that could not be read")
+        analyst = self._analyst(self._lineage, _printed(self._catalog))
+        scope = Scope()
+        if relation is not None:
+            fields = [Field(column.name) for column in relation.columns]
+            items = [Item(name, fields) for name in (relation.name, "old", "new")]
+            scope.add(items[0], items)
+        else:
+            scope.add(Item("", [Field("value")]), ())
+        analyst.walk(nodes, scope)
+        if analyst.opaque or any("not understood" in why for why in analyst.unresolved):
+            return _unknown("an expression that was not understood")
+        return analyst.hidden()
+
+
+_READING = frozenset({Action.SELECT, Action.SHOW})
+
+
+def _does_more_than_read(analyst: "Analyst") -> bool:
+    return bool(
+        analyst.functions
+        or analyst.functions_below
+        or analyst.unresolved
+        or analyst.opaque
+        or analyst.flags
+        or analyst.settings_changed
+        or not _READING.issuperset(analyst.actions)
+    )
+
+
+def _unknown(what: str) -> Hidden:
+    return Hidden((FunctionUse("", what),))
+
+
+def _printed(catalog: Catalog) -> SessionSettings:
+    """Definitions are printed with an empty search_path: what is not built in is qualified."""
+    return SessionSettings(database=catalog.database, search_path=())
+
+
+def _parsed(text: str) -> Sequence[RawStatement] | None:
+    found = None if "\0" in text else parse_decoded(text, len(text.encode()))
+    return None if isinstance(found, ParseFailure) else found
+
+
+def _targets(text: str) -> list[Any] | None:
+    """The expressions of a list of them, None when it cannot be read."""
+    if text.startswith("CREATE "):
+        statements = _parsed(text)
+        if not statements or statements[0].kind != "CreateTrigStmt":
+            return None
+        return [statements[0].body.get("whenClause")]
+    if not text.strip():
+        return None
+    statements = _parsed(f"SELECT {text}")
+    if not statements or len(statements) != 1 or statements[0].kind != "SelectStmt":
+        return None
+    return [node["ResTarget"]["val"] for node in statements[0].body.get("targetList", ())]
+
+
+def _only_query(body: FunctionBody) -> RawStatement | None:
+    """The one SELECT a body consists of; None for anything else."""
+    statements = _parsed(body.text)
+    if statements is None or len(statements) != 1:
+        return None
+    statement = statements[0]
+    if body.bound:
+        inside = _bound_query(statement.body)
+        if inside is None:
+            return None
+        statement = statement._replace(kind=inside[0], body=inside[1])
+    return statement if statement.kind == "SelectStmt" else None
+
+
+def _bound_query(create: Body) -> tuple[str, Body] | None:
+    """CREATE FUNCTION ... RETURN expression, or BEGIN ATOMIC one query END."""
+    node = create.get("sql_body")
+    while node and "List" in node:
+        items = node["List"].get("items", ())
+        if len(items) != 1:
+            return None
+        node = items[0]
+    if not node:
+        return None
+    ((kind, inside),) = node.items()
+    if kind != "ReturnStmt":
+        return kind, inside
+    target = {"ResTarget": {"val": inside["returnval"]}}
+    return "SelectStmt", {"targetList": [target]}
