@@ -100,6 +100,9 @@ class FromClient:
             error = _error(refusal, record_id)
             self._state.send(refusals.rejected_query(), Expected(Kind.QUERY, error=error))
             return
+        if self._state.holding:
+            self._query_held(text, verdict, record_id)
+            return
         execution = Execution(record_id, verdict, self._state.now)
         expected = Expected(Kind.QUERY, execution)
         self._before_forward(execution)
@@ -108,6 +111,33 @@ class FromClient:
         if not verdict.plain:
             forwarded = self._state.announcement.rewritten(verdict.facts) or text
         self._state.send(m.query(forwarded), expected)
+
+    def _query_held(self, text: bytes, verdict: flow.Verdict, record_id: str) -> None:
+        """A Query of one statement, in messages of the extended protocol, so that it runs in the
+        transaction that holds what it rests on. A Query there is no way: PostgreSQL 17 and later
+        would leave that transaction open behind it (postgres.c, exec_simple_query).
+        """
+        send, name = self._state.send, refusals.QUERY_NAME
+        prepared = Prepared(name, text, (), verdict)
+        portal = Portal(name, prepared, 0)
+        portal.described = portal.vouched = True
+        portal.shapes = self._state.judge.catalog.shapes
+        execution = Execution(record_id, verdict, self._state.now, portal)
+        self._before_forward(execution)
+        forwarded = text
+        if not verdict.plain:
+            forwarded = self._state.announcement.rewritten(verdict.facts) or text
+        send(m.close(m.STATEMENT, name), Expected(Kind.CLOSE, injected=True))
+        parsed = Expected(Kind.PARSE, prepared, injected=True, within=execution)
+        runs = Expected(Kind.EXECUTE, execution)
+        self._state.gate(parsed, refusals.rejected_parse, runs)
+        send(m.parse(name, forwarded), parsed)
+        bound = Expected(Kind.BIND, portal, injected=True, within=execution)
+        send(m.bind_unparameterised(name, name), bound)
+        described = Expected(Kind.DESCRIBE_PORTAL, portal, name, within=execution)
+        send(m.describe(m.PORTAL, name), described)
+        send(m.execute(name), runs)
+        send(m.SYNC_FRAME, Expected(Kind.SYNC))
 
     def _parse(self, content: Bytes) -> None:
         if len(content) - 1 > self._state.limits.statement_bytes_max + PARSE_EXTRA_BYTES_MAX:

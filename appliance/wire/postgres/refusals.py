@@ -18,6 +18,7 @@ RESERVED = b"sallyport: "
 REFUSED_NAME = RESERVED + b"refused"
 """Never the name of anything."""
 PROBE_NAME = RESERVED + b"settings"
+QUERY_NAME = RESERVED + b"query"
 
 _UNAVAILABLE = (RefusalCode.AUDIT_UNAVAILABLE, RefusalCode.CATALOG_UNAVAILABLE)
 
