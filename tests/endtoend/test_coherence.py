@@ -226,3 +226,61 @@ def test_a_storm_of_changes(proxy: Running, direct: Connection) -> None:
         looker.join(20)
     assert any("person" in answer for answer in answers)
     assert not [answer for answer in answers if "SECRET" in answer.upper()]
+
+
+def test_temporary_tables(alice: Connection) -> None:
+    """Read, written and described as the server has them, whatever a rollback took back."""
+    for ask in (simple, extended, prepared):
+        alice.execute("CREATE TEMP TABLE t (a int, b text)")
+        alice.execute("INSERT INTO t VALUES (1, 'x')")
+        assert ask(alice, "SELECT b || '!' FROM t WHERE a = 1") == "[('x!',)]"
+        with alice.transaction(force_rollback=True):
+            alice.execute("ALTER TABLE t ADD COLUMN c int")
+            alice.execute("CREATE TEMP TABLE u (d int)")
+            assert ask(alice, "SELECT t.*, u.d FROM pg_temp.t LEFT JOIN u ON true") == (
+                "[(1, 'x', None, None)]"
+            )
+        assert ask(alice, "SELECT * FROM t") == "[(1, 'x')]"
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            ask(alice, "SELECT * FROM u")
+        alice.execute("CREATE TEMP VIEW seen AS SELECT a + 1 AS more FROM t")
+        assert ask(alice, "SELECT more FROM seen") == "[(2,)]"
+        alice.execute("DISCARD TEMP")
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            ask(alice, "SELECT * FROM t")
+
+
+def test_a_temporary_table_that_a_commit_drops(alice: Connection) -> None:
+    with alice.transaction():
+        alice.execute("CREATE TEMP TABLE people ON COMMIT DROP AS SELECT 1 AS id, 'mine' AS ssn")
+        assert simple(alice, "SELECT upper(ssn) FROM people") == "[('MINE',)]"
+    alice.execute("SET search_path = c")
+    assert simple(alice, "SELECT ssn FROM people WHERE id = 1") == "[('****',)]"
+
+
+def test_a_temporary_table_shadows_another(alice: Connection) -> None:
+    alice.execute("SET search_path = c")
+    assert simple(alice, "SELECT ssn FROM people WHERE id = 1") == "[('****',)]"
+    alice.execute("CREATE TEMP TABLE people AS SELECT 1 AS id, 'mine' AS ssn")
+    assert simple(alice, "SELECT ssn FROM people WHERE id = 1") == "[('mine',)]"
+    alice.execute("DROP TABLE people")
+    assert simple(alice, "SELECT ssn FROM people WHERE id = 1") == "[('****',)]"
+
+
+def test_what_was_made_before_masks_were_owed_is_not_read(
+    proxy: Running, direct: Connection
+) -> None:
+    """Another principal's session: nothing is asked about temporary relations there."""
+    with proxy.connect("bob", "bob-password") as bob:
+        bob.execute("CREATE TEMP TABLE t AS SELECT ssn FROM c.people")
+        assert "SECRET" in simple(bob, "SELECT upper(ssn) FROM t")
+
+
+def test_one_text_that_goes_on_after_its_transaction(alice: Connection) -> None:
+    """Between the two statements whoever waits for a lock gets it."""
+    with alice.transaction():
+        alice.execute("SELECT count(*) FROM c.people")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="transaction"):
+            simple(alice, "COMMIT; SELECT upper(name) FROM c.people")
+        raise psycopg.Rollback
+    assert simple(alice, "SELECT 1; SELECT 2") == "[(1,)]"
