@@ -30,6 +30,8 @@ PROBES_MAX = 3
 CHECKS_MAX = 3
 """How often a statement is judged anew because what it rests on is not as it was judged."""
 
+_OF_THE_SCHEMA = (RefusalCode.MASKED_COLUMN_USED, RefusalCode.UNMASKABLE)
+
 _NOT_AGAIN = frozenset(("57014", "55P03"))
 """SQLSTATEs of a check that is not asked again: cancelled, or a lock was not to be had in time."""
 
@@ -97,11 +99,7 @@ class Decisions:
         """
         if self._state.expected.skipping or self._needs_temporaries(waiting, verdict):
             return
-        if (
-            verdict.refusal is not None
-            and verdict.refusal.code is RefusalCode.UNRESOLVED
-            and not waiting.refreshed
-        ):
+        if self._may_be_outdated(verdict) and not waiting.refreshed:
             waiting.refreshed = True
             self._wait(waiting, RefreshCatalog())
             return
@@ -111,6 +109,16 @@ class Decisions:
             verdict = msgspec.structs.replace(verdict, refusal=flow.settings_in_doubt(), memo=[])
         if not self._needs_check(waiting, verdict):
             waiting.then(verdict)
+
+    def _may_be_outdated(self, verdict: flow.Verdict) -> bool:
+        """Whether it is a refusal that another catalog could take back."""
+        if verdict.refusal is None:
+            return False
+        lineage = self._state.judge.catalog.lineage
+        asked = lineage is not None and bool(lineage.catalog.newest)
+        return verdict.refusal.code is RefusalCode.UNRESOLVED or (
+            asked and verdict.refusal.code in _OF_THE_SCHEMA
+        )
 
     def _needs_temporaries(self, waiting: Waiting, verdict: flow.Verdict) -> bool:
         """Whether the session's own temporary relations are asked for first."""
@@ -148,7 +156,9 @@ class Decisions:
         elif self._busy:
             self._await_quiet(waiting)
         else:
-            self.questions.ask_check(waiting, verdict, footing, flow.holds(verdict.facts))
+            inside = self._state.in_pipeline or self._state.status != ord("I")
+            hold = flow.holds(verdict.facts) and (inside or len(verdict.facts.statements) == 1)
+            self.questions.ask_check(waiting, verdict, footing, hold)
         return True
 
     def _footing(self, verdict: flow.Verdict) -> Footing | None:
@@ -301,12 +311,10 @@ class Decisions:
                 waiting.then(_moved(verdict, {}))
             else:
                 self._wait(waiting, RefreshCatalog())
-        elif answer is not None and found == footing.expected:
+        elif found == footing.expected and verdict.epoch == self.epoch():
             self._state.vouched.add(footing)
-            if verdict.epoch == self.epoch():
-                waiting.then(verdict)
-            else:
-                self.examine(waiting)
+            self._state.holding = question.holds and not question.in_transaction
+            waiting.then(verdict)
         else:
             self._differs(question, verdict)
 

@@ -762,9 +762,12 @@ _HOLDING = frozenset(
 
 def holds(facts: Facts) -> bool:
     """Whether what it rests on is locked first, in the transaction that it will run in. Maintenance
-    and DDL (VACUUM, CREATE INDEX CONCURRENTLY) may need one of their own, and show no rows.
+    and DDL (VACUUM, CREATE INDEX CONCURRENTLY) may need one of their own, and COPY FROM STDIN would
+    swallow the Sync that ends it; they show no rows.
     """
-    return all(statement.kind in _HOLDING for statement in facts.statements)
+    return Action.COPY_FROM not in facts.actions and all(
+        statement.kind in _HOLDING for statement in facts.statements
+    )
 
 
 def names_relations(facts: Facts) -> bool:

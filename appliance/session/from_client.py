@@ -122,14 +122,43 @@ class FromClient:
             error = _error(refusal, record_id)
             self._state.send(refusals.rejected_query(), Expected(Kind.QUERY, error=error))
             return
+        if self._state.holding:
+            self._query_held(text, verdict, record_id)
+            return
         execution = Execution(record_id, verdict, self._state.now)
         expected = Expected(Kind.QUERY, execution)
         self._before_forward(execution)
         self._state.gate(expected, refusals.rejected_query)
-        forwarded = verdict.rewritten or text
-        if not verdict.plain:
-            forwarded = self._state.announcement.rewritten(verdict.facts) or forwarded
-        self._state.send(m.query(forwarded), expected)
+        self._state.send(m.query(self._forwarded(text, verdict)), expected)
+
+    def _forwarded(self, text: bytes, verdict: flow.Verdict) -> bytes:
+        """What is sent for a text."""
+        announced = b"" if verdict.plain else self._state.announcement.rewritten(verdict.facts)
+        return announced or verdict.rewritten or text
+
+    def _query_held(self, text: bytes, verdict: flow.Verdict, record_id: str) -> None:
+        """A Query of one statement, in messages of the extended protocol, so that it runs in the
+        transaction that holds what it rests on. A Query there is no way: PostgreSQL 17 and later
+        would leave that transaction open behind it (postgres.c, exec_simple_query).
+        """
+        send, name = self._state.send, refusals.QUERY_NAME
+        prepared = Prepared(name, text, (), verdict)
+        portal = Portal(name, prepared, 0)
+        portal.described = portal.vouched = True
+        portal.shapes = self._state.judge.catalog.shapes
+        execution = Execution(record_id, verdict, self._state.now, portal)
+        self._before_forward(execution)
+        send(m.close(m.STATEMENT, name), Expected(Kind.CLOSE, injected=True))
+        parsed = Expected(Kind.PARSE, prepared, injected=True, within=execution)
+        runs = Expected(Kind.EXECUTE, execution)
+        self._state.gate(parsed, refusals.rejected_parse, runs)
+        send(m.parse(name, self._forwarded(text, verdict)), parsed)
+        bound = Expected(Kind.BIND, portal, injected=True, within=execution)
+        send(m.bind_unparameterised(name, name), bound)
+        described = Expected(Kind.DESCRIBE_PORTAL, portal, name, within=execution)
+        send(m.describe(m.PORTAL, name), described)
+        send(m.execute(name), runs)
+        send(m.SYNC_FRAME, Expected(Kind.SYNC))
 
     def _parse(self, content: Bytes) -> None:
         if len(content) - 1 > self._state.limits.statement_bytes_max + PARSE_EXTRA_BYTES_MAX:
@@ -163,8 +192,7 @@ class FromClient:
         expected = Expected(Kind.PARSE, prepared, message.name)
         self._state.statements.begin(message.name, prepared)
         self._state.gate(expected, refusals.rejected_parse)
-        text = self._state.announcement.rewritten(verdict.facts)
-        text = text or verdict.rewritten or message.text
+        text = self._forwarded(message.text, verdict)
         self._state.send(m.parse(message.name, text, message.parameter_types), expected)
 
     def _bind(self, content: Bytes) -> None:

@@ -173,7 +173,7 @@ class FromUpstream:
         if isinstance(head.subject, Portal):
             head.subject.lock = ResultLock(None, rows_expected=False)
         self._state.choose_row_mode()
-        if not head.injected:
+        if not head.injected and head.within is None:
             self._state.to_client(content)
 
     def _parameter_description(self, content: Bytes) -> None:
@@ -362,8 +362,9 @@ class FromUpstream:
             self._error_out_of_turn(content)
             return
         fields = m.parse_error_fields(content[HEADER:])
-        if isinstance(head.subject, Execution):
-            head.subject.sqlstate = fields.get("C", "XX000")
+        execution = head.subject if head.within is None else head.within
+        if isinstance(execution, Execution):
+            execution.sqlstate = fields.get("C", "XX000")
         if fields.get("V", fields.get("S")) in ("FATAL", "PANIC"):
             self._state.told_fatal = True
             self._state.to_client(self._worded(head, content))

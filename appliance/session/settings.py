@@ -103,6 +103,8 @@ class SettingsTracker:
         names = frozenset(relation.name for relation in told)
         self._temporary = names if self.temporaries_foreign else frozenset()
         self._temporaries = () if self.temporaries_foreign else told
+        if not self.temporaries_foreign:
+            self._shifting -= names  # they are known as the open transaction has them
         self.current = self._build()
 
     def shift(self, names: frozenset[str]) -> None:

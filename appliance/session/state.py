@@ -164,6 +164,8 @@ class SessionState:
         self.question: Question | None = None
         self.own_statements: set[bytes] = set()
         """Names of our own prepared statements that the upstream holds."""
+        self.holding = False
+        """A check of ours opened a transaction to hold locks in; the client knows of none."""
         self.vouched: set[Footing] = set()
         """What is locked in the state in which the catalog has it, in the transaction that the
         client's next message will be part of.
@@ -221,15 +223,25 @@ class SessionState:
             self.client_in_pipeline or not expected.injected
         )
         if not self.in_pipeline:
+            self.holding = False
             self.vouched.clear()  # their locks end with the transaction
         self.expected.push(expected)
         self.turn.upstream.append(message)
 
-    def gate(self, expected: Expected, rejected: Callable[[], bytes]) -> None:
-        """Remembers how to refuse the message sent next, should its record not be written."""
+    def gate(
+        self,
+        expected: Expected,
+        rejected: Callable[[], bytes],
+        runs: Expected | None = None,
+    ) -> None:
+        """Remembers how to refuse the message sent next, should its record not be written. `runs`:
+        what would have run after it, and never does.
+        """
 
         def refuse(error: bytes) -> bytes:
             expected.error = error
+            if runs is not None:
+                runs.error = error
             return rejected()
 
         record = self.turn.records[-1]
