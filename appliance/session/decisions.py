@@ -12,7 +12,7 @@ from appliance.model.facts import Action, Facts, PreparedUse
 from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.evaluate import DEFAULT_RULE
-from appliance.session import flow
+from appliance.session import changes, flow
 from appliance.session.effects import AnalyseText, RefreshCatalog
 from appliance.session.questions import Questions, answered
 from appliance.session.rewriting import Forms
@@ -125,7 +125,7 @@ class Decisions:
         settings = self._state.settings
         if (
             settings.temporaries_certain
-            or not (verdict.restricted and flow.names_relations(verdict.facts))
+            or not (verdict.restricted and changes.names_relations(verdict.facts))
             or self._failed
         ):
             return False
@@ -157,7 +157,7 @@ class Decisions:
             self._await_quiet(waiting)
         else:
             inside = self._state.in_pipeline or self._state.status != ord("I")
-            hold = flow.holds(verdict.facts) and (inside or len(verdict.facts.statements) == 1)
+            hold = changes.holds(verdict.facts) and (inside or len(verdict.facts.statements) == 1)
             self.questions.ask_check(waiting, verdict, footing, hold)
         return True
 
@@ -178,7 +178,7 @@ class Decisions:
             verdict.restricted
             and len(facts.statements) > 1
             and Action.TRANSACTION in facts.actions
-            and (self._state.settings.touched_in_transaction or flow.goes_on_after_end(facts))
+            and (self._state.settings.touched_in_transaction or changes.goes_on_after_end(facts))
         )
 
     def _wait(self, waiting: Waiting, request: AnalyseText | RefreshCatalog) -> None:

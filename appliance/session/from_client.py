@@ -12,7 +12,7 @@ from appliance.audit.record import ProtocolKind
 from appliance.model.errors import ProtocolViolation
 from appliance.model.facts import Action
 from appliance.model.refusal import Refusal, RefusalCode
-from appliance.session import flow
+from appliance.session import changes, flow
 from appliance.session.decisions import Decisions
 from appliance.session.effects import ArmTimeout, BeginSchemaChange, Bytes, EndSession
 from appliance.session.inflight import Execution, Portal, Prepared
@@ -474,33 +474,33 @@ class FromClient:
             self._state.turn.requests.append(ArmTimeout(execution, timeout_ms))
         if verdict.plain:
             return
-        if flow.changes_schema(verdict.facts):
+        if changes.changes_schema(verdict.facts):
             self._state.changing = True
             self._state.turn.requests.append(BeginSchemaChange())
-        if flow.unsettles(verdict.facts):
+        if changes.unsettles(verdict.facts):
             self._state.settings.unsettle(True)
         elif (
             self._state.settings.touched_in_transaction
             and Action.TRANSACTION in verdict.facts.actions
         ):
             self._state.settings.unsettle(True)  # a rollback takes settings back
-        if flow.unsettles_lexing(verdict.facts) or (
+        if changes.unsettles_lexing(verdict.facts) or (
             self._state.settings.touched_in_transaction
             and Action.TRANSACTION in verdict.facts.actions
         ):
             execution.unsettles_lexing = self._state.lexing_in_doubt = True
         self._rename(execution)
         self._note_temporaries(verdict)
-        if verdict.restricted and (shifted := flow.shifted_names(verdict.facts)):
+        if verdict.restricted and (shifted := changes.shifted_names(verdict.facts)):
             self._state.settings.shift(shifted)
 
     def _note_temporaries(self, verdict: flow.Verdict) -> None:
         settings = self._state.settings
-        temporary = flow.temporary_names(verdict.facts)
+        temporary = changes.temporary_names(verdict.facts)
         if temporary:
             settings.add_temporary(temporary)
         ends = Action.TRANSACTION in verdict.facts.actions and settings.has_temporaries
-        if ends or flow.shifts_temporaries(verdict.facts):
+        if ends or changes.shifts_temporaries(verdict.facts):
             settings.temporaries_foreign |= not verdict.restricted and not ends
             settings.unsettle_temporaries()
 

@@ -11,7 +11,7 @@ from _speedups.pgframe import WHOLE
 from appliance.audit.record import Outcome
 from appliance.model.errors import InvariantBroken, ProtocolViolation, Refused
 from appliance.model.facts import PreparedUse
-from appliance.session import flow
+from appliance.session import changes, flow
 from appliance.session.decisions import Decisions
 from appliance.session.effects import Bytes, NoteSchemaChange, SampleRows, SettleSchemaChange
 from appliance.session.inflight import Execution, Portal, Prepared, ResultLock
@@ -145,7 +145,7 @@ class FromUpstream:
     def _changes_on_their_way(self) -> bool:
         return any(
             isinstance(expected.subject, Execution)
-            and flow.changes_schema(expected.subject.verdict.facts)
+            and changes.changes_schema(expected.subject.verdict.facts)
             for expected in self._state.expected
         )
 
@@ -283,7 +283,7 @@ class FromUpstream:
         if tag in (b"DISCARD ALL", b"DEALLOCATE ALL"):
             self._state.statements.forget_confirmed()
             self._state.own_statements.clear()
-        if flow.reshapes(execution.verdict.facts):
+        if changes.reshapes(execution.verdict.facts):
             self._state.reshaped = True
             self._state.turn.requests.append(NoteSchemaChange())
 

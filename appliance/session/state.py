@@ -200,7 +200,10 @@ class SessionState:
         self.ending = False
         self.told_fatal = False
         """The client has read the upstream's own last words."""
-        # Sums for the records of the session.
+        self._begin_sums()
+
+    def _begin_sums(self) -> None:
+        """For the records of the session."""
         self.rows = 0
         self.bytes_out = 0
         self.cells_masked = 0
