@@ -30,7 +30,11 @@ PROBES_MAX = 3
 CHECKS_MAX = 3
 """How often a statement is judged anew because what it rests on is not as it was judged."""
 
-_OF_THE_SCHEMA = (RefusalCode.MASKED_COLUMN_USED, RefusalCode.UNMASKABLE)
+_OF_THE_SCHEMA = (
+    RefusalCode.MASKED_COLUMN_USED,
+    RefusalCode.UNMASKABLE,
+    RefusalCode.UNKNOWN_FUNCTION,
+)
 
 _NOT_AGAIN = frozenset(("57014", "55P03"))
 """SQLSTATEs of a check that is not asked again: cancelled, or a lock was not to be had in time."""
