@@ -27,7 +27,7 @@ from appliance.policy.snapshot import Snapshot
 from appliance.session.effects import SampleRows
 from appliance.session.pace import SamplePace
 from appliance.sql.lineage import CatalogLineage
-from appliance.sql.reader import FIRST_USER_OID
+from appliance.sql.stamps import FIRST_USER_OID
 from appliance.telemetry.log import Log
 from appliance.telemetry.metrics import Metrics
 from appliance.wire.postgres.cells import cells

@@ -9,6 +9,8 @@ it; a failed load keeps it that way.
 import asyncio
 import contextlib
 
+import msgspec
+
 from appliance.config.schema import TargetConfig
 from appliance.dataplane.cancels import SchemaChange
 from appliance.dataplane.upstreams import (
@@ -46,6 +48,7 @@ class DatabaseCatalog:
         self._upstream: Upstream | None = None
         self._kept: CatalogLineage | None = None
         self._epoch = ""
+        self._reloads = 0
         self._fresh = False
         self._changes = 0
         self.shapes = 0
@@ -102,11 +105,14 @@ class DatabaseCatalog:
                 return
             await asyncio.sleep(QUIET_POLL_SECONDS)
 
-    async def refresh(self) -> None:
+    async def refresh(self, *, reload: bool = False) -> None:
         """Brings it up to date with what is there now (a load that runs already may have looked
         before); concurrent callers share one load. Never raises: `failure` says what went wrong.
+        `reload`: all of it is read, whatever the epoch says.
         """
         self._changes += 1
+        if reload:
+            self._epoch = ""
         if self._refreshing is None:
             self._refreshing = asyncio.create_task(self._refresh())
             self._refreshing.add_done_callback(self._refreshed)
@@ -191,6 +197,13 @@ class DatabaseCatalog:
         self._fresh = False  # it did change: nothing rests on the old one while the new is read
         rows = {name: await simple_query(upstream, text) for name, text in QUERIES.items()}
         catalog = build_catalog(self._target.name, self.database, rows)
+        kept = self._kept
+        if kept is not None and kept.catalog.version.partition("+")[0] == catalog.version:
+            # Read anew because a session found something else than the epoch tells: nothing kept
+            # under the same version may be used again.
+            self._reloads += 1
+            version = f"{catalog.version}+{self._reloads}"
+            catalog = msgspec.structs.replace(catalog, version=version)
         self._kept = CatalogLineage(catalog)
         self._epoch = epoch
 

@@ -259,7 +259,7 @@ class Conductor:
             case AnalyseText():
                 self._spawn(self._analyse(request))
             case RefreshCatalog():
-                self._spawn(self._refresh())
+                self._spawn(self._refresh(request.reload))
             case BeginSchemaChange():
                 self._tell_change(True)
             case SettleSchemaChange():
@@ -323,10 +323,10 @@ class Conductor:
         if not self.ended:
             self._carry_out(self._machine.analysed(facts, self._services.now(), forms))
 
-    async def _refresh(self) -> None:
+    async def _refresh(self, reload: bool) -> None:
         if self.catalog is not None:
             await self.catalog.quiet(self._session)
-            await self.catalog.refresh()
+            await self.catalog.refresh(reload=reload)
         if not self.ended:
             self._carry_out(self._machine.catalog_ready(self._services.now()))
 

@@ -91,6 +91,12 @@ class Relation(msgspec.Struct, frozen=True):
     """pg_class.relrowsecurity: which rows there are depends on who reads."""
     barrier: bool = False
     """A view with security_barrier."""
+    stamp: str = ""
+    """`sql/stamps.RELATION` when it was read; '' for what initdb made."""
+    reads: tuple[int, ...] = ()
+    """Relations that a temporary view's definition names (it has no `definition`)."""
+    runs: tuple[int, ...] = ()
+    """Functions that it calls and that are not built in, as functions or operators."""
 
     def column(self, name: str) -> Column | None:
         for column in self.columns:
@@ -199,6 +205,11 @@ class Catalog(msgspec.Struct, frozen=True):
     casts: tuple[UserCast, ...] = ()
     type_parts: Mapping[int, tuple[int, ...]] = {}
     """OID of a type outside pg_catalog -> such types that it is made of; empty when `casts` is."""
+    newest: str = ""
+    """`sql/stamps.NEWEST` when it was read. '' = this catalog was not read from a server, and there
+    is nothing to hold it against."""
+    callables: str = ""
+    """`sql/stamps.CALLABLES` when it was read."""
 
     def relation_named(self, schema: str, name: str) -> Relation | None:
         oid = self.by_name.get((schema, name))
@@ -217,10 +228,18 @@ class SessionSettings(msgspec.Struct, frozen=True):
     unseen.
     """
     temp_relations: frozenset[str] = frozenset()
-    """Names of temporary relations this session may have (never removed too early)."""
+    """Names of relations that this session may have made, and whose columns are not known (never
+    removed too early)."""
+    temporaries: tuple[Relation, ...] = ()
+    """The session's own temporary relations, as the server described them; their schema is
+    "pg_temp"."""
 
     sealed: str = ""
     """`digest()`, computed once by whoever keeps this object for many statements."""
+
+    def may_be_temporary(self, name: str) -> bool:
+        """Whether an unqualified name may mean a temporary relation of the session."""
+        return name in self.temp_relations or any(own.name == name for own in self.temporaries)
 
     def digest(self) -> str:
         if self.sealed:
@@ -232,5 +251,6 @@ class SessionSettings(msgspec.Struct, frozen=True):
                 self.role,
                 self.certain,
                 sorted(self.temp_relations),
+                self.temporaries,
             )
         )

@@ -209,6 +209,8 @@ class StatementFacts(msgspec.Struct, frozen=True):
     """Every setting it changes, set_config() calls included, in no order; a name of '' = not
     constant, so any setting.
     """
+    ends_transaction: bool = False
+    """COMMIT, ROLLBACK and their like, not of a savepoint."""
 
     checks: tuple[SparingCheck, ...] = ()
     """Writes of which only the database knows whether they spare any row: when the answer is true,

@@ -12,14 +12,14 @@ from appliance.model.facts import Action, Facts, PreparedUse
 from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.evaluate import DEFAULT_RULE
-from appliance.session import flow
-from appliance.session.effects import AnalyseText, Bytes, RefreshCatalog
+from appliance.session import changes, flow
+from appliance.session.effects import AnalyseText, RefreshCatalog
+from appliance.session.questions import Questions, answered
 from appliance.session.rewriting import Forms
-from appliance.session.settings import PROBE
-from appliance.session.state import Continuation, Question, SessionState, Waiting
+from appliance.session.state import Continuation, Question, SessionState, Sparing, Waiting
+from appliance.sql.footing import Footing
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
-from appliance.wire.postgres.expected import Expected, Kind
 
 ANALYSES_MAX = 3
 """How often one text is analysed again because the catalog or the settings changed meanwhile."""
@@ -27,30 +27,41 @@ ANALYSES_MAX = 3
 PROBES_MAX = 3
 """A statement asks for the settings again when a cancel request hit the question."""
 
+CHECKS_MAX = 3
+"""How often a statement is judged anew because what it rests on is not as it was judged."""
+
+_OF_THE_SCHEMA = (RefusalCode.MASKED_COLUMN_USED, RefusalCode.UNMASKABLE)
+
+_NOT_AGAIN = frozenset(("57014", "55P03"))
+"""SQLSTATEs of a check that is not asked again: cancelled, or a lock was not to be had in time."""
+
 
 class Decisions:
     """The deciding part of one session's machine."""
 
     def __init__(self, state: SessionState) -> None:
         self._state = state
+        self.questions = Questions(state, self._answered)
 
-    def consider(self, text: bytes, then: Continuation) -> None:
-        """Gets the verdict on `text`, now or later, and goes on with `then`."""
-        self.examine(Waiting(text, then))
+    def consider(self, text: bytes, then: Continuation, *, vouch: bool = True) -> None:
+        """Gets the verdict on `text`, now or later, and goes on with `then`. Not to `vouch`: what
+        it rests on was locked and looked at before.
+        """
+        self.examine(Waiting(text, then, vouch))
 
-    def ask(self, text: bytes, question: Question, then: Continuation) -> None:
+    def ask(self, text: bytes, sparing: Sparing, then: Continuation) -> None:
         """Asks the database what a text's writes spare, and goes on with the verdict that follows
         from the answer.
         """
         waiting = Waiting(text, then)
-        waiting.question = question
+        waiting.sparing = sparing
         self.examine(waiting)
 
     def examine(self, waiting: Waiting) -> None:
         if self._state.expected.skipping:
             return  # an error came in between: the upstream skips this, too
-        if waiting.question is not None:
-            self._pose(waiting, waiting.question)
+        if waiting.sparing is not None:
+            self._pose(waiting, waiting.sparing)
             return
         if self._state.judge.needs_catalog:
             stale = self._state.judge.catalog.lineage is None and not waiting.refreshed
@@ -86,13 +97,9 @@ class Decisions:
         """Goes on with a verdict; one that failed on an unknown name is tried once more with a
         fresh catalog.
         """
-        if self._state.expected.skipping:
+        if self._state.expected.skipping or self._needs_temporaries(waiting, verdict):
             return
-        if (
-            verdict.refusal is not None
-            and verdict.refusal.code is RefusalCode.UNRESOLVED
-            and not waiting.refreshed
-        ):
+        if self._may_be_outdated(verdict) and not waiting.refreshed:
             waiting.refreshed = True
             self._wait(waiting, RefreshCatalog())
             return
@@ -100,16 +107,78 @@ class Decisions:
             verdict = msgspec.structs.replace(verdict, refusal=flow.schema_changing(), memo=[])
         if self._crosses_transaction(verdict):
             verdict = msgspec.structs.replace(verdict, refusal=flow.settings_in_doubt(), memo=[])
-        waiting.then(verdict)
+        if not self._needs_check(waiting, verdict):
+            waiting.then(verdict)
+
+    def _may_be_outdated(self, verdict: flow.Verdict) -> bool:
+        """Whether it is a refusal that another catalog could take back."""
+        if verdict.refusal is None:
+            return False
+        lineage = self._state.judge.catalog.lineage
+        asked = lineage is not None and bool(lineage.catalog.newest)
+        return verdict.refusal.code is RefusalCode.UNRESOLVED or (
+            asked and verdict.refusal.code in _OF_THE_SCHEMA
+        )
+
+    def _needs_temporaries(self, waiting: Waiting, verdict: flow.Verdict) -> bool:
+        """Whether the session's own temporary relations are asked for first."""
+        settings = self._state.settings
+        if (
+            settings.temporaries_certain
+            or not (verdict.restricted and changes.names_relations(verdict.facts))
+            or self._failed
+        ):
+            return False
+        if self._busy:
+            self._await_quiet(waiting)
+        else:
+            self._count_probe(waiting)
+            self.questions.ask_temporaries(waiting)
+        return True
+
+    def _needs_check(self, waiting: Waiting, verdict: flow.Verdict) -> bool:
+        """Whether the server is asked first if what this text rests on is as it was judged, and
+        holds it like that. In a failed transaction nothing runs but its end.
+        """
+        if verdict.refusal is not None or not verdict.restricted or not waiting.vouch:
+            return False
+        footing = self._footing(verdict)
+        if footing is None or footing in self._state.vouched:
+            return False
+        if self._failed:
+            if len(verdict.facts.statements) == 1:
+                return False
+            refused = msgspec.structs.replace(verdict, refusal=flow.settings_in_doubt(), memo=[])
+            waiting.then(refused)
+        elif waiting.aside == footing:
+            self._state.vouched.add(footing)
+            return False
+        elif self._busy:
+            self._await_quiet(waiting)
+        else:
+            inside = self._state.in_pipeline or self._state.status != ord("I")
+            hold = changes.holds(verdict.facts) and (inside or len(verdict.facts.statements) == 1)
+            self.questions.ask_check(waiting, verdict, footing, hold)
+        return True
+
+    def _footing(self, verdict: flow.Verdict) -> Footing | None:
+        return self._state.locks.named.footing(verdict) or verdict.footing
+
+    @property
+    def _failed(self) -> bool:
+        """The transaction has failed: the upstream answers nothing."""
+        return self._state.status == ord("E") and not self._busy
 
     def _crosses_transaction(self, verdict: flow.Verdict) -> bool:
-        """A transaction's end may take settings back in the middle of this very text."""
+        """A transaction's end may take settings back in the middle of this very text, and lets go
+        of the locks that keep relations as they were judged.
+        """
         facts = verdict.facts
         return (
             verdict.restricted
-            and self._state.settings.touched_in_transaction
             and len(facts.statements) > 1
             and Action.TRANSACTION in facts.actions
+            and (self._state.settings.touched_in_transaction or changes.goes_on_after_end(facts))
         )
 
     def _wait(self, waiting: Waiting, request: AnalyseText | RefreshCatalog) -> None:
@@ -160,10 +229,17 @@ class Decisions:
         if self._busy:
             self._await_quiet(waiting)
             return True
-        if self._state.status == ord("E"):
+        if self._failed:
             return False
-        self._send_probe(waiting)
+        self._count_probe(waiting)
+        self.questions.ask_settings(waiting)
         return True
+
+    @staticmethod
+    def _count_probe(waiting: Waiting) -> None:
+        if waiting.probes >= PROBES_MAX:
+            raise ProtocolViolation("upstream", "settings could not be read")
+        waiting.probes += 1
 
     def _await_quiet(self, waiting: Waiting) -> None:
         self._state.waiting = self._state.quiet_for = waiting
@@ -177,104 +253,89 @@ class Decisions:
             self._state.quiet_for = self._state.waiting = None
             self.examine(waiting)
 
-    def _send_probe(self, waiting: Waiting) -> None:
-        """In the extended protocol, under names of its own: a Query would take the client's unnamed
-        statement and portal away. A Sync ends it unless it stands amid a pipeline.
+    def _answered(self, question: Question) -> None:
+        """A question of ours is answered, or an error (somebody's cancel request) cut it short and
+        it is asked again.
         """
-        if waiting.probes >= PROBES_MAX:
-            raise ProtocolViolation("upstream", "settings could not be read")
-        waiting.probes += 1
-        self._state.waiting = self._state.probe_after = waiting
-        self._state.probe = []
-        self._state.gather_rows(True)
-        amid, name = self._state.in_pipeline, refusals.PROBE_NAME
-        for text in PROBE:
-            self._inject(m.parse(name, text), Kind.PARSE)
-            self._inject(m.bind_unparameterised(name, name), Kind.BIND)
-            self._inject(m.execute(name), Kind.EXECUTE)
-            self._inject(m.close(m.PORTAL, name), Kind.CLOSE)
-            last = amid and text is PROBE[-1]
-            self._inject(m.close(m.STATEMENT, name), Kind.CLOSE, last)
-        if amid:
-            self._state.turn.upstream.append(m.FLUSH_FRAME)
-        else:
-            self._inject(m.SYNC_FRAME, Kind.SYNC, True)
+        whole = question.error is None and len(question.answers) == question.due
+        if question.subject == "check":
+            self._checked(question, question.answers[0] if whole else None)
+            return
+        if question.subject == "sparing":
+            self._spared(question)
+            return
+        if whole and question.subject == "settings":
+            self._state.settings.probed(question.answers)
+        elif whole:
+            self._state.settings.temporaries_told(question.answers[0])
+        self.examine(question.waiting)
 
-    def _pose(self, waiting: Waiting, question: Question) -> None:
-        """Sends a question once all replies before are in. In a failed transaction the upstream
-        refuses the statement itself.
+    def _pose(self, waiting: Waiting, sparing: Sparing) -> None:
+        """Asks once all replies before are in. In a failed transaction the upstream refuses the
+        statement itself.
         """
-        checks = question.verdict.checks
-        unbound = question.bind is None and any(check.parameters for check in checks)
-        if self._state.status == ord("E"):
-            waiting.then(answered(question.verdict, False))
+        checks = sparing.verdict.checks
+        unbound = sparing.bind is None and any(check.parameters for check in checks)
+        if self._failed:
+            waiting.then(answered(sparing.verdict, False))
         elif unbound:
-            waiting.then(answered(question.verdict, True))
+            waiting.then(answered(sparing.verdict, True))
         elif self._busy:
             self._await_quiet(waiting)
         else:
-            self._send_question(waiting, question)
+            self.questions.ask_sparing(waiting, sparing)
 
-    def _send_question(self, waiting: Waiting, question: Question) -> None:
-        self._state.waiting = self._state.probe_after = waiting
-        self._state.probe = []
-        self._state.gather_rows(True)
-        amid, name = self._state.in_pipeline, refusals.QUESTION_NAME
-        checks = question.verdict.checks
-        for check in checks:
-            self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)  # of one that ended in an error
-            given, bind = question.types, question.bind
-            types = tuple(given[n - 1] if n <= len(given) else 0 for n in check.parameters)
-            self._inject(m.parse(name, check.sql.encode(), types), Kind.PARSE)
-            bound = m.bind_unparameterised(name, name)
-            if bind is not None:
-                bound = m.bind_again(bind, name, check.parameters)
-            self._inject(bound, Kind.BIND)
-            self._inject(m.execute(name), Kind.EXECUTE)
-            self._inject(m.close(m.PORTAL, name), Kind.CLOSE)
-            last = amid and check is checks[-1]
-            self._inject(m.close(m.STATEMENT, name), Kind.CLOSE, last)
-        if amid:
-            self._state.turn.upstream.append(m.FLUSH_FRAME)
+    def _spared(self, question: Question) -> None:
+        """Anything but a plain "false" to each check counts as sparing no row."""
+        waiting, verdict = question.waiting, question.verdict
+        if verdict is None:
+            raise InvariantBroken("a question about no statement")
+        spares = question.error is None and question.answers == ["f"] * question.due
+        settled = answered(verdict, not spares)
+        if question.error is not None and settled.restricted and settled.refusal is None:
+            # What it rests on was let go of with the transaction that failed.
+            settled = msgspec.structs.replace(settled, refusal=flow.not_asked(), memo=[])
+        waiting.then(settled)
+
+    def _checked(self, question: Question, answer: str | None) -> None:
+        waiting, footing, verdict = question.waiting, question.footing, question.verdict
+        if footing is None or verdict is None:
+            raise InvariantBroken("a check of nothing")
+        isolation, _, found = (answer or "").partition("/")
+        if answer is not None and question.in_transaction and isolation != "read committed":
+            # An old snapshot tells what was. What is locked now changes no more: another session
+            # of ours can tell whether it has.
+            waiting.aside, waiting.refreshed = footing, True
+            waiting.checks += 1
+            if waiting.checks > CHECKS_MAX:
+                waiting.then(_moved(verdict, {}))
+            else:
+                self._wait(waiting, RefreshCatalog())
+        elif found == footing.expected and verdict.epoch == self.epoch():
+            self._state.vouched.add(footing)
+            self._state.holding = question.holds and not question.in_transaction
+            waiting.then(verdict)
         else:
-            self._inject(m.SYNC_FRAME, Kind.SYNC, True)
+            self._differs(question, verdict)
 
-    def _inject(self, message: bytes, kind: Kind, last: bool = False) -> None:
-        name = refusals.PROBE_NAME if last else b""
-        self._state.send(message, Expected(kind, name=name, injected=True))
-
-    def probe_passed(self, done: Expected) -> None:
-        """One reply to the probe came; after the last one the statement goes on, or asks again
-        where an error (somebody's cancel request) cut the probe short.
+    def _differs(self, question: Question, verdict: flow.Verdict) -> None:
+        """What is there is not what was judged: the locks are let go of, the catalog is brought up
+        to date, and the statement is judged anew; in the end it is refused.
         """
-        if done.name != refusals.PROBE_NAME:
+        waiting = question.waiting
+        if question.error is None and question.holds and not question.amid:
+            question.error = {}
+            self._state.question, self._state.waiting = question, waiting
+            self.questions.release()
             return
-        values, self._state.probe = self._state.probe, None
-        waiting, self._state.probe_after = self._state.probe_after, None
-        if values is None or waiting is None:
-            raise ProtocolViolation("upstream", "settings could not be read")
-        self._state.waiting = None
-        if waiting.question is not None:
-            verdict = waiting.question.verdict
-            spared = values == ["f"] * len(verdict.checks)
-            waiting.then(answered(verdict, not spared))
+        waiting.checks += 1
+        error = question.error or {}
+        if self._failed or waiting.checks >= CHECKS_MAX or error.get("C") in _NOT_AGAIN:
+            waiting.then(_moved(verdict, error))
             return
-        if len(values) == len(PROBE):
-            self._state.settings.probed(values)
-        self.examine(waiting)
-
-    def probe_failed(self, error: Bytes) -> Bytes | None:
-        """The upstream answered the probe with an error. -> what the client is to read of it: amid
-        its pipeline, which the upstream now skips.
-        """
-        if not self._state.expected.skipping:
-            return None  # our own Sync is still due: see `probe_passed`
-        waiting = self._state.probe_after
-        self._state.probe = self._state.probe_after = self._state.waiting = None
-        question = None if waiting is None else waiting.question
-        if question is None:
-            return error
-        return question.refuse(answered(question.verdict, True))
+        waiting.refreshed = True
+        self._state.settings.unsettle_temporaries()
+        self._wait(waiting, RefreshCatalog(reload=waiting.checks > 1))
 
     @property
     def _changing(self) -> bool:
@@ -305,9 +366,8 @@ class Decisions:
         return self._state.announcement.refusal_for(verdict.facts)
 
 
-def answered(verdict: flow.Verdict, sweeping: bool) -> flow.Verdict:
-    """A verdict once the database has said whether the writes spare no row."""
-    return verdict.sweeping if sweeping and verdict.sweeping is not None else verdict
+def _moved(verdict: flow.Verdict, error: dict[str, str]) -> flow.Verdict:
+    return msgspec.structs.replace(verdict, refusal=flow.catalog_moved(error), memo=[])
 
 
 def _reserved(use: PreparedUse | None) -> bool:

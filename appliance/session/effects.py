@@ -29,8 +29,10 @@ class AnalyseText(msgspec.Struct, frozen=True):
 
 class RefreshCatalog(msgspec.Struct, frozen=True):
     """Have the catalog (re)loaded; answer with `machine.catalog_ready()`, which looks at the
-    catalog port again.
+    catalog port again. `reload`: also when the catalog seems to be as before.
     """
+
+    reload: bool = False
 
 
 class BeginSchemaChange(msgspec.Struct, frozen=True):

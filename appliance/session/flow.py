@@ -19,7 +19,7 @@ import msgspec
 
 from appliance.masking.masked_relations import MaskedRelations, Unmaskable
 from appliance.masking.plan import MaskPlan, plan, source_plan
-from appliance.model.catalog import ColumnKey, SessionSettings
+from appliance.model.catalog import ColumnKey, Relation, SessionSettings
 from appliance.model.decision import Decision, Effect, Mask
 from appliance.model.errors import Refused
 from appliance.model.facts import (
@@ -37,8 +37,10 @@ from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.entitlements import Entitlements
 from appliance.policy.evaluate import DEFAULT_RULE
 from appliance.policy.snapshot import Snapshot
+from appliance.session import changes
 from appliance.session.rewriting import Form, Forms, forms_of, joined
 from appliance.sql.analysis import analyse
+from appliance.sql.footing import Footing, footing
 from appliance.sql.lineage import CatalogLineage
 
 
@@ -73,6 +75,11 @@ class Verdict(msgspec.Struct, frozen=True):
     sweeping: "Verdict | None" = None
     """What it is instead when the database says that the text's writes spare no row
     (`StatementFacts.checks`); None when that makes no difference."""
+    temporaries: tuple[Relation, ...] = ()
+    """The session's own temporary relations that it was made with."""
+    footing: Footing | None = None
+    """What has to be as it was, when it is sent, for this verdict to hold; of a principal who owes
+    masks."""
     memo: list[Any] = msgspec.field(default_factory=list)
     """The audit parts made of this verdict, once."""
 
@@ -330,7 +337,7 @@ class Judge:
         rewritten = b""
         if refusal is None:
             try:
-                plans = self._plans(facts, decision)
+                plans = self._plans(facts, decision, settings)
                 rewritten = self._rewritten(text, facts, plans, decision, settings)
             except Refused as refused:
                 plans, refusal = (), refused.refusal
@@ -344,12 +351,26 @@ class Judge:
             restricted=restricted,
             withhold=restricted and _may_carry_values(facts, decision),
             epoch=self.epoch(settings),
-            plain=is_plain(facts),
+            plain=changes.is_plain(facts),
             sensitive=frozenset() if restricted else entitlements.sensitive,
+            temporaries=settings.temporaries,
+            footing=self._footing(facts, settings, bool(rewritten))
+            if restricted and refusal is None
+            else None,
         )
 
-    def _plans(self, facts: Facts, decision: Decision) -> tuple[MaskPlan, ...]:
+    def _lineage(self, settings: SessionSettings) -> CatalogLineage | None:
         lineage = self.catalog.lineage if self.needs_catalog else None
+        return None if lineage is None else lineage.with_temporaries(settings.temporaries)
+
+    def _footing(self, facts: Facts, settings: SessionSettings, rewritten: bool) -> Footing | None:
+        lineage = self._lineage(settings)
+        return None if lineage is None else footing(facts, lineage, rewritten)
+
+    def _plans(
+        self, facts: Facts, decision: Decision, settings: SessionSettings
+    ) -> tuple[MaskPlan, ...]:
+        lineage = self._lineage(settings)
         if decision.owes_masks and lineage is None:
             raise Refused(catalog_unavailable(self.catalog.failure))
         return tuple(
@@ -379,7 +400,7 @@ class Judge:
         settings: SessionSettings,
     ) -> bytes:
         at_source = [plan.at_source for plan in plans]
-        lineage = self.catalog.lineage
+        lineage = self._lineage(settings)
         if lineage is None or not any(at_source):
             return b""
         if len(text) <= INLINE_ANALYSIS_BYTES_MAX:
@@ -557,6 +578,16 @@ def not_asked() -> Refusal:
     )
 
 
+def prepared_otherwise() -> Refusal:
+    return Refusal(
+        RefusalCode.STALE,
+        "what this prepared statement rests on changed since it was prepared",
+        "prepare it again",
+        rule="builtin:prepared-meaning",
+        sqlstate="26000",
+    )
+
+
 def reserved_name() -> Refusal:
     return Refusal(
         RefusalCode.DENIED,
@@ -574,93 +605,6 @@ def too_long(length: int, limit: int) -> Refusal:
         "send it in smaller statements, use parameters or COPY for bulk values",
         rule="builtin:statement-length",
         sqlstate="54000",
-    )
-
-
-_UNSETTLING = frozenset(
-    (
-        Action.SET,
-        Action.SET_ROLE,
-        Action.DISCARD,
-        Action.DO,
-        Action.CALL,
-        Action.DYNAMIC_SQL,
-        Action.EXECUTE_FUNCTION,
-        Action.EXECUTE,
-        Action.OPAQUE,
-        Action.ALTER_SYSTEM,
-        Action.ROLE,
-    )
-)
-
-
-def unsettles(facts: Facts) -> bool:
-    """Whether it may change a setting that the meaning of names depends on."""
-    return any(
-        Flag.CHANGES_SETTINGS in s.flags or not _UNSETTLING.isdisjoint(s.actions)
-        for s in facts.statements
-    )
-
-
-_LEXING = frozenset(
-    (
-        "standard_conforming_strings",
-        "client_encoding",
-        "names",
-        "backslash_quote",
-        "role",
-        "session_authorization",
-        "all",
-        "",
-    )
-)
-"""Settings that change how texts are read, or may bring others along ('' = any)."""
-
-
-def unsettles_lexing(facts: Facts) -> bool:
-    """Whether it may change how the server reads the texts that come after it."""
-    for statement in facts.statements:
-        if any(name in _LEXING for name, _ in statement.settings):
-            return True
-        named = bool(statement.settings) and set(statement.actions) <= _SETTING_ONLY
-        if not named and (
-            Flag.CHANGES_SETTINGS in statement.flags
-            or not _UNSETTLING.isdisjoint(statement.actions)
-        ):
-            return True
-    return False
-
-
-_SETTING_ONLY = frozenset((Action.SET, Action.SELECT, Action.SHOW))
-
-_RESHAPING = frozenset(
-    (
-        Action.DO,
-        Action.CALL,
-        Action.DYNAMIC_SQL,
-        Action.EXECUTE_FUNCTION,
-        Action.OPAQUE,
-        Action.EXECUTE,
-    )
-)
-
-
-def reshapes(facts: Facts) -> bool:
-    """Whether it may change the schema."""
-    return any(
-        Flag.CHANGES_SCHEMA in s.flags or not _RESHAPING.isdisjoint(s.actions)
-        for s in facts.statements
-    )
-
-
-_TEMPORARY_ONLY = frozenset((Action.CREATE_TEMPORARY, Action.SELECT))
-
-
-def changes_schema(facts: Facts) -> bool:
-    """Whether it surely changes what names mean to others (temporary relations do not)."""
-    return any(
-        Flag.CHANGES_SCHEMA in s.flags and not _TEMPORARY_ONLY.issuperset(s.actions)
-        for s in facts.statements
     )
 
 
@@ -684,45 +628,30 @@ def schema_changed() -> Refusal:
     )
 
 
-_PLAIN = frozenset((Action.SELECT, Action.INSERT, Action.DELETE))
-
-
-def is_plain(facts: Facts) -> bool:
-    """Whether it only reads or changes rows: no setting, schema, transaction or name is touched.
-
-    UPDATE is not among the actions: one of pg_settings is a SET.
+def catalog_moved(error: Mapping[str, str]) -> Refusal:
+    """What a text rests on was not found as it was judged. `error`: the server's, to the names in
+    it or to a wait for their locks, had it one.
     """
-    return (
-        facts.failure is None
-        and all(
-            _PLAIN.issuperset(s.actions) and s.prepared is None and not s.settings
-            for s in facts.statements
+    sqlstate = error.get("C", "")
+    if sqlstate in _SAID_AS_IT_IS:
+        return Refusal(
+            RefusalCode.STALE,
+            error.get("M", "the relations of this statement could not be looked at"),
+            "send the statement again",
+            rule="builtin:catalog",
+            sqlstate=sqlstate,
         )
-        and not (unsettles(facts) or unsettles_lexing(facts) or reshapes(facts))
+    return Refusal(
+        RefusalCode.STALE,
+        "the schema changed since this statement was analysed, or in this very transaction",
+        "send the statement again; if it stays, end the transaction first",
+        rule="builtin:catalog",
+        sqlstate="40001",
     )
 
 
-def temporary_names(facts: Facts) -> frozenset[str]:
-    """Temporary relations it creates."""
-    return frozenset(
-        use.name
-        for statement in facts.statements
-        for use in statement.relations
-        if use.action is Action.CREATE_TEMPORARY
-    )
-
-
-_SHIFTING = frozenset((Action.CREATE, Action.ALTER, Action.DROP))
-
-
-def shifted_names(facts: Facts) -> frozenset[str]:
-    """Relations it makes, alters or drops."""
-    return frozenset(
-        use.name
-        for statement in facts.statements
-        for use in statement.relations
-        if use.action in _SHIFTING
-    )
+_SAID_AS_IT_IS = frozenset(("42P01", "3F000", "42501", "57014", "55P03", "40P01", "25P02", "57P01"))
+"""SQLSTATEs of errors to names in FROM: they quote no data."""
 
 
 def unreadable(text: bytes, settings: SessionSettings) -> Facts:

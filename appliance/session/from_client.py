@@ -12,16 +12,16 @@ from appliance.audit.record import ProtocolKind
 from appliance.model.errors import ProtocolViolation
 from appliance.model.facts import Action
 from appliance.model.refusal import Refusal, RefusalCode
-from appliance.session import flow
+from appliance.session import changes, flow
 from appliance.session.decisions import Decisions
 from appliance.session.effects import ArmTimeout, BeginSchemaChange, Bytes, EndSession
 from appliance.session.inflight import Execution, Portal, Prepared
 from appliance.session.state import (
     HEADER,
     PARSE_EXTRA_BYTES_MAX,
-    Question,
     Run,
     SessionState,
+    Sparing,
     kept,
 )
 from appliance.wire.postgres import messages as m
@@ -111,7 +111,7 @@ class FromClient:
 
         self._decisions.ask(
             text,
-            Question(verdict, (), None, refuse),
+            Sparing(verdict, (), None, refuse),
             lambda settled: self._query_settled(text, settled),
         )
 
@@ -122,14 +122,43 @@ class FromClient:
             error = _error(refusal, record_id)
             self._state.send(refusals.rejected_query(), Expected(Kind.QUERY, error=error))
             return
+        if self._state.holding:
+            self._query_held(text, verdict, record_id)
+            return
         execution = Execution(record_id, verdict, self._state.now)
         expected = Expected(Kind.QUERY, execution)
         self._before_forward(execution)
         self._state.gate(expected, refusals.rejected_query)
-        forwarded = verdict.rewritten or text
-        if not verdict.plain:
-            forwarded = self._state.announcement.rewritten(verdict.facts) or forwarded
-        self._state.send(m.query(forwarded), expected)
+        self._state.send(m.query(self._forwarded(text, verdict)), expected)
+
+    def _forwarded(self, text: bytes, verdict: flow.Verdict) -> bytes:
+        """What is sent for a text."""
+        announced = b"" if verdict.plain else self._state.announcement.rewritten(verdict.facts)
+        return announced or verdict.rewritten or text
+
+    def _query_held(self, text: bytes, verdict: flow.Verdict, record_id: str) -> None:
+        """A Query of one statement, in messages of the extended protocol, so that it runs in the
+        transaction that holds what it rests on. A Query there is no way: PostgreSQL 17 and later
+        would leave that transaction open behind it (postgres.c, exec_simple_query).
+        """
+        send, name = self._state.send, refusals.QUERY_NAME
+        prepared = Prepared(name, text, (), verdict)
+        portal = Portal(name, prepared, 0)
+        portal.described = portal.vouched = True
+        portal.shapes = self._state.judge.catalog.shapes
+        execution = Execution(record_id, verdict, self._state.now, portal)
+        self._before_forward(execution)
+        send(m.close(m.STATEMENT, name), Expected(Kind.CLOSE, injected=True))
+        parsed = Expected(Kind.PARSE, prepared, injected=True, within=execution)
+        runs = Expected(Kind.EXECUTE, execution)
+        self._state.gate(parsed, refusals.rejected_parse, runs)
+        send(m.parse(name, self._forwarded(text, verdict)), parsed)
+        bound = Expected(Kind.BIND, portal, injected=True, within=execution)
+        send(m.bind_unparameterised(name, name), bound)
+        described = Expected(Kind.DESCRIBE_PORTAL, portal, name, within=execution)
+        send(m.describe(m.PORTAL, name), described)
+        send(m.execute(name), runs)
+        send(m.SYNC_FRAME, Expected(Kind.SYNC))
 
     def _parse(self, content: Bytes) -> None:
         if len(content) - 1 > self._state.limits.statement_bytes_max + PARSE_EXTRA_BYTES_MAX:
@@ -163,8 +192,7 @@ class FromClient:
         expected = Expected(Kind.PARSE, prepared, message.name)
         self._state.statements.begin(message.name, prepared)
         self._state.gate(expected, refusals.rejected_parse)
-        text = self._state.announcement.rewritten(verdict.facts)
-        text = text or verdict.rewritten or message.text
+        text = self._forwarded(message.text, verdict)
         self._state.send(m.parse(message.name, text, message.parameter_types), expected)
 
     def _bind(self, content: Bytes) -> None:
@@ -177,15 +205,12 @@ class FromClient:
             if refusal is not None:
                 self._refuse_bind(prepared, prepared.verdict, message.parameters, refusal)
                 return
-        if prepared is None or not self._outdated(prepared.verdict):
+        if prepared is None or not prepared.verdict.restricted:
             self._bind_named(message.portal, message.statement, message.parameters, frame)
             return
         self._decisions.consider(
             prepared.text, lambda verdict: self._bind_judged(message, frame, prepared, verdict)
         )
-
-    def _outdated(self, verdict: flow.Verdict) -> bool:
-        return verdict.restricted and verdict.epoch != self._decisions.epoch()
 
     def _bind_judged(
         self, message: m.BindMessage, frame: bytes, prepared: Prepared, verdict: flow.Verdict
@@ -194,10 +219,10 @@ class FromClient:
         be of the present catalog. The server, too, reads the text anew at Bind when something it
         rests on changed (plancache.c, RevalidateCachedQuery).
         """
-        refusal = self._decisions.refusal(verdict)
+        refusal = self._decisions.refusal(verdict) or self._sent_otherwise(prepared, verdict)
         if refusal is None:
             prepared.verdict = verdict
-            self._bind_named(message.portal, message.statement, message.parameters, frame)
+            self._bind_named(message.portal, message.statement, message.parameters, frame, True)
             return
         self._refuse_bind(prepared, verdict, message.parameters, refusal)
 
@@ -255,7 +280,14 @@ class FromClient:
         if not self._bind_named(portal, statement, -1, bytes(prefix)):
             self._state.discarding = part != TAIL
 
-    def _bind_named(self, portal: bytes, statement: bytes, parameters: int, content: Bytes) -> bool:
+    def _bind_named(
+        self,
+        portal: bytes,
+        statement: bytes,
+        parameters: int,
+        content: Bytes,
+        vouched: bool = False,
+    ) -> bool:
         prepared = self._state.statements.lookup(statement)
         error = _unacceptable(portal)
         if prepared is None:
@@ -269,6 +301,7 @@ class FromClient:
         bound.shapes = self._state.judge.catalog.shapes
         if parameters >= 0 and prepared.verdict.sweeping is not None:
             bound.bind = bytes(content[HEADER:])
+        bound.vouched = vouched
         self._state.portals.begin(portal, bound)
         self._state.send(content, Expected(Kind.BIND, bound, portal))
         return True
@@ -297,11 +330,14 @@ class FromClient:
             return
         message = kept(content)
         verdict = portal.verdict
-        if verdict.decision.cacheable and verdict.epoch == self._decisions.epoch():
+        current = verdict.decision.cacheable and verdict.epoch == self._decisions.epoch()
+        if current and (portal.vouched or not verdict.restricted):
             self._execute_judged(portal, message, verdict)
         else:
             self._decisions.consider(
-                portal.prepared.text, lambda again: self._execute_judged(portal, message, again)
+                portal.prepared.text,
+                lambda again: self._execute_judged(portal, message, again),
+                vouch=not portal.vouched,
             )
 
     def _ask_about(self, portal: Portal, message: Bytes, verdict: flow.Verdict) -> None:
@@ -316,8 +352,8 @@ class FromClient:
             portal.asked = True
             self._execute_judged(portal, message, settled)
 
-        question = Question(verdict, prepared.parameter_types, portal.bind, refuse)
-        self._decisions.ask(prepared.text, question, go_on)
+        sparing = Sparing(verdict, prepared.parameter_types, portal.bind, refuse)
+        self._decisions.ask(prepared.text, sparing, go_on)
 
     def _record_execute(
         self, portal: Portal, verdict: flow.Verdict, refusal: Refusal | None
@@ -338,7 +374,7 @@ class FromClient:
             self._ask_about(portal, message, verdict)
             return
         prepared = portal.prepared
-        refusal = self._decisions.refusal(verdict) or self._changed_under(portal.verdict, verdict)
+        refusal = self._decisions.refusal(verdict) or self._changed_under(portal, verdict)
         record_id = self._record_execute(portal, verdict, refusal)
         if refusal is not None:
             error = _error(refusal, record_id)
@@ -361,19 +397,20 @@ class FromClient:
         if self._state.expected.head is expected:  # a portal is resumed: no BindComplete comes
             self._state.choose_row_mode()
 
-    def _changed_under(self, then: flow.Verdict, now: flow.Verdict) -> Refusal | None:
+    def _changed_under(self, portal: Portal, now: flow.Verdict) -> Refusal | None:
         """A statement whose meaning changed since it was parsed is not what was decided then: parse
         it again.
         """
-        if not now.restricted or then.plans == now.plans:
-            return None
-        return Refusal(
-            RefusalCode.STALE,
-            "what this prepared statement rests on changed since it was prepared",
-            "prepare it again",
-            rule="builtin:prepared-meaning",
-            sqlstate="26000",
-        )
+        if now.restricted and portal.verdict.plans != now.plans:
+            return flow.prepared_otherwise()
+        return self._sent_otherwise(portal.prepared, now)
+
+    @staticmethod
+    def _sent_otherwise(prepared: Prepared, now: flow.Verdict) -> Refusal | None:
+        """The server reads a text anew by itself; one that was rewritten has the masks and views of
+        then in it.
+        """
+        return None if prepared.rewritten == now.rewritten else flow.prepared_otherwise()
 
     def _close(self, content: Bytes) -> None:
         what, name = m.parse_describe_or_close(content[HEADER:])
@@ -437,27 +474,35 @@ class FromClient:
             self._state.turn.requests.append(ArmTimeout(execution, timeout_ms))
         if verdict.plain:
             return
-        if flow.changes_schema(verdict.facts):
+        if changes.changes_schema(verdict.facts):
             self._state.changing = True
             self._state.turn.requests.append(BeginSchemaChange())
-        if flow.unsettles(verdict.facts):
+        if changes.unsettles(verdict.facts):
             self._state.settings.unsettle(True)
         elif (
             self._state.settings.touched_in_transaction
             and Action.TRANSACTION in verdict.facts.actions
         ):
             self._state.settings.unsettle(True)  # a rollback takes settings back
-        if flow.unsettles_lexing(verdict.facts) or (
+        if changes.unsettles_lexing(verdict.facts) or (
             self._state.settings.touched_in_transaction
             and Action.TRANSACTION in verdict.facts.actions
         ):
             execution.unsettles_lexing = self._state.lexing_in_doubt = True
         self._rename(execution)
-        temporary = flow.temporary_names(verdict.facts)
-        if temporary:
-            self._state.settings.add_temporary(temporary)
-        if verdict.restricted and (shifted := flow.shifted_names(verdict.facts)):
+        self._note_temporaries(verdict)
+        if verdict.restricted and (shifted := changes.shifted_names(verdict.facts)):
             self._state.settings.shift(shifted)
+
+    def _note_temporaries(self, verdict: flow.Verdict) -> None:
+        settings = self._state.settings
+        temporary = changes.temporary_names(verdict.facts)
+        if temporary:
+            settings.add_temporary(temporary)
+        ends = Action.TRANSACTION in verdict.facts.actions and settings.has_temporaries
+        if ends or changes.shifts_temporaries(verdict.facts):
+            settings.temporaries_foreign |= not verdict.restricted and not ends
+            settings.unsettle_temporaries()
 
     def _rename(self, execution: Execution) -> None:
         """From now on the protocol's names that this SQL uses mean nothing to us, unless it turns

@@ -11,7 +11,7 @@ from _speedups.pgframe import WHOLE
 from appliance.audit.record import Outcome
 from appliance.model.errors import InvariantBroken, ProtocolViolation, Refused
 from appliance.model.facts import PreparedUse
-from appliance.session import flow
+from appliance.session import changes, flow
 from appliance.session.decisions import Decisions
 from appliance.session.effects import Bytes, NoteSchemaChange, SampleRows, SettleSchemaChange
 from appliance.session.inflight import Execution, Portal, Prepared, ResultLock
@@ -104,9 +104,9 @@ class FromUpstream:
 
     def _probe_row(self, content: Bytes) -> None:
         reader = m.Reader(content[HEADER:], "upstream")
-        if self._state.probe is None or reader.u16() != 1:
-            raise ProtocolViolation("upstream", "settings could not be read")
-        self._state.probe.append(reader.take(reader.i32()).decode("utf-8", "replace"))
+        if self._state.question is None or reader.u16() != 1:
+            raise ProtocolViolation("upstream", "an answer to no question")
+        self._state.question.answers.append(reader.take(reader.i32()).decode("utf-8", "replace"))
         reader.end()
 
     def _row_description(self, content: Bytes) -> None:
@@ -145,7 +145,7 @@ class FromUpstream:
     def _changes_on_their_way(self) -> bool:
         return any(
             isinstance(expected.subject, Execution)
-            and flow.changes_schema(expected.subject.verdict.facts)
+            and changes.changes_schema(expected.subject.verdict.facts)
             for expected in self._state.expected
         )
 
@@ -173,7 +173,7 @@ class FromUpstream:
         if isinstance(head.subject, Portal):
             head.subject.lock = ResultLock(None, rows_expected=False)
         self._state.choose_row_mode()
-        if not head.injected:
+        if not head.injected and head.within is None:
             self._state.to_client(content)
 
     def _parameter_description(self, content: Bytes) -> None:
@@ -185,6 +185,7 @@ class FromUpstream:
     def _parse_complete(self, content: Bytes) -> None:
         done = self._state.expected.pop(Kind.PARSE)
         if done.injected:
+            self._decisions.questions.parsed(done)
             return
         if done.error:
             raise ProtocolViolation("upstream", "a refused statement was accepted")
@@ -205,7 +206,7 @@ class FromUpstream:
     def _close_complete(self, content: Bytes) -> None:
         done = self._state.expected.pop(Kind.CLOSE)
         if done.injected:
-            self._decisions.probe_passed(done)
+            self._decisions.questions.passed(done)
             return
         (self._state.statements if done.subject == m.STATEMENT else self._state.portals).confirm(
             done.name
@@ -281,7 +282,8 @@ class FromUpstream:
         self._state.locks.named.completed(execution.verdict, execution.statement_index - 1)
         if tag in (b"DISCARD ALL", b"DEALLOCATE ALL"):
             self._state.statements.forget_confirmed()
-        if flow.reshapes(execution.verdict.facts):
+            self._state.own_statements.clear()
+        if changes.reshapes(execution.verdict.facts):
             self._state.reshaped = True
             self._state.turn.requests.append(NoteSchemaChange())
 
@@ -360,15 +362,16 @@ class FromUpstream:
             self._error_out_of_turn(content)
             return
         fields = m.parse_error_fields(content[HEADER:])
-        if isinstance(head.subject, Execution):
-            head.subject.sqlstate = fields.get("C", "XX000")
+        execution = head.subject if head.within is None else head.within
+        if isinstance(execution, Execution):
+            execution.sqlstate = fields.get("C", "XX000")
         if fields.get("V", fields.get("S")) in ("FATAL", "PANIC"):
             self._state.told_fatal = True
             self._state.to_client(self._worded(head, content))
             return
-        if head.injected and self._state.probe is not None:
+        if head.injected and self._state.question is not None:
             self._skip()
-            shown = self._decisions.probe_failed(content)
+            shown = self._decisions.questions.failed(fields, content)
             if shown is not None:
                 self._state.to_client(shown)
             return
@@ -384,6 +387,7 @@ class FromUpstream:
     def _skip(self) -> None:
         for skipped in self._state.expected.skip_to_sync():
             self._abandon(skipped)
+        self._state.vouched.clear()
         self._state.choose_row_mode()
 
     def _worded(self, head: Expected, content: Bytes) -> Bytes:
@@ -467,7 +471,7 @@ class FromUpstream:
                 self._state.settings.touched_in_transaction = False
         self._state.choose_row_mode()
         if done.injected:
-            self._decisions.probe_passed(done)
+            self._decisions.questions.passed(done)
             return
         if isinstance(done.subject, Execution):
             self._end_of(done.subject, done)

@@ -12,7 +12,7 @@ from appliance.wire.postgres.prepared import Names
 class Prepared:
     """A statement the client prepared (protocol Parse)."""
 
-    __slots__ = ("description", "name", "parameter_types", "text", "verdict")
+    __slots__ = ("description", "name", "parameter_types", "rewritten", "text", "verdict")
 
     def __init__(
         self, name: bytes, text: bytes, parameter_types: tuple[int, ...], verdict: Verdict
@@ -21,6 +21,8 @@ class Prepared:
         self.text = text
         self.parameter_types = parameter_types
         self.verdict = verdict
+        self.rewritten = verdict.rewritten
+        """What was sent in place of the text, b"" for the text itself."""
         self.description = b""
         """As of `Portal`, when the statement was described."""
 
@@ -43,6 +45,7 @@ class Portal:
         "rows",
         "shapes",
         "verdict",
+        "vouched",
     )
 
     def __init__(self, name: bytes, prepared: Prepared, parameters: int) -> None:
@@ -60,6 +63,8 @@ class Portal:
         self.lock: ResultLock | None = None
         self.shapes = 0
         """The catalog's count of schema changes when it was bound."""
+        self.vouched = False
+        """What it rests on was locked, and found as it was judged, before it was bound."""
         self.rows = 0
         """Rows it has given, over all its Executes: for a row limit."""
 

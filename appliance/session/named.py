@@ -13,6 +13,7 @@ from appliance.model.decision import Mask
 from appliance.model.errors import Refused
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.session.flow import Verdict
+from appliance.sql.footing import Footing
 
 NAMED_MAX = 4_096
 
@@ -27,6 +28,8 @@ class NamedPlans:
 
     def __init__(self) -> None:
         self._plans: dict[tuple[str, str], tuple[MaskPlan, Epoch, Owed]] = {}
+        self._footings: dict[str, Footing | None] = {}
+        """Of the statements that SQL prepared."""
         self.protocol: ProtocolNames | None = None
 
     def completed(self, verdict: Verdict, index: int) -> None:
@@ -41,6 +44,8 @@ class NamedPlans:
             case "prepare" | "declare":
                 if len(self._plans) < NAMED_MAX or (space, name) in self._plans:
                     self._plans[space, name] = (plan, verdict.epoch, verdict.decision.owed)
+                    if use.verb == "prepare":
+                        self._footings[name] = verdict.footing
             case "deallocate" | "close" if name:
                 self._plans.pop((space, name), None)
             case "deallocate" | "close":
@@ -70,6 +75,19 @@ class NamedPlans:
         if owed is not verdict.decision.owed and owed != verdict.decision.owed:
             raise Refused(unknown_name())
         return known
+
+    def footing(self, verdict: Verdict) -> Footing | None:
+        """What the statement rests on that an EXECUTE runs; a text with several holds of the first
+        only what it can: see `require`.
+        """
+        for statement in verdict.facts.statements:
+            use = statement.prepared
+            if use is not None and use.verb == "execute":
+                found = (
+                    None if self.protocol is None else self.protocol("statement", use.name, False)
+                )
+                return self._footings.get(use.name) if found is None else found.footing
+        return None
 
     def require(self, verdict: Verdict) -> Refusal | None:
         """Before anything is forwarded: whether every EXECUTE and FETCH in it can be resolved."""

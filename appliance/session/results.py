@@ -38,10 +38,12 @@ class ResultLocks:
     def _lineage(self, verdict: Verdict) -> CatalogLineage | None:
         """The current catalog; while it is being compared again, the one the verdict rests on."""
         catalog = self._judge.catalog
-        if catalog.lineage is not None:
-            return catalog.lineage
-        kept = catalog.kept
-        return kept if kept is not None and kept.catalog.version == verdict.epoch[1] else None
+        lineage = catalog.lineage
+        if lineage is None:
+            kept = catalog.kept
+            current = kept is not None and kept.catalog.version == verdict.epoch[1]
+            lineage = kept if current else None
+        return None if lineage is None else lineage.with_temporaries(verdict.temporaries)
 
     def lock(self, verdict: Verdict, index: int, description: bytes) -> ResultLock:
         """For statement `index` of a text and the body of the RowDescription it earned. Raises

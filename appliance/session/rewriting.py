@@ -49,7 +49,9 @@ def forms_of(
     relations: MaskedRelations,
     limits: Limits,
 ) -> list[Form]:
-    """The wanted statements of `text` over masked relations, in order."""
+    """The wanted statements of `text` over masked relations, in order. `lineage` and `relations`
+    know the session's temporary relations.
+    """
     parsed = parse(text, limits)
     if isinstance(parsed, ParseFailure) or len(parsed) != len(wanted):
         return [Form(b"", "the text was read in two ways")] * len(wanted)
@@ -69,6 +71,7 @@ def all_forms(
     limits: Limits,
 ) -> list[Form]:
     """Of every statement that may need one; for the analyzer process, which knows no decision."""
+    lineage = lineage.with_temporaries(settings.temporaries)
     relations = MaskedRelations(lineage, owed)
     wanted = [statement.kind in AT_SOURCE_KINDS for statement in facts.statements]
     return forms_of(text, wanted, facts, lineage, settings, relations, limits)

@@ -7,7 +7,8 @@ SHOW only, which takes no snapshot and so changes nothing for the client's trans
 
 import msgspec
 
-from appliance.model.catalog import SessionSettings
+from appliance.model.catalog import Relation, SessionSettings
+from appliance.sql.reader import own_relations
 
 PROBE = (b"SHOW search_path", b"SHOW role", b"SHOW session_authorization")
 
@@ -23,6 +24,13 @@ class SettingsTracker:
         self._role = ""
         self._temporary: frozenset[str] = frozenset()
         self._shifting: frozenset[str] = frozenset()
+        self._temporaries: tuple[Relation, ...] = ()
+        self.temporaries_certain = True
+        """Whether `_temporaries` is what the server has."""
+        self.temporaries_foreign = False
+        """Temporary relations may hold what this principal must not read: made while no masks were
+        owed.
+        """
         self.certain = False
         self.touched_in_transaction = False
         self._standard = self._reads_standard()
@@ -35,6 +43,7 @@ class SettingsTracker:
             role=self._role,
             certain=self.certain,
             temp_relations=self._temporary | self._shifting,
+            temporaries=self._temporaries,
         )
         return msgspec.structs.replace(settings, sealed=settings.digest())
 
@@ -74,6 +83,29 @@ class SettingsTracker:
         if not names <= self._temporary:
             self._temporary |= names
             self.current = self._build()
+
+    def unsettle_temporaries(self) -> None:
+        """Something on its way may make, change or drop temporary relations."""
+        self.temporaries_certain = False
+        names = self._temporary.union(relation.name for relation in self._temporaries)
+        if self._temporaries or names != self._temporary:
+            self._temporary, self._temporaries = names, ()
+            self.current = self._build()
+
+    @property
+    def has_temporaries(self) -> bool:
+        return bool(self._temporaries or self._temporary or not self.temporaries_certain)
+
+    def temporaries_told(self, answer: str) -> None:
+        """Takes the answer to TEMPORARIES_QUERY."""
+        told = own_relations(answer)
+        self.temporaries_certain = True
+        names = frozenset(relation.name for relation in told)
+        self._temporary = names if self.temporaries_foreign else frozenset()
+        self._temporaries = () if self.temporaries_foreign else told
+        if not self.temporaries_foreign:
+            self._shifting -= names  # they are known as the open transaction has them
+        self.current = self._build()
 
     def shift(self, names: frozenset[str]) -> None:
         """The open transaction makes, alters or drops these relations: for it they are no longer

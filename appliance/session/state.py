@@ -25,6 +25,7 @@ from appliance.session.pace import SamplePace
 from appliance.session.records import Recorder, parts_of
 from appliance.session.results import ResultLocks
 from appliance.session.settings import SettingsTracker
+from appliance.sql.footing import Footing
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres.expected import Expected, ExpectedReplies, Kind
 from appliance.wire.postgres.prepared import Names
@@ -39,8 +40,8 @@ HEADER = 5
 """Type byte and length."""
 
 
-class Question(NamedTuple):
-    """What is asked of the database in the client's session before a statement may run there."""
+class Sparing(NamedTuple):
+    """A judged statement of which the database is asked what its writes spare."""
 
     verdict: flow.Verdict
     types: tuple[int, ...]
@@ -56,18 +57,29 @@ class Waiting:
 
     __slots__ = (
         "analyses",
+        "aside",
+        "checks",
         "epoch",
         "probes",
-        "question",
         "quiet",
         "refreshed",
+        "sparing",
         "text",
         "then",
+        "vouch",
     )
 
-    def __init__(self, text: bytes, then: Continuation) -> None:
+    def __init__(self, text: bytes, then: Continuation, vouch: bool = True) -> None:
         self.text = text
         self.then = then
+        self.vouch = vouch
+        """The server is asked whether what the text rests on is as it was judged."""
+        self.checks = 0
+        """How often it was, in vain."""
+        self.aside: Footing | None = None
+        """What is locked, while another session of ours looks whether it is as it was: this one's
+        transaction sees an old snapshot.
+        """
         self.refreshed = False
         self.quiet = False
         """It has waited for other sessions' schema changes to end."""
@@ -75,8 +87,44 @@ class Waiting:
         self.probes = 0
         self.epoch = ("", "", "")
         """Under which its analysis was asked for."""
-        self.question: Question | None = None
+        self.sparing: Sparing | None = None
         """It is judged, and waits for what the database says to this."""
+
+
+class Question:
+    """What the upstream is being asked by us (`questions`), for a statement that waits."""
+
+    __slots__ = (
+        "amid",
+        "answers",
+        "due",
+        "ends",
+        "error",
+        "footing",
+        "holds",
+        "in_transaction",
+        "subject",
+        "verdict",
+        "waiting",
+    )
+
+    def __init__(self, subject: str, waiting: Waiting, due: int, amid: bool) -> None:
+        self.subject = subject
+        """settings, temporaries, check, sparing."""
+        self.waiting = waiting
+        self.due = due
+        """How many answers make it whole."""
+        self.answers: list[str] = []
+        self.amid = amid
+        """It stands amid the client's pipeline."""
+        self.ends = True
+        """A Sync of ours ends it."""
+        self.error: dict[str, str] | None = None
+        """Fields of the upstream's error, had it one."""
+        self.verdict: flow.Verdict | None = None
+        self.footing: Footing | None = None
+        self.holds = False
+        self.in_transaction = False
 
 
 class SessionState:
@@ -113,21 +161,29 @@ class SessionState:
         # A statement that waits, and the client's messages behind it.
         self.waiting: Waiting | None = None
         self.runs: deque[Run] = deque()
-        self.probe: list[str] | None = None
-        """Answers to our own SHOW statements, while they are under way."""
-        self.probe_after: Waiting | None = None
+        self.question: Question | None = None
+        self.own_statements: set[bytes] = set()
+        """Names of our own prepared statements that the upstream holds."""
+        self.holding = False
+        """A check of ours opened a transaction to hold locks in; the client knows of none."""
+        self.vouched: set[Footing] = set()
+        """What is locked in the state in which the catalog has it, in the transaction that the
+        client's next message will be part of.
+        """
         self.quiet_for: Waiting | None = None
         """The statement that waits until all replies before it have come."""
         self.reshaped = False
+        """The open transaction changed the schema: others see that when it ends."""
         self.changing = False
         """A schema change of ours is under way (told to other sessions by the catalog)."""
-        """The open transaction changed the schema: others see that when it ends."""
         # COPY FROM STDIN.
         self.copying_in = False
         self.in_pipeline = False
         """Messages of the extended protocol went upstream, and no Sync after them: a Sync of ours
         would end their transaction.
         """
+        self.client_in_pipeline = False
+        """Some of them are the client's, who will send that Sync."""
         self.lexing_in_doubt = False
         """What is under way may change how the server reads texts; cleared by a ReadyForQuery,
         which is when the server reports such settings.
@@ -144,7 +200,10 @@ class SessionState:
         self.ending = False
         self.told_fatal = False
         """The client has read the upstream's own last words."""
-        # Sums for the records of the session.
+        self._begin_sums()
+
+    def _begin_sums(self) -> None:
+        """For the records of the session."""
         self.rows = 0
         self.bytes_out = 0
         self.cells_masked = 0
@@ -163,14 +222,29 @@ class SessionState:
 
     def send(self, message: Bytes, expected: Expected) -> None:
         self.in_pipeline = expected.kind not in (Kind.SYNC, Kind.QUERY)
+        self.client_in_pipeline = self.in_pipeline and (
+            self.client_in_pipeline or not expected.injected
+        )
+        if not self.in_pipeline:
+            self.holding = False
+            self.vouched.clear()  # their locks end with the transaction
         self.expected.push(expected)
         self.turn.upstream.append(message)
 
-    def gate(self, expected: Expected, rejected: Callable[[], bytes]) -> None:
-        """Remembers how to refuse the message sent next, should its record not be written."""
+    def gate(
+        self,
+        expected: Expected,
+        rejected: Callable[[], bytes],
+        runs: Expected | None = None,
+    ) -> None:
+        """Remembers how to refuse the message sent next, should its record not be written. `runs`:
+        what would have run after it, and never does.
+        """
 
         def refuse(error: bytes) -> bytes:
             expected.error = error
+            if runs is not None:
+                runs.error = error
             return rejected()
 
         record = self.turn.records[-1]

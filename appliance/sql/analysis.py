@@ -32,6 +32,8 @@ def analyse(
     `lineage` None = the catalog is not there: names stay unresolved, guards work. Never raises for
     any bytes.
     """
+    if lineage is not None:
+        lineage = lineage.with_temporaries(settings.temporaries)
     try:
         parsed = parse(text, limits)
         if isinstance(parsed, ParseFailure):
@@ -78,6 +80,7 @@ def after(statement: StatementFacts, settings: SessionSettings) -> SessionSettin
         role=settings.role,
         certain=settings.certain and not uncertain,
         temp_relations=settings.temp_relations | made,
+        temporaries=settings.temporaries,
     )
 
 
@@ -117,8 +120,15 @@ def _facts(
         setting=next(iter(analyst.settings_changed), None),
         settings=tuple(analyst.settings_changed),
         checks=checks or (),
+        ends_transaction=raw.body.get("kind") in _ENDS if raw.kind == "TransactionStmt" else False,
         single_columns=analyst.secret_columns,
     )
+
+
+_ENDS = frozenset(
+    f"TRANS_STMT_{verb}"
+    for verb in ("COMMIT", "ROLLBACK", "PREPARE", "COMMIT_PREPARED", "ROLLBACK_PREPARED")
+)
 
 
 def _confidence(analyst: Analyst, lineage: CatalogLineage | None) -> Confidence:

@@ -6,6 +6,7 @@ what they read.
 code as a client's statement.
 """
 
+from collections import ChainMap, OrderedDict
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
@@ -20,10 +21,13 @@ from appliance.sql.expressions import Node, Result
 from appliance.sql.parse import Body, parse_decoded
 from appliance.sql.qualify import Qualifier
 from appliance.sql.scope import Columns, Field, Item, Scope, by_name
+from appliance.sql.stamps import FIRST_USER_OID
 from appliance.sql.statements import Analyst
 from appliance.sql.unseen import Hidden
 
 VIEW_DEPTH_MAX = 32
+OVERLAYS_KEPT_MAX = 64
+"""Sessions' sets of temporary relations whose lineage is kept."""
 SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema", "pg_toast"})
 """Their views are taken as tables: they show the schema, not users' rows (those that do are in
 `secrets`)."""
@@ -55,6 +59,7 @@ class Shape:
         "generating",
         "is_view",
         "reads_inside",
+        "rests_on",
         "unresolved",
     )
 
@@ -66,6 +71,7 @@ class Shape:
         is_view: bool = False,
         functions: tuple[FunctionUse, ...] = (),
         calls: tuple[FunctionUse, ...] = (),
+        rests_on: frozenset[int] = frozenset(),
     ) -> None:
         self.fields = fields
         self.columns: Columns = by_name(fields)
@@ -83,6 +89,8 @@ class Shape:
         """Columns that SQL functions in its definition read."""
         self.generating: dict[int, Hidden] = {}
         """Attribute number of a generated column -> what its expression calls."""
+        self.rests_on = rests_on
+        """OIDs of the relations that its definition reads, at any depth, or its row security."""
 
 
 class Definition(NamedTuple):
@@ -109,6 +117,41 @@ class CatalogLineage:
         self._generated: dict[ColumnKey, Node] = {}
         self.unseen = unseen.Unseen(self, Analyst)
         self._type_oids: Mapping[tuple[str, str], list[int]] | None = None
+        self._named: Mapping[str, frozenset[int]] | None = None
+        self._overlays: OrderedDict[tuple[Relation, ...], CatalogLineage] = OrderedDict()
+
+    def with_temporaries(self, temporaries: tuple[Relation, ...]) -> "CatalogLineage":
+        """The same catalog with one session's temporary relations in schema "pg_temp"."""
+        if not temporaries:
+            return self
+        known = self._overlays.get(temporaries)
+        if known is None:
+            known = self._overlays[temporaries] = _Overlay(self, temporaries)
+            if len(self._overlays) > OVERLAYS_KEPT_MAX:
+                self._overlays.popitem(last=False)
+        return known
+
+    def named(self, name: str) -> frozenset[int]:
+        """OIDs of the relations of this name, in any schema."""
+        if self._named is None:
+            found: dict[str, set[int]] = {}
+            for relation in self.catalog.relations.values():
+                found.setdefault(relation.name, set()).add(relation.oid)
+            self._named = {name: frozenset(oids) for name, oids in found.items()}
+        return self._named.get(name, frozenset())
+
+    def rests_on(self, oid: int) -> frozenset[int]:
+        """OIDs of the relations on which it depends what a relation shows, and of whom: those that
+        its definition reads, and the parents of each."""
+        found, pending = set[int](), [oid]
+        while pending:
+            reached = pending.pop()
+            relation = self.catalog.relations.get(reached)
+            if reached in found or relation is None:
+                continue
+            found.add(reached)
+            pending += [*relation.parents, *self.shape(reached).rests_on]
+        return frozenset(found)
 
     def of(self, key: ColumnKey) -> ColumnLineage:
         """The lineage of a column as the server names it in RowDescription."""
@@ -275,13 +318,16 @@ class CatalogLineage:
                     column.typmod,
                 )
             )
-        shape = Shape(tuple(fields), self._policed(relation, fields))
+        shape = self._policed(relation, fields)
         shape.generating = generating
         return shape
 
-    def _policed(self, relation: Relation, fields: Sequence[Field]) -> frozenset[ColumnKey]:
-        """The columns that row security policies look at: which rows are seen depends on them."""
+    def _policed(self, relation: Relation, fields: Sequence[Field]) -> Shape:
+        """A table with the columns that row security policies look at: which rows are seen depends
+        on them.
+        """
         used: set[ColumnKey] = set()
+        below: set[int] = set()
         for expression in relation.policies:
             parsed = parse_decoded(f"SELECT {expression}", len(expression))
             scope = Scope()
@@ -295,7 +341,8 @@ class CatalogLineage:
             if scope.tainted or analyst.unresolved:
                 analyst.consume(fields)
             used |= analyst.consumed
-        return frozenset(used)
+            below |= analyst.rests_on
+        return Shape(tuple(fields), frozenset(used), rests_on=frozenset(below))
 
     def _generated_from(
         self, relation: Relation, column: Column
@@ -309,6 +356,8 @@ class CatalogLineage:
             for other in relation.columns
             if not other.generated
         }
+        if not column.expression:  # of a temporary table, it is not asked for
+            return tuple(key for field in own.values() for key in field.sources), unseen.NOTHING
         parsed = parse_decoded(f"SELECT {column.expression}", len(column.expression))
         if isinstance(parsed, ParseFailure) or len(parsed) != 1 or "\0" in column.expression:
             return tuple(key for field in own.values() for key in field.sources), unseen.NOTHING
@@ -356,9 +405,89 @@ class CatalogLineage:
             is_view=True,
             functions=functions,
             calls=tuple(analyst.calls),
+            rests_on=frozenset(analyst.rests_on),
         )
         shape.reads_inside = frozenset(analyst.reads_inside)
         return shape
+
+
+class _Overlay(CatalogLineage):
+    """A catalog and one session's temporary relations. No view of the catalog can read those."""
+
+    def __init__(self, below: CatalogLineage, temporaries: tuple[Relation, ...]) -> None:
+        catalog = below.catalog
+        own = {relation.oid: relation for relation in temporaries}
+        names = {(relation.schema, relation.name): relation.oid for relation in temporaries}
+        super().__init__(
+            msgspec.structs.replace(
+                catalog,
+                relations=ChainMap(own, catalog.relations),  # type: ignore[arg-type]
+                by_name=ChainMap(names, catalog.by_name),  # type: ignore[arg-type]
+            )
+        )
+        self._below = below
+        self._own = own
+
+    def shape(self, oid: int) -> Shape:
+        own = self._own.get(oid)
+        if own is None:
+            return self._below.shape(oid)
+        shape = self._shapes.get(oid)
+        if shape is None:
+            shape = self._temporary_view(own) if own.kind == "v" else self._table(own)
+            self._shapes[oid] = shape
+        return shape
+
+    def definition(self, oid: int) -> Definition | None:
+        return None if oid in self._own else self._below.definition(oid)
+
+    def generated(self, key: ColumnKey) -> Node:
+        return super().generated(key) if key[0] in self._own else self._below.generated(key)
+
+    def _temporary_view(self, relation: Relation) -> Shape:
+        """Of a temporary view it is known what it names, not how: each of its columns may be
+        computed from any column there. (A table holds what this session put into it: masks, or
+        values of its own.)
+        """
+        if not self.catalog.relations.keys() >= set(relation.reads):
+            return _not_understood(relation, "what its definition names is not known")
+        below = [self.shape(oid) for oid in relation.reads if oid != relation.oid]
+        sources = {key for shape in below for field in shape.fields for key in field.sources}
+        sources.update((oid, c.attnum) for oid in relation.reads for c in self._columns(oid))
+        # A function of the server is not recorded, unless it stands behind a user's operator.
+        run = [oid if oid >= FIRST_USER_OID else 0 for oid in relation.runs]
+        hidden = unseen.joined(
+            [
+                *map(self.unseen.function, run),
+                *map(self.unseen.reading, relation.reads),
+                *(hidden for shape in below for hidden in shape.generating.values()),
+                *(Hidden(s.functions, s.calls, s.reads_inside) for s in below),
+            ]
+        )
+        shape = Shape(
+            tuple(
+                Field(c.name, (relation.oid, c.attnum), tuple(sorted(sources)), False, c.type_oid)
+                for c in relation.columns
+            ),
+            frozenset(sources).union(*(shape.consumed for shape in below)),
+            tuple(why for shape in below for why in shape.unresolved),
+            is_view=True,
+            functions=hidden.functions,
+            calls=hidden.calls,
+            rests_on=frozenset(relation.reads).union(*(shape.rests_on for shape in below)),
+        )
+        shape.reads_inside = hidden.reads
+        return shape
+
+    def _columns(self, oid: int) -> Sequence[Column]:
+        return self.catalog.relations[oid].columns
+
+    def of(self, key: ColumnKey) -> ColumnLineage:
+        return super().of(key) if key[0] in self._own else self._below.of(key)
+
+    def named(self, name: str) -> frozenset[int]:
+        own = {oid for oid, relation in self._own.items() if relation.name == name}
+        return self._below.named(name) | own
 
 
 def _has_query(relation: Relation) -> bool:

@@ -84,6 +84,8 @@ class Names:
         self.consumed: set[ColumnKey] = set()
         self.read: set[ColumnKey] = set()
         """Origins of the columns referred to in any way."""
+        self.rests_on: set[int] = set()
+        """OIDs of the relations read, and of what lies below views."""
         self.flags: set[Flag] = set()
         self.unresolved: dict[str, None] = {}
         self.opaque = False
@@ -307,6 +309,7 @@ class Names:
                 Item(alias or name, (), schema="" if alias else schema, known=False, opaque=True),
             )
         shape = self.lineage.shape(oid)
+        self.rests_on |= {oid, *shape.rests_on}
         if self.lineage.catalog.casts:
             self.types_met.add(self.lineage.catalog.relations[oid].row_type_oid)
         self.meet(self.lineage.unseen.reading(oid))
@@ -361,10 +364,13 @@ class Names:
         catalog = self.catalog
         if schema:
             oid = 0 if catalog is None else catalog.by_name.get((schema, name), 0)
+            own = schema.startswith(TEMPORARY_SCHEMA)
+            if own and (name in self.settings.temp_relations or not self.settings.certain):
+                oid = 0  # it may have been made anew by what is under way
             if not oid:
                 self._note_secret(schema, name)
                 self.puzzle(f"relation {schema}.{name} is not known")
-            return (TEMPORARY_SCHEMA if schema.startswith(TEMPORARY_SCHEMA) else schema), oid
+            return (TEMPORARY_SCHEMA if own else schema), oid
         if not self.settings.certain:
             self.puzzle(f"relation {name}: the search path is not certain")
         found = ("", 0)
@@ -626,10 +632,14 @@ def renamed(fields: Sequence[Field], names: Sequence[str]) -> list[Field]:
 
 
 def search_path(settings: SessionSettings) -> tuple[str, ...]:
-    """Schemas in the order names are looked up in; pg_catalog comes first unless it is listed.
+    """Schemas in the order relations are looked up in; pg_catalog comes first unless it is listed,
+    and before it the session's temporary ones unless they are listed.
 
-    pg_temp is not in it: a temporary relation's name is in `settings.temp_relations`.
+    Functions and operators of pg_temp are never found by an unqualified name, so a catalog lists
+    none there.
     """
     path = [settings.role if schema == "$user" else schema for schema in settings.search_path]
-    path = [schema for schema in path if schema and not schema.startswith(TEMPORARY_SCHEMA)]
-    return tuple(path if "pg_catalog" in path else ("pg_catalog", *path))
+    path = [schema for schema in path if schema]
+    if "pg_catalog" not in path:
+        path = ["pg_catalog", *path]
+    return tuple(path if TEMPORARY_SCHEMA in path else (TEMPORARY_SCHEMA, *path))

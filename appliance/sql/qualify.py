@@ -116,7 +116,7 @@ class Qualifier:
     def _type_schema(self, name: str) -> str:
         catalog = self._names.catalog
         if catalog is None or name in self._names.settings.temp_relations:
-            return ""
+            return ""  # of a temporary relation, perhaps, that is not known
         for schema in self._schemas:
             if schema == CATALOG and name in OIDS:
                 return CATALOG

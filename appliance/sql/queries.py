@@ -83,7 +83,7 @@ class Queries(Tables):
             scope.add(*self.from_item(node, scope))
         if not self.in_view and is_unbounded(body, scope):
             self.flags.add(Flag.UNBOUNDED)
-        if "whereClause" in body and "pg_settings" not in self.settings.temp_relations:
+        if "whereClause" in body and not self.settings.may_be_temporary("pg_settings"):
             scope.setting_named = setting_named(body)
         result = self.targets(body.get("targetList", ()), scope)
         if "whereClause" in body:

@@ -24,14 +24,14 @@ from appliance.model.catalog import (
     UserCast,
 )
 from appliance.sql.functions import PURE_EXTENSIONS, harmless
+from appliance.sql.names import TEMPORARY_SCHEMA
+from appliance.sql.stamps import CALLABLES, FIRST_USER_OID, NEWEST, RELATION
 
 Row = tuple[str | None, ...]
 Rows = Mapping[str, Sequence[Row]]
 
 BODY_BYTES_MAX = 16 * 1024
 """Longer bodies of functions, and longer expressions, are not looked into."""
-
-FIRST_USER_OID = 16_384  # FirstNormalObjectId: what initdb made lies below
 
 _KINDS = "('r', 'p', 'v', 'm', 'f', 'S', 'c')"
 _OURS = (
@@ -117,6 +117,7 @@ QUERIES: Mapping[str, str] = {
     "begin": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
     "prepare": "SET LOCAL search_path = ''",
     "epoch": EPOCH_QUERY,
+    "stamps": f"SELECT {NEWEST}, {CALLABLES}",
     "server": "SELECT pg_catalog.current_setting('server_version_num')",
     "schemas": "SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_(toast_)?temp_'",
     "relations": f"""SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence,
@@ -125,7 +126,8 @@ QUERIES: Mapping[str, str] = {
     WHERE r.ev_class = c.oid AND r.ev_type <> '1'),
   c.reltype, c.relrowsecurity,
   EXISTS (SELECT FROM pg_catalog.pg_options_to_table(c.reloptions)
-    WHERE option_name = 'security_barrier' AND option_value::bool)
+    WHERE option_name = 'security_barrier' AND option_value::bool),
+  CASE WHEN c.oid >= {FIRST_USER_OID} THEN {RELATION} END
 FROM {_CLASSES} WHERE {_OURS}""",
     "columns": f"""WITH RECURSIVE based AS (
   SELECT oid, typbasetype AS base, typtypmod AS modifier FROM pg_catalog.pg_type
@@ -257,7 +259,8 @@ def build_catalog(target: str, database: str, rows: Mapping[str, list[Row]]) -> 
     triggered, cascades = _by_oid(rows["triggers"]), _by_oid(rows["cascades"])
     relations: dict[int, Relation] = {}
     for row in rows["relations"]:
-        oid_text, schema, name, kind, persistence, triggers, rules, row_type, secured, barrier = row
+        oid_text, schema, name, kind, persistence, triggers, rules, row_type = row[:8]
+        secured, barrier, stamp = row[8:]
         oid = _number(oid_text)
         relations[oid] = Relation(
             oid=oid,
@@ -273,6 +276,7 @@ def build_catalog(target: str, database: str, rows: Mapping[str, list[Row]]) -> 
             row_type_oid=_number(row_type),
             secured=secured == "t",
             barrier=barrier == "t",
+            stamp=stamp or "",
             written=_texts(written.get(oid, ())),
             triggers=_numbers(triggered.get(oid, ())),
             policies=_texts(policies.get(oid, ())),
@@ -281,6 +285,7 @@ def build_catalog(target: str, database: str, rows: Mapping[str, list[Row]]) -> 
     pure, impure, called = _operators(rows)
     guarded, parts = _guarded_types(rows)
     casts = _casts(rows)
+    ((newest, callables),) = rows["stamps"]
     return Catalog(
         target=target,
         database=database,
@@ -301,6 +306,32 @@ def build_catalog(target: str, database: str, rows: Mapping[str, list[Row]]) -> 
         guarded_types=guarded,
         casts=casts,
         type_parts=parts if casts else {},
+        newest=newest or "",
+        callables=callables or "",
+    )
+
+
+def own_relations(answer: str) -> tuple[Relation, ...]:
+    """The relations of the JSON text that `stamps.TEMPORARIES_QUERY` gives."""
+    return tuple(
+        Relation(
+            oid=oid,
+            schema=TEMPORARY_SCHEMA,
+            name=name,
+            kind=kind,
+            columns=tuple(
+                Column(attnum, column, type_oid, typmod, generated, "", not_null)
+                for attnum, column, type_oid, typmod, generated, not_null in columns or ()
+            ),
+            persistence="t",
+            row_type_oid=row_type,
+            stamp=stamp,
+            reads=tuple(sorted({*(reads or ())})),
+            runs=tuple(sorted({*(runs or ()), *(operators or ())})),
+        )
+        for oid, name, kind, row_type, stamp, columns, reads, runs, operators in (
+            msgspec.json.decode(answer)
+        )
     )
 
 

@@ -122,6 +122,7 @@ class Analyst(Writes):
         self.populates = self.populates or inner.populates
         self.consumed |= inner.consumed
         self.read |= inner.read
+        self.rests_on |= inner.rests_on
         self.flags |= inner.flags
         self.unresolved.update(inner.unresolved)
         self.opaque = self.opaque or inner.opaque

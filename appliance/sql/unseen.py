@@ -23,6 +23,7 @@ from appliance.model.facts import Action, FunctionUse, ParseFailure
 from appliance.sql.functions import PURE_EXTENSIONS
 from appliance.sql.parse import Body, RawStatement, parse_decoded
 from appliance.sql.scope import Field, Item, Scope
+from appliance.sql.stamps import FIRST_USER_OID
 
 if TYPE_CHECKING:
     from appliance.sql.lineage import CatalogLineage
@@ -301,8 +302,6 @@ class Unseen:
             return _unknown("an expression that was not understood")
         return analyst.hidden()
 
-
-FIRST_USER_OID = 16_384
 
 _READING = frozenset({Action.SELECT, Action.SHOW})
 

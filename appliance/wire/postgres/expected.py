@@ -33,10 +33,11 @@ class Expected:
 
     `subject` is what it is about (the session's statement, portal or execution), `name` its
     protocol name, `injected` that the client did not ask and must not see it, `error` the
-    ErrorResponse that stands in for the upstream's.
+    ErrorResponse that stands in for the upstream's. `within`: the execution of the simple Query
+    that the client sent, of a message of the extended protocol that is sent in its place.
     """
 
-    __slots__ = ("error", "failed", "injected", "kind", "name", "subject")
+    __slots__ = ("error", "failed", "injected", "kind", "name", "subject", "within")
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class Expected:
         *,
         injected: bool = False,
         error: bytes = b"",
+        within: Any = None,
     ) -> None:
         self.kind = kind
         self.subject = subject
@@ -53,6 +55,7 @@ class Expected:
         self.injected = injected
         self.error = error
         self.failed = False
+        self.within = within
 
     def __repr__(self) -> str:
         return f"<{self.kind.name}{' injected' * self.injected}{' refused' * bool(self.error)}>"

@@ -266,6 +266,13 @@ def bind_unparameterised(portal: bytes, statement: bytes) -> bytes:
     return frame(BIND, cstring(portal) + cstring(statement) + b"\0\0\0\0\0\0")
 
 
+def bind_texts(portal: bytes, statement: bytes, values: Sequence[bytes]) -> bytes:
+    """Parameters and results in text format."""
+    body = b"".join(_I32.pack(len(value)) + value for value in values)
+    names = cstring(portal) + cstring(statement)
+    return frame(BIND, names + _U16.pack(0) + _U16.pack(len(values)) + body + _U16.pack(0))
+
+
 def describe(what: int, name: bytes) -> bytes:
     return frame(DESCRIBE, bytes((what,)) + cstring(name))
 

@@ -19,6 +19,7 @@ REFUSED_NAME = RESERVED + b"refused"
 """Never the name of anything."""
 PROBE_NAME = RESERVED + b"settings"
 QUESTION_NAME = RESERVED + b"question"
+QUERY_NAME = RESERVED + b"query"
 
 _UNAVAILABLE = (RefusalCode.AUDIT_UNAVAILABLE, RefusalCode.CATALOG_UNAVAILABLE)
 

@@ -8,7 +8,7 @@ from appliance.model.decision import Decision, Effect, Reason
 from appliance.model.facts import Action, Facts, Flag, ParseFailure, StatementFacts
 from appliance.model.limits import Limits
 from appliance.model.refusal import RefusalCode
-from appliance.session import flow
+from appliance.session import changes, flow
 from appliance.sql.analysis import analyse
 
 SETTINGS = SessionSettings("shop")
@@ -127,12 +127,12 @@ NOT_PLAIN = [
 
 @pytest.mark.parametrize("text", PLAIN)
 def test_plain(text: str) -> None:
-    assert flow.is_plain(facts_of(text))
+    assert changes.is_plain(facts_of(text))
 
 
 @pytest.mark.parametrize("text", NOT_PLAIN)
 def test_not_plain(text: str) -> None:
-    assert not flow.is_plain(facts_of(text))
+    assert not changes.is_plain(facts_of(text))
 
 
 @pytest.mark.parametrize(
@@ -160,13 +160,13 @@ def test_not_plain(text: str) -> None:
 )
 def test_what_a_statement_may_change(text: str, settings: bool, lexing: bool, schema: bool) -> None:
     facts = facts_of(text)
-    assert (flow.unsettles(facts), flow.unsettles_lexing(facts), flow.reshapes(facts)) == (
+    assert (changes.unsettles(facts), changes.unsettles_lexing(facts), changes.reshapes(facts)) == (
         settings,
         lexing,
         schema,
     )
     both = facts_of(f"SELECT 1; {text}")
-    assert (flow.unsettles(both), flow.unsettles_lexing(both), flow.reshapes(both)) == (
+    assert (changes.unsettles(both), changes.unsettles_lexing(both), changes.reshapes(both)) == (
         settings,
         lexing,
         schema,
@@ -174,10 +174,10 @@ def test_what_a_statement_may_change(text: str, settings: bool, lexing: bool, sc
 
 
 def test_names_that_a_statement_makes() -> None:
-    assert flow.temporary_names(facts_of("CREATE TEMP TABLE a (x int)")) == {"a"}
-    assert flow.temporary_names(facts_of("CREATE TABLE a (x int)")) == frozenset()
-    assert "a" in flow.shifted_names(facts_of("ALTER TABLE a ADD x int"))
-    assert flow.shifted_names(SELECT) == frozenset()
+    assert changes.temporary_names(facts_of("CREATE TEMP TABLE a (x int)")) == {"a"}
+    assert changes.temporary_names(facts_of("CREATE TABLE a (x int)")) == frozenset()
+    assert "a" in changes.shifted_names(facts_of("ALTER TABLE a ADD x int"))
+    assert changes.shifted_names(SELECT) == frozenset()
 
 
 def test_a_text_read_differently_is_opaque() -> None:

@@ -54,10 +54,10 @@ def test_a_table_is_found_along_the_search_path(
 
 
 def test_the_catalog_comes_first_unless_it_is_listed() -> None:
-    assert search_path(settings("public")) == ("pg_catalog", "public")
-    assert search_path(settings("public", "pg_catalog")) == ("public", "pg_catalog")
+    assert search_path(settings("public")) == ("pg_temp", "pg_catalog", "public")
+    assert search_path(settings("public", "pg_catalog")) == ("pg_temp", "public", "pg_catalog")
     assert search_path(settings("pg_temp", "$user", "public", role="app")) == (
-        *("pg_catalog", "app", "public"),
+        *("pg_catalog", "pg_temp", "app", "public"),
     )
 
 

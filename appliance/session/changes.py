@@ -1,0 +1,205 @@
+"""What a text changes, or may change, in what is known about its session and its database.
+
+Asked by `from_client` before a text is forwarded and by `from_upstream` when it has run. Rule: what
+is not understood may change anything.
+"""
+
+from appliance.model.facts import Action, Facts, Flag
+
+_UNSETTLING = frozenset(
+    (
+        Action.SET,
+        Action.SET_ROLE,
+        Action.DISCARD,
+        Action.DO,
+        Action.CALL,
+        Action.DYNAMIC_SQL,
+        Action.EXECUTE_FUNCTION,
+        Action.EXECUTE,
+        Action.OPAQUE,
+        Action.ALTER_SYSTEM,
+        Action.ROLE,
+    )
+)
+
+
+def unsettles(facts: Facts) -> bool:
+    """Whether it may change a setting that the meaning of names depends on."""
+    return any(
+        Flag.CHANGES_SETTINGS in s.flags or not _UNSETTLING.isdisjoint(s.actions)
+        for s in facts.statements
+    )
+
+
+_LEXING = frozenset(
+    (
+        "standard_conforming_strings",
+        "client_encoding",
+        "names",
+        "backslash_quote",
+        "role",
+        "session_authorization",
+        "all",
+        "",
+    )
+)
+
+
+"""Settings that change how texts are read, or may bring others along ('' = any)."""
+
+
+def unsettles_lexing(facts: Facts) -> bool:
+    """Whether it may change how the server reads the texts that come after it."""
+    for statement in facts.statements:
+        if any(name in _LEXING for name, _ in statement.settings):
+            return True
+        named = bool(statement.settings) and set(statement.actions) <= _SETTING_ONLY
+        if not named and (
+            Flag.CHANGES_SETTINGS in statement.flags
+            or not _UNSETTLING.isdisjoint(statement.actions)
+        ):
+            return True
+    return False
+
+
+_SETTING_ONLY = frozenset((Action.SET, Action.SELECT, Action.SHOW))
+
+
+_RESHAPING = frozenset(
+    (
+        Action.DO,
+        Action.CALL,
+        Action.DYNAMIC_SQL,
+        Action.EXECUTE_FUNCTION,
+        Action.OPAQUE,
+        Action.EXECUTE,
+    )
+)
+
+
+def reshapes(facts: Facts) -> bool:
+    """Whether it may change the schema."""
+    return any(
+        Flag.CHANGES_SCHEMA in s.flags or not _RESHAPING.isdisjoint(s.actions)
+        for s in facts.statements
+    )
+
+
+_TEMPORARY_ONLY = frozenset((Action.CREATE_TEMPORARY, Action.SELECT))
+
+
+def changes_schema(facts: Facts) -> bool:
+    """Whether it surely changes what names mean to others (temporary relations do not)."""
+    return any(
+        Flag.CHANGES_SCHEMA in s.flags and not _TEMPORARY_ONLY.issuperset(s.actions)
+        for s in facts.statements
+    )
+
+
+_HOLDING = frozenset(
+    (
+        "SelectStmt",
+        "InsertStmt",
+        "UpdateStmt",
+        "DeleteStmt",
+        "MergeStmt",
+        "CopyStmt",
+        "ExplainStmt",
+        "DeclareCursorStmt",
+        "PrepareStmt",
+        "ExecuteStmt",
+        "CreateTableAsStmt",
+        "ViewStmt",
+        "TransactionStmt",
+        "VariableSetStmt",
+        "VariableShowStmt",
+    )
+)
+
+
+def holds(facts: Facts) -> bool:
+    """Whether what it rests on is locked first, in the transaction that it will run in. Maintenance
+    and DDL (VACUUM, CREATE INDEX CONCURRENTLY) may need one of their own, and COPY FROM STDIN would
+    swallow the Sync that ends it; they show no rows.
+    """
+    return Action.COPY_FROM not in facts.actions and all(
+        statement.kind in _HOLDING for statement in facts.statements
+    )
+
+
+def names_relations(facts: Facts) -> bool:
+    return any(statement.relations for statement in facts.statements)
+
+
+def goes_on_after_end(facts: Facts) -> bool:
+    """Whether relations are named after the end of a transaction in the same text."""
+    ended = False
+    for statement in facts.statements:
+        if ended and (statement.relations or statement.functions or statement.prepared):
+            return True
+        ended |= statement.ends_transaction
+    return False
+
+
+_SHIFTING_TEMPORARIES = frozenset(
+    (
+        Action.CREATE_TEMPORARY,
+        Action.CREATE,
+        Action.ALTER,
+        Action.DROP,
+        Action.DISCARD,
+        Action.TWO_PHASE,
+        Action.DO,
+        Action.CALL,
+        Action.DYNAMIC_SQL,
+        Action.EXECUTE_FUNCTION,
+        Action.EXECUTE,
+        Action.OPAQUE,
+    )
+)
+
+
+def shifts_temporaries(facts: Facts) -> bool:
+    """Whether it may make, change or drop temporary relations of its session."""
+    return not _SHIFTING_TEMPORARIES.isdisjoint(facts.actions)
+
+
+_PLAIN = frozenset((Action.SELECT, Action.INSERT, Action.DELETE))
+
+
+def is_plain(facts: Facts) -> bool:
+    """Whether it only reads or changes rows: no setting, schema, transaction or name is touched.
+
+    UPDATE is not among the actions: one of pg_settings is a SET.
+    """
+    return (
+        facts.failure is None
+        and all(
+            _PLAIN.issuperset(s.actions) and s.prepared is None and not s.settings
+            for s in facts.statements
+        )
+        and not (unsettles(facts) or unsettles_lexing(facts) or reshapes(facts))
+    )
+
+
+def temporary_names(facts: Facts) -> frozenset[str]:
+    """Temporary relations it creates."""
+    return frozenset(
+        use.name
+        for statement in facts.statements
+        for use in statement.relations
+        if use.action is Action.CREATE_TEMPORARY
+    )
+
+
+_SHIFTING = frozenset((Action.CREATE, Action.ALTER, Action.DROP))
+
+
+def shifted_names(facts: Facts) -> frozenset[str]:
+    """Relations it makes, alters or drops."""
+    return frozenset(
+        use.name
+        for statement in facts.statements
+        for use in statement.relations
+        if use.action in _SHIFTING
+    )

@@ -1,0 +1,169 @@
+"""What the machine asks the server itself, in the client's session: settings, temporary relations,
+whether what a statement rests on is as it was judged, and whether its writes spare any row.
+
+Used by `decisions`; replies come through `from_upstream`. Rules: one question at a time, asked when
+no reply is due; in the extended protocol under names of its own (a Query would take the client's
+unnamed statement and portal away). A Sync ends it, unless it stands amid the client's pipeline, or
+what it or one before it locked must be kept: then the client's own message follows in the same
+transaction.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from appliance.model.errors import ProtocolViolation
+from appliance.session.effects import Bytes
+from appliance.session.flow import Verdict
+from appliance.session.settings import PROBE
+from appliance.session.state import Question, SessionState, Sparing, Waiting
+from appliance.sql.footing import Footing
+from appliance.sql.stamps import (
+    CHECK_CALLS_QUERY,
+    CHECK_QUERY,
+    CHECK_TYPES,
+    TEMPORARIES_QUERY,
+)
+from appliance.wire.postgres import messages as m
+from appliance.wire.postgres import refusals
+from appliance.wire.postgres.expected import Expected, Kind
+
+LOCK_NAME = refusals.RESERVED + b"lock"
+CHECK_NAME = refusals.RESERVED + b"check"
+CHECK_CALLS_NAME = refusals.RESERVED + b"check calls"
+
+
+class Questions:
+    """The asking part of one session's machine. `answered` gets each question with its answers."""
+
+    def __init__(self, state: SessionState, answered: Callable[[Question], None]) -> None:
+        self._state = state
+        self._answered = answered
+
+    def ask_settings(self, waiting: Waiting) -> None:
+        self._begin("settings", waiting, len(PROBE))
+        self._simple(PROBE)
+
+    def ask_temporaries(self, waiting: Waiting) -> None:
+        self._begin("temporaries", waiting, 1)
+        self._simple((TEMPORARIES_QUERY.encode(),))
+
+    def ask_check(self, waiting: Waiting, verdict: Verdict, footing: Footing, hold: bool) -> None:
+        """`hold`: the relations stay locked for the message that follows."""
+        state = self._state
+        question = self._begin("check", waiting, 1)
+        question.verdict, question.footing, question.holds = verdict, footing, hold
+        question.in_transaction = state.in_pipeline or state.status != ord("I")
+        question.ends = question.ends and not hold
+        if hold and footing.lock:
+            self._inject(m.parse(LOCK_NAME, footing.lock.encode()), Kind.PARSE)
+            self._inject(m.close(m.STATEMENT, LOCK_NAME), Kind.CLOSE)
+        name = CHECK_CALLS_NAME if footing.calls else CHECK_NAME
+        if name not in state.own_statements:
+            text = CHECK_CALLS_QUERY if footing.calls else CHECK_QUERY
+            self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
+            self._inject(m.parse(name, text.encode(), CHECK_TYPES), Kind.PARSE, name)
+        values = (array(footing.names), array(map(str, footing.oids)))
+        self._inject(m.bind_texts(name, name, values), Kind.BIND)
+        self._inject(m.execute(name), Kind.EXECUTE)
+        self._end(m.close(m.PORTAL, name))
+
+    def ask_sparing(self, waiting: Waiting, sparing: Sparing) -> None:
+        """One answer, true or false, per check; with the values of the client's Bind."""
+        name, checks = refusals.QUESTION_NAME, sparing.verdict.checks
+        self._begin("sparing", waiting, len(checks)).verdict = sparing.verdict
+        for check in checks:
+            self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)  # of one that ended in an error
+            given, bind = sparing.types, sparing.bind
+            types = tuple(given[n - 1] if n <= len(given) else 0 for n in check.parameters)
+            bound = m.bind_unparameterised(name, name)
+            if bind is not None:
+                bound = m.bind_again(bind, name, check.parameters)
+            self._run(name, m.parse(name, check.sql.encode(), types), bound)
+            if check is not checks[-1]:
+                self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
+        self._end(m.close(m.STATEMENT, name))
+
+    def _begin(self, subject: str, waiting: Waiting, due: int) -> Question:
+        state = self._state
+        question = Question(subject, waiting, due, state.client_in_pipeline)
+        question.ends = not state.in_pipeline
+        state.waiting, state.question = waiting, question
+        state.gather_rows(True)
+        return question
+
+    def _simple(self, texts: Sequence[bytes]) -> None:
+        name = refusals.PROBE_NAME
+        for text in texts:
+            self._run(name, m.parse(name, text), m.bind_unparameterised(name, name))
+            if text is not texts[-1]:
+                self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
+        self._end(m.close(m.STATEMENT, name))
+
+    def _run(self, name: bytes, parse: bytes, bind: bytes) -> None:
+        self._inject(parse, Kind.PARSE)
+        self._inject(bind, Kind.BIND)
+        self._inject(m.execute(name), Kind.EXECUTE)
+        self._inject(m.close(m.PORTAL, name), Kind.CLOSE)
+
+    def _end(self, last: bytes) -> None:
+        """The last message of a question, and what makes the server answer."""
+        question = self._state.question
+        assert question is not None
+        if not question.ends:
+            self._inject(last, Kind.CLOSE, refusals.PROBE_NAME)
+            self._state.turn.upstream.append(m.FLUSH_FRAME)
+        else:
+            self._inject(last, Kind.CLOSE)
+            self._inject(m.SYNC_FRAME, Kind.SYNC, refusals.PROBE_NAME)
+
+    def _inject(self, message: bytes, kind: Kind, name: bytes = b"") -> None:
+        self._state.send(message, Expected(kind, name=name, injected=True))
+
+    def parsed(self, done: Expected) -> None:
+        """One of our own statements is prepared."""
+        if done.name:
+            self._state.own_statements.add(done.name)
+
+    def passed(self, done: Expected) -> None:
+        """One reply to a question came; after the last one whoever asked goes on."""
+        if done.name != refusals.PROBE_NAME:
+            return
+        question, self._state.question = self._state.question, None
+        if question is None:
+            raise ProtocolViolation("upstream", "an answer to no question")
+        self._state.waiting = None
+        self._answered(question)
+
+    def failed(self, fields: dict[str, str], error: Bytes) -> Bytes | None:
+        """The upstream answered a question with an error. -> what the client is to read of it: amid
+        its pipeline, which the upstream now skips.
+        """
+        question = self._state.question
+        assert question is not None
+        question.error = fields
+        self._state.own_statements.clear()  # whether they are there is no longer known
+        if not self._state.expected.skipping:
+            return None  # our own Sync is still due: see `passed`
+        if question.amid:
+            self._state.question = self._state.waiting = None
+            sparing = question.waiting.sparing
+            return error if sparing is None else sparing.refuse(answered(sparing.verdict, True))
+        self.release()
+        return None
+
+    def release(self) -> None:
+        """Ends, by a Sync of ours, the transaction in which a question left locks; the question is
+        answered when that is done.
+        """
+        self._state.expected.skipping = False
+        self._inject(m.SYNC_FRAME, Kind.SYNC, refusals.PROBE_NAME)
+
+
+def answered(verdict: Verdict, sweeping: bool) -> Verdict:
+    """A verdict once the database has said whether the writes spare no row."""
+    return verdict.sweeping if sweeping and verdict.sweeping is not None else verdict
+
+
+def array(values: Iterable[str]) -> bytes:
+    """A one-dimensional array in text form ("Array Input and Output Syntax")."""
+    quoted = ('"' + v.replace("\\", "\\\\").replace('"', '\\"') + '"' for v in values)
+    return ("{" + ",".join(quoted) + "}").encode()

@@ -1,0 +1,89 @@
+"""What the meaning of a text rests on, and what the server must say of it for that to hold.
+
+`session/flow` makes a `Footing` for every text of a principal who owes masks; `session/questions`
+asks the server, in the client's own session, and compares. Rule: a text that names no relation and
+calls nothing that is not built in rests on nothing, and is never asked about.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from appliance.model.catalog import Catalog, Relation
+from appliance.model.facts import Facts, StatementFacts
+from appliance.sql.functions import PURE_EXTENSIONS
+from appliance.sql.lineage import CatalogLineage
+from appliance.sql.names import TEMPORARY_SCHEMA
+from appliance.sql.stamps import FIRST_USER_OID
+
+_LOCKABLE = "rpvmf"
+
+
+class Footing(msgspec.Struct, frozen=True):
+    """Equal footings rest on the same state of the same things."""
+
+    names: tuple[str, ...]
+    """Relation names, looked for in every schema: what else they could come to mean."""
+    oids: tuple[int, ...]
+    """Those relations, what lies below views, and parents."""
+    calls: bool
+    """Functions that are not built in are called: CHECK_CALLS_QUERY is asked."""
+    expected: str
+    """The answer but for the isolation level."""
+    lock: str
+    """A query whose mere parsing takes and keeps the locks that reading these relations takes, so
+    that they stay as they are found until the transaction ends; '' when there is nothing to lock.
+    """
+
+
+def footing(facts: Facts, lineage: CatalogLineage, rewritten: bool = False) -> Footing | None:
+    """None when the text rests on nothing, or the catalog was not read from a server. What is sent
+    `rewritten` may name what lies below views, too.
+    """
+    catalog = lineage.catalog
+    uses = [use for statement in facts.statements for use in statement.relations]
+    direct = {use.oid for use in uses if use.oid >= FIRST_USER_OID}
+    inside = {oid for s in facts.statements for oid, _ in s.reads_inside}
+    calls = any(_judged_by_body(s, catalog) for s in facts.statements)
+    if not catalog.newest or not (direct or calls or any(not use.oid for use in uses)):
+        return None
+    below = frozenset(inside).union(*(lineage.rests_on(oid) for oid in direct))
+    names = frozenset(use.name for use in uses)
+    spelled = below if rewritten else inside  # in what is sent, or in the bodies of functions
+    spelled_out = (catalog.relations.get(oid) for oid in spelled)
+    names = names.union(relation.name for relation in spelled_out if relation is not None)
+    found = below.union(*(lineage.named(name) for name in names))
+    relations = ",".join(
+        f"{oid}:{catalog.relations[oid].stamp}"
+        for oid in sorted(found)
+        if oid >= FIRST_USER_OID and oid in catalog.relations
+    )
+    return Footing(
+        names=tuple(sorted(names)),
+        oids=tuple(sorted(oid for oid in below if oid >= FIRST_USER_OID)),
+        calls=calls,
+        expected=f"{catalog.callables if calls else catalog.newest}/{relations}",
+        lock=_lock(catalog.relations[oid] for oid in sorted(direct) if oid in catalog.relations),
+    )
+
+
+def _judged_by_body(statement: StatementFacts, catalog: Catalog) -> bool:
+    """Whether it calls a function that was judged by what it does or who vouched for it."""
+    return bool(statement.functions or statement.functions_below) or any(
+        function.extension not in PURE_EXTENSIONS
+        for call in statement.calls
+        for function in catalog.functions.get((call.schema, call.name), ())
+    )
+
+
+def _lock(relations: Iterable[Relation]) -> str:
+    named = [
+        f"{_quoted(relation.schema)}.{_quoted(relation.name)}"
+        for relation in relations
+        if relation.kind in _LOCKABLE and relation.schema != TEMPORARY_SCHEMA
+    ]
+    return f"SELECT FROM {', '.join(named)}" if named else ""
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,119 @@
+"""What is asked of a server, in a client's own session, to learn whether the catalog that a
+statement was judged under still holds; and how the same is known of the catalog that was loaded.
+
+`reader` puts these texts into its queries, so that a loaded catalog carries the very values which
+CHECK_QUERY gives as long as nothing changed; `footing` compares; `session/questions` asks.
+Rule: a check runs under the client's search_path, so every name in it, operators and types too, is
+qualified.
+"""
+
+# ruff: noqa: S608 - every part of these texts is a constant of this module.
+
+FIRST_USER_OID = 16_384
+"""FirstNormalObjectId (access/transam.h): what initdb made lies below, and does not change."""
+
+KINDS = "{r,p,v,m,f,S,c}"
+"""pg_class.relkind of what a name in a statement can mean."""
+
+_EQ, _NE, _GE = (f"OPERATOR(pg_catalog.{sign})" for sign in ("=", "<>", ">="))
+_XMIN = "CAST(CAST(x.xmin AS pg_catalog.text) AS pg_catalog.int8)"
+
+
+def _rows(relation: str, where: str) -> str:
+    """A row's xmin changes with every update; the count shows deletions."""
+    return (
+        f"(SELECT pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.sum({_XMIN}))"
+        f" FROM pg_catalog.{relation} x WHERE {where})"
+    )
+
+
+def _user_made(relation: str) -> str:
+    return _rows(relation, f"x.oid {_GE} {FIRST_USER_OID}")
+
+
+_CALLED = ("pg_proc", "pg_operator", "pg_cast")
+
+CALLABLES = f"pg_catalog.concat_ws('+', {', '.join(map(_user_made, _CALLED))})"
+"""One text for all functions, operators and casts that are not built in. Reads all of them."""
+
+NEWEST = (
+    "pg_catalog.concat_ws('+', "
+    + ", ".join(f"(SELECT pg_catalog.max(x.oid) FROM pg_catalog.{name} x)" for name in _CALLED)
+    + ")"
+)
+"""One text that changes when a function, operator or cast is made, which could be meant where a
+built-in one was. Costs next to nothing."""
+
+_COMPUTED = "(x.indexprs IS NOT NULL OR x.indpred IS NOT NULL)"
+
+RELATION = f"""pg_catalog.concat_ws('.', c.relname, c.relnamespace, c.relkind, c.relhasrules,
+    c.relhastriggers, c.relrowsecurity, c.reltype,
+    COALESCE(CAST(c.reloptions AS pg_catalog.text), ''),
+    {_rows("pg_attribute", f"x.attrelid {_EQ} c.oid AND x.attnum OPERATOR(pg_catalog.>) 0")},
+    {_rows("pg_attrdef", f"x.adrelid {_EQ} c.oid")},
+    {_rows("pg_rewrite", f"x.ev_class {_EQ} c.oid")},
+    {_rows("pg_policy", f"x.polrelid {_EQ} c.oid")},
+    {_rows("pg_trigger", f"x.tgrelid {_EQ} c.oid AND NOT x.tgisinternal")},
+    {_rows("pg_constraint", f"x.conrelid {_EQ} c.oid")},
+    {_rows("pg_index", f"x.indrelid {_EQ} c.oid AND {_COMPUTED}")},
+    {_rows("pg_inherits", f"x.inhrelid {_EQ} c.oid")})"""
+"""One text for the relation `c` of pg_class: what it is called, its columns, its definition, its
+parents, its row security, what runs when it is written. What only moves storage (TRUNCATE, VACUUM
+FULL) does not change it."""
+
+OWN_TEMPORARY = f"c.relnamespace {_EQ} pg_catalog.pg_my_temp_schema()"
+
+_RELATIONS = f"""COALESCE((
+  SELECT pg_catalog.string_agg(pg_catalog.concat_ws(':', c.oid, {RELATION}), ',' ORDER BY c.oid)
+  FROM pg_catalog.pg_class c
+  WHERE c.oid {_EQ} ANY (ARRAY(SELECT n.oid FROM pg_catalog.pg_class n
+        WHERE n.relname {_EQ} ANY (CAST($1 AS pg_catalog.name[]))
+        UNION ALL SELECT pg_catalog.unnest(CAST($2 AS pg_catalog.oid[]))))
+    AND c.oid {_GE} {FIRST_USER_OID}
+    AND c.relkind {_EQ} ANY (CAST('{KINDS}' AS pg_catalog."char"[]))
+    AND (c.relpersistence {_NE} 't' OR {OWN_TEMPORARY})), '')"""
+
+_ISOLATION = "pg_catalog.current_setting('transaction_isolation')"
+
+CHECK_QUERY = f"SELECT pg_catalog.concat_ws('/', {_ISOLATION}, {NEWEST}, {_RELATIONS})"
+"""Parameters: relation names (name[]), which are looked for in every schema, and relation OIDs
+(oid[]). One row, one text: isolation level / NEWEST / the relations in the order of their OIDs,
+each `oid:stamp`, joined by commas."""
+
+CHECK_CALLS_QUERY = f"SELECT pg_catalog.concat_ws('/', {_ISOLATION}, {CALLABLES}, {_RELATIONS})"
+"""The same with CALLABLES, for a statement that calls what is not built in. (One text with a
+parameter for that would be planned anew each time.)"""
+
+CHECK_TYPES = (1003, 1028)
+"""name[], oid[]: the types of its parameters (pg_type.dat)."""
+
+
+def _below(catalog: str, wanted: str) -> str:
+    """What a view's rule depends on; of what initdb made there is no record."""
+    return f"""(SELECT pg_catalog.json_agg({wanted}) FROM pg_catalog.pg_rewrite r
+     JOIN pg_catalog.pg_depend d ON d.objid {_EQ} r.oid
+       AND d.classid {_EQ} CAST('pg_catalog.pg_rewrite' AS pg_catalog.regclass)
+     WHERE r.ev_class {_EQ} c.oid AND d.refobjid {_NE} c.oid
+       AND d.refclassid {_EQ} CAST('pg_catalog.{catalog}' AS pg_catalog.regclass))"""
+
+
+_IMPLEMENTED = f"""(SELECT CAST(o.oprcode AS pg_catalog.int8) FROM pg_catalog.pg_operator o
+       WHERE o.oid {_EQ} d.refobjid)"""
+
+TEMPORARIES_QUERY = f"""SELECT COALESCE(CAST(pg_catalog.json_agg(pg_catalog.json_build_array(
+    CAST(c.oid AS pg_catalog.int8), c.relname, c.relkind, CAST(c.reltype AS pg_catalog.int8),
+    {RELATION},
+    (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(a.attnum, a.attname,
+         CAST(a.atttypid AS pg_catalog.int8), a.atttypmod, a.attgenerated, a.attnotnull)
+         ORDER BY a.attnum)
+     FROM pg_catalog.pg_attribute a
+     WHERE a.attrelid {_EQ} c.oid AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped),
+    {_below("pg_class", "CAST(d.refobjid AS pg_catalog.int8)")},
+    {_below("pg_proc", "CAST(d.refobjid AS pg_catalog.int8)")},
+    {_below("pg_operator", _IMPLEMENTED)})
+    ORDER BY c.oid) AS pg_catalog.text), '[]')
+  FROM pg_catalog.pg_class c
+  WHERE {OWN_TEMPORARY} AND c.relkind {_EQ} ANY (CAST('{KINDS}' AS pg_catalog."char"[]))"""
+"""The session's own temporary relations as its open transaction sees them. One row, one JSON text:
+[oid, name, kind, row type, stamp, [[attnum, name, type, typmod, generated, not null]...],
+relations, functions, operators' functions]...: the last three are OIDs that a view depends on."""

@@ -1,0 +1,286 @@
+"""DDL past the appliance, by a direct connection, right before a statement of somebody who owes
+masks: what was judged is what runs, or it is judged anew.
+
+Catalogs are compared once a minute here, so that nothing but the check in the client's own session
+can notice. What is in `people.ssn` begins with SECRET.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.clusters import Authority, EmbeddedPostgres
+from tests.endtoend.stage import DATABASE, ROLE, Estate, Running
+
+POLICY = """
+version: 1
+rules:
+  - {id: all, effect: allow, actions: [everything]}
+  - id: no-ssn
+    effect: mask
+    principals: {names: [alice]}
+    resources: ["*.c.people.ssn", "*.c.people2.ssn", "*.early.people.name", "*.c.people.title"]
+    mask: {method: redact}
+"""
+
+SCHEMA = f"""
+DROP SCHEMA IF EXISTS c, early CASCADE;
+CREATE SCHEMA c;
+CREATE SCHEMA early;
+CREATE TABLE c.people (id int PRIMARY KEY, name text, ssn text);
+INSERT INTO c.people SELECT n, 'person ' || n, 'SECRET-' || n FROM generate_series(1, 3) n;
+CREATE TABLE c.copied AS SELECT id, ssn AS name FROM c.people;
+CREATE TABLE c.parted (id int, name text) PARTITION BY LIST (id);
+CREATE VIEW c.seen AS SELECT id, name FROM c.people;
+CREATE VIEW c.over AS SELECT id, name FROM c.seen;
+GRANT ALL ON SCHEMA c, early TO {ROLE};
+GRANT ALL ON ALL TABLES IN SCHEMA c TO {ROLE};
+"""
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+Ask = Callable[[Connection, str], str]
+
+
+@pytest.fixture(scope="module")
+def proxy(
+    tmp_path_factory: pytest.TempPathFactory, vault: EmbeddedPostgres, authority: Authority
+) -> Iterator[Running]:
+    made = Estate(tmp_path_factory.mktemp("coherence"), vault, authority)
+    made.write("policy.yaml", POLICY)
+    made.configuration["limits"] = {"catalog_refresh_ms": 60_000}
+    with made.serve() as running:
+        yield running
+
+
+@pytest.fixture
+def direct(vault: EmbeddedPostgres) -> Iterator[Connection]:
+    """Whoever changes the schema without asking."""
+    with psycopg.connect(vault.uri(database=DATABASE), autocommit=True) as connection:
+        connection.execute(SCHEMA.encode())
+        yield connection
+
+
+@pytest.fixture
+def alice(proxy: Running, direct: Connection) -> Iterator[Connection]:
+    with proxy.connect("alice", "alice-password") as connection:
+        yield connection
+
+
+def simple(connection: Connection, text: str) -> str:
+    with psycopg.ClientCursor(connection) as cursor:
+        return str(cursor.execute(text).fetchall())  # type: ignore[arg-type]
+
+
+def extended(connection: Connection, text: str) -> str:
+    return str(connection.execute(text, prepare=False, binary=True).fetchall())  # type: ignore[arg-type]
+
+
+def prepared(connection: Connection, text: str) -> str:
+    return str(connection.execute(text, prepare=True).fetchall())  # type: ignore[arg-type]
+
+
+def by_cursor(connection: Connection, text: str) -> str:
+    with connection.transaction(), connection.cursor("look") as cursor:
+        return str(cursor.execute(text).fetchall())  # type: ignore[arg-type]
+
+
+def by_copy(connection: Connection, text: str) -> str:
+    with connection.cursor() as cursor, cursor.copy(f"COPY ({text}) TO STDOUT") as copied:  # type: ignore[arg-type]
+        return str(list(copied.rows()))
+
+
+def in_transaction(connection: Connection, text: str) -> str:
+    with connection.transaction():
+        connection.execute("SELECT count(*) FROM c.parted")
+        return simple(connection, text)
+
+
+def repeatable(connection: Connection, text: str) -> str:
+    """Its snapshot is from before the change; names are read as of now all the same."""
+    connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    try:
+        with connection.transaction():
+            connection.execute("SELECT count(*) FROM c.parted")
+            change_now()
+            return simple(connection, text)
+    finally:
+        connection.isolation_level = None
+
+
+_later: list[Callable[[], object]] = []
+
+
+def change_now() -> None:
+    while _later:
+        _later.pop()()
+
+
+WAYS = [simple, extended, prepared, by_cursor, by_copy, in_transaction, repeatable]
+TELLING = "CREATE OR REPLACE VIEW c.seen AS SELECT id, upper(ssn) AS name FROM c.people"
+HARMLESS = "CREATE OR REPLACE VIEW c.seen AS SELECT id, name FROM c.people"
+CHANGES = {
+    "a view replaced": (TELLING, "SELECT lower(name) FROM c.seen ORDER BY id"),
+    "a view below a view replaced": (TELLING, "SELECT name FROM c.over ORDER BY id"),
+    "a view in place of a table": (
+        "BEGIN; DROP VIEW c.seen CASCADE; ALTER TABLE c.people RENAME TO people2;"
+        "CREATE VIEW c.people AS SELECT id, upper(ssn) AS name, name AS ssn FROM c.people2;"
+        f"GRANT SELECT ON c.people TO {ROLE}; COMMIT",
+        "SELECT lower(name) FROM c.people ORDER BY id",
+    ),
+    "a table shadows another": (
+        "BEGIN; CREATE TABLE early.people AS SELECT id, ssn AS name FROM c.people;"
+        f"GRANT SELECT ON early.people TO {ROLE}; COMMIT",
+        "SELECT upper(name) FROM people ORDER BY id",
+    ),
+}
+
+
+@pytest.mark.parametrize("ask", WAYS)
+@pytest.mark.parametrize("change", CHANGES)
+def test_nothing_raw_after_a_change(
+    proxy: Running, direct: Connection, alice: Connection, change: str, ask: Ask
+) -> None:
+    ddl, text = CHANGES[change]
+    alice.execute("SET search_path = early, c")
+    assert "PERSON" in ask(alice, text).upper()
+    if ask is repeatable:
+        _later.append(lambda: direct.execute(ddl.encode()))
+    else:
+        direct.execute(ddl.encode())
+    answer = ""
+    for _ in range(2):
+        try:
+            answer = ask(alice, text)
+        except psycopg.Error as refused:
+            answer = str(refused)
+        assert "SECRET" not in answer.upper()
+
+
+@pytest.mark.parametrize("ask", WAYS)
+def test_who_waited_for_a_lock_meets_the_new_schema(
+    proxy: Running, direct: Connection, alice: Connection, ask: Ask
+) -> None:
+    """The change is not visible when the statement comes, and is when its lock is got."""
+    text = CHANGES["a view replaced"][1]
+    assert "person" in ask(alice, text)
+    answers: list[str] = []
+
+    def look() -> None:
+        try:
+            answers.append(ask(alice, text))
+        except psycopg.Error as refused:
+            answers.append(str(refused))
+
+    with direct.transaction():
+        direct.execute(TELLING)
+        looker = threading.Thread(target=look)
+        looker.start()
+        time.sleep(0.3)
+    looker.join(20)
+    assert answers
+    assert "SECRET" not in answers[0].upper()
+
+
+@pytest.mark.parametrize("ask", [simple, extended, by_cursor, by_copy])
+def test_an_unrelated_change_is_not_noticed_by_the_client(
+    direct: Connection, alice: Connection, ask: Ask
+) -> None:
+    """Judged anew, and answered."""
+    text = "SELECT upper(name) FROM c.people ORDER BY id"
+    assert "PERSON 1" in ask(alice, text)
+    direct.execute("ALTER TABLE c.people ADD COLUMN more int")
+    assert "PERSON 1" in ask(alice, text)
+    direct.execute("CREATE TABLE early.people2 ()")
+    direct.execute("VACUUM FULL c.people")
+    assert "PERSON 1" in ask(alice, text)
+
+
+def test_a_storm_of_changes(proxy: Running, direct: Connection) -> None:
+    """Nothing raw comes through any gap."""
+    stop = threading.Event()
+    answers: list[str] = []
+
+    def look(ask: Ask) -> None:
+        while not stop.is_set():
+            with proxy.connect("alice", "alice-password") as alice:
+                while not stop.is_set():
+                    try:
+                        answers.append(ask(alice, CHANGES["a view replaced"][1]))
+                    except psycopg.OperationalError:
+                        break
+                    except psycopg.Error as refused:
+                        answers.append(str(refused))
+
+    lookers = [threading.Thread(target=look, args=(ask,)) for ask in (simple, extended, prepared)]
+    for looker in lookers:
+        looker.start()
+    for number in range(30):
+        direct.execute(TELLING if number % 2 else HARMLESS)
+        time.sleep(0.2)
+    stop.set()
+    for looker in lookers:
+        looker.join(20)
+    assert any("person" in answer for answer in answers)
+    assert not [answer for answer in answers if "SECRET" in answer.upper()]
+
+
+def test_temporary_tables(alice: Connection) -> None:
+    """Read, written and described as the server has them, whatever a rollback took back."""
+    for ask in (simple, extended, prepared):
+        alice.execute("CREATE TEMP TABLE t (a int, b text)")
+        alice.execute("INSERT INTO t VALUES (1, 'x')")
+        assert ask(alice, "SELECT b || '!' FROM t WHERE a = 1") == "[('x!',)]"
+        with alice.transaction(force_rollback=True):
+            alice.execute("ALTER TABLE t ADD COLUMN c int")
+            alice.execute("CREATE TEMP TABLE u (d int)")
+            assert ask(alice, "SELECT t.*, u.d FROM pg_temp.t LEFT JOIN u ON true") == (
+                "[(1, 'x', None, None)]"
+            )
+        assert ask(alice, "SELECT * FROM t") == "[(1, 'x')]"
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            ask(alice, "SELECT * FROM u")
+        alice.execute("CREATE TEMP VIEW seen AS SELECT a + 1 AS more FROM t")
+        assert ask(alice, "SELECT more FROM seen") == "[(2,)]"
+        alice.execute("DISCARD TEMP")
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            ask(alice, "SELECT * FROM t")
+
+
+def test_a_temporary_table_that_a_commit_drops(alice: Connection) -> None:
+    with alice.transaction():
+        alice.execute("CREATE TEMP TABLE people ON COMMIT DROP AS SELECT 1 AS id, 'mine' AS ssn")
+        assert simple(alice, "SELECT upper(ssn) FROM people") == "[('MINE',)]"
+    alice.execute("SET search_path = c")
+    assert simple(alice, "SELECT ssn FROM people WHERE id = 1") == "[('****',)]"
+
+
+def test_a_temporary_table_shadows_another(alice: Connection) -> None:
+    alice.execute("SET search_path = c")
+    assert simple(alice, "SELECT ssn FROM people WHERE id = 1") == "[('****',)]"
+    alice.execute("CREATE TEMP TABLE people AS SELECT 1 AS id, 'mine' AS ssn")
+    assert simple(alice, "SELECT ssn FROM people WHERE id = 1") == "[('mine',)]"
+    alice.execute("DROP TABLE people")
+    assert simple(alice, "SELECT ssn FROM people WHERE id = 1") == "[('****',)]"
+
+
+def test_what_was_made_before_masks_were_owed_is_not_read(
+    proxy: Running, direct: Connection
+) -> None:
+    """Another principal's session: nothing is asked about temporary relations there."""
+    with proxy.connect("bob", "bob-password") as bob:
+        bob.execute("CREATE TEMP TABLE t AS SELECT ssn FROM c.people")
+        assert "SECRET" in simple(bob, "SELECT upper(ssn) FROM t")
+
+
+def test_one_text_that_goes_on_after_its_transaction(alice: Connection) -> None:
+    """Between the two statements whoever waits for a lock gets it."""
+    with alice.transaction():
+        alice.execute("SELECT count(*) FROM c.people")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="transaction"):
+            simple(alice, "COMMIT; SELECT upper(name) FROM c.people")
+        raise psycopg.Rollback
+    assert simple(alice, "SELECT 1; SELECT 2") == "[(1,)]"
