@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+from appliance.masking.oracles import told_by
 from appliance.model.catalog import Catalog, ColumnKey
 from appliance.model.decision import Decision, Mask, Trust
 from appliance.model.errors import Refused
@@ -159,6 +160,7 @@ def plan(
     _require_understood(facts, statement)
     _require_trusted(statement, decision.trust, lineage.catalog)
     _require_exact(statement)
+    _require_silent(statement, owed, lineage.catalog)
     work = _Work(statement, owed, lineage)
     work.require_unread_inside()
     work.require_within_reach()
@@ -298,6 +300,22 @@ def _changed_function(call: FunctionUse, oids: Sequence[int], catalog: Catalog) 
         "trusted_functions: `sallyport policy trust` prints it.",
         GUARD_FUNCTION,
     )
+
+
+def _require_silent(
+    statement: StatementFacts, owed: Mapping[ColumnKey, Mask], catalog: Catalog
+) -> None:
+    """Refuse writes whose outcome would tell a masked value."""
+    key = told_by(statement, owed, catalog)
+    if key is not None:
+        raise _refused(
+            RefusalCode.DENIED,
+            f"whether this write succeeds would tell of {column_name(catalog, key)}, which is "
+            "masked for you",
+            "Ask somebody who may see the column, or write rows that no constraint compares with "
+            "it.",
+            owed[key].rule,
+        )
 
 
 def _require_exact(statement: StatementFacts) -> None:

@@ -171,6 +171,18 @@ class UserCast(msgspec.Struct, frozen=True):
     """0 for one of pg_catalog that is not on the allow-list."""
 
 
+class ForeignKey(msgspec.Struct, frozen=True):
+    """Columns of `child` refer to columns of `parent`."""
+
+    child: int
+    columns: tuple[int, ...]
+    parent: int
+    parent_columns: tuple[int, ...]
+    on_delete: str
+    """pg_constraint.confdeltype: a no action, r restrict, c cascade, n set null, d set default."""
+    on_update: str
+
+
 class Catalog(msgspec.Struct, frozen=True):
     """One immutable snapshot. `version` changes whenever anything in it does."""
 
@@ -210,6 +222,11 @@ class Catalog(msgspec.Struct, frozen=True):
     is nothing to hold it against."""
     callables: str = ""
     """`sql/stamps.CALLABLES` when it was read."""
+
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    compared: Mapping[int, tuple[tuple[int, ...], ...]] = {}
+    """OID -> sets of columns that one check, exclusion, unique index or generated column looks at
+    together."""
 
     def relation_named(self, schema: str, name: str) -> Relation | None:
         oid = self.by_name.get((schema, name))

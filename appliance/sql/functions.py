@@ -27,7 +27,7 @@ _TEXT = """
 _NUMBERS = """
     abs acos acosd acosh asin asind asinh atan atan2 atan2d atand atanh cbrt ceil ceiling cos cosd
     cosh cot cotd degrees div erf erfc exp factorial float4 float8 floor gamma gcd int2 int4 int8
-    lcm lgamma ln log log10 min_scale mod money numeric oid pi pow power radians random
+    lcm setseed lgamma ln log log10 min_scale mod money numeric oid pi pow power radians random
     random_normal round scale sign sin sind sinh sqrt tan tand tanh trim_scale trunc width_bucket
     bool xid numeric_inc int4inc int8inc cash_words numeric_div_trunc num_nulls num_nonnulls
     greatest least

@@ -17,6 +17,7 @@ import msgspec
 from appliance.model.catalog import (
     Catalog,
     Column,
+    ForeignKey,
     Function,
     FunctionBody,
     GuardedType,
@@ -77,7 +78,7 @@ SELECT pg_catalog.md5(pg_catalog.concat_ws('/',
   {_stamp("pg_trigger", f"NOT x.tgisinternal AND x.tgrelid {_IN_KEPT}")},
   {_stamp("pg_policy", f"x.polrelid {_IN_KEPT}")},
   {_stamp("pg_constraint", f"x.contypid <> 0 OR x.conrelid {_IN_KEPT}")},
-  {_stamp("pg_index", f"x.indrelid {_IN_KEPT} AND {_COMPUTED_INDEX}")},
+  {_stamp("pg_index", f"x.indrelid {_IN_KEPT} AND (x.indisunique OR {_COMPUTED_INDEX})")},
   (SELECT pg_catalog.concat_ws('.', pg_catalog.count(*),
      pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat_ws('.', oid, nspname), 0)))
    FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_(toast_)?temp_'),
@@ -153,6 +154,23 @@ WHERE a.attgenerated <> ''""",
     "views": f"""SELECT c.oid, pg_catalog.pg_get_viewdef(c.oid) FROM {_CLASSES}
 WHERE {_OURS} AND c.relkind IN ('v', 'm')
   AND n.nspname NOT IN ('pg_catalog', 'information_schema')""",
+    "constraints": f"""SELECT contype, conrelid, conkey::text, confrelid, confkey::text,
+  confdeltype, confupdtype
+FROM pg_catalog.pg_constraint WHERE contype IN ('f', 'c', 'x', 'u', 'p') AND conrelid <> 0
+UNION ALL
+SELECT 'i', i.indrelid, pg_catalog.array_agg(d.refobjsubid)::text, 0, NULL, NULL, NULL
+FROM pg_catalog.pg_index i JOIN pg_catalog.pg_depend d ON d.objid = i.indexrelid
+  AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+  AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+  AND d.refobjid = i.indrelid AND d.refobjsubid > 0
+WHERE i.indisunique AND i.indrelid >= {FIRST_USER_OID} GROUP BY i.indexrelid, i.indrelid
+UNION ALL
+SELECT 'g', d.objid, pg_catalog.array_agg(d.refobjsubid)::text, 0, NULL, NULL, NULL
+FROM pg_catalog.pg_depend d
+JOIN pg_catalog.pg_attribute a ON a.attrelid = d.objid AND a.attnum = d.objsubid
+WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+  AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = d.objid
+  AND d.refobjsubid > 0 AND a.attgenerated <> '' GROUP BY d.objid, d.objsubid""",
     "inherits": """SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits i
 JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid AND c.relkind IN ('r', 'p', 'f')
 ORDER BY inhrelid, inhseqno""",
@@ -286,7 +304,10 @@ def build_catalog(target: str, database: str, rows: Mapping[str, list[Row]]) -> 
     guarded, parts = _guarded_types(rows)
     casts = _casts(rows)
     ((newest, callables),) = rows["stamps"]
+    foreign_keys, compared = _constraints(rows)
     return Catalog(
+        foreign_keys=foreign_keys,
+        compared=compared,
         target=target,
         database=database,
         version=_only(rows, "epoch"),
@@ -333,6 +354,30 @@ def own_relations(answer: str) -> tuple[Relation, ...]:
             msgspec.json.decode(answer)
         )
     )
+
+
+def _constraints(
+    rows: Rows,
+) -> tuple[tuple[ForeignKey, ...], dict[int, tuple[tuple[int, ...], ...]]]:
+    """(foreign keys, by OID the columns that one constraint, index or expression compares)."""
+    references = []
+    compared: dict[int, dict[tuple[int, ...], None]] = {}
+    for kind, oid, own, other, others, on_delete, on_update in rows["constraints"]:
+        columns = _attnums(own)
+        if kind == "f":
+            parent = (_number(other), _attnums(others))
+            references.append(
+                ForeignKey(_number(oid), columns, *parent, on_delete or "", on_update or "")
+            )
+        elif len(columns) > 1:
+            compared.setdefault(_number(oid), {})[columns] = None
+    return tuple(references), {oid: tuple(sets) for oid, sets in compared.items()}
+
+
+def _attnums(array: str | None) -> tuple[int, ...]:
+    """Of an int2[] or int4[] as text: {1,2}."""
+    inside = (array or "").strip("{}")
+    return tuple(int(number) for number in inside.split(",")) if inside else ()
 
 
 def _columns(rows: Rows) -> dict[int, list[Column]]:

@@ -70,8 +70,7 @@ class Analyst(Writes):
         ((kind, inside),) = body["query"].items()
         result = inner.statement(kind, inside)
         options = [node["DefElem"] for node in body.get("options", ())]
-        if any(o["defname"] == "serialize" for o in options) or _analyzes(options):
-            inner.measured(result)
+        inner.measured(result)
         if _analyzes(options):
             self.flags.add(Flag.EXPLAIN_ANALYZE)
         else:
@@ -80,8 +79,9 @@ class Analyst(Writes):
         return Result([Field("QUERY PLAN")])
 
     def measured(self, result: Result) -> None:
-        """EXPLAIN that runs the statement tells volumes (SERIALIZE's output, memory, buffers), and
-        with them how long the values are: no column of the result is a plain output any more."""
+        """EXPLAIN tells how wide the columns are (estimates of the planner's statistics) and, when
+        it runs the statement, volumes (SERIALIZE's output, memory, buffers): no column of the
+        result is a plain output any more."""
         self.consume(result.fields)
         self.consumed.update(f.origin for f in result.fields if f.origin is not None)
         if not result.known:

@@ -15,8 +15,7 @@ QUICK = "simple,extbin"
 CONTROL = ("plain-01", "expression-01", "copy_out-01", "error_leak-01", "inference-01")
 
 # Not solved yet; whoever solves one takes it away here.
-DIFFERS_MASKED = {"b-analytics-38", "b-dml-17", "b-dml-19"}
-GUARD_MISSED = {"hidden-14", "availability-10"}
+DIFFERS_MASKED = {"b-dml-17"}
 
 OWN_SHARE = 5
 """One in so many of our own attacks; `make redteam` sends them all."""
@@ -81,6 +80,6 @@ def test_ordinary_work(place: Stage, plain: bool) -> None:
 @pytest.mark.slow
 def test_guards(place: Stage) -> None:
     report = sent(place, "guard").report
-    assert set(report["missed_ids"]) <= GUARD_MISSED
+    assert report["missed_ids"] == {}
     assert report["false_positives"] == {}
     assert "runner_error" not in report["counts"]

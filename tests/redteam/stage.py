@@ -76,6 +76,7 @@ def stage(wanted: Wanted) -> Iterator[Stage]:
         _load(postgres, runner, users)
         owes = tuple(user for user in users if user in wanted.owes)
         document = policies.policy_document(policy, wanted.mask, wanted.everything)
+        document["trusted_functions"] = _trusted(postgres.port, users, policy)
         config = _write(folder, postgres.port, users, owes, document)
         command: list[str | Path] = [SALLYPORT, "serve", "--config", config]
         with Child(command, folder / "sallyport.log", {"NO_COLOR": "1"}) as child:
@@ -101,6 +102,27 @@ def _folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _trusted(
+    port: int, users: dict[str, str], policy: policies.Document
+) -> list[policies.Document]:
+    """The functions policy.json calls trusted, with the digests they have now."""
+    named = [*policy["trusted_functions"], *policy["trusted_procedures"]]
+    uri = f"postgresql://{ADMINISTRATOR}@127.0.0.1:{port}/{TEMPLATE}?sslmode=disable"
+    printed = subprocess.run(
+        [SALLYPORT, "policy", "trust", uri, *named],
+        env={**os.environ, "PGPASSWORD": users[ADMINISTRATOR], "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=SETUP_SECONDS_MAX,
+        check=True,
+    )
+    found = yaml.safe_load(printed.stdout)
+    return [
+        {key: value for key, value in entry.items() if key != "targets"}
+        for entry in found["trusted_functions"]
+    ]
 
 
 def _runner(folder: Path, means: corpus.Means) -> tuple[Path, tuple[str, ...]]:
