@@ -101,6 +101,9 @@ class Catalog(msgspec.Struct, frozen=True):
     user_casts: bool = False
     """Whether a cast exists that calls a function and is neither built in nor of such an extension.
     """
+    unknown: frozenset[ColumnKey] = frozenset()
+    """Columns that appeared since this database was first seen: whoever made them may have put
+    masked values into them (`dataplane/baseline`)."""
     newest: str = ""
     """`sql/stamps.NEWEST` when it was read. '' = this catalog was not read from a server, and there
     is nothing to hold it against."""

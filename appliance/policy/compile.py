@@ -80,7 +80,10 @@ def compile_documents(documents: Sequence[tuple[str, bytes]], *, observe: bool =
     observing = observe or all(document.mode is Mode.OBSERVE for document, _ in read)
     mode = Mode.OBSERVE if observing else Mode.ENFORCE
     version = _version(documents) + ("-observe" if observe else "")
-    return Snapshot(version=version, mode=mode, rules=tuple(rules))
+    known = [glob for globs in classifications.values() for glob in globs]
+    for document, source in read:
+        known += _globs(document.known_relations, source, "known_relations", parts_min=3)
+    return Snapshot(version=version, mode=mode, rules=tuple(rules), known=known)
 
 
 def _version(documents: Sequence[tuple[str, bytes]]) -> str:

@@ -9,15 +9,34 @@ from collections.abc import Sequence
 import msgspec
 
 from appliance.model.catalog import Catalog, ColumnKey
-from appliance.model.decision import Decision, MaskMethod
+from appliance.model.decision import Decision, Mask, MaskMethod, Reason
 from appliance.model.facts import Facts
 from appliance.model.principal import Client, Principal, Target
 from appliance.policy.conditions import Subject
 from appliance.policy.document import Mode, RuleEffect
 from appliance.policy.entitlements import Entitlements, StandingMask
 from appliance.policy.evaluate import Context, decide
+from appliance.policy.globs import ResourceGlob
 from appliance.policy.owed import ViewLineage, children_of, columns_named
-from appliance.policy.rules import Rule
+from appliance.policy.rules import Rule, Where, Who
+
+UNCLASSIFIED_RULE = "builtin:unclassified"
+UNCLASSIFIED_MASK = Mask(MaskMethod.NULL, rule=UNCLASSIFIED_RULE)
+UNCLASSIFIED = Rule(
+    id=UNCLASSIFIED_RULE,
+    effect=RuleEffect.MASK,
+    applied=True,
+    who=Who(None, None, None, frozenset(), None),
+    where=Where(None, None, (), None),
+    source=(),
+    actions=frozenset(),
+    resources=None,
+    flags=frozenset(),
+    condition=None,
+    reason=Reason(UNCLASSIFIED_RULE, RuleEffect.MASK.value, "", observed=False),
+    mask=UNCLASSIFIED_MASK,
+)
+"""What is owed on columns that appeared since a database was first seen."""
 
 CATALOGS_KEPT_MAX = 64
 """Databases whose mask columns are kept per snapshot, so that a second principal costs no
@@ -27,10 +46,18 @@ search."""
 class Snapshot:
     """One version of the policy. `version` is a digest of its documents."""
 
-    def __init__(self, version: str, mode: Mode, rules: Sequence[Rule]) -> None:
+    def __init__(
+        self,
+        version: str,
+        mode: Mode,
+        rules: Sequence[Rule],
+        known: Sequence[ResourceGlob] = (),
+    ) -> None:
         self.version = version
         self.mode = mode
         self.rules = tuple(rules)
+        self._known = tuple(known)
+        """Columns that are known though they are new: classified, or said to be."""
         self.token_keys = frozenset(
             rule.mask.key
             for rule in self.rules
@@ -67,7 +94,18 @@ class Snapshot:
             else:
                 rules.append(here)
         sensitive = self._sensitive(target, catalog, database, lineage)
+        if catalog is not None and catalog.unknown and any(m.rule.applied for m in masks):
+            unknown = self._unknown(catalog, database, sensitive or frozenset())
+            if unknown:
+                masks.append(StandingMask(UNCLASSIFIED, UNCLASSIFIED_MASK, unknown))
         return Entitlements(self.version, database, catalog, rules, masks, sensitive)
+
+    def _unknown(
+        self, catalog: Catalog, database: str, named: frozenset[ColumnKey]
+    ) -> frozenset[ColumnKey]:
+        """Columns that are new and that nobody has classified."""
+        globs = [glob for glob in self._known if glob.in_database(database)]
+        return catalog.unknown - named - columns_named(globs, catalog, children_of(catalog), None)
 
     def _sensitive(
         self,

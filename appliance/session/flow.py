@@ -12,7 +12,7 @@ Rule: unknown means refuse. A refusal is an answer, not an exception: `Verdict.r
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -27,10 +27,11 @@ from appliance.model.principal import Client, Principal, Target
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.entitlements import Entitlements
 from appliance.policy.evaluate import DEFAULT_RULE
-from appliance.policy.snapshot import Snapshot
+from appliance.policy.snapshot import UNCLASSIFIED_RULE, Snapshot
 from appliance.sql.analysis import analyse
 from appliance.sql.footing import Footing, footing
 from appliance.sql.lineage import CatalogLineage
+from appliance.sql.names import search_path
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -277,6 +278,8 @@ class Judge:
             refusal = unparsable(facts)
         if refusal is None:
             try:
+                if decision.owes_masks:
+                    self._require_classified(facts, decision, settings)
                 plans = self._plans(facts, decision, settings)
             except Refused as refused:
                 refusal = refused.refusal
@@ -303,6 +306,29 @@ class Judge:
         lineage = self._lineage(settings)
         return None if lineage is None else footing(facts, lineage)
 
+    def _require_classified(
+        self, facts: Facts, decision: Decision, settings: SessionSettings
+    ) -> None:
+        """Refuses what rests on a relation all of whose columns appeared since the database was
+        first seen. (Of others such columns arrive as NULL.) Raises Refused.
+        """
+        lineage = self._lineage(settings)
+        if lineage is None or not lineage.catalog.unknown:
+            return
+        oids = {u.oid for s in facts.statements for u in s.relations if u.action in _USING}
+        for oid in sorted(oids.union(*map(lineage.rests_on, oids))):
+            relation = lineage.catalog.relations.get(oid)
+            if (
+                relation is not None
+                and relation.columns
+                and all(
+                    (mask := decision.owed.get((oid, column.attnum))) is not None
+                    and mask.rule == UNCLASSIFIED_RULE
+                    for column in relation.columns
+                )
+            ):
+                raise Refused(unclassified(f"{relation.schema}.{relation.name}"))
+
     def _plans(
         self, facts: Facts, decision: Decision, settings: SessionSettings
     ) -> tuple[MaskPlan, ...]:
@@ -314,6 +340,20 @@ class Judge:
             for index in range(len(facts.statements))
         )
 
+
+_USING = frozenset(
+    (
+        Action.SELECT,
+        Action.INSERT,
+        Action.UPDATE,
+        Action.DELETE,
+        Action.MERGE,
+        Action.COPY_TO,
+        Action.COPY_FROM,
+        Action.EXPLAIN,
+        Action.ALTER,
+    )
+)
 
 _READS_ONLY = frozenset((Action.SELECT, Action.SHOW, Action.SET, Action.EXPLAIN, Action.PREPARE))
 
@@ -550,6 +590,15 @@ def changes_schema(facts: Facts) -> bool:
     )
 
 
+def unclassified(name: str) -> Refusal:
+    return Refusal(
+        RefusalCode.UNRESOLVED,
+        f"{name} was made after this database was first seen, and nobody has said what is in it",
+        "ask the owners of the policy to classify it, or to list it under known_relations",
+        rule=UNCLASSIFIED_RULE,
+    )
+
+
 def schema_changing() -> Refusal:
     return Refusal(
         RefusalCode.CATALOG_UNAVAILABLE,
@@ -688,6 +737,20 @@ def temporary_names(facts: Facts) -> frozenset[str]:
         for statement in facts.statements
         for use in statement.relations
         if use.action is Action.CREATE_TEMPORARY
+    )
+
+
+def made_relations(
+    facts: Facts, settings: SessionSettings, schemas: Collection[str]
+) -> frozenset[tuple[str, str]]:
+    """(schema, name) of the lasting relations it makes. `schemas`: those that exist."""
+    path = (schema for schema in search_path(settings) if schema in schemas)
+    first = next((schema for schema in path if schema != "pg_catalog"), "")
+    return frozenset(
+        (use.schema or first, use.name)
+        for statement in facts.statements
+        for use in statement.relations
+        if use.action is Action.CREATE and (use.schema or (first and settings.certain))
     )
 
 

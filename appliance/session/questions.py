@@ -37,17 +37,17 @@ class Questions:
         self._answered = answered
 
     def ask_settings(self, waiting: Waiting) -> None:
-        self._begin(Question("settings", waiting, len(PROBE), self._state.in_pipeline))
+        self._begin(Question("settings", waiting, len(PROBE), self._amid(waiting)))
         self._simple(PROBE)
 
     def ask_temporaries(self, waiting: Waiting) -> None:
-        self._begin(Question("temporaries", waiting, 1, self._state.in_pipeline))
+        self._begin(Question("temporaries", waiting, 1, self._amid(waiting)))
         self._simple((TEMPORARIES_QUERY.encode(),))
 
     def ask_check(self, waiting: Waiting, verdict: Verdict, footing: Footing, hold: bool) -> None:
         """`hold`: the relations stay locked for the message that follows."""
         state = self._state
-        question = Question("check", waiting, 1, state.in_pipeline)
+        question = Question("check", waiting, 1, self._amid(waiting))
         question.verdict, question.footing, question.holds = verdict, footing, hold
         question.in_transaction = state.in_pipeline or state.status != ord("I")
         self._begin(question)
@@ -63,6 +63,12 @@ class Questions:
         self._inject(m.bind_texts(name, name, values), Kind.BIND)
         self._inject(m.execute(name), Kind.EXECUTE)
         self._end(m.close(m.PORTAL, name), not hold)
+
+    def _amid(self, waiting: Waiting) -> bool:
+        """Whether a Sync of ours would end a transaction too early. In front of a Query none may be
+        left open: it would stay so behind the Query (see `from_client`).
+        """
+        return self._state.in_pipeline and not waiting.simple
 
     def _begin(self, question: Question) -> None:
         self._state.waiting = question.waiting

@@ -10,10 +10,13 @@ from collections.abc import Iterable
 import msgspec
 
 from appliance.model.catalog import Relation
-from appliance.model.facts import Facts
+from appliance.model.facts import Action, Facts
 from appliance.sql.lineage import CatalogLineage
 from appliance.sql.names import TEMPORARY_SCHEMA
 from appliance.sql.stamps import FIRST_USER_OID
+
+_MAKING = frozenset((Action.CREATE, Action.CREATE_TEMPORARY, Action.DROP))
+"""Nothing of what such a relation holds is shown, whichever it is."""
 
 _LOCKABLE = "rpvmf"
 
@@ -38,7 +41,12 @@ class Footing(msgspec.Struct, frozen=True):
 def footing(facts: Facts, lineage: CatalogLineage) -> Footing | None:
     """None when the text rests on nothing, or the catalog was not read from a server."""
     catalog = lineage.catalog
-    uses = [use for statement in facts.statements for use in statement.relations]
+    uses = [
+        use
+        for statement in facts.statements
+        for use in statement.relations
+        if use.action not in _MAKING
+    ]
     direct = {use.oid for use in uses if use.oid >= FIRST_USER_OID}
     calls = any(statement.functions for statement in facts.statements)
     if not catalog.newest or not (direct or calls or any(not use.oid for use in uses)):
