@@ -8,10 +8,12 @@ it; a failed load keeps it that way.
 
 import asyncio
 import contextlib
+from pathlib import Path
 
 import msgspec
 
 from appliance.config.schema import TargetConfig
+from appliance.dataplane.baseline import Baseline, baseline_path
 from appliance.dataplane.cancels import SchemaChange
 from appliance.dataplane.upstreams import (
     Login,
@@ -38,7 +40,13 @@ class DatabaseCatalog:
     """The catalog of one database of one target, as every session on it sees it."""
 
     def __init__(
-        self, target: TargetConfig, database: str, login: Login, metrics: Metrics, refresh_ms: int
+        self,
+        target: TargetConfig,
+        database: str,
+        login: Login,
+        metrics: Metrics,
+        refresh_ms: int,
+        baseline: Baseline | None = None,
     ) -> None:
         self._target = target
         self.database = database
@@ -47,6 +55,7 @@ class DatabaseCatalog:
         self._refresh_seconds = refresh_ms / 1000
         self._upstream: Upstream | None = None
         self._kept: CatalogLineage | None = None
+        self.baseline = baseline or Baseline(None)
         self._epoch = ""
         self._reloads = 0
         self._fresh = False
@@ -192,19 +201,19 @@ class DatabaseCatalog:
             await simple_query(upstream, "SET statement_timeout = '25s'")
             await simple_query(upstream, "SET lock_timeout = '3s'")
         epoch = str((await simple_query(upstream, EPOCH_QUERY))[0][0])
-        if self._kept is not None and epoch == self._epoch:
+        if self._kept is not None and epoch == self._epoch and not self.baseline.moved():
             return
         self._fresh = False  # it did change: nothing rests on the old one while the new is read
         rows = {name: await simple_query(upstream, text) for name, text in QUERIES.items()}
         catalog = build_catalog(self._target.name, self.database, rows)
         kept = self._kept
-        if kept is not None and kept.catalog.version.partition("+")[0] == catalog.version:
+        if kept is not None and kept.catalog.version.startswith(catalog.version):
             # Read anew because a session found something else than the epoch tells: nothing kept
             # under the same version may be used again.
             self._reloads += 1
             version = f"{catalog.version}+{self._reloads}"
             catalog = msgspec.structs.replace(catalog, version=version)
-        self._kept = CatalogLineage(catalog)
+        self._kept = CatalogLineage(self.baseline.applied(catalog))
         self._epoch = epoch
 
     def _disconnect(self) -> None:
@@ -224,7 +233,9 @@ def _reason(error: Exception) -> str:
 class Catalogs:
     """All of a worker's, by (target, database)."""
 
-    def __init__(self, metrics: Metrics, refresh_ms: int) -> None:
+    def __init__(self, metrics: Metrics, refresh_ms: int, folder: Path | None = None) -> None:
+        self._folder = folder
+        """Of the baselines."""
         self._metrics = metrics
         self._refresh_ms = refresh_ms
         self._databases: dict[tuple[str, str], DatabaseCatalog] = {}
@@ -235,9 +246,19 @@ class Catalogs:
         known = self._databases.get(key)
         if known is None:
             known = self._databases[key] = DatabaseCatalog(
-                target, database, login, self._metrics, self._refresh_ms
+                target,
+                database,
+                login,
+                self._metrics,
+                self._refresh_ms,
+                self._baseline(target.name, database),
             )
         return known
+
+    def _baseline(self, target: str, database: str) -> Baseline:
+        if self._folder is None:
+            return Baseline(None)
+        return Baseline(baseline_path(self._folder, target, database))
 
     def told_by(self, change: SchemaChange) -> None:
         """Another worker's session begins or ends a schema change."""

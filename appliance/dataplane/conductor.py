@@ -38,6 +38,7 @@ from appliance.session.effects import (
     BeginSchemaChange,
     CancelStatement,
     EndSession,
+    NoteCleanRelations,
     NoteSchemaChange,
     RefreshCatalog,
     Request,
@@ -267,6 +268,9 @@ class Conductor:
             case NoteSchemaChange():
                 if self.catalog is not None:
                     self.catalog.note_change()
+            case NoteCleanRelations(names=names):
+                if self.catalog is not None:
+                    self.catalog.baseline.note_clean(names)
             case ArmTimeout():
                 self._limits[request.execution.record_id] = self._loop.call_later(
                     request.milliseconds / 1000, self._timed_out, request

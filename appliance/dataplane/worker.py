@@ -98,7 +98,11 @@ class Worker:
         self._services = Services(
             governance, spool, analyzer, self._metrics, _mock_secret(keys / MOCK_SECRET_NAME)
         )
-        self._catalogs = Catalogs(self._metrics, configuration.limits.catalog_refresh_ms)
+        self._catalogs = Catalogs(
+            self._metrics,
+            configuration.limits.catalog_refresh_ms,
+            configuration.data / "catalogs",
+        )
         self._cancels = Cancels(Path(self._spec.run_dir), self._spec.index, self._spec.workers)
         self._cancels.on_schema_change = self._catalogs.told_by
         self._cancels.open()

@@ -217,6 +217,9 @@ class Catalog(msgspec.Struct, frozen=True):
     casts: tuple[UserCast, ...] = ()
     type_parts: Mapping[int, tuple[int, ...]] = {}
     """OID of a type outside pg_catalog -> such types that it is made of; empty when `casts` is."""
+    unknown: frozenset[ColumnKey] = frozenset()
+    """Columns that appeared since this database was first seen: whoever made them may have put
+    masked values into them (`dataplane/baseline`)."""
     newest: str = ""
     """`sql/stamps.NEWEST` when it was read. '' = this catalog was not read from a server, and there
     is nothing to hold it against."""

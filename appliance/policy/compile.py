@@ -83,7 +83,10 @@ def compile_documents(documents: Sequence[tuple[str, bytes]], *, observe: bool =
     version = _version(documents) + ("-observe" if observe else "")
     trusted = () if observe else _trusted(read)
     globs = [glob for named in classifications.values() for glob in named]
-    return Snapshot(version, mode, rules, trusted, globs)
+    known = list(globs)
+    for document, source in read:
+        known += _globs(document.known_relations, source, "known_relations", parts_min=3)
+    return Snapshot(version, mode, rules, trusted, globs, known)
 
 
 def _trusted(read: Sequence[tuple[PolicyDocument, Source]]) -> tuple[TrustEntry, ...]:

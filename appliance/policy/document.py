@@ -158,6 +158,10 @@ class PolicyDocument(
     """Name -> database.schema.relation.column globs."""
     trusted_functions: tuple[TrustedFunction, ...] = ()
     """Functions and procedures that whoever owes a mask may call all the same."""
+    known_relations: tuple[Glob, ...] = ()
+    """database.schema.relation[.column] globs: tables and columns made since a database was first
+    seen that hold no copy of masked values, as far as the rules do not name them. Others made since
+    are closed to whoever owes masks there, until a classification names them."""
     rules: tuple[RuleSpec, ...] = ()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from appliance.model.catalog import Catalog, ColumnKey
-from appliance.model.decision import NO_TRUST, Decision, MaskMethod
+from appliance.model.decision import NO_TRUST, Decision, Mask, MaskMethod, Reason
 from appliance.model.facts import Facts
 from appliance.model.principal import Client, Principal, Target
 from appliance.policy.conditions import Subject
@@ -18,8 +18,26 @@ from appliance.policy.entitlements import Entitlements, StandingMask, secret_col
 from appliance.policy.evaluate import Context, decide
 from appliance.policy.globs import ResourceGlob
 from appliance.policy.owed import ViewLineage, children_of, columns_named
-from appliance.policy.rules import Rule
+from appliance.policy.rules import Rule, Where, Who
 from appliance.policy.trust import TrustEntry, trust_in
+
+UNCLASSIFIED_RULE = "builtin:unclassified"
+UNCLASSIFIED_MASK = Mask(MaskMethod.NULL, rule=UNCLASSIFIED_RULE)
+UNCLASSIFIED = Rule(
+    id=UNCLASSIFIED_RULE,
+    effect=RuleEffect.MASK,
+    applied=True,
+    who=Who(None, None, None, frozenset(), None),
+    where=Where(None, None, (), None),
+    source=(),
+    actions=frozenset(),
+    resources=None,
+    flags=frozenset(),
+    condition=None,
+    reason=Reason(UNCLASSIFIED_RULE, RuleEffect.MASK.value, "", observed=False),
+    mask=UNCLASSIFIED_MASK,
+)
+"""What is owed on columns that appeared since a database was first seen."""
 
 CATALOGS_KEPT_MAX = 64
 """Databases whose mask columns are kept per snapshot, so that a second principal costs no
@@ -36,6 +54,7 @@ class Snapshot:
         rules: Sequence[Rule],
         trusted: Sequence[TrustEntry] = (),
         classifications: Sequence[ResourceGlob] = (),
+        known: Sequence[ResourceGlob] = (),
     ) -> None:
         self.version = version
         self.mode = mode
@@ -43,6 +62,8 @@ class Snapshot:
         self.trusted = tuple(trusted)
         self._classifications = tuple(classifications)
         """The globs of all classifications, whether a rule speaks of them or not."""
+        self._known_new = tuple(known)
+        """Columns that are known though they are new: classified, or said to be."""
         self.token_keys = frozenset(
             rule.mask.key
             for rule in self.rules
@@ -81,6 +102,10 @@ class Snapshot:
         if any(m.rule.applied for m in masks):
             masks.append(secret_columns(catalog))
         sensitive = self._sensitive(target, catalog, database, lineage)
+        if catalog is not None and catalog.unknown and any(m.rule.applied for m in masks):
+            unknown = self._unknown(catalog, database, sensitive or frozenset())
+            if unknown:
+                masks.append(StandingMask(UNCLASSIFIED, UNCLASSIFIED_MASK, unknown))
         trusted = [entry for entry in self.trusted if entry.where.matches(target, database)]
         trust = trust_in(trusted, catalog) if masks else NO_TRUST
         return Entitlements(self.version, database, catalog, rules, masks, sensitive, trust)
@@ -95,6 +120,13 @@ class Snapshot:
             globs = [glob for glob in self._classifications if glob.in_database(database)]
             known.classified = columns_named(globs, catalog, known.children, lineage)
         return masked | known.classified
+
+    def _unknown(
+        self, catalog: Catalog, database: str, named: frozenset[ColumnKey]
+    ) -> frozenset[ColumnKey]:
+        """Columns that are new and that nobody has classified."""
+        globs = [glob for glob in self._known_new if glob.in_database(database)]
+        return catalog.unknown - named - columns_named(globs, catalog, children_of(catalog), None)
 
     def _sensitive(
         self,

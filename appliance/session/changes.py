@@ -4,7 +4,11 @@ Asked by `from_client` before a text is forwarded and by `from_upstream` when it
 is not understood may change anything.
 """
 
+from collections.abc import Collection
+
+from appliance.model.catalog import SessionSettings
 from appliance.model.facts import Action, Facts, Flag
+from appliance.sql.names import search_path
 
 _UNSETTLING = frozenset(
     (
@@ -202,4 +206,18 @@ def shifted_names(facts: Facts) -> frozenset[str]:
         for statement in facts.statements
         for use in statement.relations
         if use.action in _SHIFTING
+    )
+
+
+def made_relations(
+    facts: Facts, settings: SessionSettings, schemas: Collection[str]
+) -> frozenset[tuple[str, str]]:
+    """(schema, name) of the lasting relations it makes. `schemas`: those that exist."""
+    path = (schema for schema in search_path(settings) if schema in schemas)
+    first = next((schema for schema in path if schema != "pg_catalog"), "")
+    return frozenset(
+        (use.schema or first, use.name)
+        for statement in facts.statements
+        for use in statement.relations
+        if use.action is Action.CREATE and (use.schema or (first and settings.certain))
     )

@@ -47,11 +47,13 @@ class Decisions:
         self._state = state
         self.questions = Questions(state, self._answered)
 
-    def consider(self, text: bytes, then: Continuation, *, vouch: bool = True) -> None:
+    def consider(
+        self, text: bytes, then: Continuation, *, vouch: bool = True, simple: bool = False
+    ) -> None:
         """Gets the verdict on `text`, now or later, and goes on with `then`. Not to `vouch`: what
         it rests on was locked and looked at before.
         """
-        self.examine(Waiting(text, then, vouch))
+        self.examine(Waiting(text, then, vouch, simple))
 
     def ask(self, text: bytes, sparing: Sparing, then: Continuation) -> None:
         """Asks the database what a text's writes spare, and goes on with the verdict that follows
@@ -160,7 +162,8 @@ class Decisions:
         elif self._busy:
             self._await_quiet(waiting)
         else:
-            inside = self._state.in_pipeline or self._state.status != ord("I")
+            amid = self._state.in_pipeline and not waiting.simple
+            inside = amid or self._state.status != ord("I")
             hold = changes.holds(verdict.facts) and (inside or len(verdict.facts.statements) == 1)
             self.questions.ask_check(waiting, verdict, footing, hold)
         return True
@@ -317,7 +320,8 @@ class Decisions:
                 self._wait(waiting, RefreshCatalog())
         elif found == footing.expected and verdict.epoch == self.epoch():
             self._state.vouched.add(footing)
-            self._state.holding = question.holds and not question.in_transaction
+            begun = waiting.simple and self._state.status == ord("I")
+            self._state.holding = question.holds and begun
             waiting.then(verdict)
         else:
             self._differs(question, verdict)

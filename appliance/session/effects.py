@@ -51,6 +51,14 @@ class NoteSchemaChange(msgspec.Struct, frozen=True):
     """
 
 
+class NoteCleanRelations(msgspec.Struct, frozen=True):
+    """A session that owes masks made these (schema, name): what is in them is masked, or its
+    own.
+    """
+
+    names: frozenset[tuple[str, str]]
+
+
 class ArmTimeout(msgspec.Struct, frozen=True):
     """Call `machine.timed_out(execution)` after that time; it knows whether the execution still
     runs.
@@ -89,6 +97,7 @@ Request = (
     | BeginSchemaChange
     | SettleSchemaChange
     | NoteSchemaChange
+    | NoteCleanRelations
     | ArmTimeout
     | CancelStatement
     | SampleRows

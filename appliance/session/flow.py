@@ -36,7 +36,7 @@ from appliance.model.principal import Client, Principal, Target
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.entitlements import Entitlements
 from appliance.policy.evaluate import DEFAULT_RULE
-from appliance.policy.snapshot import Snapshot
+from appliance.policy.snapshot import UNCLASSIFIED_RULE, Snapshot
 from appliance.session import changes
 from appliance.session.rewriting import Form, Forms, forms_of, joined
 from appliance.sql.analysis import analyse
@@ -337,6 +337,8 @@ class Judge:
         rewritten = b""
         if refusal is None:
             try:
+                if decision.owes_masks:
+                    self._require_classified(facts, decision, settings)
                 plans = self._plans(facts, decision, settings)
                 rewritten = self._rewritten(text, facts, plans, decision, settings)
             except Refused as refused:
@@ -366,6 +368,29 @@ class Judge:
     def _footing(self, facts: Facts, settings: SessionSettings, rewritten: bool) -> Footing | None:
         lineage = self._lineage(settings)
         return None if lineage is None else footing(facts, lineage, rewritten)
+
+    def _require_classified(
+        self, facts: Facts, decision: Decision, settings: SessionSettings
+    ) -> None:
+        """Refuses what rests on a relation all of whose columns appeared since the database was
+        first seen. (Of others such columns arrive as NULL.) Raises Refused.
+        """
+        lineage = self._lineage(settings)
+        if lineage is None or not lineage.catalog.unknown:
+            return
+        oids = {u.oid for s in facts.statements for u in s.relations if u.action in _USING}
+        for oid in sorted(oids.union(*map(lineage.rests_on, oids))):
+            relation = lineage.catalog.relations.get(oid)
+            if (
+                relation is not None
+                and relation.columns
+                and all(
+                    (mask := decision.owed.get((oid, column.attnum))) is not None
+                    and mask.rule == UNCLASSIFIED_RULE
+                    for column in relation.columns
+                )
+            ):
+                raise Refused(unclassified(f"{relation.schema}.{relation.name}"))
 
     def _plans(
         self, facts: Facts, decision: Decision, settings: SessionSettings
@@ -431,6 +456,20 @@ def sweeping_facts(facts: Facts) -> Facts:
     )
     return msgspec.structs.replace(facts, statements=statements)
 
+
+_USING = frozenset(
+    (
+        Action.SELECT,
+        Action.INSERT,
+        Action.UPDATE,
+        Action.DELETE,
+        Action.MERGE,
+        Action.COPY_TO,
+        Action.COPY_FROM,
+        Action.EXPLAIN,
+        Action.ALTER,
+    )
+)
 
 _READS_ONLY = frozenset((Action.SELECT, Action.SHOW, Action.SET, Action.EXPLAIN, Action.PREPARE))
 
@@ -605,6 +644,15 @@ def too_long(length: int, limit: int) -> Refusal:
         "send it in smaller statements, use parameters or COPY for bulk values",
         rule="builtin:statement-length",
         sqlstate="54000",
+    )
+
+
+def unclassified(name: str) -> Refusal:
+    return Refusal(
+        RefusalCode.UNRESOLVED,
+        f"{name} was made after this database was first seen, and nobody has said what is in it",
+        "ask the owners of the policy to classify it, or to list it under known_relations",
+        rule=UNCLASSIFIED_RULE,
     )
 
 

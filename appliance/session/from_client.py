@@ -98,7 +98,9 @@ class FromClient:
             self._refuse_unread(m.QUERY, len(content) - HEADER)
             return
         text = m.parse_query(content[HEADER:])
-        self._decisions.consider(text, lambda verdict: self._query_judged(text, verdict))
+        self._decisions.consider(
+            text, lambda verdict: self._query_judged(text, verdict), simple=True
+        )
 
     def _query_judged(self, text: bytes, verdict: flow.Verdict) -> None:
         if verdict.refusal is not None or verdict.sweeping is None:

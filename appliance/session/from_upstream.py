@@ -13,7 +13,13 @@ from appliance.model.errors import InvariantBroken, ProtocolViolation, Refused
 from appliance.model.facts import PreparedUse
 from appliance.session import changes, flow
 from appliance.session.decisions import Decisions
-from appliance.session.effects import Bytes, NoteSchemaChange, SampleRows, SettleSchemaChange
+from appliance.session.effects import (
+    Bytes,
+    NoteCleanRelations,
+    NoteSchemaChange,
+    SampleRows,
+    SettleSchemaChange,
+)
 from appliance.session.inflight import Execution, Portal, Prepared, ResultLock
 from appliance.session.state import HEADER, Run, SessionState, kept
 from appliance.wire.postgres import messages as m
@@ -283,9 +289,17 @@ class FromUpstream:
         if tag in (b"DISCARD ALL", b"DEALLOCATE ALL"):
             self._state.statements.forget_confirmed()
             self._state.own_statements.clear()
+        if execution.verdict.restricted:
+            self._note_clean(execution.verdict)
         if changes.reshapes(execution.verdict.facts):
             self._state.reshaped = True
             self._state.turn.requests.append(NoteSchemaChange())
+
+    def _note_clean(self, verdict: flow.Verdict) -> None:
+        kept, settings = self._state.judge.catalog.kept, self._state.settings.current
+        schemas = () if kept is None else kept.catalog.schemas
+        if made := changes.made_relations(verdict.facts, settings, schemas):
+            self._state.turn.requests.append(NoteCleanRelations(made))
 
     def _empty_query(self, content: Bytes) -> None:
         head = self._state.expected.head

@@ -84,8 +84,10 @@ class Questions:
 
     def _begin(self, subject: str, waiting: Waiting, due: int) -> Question:
         state = self._state
-        question = Question(subject, waiting, due, state.client_in_pipeline)
-        question.ends = not state.in_pipeline
+        amid = state.client_in_pipeline and not waiting.simple
+        question = Question(subject, waiting, due, amid)
+        # In front of a Query no pipeline may be left open: it would stay so behind it.
+        question.ends = waiting.simple or not state.in_pipeline
         state.waiting, state.question = waiting, question
         state.gather_rows(True)
         return question

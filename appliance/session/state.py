@@ -63,15 +63,20 @@ class Waiting:
         "probes",
         "quiet",
         "refreshed",
+        "simple",
         "sparing",
         "text",
         "then",
         "vouch",
     )
 
-    def __init__(self, text: bytes, then: Continuation, vouch: bool = True) -> None:
+    def __init__(
+        self, text: bytes, then: Continuation, vouch: bool = True, simple: bool = False
+    ) -> None:
         self.text = text
         self.then = then
+        self.simple = simple
+        """It came in a Query, which ends what the client left open of a pipeline."""
         self.vouch = vouch
         """The server is asked whether what the text rests on is as it was judged."""
         self.checks = 0

@@ -10,11 +10,14 @@ from collections.abc import Iterable
 import msgspec
 
 from appliance.model.catalog import Catalog, Relation
-from appliance.model.facts import Facts, StatementFacts
+from appliance.model.facts import Action, Facts, StatementFacts
 from appliance.sql.functions import PURE_EXTENSIONS
 from appliance.sql.lineage import CatalogLineage
 from appliance.sql.names import TEMPORARY_SCHEMA
 from appliance.sql.stamps import FIRST_USER_OID
+
+_MAKING = frozenset((Action.CREATE, Action.CREATE_TEMPORARY, Action.DROP))
+"""Nothing of what such a relation holds is shown, whichever it is."""
 
 _LOCKABLE = "rpvmf"
 
@@ -41,7 +44,12 @@ def footing(facts: Facts, lineage: CatalogLineage, rewritten: bool = False) -> F
     `rewritten` may name what lies below views, too.
     """
     catalog = lineage.catalog
-    uses = [use for statement in facts.statements for use in statement.relations]
+    uses = [
+        use
+        for statement in facts.statements
+        for use in statement.relations
+        if use.action not in _MAKING
+    ]
     direct = {use.oid for use in uses if use.oid >= FIRST_USER_OID}
     inside = {oid for s in facts.statements for oid, _ in s.reads_inside}
     calls = any(_judged_by_body(s, catalog) for s in facts.statements)

@@ -25,6 +25,7 @@ ROLE_PASSWORD = "what only sallyport knows"
 
 POLICY = {
     "version": 1,
+    "known_relations": ["*.public.scratch_*"],
     "rules": [
         {"id": "everything", "effect": "allow", "actions": ["everything"]},
         {

@@ -1,0 +1,151 @@
+"""Which columns of a database are known: those of its first catalog, and what can only hold what
+was known. Kept in a file per database under the data folder, so that a restart forgets nothing.
+
+Used by `catalogs` for every catalog it loads. Rule: what somebody made since may be a copy of raw
+values. It is unknown to whoever owes masks until policy names it, or until it is clear that nobody
+could put a raw value into it.
+"""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from time import monotonic
+
+import msgspec
+
+from appliance.model.catalog import Catalog, ColumnKey, Relation
+from appliance.sql.stamps import FIRST_USER_OID
+
+Attnums = frozenset[int]
+CLEAN_SECONDS_MAX = 300.0
+"""How long the transaction may last that makes a relation."""
+CLEAN_NAMES_MAX = 1_024
+
+_HOLDING = "rpf"
+"""pg_class.relkind of what holds rows of its own. What a view shows is told by its definition."""
+
+_file = msgspec.msgpack.Decoder(dict[int, list[int]])
+
+
+class Baseline:
+    """One database's; `path` None = it is forgotten when the process ends."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._known: dict[int, set[int]] | None = None
+        self._stat: tuple[int, int] | None = None
+        self._clean: dict[tuple[str, str], float] = {}
+        """(schema, name) of relations that sessions which owe masks have just made -> until when
+        that is believed: what they put into them are masks, or values of their own.
+        """
+
+    def note_clean(self, names: Collection[tuple[str, str]]) -> None:
+        """Those sessions' transactions may still take them back."""
+        until = monotonic() + CLEAN_SECONDS_MAX
+        self._clean.update(dict.fromkeys(names, until))
+        while len(self._clean) > CLEAN_NAMES_MAX:
+            del self._clean[next(iter(self._clean))]
+
+    def moved(self) -> bool:
+        """Whether another worker has learnt something since."""
+        return self._known is not None and self._stat != self._look()
+
+    def applied(self, catalog: Catalog) -> Catalog:
+        """The catalog with what is unknown in it. The first one of a database is known as it is."""
+        self._read()
+        holding = [r for r in catalog.relations.values() if _holds_rows(r)]
+        if self._known is None:
+            self._learn(holding)
+        elif clean := [r for r in holding if self._is_clean(r)]:
+            self._learn(clean)
+        known = self._known or {}
+        unknown = frozenset(
+            key for relation in holding for key in _unknown(relation, catalog, known)
+        )
+        if not unknown:
+            return catalog
+        digest = hashlib.sha256(repr(sorted(unknown)).encode()).hexdigest()[:16]
+        version = f"{catalog.version}~{digest}"
+        return msgspec.structs.replace(catalog, unknown=unknown, version=version)
+
+    def _is_clean(self, relation: Relation) -> bool:
+        """Once: whoever makes another of this name is somebody else."""
+        if relation.oid in (self._known or {}):
+            return False
+        return self._clean.pop((relation.schema, relation.name), 0.0) > monotonic()
+
+    def _learn(self, relations: Collection[Relation]) -> None:
+        first = self._known is None
+        known = self._known = self._known or {}
+        for relation in relations:
+            known.setdefault(relation.oid, set()).update(c.attnum for c in relation.columns)
+        if self._path is None:
+            return
+        content = msgspec.msgpack.encode({oid: sorted(found) for oid, found in known.items()})
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        written = self._path.with_suffix(f".{os.getpid()}")
+        written.write_bytes(content)
+        if first:  # of several workers the first one's is it
+            with contextlib.suppress(FileExistsError):
+                os.link(written, self._path)
+            written.unlink()
+            self._read()
+        else:
+            written.replace(self._path)
+            self._stat = self._look()
+
+    def _look(self) -> tuple[int, int] | None:
+        if self._path is None:
+            return None
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_mtime_ns, found.st_ino
+
+    def _read(self) -> None:
+        """Takes what the file has; a broken file knows nothing."""
+        stat = self._look()
+        if stat is None or stat == self._stat or self._path is None:
+            return
+        try:
+            found = _file.decode(self._path.read_bytes())
+        except (OSError, msgspec.DecodeError):
+            found = {}
+        known = self._known = self._known or {}
+        for oid, attnums in found.items():
+            known.setdefault(oid, set()).update(attnums)
+        self._stat = stat
+
+
+def _holds_rows(relation: Relation) -> bool:
+    return relation.oid >= FIRST_USER_OID and relation.kind in _HOLDING
+
+
+def _unknown(
+    relation: Relation, catalog: Catalog, known: Mapping[int, set[int]]
+) -> list[ColumnKey]:
+    """Columns neither known themselves nor those of a known parent, whose masks they have."""
+    inherited = set[str]()
+    pending, seen = list(relation.parents), set[int]()
+    while pending:
+        parent = catalog.relations.get(pending.pop())
+        if parent is None or parent.oid in seen:
+            continue
+        seen.add(parent.oid)
+        pending.extend(parent.parents)
+        attnums = known.get(parent.oid, set())
+        inherited.update(c.name for c in parent.columns if c.attnum in attnums)
+    own = known.get(relation.oid, set())
+    return [
+        (relation.oid, column.attnum)
+        for column in relation.columns
+        if column.attnum not in own and column.name not in inherited
+    ]
+
+
+def baseline_path(folder: Path, target: str, database: str) -> Path:
+    name = hashlib.sha256(f"{target}\0{database}".encode()).hexdigest()[:32]
+    return folder / f"{name}.msgpack"
