@@ -9,16 +9,15 @@ could put a raw value into it.
 import contextlib
 import hashlib
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from time import monotonic
 
 import msgspec
 
-from appliance.model.catalog import Catalog, ColumnKey, Relation
+from appliance.model.catalog import Catalog, ColumnKey, ColumnName, Relation
 from appliance.sql.stamps import FIRST_USER_OID
 
-Attnums = frozenset[int]
 CLEAN_SECONDS_MAX = 300.0
 """How long the transaction may last that makes a relation."""
 CLEAN_NAMES_MAX = 1_024
@@ -26,7 +25,21 @@ CLEAN_NAMES_MAX = 1_024
 _HOLDING = "rpf"
 """pg_class.relkind of what holds rows of its own. What a view shows is told by its definition."""
 
-_file = msgspec.msgpack.Decoder(dict[int, list[int]])
+OTHER_SHARE_MIN = 0.5
+"""Under another name, with fewer of its columns as they were, an OID is another relation's: the
+database was made anew."""
+
+
+class Known(msgspec.Struct, array_like=True):
+    """A relation as it was first seen."""
+
+    schema: str
+    name: str
+    columns: dict[int, str]
+    """Attribute number -> name."""
+
+
+_file = msgspec.msgpack.Decoder(dict[int, Known])
 
 
 class Baseline:
@@ -34,7 +47,7 @@ class Baseline:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._known: dict[int, set[int]] | None = None
+        self._known: dict[int, Known] | None = None
         self._stat: tuple[int, int] | None = None
         self._clean: dict[tuple[str, str], float] = {}
         """(schema, name) of relations that sessions which owe masks have just made -> until when
@@ -60,15 +73,24 @@ class Baseline:
             self._learn(holding)
         elif clean := [r for r in holding if self._is_clean(r)]:
             self._learn(clean)
-        known = self._known or {}
+        known = {r.oid: seen for r in holding if (seen := self._seen(r)) is not None}
         unknown = frozenset(
             key for relation in holding for key in _unknown(relation, catalog, known)
         )
-        if not unknown:
+        former = {key: name for r in holding for key, name in _former(r, known.get(r.oid))}
+        if not unknown and not former:
             return catalog
-        digest = hashlib.sha256(repr(sorted(unknown)).encode()).hexdigest()[:16]
-        version = f"{catalog.version}~{digest}"
-        return msgspec.structs.replace(catalog, unknown=unknown, version=version)
+        found = repr((sorted(unknown), sorted(former.items())))
+        version = f"{catalog.version}~{hashlib.sha256(found.encode()).hexdigest()[:16]}"
+        return msgspec.structs.replace(catalog, unknown=unknown, former=former, version=version)
+
+    def _seen(self, relation: Relation) -> Known | None:
+        """The relation as it was first seen, None for one that is new."""
+        seen = (self._known or {}).get(relation.oid)
+        if seen is None or (seen.schema, seen.name) == (relation.schema, relation.name):
+            return seen
+        same = sum(seen.columns.get(c.attnum) == c.name for c in relation.columns)
+        return seen if same >= OTHER_SHARE_MIN * len(seen.columns) else None
 
     def _is_clean(self, relation: Relation) -> bool:
         """Once: whoever makes another of this name is somebody else."""
@@ -80,10 +102,11 @@ class Baseline:
         first = self._known is None
         known = self._known = self._known or {}
         for relation in relations:
-            known.setdefault(relation.oid, set()).update(c.attnum for c in relation.columns)
+            names = {column.attnum: column.name for column in relation.columns}
+            known.setdefault(relation.oid, Known(relation.schema, relation.name, names))
         if self._path is None:
             return
-        content = msgspec.msgpack.encode({oid: sorted(found) for oid, found in known.items()})
+        content = msgspec.msgpack.encode(known)
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         written = self._path.with_suffix(f".{os.getpid()}")
         written.write_bytes(content)
@@ -115,8 +138,8 @@ class Baseline:
         except (OSError, msgspec.DecodeError):
             found = {}
         known = self._known = self._known or {}
-        for oid, attnums in found.items():
-            known.setdefault(oid, set()).update(attnums)
+        for oid, relation in found.items():
+            known.setdefault(oid, relation)
         self._stat = stat
 
 
@@ -124,9 +147,7 @@ def _holds_rows(relation: Relation) -> bool:
     return relation.oid >= FIRST_USER_OID and relation.kind in _HOLDING
 
 
-def _unknown(
-    relation: Relation, catalog: Catalog, known: Mapping[int, set[int]]
-) -> list[ColumnKey]:
+def _unknown(relation: Relation, catalog: Catalog, known: Mapping[int, Known]) -> list[ColumnKey]:
     """Columns neither known themselves nor those of a known parent, whose masks they have."""
     inherited = set[str]()
     pending, seen = list(relation.parents), set[int]()
@@ -136,14 +157,29 @@ def _unknown(
             continue
         seen.add(parent.oid)
         pending.extend(parent.parents)
-        attnums = known.get(parent.oid, set())
+        attnums = _attnums(known.get(parent.oid))
         inherited.update(c.name for c in parent.columns if c.attnum in attnums)
-    own = known.get(relation.oid, set())
+    own = _attnums(known.get(relation.oid))
     return [
         (relation.oid, column.attnum)
         for column in relation.columns
         if column.attnum not in own and column.name not in inherited
     ]
+
+
+def _attnums(seen: Known | None) -> Collection[int]:
+    return () if seen is None else seen.columns.keys()
+
+
+def _former(relation: Relation, seen: Known | None) -> Iterator[tuple[ColumnKey, ColumnName]]:
+    """The names under which renamed columns were first seen: what classifies them still does."""
+    if seen is None:
+        return
+    moved = (seen.schema, seen.name) != (relation.schema, relation.name)
+    for column in relation.columns:
+        first = seen.columns.get(column.attnum)
+        if first is not None and (moved or first != column.name):
+            yield (relation.oid, column.attnum), (seen.schema, seen.name, first)
 
 
 def baseline_path(folder: Path, target: str, database: str) -> Path:

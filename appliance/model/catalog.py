@@ -38,6 +38,10 @@ SECRET_COLUMNS: Mapping[str, frozenset[str]] = {
 NULL, as if masked by policy; the rest of such a relation is what monitoring and dumps read."""
 
 
+ColumnName = tuple[str, str, str]
+"""(schema, relation, column)."""
+
+
 class Column(msgspec.Struct, frozen=True):
     attnum: int
     name: str
@@ -220,6 +224,9 @@ class Catalog(msgspec.Struct, frozen=True):
     unknown: frozenset[ColumnKey] = frozenset()
     """Columns that appeared since this database was first seen: whoever made them may have put
     masked values into them (`dataplane/baseline`)."""
+    former: Mapping[ColumnKey, ColumnName] = {}
+    """The names under which columns were first seen that have another now. A rename takes no mask
+    away."""
     newest: str = ""
     """`sql/stamps.NEWEST` when it was read. '' = this catalog was not read from a server, and there
     is nothing to hold it against."""

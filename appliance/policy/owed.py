@@ -94,6 +94,12 @@ def children_of(catalog: Catalog) -> dict[int, list[int]]:
 
 
 def _direct(glob: ResourceGlob, catalog: Catalog) -> Iterator[ColumnKey]:
+    for key, (schema, relation_name, column_name) in catalog.former.items():
+        named = glob.exact_relation == (schema, relation_name) or (
+            glob.exact_relation is None and glob.names(schema, relation_name)
+        )
+        if named and (glob.column is None or glob.column(column_name)):
+            yield key
     for relation in _relations(glob, catalog):
         for column in relation.columns:
             if glob.column is None or glob.column(column.name):

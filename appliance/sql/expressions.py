@@ -79,6 +79,8 @@ STRUCTURAL = frozenset(
 )
 
 EXISTS = "EXISTS_SUBLINK"
+CAST = "::"
+"""Stands among the names called for a cast, which somebody's CREATE CAST may change."""
 
 # Our grammar is PostgreSQL 18's. On an older server these words are a user's function or a column.
 SINCE: Mapping[str, int] = {
@@ -226,6 +228,7 @@ class Expressions(Names):
         stack.extend(body[key] for key in ("lexpr", "rexpr") if key in body)
 
     def _cast(self, body: Body, scope: Scope, stack: list[Node]) -> None:
+        self.names_called.add(CAST)
         self.type_name(body["typeName"])
         if "arg" in body:
             stack.append(body["arg"])

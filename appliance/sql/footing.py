@@ -53,7 +53,9 @@ def footing(facts: Facts, lineage: CatalogLineage, rewritten: bool = False) -> F
     direct = {use.oid for use in uses if use.oid >= FIRST_USER_OID}
     inside = {oid for s in facts.statements for oid, _ in s.reads_inside}
     calls = any(_judged_by_body(s, catalog) for s in facts.statements)
-    if not catalog.newest or not (direct or calls or any(not use.oid for use in uses)):
+    names_any = any(s.names_called for s in facts.statements)
+    lost = any(not use.oid for use in uses)
+    if not catalog.newest or not (direct or calls or names_any or lost):
         return None
     below = frozenset(inside).union(*(lineage.rests_on(oid) for oid in direct))
     names = frozenset(use.name for use in uses)

@@ -1,0 +1,89 @@
+"""What is known of a database since it was first seen: new columns, renamed ones, and another
+database under the same name."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from appliance.dataplane.baseline import Baseline, baseline_path
+from appliance.model.catalog import Catalog, Column, Relation
+
+
+def relation(oid: int, name: str, *columns: str, **more: object) -> Relation:
+    named = tuple(Column(n, c, 25) for n, c in enumerate(columns, 1) if c)
+    return Relation(oid, "public", name, "r", named, **more)  # type: ignore[arg-type]
+
+
+def catalog(*relations: Relation) -> Catalog:
+    return Catalog(
+        target="t",
+        database="d",
+        version="1",
+        server_version_num=180_000,
+        schemas=("public",),
+        relations={r.oid: r for r in relations},
+        by_name={(r.schema, r.name): r.oid for r in relations},
+        functions={},
+    )
+
+
+PEOPLE = relation(20_000, "people", "id", "name", "email")
+
+
+@pytest.fixture(params=[True, False], ids=["in memory", "after a restart"])
+def first_seen(request: pytest.FixtureRequest, tmp_path: Path) -> Baseline:
+    path = None if request.param else baseline_path(tmp_path, "t", "d")
+    seen = Baseline(path)
+    assert seen.applied(catalog(PEOPLE)).unknown == frozenset()
+    return seen if path is None else Baseline(path)
+
+
+def test_nothing_new(first_seen: Baseline) -> None:
+    same = catalog(PEOPLE)
+    assert first_seen.applied(same) is same
+
+
+def test_a_new_table_and_a_new_column(first_seen: Baseline) -> None:
+    copy = relation(20_001, "copy", "who")
+    wider = relation(20_000, "people", "id", "name", "email", "mail2")
+    found = first_seen.applied(catalog(wider, copy))
+    assert found.unknown == {(20_001, 1), (20_000, 4)}
+    assert found.version != "1"
+
+
+def test_columns_that_swapped_their_names(first_seen: Baseline) -> None:
+    swapped = relation(20_000, "people", "id", "email", "name")
+    found = first_seen.applied(catalog(swapped))
+    assert found.unknown == frozenset()
+    assert found.former == {
+        (20_000, 2): ("public", "people", "name"),
+        (20_000, 3): ("public", "people", "email"),
+    }
+    assert found.version != "1"
+
+
+def test_a_table_under_another_name(first_seen: Baseline) -> None:
+    found = first_seen.applied(catalog(msgspec.structs.replace(PEOPLE, name="others")))
+    assert found.unknown == frozenset()
+    assert found.former[20_000, 3] == ("public", "people", "email")
+
+
+def test_an_oid_that_is_another_tables_now(first_seen: Baseline) -> None:
+    """The database was dropped and made anew: nothing is known of this table."""
+    found = first_seen.applied(catalog(relation(20_000, "orders", "number", "total")))
+    assert found.unknown == {(20_000, 1), (20_000, 2)}
+    assert not found.former
+
+
+def test_a_partition_of_what_is_known(first_seen: Baseline) -> None:
+    part = relation(20_002, "part", "id", "name", "email", parents=(20_000,))
+    assert first_seen.applied(catalog(PEOPLE, part)).unknown == frozenset()
+
+
+def test_what_masked_sessions_made_is_known(first_seen: Baseline) -> None:
+    own = relation(20_003, "own", "a")
+    first_seen.note_clean([("public", "own")])
+    assert first_seen.applied(catalog(PEOPLE, own)).unknown == frozenset()
+    again = msgspec.structs.replace(own, oid=20_004)
+    assert first_seen.applied(catalog(PEOPLE, again)).unknown == {(20_004, 1)}
