@@ -203,12 +203,14 @@ def source_plan(
     statement = facts.statements[index]
     if statement.kind not in AT_SOURCE_KINDS or Action.ALTER in statement.actions:
         return None
+    work = _Work(statement, owed, lineage)
+    work.require_unread_inside()  # bodies of functions are never rewritten
     return MaskPlan(
         unrestricted=False,
         kind=statement.kind,
         columns=tuple(PlannedColumn(o.name, None, None) for o in statement.outputs),
         columns_known=statement.outputs_known,
-        touches=_Work(statement, owed, lineage).touches(),
+        touches=work.touches(),
         prepared=statement.prepared,
         at_source=True,
     )
