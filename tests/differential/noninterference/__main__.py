@@ -28,6 +28,9 @@ def main() -> int:
             tally = trials.run(server, path, seed, seconds)
     for finding in tally.findings:
         print(finding)
+    for finding in tally.residual:
+        print(f"{finding.what}: seed {finding.world.seed}: {' ; '.join(finding.case.texts)}")
+        print(f"    {finding.got}\n    {finding.other}")
     for reason, count in sorted(tally.reasons.items(), key=lambda item: -item[1]):
         print(f"refused {count} times: {reason}")
     print(f"seed {seed}: {tally}")

@@ -363,8 +363,9 @@ class Grammar:
         )
 
     def _column_of(self, kind: str, scope: list[Item]) -> str | None:
+        # A mask is of a domain's underlying type, which an ARRAY would show.
         same = [
-            f"{item.alias}.{name}"
+            f"{item.alias}.{name}" + ("::text" if other == "tag" else "")
             for item in scope
             for name, other in item.columns
             if other == kind or (kind == "text" and other in values.TEXTS)

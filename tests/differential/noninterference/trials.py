@@ -106,7 +106,7 @@ class Tally:
     refused: int = 0
     compared: int = 0
     """Answers that were held against the twin's."""
-    residual: int = 0
+    residual: list[Finding] = field(default_factory=list)
     """Writes that a constraint on masked values refused in one database only."""
     reasons: dict[str, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
@@ -115,7 +115,7 @@ class Tally:
         return (
             f"{self.tried} statements: {self.answered} answered ({self.compared} compared with the "
             f"masked twin), {self.failed} failed alike, {self.refused} refused; "
-            f"{self.residual} writes told of a constraint; {len(self.findings)} findings"
+            f"{len(self.residual)} writes told of a constraint; {len(self.findings)} findings"
         )
 
 
@@ -187,7 +187,7 @@ def judge(trial: Trial, world: World, number: int, case: Case, tally: Tally) -> 
     if twin_reply is not None:
         tally.compared += 1
     if found is not None and _residual(case, one, other):
-        tally.residual += 1
+        tally.residual.append(Finding("a constraint's answer", world, number, case, *found[1:]))
     elif found is not None:
         tally.findings.append(_shrunk(trial, Finding(found[0], world, number, case, *found[1:])))
 
