@@ -5,7 +5,7 @@ PYTEST := $(BIN)/python -m pytest
 JOBS ?= 2
 SOURCES := appliance _speedups tests bench setup.py
 
-.PHONY: setup test check lint bench redteam demo lock schemas clean help
+.PHONY: setup test check lint bench redteam noninterference demo lock schemas clean help
 
 help:
 	@echo 'make demo        a governed sample database and a guided tour (TOUR=only ends after the tour)'
@@ -17,6 +17,7 @@ help:
 	@echo '                 PLAIN=1: as rt_plain, who owes no mask; DIRECT=1: round Sallyport; EVERYTHING=1: policy allows all'
 	@echo '                 SERVE=1: stays up, one line of JSON on stdout, ended by SIGTERM (see tests/redteam/__main__.py)'
 	@echo '                 MASK=redact|null|... OWES=rt_analyst,rt_dba,rt_other (who sees masks) MODES=simple,ext ONLY=id,id'
+	@echo 'make noninterference  random schemas and statements against databases equal once masked (SECONDS=600, SEED=n)'
 	@echo 'make lock        constraints.txt anew from pyproject.toml'
 	@echo 'make clean       away with everything that can be made again'
 
@@ -55,6 +56,10 @@ else ifdef CORPUS
 else
 	@exec $(BIN)/python -m tests.redteam all --jobs $(JOBS) $(if $(PG),--pg $(PG)) $(REDTEAM_RUN) $(REDTEAM_OPTIONS)
 endif
+
+noninterference: setup
+	@scripts/test-programs.sh
+	@$(BIN)/python -m tests.differential.noninterference $(or $(SECONDS),600) $(SEED)
 
 demo:
 	@SALLYPORT_EXTRAS=$${SALLYPORT_EXTRAS:-demo} scripts/setup.sh

@@ -190,7 +190,8 @@ def _neutral(kind: int, type_text: str) -> str | None:
         return _unless_null(_NEUTRAL_TEXTS[kind])
     if kind in formats.NEUTRAL:
         text = formats.NEUTRAL[kind][formats.TEXT].decode()
-        return _unless_null(f"CAST({_literal(text)} AS {type_text})")
+        # Around the CASE: inside it the NULL would cost the column its type modifier.
+        return f"CAST({_unless_null(_literal(text))} AS {type_text})"
     if kind in formats.ARRAY_ELEMENTS:
         return _unless_null(f"CAST('{{}}' AS {type_text})")
     return None

@@ -37,12 +37,12 @@ class Governed:
     role: str
     password: str
 
-    def through(self, principal: str, database: str, **settings: str) -> WireClient:
-        return WireClient.login(self.proxy.uri(principal, PASSWORD, database), **settings)
+    def through(self, principal: str, database: str) -> WireClient:
+        return WireClient.login(self.proxy.uri(principal, PASSWORD, database))
 
-    def direct(self, database: str, **settings: str) -> WireClient:
+    def direct(self, database: str) -> WireClient:
         uri = f"postgresql://{self.role}:{self.password}@127.0.0.1:{self.port}/{database}"
-        return WireClient.login(uri, **settings)
+        return WireClient.login(uri)
 
 
 @contextlib.contextmanager

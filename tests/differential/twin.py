@@ -15,8 +15,9 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from appliance.masking import formats
 from appliance.masking.formats import TEXT, cell_op
-from appliance.model.decision import Mask, MaskMethod
+from appliance.model.decision import Mask
 from tests.reference.maskops import mask_value
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -66,6 +67,11 @@ class _Cell:
     mask: Mask
 
     @property
+    def empty(self) -> bool:
+        """Whether the mask is NULL whatever is there: also where the type has no neutral value."""
+        return formats.neutral_op(self.mask, self.type_oid, TEXT) == formats.NULL
+
+    @property
     def table(self) -> sql.Identifier:
         return sql.Identifier(self.schema, self.relation)
 
@@ -111,7 +117,6 @@ def _family(connection: Connection, column: tuple[str, str, str], mask: Mask) ->
 
 
 def _clear_the_way(connection: Connection, cells: list[_Cell]) -> None:
-    null = {MaskMethod.NULL}
     for cell in cells:
         if cell.generated:
             _alter(connection, cell, "ALTER {column} DROP EXPRESSION IF EXISTS")
@@ -121,13 +126,13 @@ def _clear_the_way(connection: Connection, cells: list[_Cell]) -> None:
                 drop = sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {} CASCADE")
                 connection.execute(drop.format(sql.SQL(table), sql.Identifier(constraint)))
     for cell in cells:
-        if cell.mask.method in null:
+        if cell.empty:
             _alter(connection, cell, "ALTER {column} DROP NOT NULL")
 
 
 def _stands(connection: Connection, constraint: str, cell: _Cell) -> bool:
     """Whether NULLs do not hurt it: UNIQUE (and ON CONFLICT rests on it), CHECK, foreign keys."""
-    if cell.mask.method is not MaskMethod.NULL:
+    if not cell.empty:
         return False
     kinds = connection.execute(
         "SELECT contype FROM pg_constraint WHERE conname = %s AND conrelid = %s",
