@@ -124,9 +124,17 @@ class Snapshot:
     def _unknown(
         self, catalog: Catalog, database: str, named: frozenset[ColumnKey]
     ) -> frozenset[ColumnKey]:
-        """Columns that are new and that nobody has classified."""
+        """Columns that are new and that nobody has classified. Who has named one column of a new
+        relation has looked at the others.
+        """
         globs = [glob for glob in self._known_new if glob.in_database(database)]
-        return catalog.unknown - named - columns_named(globs, catalog, children_of(catalog), None)
+        named |= columns_named(globs, catalog, children_of(catalog), None)
+        seen = {
+            oid
+            for oid in {oid for oid, _ in catalog.unknown & named}
+            if all((oid, c.attnum) in catalog.unknown for c in catalog.relations[oid].columns)
+        }
+        return frozenset(key for key in catalog.unknown - named if key[0] not in seen)
 
     def _sensitive(
         self,

@@ -28,8 +28,9 @@ class NamedPlans:
 
     def __init__(self) -> None:
         self._plans: dict[tuple[str, str], tuple[MaskPlan, Epoch, Owed]] = {}
-        self._footings: dict[str, Footing | None] = {}
-        """Of the statements that SQL prepared."""
+        self._footings: dict[tuple[str, str], Footing | None] = {}
+        self.still: Callable[[Footing], bool] | None = None
+        """Whether the present catalog has all that a plan rests on as it was."""
         self.protocol: ProtocolNames | None = None
 
     def completed(self, verdict: Verdict, index: int) -> None:
@@ -44,8 +45,7 @@ class NamedPlans:
             case "prepare" | "declare":
                 if len(self._plans) < NAMED_MAX or (space, name) in self._plans:
                     self._plans[space, name] = (plan, verdict.epoch, verdict.decision.owed)
-                    if use.verb == "prepare":
-                        self._footings[name] = verdict.footing
+                    self._footings[space, name] = verdict.footing
             case "deallocate" | "close" if name:
                 self._plans.pop((space, name), None)
             case "deallocate" | "close":
@@ -64,13 +64,19 @@ class NamedPlans:
         protocol = None if self.protocol is None else self.protocol(space, name, now)
         if protocol is not None and len(protocol.plans) == 1:
             known, epoch, owed = protocol.plans[0], protocol.epoch, protocol.decision.owed
+            rests = protocol.footing
         elif (found := self._plans.get((space, name))) is not None:
             known, epoch, owed = found
+            rests = self._footings.get((space, name))
         else:
             raise Refused(unknown_name())
-        if (
-            epoch[:2] != verdict.epoch[:2] or known.unrestricted
-        ):  # (who owed no mask then, does now)
+        current = epoch[:2] == verdict.epoch[:2] or (
+            epoch[0] == verdict.epoch[0]
+            and rests is not None
+            and self.still is not None
+            and self.still(rests)
+        )
+        if not current or known.unrestricted:  # (who owed no mask then, does now)
             raise Refused(unknown_name())
         if owed is not verdict.decision.owed and owed != verdict.decision.owed:
             raise Refused(unknown_name())
@@ -86,7 +92,7 @@ class NamedPlans:
                 found = (
                     None if self.protocol is None else self.protocol("statement", use.name, False)
                 )
-                return self._footings.get(use.name) if found is None else found.footing
+                return found.footing if found else self._footings.get(("statement", use.name))
         return None
 
     def require(self, verdict: Verdict) -> Refusal | None:

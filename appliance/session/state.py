@@ -25,7 +25,7 @@ from appliance.session.pace import SamplePace
 from appliance.session.records import Recorder, parts_of
 from appliance.session.results import ResultLocks
 from appliance.session.settings import SettingsTracker
-from appliance.sql.footing import Footing
+from appliance.sql.footing import Footing, still
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres.expected import Expected, ExpectedReplies, Kind
 from appliance.wire.postgres.prepared import Names
@@ -161,6 +161,7 @@ class SessionState:
         self.statements: Names[Prepared] = Names()
         self.portals: Names[Portal] = Names()
         locks.named.protocol = self._protocol_name
+        locks.named.still = self._still
         self.status = ord("I")
         """Transaction status as the upstream said it last."""
         # A statement that waits, and the client's messages behind it.
@@ -224,6 +225,11 @@ class SessionState:
             return None if prepared is None else prepared.verdict
         portal = self.portals.confirmed(key) if now else self.portals.lookup(key)
         return None if portal is None else portal.verdict
+
+    def _still(self, rests: Footing) -> bool:
+        lineage = self.judge.catalog.lineage
+        own = self.settings.current.temporaries
+        return lineage is not None and still(rests, lineage.with_temporaries(own))
 
     def send(self, message: Bytes, expected: Expected) -> None:
         self.in_pipeline = expected.kind not in (Kind.SYNC, Kind.QUERY)

@@ -27,8 +27,10 @@ class Footing(msgspec.Struct, frozen=True):
 
     names: tuple[str, ...]
     """Relation names, looked for in every schema: what else they could come to mean."""
+    direct: tuple[int, ...]
+    """Those that are meant now."""
     oids: tuple[int, ...]
-    """Those relations, what lies below views, and parents."""
+    """They, what lies below views, and parents."""
     calls: bool
     """Functions that are not built in are called: CHECK_CALLS_QUERY is asked."""
     expected: str
@@ -62,6 +64,23 @@ def footing(facts: Facts, lineage: CatalogLineage, rewritten: bool = False) -> F
     spelled = below if rewritten else inside  # in what is sent, or in the bodies of functions
     spelled_out = (catalog.relations.get(oid) for oid in spelled)
     names = names.union(relation.name for relation in spelled_out if relation is not None)
+    return _found(lineage, names, frozenset(direct), below, calls)
+
+
+def still(known: Footing, lineage: CatalogLineage) -> bool:
+    """Whether this catalog, too, has all that it rests on as it was."""
+    direct, below = frozenset(known.direct), frozenset(known.oids)
+    return known == _found(lineage, frozenset(known.names), direct, below, known.calls)
+
+
+def _found(
+    lineage: CatalogLineage,
+    names: frozenset[str],
+    direct: frozenset[int],
+    below: frozenset[int],
+    calls: bool,
+) -> Footing:
+    catalog = lineage.catalog
     found = below.union(*(lineage.named(name) for name in names))
     relations = ",".join(
         f"{oid}:{catalog.relations[oid].stamp}"
@@ -70,6 +89,7 @@ def footing(facts: Facts, lineage: CatalogLineage, rewritten: bool = False) -> F
     )
     return Footing(
         names=tuple(sorted(names)),
+        direct=tuple(sorted(direct)),
         oids=tuple(sorted(oid for oid in below if oid >= FIRST_USER_OID)),
         calls=calls,
         expected=f"{catalog.callables if calls else catalog.newest}/{relations}",

@@ -18,6 +18,7 @@ from tests.endtoend.stage import DATABASE, ROLE, Estate, Running
 
 POLICY = """
 version: 1
+known_relations: ["*.c.copied", "*.c.parted", "*.c.people2"]
 rules:
   - {id: all, effect: allow, actions: [everything]}
   - id: no-ssn
@@ -286,3 +287,29 @@ def test_one_text_that_goes_on_after_its_transaction(alice: Connection) -> None:
             simple(alice, "COMMIT; SELECT upper(name) FROM c.people")
         raise psycopg.Rollback
     assert simple(alice, "SELECT 1; SELECT 2") == "[(1,)]"
+
+
+def test_what_is_new_is_closed_until_it_is_known(
+    proxy: Running, direct: Connection, alice: Connection
+) -> None:
+    """A copy somebody made; a column somebody added; what alice makes herself, and a partition."""
+    assert "SELECT" in alice.execute("SELECT 1 FROM notes").statusmessage  # type: ignore[operator]
+    direct.execute(
+        f"CREATE TABLE c.fresh AS SELECT ssn AS x FROM c.people; GRANT ALL ON c.fresh TO {ROLE}"
+    )
+    for ask in (simple, extended, by_copy):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="nobody has said"):
+            ask(alice, "SELECT x FROM c.fresh")
+    direct.execute("CREATE OR REPLACE VIEW c.seen AS SELECT 1 AS id, x AS name FROM c.fresh")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="nobody has said"):
+        simple(alice, "SELECT name FROM c.over")
+    with proxy.connect("bob", "bob-password") as bob:
+        assert "SECRET" in simple(bob, "SELECT x FROM c.fresh")
+    direct.execute("ALTER TABLE notes ADD COLUMN IF NOT EXISTS late text DEFAULT 'SECRET'")
+    try:
+        assert simple(alice, "SELECT id, late FROM notes WHERE id = 1") == "[(1, None)]"
+    finally:
+        direct.execute("ALTER TABLE notes DROP COLUMN late")
+    alice.execute("CREATE TABLE c.mine (id int)")
+    alice.execute("INSERT INTO c.mine VALUES (7)")
+    assert simple(alice, "SELECT * FROM c.mine") == "[(7,)]"

@@ -67,7 +67,9 @@ class Guard:
                 continue
             name = b"" if kind == m.QUERY else reader.cstring()
             text = b"" if kind == m.EXECUTE else reader.cstring()
-            if text != refusals.REFUSED_TEXT and not name.startswith(refusals.RESERVED):
+            if kind == m.PARSE and name == refusals.QUERY_NAME:  # it stands for a Query
+                yield ProtocolKind.SIMPLE, text
+            elif text != refusals.REFUSED_TEXT and not name.startswith(refusals.RESERVED):
                 yield _PROTOCOLS[kind], text
         self._upstream = b""
 

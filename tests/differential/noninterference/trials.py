@@ -32,8 +32,8 @@ ROLE = "fuzz"
 QUOTED_ID = re.compile(r"\(quote [^)]*\)")
 RESIDUAL = frozenset({"23505"})
 """A unique constraint sees raw values, also those of masked columns: who may insert can ask it.
-Ordinary work rests on such inserts, so this is counted, not hidden: a finding is left out only where
-one of the two databases gave this error to an INSERT."""
+Ordinary work rests on such inserts, so this is counted, not hidden: a finding is left out only
+where one of the two databases gave this error to an INSERT."""
 INDEFINITE = re.compile(r"\b(LIMIT|OVER|FETCH 2)\b")
 FRAME = re.compile(r"BEGIN|ROLLBACK|SAVEPOINT|DECLARE|PREPARE|DEALLOCATE")
 """Steps that a case keeps when it is shrunk: without them it would change the databases."""

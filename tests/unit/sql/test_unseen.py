@@ -209,7 +209,8 @@ CREATE FUNCTION dark.g4() RETURNS int LANGUAGE sql AS 'SELECT 1; SELECT 2';
 CREATE FUNCTION dark.g5() RETURNS text LANGUAGE sql AS 'SELECT dark.word()';
 CREATE FUNCTION dark.g6() RETURNS xml LANGUAGE sql AS
   $$ SELECT query_to_xml('select ssn from clients', true, true, '') $$;
-CREATE FUNCTION dark.g7() RETURNS text LANGUAGE sql AS 'SELECT staattnum::text FROM pg_catalog.pg_statistic';
+CREATE FUNCTION dark.g7() RETURNS text LANGUAGE sql AS
+  'SELECT staattnum::text FROM pg_catalog.pg_statistic';
 CREATE FUNCTION dark.g8(a dark.odd) RETURNS int LANGUAGE sql AS 'SELECT 1';
 CREATE FUNCTION dark.g9(a text DEFAULT dark.word()) RETURNS int LANGUAGE sql AS 'SELECT 1';
 CREATE FUNCTION dark.g10() RETURNS void LANGUAGE sql AS $$ SELECT set_config('role', 'x', false) $$;

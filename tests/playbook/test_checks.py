@@ -1,0 +1,197 @@
+"""What a statement rests on is locked and looked at before it is sent, in its own transaction."""
+
+import msgspec
+
+from appliance.session.effects import RefreshCatalog
+from appliance.session.questions import CHECK_NAME, LOCK_NAME, array
+from appliance.sql.lineage import CatalogLineage
+from appliance.sql.stamps import CHECK_QUERY, CHECK_TYPES, TEMPORARIES_QUERY
+from appliance.wire.postgres import messages as m
+from appliance.wire.postgres import refusals
+from tests.playbook.playbook import Event, Playbook, answers, happens, says
+from tests.playbook.speech import (
+    BOUND,
+    CLOSED,
+    EMAIL_COLUMN,
+    FLUSH,
+    IDLE,
+    PARSED,
+    SYNC,
+    bind,
+    complete,
+    described,
+    execute,
+    failure,
+    parse,
+    query,
+    row,
+)
+from tests.playbook.transcript import (
+    Asks,
+    Decided,
+    Expectation,
+    Finished,
+    client,
+    refusal,
+    upstream,
+)
+from tests.playbook.world import ANN, CUSTOMERS, DAN, MASKED, SECRET, Open, Session, catalog
+
+READ = "SELECT email FROM customers"
+SHAPE = described(EMAIL_COLUMN)
+QUERY = refusals.QUERY_NAME
+HELD = (
+    m.close(m.STATEMENT, QUERY)
+    + m.parse(QUERY, READ.encode())
+    + m.bind_unparameterised(QUERY, QUERY)
+    + m.describe(m.PORTAL, QUERY)
+    + m.execute(QUERY)
+)
+"""A Query, in the transaction that holds what it rests on."""
+
+
+def stamped(newest: str = "1") -> CatalogLineage:
+    """As read from a server."""
+    return CatalogLineage(msgspec.structs.replace(catalog(newest), newest=newest))
+
+
+def loaded(newest: str) -> Event:
+    def act(session: Session, now: float) -> object:
+        session.port.take(stamped(newest))
+        return session.machine.catalog_ready(now)
+
+    return happens("catalog", act)  # type: ignore[arg-type]
+
+
+def asked(first: bool = True) -> list[Expectation]:
+    lock = b'SELECT FROM "public"."customers"'
+    sent = m.parse(LOCK_NAME, lock) + m.close(m.STATEMENT, LOCK_NAME)
+    if first:
+        sent += m.close(m.STATEMENT, CHECK_NAME)
+        sent += m.parse(CHECK_NAME, CHECK_QUERY.encode(), CHECK_TYPES)
+    values = (array(["customers"]), array([str(CUSTOMERS)]))
+    sent += m.bind_texts(CHECK_NAME, CHECK_NAME, values) + m.execute(CHECK_NAME)
+    return upstream(sent, m.close(m.PORTAL, CHECK_NAME), FLUSH)
+
+
+def told(newest: str = "1", first: bool = True, isolation: str = "read committed") -> bytes:
+    found = f"{isolation}/{newest}/{CUSTOMERS}:"
+    prepared = CLOSED + PARSED if first else b""
+    return PARSED + CLOSED + prepared + BOUND + row(found) + complete("SELECT 1") + CLOSED
+
+
+def again(book: Playbook, newest: str, first: bool = False) -> Playbook:
+    """The catalog was read anew; so are the session's own temporary relations, and the check."""
+    name = refusals.PROBE_NAME
+    sent = m.parse(name, TEMPORARIES_QUERY.encode()) + m.bind_unparameterised(name, name)
+    sent += m.execute(name) + m.close(m.PORTAL, name) + m.close(m.STATEMENT, name)
+    none = PARSED + BOUND + row("[]") + complete("SELECT 1") + CLOSED + CLOSED
+    book = book << Asks(RefreshCatalog) >> loaded(newest) << upstream(sent, SYNC)
+    return book >> answers(none, IDLE) << asked(first)
+
+
+def masked(book: Playbook) -> Playbook:
+    return (
+        book
+        << Decided()
+        << upstream(HELD, SYNC)
+        >> answers(CLOSED, PARSED, BOUND, SHAPE, row(SECRET), complete("SELECT 1"), IDLE)
+        << client(SHAPE, row(MASKED), complete("SELECT 1"), IDLE)
+        << Finished(cells_masked=1)
+    )
+
+
+def test_a_query_is_sent_when_nothing_changed(play: Open) -> None:
+    book = masked(play(ANN, lineage=stamped()) >> says(query(READ)) << asked() >> answers(told()))
+    assert masked(book >> says(query(READ)) << asked(False) >> answers(told(first=False)))
+
+
+def test_it_is_judged_anew_when_something_did(play: Open) -> None:
+    """The locks are let go of first: what is read anew may wait for who waits for them."""
+    book = (
+        play(ANN, lineage=stamped())
+        >> says(query(READ))
+        << asked()
+        >> answers(told("2"))
+        << upstream(SYNC)
+        >> answers(IDLE)
+    )
+    assert masked(again(book, "2") >> answers(told("2", False)))
+
+
+def test_it_is_refused_when_that_does_not_end(play: Open) -> None:
+    book = play(ANN, lineage=stamped()) >> says(query(READ)) << asked()
+    for first in (True, False):
+        book = again(book >> answers(told("2", first)) << upstream(SYNC) >> answers(IDLE), "1")
+    assert (
+        book
+        >> answers(told("2", False))
+        << upstream(SYNC)
+        >> answers(IDLE)
+        << Decided(refused="stale")
+        << upstream(refusals.rejected_query())
+        >> answers(failure("42601", "no"), IDLE)
+        << refusal("stale")
+        << client(IDLE)
+    )
+
+
+def test_a_name_that_is_gone(play: Open) -> None:
+    """The lock fails: looked up once more."""
+    book = (
+        play(ANN, lineage=stamped())
+        >> says(query(READ))
+        << asked()
+        >> answers(failure("42P01", "no such relation"))
+        << upstream(SYNC)
+        >> answers(IDLE)
+    )
+    assert masked(again(book, "1", True) >> answers(told()))
+
+
+def test_one_check_for_a_pipeline(play: Open) -> None:
+    """And the next one has its own, as has a statement that was prepared before."""
+    result = described(EMAIL_COLUMN) + row(SECRET) + complete("SELECT 1")
+    book = (
+        play(ANN, lineage=stamped())
+        >> says(parse(READ, "p"), bind("p"), m.describe(m.PORTAL, b""), execute(), SYNC)
+        << asked()
+        >> answers(told())
+        << [Decided("parse"), Decided("execute")]
+        << upstream(parse(READ, "p"), bind("p"), m.describe(m.PORTAL, b""), execute(), SYNC)
+        >> answers(PARSED, BOUND, result, IDLE)
+        << client(PARSED, BOUND, SHAPE, row(MASKED), complete("SELECT 1"), IDLE)
+        << Finished(cells_masked=1)
+    )
+    assert (
+        book
+        >> says(bind("p"), m.describe(m.PORTAL, b""), execute(), SYNC)
+        << asked(False)
+        >> answers(told(first=False))
+        << Decided("execute")
+        << upstream(bind("p"), m.describe(m.PORTAL, b""), execute(), SYNC)
+        >> answers(BOUND, result, IDLE)
+        << client(BOUND, SHAPE, row(MASKED), complete("SELECT 1"), IDLE)
+        << Finished(cells_masked=1)
+    )
+
+
+def test_who_owes_nothing_and_what_rests_on_nothing(play: Open) -> None:
+    for principal, text in ((DAN, READ), (ANN, "SELECT 1"), (ANN, "BEGIN")):
+        book = play(principal, lineage=stamped()) >> says(query(text)) << Decided()
+        assert book << upstream(query(text))
+
+
+def test_an_error_of_the_query_itself(play: Open) -> None:
+    assert (
+        play(ANN, lineage=stamped())
+        >> says(query(READ))
+        << asked()
+        >> answers(told())
+        << Decided()
+        << upstream(HELD, SYNC)
+        >> answers(CLOSED, failure("42501", "permission denied"), IDLE)
+        << client(refusals.withhold_values(failure("42501", "permission denied")[5:], ord("E")))
+        << client(IDLE)
+        << Finished("failed")
+    )
