@@ -9,6 +9,7 @@ what `WireClient` never shows: ParameterStatus, the backend's key).
 """
 
 import contextlib
+import math
 import random
 import re
 import time
@@ -32,8 +33,8 @@ ROLE = "fuzz"
 QUOTED_ID = re.compile(r"\(quote [^)]*\)")
 RESIDUAL = frozenset({"23505"})
 """A unique constraint sees raw values, also those of masked columns: who may insert can ask it.
-Ordinary work rests on such inserts, so this is counted, not hidden: a finding is left out only where
-one of the two databases gave this error to an INSERT."""
+Ordinary work rests on such inserts, so this is counted, not hidden: a finding is left out only
+where one of the two databases gave this error to an INSERT."""
 INDEFINITE = re.compile(r"\b(LIMIT|OVER|FETCH 2)\b")
 FRAME = re.compile(r"BEGIN|ROLLBACK|SAVEPOINT|DECLARE|PREPARE|DEALLOCATE")
 """Steps that a case keeps when it is shrunk: without them it would change the databases."""
@@ -347,6 +348,16 @@ def _spec(mask: Mask) -> MaskSpec:
         "truncate_number": {"step": mask.step},
     }
     return {"method": mask.method.value, **options.get(mask.method.value, {})}
+
+
+def run_batch(server: EmbeddedPostgres, folder: Path, seed: int, statements: int) -> Tally:
+    """One batch, so many statements of each world: the same ones each time."""
+    tally = Tally()
+    worlds = [make_world(seed * WORLDS + number) for number in range(WORLDS)]
+    with staged(server, folder / f"batch{seed}", worlds) as stage:
+        for world in worlds:
+            _one_world(stage, world, statements, math.inf, tally)
+    return tally
 
 
 def run(server: EmbeddedPostgres, folder: Path, seed: int, seconds: float) -> Tally:
