@@ -9,6 +9,7 @@ what `WireClient` never shows: ParameterStatus, the backend's key).
 """
 
 import contextlib
+import math
 import random
 import re
 import time
@@ -347,6 +348,16 @@ def _spec(mask: Mask) -> MaskSpec:
         "truncate_number": {"step": mask.step},
     }
     return {"method": mask.method.value, **options.get(mask.method.value, {})}
+
+
+def run_batch(server: EmbeddedPostgres, folder: Path, seed: int, statements: int) -> Tally:
+    """One batch, so many statements of each world: the same ones each time."""
+    tally = Tally()
+    worlds = [make_world(seed * WORLDS + number) for number in range(WORLDS)]
+    with staged(server, folder / f"batch{seed}", worlds) as stage:
+        for world in worlds:
+            _one_world(stage, world, statements, math.inf, tally)
+    return tally
 
 
 def run(server: EmbeddedPostgres, folder: Path, seed: int, seconds: float) -> Tally:
