@@ -203,13 +203,13 @@ class SessionState:
         self.bind_prefix: bytearray | None = None
         self.rows_whole = False
         """DataRows are gathered: they are masked or counted out one by one."""
-        self.ending = False
-        self.told_fatal = False
-        """The client has read the upstream's own last words."""
         self._begin_sums()
 
     def _begin_sums(self) -> None:
-        """For the records of the session."""
+        """For the records of the session, and its end."""
+        self.ending = False
+        self.told_fatal = False
+        """The client has read the upstream's own last words."""
         self.rows = 0
         self.bytes_out = 0
         self.cells_masked = 0
