@@ -126,7 +126,9 @@ class TestNames:
                 client.query(swap)
                 got = client.ask(execute("c"), SYNC)
             clean(content(got))
-            assert error(got)["C"] == "34000"
+            # What names a relation after the end of a transaction, in the same text, is refused.
+            states = ("42501", "25P02") if "; BEGIN" in swap else ("34000",)
+            assert error(got)["C"] in states
 
     def test_a_failed_declare_takes_no_portal_away(self, masked: Proxy) -> None:
         with masked.login() as client:
