@@ -12,7 +12,7 @@ from appliance.model.facts import Action, Facts, PreparedUse
 from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.evaluate import DEFAULT_RULE
-from appliance.session import changes, flow
+from appliance.session import changes, flow, told
 from appliance.session.effects import AnalyseText, RefreshCatalog
 from appliance.session.questions import Questions, answered
 from appliance.session.rewriting import Forms
@@ -110,9 +110,9 @@ class Decisions:
             self._wait(waiting, RefreshCatalog())
             return
         if self._changing and (verdict.refusal is None or verdict.refusal.rule == DEFAULT_RULE):
-            verdict = msgspec.structs.replace(verdict, refusal=flow.schema_changing(), memo=[])
+            verdict = msgspec.structs.replace(verdict, refusal=told.schema_changing(), memo=[])
         if self._crosses_transaction(verdict):
-            verdict = msgspec.structs.replace(verdict, refusal=flow.settings_in_doubt(), memo=[])
+            verdict = msgspec.structs.replace(verdict, refusal=told.settings_in_doubt(), memo=[])
         if not self._needs_check(waiting, verdict):
             waiting.then(verdict)
 
@@ -154,7 +154,7 @@ class Decisions:
         if self._failed:
             if len(verdict.facts.statements) == 1:
                 return False
-            refused = msgspec.structs.replace(verdict, refusal=flow.settings_in_doubt(), memo=[])
+            refused = msgspec.structs.replace(verdict, refusal=told.settings_in_doubt(), memo=[])
             waiting.then(refused)
         elif waiting.aside == footing:
             self._state.vouched.add(footing)
@@ -301,7 +301,7 @@ class Decisions:
         settled = answered(verdict, not spares)
         if question.error is not None and settled.restricted and settled.refusal is None:
             # What it rests on was let go of with the transaction that failed.
-            settled = msgspec.structs.replace(settled, refusal=flow.not_asked(), memo=[])
+            settled = msgspec.structs.replace(settled, refusal=told.not_asked(), memo=[])
         waiting.then(settled)
 
     def _checked(self, question: Question, answer: str | None) -> None:
@@ -366,7 +366,7 @@ class Decisions:
         if verdict.plain:
             return None
         if any(_reserved(statement.prepared) for statement in verdict.facts.statements):
-            return flow.reserved_name()
+            return told.reserved_name()
         named = self._state.locks.named
         refusal = named.require(verdict) if verdict.restricted else named.outdated(verdict)
         if refusal is not None:
@@ -375,7 +375,7 @@ class Decisions:
 
 
 def _moved(verdict: flow.Verdict, error: dict[str, str]) -> flow.Verdict:
-    return msgspec.structs.replace(verdict, refusal=flow.catalog_moved(error), memo=[])
+    return msgspec.structs.replace(verdict, refusal=told.catalog_moved(error), memo=[])
 
 
 def _reserved(use: PreparedUse | None) -> bool:

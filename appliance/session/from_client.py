@@ -12,7 +12,7 @@ from appliance.audit.record import ProtocolKind
 from appliance.model.errors import ProtocolViolation
 from appliance.model.facts import Action
 from appliance.model.refusal import Refusal, RefusalCode
-from appliance.session import changes, flow
+from appliance.session import changes, flow, told
 from appliance.session.decisions import Decisions
 from appliance.session.effects import ArmTimeout, BeginSchemaChange, Bytes, EndSession
 from appliance.session.inflight import Execution, Portal, Prepared
@@ -82,7 +82,7 @@ class FromClient:
             self._state.discarding = False
 
     def _refuse_unread(self, kind: int, length: int) -> None:
-        refusal = flow.too_long(length, self._state.limits.statement_bytes_max)
+        refusal = told.too_long(length, self._state.limits.statement_bytes_max)
         protocol = ProtocolKind.SIMPLE if kind == m.QUERY else ProtocolKind.PARSE
         reference = self._state.record_unread(
             "(longer than is analysed)", length, protocol, refusal
@@ -108,7 +108,7 @@ class FromClient:
             return
 
         def refuse(settled: flow.Verdict) -> bytes:
-            refusal = settled.refusal or flow.not_asked()
+            refusal = settled.refusal or told.not_asked()
             return _error(refusal, self._state.record(ProtocolKind.SIMPLE, text, settled, refusal))
 
         self._decisions.ask(
@@ -347,7 +347,7 @@ class FromClient:
         prepared = portal.prepared
 
         def refuse(settled: flow.Verdict) -> bytes:
-            refusal = settled.refusal or flow.not_asked()
+            refusal = settled.refusal or told.not_asked()
             return _error(refusal, self._record_execute(portal, settled, refusal))
 
         def go_on(settled: flow.Verdict) -> None:
@@ -404,7 +404,7 @@ class FromClient:
         it again.
         """
         if now.restricted and portal.verdict.plans != now.plans:
-            return flow.prepared_otherwise()
+            return told.prepared_otherwise()
         return self._sent_otherwise(portal.prepared, now)
 
     @staticmethod
@@ -412,7 +412,7 @@ class FromClient:
         """The server reads a text anew by itself; one that was rewritten has the masks and views of
         then in it.
         """
-        return None if prepared.rewritten == now.rewritten else flow.prepared_otherwise()
+        return None if prepared.rewritten == now.rewritten else told.prepared_otherwise()
 
     def _close(self, content: Bytes) -> None:
         what, name = m.parse_describe_or_close(content[HEADER:])

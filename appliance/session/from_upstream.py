@@ -11,7 +11,7 @@ from _speedups.pgframe import WHOLE
 from appliance.audit.record import Outcome
 from appliance.model.errors import InvariantBroken, ProtocolViolation, Refused
 from appliance.model.facts import PreparedUse
-from appliance.session import changes, flow
+from appliance.session import changes, flow, told
 from appliance.session.decisions import Decisions
 from appliance.session.effects import (
     Bytes,
@@ -164,7 +164,7 @@ class FromUpstream:
         if verdict.restricted and (
             catalog.shapes != shapes or catalog.changing_for(self._state.recorder.session)
         ):
-            raise Refused(flow.schema_changed())
+            raise Refused(told.schema_changed())
 
     def _lock_portal(self, portal: Portal | None, content: Bytes) -> None:
         if portal is None:

@@ -15,7 +15,7 @@ from appliance.model.facts import Facts
 from appliance.model.limits import QUEUED_BYTES_MAX
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.snapshot import Snapshot
-from appliance.session import flow
+from appliance.session import told
 from appliance.session.decisions import Decisions
 from appliance.session.effects import ArmTimeout, Bytes, CancelStatement, Turn
 from appliance.session.from_client import FromClient
@@ -134,7 +134,7 @@ class SessionMachine:
         except ValueError as error:
             if self._state.rows_whole and str(error) == "frame too long":
                 limit = self._state.limits.masked_row_bytes_max
-                raise Refused(flow.row_too_long(limit)) from None
+                raise Refused(told.row_too_long(limit)) from None
             raise ProtocolViolation("upstream", str(error)) from None
         self._decisions.resume()
         self._drain_runs()

@@ -17,6 +17,7 @@ from tests.endtoend.stage import DATABASE, ROLE, Estate, Running
 
 POLICY = """
 version: 1
+known_relations: ["*.c.*", "*.early.*"]
 rules:
   - {id: all, effect: allow, actions: [everything]}
   - {id: sparing, effect: deny, actions: [update, delete], flags: [no_where, trivial_where]}

@@ -449,7 +449,7 @@ def test_startup_options_that_are_fine(proxy: Running, issuer: Issuer) -> None:
     with enter(proxy, issuer.token(), options=options) as carol:
         assert one(carol, "SHOW work_mem") == "8MB"
         assert one(carol, "SHOW search_path") == "pg_catalog,public"
-        assert one(carol, "SHOW application_name").startswith("carol/")
+        assert one(carol, "SHOW application_name") == "ide"
 
 
 def test_announced_by_variables_only(proxy: Running, issuer: Issuer) -> None:
