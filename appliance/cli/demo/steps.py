@@ -106,23 +106,17 @@ STEPS: tuple[Step, ...] = (
         as_stored,
         refused(rule="agents-know-no-staff"),
     ),
-    Step(
+    _step(
         "A function on a masked column",
-        "What is computed from a secret is a secret: refused, with the rule and a way on.",
+        "What is computed from a secret is computed from its mask, by the database itself.",
         "SELECT id, upper(email) FROM customers WHERE id = 1",
-        query("SELECT id, upper(email) FROM customers WHERE id = 1"),
-        refused("masked_column_used"),
-        as_stored,
-        refused("masked_column_used"),
+        masked(upper=EMAIL.upper()),
     ),
-    Step(
+    _step(
         "Guessing with WHERE",
-        "A filter on a masked column would tell one bit per question.",
+        "A filter sees the mask too: no question tells one bit of what is behind it.",
         "SELECT count(*) FROM customers WHERE ssn LIKE '9%'",
-        query("SELECT count(*) FROM customers WHERE ssn LIKE '9%'"),
-        refused("masked_column_used"),
-        as_stored,
-        refused("masked_column_used"),
+        masked(count="0"),
     ),
     _step(
         "A prepared statement, in binary",
@@ -131,14 +125,12 @@ STEPS: tuple[Step, ...] = (
         masked(date_of_birth=NEW_YEAR, balance=THOUSANDS),
         prepared_binary(BINARY[0], 1, 2, 3),
     ),
-    Step(
+    _step(
         "COPY of what is masked",
         "The bulk road is watched as well.",
         "COPY customers (id, email) TO STDOUT",
+        masked(email=EMAIL),
         copy_out("COPY customers (id, email) TO STDOUT", "id email"),
-        refused("unmaskable"),
-        as_stored,
-        refused("unmaskable"),
     ),
     _step(
         "COPY of what is not",
