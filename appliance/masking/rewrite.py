@@ -448,6 +448,9 @@ class Rewriter:
         if masked is None or relation.kind != "r":
             return {**body, "relation": self._qualified_range(relation_body, relation)}
         listed = [node["String"]["sval"] for node in body.get("attlist", ())]
+        if relation.secured and not listed and any(c.generated for c in relation.columns):
+            # Under row security the server copies generated columns as well, else it does not.
+            raise Unmaskable(f"COPY of {relation.name} without a list of columns")
         names = listed or [c.name for c in relation.columns if not c.generated]
         targets = [trees.target(name, self._relations.cell(masked, name, INNER)) for name in names]
         # COPY of a table leaves the rows of its children out.

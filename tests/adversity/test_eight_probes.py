@@ -66,11 +66,12 @@ class TestAlias:
             "SELECT name FROM customers ORDER BY ssn",
         ],
     )
-    def test_what_is_computed_is_refused(self, masked: Proxy, text: str) -> None:
+    def test_what_is_computed_is_computed_from_masks(self, masked: Proxy, text: str) -> None:
         with masked.login() as client:
             got = client.query(text)
             clean(content(got))
-            assert error(got)["C"] == "42501" and not rows(got)
+            assert kinds(got).startswith("T") and kinds(got).endswith("CZ")
+            assert bool(rows(got)) is ("LIKE" not in text)
             usable(client)
 
 
@@ -119,13 +120,11 @@ class TestCopy:
     @pytest.mark.parametrize(
         "what", ["customers", "customers (id, ssn)", "(SELECT ssn FROM customers)"]
     )
-    def test_of_masked_columns_is_masked_or_refused(
-        self, masked: Proxy, what: str, form: str
-    ) -> None:
+    def test_of_masked_columns_holds_masks(self, masked: Proxy, what: str, form: str) -> None:
         with masked.login() as client:
             got = client.query(f"COPY {what} TO STDOUT (FORMAT {form})")
             clean(content(got))
-            assert error(got)["C"] == "42501" and kinds(got) == "EZ"
+            assert kinds(got).startswith("Hd") and kinds(got).endswith("cCZ")
             usable(client)
 
     @pytest.mark.parametrize("form", ["text", "csv", "binary"])
@@ -140,18 +139,20 @@ class TestCopy:
             text = "COPY customers TO STDOUT"
             got = client.ask(parse("", text), bind(), execute(), SYNC)
             clean(content(got))
-            assert kinds(got) == "EZ"
+            assert kinds(got).startswith("12Hd") and kinds(got).endswith("cCZ")
             usable(client)
 
 
 class TestErrorText:
-    def test_a_cast_is_refused_before_it_runs(self, masked: Proxy) -> None:
+    def test_a_cast_that_fails_fails_on_the_mask(self, masked: Proxy) -> None:
+        """Neither the client nor the server's own log reads the value."""
         with masked.login() as client:
             before = len(masked.cluster.logged())
             got = client.query("SELECT ssn::int FROM customers")
             clean(content(got))
-            assert error(got)["C"] == "42501"
-            assert "ssn::int" not in masked.cluster.logged()[before:]
+            assert error(got)["C"] == "22P02"
+            logged = masked.cluster.logged()[before:]
+            assert "invalid input syntax" in logged and "123-45" not in logged
             usable(client)
 
     @pytest.mark.parametrize(

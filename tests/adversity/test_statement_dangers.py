@@ -231,10 +231,13 @@ class TestNamedInSql:
     def test_written_elsewhere(self, masked: Proxy, text: str) -> None:
         with masked.login() as client:
             client.query("PREPARE q(int) AS SELECT ssn FROM customers WHERE id = $1")
+            client.query("BEGIN")
             got = client.query(text)
-            assert error(got)["C"] == "42501"
-            got = client.query("SELECT * FROM t")
             clean(content(got))
+            assert kinds(got) in ("CZ", "EZ")
+            for written in ("t", "notes"):
+                clean(content(client.query(f"SELECT * FROM {written}")))
+            client.query("ROLLBACK")
             usable(client)
 
     def test_a_cursor_of_masked_columns(self, masked: Proxy) -> None:
@@ -610,7 +613,6 @@ class TestMessagesOutOfNowhere:
     def test_parameter_status_is_no_channel(self, masked: Proxy) -> None:
         with masked.login() as client:
             got = client.query("SELECT set_config('application_name', ssn, false) FROM customers")
-            assert error(got)["C"] == "42501"
             clean(content(got), *client.parameters.values())
 
     @pytest.mark.parametrize(
@@ -634,7 +636,6 @@ class TestMessagesOutOfNowhere:
         with masked.login() as client:
             for got in (client.query(text), client.ask(parse("", text), bind(), execute(), SYNC)):
                 clean(content(got))
-                assert error(got)
             usable(client)
 
 

@@ -103,6 +103,7 @@ def _guards(guarded: Document) -> list[Document]:
         _refused(
             "no-whole-table-writes", guarded, ["update", "delete"], ["no_where", "trivial_where"]
         ),
+        _refused("no-end-in-sight", guarded, ["any"], ["unbounded"]),
         _refused("no-locks", guarded, ["lock"]),
         _refused("no-way-out", guarded, ["dangerous", "admin"]),
         _refused("no-catalog-writes", guarded, ["any"], ["reads_system_secrets"]),

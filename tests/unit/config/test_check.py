@@ -12,7 +12,10 @@ from appliance.config.check import Checkers, Finding, Severity, check
 from appliance.config.load import parse
 from appliance.config.values import CredentialReference
 
-NOW = datetime.datetime.now(datetime.UTC)
+
+def now() -> datetime.datetime:
+    """Asked when it is needed: a certificate made later is not valid yet at an earlier moment."""
+    return datetime.datetime.now(datetime.UTC)
 
 
 @pytest.fixture
@@ -52,7 +55,7 @@ def sound(folder: Path) -> dict[str, Any]:
 
 def findings(tree: dict[str, Any], folder: Path, **checkers: Any) -> list[Finding]:
     configuration = parse(yaml.safe_dump(tree), folder=folder)
-    return check(configuration, Checkers(**checkers), NOW)
+    return check(configuration, Checkers(**checkers), now())
 
 
 def paths(found: list[Finding], severity: Severity = Severity.ERROR) -> set[str]:
@@ -160,7 +163,7 @@ def test_encrypted_and_missing_keys(folder: Path) -> None:
 @pytest.mark.parametrize(("days", "severity"), [(400, Severity.ERROR), (390, Severity.WARNING)])
 def test_dates(folder: Path, days: int, severity: Severity) -> None:
     configuration = parse(yaml.safe_dump(sound(folder)), folder=folder)
-    found = check(configuration, Checkers(), NOW + datetime.timedelta(days=days))
+    found = check(configuration, Checkers(), now() + datetime.timedelta(days=days))
     assert paths(found, severity) == {"$.listeners[0].tls.certificate"}
 
 
