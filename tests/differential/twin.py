@@ -28,7 +28,7 @@ _CHILDREN = """
 WITH RECURSIVE family(oid, depth) AS (
   SELECT c.oid, 0 FROM pg_class c WHERE c.relnamespace = %s::regnamespace AND c.relname = %s
   UNION SELECT i.inhrelid, depth + 1 FROM pg_inherits i JOIN family ON i.inhparent = family.oid)
-SELECT c.oid, n.nspname, c.relname, a.attnum, a.attgenerated <> '', c.relkind,
+SELECT c.oid, n.nspname, c.relname, a.attnum, a.attgenerated <> '' AND a.attinhcount = 0, c.relkind,
   CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
 FROM family JOIN pg_class c USING (oid) JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = %s JOIN pg_type t ON t.oid = a.atttypid

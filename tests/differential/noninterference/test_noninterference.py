@@ -1,12 +1,11 @@
 """The property of DESIGN 4.1, on random schemas, data, classifications and statements: two
 databases that are equal once masked give the same bytes, and those of the masked twin.
 
-Bounded: fixed seeds and one fresh one, which is printed; `make noninterference` runs as long as it
-is told. A finding is printed as SQL.
+Bounded, and the same each time; `make noninterference` tries fresh worlds as long as it is told. A
+finding is printed as SQL.
 """
 
 import random
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from tests.differential.noninterference.worlds import make_world
 
 STATEMENTS = 50
 """Of each of a seed's four worlds."""
-FIXED_SEEDS = (3, 11)
+SEEDS = (3, 11, 1829)
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +33,11 @@ def server(server_folder: Path) -> Iterator[EmbeddedPostgres]:
         yield running
 
 
-@pytest.mark.parametrize("seed", [*FIXED_SEEDS, None])
-def test_equal_once_masked_is_equal(
-    server: EmbeddedPostgres, tmp_path: Path, seed: int | None
-) -> None:
-    chosen = 1000 + secrets.randbelow(100_000) if seed is None else seed
-    tally = trials.run_batch(server, tmp_path, chosen, STATEMENTS)
-    print(f"seed {chosen}: {tally}")
-    assert not tally.findings, f"seed {chosen}\n" + "\n".join(map(str, tally.findings[:3]))
+@pytest.mark.parametrize("seed", SEEDS)
+def test_equal_once_masked_is_equal(server: EmbeddedPostgres, tmp_path: Path, seed: int) -> None:
+    tally = trials.run_batch(server, tmp_path, seed, STATEMENTS)
+    print(f"seed {seed}: {tally}")
+    assert not tally.findings, f"seed {seed}\n" + "\n".join(map(str, tally.findings[:3]))
     assert tally.tried == trials.WORLDS * STATEMENTS
     assert tally.answered > tally.tried / 2, tally.reasons
 

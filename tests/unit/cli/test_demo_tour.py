@@ -43,7 +43,7 @@ def test_raw_values_and_missing_refusals_are_noticed(walked: tuple[list[str], st
     for complaint in (
         "step 1 (A plain query), alice: email is NOT MASKED",
         "step 1 (A plain query), copilot: email is NOT MASKED",
-        "step 6 (A function on a masked column), alice: NOT REFUSED",
+        "step 6 (A function on a masked column), alice: upper is NOT MASKED",
         "step 11 (DROP TABLE), alice: NOT REFUSED",
         "orders were deleted",
         "customers is gone",
