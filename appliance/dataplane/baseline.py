@@ -80,9 +80,15 @@ class Baseline:
         former = {key: name for r in holding for key, name in _former(r, known.get(r.oid))}
         if not unknown and not former:
             return catalog
-        found = repr((sorted(unknown), sorted(former.items())))
+        taken = {(seen.schema, seen.name) for seen in known.values()}
+        remade = frozenset(
+            r.oid for r in holding if r.oid not in known and (r.schema, r.name) in taken
+        )
+        found = repr((sorted(unknown), sorted(former.items()), sorted(remade)))
         version = f"{catalog.version}~{hashlib.sha256(found.encode()).hexdigest()[:16]}"
-        return msgspec.structs.replace(catalog, unknown=unknown, former=former, version=version)
+        return msgspec.structs.replace(
+            catalog, unknown=unknown, former=former, remade=remade, version=version
+        )
 
     def _seen(self, relation: Relation) -> Known | None:
         """The relation as it was first seen, None for one that is new."""

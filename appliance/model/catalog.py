@@ -227,6 +227,8 @@ class Catalog(msgspec.Struct, frozen=True):
     former: Mapping[ColumnKey, ColumnName] = {}
     """The names under which columns were first seen that have another now. A rename takes no mask
     away."""
+    remade: frozenset[int] = frozenset()
+    """OIDs of new relations that bear the name under which another, still there, was first seen."""
     newest: str = ""
     """`sql/stamps.NEWEST` when it was read. '' = this catalog was not read from a server, and there
     is nothing to hold it against."""

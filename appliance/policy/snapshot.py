@@ -125,14 +125,16 @@ class Snapshot:
         self, catalog: Catalog, database: str, named: frozenset[ColumnKey]
     ) -> frozenset[ColumnKey]:
         """Columns that are new and that nobody has classified. Who has named one column of a new
-        relation has looked at the others.
+        relation has looked at the others, unless it took the name of one that is still there
+        under another: then the policy speaks of that one.
         """
         globs = [glob for glob in self._known_new if glob.in_database(database)]
         named |= columns_named(globs, catalog, children_of(catalog), None)
         seen = {
             oid
             for oid in {oid for oid, _ in catalog.unknown & named}
-            if all((oid, c.attnum) in catalog.unknown for c in catalog.relations[oid].columns)
+            if oid not in catalog.remade
+            and all((oid, c.attnum) in catalog.unknown for c in catalog.relations[oid].columns)
         }
         return frozenset(key for key in catalog.unknown - named if key[0] not in seen)
 

@@ -87,3 +87,12 @@ def test_what_masked_sessions_made_is_known(first_seen: Baseline) -> None:
     assert first_seen.applied(catalog(PEOPLE, own)).unknown == frozenset()
     again = msgspec.structs.replace(own, oid=20_004)
     assert first_seen.applied(catalog(PEOPLE, again)).unknown == {(20_004, 1)}
+
+
+def test_another_table_under_a_known_name(first_seen: Baseline) -> None:
+    """The policy that names `people` speaks of the one that was there."""
+    moved = msgspec.structs.replace(PEOPLE, name="p0")
+    remade = relation(20_005, "people", "id", "email", "name")
+    found = first_seen.applied(catalog(moved, remade, relation(20_006, "copy", "who")))
+    assert found.remade == {20_005}
+    assert found.unknown == {(20_005, 1), (20_005, 2), (20_005, 3), (20_006, 1)}
