@@ -97,6 +97,6 @@ def _types(text: str) -> str:
     kinds = []
     for kind in text.split(",") if text.strip() else ():
         plain = " ".join(kind.split())
-        word, brackets = re.fullmatch(r"(.*?)((?:\[\])*)", plain).groups()  # type: ignore[union-attr]
-        kinds.append(_ALIASES.get(word, word) + brackets)
+        word = re.sub(r"(?:\[\])*\Z", "", plain, count=1)
+        kinds.append(_ALIASES.get(word, word) + plain[len(word) :])
     return ", ".join(kinds)

@@ -121,13 +121,13 @@ class Unseen:
         pending = [oid]
         while pending:
             each = pending.pop()
-            relation = self._catalog.relations.get(each)  # type: ignore[assignment]
-            if each in found or relation is None:
+            member = self._catalog.relations.get(each)
+            if each in found or member is None:
                 continue
             found.add(each)
-            pending += [*self._parts_of.get(each, ()), *relation.parents]
-            pending += relation.cascades if cascading else ()
-            if relation.kind == "v":
+            pending += [*self._parts_of.get(each, ()), *member.parents]
+            pending += member.cascades if cascading else ()
+            if member.kind == "v":
                 shape = self._lineage.shape(each)
                 pending += {key[0] for field in shape.fields for key in field.sources}
         return found

@@ -225,7 +225,8 @@ def literal(value: str) -> str:
 
 def items(node: Node) -> list[Node]:
     """What a List node holds."""
-    return leaf(only(node, "List"), "items", [])  # type: ignore[no-any-return]
+    held: list[Node] = leaf(only(node, "List"), "items", [])
+    return held
 
 
 def word(node: Node) -> str:
@@ -233,7 +234,8 @@ def word(node: Node) -> str:
     body = node["String"]
     if len(node) != 1 or len(body) != 1:
         raise Undeparsable("a word with a field that is not printed")
-    return body["sval"]  # type: ignore[no-any-return]
+    text: str = body["sval"]
+    return text
 
 
 def leaf(body: Body, field: str, left_out: Any = None) -> Any:
@@ -252,10 +254,12 @@ def star(node: Node) -> bool:
 
 def only(node: Node, kind: str) -> Body:
     """The body of a node that must be of this kind."""
+    found: str
+    body: Body
     ((found, body),) = node.items()
     if found != kind:
         raise Undeparsable(f"{found} where {kind} is expected")
-    return body  # type: ignore[no-any-return]
+    return body
 
 
 def refuse_fields(kind: str, body: Body, fields: frozenset[str]) -> None:

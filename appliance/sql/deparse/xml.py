@@ -70,7 +70,8 @@ def _flag(p: Printer, node: Node, kind: str) -> Body:
     """The value of a constant that the grammar itself made."""
     constant = only(node, "A_Const")
     p.check("A_Const", constant, known(kind))
-    return constant[kind]  # type: ignore[no-any-return]
+    value: Body = constant[kind]
+    return value
 
 
 def _instruction(p: Printer, body: Body) -> None:
