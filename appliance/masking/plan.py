@@ -192,6 +192,14 @@ AT_SOURCE_KINDS = frozenset(
 """Statements that can be said over masked relations."""
 
 
+def measures(plan: MaskPlan, statement: StatementFacts) -> bool:
+    """Whether an EXPLAIN would show sizes of masked cells that it does not name: of a prepared
+    statement, or of rows that it writes."""
+    if plan.unrestricted or plan.kind != "ExplainStmt":
+        return False
+    return plan.prepared is not None or Flag.WRITES in statement.flags
+
+
 def source_plan(
     facts: Facts, index: int, owed: Mapping[ColumnKey, Mask], lineage: Lineage
 ) -> MaskPlan | None:

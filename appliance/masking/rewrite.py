@@ -25,6 +25,10 @@ _UNTOUCHED = frozenset({"lockingClause", "into", "intoClause", "options", "argty
 """Parts that name no relation to be read."""
 
 
+_BY_DEFAULT = ("costs", "buffers")
+"""Options of EXPLAIN that tell sizes and that PostgreSQL turns on by itself (buffers since 18)."""
+_SIZES = frozenset({*_BY_DEFAULT, "wal"})
+
 NEW = "new"
 """What RETURNING may call the row after the write."""
 
@@ -439,7 +443,13 @@ class Rewriter:
     def _insert(self, body: Body) -> Node:
         return {"InsertStmt": self._insert_body(body)}
 
-    # COPY.
+    # EXPLAIN and COPY.
+
+    def _explained(self, body: Body) -> Body:
+        """Without what is measured on raw cells: costs come with the planner's widths, which are
+        averages over them; buffers and log volumes follow their sizes."""
+        kept = [n for n in body.get("options", ()) if n["DefElem"]["defname"] not in _SIZES]
+        return {**self._children(body), "options": kept + [trees.off(name) for name in _BY_DEFAULT]}
 
     def _copied(self, body: Body) -> Body:
         """COPY relation TO becomes COPY (SELECT its columns) TO."""
@@ -475,6 +485,7 @@ _RULES: Mapping[str, Callable[[Rewriter, Any], Any]] = {
 """By the name of a wrapped node."""
 
 _BODIES: Mapping[str, Callable[[Rewriter, Any], Any]] = {
+    "ExplainStmt": Rewriter._explained,
     "InsertStmt": Rewriter._insert_body,
     "UpdateStmt": Rewriter._update_body,
     "onConflictClause": Rewriter._assignments,

@@ -33,6 +33,12 @@ def relation(schema: str, name: str, alias: str = "", inherited: bool = True) ->
     return {"RangeVar": body}
 
 
+def off(option: str) -> Node:
+    """`option off`, of a statement's list of options."""
+    value = string("off")
+    return {"DefElem": {"defname": option, "arg": value, "defaction": "DEFELEM_UNSPEC"}}
+
+
 def select(targets: Sequence[Node], sources: Sequence[Node]) -> dict[str, Any]:
     """The body of SELECT targets FROM sources."""
     return {

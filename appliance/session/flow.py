@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import msgspec
 
 from appliance.masking.masked_relations import MaskedRelations, Unmaskable
-from appliance.masking.plan import MaskPlan, plan, source_plan
+from appliance.masking.plan import MaskPlan, measures, plan, source_plan
 from appliance.model.catalog import ColumnKey, Relation, SessionSettings
 from appliance.model.decision import Decision, Effect, Mask
 from appliance.model.errors import Refused
@@ -407,14 +407,17 @@ class Judge:
     ) -> MaskPlan:
         """On the wire where that is exact, at the source where it is not."""
         try:
-            return plan(facts, index, decision, decision.owed, lineage)
+            made = plan(facts, index, decision, decision.owed, lineage)
         except Refused as refused:
             if refused.refusal.code not in _MASKABLE_AT_SOURCE or lineage is None:
                 raise
-            made = source_plan(facts, index, decision.owed, lineage)
-            if made is None:
+            at_source = source_plan(facts, index, decision.owed, lineage)
+            if at_source is None:
                 raise
-            return made
+            return at_source
+        if lineage is not None and measures(made, facts.statements[index]):
+            return source_plan(facts, index, decision.owed, lineage) or made
+        return made
 
     def _rewritten(
         self,

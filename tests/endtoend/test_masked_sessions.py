@@ -213,3 +213,34 @@ def test_a_question_that_ends_in_an_error(alice: Connection, ask: Ask) -> None:
     with pytest.raises(psycopg.Error), alice.transaction():
         simple(alice, "DELETE FROM c.plain WHERE 1 / id >= 0")
     assert ask(alice, "SELECT upper(max(ssn)) FROM c.people") == [("****",)]
+
+
+EXPLAINED = [
+    ("SELECT 1 FROM c.people WHERE ssn LIKE 'a%'", ""),
+    ("SELECT max(p.ssn) FROM c.people p, c.plain", ""),
+    ("UPDATE c.people SET name = 'x' WHERE id = 1", "ANALYZE, WAL, "),
+    ("EXECUTE waiting", ""),
+]
+
+
+@pytest.mark.parametrize(("text", "more"), EXPLAINED)
+@pytest.mark.parametrize("ask", WAYS)
+def test_explain_tells_no_sizes_of_masked_cells(
+    alice: Connection, direct: Connection, ask: Ask, text: str, more: str
+) -> None:
+    """Costs come with the average width of raw values; buffers and log volumes follow them."""
+    prepare = "PREPARE waiting AS SELECT p.ssn FROM c.people p CROSS JOIN c.plain"
+    explain = f"EXPLAIN ({more}BUFFERS, COSTS, VERBOSE) {text}"
+    alice.execute(prepare.encode())
+    direct.execute(prepare.encode())
+    told = str(ask(alice, explain))
+    assert "Scan" in told
+    assert "on c.people" in told
+    for word in ("cost=", "width=", "Buffers", "WAL"):
+        assert word not in told
+    assert "width=" in str(simple(direct, explain))
+
+
+@pytest.mark.parametrize("ask", WAYS)
+def test_explain_tells_sizes_where_nothing_is_masked(alice: Connection, ask: Ask) -> None:
+    assert "width=" in str(ask(alice, "EXPLAIN SELECT name FROM c.people WHERE id = 1"))
