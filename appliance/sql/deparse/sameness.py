@@ -7,9 +7,9 @@ Its rule: trees are equal field by field, but for places and this list of harmle
 - a field that is false, 0, '' or an empty list, and one that is left out.
 """
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
+from _speedups import sqltrees
 from appliance.sql.deparse.printer import PLACES
 from appliance.sql.parse import Body, parse_decoded
 
@@ -32,72 +32,4 @@ def same_statement(kind: str, body: Body, text: str) -> bool:
 
 def same_tree(one: Any, other: Any) -> bool:
     """Whether two (parts of) trees are equal in the sense of this module; dicts and lists only."""
-    pairs = [(one, other)]
-    while pairs:
-        left, right = pairs.pop()
-        kind = left.__class__
-        if kind is not right.__class__:
-            return False
-        if kind is dict:
-            if not _same_fields(left, right, pairs):
-                return False
-        elif kind is list:
-            if len(left) != len(right):
-                return False
-            pairs.extend(zip(left, right, strict=True))
-        elif left != right:
-            return False
-    return True
-
-
-def _same_fields(left: Body, right: Body, pairs: list[tuple[Any, Any]]) -> bool:
-    """Compares what is no tree itself; the rest is added to `pairs`."""
-    for key, value in left.items():
-        if key in _SKIPPED:
-            continue
-        other = right.get(key)
-        kind = value.__class__
-        if kind is dict or (kind is list and value):
-            spelled = _SPELLED.get(key)
-            pairs.append((value, other) if spelled is None else (spelled(value), spelled(other)))
-        elif (kind is not other.__class__ or value != other) and (
-            value or other or other.__class__ is dict
-        ):
-            return False
-    if right.keys() <= left.keys():
-        return True
-    return all(key in left or key in _SKIPPED or _left_out(right[key]) for key in right)
-
-
-def _left_out(value: Any) -> bool:
-    return value.__class__ is not dict and not value
-
-
-def _flattened(body: Any) -> Any:
-    """A BoolExpr's body, as the grammar flattens it."""
-    if body.__class__ is not dict:
-        return body
-    operation, arguments = body.get("boolop"), body.get("args", [])
-    rest: list[list[Any]] = []
-    while operation != "NOT_EXPR" and arguments:
-        first = arguments[0].get("BoolExpr") if arguments[0].__class__ is dict else None
-        if first is None or first.get("boolop") != operation or len(first.get("args", ())) < 2:
-            break
-        rest.append(arguments[1:])
-        arguments = first["args"]
-    if not rest:
-        return body
-    return {**body, "args": [*arguments, *[a for tail in reversed(rest) for a in tail]]}
-
-
-def _worded(body: Any) -> Any:
-    """A DefElem's body, with a truth value as the word for it."""
-    argument = body.get("arg") if body.__class__ is dict else None
-    if argument.__class__ is not dict or "Boolean" not in argument:
-        return body
-    value = "true" if argument["Boolean"].get("boolval") else "false"
-    return {**body, "arg": {"String": {"sval": value}}}
-
-
-_SPELLED: Mapping[str, Callable[[Any], Any]] = {"BoolExpr": _flattened, "DefElem": _worded}
-"""Node kinds whose bodies are brought into one spelling before they are compared."""
+    return sqltrees.same_tree(one, other, _SKIPPED)
