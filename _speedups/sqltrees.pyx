@@ -1,7 +1,7 @@
-"""Whether two parse trees (dicts and lists, libpg_query's JSON form) are the same statement.
+"""Walks over whole parse trees (dicts and lists, libpg_query's JSON form): what is in one, and
+whether two are the same statement.
 
-Called by sql/deparse, which says what counts as the same. Rule: a tree nested deeper than any
-parser's is not the same as another.
+Called by sql/. Rule: a tree nested deeper than any parser's is not the same as another.
 """
 
 from cpython.dict cimport PyDict_Contains, PyDict_GetItemWithError, PyDict_Next
@@ -10,6 +10,30 @@ from cpython.set cimport PySet_Contains
 
 cdef enum:
     DEPTH_MAX = 4096  # levels; orjson reads 1024
+
+
+def bodies(tree: object, kind: str) -> list:
+    """The body of every node of a kind, at any depth, in no particular order."""
+    cdef list found = []
+    cdef list stack = [tree]
+    cdef PyObject* key_place
+    cdef PyObject* value_place
+    cdef Py_ssize_t at
+    while stack:
+        value = stack.pop()
+        if type(value) is dict:
+            at = 0
+            while PyDict_Next(<dict>value, &at, &key_place, &value_place):
+                inner = <object>value_place
+                if type(inner) is dict:
+                    if <object>key_place == kind:
+                        found.append(inner)
+                    stack.append(inner)
+                elif type(inner) is list:
+                    stack.append(inner)
+        elif type(value) is list:
+            stack.extend(<list>value)
+    return found
 
 
 def same_tree(one: object, other: object, skipped: frozenset) -> bool:

@@ -88,6 +88,11 @@ class Masked(NamedTuple):
         return frozenset((*self.cells, *self.generated, *self.withheld))
 
 
+SUBSELECTS_MAX = 2_000
+SubselectKey = tuple[int, bool, frozenset[str]]
+"""(OID, inherited, masked columns that are looked at)."""
+
+
 class MaskedRelations:
     """Everything is computed when first asked for, and kept."""
 
@@ -101,9 +106,17 @@ class MaskedRelations:
         self.owed = owed
         self._masked: dict[int, Masked | None] = {}
         self._forms: dict[tuple[Mask, Column], Node] = {}
-        self.subselects: dict[tuple[int, bool, frozenset[str]], Mapping[str, Node]] = {}
-        """Bodies without extra columns, by (OID, inherited, masked columns that are looked at):
-        made by `rewrite`."""
+        self.subselects: dict[SubselectKey, Mapping[str, Node]] = {}
+        """Bodies without extra columns; `keep` adds to them."""
+        self.texts: dict[int, str] = {}
+        """Of these bodies, by id(): for `deparse`."""
+
+    def keep(self, key: "SubselectKey", body: Mapping[str, Node]) -> None:
+        if len(self.subselects) >= SUBSELECTS_MAX:
+            self.subselects.clear()
+            self.texts.clear()
+        self.subselects[key] = body
+        self.texts[id(body)] = ""
 
     def of(self, oid: int) -> Masked | None:
         """None when the relation shows nothing masked. Raises Unmaskable."""

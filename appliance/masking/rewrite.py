@@ -21,9 +21,10 @@ from appliance.model.resolution import TARGET_ROW, Resolution, StarPart, TargetC
 ROW = "whole row"
 """The extra column in which a masked relation's subselect carries its row."""
 
+_LEAVES = frozenset({"A_Const", "ParamRef", "String", "TypeName"})
+"""Nodes in which there is nothing to rewrite."""
 _UNTOUCHED = frozenset({"lockingClause", "into", "intoClause", "options", "argtypes"})
 """Parts that name no relation to be read."""
-
 
 _BY_DEFAULT = ("costs", "buffers")
 """Options of EXPLAIN that tell sizes and that PostgreSQL turns on by itself (buffers since 18)."""
@@ -74,6 +75,8 @@ class Rewriter:
             rule = _RULES.get(kind)
             if rule is not None:
                 return rule(self, body)
+            if kind in _LEAVES:
+                return value
         return {key: self._field(key, inner) for key, inner in value.items()}
 
     def _field(self, key: str, value: Any) -> Any:
@@ -159,7 +162,7 @@ class Rewriter:
         targets = self._columns(masked, extras, looked_at)
         made = trees.select(targets, [origin])
         if plain:
-            self._relations.subselects[key] = made
+            self._relations.keep(key, made)
         return made
 
     def _columns(

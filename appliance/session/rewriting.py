@@ -101,7 +101,8 @@ def _form(
         if resolution is None:
             return Form(b"", "a name in it is not understood")
         kind, body = Rewriter(relations, resolution).statement(raw.kind, resolution.tree)
-        printed = deparse(kind, body, lineage.catalog.server_version_num)
+        version = lineage.catalog.server_version_num
+        printed = deparse(kind, body, version, relations.texts)
         if not same_statement(kind, body, printed):
             return Form(b"", "its rewritten form would be read in another way")
     except (Undeparsable, Unmaskable) as error:

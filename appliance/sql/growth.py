@@ -9,6 +9,7 @@ busy server, and ordinary reports are not among it.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from _speedups.sqltrees import bodies
 from appliance.sql.names import words
 from appliance.sql.parse import Body
 from appliance.sql.scope import Scope
@@ -64,7 +65,7 @@ def _narrowed(body: Body) -> bool:
     where = body.get("whereClause")
     if "limitCount" in body:
         return True
-    return where is not None and any(True for _ in _references(where))
+    return where is not None and bool(bodies(where, "ColumnRef"))
 
 
 def _streams(body: Body) -> bool:
@@ -96,7 +97,7 @@ _AGGREGATES = frozenset(
 def _aggregates(body: Body) -> bool:
     return any(
         words(call["funcname"])[-1] in _AGGREGATES
-        for call in _nodes(body.get("targetList", []), "FuncCall")
+        for call in bodies(body.get("targetList", []), "FuncCall")
     )
 
 
@@ -177,7 +178,7 @@ def _link(condition: Node, leaves: Sequence[Leaf], scope: Scope) -> None:
 
 
 def _leaves_named(node: Node, leaves: Sequence[Leaf], scope: Scope) -> Iterator[Leaf]:
-    for reference in _references(node):
+    for reference in bodies(node, "ColumnRef"):
         parts = words(reference["fields"])
         if len(parts) > 1:
             yield from (leaf for leaf in leaves if leaf.alias == parts[-2])
@@ -188,29 +189,11 @@ def _leaves_named(node: Node, leaves: Sequence[Leaf], scope: Scope) -> Iterator[
                 yield leaf
 
 
-def _references(node: Node) -> Iterator[Body]:
-    return _nodes(node, "ColumnRef")
-
-
-def _nodes(node: Node, kind: str) -> Iterator[Body]:
-    """Every node of a kind, at any depth."""
-    stack = [node]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, dict):
-            found = value.get(kind)
-            if isinstance(found, dict):
-                yield found
-            stack.extend(value.values())
-        elif isinstance(value, list):
-            stack.extend(value)
-
-
 def _series_rows(nodes: Sequence[Node]) -> float:
     """How many rows the constant generate_series() in these give, multiplied; infinite for a text
     repeated beyond measure."""
     rows = 1.0
-    for call in _nodes(nodes, "FuncCall"):
+    for call in bodies(nodes, "FuncCall"):
         name = words(call["funcname"])[-1]
         values = [_number(argument) for argument in call.get("args", ())]
         if name == "generate_series" and len(values) > 1:

@@ -22,6 +22,9 @@ _PLAIN_KINDS = frozenset({"AEXPR_LIKE", "AEXPR_ILIKE", "AEXPR_SIMILAR"})
 """Spellings of an operator: `a LIKE b` is `a ~~ b`. The others (IN, BETWEEN, IS DISTINCT FROM,
 NULLIF) name an operator that cannot be written with its schema."""
 
+_LEAVES = frozenset({"A_Const", "ColumnRef", "ParamRef", "RangeVar", "String"})
+"""Nodes in which there is nothing to qualify here."""
+
 
 class Qualifier:
     """Rewrites trees as `names` (the catalog and search path of one session or view) reads them."""
@@ -41,7 +44,7 @@ class Qualifier:
     def _field(self, key: str, value: Any) -> Any:
         if value.__class__ is list:
             return [self.tree(element) for element in value]
-        if value.__class__ is not dict:
+        if value.__class__ is not dict or key in _LEAVES:
             return value
         inner = self.tree(value)
         rule = _RULES.get(key)

@@ -81,7 +81,7 @@ class Queries(Tables):
     def _plain_select(self, body: Body, scope: Scope) -> Result:
         for node in body.get("fromClause", ()):
             scope.add(*self.from_item(node, scope))
-        if not self.in_view and is_unbounded(body, scope):
+        if self.marks is None and not self.in_view and is_unbounded(body, scope):
             self.flags.add(Flag.UNBOUNDED)
         if "whereClause" in body and not self.settings.may_be_temporary("pg_settings"):
             scope.setting_named = setting_named(body)

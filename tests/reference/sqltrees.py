@@ -6,6 +6,15 @@ from typing import Any
 Body = Mapping[str, Any]
 
 
+def bodies(tree: Any, kind: str) -> list[Any]:
+    if isinstance(tree, list):
+        return [found for inner in tree for found in bodies(inner, kind)]
+    if not isinstance(tree, dict):
+        return []
+    here = [tree[kind]] if isinstance(tree.get(kind), dict) else []
+    return [*here, *bodies(list(tree.values()), kind)]
+
+
 def same_tree(one: Any, other: Any, skipped: frozenset[str]) -> bool:
     pairs = [(one, other)]
     while pairs:

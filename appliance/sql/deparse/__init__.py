@@ -6,6 +6,8 @@ of which that is not certain raises `Undeparsable`. Callers send no text that `s
 not confirm.
 """
 
+from collections.abc import MutableMapping
+
 from appliance.sql.deparse.expressions import EXPRESSIONS
 from appliance.sql.deparse.json import JSON_EXPRESSIONS, JSON_TABLES
 from appliance.sql.deparse.printer import Grammar, Printer, Undeparsable
@@ -27,13 +29,18 @@ _GRAMMAR = Grammar(
 _STATEMENTS = frozenset(_GRAMMAR.statements)
 
 
-def deparse(kind: str, body: Body, server_version_num: int) -> str:
+def deparse(
+    kind: str, body: Body, server_version_num: int, texts: MutableMapping[int, str] | None = None
+) -> str:
     """The text of one statement, without a semicolon.
+
+    `texts`: id() of the body of a SelectStmt that occurs in many statements -> its text, '' until
+    it has been printed here. The caller keeps these bodies alive and as they are.
 
     `kind` and `body` as in `RawStatement`: enums are present (libpg_query always writes them),
     false, 0 and '' may be left out. Raises `Undeparsable`.
     """
-    printer = Printer(_GRAMMAR, server_version_num)
+    printer = Printer(_GRAMMAR, server_version_num, texts)
     try:
         printer.statement({kind: body}, _STATEMENTS)
     except RecursionError:

@@ -6,7 +6,7 @@ Its rule: a node kind that is in no table, and a field that the node's row does 
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 from appliance.sql.parse import Body
@@ -84,14 +84,18 @@ class Printer:
     """One text in the making. Everything it raises is `Undeparsable`, or, for a tree that is not
     libpg_query's, one of Python's own lookup errors."""
 
-    __slots__ = ("expressions", "put", "statements", "tables", "text", "version")
+    __slots__ = ("expressions", "put", "statements", "tables", "text", "texts", "version")
 
-    def __init__(self, grammar: Grammar, version: int) -> None:
+    def __init__(
+        self, grammar: Grammar, version: int, texts: MutableMapping[int, str] | None = None
+    ) -> None:
         self.text: list[str] = []
         self.put = self.text.append
         self.expressions, self.tables, self.statements = grammar
         self.version = version
         """server_version_num of the server that will read the text."""
+        self.texts: MutableMapping[int, str] = {} if texts is None else texts
+        """As in `deparse`."""
 
     # --- Dispatch ---------------------------------------------------------------------------
 
@@ -136,8 +140,19 @@ class Printer:
     def query(self, node: Node) -> None:
         """A SelectStmt, in parentheses."""
         self.put("(")
-        self.statement(node, QUERY)
+        text = self.texts.get(id(node.get("SelectStmt")))
+        if text is None:
+            self.statement(node, QUERY)
+        else:
+            self.put(text or self._kept(node))
         self.put(")")
+
+    def _kept(self, node: Node) -> str:
+        grammar = Grammar(self.expressions, self.tables, self.statements)
+        inner = Printer(grammar, self.version, self.texts)
+        inner.statement(node, QUERY)
+        text = self.texts[id(node["SelectStmt"])] = "".join(inner.text)
+        return text
 
     def check(self, kind: str, body: Body, fields: frozenset[str]) -> None:
         if not body.keys() <= fields:

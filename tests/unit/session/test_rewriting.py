@@ -3,13 +3,14 @@ the planner finds its indexes."""
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
 import pytest
 
 from appliance.cli.demo.postgres import EmbeddedPostgres
+from appliance.masking import masked_relations
 from appliance.masking.masked_relations import MaskedRelations, Unmaskable
 from appliance.model.catalog import SessionSettings
 from appliance.model.decision import Mask, MaskMethod
@@ -222,3 +223,20 @@ def _nodes(plan: dict[str, Any]) -> list[tuple[str, str]]:
     for inner in plan.get("Plans", ()):
         found += _nodes(inner)
     return found
+
+
+def test_texts_of_masked_relations_are_kept_within_bounds(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "SELECT upper(email) FROM people p JOIN visits v ON v.person = p.id WHERE born IS NULL"
+    monkeypatch.setattr(masked_relations, "SUBSELECTS_MAX", 2)
+    relations = MaskedRelations(world.lineage, world.relations.owed)
+    fresh = replace(world, relations=relations)
+    first = fresh.form(text)
+    assert any(relations.texts.values())
+    assert first == fresh.form(text)
+    for column in ("email", "born", "pay", "email, born", "pay, born"):
+        fresh.form(f"SELECT count(*) FROM people WHERE ({column}) IS NULL")
+        assert set(relations.texts) == {id(body) for body in relations.subselects.values()}
+        assert len(relations.texts) <= 2
+    assert first == fresh.form(text)
