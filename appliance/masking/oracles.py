@@ -11,17 +11,16 @@ column that it does not change is on the other.
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from appliance.model.catalog import Catalog, ColumnKey, ForeignKey
+from appliance.model.catalog import Catalog, ColumnKey
 from appliance.model.decision import Mask
 from appliance.model.facts import Action, RelationUse, StatementFacts
+from appliance.model.references import references
 
 Owed = Mapping[ColumnKey, Mask]
 
 _REMOVING = frozenset({Action.DELETE, Action.MERGE})
 _CHANGING = frozenset({Action.UPDATE, Action.MERGE})
 _ADDING = frozenset({Action.INSERT, Action.UPDATE, Action.MERGE, Action.COPY_FROM})
-_SPREADING = frozenset("cnd")
-"""pg_constraint.confdeltype and confupdtype: CASCADE, SET NULL, SET DEFAULT change the child."""
 
 
 def told_by(statement: StatementFacts, owed: Owed, catalog: Catalog) -> ColumnKey | None:
@@ -58,28 +57,8 @@ def _by_references(
 ) -> Iterator[ColumnKey]:
     """Rows that refer to what is removed (`changed` None) or to columns that change, and what that
     brings with it."""
-    pending: list[tuple[int, frozenset[int] | None]] = [(oid, changed)]
-    seen = set(pending)
-    while pending:
-        parent, columns = pending.pop()
-        for key in _referring(catalog.foreign_keys, parent, columns):
-            yield from _masked(key.child, key.columns, owed)
-            rule = key.on_delete if columns is None else key.on_update
-            if rule not in _SPREADING:
-                continue
-            removes = columns is None and rule == "c"
-            following = (key.child, None if removes else frozenset(key.columns))
-            if following not in seen:
-                seen.add(following)
-                pending.append(following)
-
-
-def _referring(
-    keys: Iterable[ForeignKey], parent: int, columns: frozenset[int] | None
-) -> Iterator[ForeignKey]:
-    for key in keys:
-        if key.parent == parent and (columns is None or not columns.isdisjoint(key.parent_columns)):
-            yield key
+    for key, _ in references(catalog.foreign_keys, oid, changed):
+        yield from _masked(key.child, key.columns, owed)
 
 
 def _by_comparisons(

@@ -13,6 +13,7 @@ import msgspec
 
 from appliance.model.catalog import ColumnKey, Function, SessionSettings
 from appliance.model.facts import Action, Flag, FunctionUse, PreparedUse, RelationUse
+from appliance.model.references import references, truncated_with
 from appliance.model.resolution import RelationPlace, Resolution, TargetColumn
 from appliance.sql import functions, secrets, types
 from appliance.sql.parse import Body
@@ -121,12 +122,42 @@ class Names:
         if self.lineage is None or not oid:
             return
         named = tuple(columns)
+        relations = self.lineage.catalog.relations
         for other in self.lineage.written_with(oid):
-            relation = self.lineage.catalog.relations[other]
-            key = (action, other, relation.schema, relation.name)
             # A column that a view calls otherwise: any column may be meant.
-            same = all(relation.column(name) is not None for name in named)
-            self.beneath.setdefault(key, {}).update(dict.fromkeys(named if same else ()))
+            same = all(relations[other].column(name) is not None for name in named)
+            self._beneath(action, other, named if same else ())
+        if action in (Action.UPDATE, Action.DELETE):
+            for each in (oid, *self.lineage.written_with(oid)):
+                self._carried_on(each, named if action is Action.UPDATE else None)
+
+    def truncate_beneath(self, oid: int) -> None:
+        """TRUNCATE ... CASCADE."""
+        if self.catalog is not None:
+            for other in truncated_with(self.catalog.foreign_keys, oid):
+                self._beneath(Action.TRUNCATE, other)
+
+    def _carried_on(self, oid: int, named: Sequence[str] | None) -> None:
+        """By foreign keys; `named`: columns that are updated, () = any; None: rows go."""
+        if self.catalog is None:
+            return
+        relations = self.catalog.relations
+        columns = relations[oid].columns
+        known = named is None or all(relations[oid].column(name) is not None for name in named)
+        changed = frozenset(c.attnum for c in columns if not named or not known or c.name in named)
+        keys = self.catalog.foreign_keys
+        for key, brings in references(keys, oid, None if named is None else changed):
+            child = relations.get(key.child)
+            if child is not None and brings is None:
+                self._beneath(Action.DELETE, child.oid)
+            elif child is not None and brings:
+                names = [column.name for column in child.columns if column.attnum in brings]
+                self._beneath(Action.UPDATE, child.oid, names)
+
+    def _beneath(self, action: Action, oid: int, columns: Iterable[str] = ()) -> None:
+        if self.catalog is not None and (relation := self.catalog.relations.get(oid)) is not None:
+            key = (action, oid, relation.schema, relation.name)
+            self.beneath.setdefault(key, {}).update(dict.fromkeys(columns))
 
     def consume(self, fields: Iterable[Field]) -> None:
         """These columns' values influence the result in another way than as plain output."""

@@ -317,6 +317,8 @@ class Analyst(Writes):
         if kind == "TruncateStmt":
             for _, oid, _, _ in list(self.uses):
                 self.writes_rows(oid, deleting=True)
+                if body.get("behavior") == "DROP_CASCADE":
+                    self.truncate_beneath(oid)
         self._inside_definition(kind, body)
 
     def _renamed_action(self, kind: str, body: Body, action: Action) -> Action:

@@ -59,3 +59,9 @@ INSERT INTO big_orders SELECT n, n, 'x', 'y' FROM generate_series(1, 3) n;
 INSERT INTO hr.staff SELECT n, 'staff ' || n, nullif(n - 1, 0), n * 1000, 'staff' || n FROM generate_series(1, 3) n;
 INSERT INTO payments VALUES (1, '2024-02-02', '4111');
 REFRESH MATERIALIZED VIEW mv_clients;
+
+CREATE TABLE houses (id int PRIMARY KEY, street text);
+CREATE TABLE rooms (id int PRIMARY KEY, house int REFERENCES houses ON DELETE CASCADE ON UPDATE SET NULL, size int);
+CREATE TABLE chairs (id int PRIMARY KEY, room int REFERENCES rooms ON DELETE SET NULL);
+CREATE TABLE lamps (id int PRIMARY KEY, room int REFERENCES rooms);
+CREATE VIEW v_houses AS SELECT id AS number, street FROM houses;

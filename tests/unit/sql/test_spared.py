@@ -101,3 +101,33 @@ def test_what_is_written_beneath(database: Database) -> None:
     assert beneath("explain delete from v_clients where id = 1") == set()
     assert beneath("select * from v_clients") == set()
     assert beneath("delete from orders where id = 1") == set()
+
+
+CARRIED_ON = [
+    ("delete from houses where id = 1", {"delete rooms", "update chairs room"}),
+    ("delete from v_houses where number = 1",
+     {"delete houses", "delete rooms", "update chairs room"}),
+    ("delete from rooms where id = 1", {"update chairs room"}),
+    ("update houses set id = 2 where id = 1", {"update rooms house"}),
+    ("update v_houses set number = 2", {"update houses", "update rooms house"}),
+    ("update houses set street = 'x' where id = 1", set()),
+    ("insert into houses values (1, 'x') on conflict (id) do update set id = 7",
+     {"update rooms house"}),
+    ("merge into houses h using orders o on h.id = o.id when matched then delete",
+     {"delete rooms", "update chairs room"}),
+    ("with gone as (delete from houses returning id) select 1",
+     {"delete rooms", "update chairs room"}),
+    ("truncate houses cascade", {"truncate rooms", "truncate chairs", "truncate lamps"}),
+    ("truncate houses", set()),
+    ("delete from chairs", set()),
+    ("explain delete from houses", set()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), CARRIED_ON, ids=[text for text, _ in CARRIED_ON])
+def test_what_foreign_keys_carry_a_write_on_to(
+    database: Database, text: str, expected: set[str]
+) -> None:
+    beneath = database.one(text).beneath
+    found = {" ".join((use.action.value, use.name, *use.columns)) for use in beneath}
+    assert found == expected

@@ -1,0 +1,55 @@
+"""What foreign keys carry a change on to. Called by `sql/names` for what a write changes elsewhere,
+and by `masking/oracles` for what its success tells. Pure.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from appliance.model.catalog import ForeignKey
+
+Changed = frozenset[int] | None
+"""Attribute numbers whose values change; None: rows are removed."""
+
+NOTHING: Changed = frozenset()
+_SPREADING = frozenset("cnd")
+"""pg_constraint.confdeltype and confupdtype: CASCADE, SET NULL, SET DEFAULT change the child."""
+
+
+def references(
+    keys: Iterable[ForeignKey], oid: int, changed: Changed
+) -> Iterator[tuple[ForeignKey, Changed]]:
+    """Every key that refers to rows which the change of a relation reaches, and what that changes
+    in the key's child."""
+    pending = [(oid, changed)]
+    seen = set(pending)
+    while pending:
+        parent, columns = pending.pop()
+        for key in keys:
+            if key.parent != parent or not _concerns(key, columns):
+                continue
+            following = (key.child, _carried_on(key, columns))
+            yield key, following[1]
+            if following[1] != NOTHING and following not in seen:
+                seen.add(following)
+                pending.append(following)
+
+
+def truncated_with(keys: Iterable[ForeignKey], oid: int) -> frozenset[int]:
+    """What TRUNCATE ... CASCADE of a relation empties as well: whatever refers to it."""
+    reached, pending = {oid}, [oid]
+    while pending:
+        parent = pending.pop()
+        new = {key.child for key in keys if key.parent == parent} - reached
+        reached |= new
+        pending += new
+    return frozenset(reached - {oid})
+
+
+def _concerns(key: ForeignKey, columns: Changed) -> bool:
+    return columns is None or not columns.isdisjoint(key.parent_columns)
+
+
+def _carried_on(key: ForeignKey, columns: Changed) -> Changed:
+    rule = key.on_delete if columns is None else key.on_update
+    if rule not in _SPREADING:
+        return NOTHING
+    return None if columns is None and rule == "c" else frozenset(key.columns)
