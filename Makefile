@@ -37,9 +37,8 @@ lint: setup
 check: lint test
 
 bench: setup
-	@scripts/test-programs.sh
-	@$(PYTEST) bench -q --benchmark-only --benchmark-columns=median,iqr,rounds
-	@if [ -e bench/__main__.py ]; then $(BIN)/python -m bench $(ARGS); fi
+	@scripts/test-programs.sh haproxy
+	@$(BIN)/python -m bench $(ARGS)
 
 # Not $(JOBS) servers a version where one file is run: its JSON is one runner's own.
 REDTEAM_OPTIONS = $(if $(MASK),--mask $(MASK)) $(if $(OWES),--owes $(OWES)) $(if $(EVERYTHING),--everything)

@@ -17,33 +17,35 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench import micro
-from bench.figures import Figure, Results
-from bench.load import CASES, Sample, run
-from bench.stage import Stage, stage
+from bench.cases import Case
+from bench.cases.all import CASES
+from bench.figures import SUMMARY, Figure, Results
+from bench.samples import Sample
+from bench.stage import Stage, Target, stage
 from bench.table import table
 
 LATEST = Path(__file__).with_name("results") / "latest.json"
-ROUNDS, SECONDS = 7, 2
-SUMMARY = ("cpu_ratio", "qps_ratio", "added_p50_ratio", "permissive_ratio")
+ROUNDS, SECONDS = 15, 1
 QUICK_ROUNDS, QUICK_SECONDS = 1, 1
 
 
 def main() -> int:
     options = _options()
     with tempfile.TemporaryDirectory(prefix="sp-bench-") as folder, stage(Path(folder)) as standing:
-        if "pgbouncer" not in {target.name for target in standing.targets}:
-            print("pgbouncer is not installed here (apt-get install pgbouncer): left out\n")
+        for program in ("pgbouncer", "haproxy"):
+            if program not in {target.name for target in standing.targets}:
+                print(f"{program} is not installed here (apt-get install {program}): left out\n")
         load_before = os.getloadavg()[0]
         samples = _measure(standing, options)
         results = Results(samples)
         print(table(results) + "\n", flush=True)
         figures = results.figures()
-        summary = [f"{key}: {_shown(figures[key])}" for key in SUMMARY if key in figures]
-        print("\n".join(summary), flush=True)
         if not (options.quick or options.no_micro):
             found = micro.run()
-            print("\nmicroseconds:\n" + "\n".join(f"{k}: {_shown(f)}" for k, f in found.items()))
+            print("microseconds:\n" + "\n".join(f"{k}: {_shown(f)}" for k, f in found.items()))
             figures |= found
+        summary = [f"{key}: {_shown(figures[key])}" for key in SUMMARY if key in figures]
+        print("\n".join(summary), flush=True)
         _write(options.out, standing, figures, samples, load_before)
     print(f"\n-> {options.out}")
     return 0
@@ -60,6 +62,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one short round: does it work at all")
     parser.add_argument("--no-micro", action="store_true", help="without the micro-benchmarks")
     parser.add_argument("--case", action="append", choices=[case.name for case in CASES])
+    parser.add_argument("--target", action="append", help="only these (direct, pgbouncer, ...)")
     parser.add_argument("--out", type=Path, default=LATEST, help="JSON (default %(default)s)")
     options = parser.parse_args()
     options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
@@ -70,18 +73,24 @@ def _options() -> argparse.Namespace:
 def _measure(standing: Stage, options: argparse.Namespace) -> list[Sample]:
     samples = []
     cases = [case for case in CASES if not options.case or case.name in options.case]
-    for target in standing.targets:  # catalog loaded, connections to the database open
-        run(standing, cases[-1], target, 1)
     began = time.monotonic()
     for number in range(options.rounds):
         for case in cases:
-            targets = list(standing.targets)
+            targets = [target for target in standing.targets if case.wants(target)]
+            targets = [t for t in targets if not options.target or t.name in options.target]
             random.shuffle(targets)
-            samples += [run(standing, case, target, options.seconds) for target in targets]
+            for target in targets:
+                if not number:  # catalogs are loaded, connections to the database are open
+                    case.run(standing, target, 1)
+                samples.append(_sample(standing, case, target, options.seconds))
         passed = time.monotonic() - began
         print(f"round {number + 1} of {options.rounds}, {passed:.0f} s", file=sys.stderr)
     order = {case.name: index for index, case in enumerate(cases)}
     return sorted(samples, key=lambda sample: order[sample.case])
+
+
+def _sample(standing: Stage, case: Case, target: Target, seconds: int) -> Sample:
+    return Sample(case.name, target.name, case.run(standing, target, seconds))
 
 
 def _write(

@@ -31,3 +31,13 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 def resident_bytes(pids: Iterable[int]) -> int:
     """Sum of RSS; pages that forked processes share are counted in each."""
     return sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES for pid in pids)
+
+
+def private_bytes(pids: Iterable[int]) -> int:
+    """Memory that is theirs alone (smaps_rollup: Private_*), summed."""
+    total = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Private_"):
+                total += int(line.split()[1]) * 1024
+    return total

@@ -1,66 +1,112 @@
 """The servers under measurement, on loopback and below one folder: a PostgreSQL, and in front of it
-pgbouncer and Sallyport twice. Used by `bench.__main__`; everything ends with the `with` block.
+pgbouncer, HAProxy and Sallyport twice; in front of a canned backend the same again. Used by
+`bench.__main__`; everything ends with the `with` block.
 """
 
 import contextlib
+import re
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.cli.demo.child import Child
-from appliance.cli.demo.postgres import EmbeddedPostgres, free_port
+from appliance.cli.demo.postgres import EmbeddedPostgres, ServerCertificate, free_port
 from appliance.cli.demo.unprivileged import disguise
 from bench.proc import tree
-from tests.clusters import Sallyport, installed_program, sallyport_try
+from tests.clusters import Authority, Sallyport, installed_program, sallyport_try
 
 USER, PASSWORD, DATABASE = "bench", "bench-password", "bench"
 SCALE = 5
+BULK_ROWS = 1_000_000
 POLICY = Path(__file__).with_name("governed.yaml")
 START_SECONDS_MAX = 10.0
+SETTINGS = {"max_connections": "400", "shared_buffers": "256MB"}
+
+BULK_TABLE = f"""
+CREATE TABLE bulk AS SELECT n AS id, 'name ' || n AS name, 'user' || n || '@example.com' AS email,
+  'user' || n || '@example.com' AS mail, 'city ' || n % 100 AS city, n * 7 % 1000 AS amount,
+  date '2020-01-01' + n % 1000 AS day FROM generate_series(1, {BULK_ROWS}) n;
+VACUUM ANALYZE bulk
+"""
 
 
 @dataclass(frozen=True)
 class Target:
-    """One way to the database. `pid` is the root of its processes, 0 for the database itself."""
+    """One way to the database. `roots` are the pids whose trees are the proxy, () for the database
+    itself. `kind`: queries, or canned (in front of `bench.canned`)."""
 
     name: str
     port: int
-    pid: int
+    roots: tuple[int, ...]
+    kind: str = "queries"
+    tls: bool = False
+    prepared: bool = True
+    """pgbouncer before 1.21 gives the statements of one client to another in transaction mode."""
 
     def pids(self) -> list[int]:
-        return tree(self.pid) if self.pid else []
+        return [pid for root in self.roots for pid in tree(root)]
 
 
 @dataclass(frozen=True)
 class Stage:
     targets: list[Target]
     pgbench: Path
+    postgres_pid: int
     versions: dict[str, str]
+
+    @staticmethod
+    def uri(target: Target) -> str:
+        return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{target.port}/{DATABASE}"
 
 
 @contextlib.contextmanager
 def stage(folder: Path) -> Iterator[Stage]:
-    """Starts all; `direct` is the first target, pgbouncer is left out where it is not installed."""
+    """Starts all; `direct` is the first target, what is not installed is left out."""
+    folder.chmod(0o755)
     with contextlib.ExitStack() as stack:
-        postgres = stack.enter_context(EmbeddedPostgres(folder / "pg"))
+        postgres = stack.enter_context(EmbeddedPostgres(folder / "pg", settings=SETTINGS))
         pgbench = installed_program("pgbench") or postgres.tool("pgbench")
         _load(postgres, pgbench)
-        targets = [Target("direct", postgres.port, 0)]
+        uri = postgres.uri(USER, PASSWORD, DATABASE)
+        canned = stack.enter_context(_canned(uri, folder))
+        authority = Authority.create(folder / "authority")
+        fronts = Fronts(folder, authority.issue("localhost", "localhost", "127.0.0.1"))
+        targets = [
+            Target("direct", postgres.port, ()),
+            Target("direct-canned", canned, (), "canned"),
+        ]
         versions = {"postgresql": _version(postgres.tool("postgres")), "pgbench": _version(pgbench)}
         program = installed_program("pgbouncer")
         if program is not None:
-            targets.append(stack.enter_context(_pgbouncer(program, postgres, folder)))
             versions["pgbouncer"] = _version(program)
-        uri = postgres.uri(USER, PASSWORD, DATABASE)
+            for name, mode, port, kind in (
+                ("pgbouncer", "session", postgres.port, "queries"),
+                ("pgbouncer-tx", "transaction", postgres.port, "queries"),
+                ("pgbouncer-canned", "session", canned, "canned"),
+            ):
+                targets.append(
+                    stack.enter_context(fronts.pgbouncer(program, name, mode, port, kind))
+                )
+        program = installed_program("haproxy")
+        if program is not None:
+            versions["haproxy"] = _version(program)
+            targets.append(stack.enter_context(fronts.haproxy(program, postgres.port)))
         for name, policy in (("permissive", "permissive"), ("governed", str(POLICY))):
-            own = folder / name
-            running: Sallyport = stack.enter_context(sallyport_try(uri, own, "--policy", policy))
-            targets.append(Target(name, running.port, running.pid))
-        yield Stage(targets, pgbench, versions)
+            for suffix, port, kind in (
+                ("", postgres.port, "queries"),
+                ("-canned", canned, "canned"),
+            ):
+                own = folder / f"{name}{suffix}"
+                to = f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{port}/{DATABASE}"
+                options = ("--policy", policy, *fronts.tls_options())
+                running: Sallyport = stack.enter_context(sallyport_try(to, own, *options))
+                targets.append(Target(name + suffix, running.port, (running.pid,), kind, tls=True))
+        yield Stage(targets, pgbench, postgres.pid, versions)
 
 
 def _load(postgres: EmbeddedPostgres, pgbench: Path) -> None:
@@ -71,41 +117,114 @@ def _load(postgres: EmbeddedPostgres, pgbench: Path) -> None:
     subprocess.run(
         [pgbench, "-i", "-q", "-s", str(SCALE), uri], check=True, capture_output=True, timeout=120
     )
+    bulk = [
+        str(postgres.tool("psql")),
+        uri,
+        "-qX",
+        *(f"-c{part}" for part in BULK_TABLE.split(";")),
+    ]
+    subprocess.run(bulk, check=True, timeout=120)
 
 
 def _version(program: Path) -> str:
-    done = subprocess.run([program, "--version"], check=True, capture_output=True, text=True)
-    return done.stdout.splitlines()[0].split(" (")[-1].rstrip(")").split()[-1]
+    done = subprocess.run([program, "-v"], check=False, capture_output=True, text=True)
+    if done.returncode:
+        done = subprocess.run([program, "--version"], check=True, capture_output=True, text=True)
+    found = re.search(r"\d+\.\d+(\.\d+)?", done.stdout)
+    return found.group(0) if found else "?"
 
 
 @contextlib.contextmanager
-def _pgbouncer(program: Path, postgres: EmbeddedPostgres, folder: Path) -> Iterator[Target]:
-    own = folder / "pgbouncer"
-    own.mkdir()
-    port = free_port()
-    (own / "users.txt").write_text(f'"{USER}" "{PASSWORD}"\n')
-    (own / "pgbouncer.ini").write_text(
-        f"""[databases]
-{DATABASE} = host=127.0.0.1 port={postgres.port} dbname={DATABASE}
+def _canned(uri: str, folder: Path) -> Iterator[int]:
+    """-> the port of `bench.canned`."""
+    with Child([sys.executable, "-m", "bench.canned", uri], folder / "canned.out") as child:
+        yield int(child.wait_line("port ").split()[1])
+
+
+class Fronts:
+    """Proxies of others."""
+
+    def __init__(self, folder: Path, certificate: ServerCertificate) -> None:
+        self._folder = folder
+        self._certificate = certificate
+
+    @contextlib.contextmanager
+    def pgbouncer(
+        self, program: Path, name: str, mode: str, to: int, kind: str
+    ) -> Iterator[Target]:
+        port = free_port()
+        own = self._own(name)
+        (own / "users.txt").write_text(f'"{USER}" "{PASSWORD}"\n')
+        for source, copy in (
+            (self._certificate.certificate, "crt"),
+            (self._certificate.key, "key"),
+        ):
+            (own / copy).write_bytes(source.read_bytes())
+        (own / "pgbouncer.ini").write_text(
+            f"""[databases]
+{DATABASE} = host=127.0.0.1 port={to} dbname={DATABASE}
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {port}
 unix_socket_dir =
 auth_type = scram-sha-256
 auth_file = {own / "users.txt"}
-pool_mode = session
-default_pool_size = 100
+pool_mode = {mode}
+default_pool_size = 200
+max_client_conn = 400
 ignore_startup_parameters = extra_float_digits
+client_tls_sslmode = allow
+client_tls_cert_file = {own / "crt"}
+client_tls_key_file = {own / "key"}
 """
-    )
-    uid = disguise().uid
-    if uid is not None:
-        shutil.chown(own, uid)
-        folder.chmod(0o755)
-    command = disguise().command(program, own / "pgbouncer.ini")
-    with Child(command, folder / "pgbouncer.out") as child:
-        _wait_port(port, child)
-        yield Target("pgbouncer", port, child.pid)
+        )
+        self._give_away(own)
+        command = disguise().command(program, own / "pgbouncer.ini")
+        with Child(command, self._folder / f"{name}.out") as child:
+            _wait_port(port, child)
+            prepared = mode == "session"
+            yield Target(name, port, (child.pid,), kind, tls=True, prepared=prepared)
+
+    @contextlib.contextmanager
+    def haproxy(self, program: Path, to: int) -> Iterator[Target]:
+        """TCP both ways, one thread."""
+        port = free_port()
+        own = self._own("haproxy")
+        (own / "haproxy.cfg").write_text(
+            f"""global
+  maxconn 2000
+  nbthread 1
+defaults
+  mode tcp
+  timeout connect 5s
+  timeout client 1h
+  timeout server 1h
+listen postgres
+  bind 127.0.0.1:{port}
+  server database 127.0.0.1:{to}
+"""
+        )
+        self._give_away(own)
+        command = disguise().command(program, "-db", "-f", own / "haproxy.cfg")
+        with Child(command, self._folder / "haproxy.out") as child:
+            _wait_port(port, child)
+            yield Target("haproxy", port, (child.pid,))
+
+    def tls_options(self) -> tuple[str | Path, ...]:
+        """Of `sallyport try`."""
+        leaf = self._certificate
+        return ("--tls-certificate", leaf.certificate, "--tls-key", leaf.key)
+
+    def _own(self, name: str) -> Path:
+        own = self._folder / name
+        own.mkdir()
+        return own
+
+    def _give_away(self, own: Path) -> None:
+        uid = disguise().uid
+        if uid is not None:
+            for each in (own, *own.iterdir()):
+                shutil.chown(each, uid)
 
 
 def _wait_port(port: int, child: Child) -> None:
@@ -114,4 +233,4 @@ def _wait_port(port: int, child: Child) -> None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.02)
-    raise TimeoutError(f"pgbouncer does not listen:\n{child.text()}")
+    raise TimeoutError(f"nobody listens:\n{child.text()}")

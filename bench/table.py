@@ -1,51 +1,38 @@
 """Results as the Markdown table of `bench/README.md`. Called by `bench.__main__`."""
 
-from bench.figures import PROXIES, Figure, Results
+from bench.figures import TARGETS, Figure, Results
 
-COLUMNS = (
-    "case",
-    "way",
-    "queries/s",
-    "p50 µs",
-    "p99 µs",
-    "queries/s ÷ direct",
-    "queries/s ÷ pgbouncer",
-    "CPU µs/query",
-    "CPU ÷ pgbouncer",
-    "RSS MiB",
-)
+RATIOS = {"tps": "pgbouncer", "rows_s": "pgbouncer", "cpu_us": "pgbouncer", "p99_us": "pgbouncer"}
+"""Measures that are shown beside those of another target in the same run."""
+SHOWN = ("tps", "rows_s", "p50_us", "p99_us", "cpu_us", "rss_mib", "idle_bytes")
 
 
 def table(results: Results) -> str:
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|---|---|" + "---:|" * (len(COLUMNS) - 2)]
+    columns = ("case", "way", *SHOWN, *(f"{m} ÷ {other}" for m, other in RATIOS.items()))
+    lines = ["| " + " | ".join(columns) + " |", "|---|---|" + "---:|" * (len(columns) - 2)]
     lines += [
         _row(results, case, target)
         for case in results.cases
-        for target in ("direct", *PROXIES)
-        if target in results.targets
+        for target in TARGETS
+        if results.measures(case, target)
     ]
     return "\n".join(lines)
 
 
 def _row(results: Results, case: str, target: str) -> str:
-    proxy = target != "direct"
-    cells = [
-        case,
-        target,
-        _plain(results.plain(case, target, "tps")),
-        _plain(results.plain(case, target, "p50_us")),
-        _plain(results.plain(case, target, "p99_us")),
-        _ratio(results.ratio(case, target, "direct", "tps")) if proxy else "",
-        _ratio(results.ratio(case, target, "pgbouncer", "tps")) if proxy else "",
-        _plain(results.plain(case, target, "cpu_us"), 1) if proxy else "",
-        _ratio(results.ratio(case, target, "pgbouncer", "cpu_us")) if proxy else "",
-        _plain(results.plain(case, target, "rss_mib")) if proxy else "",
-    ]
+    canned = target.endswith("-canned") * "-canned"
+    cells = [case, target, *(_plain(results.plain(case, target, measure)) for measure in SHOWN)]
+    for measure, other in RATIOS.items():
+        same = target == other + canned
+        ratio = None if same else results.ratio(case, target, other + canned, measure)
+        cells.append(_ratio(ratio))
     return "| " + " | ".join(cells) + " |"
 
 
-def _plain(figure: Figure | None, digits: int = 0) -> str:
-    return "" if figure is None else f"{figure['median']:.{digits}f}"
+def _plain(figure: Figure | None) -> str:
+    if figure is None:
+        return ""
+    return f"{figure['median']:.{0 if figure['median'] >= 100 else 1}f}"
 
 
 def _ratio(figure: Figure | None) -> str:

@@ -1,5 +1,6 @@
 #!/bin/sh
-# The programs some tests need beside what pip brings: a PostgreSQL with TLS and pgbouncer (Debian's).
+# The programs some tests need beside what pip brings: a PostgreSQL with TLS and pgbouncer (Debian's); and those named as
+# arguments (`make bench` wants haproxy).
 # Installed when this is root on a Debian; otherwise those tests skip and say why. Starts no service.
 set -eu
 
@@ -7,6 +8,9 @@ missing=
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
 command -v psql >/dev/null || missing="$missing postgresql-client"
 command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || missing="$missing pgbouncer"
+for program; do
+    command -v "$program" >/dev/null || [ -x "/usr/sbin/$program" ] || missing="$missing $program"
+done
 [ "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
     printf 'test programs: not installed here:%s (tests that need them are skipped)\n' "$missing" >&2

@@ -35,6 +35,8 @@ def try_(
     policy: str = "permissive",
     workers: int = 1,
     data: Path | None = None,
+    tls_certificate: Path | None = None,
+    tls_key: Path | None = None,
     durability: str = "os",
     log_level: str = "warning",
 ) -> int:
@@ -53,6 +55,10 @@ def try_(
         Worker processes.
     data
         Folder for the audit trail; a new temporary one when left out.
+    tls_certificate
+        PEM chain: with it and its key, clients may use TLS.
+    tls_key
+        PEM private key of the certificate.
     durability
         os or disk, as in the configuration file.
     log_level
@@ -64,7 +70,13 @@ def try_(
         folder = (data or Path(tempfile.mkdtemp(prefix="sallyport-try-"))).absolute()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         documents = _documents(
-            place, folder, Address(listen), policy, workers, durability, log_level
+            place,
+            folder,
+            {"address": str(Address(listen)), "tls": _tls(tls_certificate, tls_key)},
+            policy,
+            workers,
+            durability,
+            log_level,
         )
         first = validate(documents)
     except (ValueError, OSError) as error:
@@ -129,10 +141,22 @@ class Place:
             raise ValueError(f"unknown parameter in the URI: {sorted(options)[0]}")
 
 
+def _tls(certificate: Path | None, key: Path | None) -> dict[str, str]:
+    if certificate is None or key is None:
+        if certificate or key:
+            raise ValueError("--tls-certificate and --tls-key belong together")
+        return {"mode": "disable"}
+    return {
+        "mode": "allow",
+        "certificate": str(certificate.absolute()),
+        "key": str(key.absolute()),
+    }
+
+
 def _documents(
     place: Place,
     folder: Path,
-    listen: Address,
+    listening: dict[str, object],
     policy: str,
     workers: int,
     durability: str,
@@ -151,9 +175,7 @@ def _documents(
         "durability": durability,
         "log_level": log_level,
         "admin": "127.0.0.1:0",
-        "listeners": [
-            {"name": "try", "address": str(listen), "target": "try", "tls": {"mode": "disable"}}
-        ],
+        "listeners": [{"name": "try", "target": "try", **listening}],
         "targets": [
             {
                 "name": "try",

@@ -1,0 +1,28 @@
+"""The cases of `python -m bench`, in the order of its table."""
+
+from bench.cases import Case
+from bench.cases.bulk import Bulk
+from bench.cases.idle import Idle
+from bench.cases.load import Pgbench
+from bench.cases.misses import Misses
+
+MODES = ("simple", "extended", "prepared")
+CLIENTS = (1, 8, 32)
+IDLE_CONNECTIONS = 150
+"""Each has a connection to the database of its own, of which that allows 400."""
+
+CASES: tuple[Case, ...] = (
+    Pgbench("select1-one-cpu", "simple", 1, "SELECT 1;\n", one_cpu=True),
+    *(Pgbench(f"S-{mode}-c{n}", mode, n) for mode in MODES for n in CLIENTS),
+    *(Pgbench(f"S-{mode}-c8-tls", mode, 8, tls=True) for mode in ("simple", "prepared")),
+    Pgbench("connect", "simple", 1, "SELECT 1;\n", connecting=True),
+    Pgbench("connect-tls", "simple", 1, "SELECT 1;\n", connecting=True, tls=True),
+    Misses(),
+    *(
+        Bulk(form, columns)
+        for form in ("text", "binary", "copy")
+        for columns in ("masked", "plain")
+    ),
+    *(Bulk(form, c, canned=True) for form in ("text", "binary") for c in ("masked", "plain")),
+    Idle(IDLE_CONNECTIONS),
+)
