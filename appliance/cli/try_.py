@@ -86,20 +86,23 @@ def try_(
         os.environ.pop(PASSWORD_VARIABLE, None)
 
     def ready(bound: tuple[Bound, ...]) -> None:
-        where = {one.name: one for one in bound}
-        main, admin = where["try"], where["admin"]
-        print(
-            f"ready postgresql {_shown(main)} admin={_shown(admin)} data={folder}",
-            flush=True,
-        )
-        print(  # after the one line that programs wait for
-            f"connect:  psql 'postgresql://{quote(place.user)}@{_shown(main)}/"
-            f"{quote(place.database)}'   (with the same password)\n"
-            f"audit:    sallyport audit tail --data {folder}",
-            flush=True,
-        )
+        _say_ready({one.name: one for one in bound}, place, folder)
 
     return run_service(Service(first=first, workers=workers, on_ready=ready))
+
+
+def _say_ready(where: dict[str, Bound], place: "Place", folder: Path) -> None:
+    main, admin = where["try"], where["admin"]
+    print(
+        f"ready postgresql {_shown(main)} admin={_shown(admin)} data={folder}",
+        flush=True,
+    )
+    print(  # after the one line that programs wait for
+        f"connect:  psql 'postgresql://{quote(place.user)}@{_shown(main)}/"
+        f"{quote(place.database)}'   (with the same password)\n"
+        f"audit:    sallyport audit tail --data {folder}",
+        flush=True,
+    )
 
 
 def _shown(bound: Bound) -> str:
