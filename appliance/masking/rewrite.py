@@ -30,14 +30,14 @@ _BY_DEFAULT = ("costs", "buffers")
 """Options of EXPLAIN that tell sizes and that PostgreSQL turns on by itself (buffers since 18)."""
 _SIZES = frozenset({*_BY_DEFAULT, "wal"})
 
-NEW = "new"
-"""What RETURNING may call the row after the write."""
+NEW = "RETURNING_OPTION_NEW"
 
 
 class Stored(NamedTuple):
     """What a statement has stored in the relation it writes: values of the client's own."""
 
-    alias: str
+    rows: frozenset[str]
+    """What the row after the write is called."""
     columns: frozenset[str] | None
     """None = all of the row."""
     unsure: bool = False
@@ -281,7 +281,7 @@ class Rewriter:
             return self._relations.cell(masked, name, alias)
         if stored.unsure:
             raise Unmaskable(f"whether {name} was stored here or before is not known")
-        if alias in (stored.alias, NEW) and (stored.columns is None or name in stored.columns):
+        if alias in stored.rows and (stored.columns is None or name in stored.columns):
             return trees.hidden_origin(trees.column(alias, name))
         return self._computed_anew(masked, name, alias) or self._relations.cell(masked, name, alias)
 
@@ -399,6 +399,8 @@ class Rewriter:
     def _assignments(self, body: Body) -> dict[str, Any]:
         """UPDATE, ON CONFLICT DO UPDATE, WHEN MATCHED THEN UPDATE: values first, then the rest."""
         values = body.get("targetList", [])
+        for node in values:
+            self._require_whole(node["ResTarget"])
         self._assigning, outside = True, self._assigning
         try:
             assigned = [{"ResTarget": self._children(node["ResTarget"])} for node in values]
@@ -407,13 +409,24 @@ class Rewriter:
         rest = {k: self._field(k, v) for k, v in body.items() if k != "targetList"}
         return {**rest, "targetList": assigned} if values else rest
 
+    def _require_whole(self, target: Body) -> None:
+        """An element's place in a value, and whether there is one, tells of the rest of it."""
+        parts = target.get("indirection", ())
+        if any("String" not in part for part in parts) and any(
+            masked is not None and target["name"] in masked.hidden
+            for place in self._resolution.relations.values()
+            if place.written and (masked := self._relations.of(place.oid)) is not None
+        ):
+            raise Unmaskable(f"an element of {target['name']}, of which the rest is masked, is set")
+
     def _update(self, body: Body) -> Node:
         return {"UpdateStmt": self._update_body(body)}
 
     def _update_body(self, body: Body) -> dict[str, Any]:
-        assigned = frozenset(node["ResTarget"]["name"] for node in body.get("targetList", ()))
+        targets = [node["ResTarget"] for node in body.get("targetList", ())]
+        assigned = frozenset(t["name"] for t in targets if "indirection" not in t)
         rest = {k: v for k, v in body.items() if k != "returningClause"}
-        return self._assignments(rest) | self._returned(body, Stored(_name(body), assigned))
+        return self._assignments(rest) | self._returned(body, Stored(_new_rows(body), assigned))
 
     def _returned(self, body: Body, stored: "Stored") -> dict[str, Any]:
         """RETURNING, with what the statement has stored as it was given."""
@@ -440,7 +453,7 @@ class Rewriter:
                 raise Unmaskable("ON CONFLICT would tell whether a masked value exists already")
         unsure = conflict is not None and conflict.get("action") == "ONCONFLICT_UPDATE"
         rest = {k: v for k, v in body.items() if k != "returningClause"}
-        stored = Stored(_name(body), None, unsure)
+        stored = Stored(_new_rows(body), None, unsure)
         return self._children(rest) | self._returned(body, stored)
 
     def _insert(self, body: Body) -> Node:
@@ -501,6 +514,14 @@ def _alias(body: Body) -> Mapping[str, Any]:
     return {"aliasname": body["relname"]} if alias is None else alias
 
 
-def _name(body: Body) -> str:
-    """What the written relation is called."""
-    return str(_alias(body["relation"])["aliasname"])
+def _new_rows(body: Body) -> frozenset[str]:
+    """What a statement's RETURNING calls the row after the write (PostgreSQL 18: also new, or as
+    its WITH says)."""
+    alias, new, old = str(_alias(body["relation"])["aliasname"]), "new", ""
+    for node in body.get("returningClause", {}).get("options", ()):
+        option = node["ReturningOption"]
+        if option.get("option") == NEW:
+            new = option["value"]
+        else:
+            old = option["value"]
+    return frozenset({alias, new}) - {old}

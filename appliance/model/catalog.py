@@ -270,6 +270,11 @@ class SessionSettings(msgspec.Struct, frozen=True):
         """Whether an unqualified name may mean a temporary relation of the session."""
         return name in self.temp_relations or any(own.name == name for own in self.temporaries)
 
+    @property
+    def naming(self) -> tuple[tuple[str, ...], str]:
+        """What a name without a schema is looked up by; temporary relations aside."""
+        return self.search_path, self.role
+
     def digest(self) -> str:
         if self.sealed:
             return self.sealed

@@ -35,6 +35,18 @@ def unsettles(facts: Facts) -> bool:
     )
 
 
+def settled_before(facts: Facts, index: int, executed: bool = True) -> bool:
+    """Whether nothing before statement `index` of the text may change a setting that its names
+    depend on. `executed`: what an EXECUTE runs may, too. (A transaction's end that takes a setting
+    back in the middle of a text is refused elsewhere.)
+    """
+    unsettling = _UNSETTLING if executed else _UNSETTLING - {Action.EXECUTE}
+    return not any(
+        Flag.CHANGES_SETTINGS in s.flags or not unsettling.isdisjoint(s.actions)
+        for s in facts.statements[:index]
+    )
+
+
 _LEXING = frozenset(
     (
         "standard_conforming_strings",

@@ -63,6 +63,9 @@ class Verdict(msgspec.Struct, frozen=True):
     """(policy version, catalog version, settings digest) it was made under: another epoch means
     judge again.
     """
+    naming: tuple[tuple[str, ...], str] = ((), "")
+    """`SessionSettings.naming` when it was made: the server looks the names in a prepared text up
+    anew when that changes."""
     rewritten: bytes = b""
     """What is sent in place of the client's text where masked columns are masked at the source;
     b"" = the client's text."""
@@ -353,6 +356,7 @@ class Judge:
             restricted=restricted,
             withhold=restricted and _may_carry_values(facts, decision),
             epoch=self.epoch(settings),
+            naming=settings.naming,
             plain=changes.is_plain(facts),
             sensitive=frozenset() if restricted else entitlements.sensitive,
             temporaries=settings.temporaries,

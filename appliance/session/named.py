@@ -12,12 +12,14 @@ from appliance.model.catalog import ColumnKey
 from appliance.model.decision import Mask
 from appliance.model.errors import Refused
 from appliance.model.refusal import Refusal, RefusalCode
+from appliance.session import changes
 from appliance.session.flow import Verdict
 from appliance.sql.footing import Footing
 
 NAMED_MAX = 4_096
 
 Epoch = tuple[str, str, str]
+Naming = tuple[tuple[str, ...], str]
 Owed = Mapping[ColumnKey, Mask]
 ProtocolNames = Callable[[str, str, bool], Verdict | None]
 """(space, name, now) -> what a statement or portal made by a protocol message was judged to be."""
@@ -28,6 +30,8 @@ class NamedPlans:
 
     def __init__(self) -> None:
         self._plans: dict[tuple[str, str], tuple[MaskPlan, Epoch, Owed]] = {}
+        self._namings: dict[tuple[str, str], Naming | None] = {}
+        """None: made in a text that may have changed it before."""
         self._footings: dict[tuple[str, str], Footing | None] = {}
         self.still: Callable[[Footing], bool] | None = None
         """Whether the present catalog has all that a plan rests on as it was."""
@@ -46,6 +50,8 @@ class NamedPlans:
                 if len(self._plans) < NAMED_MAX or (space, name) in self._plans:
                     self._plans[space, name] = (plan, verdict.epoch, verdict.decision.owed)
                     self._footings[space, name] = verdict.footing
+                    settled = changes.settled_before(verdict.facts, index)
+                    self._namings[space, name] = verdict.naming if settled else None
             case "deallocate" | "close" if name:
                 self._plans.pop((space, name), None)
             case "deallocate" | "close":
@@ -62,12 +68,13 @@ class NamedPlans:
             return plan
         space, name = _space(plan.prepared.verb), plan.prepared.name
         protocol = None if self.protocol is None else self.protocol(space, name, now)
+        naming: Naming | None
         if protocol is not None and len(protocol.plans) == 1:
             known, epoch, owed = protocol.plans[0], protocol.epoch, protocol.decision.owed
-            rests = protocol.footing
+            rests, naming = protocol.footing, protocol.naming
         elif (found := self._plans.get((space, name))) is not None:
             known, epoch, owed = found
-            rests = self._footings.get((space, name))
+            rests, naming = self._footings.get((space, name)), self._namings.get((space, name))
         else:
             raise Refused(unknown_name())
         current = epoch[:2] == verdict.epoch[:2] or (
@@ -78,6 +85,8 @@ class NamedPlans:
         )
         if not current or known.unrestricted:  # (who owed no mask then, does now)
             raise Refused(unknown_name())
+        if space == "statement" and naming != verdict.naming:
+            raise Refused(other_names())
         if owed is not verdict.decision.owed and owed != verdict.decision.owed:
             raise Refused(unknown_name())
         return known
@@ -97,18 +106,20 @@ class NamedPlans:
 
     def require(self, verdict: Verdict) -> Refusal | None:
         """Before anything is forwarded: whether every EXECUTE and FETCH in it can be resolved."""
-        for plan in verdict.plans:
+        for index, plan in enumerate(verdict.plans):
             try:
                 self.resolve(plan, verdict, now=False)
             except Refused as refused:
                 return refused.refusal
+            if _executes(verdict, index) and not changes.settled_before(verdict.facts, index):
+                return other_names()
         return None
 
     def outdated(self, verdict: Verdict) -> Refusal | None:
         """For whoever owes no mask: what was named under another policy is not run under this one.
         A name we never saw (a function declared it) passes, as long as we would remember it.
         """
-        for statement in verdict.facts.statements:
+        for index, statement in enumerate(verdict.facts.statements):
             use = statement.prepared
             if use is None or use.verb not in ("execute", "fetch"):
                 continue
@@ -119,11 +130,32 @@ class NamedPlans:
             forgotten = epoch is None and len(self._plans) >= NAMED_MAX
             if forgotten or (epoch is not None and epoch[0] != verdict.epoch[0]):
                 return unknown_name()
+            if use.verb == "execute" and epoch is not None:
+                naming = found.naming if found else self._namings.get((space, use.name))
+                settled = changes.settled_before(verdict.facts, index, executed=False)
+                if naming != verdict.naming or not settled:
+                    return other_names()
         return None
 
 
 def _space(verb: str) -> str:
     return "statement" if verb in ("prepare", "execute", "deallocate") else "cursor"
+
+
+def _executes(verdict: Verdict, index: int) -> bool:
+    use = verdict.facts.statements[index].prepared
+    return use is not None and use.verb == "execute"
+
+
+def other_names() -> Refusal:
+    return Refusal(
+        RefusalCode.STALE,
+        "search_path or role is not what it was when this was prepared, or may not be: the names in"
+        " it could mean other relations now",
+        "PREPARE it again under the present search_path, or set search_path back",
+        rule="builtin:named-statement",
+        sqlstate="26000",
+    )
 
 
 def unknown_name() -> Refusal:

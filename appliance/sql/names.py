@@ -68,6 +68,8 @@ class Names:
         self.settings = settings
         self.path = search_path(settings)
         self.in_view = in_view
+        self.deferred = in_view
+        """What it holds runs when something else is: reading a view, writing a row, FETCH."""
         """Analysing a view's definition: a computed column counts as used when the view's column
         is."""
         self.actions: dict[Action, None] = {}
@@ -508,7 +510,7 @@ class Names:
         return None
 
     def _call_builtin(self, schema: str, name: str) -> None:
-        if functions.harmless(name) or name == functions.SET_CONFIG:
+        if functions.harmless(name) or (name == functions.SET_CONFIG and not self.deferred):
             return
         effect = functions.EFFECTS.get(name)
         if effect is not None:

@@ -153,12 +153,14 @@ class Analyst(Writes):
     def _declare(self, body: Body) -> Result:
         self.act(Action.CURSOR)
         self.prepared = PreparedUse("declare", body["portalname"])
+        self.deferred = True
         ((kind, inside),) = body["query"].items()
         return self.statement(kind, inside)
 
     def _create_as(self, body: Body) -> Result:
         """CREATE TABLE AS, CREATE MATERIALIZED VIEW, also of an EXECUTE."""
         self.into(body["into"])
+        self.deferred = body.get("objtype") == "OBJECT_MATVIEW"
         ((kind, inside),) = body["query"].items()
         result = self.statement(kind, inside)
         self.consume(result.fields)
@@ -168,6 +170,7 @@ class Analyst(Writes):
 
     def _view(self, body: Body) -> Result:
         self.creates(body["view"])
+        self.deferred = True
         ((kind, inside),) = body["query"].items()
         self.consume(self.statement(kind, inside).fields)
         return NOTHING
@@ -369,6 +372,7 @@ class Analyst(Writes):
         They are evaluated by the server now or later. A column in one may be copied (ALTER ...
         USING), so everything of the relations named counts as used.
         """
+        self.deferred = True
         columns = False
         for name, node in _deep(body):
             if "typeName" in node:

@@ -243,6 +243,7 @@ class Unseen:
         if any(self.type(oid).functions for oid in (*body.types, function.returns_oid)):
             return None
         analyst = self._analyst(self._lineage, settings)
+        analyst.deferred = True
         scope = Scope()
         arguments = [Field(name) for name in body.arguments if name]
         item = Item(function.name, arguments)
@@ -290,6 +291,7 @@ class Unseen:
         if nodes is None:
             return _unknown("an expression that could not be read")
         analyst = self._analyst(self._lineage, _printed(self._catalog))
+        analyst.deferred = True
         scope = Scope()
         if relation is not None:
             fields = [Field(column.name) for column in relation.columns]

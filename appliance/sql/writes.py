@@ -189,6 +189,8 @@ class Writes(Queries):
         self._use_target(body["relation"], target, action, columns)
         self._parts_of_columns(nodes, scope)
         for node in nodes:
+            if "indirection" in node["ResTarget"]:  # the rest of the value is read and stored again
+                self.consume(f for f in target.fields if f.name == node["ResTarget"]["name"])
             value = node["ResTarget"].get("val", {})
             if value.get("MultiAssignRef", {}).get("colno", 1) == 1:  # the row is walked once
                 self.walk(value, scope)
