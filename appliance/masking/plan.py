@@ -108,6 +108,8 @@ class PlannedColumn(msgspec.Struct, frozen=True):
     name: str
     origin: ColumnKey | None
     mask: Mask | None
+    loose: tuple[ColumnKey, ...] = ()
+    """What it may report as well, when there is no mask."""
 
 
 class MaskPlan(msgspec.Struct, frozen=True):
@@ -192,12 +194,16 @@ AT_SOURCE_KINDS = frozenset(
 """Statements that can be said over masked relations."""
 
 
-def measures(plan: MaskPlan, statement: StatementFacts) -> bool:
+def measures(plan: MaskPlan, statement: StatementFacts, owed: Mapping[ColumnKey, Mask]) -> bool:
     """Whether an EXPLAIN would show sizes of masked cells that it does not name: of a prepared
     statement, or of rows that it writes."""
     if plan.unrestricted or plan.kind != "ExplainStmt":
         return False
-    return plan.prepared is not None or Flag.WRITES in statement.flags
+    masked = {oid for oid, _ in owed}
+    writes = Flag.WRITES in statement.flags and any(
+        use.oid in masked for use in (*statement.relations, *statement.beneath)
+    )
+    return plan.prepared is not None or writes
 
 
 def source_plan(
@@ -484,7 +490,7 @@ class _Work:
         mask = None if output.origin is None else self.direct.get(output.origin)
         if mask is None:
             mask = self._inherited(output)
-        return PlannedColumn(output.name, output.origin, mask)
+        return PlannedColumn(output.name, output.origin, mask, output.loose)
 
     def _inherited(self, output: OutputColumn) -> Mask | None:
         owed = [key for key in output.sources if key in self.owed]

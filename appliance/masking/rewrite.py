@@ -464,6 +464,9 @@ class Rewriter:
     def _explained(self, body: Body) -> Body:
         """Without what is measured on raw cells: costs come with the planner's widths, which are
         averages over them; buffers and log volumes follow their sizes."""
+        options = [node["DefElem"] for node in body.get("options", ())]
+        if any(option["defname"] == "analyze" and not _is_off(option) for option in options):
+            raise Unmaskable("EXPLAIN ANALYZE tells how much memory raw values take")
         kept = [n for n in body.get("options", ()) if n["DefElem"]["defname"] not in _SIZES]
         return {**self._children(body), "options": kept + [trees.off(name) for name in _BY_DEFAULT]}
 
@@ -507,6 +510,16 @@ _BODIES: Mapping[str, Callable[[Rewriter, Any], Any]] = {
     "onConflictClause": Rewriter._assignments,
 }
 """By the name of a field that holds a body, or of the statement itself."""
+
+
+def _is_off(option: Body) -> bool:
+    """As defGetBoolean reads it (commands/define.c); what is not clear is on."""
+    ((kind, value),) = option.get("arg", {"": {}}).items()
+    if kind == "Boolean":
+        return not value.get("boolval")
+    if kind == "Integer":
+        return not value.get("ival")
+    return kind == "String" and value.get("sval", "").lower() in ("false", "off")
 
 
 def _alias(body: Body) -> Mapping[str, Any]:

@@ -37,6 +37,59 @@ SECRET_COLUMNS: Mapping[str, frozenset[str]] = {
 """Relations of pg_catalog of which only these columns are secret. For whoever owes masks they are
 NULL, as if masked by policy; the rest of such a relation is what monitoring and dumps read."""
 
+_HOT = frozenset({"n_tup_hot_upd", "n_tup_newpage_upd"})
+"""Whether an update left every indexed column as it was, and the new row fitted its page."""
+_WRITTEN = _HOT | {"n_tup_ins", "n_tup_upd", "n_tup_del"}
+"""In the open transaction, of TOAST tables too: how long what it replaced was."""
+_POSITIONS = frozenset(
+    [
+        "sent_lsn",
+        "write_lsn",
+        "flush_lsn",
+        "replay_lsn",
+        "restart_lsn",
+        "confirmed_flush_lsn",
+        "received_lsn",
+        "latest_end_lsn",
+        "written_lsn",
+        "flushed_lsn",
+        "receive_start_lsn",
+    ]
+)
+_VOLUMES = frozenset(
+    [
+        "wal_records",
+        "wal_fpi",
+        "wal_bytes",
+        "wal_buffers_full",
+        "wal_write",
+        "wal_sync",
+        "writes",
+        "write_bytes",
+        "extends",
+        "extend_bytes",
+        "fpi",
+    ]
+)
+"""How much was written follows what was there: an update's log record leaves out what it shares
+with the old row."""
+
+TELLING_COLUMNS: Mapping[str, frozenset[str]] = {
+    "pg_attribute": frozenset({"attmissingval"}),  # the value of a column that was added later
+    **dict.fromkeys(("pg_stat_all_tables", "pg_stat_sys_tables", "pg_stat_user_tables"), _HOT),
+    **dict.fromkeys(
+        ("pg_stat_xact_all_tables", "pg_stat_xact_sys_tables", "pg_stat_xact_user_tables"), _WRITTEN
+    ),
+    "pg_stat_wal": _VOLUMES,
+    "pg_stat_io": _VOLUMES,
+    "pg_stat_replication": _POSITIONS,
+    "pg_stat_wal_receiver": _POSITIONS,
+    "pg_replication_slots": _POSITIONS,
+    "pg_stat_subscription": _POSITIONS,
+}
+"""No secrets, but they tell of values in tables: NULL like `SECRET_COLUMNS` for whoever owes masks,
+and nothing to anybody else."""
+
 
 ColumnName = tuple[str, str, str]
 """(schema, relation, column)."""

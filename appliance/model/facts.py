@@ -140,6 +140,9 @@ class OutputColumn(msgspec.Struct, frozen=True):
     """True when the value *is* the source column's value, unchanged, so that masking it on the wire
     is exact.
     """
+    loose: tuple[ColumnKey, ...] = ()
+    """What the server may report as well: which side a merged column of a join refers to is not
+    always known."""
 
 
 class PreparedUse(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ masks owed, by column.
 
 from collections.abc import Mapping, Sequence
 
-from appliance.model.catalog import SECRET_COLUMNS, Catalog, ColumnKey
+from appliance.model.catalog import SECRET_COLUMNS, TELLING_COLUMNS, Catalog, ColumnKey
 from appliance.model.decision import NO_TRUST, Mask, MaskMethod, Reason, Trust
 from appliance.model.facts import StatementFacts
 from appliance.policy.document import RuleEffect
@@ -49,7 +49,7 @@ BUILT_IN = "builtin:secret-columns"
 def secret_columns(catalog: Catalog | None) -> StandingMask:
     """The mask that everybody owes who owes another: see `SECRET_COLUMNS`."""
     keys: set[ColumnKey] = set()
-    for name, columns in SECRET_COLUMNS.items():
+    for name, columns in (*SECRET_COLUMNS.items(), *TELLING_COLUMNS.items()):
         relation = None if catalog is None else catalog.relation_named("pg_catalog", name)
         if relation is not None:
             keys |= {(relation.oid, c.attnum) for c in relation.columns if c.name in columns}

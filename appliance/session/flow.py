@@ -419,7 +419,7 @@ class Judge:
             if at_source is None:
                 raise
             return at_source
-        if lineage is not None and measures(made, facts.statements[index]):
+        if lineage is not None and measures(made, facts.statements[index], decision.owed):
             return source_plan(facts, index, decision.owed, lineage) or made
         return made
 

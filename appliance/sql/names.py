@@ -512,6 +512,9 @@ class Names:
     def _call_builtin(self, schema: str, name: str) -> None:
         if functions.harmless(name) or (name == functions.SET_CONFIG and not self.deferred):
             return
+        if name in functions.TELLING:
+            self.functions[FunctionUse("pg_catalog", name, ())] = None
+            return
         effect = functions.EFFECTS.get(name)
         if effect is not None:
             self.act(effect)

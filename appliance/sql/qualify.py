@@ -10,7 +10,7 @@ same tree have then made sure that every candidate is harmless. Relations are qu
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from appliance.sql.functions import DANGEROUS, EFFECTS, SECRETS, SET_CONFIG, harmless
+from appliance.sql.functions import DANGEROUS, EFFECTS, SECRETS, SET_CONFIG, TELLING, harmless
 from appliance.sql.names import Names, words
 from appliance.sql.parse import Body
 from appliance.sql.types import OIDS, STRING_TYPES
@@ -101,6 +101,7 @@ class Qualifier:
             or name in EFFECTS
             or name in DANGEROUS
             or name in SECRETS
+            or name in TELLING
             or name == SET_CONFIG
         )
         if builtin:

@@ -14,7 +14,7 @@ from appliance.sql.parse import Body
 class Field:
     """A column that can be referred to, with where its value comes from."""
 
-    __slots__ = ("name", "origin", "plain", "sources", "type_oid", "typmod")
+    __slots__ = ("loose", "name", "origin", "plain", "sources", "type_oid", "typmod")
 
     def __init__(
         self,
@@ -24,10 +24,13 @@ class Field:
         plain: bool = False,
         type_oid: int = 0,
         typmod: int = -1,
+        loose: tuple[ColumnKey, ...] = (),
     ) -> None:
         self.name = name
         self.origin = origin
         """What the server reports in RowDescription for a plain reference to it; None = 0, 0."""
+        self.loose = loose
+        """What it may report as well."""
         self.sources = sources
         self.plain = plain
         self.type_oid = type_oid
@@ -37,7 +40,9 @@ class Field:
     def renamed(self, name: str) -> "Field":
         if name == self.name:
             return self
-        return Field(name, self.origin, self.sources, self.plain, self.type_oid, self.typmod)
+        return Field(
+            name, self.origin, self.sources, self.plain, self.type_oid, self.typmod, self.loose
+        )
 
 
 AMBIGUOUS = Field("")

@@ -398,7 +398,7 @@ class Analyst(Writes):
 
     def outputs(self, result: Result) -> tuple[OutputColumn, ...]:
         return tuple(
-            OutputColumn(field.name, field.origin, field.sources, field.plain)
+            OutputColumn(field.name, field.origin, field.sources, field.plain, field.loose)
             for field in result.fields
         )
 

@@ -242,14 +242,15 @@ def _merge(kind: str, left: Field, right: Field) -> Field:
             same or left.typmod == -1,
             same or right.typmod == -1,
         )
-    elif left.type_oid and right.type_oid:
+    elif left.type_oid and right.type_oid and computed.type_oid:
         common = computed.type_oid
         left_is_plain = left.type_oid == common and left.typmod == -1
         right_is_plain = right.type_oid == common and right.typmod == -1
     else:
-        # A side is computed: its type is not known here, and the server may refer to either or
-        # neither.
-        return computed if not (left.origin or right.origin) else _unsure(left, right, sources)
+        # A side is computed, or a domain: which type they come to is not known here, and the server
+        # refers to either or neither.
+        loose = tuple(field.origin for field in (left, right) if field.origin is not None)
+        return Field(left.name, None, sources, loose=(*loose, *left.loose, *right.loose))
     if kind == "JOIN_RIGHT":
         return right if right_is_plain else computed
     if kind == "JOIN_LEFT":
@@ -257,10 +258,6 @@ def _merge(kind: str, left: Field, right: Field) -> Field:
     if left_is_plain:
         return left
     return right if right_is_plain else computed
-
-
-def _unsure(left: Field, right: Field, sources: tuple[ColumnKey, ...]) -> Field:
-    return Field(left.name, left.origin or right.origin, sources)
 
 
 def _common_type(left: int, right: int) -> int:

@@ -218,7 +218,7 @@ def test_a_question_that_ends_in_an_error(alice: Connection, ask: Ask) -> None:
 EXPLAINED = [
     ("SELECT 1 FROM c.people WHERE ssn LIKE 'a%'", ""),
     ("SELECT max(p.ssn) FROM c.people p, c.plain", ""),
-    ("UPDATE c.people SET name = 'x' WHERE id = 1", "ANALYZE, WAL, "),
+    ("UPDATE c.people SET name = 'x' WHERE id = 1", "ANALYZE off, "),
     ("EXECUTE waiting", ""),
 ]
 
@@ -244,3 +244,15 @@ def test_explain_tells_no_sizes_of_masked_cells(
 @pytest.mark.parametrize("ask", WAYS)
 def test_explain_tells_sizes_where_nothing_is_masked(alice: Connection, ask: Ask) -> None:
     assert "width=" in str(ask(alice, "EXPLAIN SELECT name FROM c.people WHERE id = 1"))
+
+
+@pytest.mark.parametrize("ask", WAYS)
+def test_explain_analyze_tells_how_much_memory_raw_values_take(alice: Connection, ask: Ask) -> None:
+    for text in (
+        "SELECT name, rank() OVER (ORDER BY name), ssn FROM c.people",
+        "UPDATE c.people SET name = 'x' WHERE id = 1",
+    ):
+        with pytest.raises(psycopg.Error, match="EXPLAIN ANALYZE tells how much memory"):
+            ask(alice, f"EXPLAIN (ANALYZE) {text}")
+    assert "Memory" in str(ask(alice, "EXPLAIN ANALYZE SELECT id FROM c.plain ORDER BY id"))
+    assert "actual" in str(ask(alice, "EXPLAIN ANALYZE UPDATE c.plain SET id = 9 WHERE id = 1"))
