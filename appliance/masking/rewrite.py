@@ -120,6 +120,11 @@ class Rewriter:
             {} if "alias" in body or body["relname"] == relation.name else {"alias": _alias(body)}
         )
 
+    def _joined(self, body: Body) -> Node:
+        if body.get("isNatural") and len(self._extras) > 1:  # it would join by these, too
+            raise Unmaskable("NATURAL JOIN beside rows or system columns of masked relations")
+        return {"JoinExpr": self._children(body)}
+
     def _sample(self, body: Body) -> Node:
         """TABLESAMPLE goes where the table is: inside."""
         inner = body["relation"].get("RangeVar")
@@ -351,6 +356,8 @@ class Rewriter:
         """Whether the star of an item would not give its columns, or not masked ones."""
         if part.place == TARGET_ROW:
             return True
+        if not part.place:  # a join's alias, perhaps: what is extra inside it would come along
+            return bool(self._extras)
         return part.place in self._extras and self._is_replaced(part.place)
 
     def _short_star(self, value: Node, parts: Sequence[StarPart]) -> Node:
@@ -363,7 +370,7 @@ class Rewriter:
         return {"ColumnRef": {"fields": [trees.string(parts[0].alias), {"A_Star": {}}]}}
 
     def _spread(self, part: StarPart) -> list[Node]:
-        if not part.alias or len(set(part.columns)) != len(part.columns):
+        if len(set(part.columns)) != len(part.columns):
             raise Unmaskable("a star over columns that have no name of their own")
         masked = None
         if part.place == TARGET_ROW:
@@ -371,7 +378,7 @@ class Rewriter:
         return [
             trees.target(
                 name,
-                trees.column(part.alias, name)
+                trees.column(*filter(None, (part.alias, name)))
                 if masked is None
                 else self._written_cell(masked, name, part.alias),
             )
@@ -496,6 +503,7 @@ _RULES: Mapping[str, Callable[[Rewriter, Any], Any]] = {
     "ColumnRef": Rewriter._column,
     "FuncCall": Rewriter._call,
     "InsertStmt": Rewriter._insert,
+    "JoinExpr": Rewriter._joined,
     "MergeWhenClause": Rewriter._when,
     "RangeTableSample": Rewriter._sample,
     "RangeVar": Rewriter._range,

@@ -42,6 +42,7 @@ class StarPart(NamedTuple):
     place: int
     """id() of its RangeVar's body, 0 for any other item."""
     alias: str
+    """'' for a column that a join merged from two: it is in reach by its mere name."""
     columns: tuple[str, ...]
 
 

@@ -4,7 +4,8 @@ Follows parse_clause.c and parse_target.c. `select` reads top to bottom in the o
 transforms the clauses.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 from appliance.model.catalog import ColumnKey
@@ -160,7 +161,7 @@ class Queries(Tables):
             return False
         known = True
         expanded = scope.tops if item is None else [item]
-        self._mark_star(reference, expanded)
+        self._mark_star(reference, expanded, scope)
         for top in expanded:
             if len(fields) + len(top.fields) > COLUMNS_MAX:
                 # The server refuses more; stars of stars of stars would double for ever.
@@ -173,16 +174,11 @@ class Queries(Tables):
                 self.puzzle(f"the columns of {top.alias or 'a function'} are not known")
         return known
 
-    def _mark_star(self, body: Body, items: Sequence[Item]) -> None:
+    def _mark_star(self, body: Body, items: Sequence[Item], scope: Scope) -> None:
         """Notes what a star stands for; `body` is the star's own node's."""
         if self.marks is not None:
             self.marks.stars[id(body)] = tuple(
-                StarPart(
-                    TARGET_ROW if item.target else item.place,
-                    item.alias,
-                    tuple(field.name for field in item.fields),
-                )
-                for item in items
+                part for item in items for part in _star_parts(item, scope)
             )
 
     def _target_indirection(
@@ -195,7 +191,7 @@ class Queries(Tables):
         if len(body["indirection"]) == 1 and "ColumnRef" in body["arg"]:
             item = self.row_item(body["arg"]["ColumnRef"], scope)
             if item is not None:
-                self._mark_star(body, [item])
+                self._mark_star(body, [item], scope)
                 fields.extend(self._passed(field, field.name) for field in item.fields)
                 return True
         return self._composite_star(body, scope, fields)
@@ -371,3 +367,19 @@ def _search_and_cycle(body: Body) -> list[Field]:
         body.get("cycle_clause", {}).get("cycle_path_column"),
     )
     return [Field(name) for name in names if name]
+
+
+def _star_parts(item: Item, scope: Scope) -> Iterator[StarPart]:
+    """An item's columns; those of a join without a name by the items it is made of, and its merged
+    ones alone."""
+    if item.alias or item.place or item.target:
+        place = TARGET_ROW if item.target else item.place
+        yield StarPart(place, item.alias, tuple(field.name for field in item.fields))
+        return
+    owners = {id(field): one for one in scope.items if one.alias for field in one.fields}
+    for owner, fields in groupby(item.fields, lambda field: owners.get(id(field))):
+        names = tuple(field.name for field in fields)
+        if owner is not None:
+            yield StarPart(owner.place, owner.alias, names)
+        else:
+            yield from (StarPart(0, "", (name,)) for name in names)

@@ -195,7 +195,7 @@ def test_explain_execute_shows_a_plan_and_not_the_rows(play: Open) -> None:
         ran(play(ANN), f"PREPARE p AS {NOTES}", "PREPARE")
         >> says(query("EXPLAIN EXECUTE p"))
         << Decided()
-        << upstream(query("EXPLAIN EXECUTE p"))
+        << upstream(query('EXPLAIN ("costs" \'off\', "buffers" \'off\') EXECUTE "p"'))
         >> answers(result)
         << client(result)
         << Finished()
