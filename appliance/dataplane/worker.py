@@ -8,6 +8,7 @@ refuses and keeps the old.
 import argparse
 import asyncio
 import contextlib
+import gc
 import os
 import secrets
 import socket
@@ -62,6 +63,9 @@ from appliance.telemetry.log import Log
 from appliance.telemetry.metrics import Metrics
 
 log = Log("worker")
+COLLECT_AFTER = (50_000, 20, 50)
+"""Objects made and not freed before the youngest generation is looked at; rounds of one before the
+next older."""
 MOCK_SECRET_NAME = "login-mock.key"  # noqa: S105 - a file name
 
 
@@ -111,6 +115,7 @@ class Worker:
         self._open_listeners()
         self._control.setblocking(False)
         asyncio.get_running_loop().add_reader(self._control, self._heard)
+        collect_seldom()
         await self._say(Ready(os.getpid(), self._generation, governance.snapshot.version))
         beating = asyncio.create_task(self._beat())
         await self._ended.wait()
@@ -284,6 +289,15 @@ class Worker:
             )
         )
         self._services.spool.close()
+
+
+def collect_seldom() -> None:
+    """Python's cycle collector stops everybody for as long as it looks at what is alive. Parse
+    trees, records and turns have no cycles: counting references frees them.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
 
 
 def govern_documents(documents: Documents) -> Governance:
