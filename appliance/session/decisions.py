@@ -17,6 +17,7 @@ from appliance.session.effects import AnalyseText, RefreshCatalog
 from appliance.session.questions import Questions, answered
 from appliance.session.rewriting import Forms
 from appliance.session.state import Continuation, Question, SessionState, Sparing, Waiting
+from appliance.session.unchanged import read_answer
 from appliance.sql.footing import Footing
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
@@ -308,8 +309,8 @@ class Decisions:
         waiting, footing, verdict = question.waiting, question.footing, question.verdict
         if footing is None or verdict is None:
             raise InvariantBroken("a check of nothing")
-        isolation, _, found = (answer or "").partition("/")
-        if answer is not None and question.in_transaction and isolation != "read committed":
+        said = None if answer is None else read_answer(answer)
+        if said is not None and question.in_transaction and said.isolation != "read committed":
             # An old snapshot tells what was. What is locked now changes no more: another session
             # of ours can tell whether it has.
             waiting.aside, waiting.refreshed = footing, True
@@ -318,7 +319,11 @@ class Decisions:
                 waiting.then(_moved(verdict, {}))
             else:
                 self._wait(waiting, RefreshCatalog())
-        elif found == footing.expected and verdict.epoch == self.epoch():
+        elif (
+            said is not None
+            and self._state.unchanged.holds(footing, said)
+            and verdict.epoch == self.epoch()
+        ):
             self._state.vouched.add(footing)
             begun = waiting.simple and self._state.status == ord("I")
             self._state.holding = question.holds and begun

@@ -61,7 +61,8 @@ class Questions:
             text = CHECK_CALLS_QUERY if footing.calls else CHECK_QUERY
             self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
             self._inject(m.parse(name, text.encode(), CHECK_TYPES), Kind.PARSE, name)
-        values = (array(footing.names), array(map(str, footing.oids)))
+        positions = (state.unchanged.position(footing).encode(), state.unchanged.last.encode())
+        values = (array(footing.names), array(map(str, footing.oids)), *positions)
         self._inject(m.bind_texts(name, name, values), Kind.BIND)
         self._inject(m.execute(name), Kind.EXECUTE)
         self._end(m.close(m.PORTAL, name))

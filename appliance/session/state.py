@@ -25,6 +25,7 @@ from appliance.session.pace import SamplePace
 from appliance.session.records import Recorder, parts_of
 from appliance.session.results import ResultLocks
 from appliance.session.settings import SettingsTracker
+from appliance.session.unchanged import Unchanged
 from appliance.sql.footing import Footing, still
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres.expected import Expected, ExpectedReplies, Kind
@@ -170,6 +171,7 @@ class SessionState:
         self.question: Question | None = None
         self.own_statements: set[bytes] = set()
         """Names of our own prepared statements that the upstream holds."""
+        self.unchanged = Unchanged()
         self.holding = False
         """A check of ours opened a transaction to hold locks in; the client knows of none."""
         self.vouched: set[Footing] = set()

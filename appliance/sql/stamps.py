@@ -61,6 +61,9 @@ RELATION = f"""pg_catalog.concat_ws('.', c.relname, c.relnamespace, c.relkind, c
 parents, its row security, what runs when it is written. What only moves storage (TRUNCATE, VACUUM
 FULL) does not change it."""
 
+QUIET = "q"
+NO_POSITION = "-"
+
 OWN_TEMPORARY = f"c.relnamespace {_EQ} pg_catalog.pg_my_temp_schema()"
 
 _RELATIONS = f"""COALESCE((
@@ -75,17 +78,43 @@ _RELATIONS = f"""COALESCE((
 
 _ISOLATION = "pg_catalog.current_setting('transaction_isolation')"
 
-CHECK_QUERY = f"SELECT pg_catalog.concat_ws('/', {_ISOLATION}, {NEWEST}, {_RELATIONS})"
-"""Parameters: relation names (name[]), which are looked for in every schema, and relation OIDs
-(oid[]). One row, one text: isolation level / NEWEST / the relations in the order of their OIDs,
-each `oid:stamp`, joined by commas."""
+_END_OF_LOG = "CAST(pg_catalog.pg_current_wal_insert_lsn() AS pg_catalog.text)"
+_POSITION = f"""CASE WHEN pg_catalog.pg_is_in_recovery() THEN ''
+    ELSE pg_catalog.replace({_END_OF_LOG}, '/', '-') END"""
+"""Where the server's log ends: a change of the catalog by anybody moves it, and is seen by others
+only after that. Unknown ('') on a standby."""
 
-CHECK_CALLS_QUERY = f"SELECT pg_catalog.concat_ws('/', {_ISOLATION}, {CALLABLES}, {_RELATIONS})"
+_NOBODY_WRITES = f"""NOT EXISTS (SELECT FROM pg_catalog.pg_lock_status() l
+    WHERE l.locktype {_EQ} 'transactionid')"""
+"""Whoever may change anything holds a lock on its own transaction's number until others see what it
+did (access/transam/xact.c, CommitTransaction). A snapshot does not tell: one that began last looks
+as if it had not begun."""
+
+AS_BEFORE = "="
+"""Stands for everything after the position in the answer: nothing was written since."""
+
+
+def _check(called: str) -> str:
+    return f"""SELECT pg_catalog.concat_ws('/', {_ISOLATION},
+  pg_catalog.concat({_POSITION},
+    CASE WHEN {_POSITION} {_NE} $4 THEN '' WHEN {_NOBODY_WRITES} THEN '{QUIET}' ELSE '' END),
+  CASE WHEN {_POSITION} {_EQ} $3 THEN '{AS_BEFORE}'
+  ELSE (SELECT pg_catalog.concat_ws('/', {called}, {_RELATIONS})) END)"""
+
+
+CHECK_QUERY = _check(NEWEST)
+"""Parameters: relation names (name[]), which are looked for in every schema, relation OIDs (oid[]),
+the position at which all of it was known to be as it was judged (text), and the last position that
+was seen (text), or NO_POSITION. One row, one text: isolation level / position, with QUIET behind it
+when it is the last one and nobody writes / either AS_BEFORE, or NEWEST / the relations in the order
+of their OIDs, each `oid:stamp`, joined by commas."""
+
+CHECK_CALLS_QUERY = _check(CALLABLES)
 """The same with CALLABLES, for a statement that calls what is not built in. (One text with a
 parameter for that would be planned anew each time.)"""
 
-CHECK_TYPES = (1003, 1028)
-"""name[], oid[]: the types of its parameters (pg_type.dat)."""
+CHECK_TYPES = (1003, 1028, 25, 25)
+"""name[], oid[], text, text: the types of its parameters (pg_type.dat)."""
 
 
 def _below(catalog: str, wanted: str) -> str:

@@ -149,7 +149,8 @@ def test_nothing_raw_after_a_change(
     ddl, text = CHANGES[change]
     alice.execute("SET search_path = early, c")
     simple(alice, text)  # what the test before has made is not there any more
-    assert "PERSON" in ask(alice, text).upper()
+    for _ in range(4):  # the log's end is known to be a good place after two of them
+        assert "PERSON" in ask(alice, text).upper()
     if ask is repeatable:
         _later.append(lambda: direct.execute(ddl.encode()))
     else:

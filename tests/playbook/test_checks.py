@@ -5,7 +5,13 @@ import msgspec
 from appliance.session.effects import RefreshCatalog
 from appliance.session.questions import CHECK_NAME, LOCK_NAME, array
 from appliance.sql.lineage import CatalogLineage
-from appliance.sql.stamps import CHECK_QUERY, CHECK_TYPES, TEMPORARIES_QUERY
+from appliance.sql.stamps import (
+    AS_BEFORE,
+    CHECK_QUERY,
+    CHECK_TYPES,
+    NO_POSITION,
+    TEMPORARIES_QUERY,
+)
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 from tests.playbook.playbook import Event, Playbook, answers, happens, says
@@ -50,6 +56,9 @@ HELD = (
 """A Query, in the transaction that holds what it rests on."""
 
 
+POSITION = "0-1"
+
+
 def stamped(newest: str = "1") -> CatalogLineage:
     """As read from a server."""
     return CatalogLineage(msgspec.structs.replace(catalog(newest), newest=newest))
@@ -63,19 +72,28 @@ def loaded(newest: str) -> Event:
     return happens("catalog", act)  # type: ignore[arg-type]
 
 
-def asked(first: bool = True) -> list[Expectation]:
+def asked(
+    first: bool = True, position: str = NO_POSITION, last: str = POSITION
+) -> list[Expectation]:
+    """`last`: the position that the answer before gave, if there was one."""
+    last = NO_POSITION if first else last
     lock = b'SELECT FROM "public"."customers"'
     sent = m.parse(LOCK_NAME, lock) + m.close(m.STATEMENT, LOCK_NAME)
     if first:
         sent += m.close(m.STATEMENT, CHECK_NAME)
         sent += m.parse(CHECK_NAME, CHECK_QUERY.encode(), CHECK_TYPES)
-    values = (array(["customers"]), array([str(CUSTOMERS)]))
+    values = (array(["customers"]), array([str(CUSTOMERS)]), position.encode(), last.encode())
     sent += m.bind_texts(CHECK_NAME, CHECK_NAME, values) + m.execute(CHECK_NAME)
     return upstream(sent, m.close(m.PORTAL, CHECK_NAME), FLUSH)
 
 
-def told(newest: str = "1", first: bool = True, isolation: str = "read committed") -> bytes:
-    found = f"{isolation}/{newest}/{CUSTOMERS}:"
+def told(
+    newest: str = "1",
+    first: bool = True,
+    isolation: str = "read committed",
+    position: str = POSITION,
+) -> bytes:
+    found = f"{isolation}/{position}/{newest}/{CUSTOMERS}:"
     prepared = CLOSED + PARSED if first else b""
     return PARSED + CLOSED + prepared + BOUND + row(found) + complete("SELECT 1") + CLOSED
 
@@ -104,6 +122,16 @@ def masked(book: Playbook) -> Playbook:
 def test_a_query_is_sent_when_nothing_changed(play: Open) -> None:
     book = masked(play(ANN, lineage=stamped()) >> says(query(READ)) << asked() >> answers(told()))
     assert masked(book >> says(query(READ)) << asked(False) >> answers(told(first=False)))
+
+
+def test_nothing_is_read_again_while_the_log_ends_where_it_did(play: Open) -> None:
+    book = masked(play(ANN, lineage=stamped()) >> says(query(READ)) << asked() >> answers(told()))
+    for position in ("0-1q", "0-1"):
+        answer = told(first=False, position=position)
+        book = masked(book >> says(query(READ)) << asked(False) >> answers(answer))
+    found = f"read committed/0-1/{AS_BEFORE}"
+    short = PARSED + CLOSED + BOUND + row(found) + complete("SELECT 1") + CLOSED
+    assert masked(book >> says(query(READ)) << asked(False, POSITION) >> answers(short))
 
 
 def test_it_is_judged_anew_when_something_did(play: Open) -> None:

@@ -1,0 +1,64 @@
+"""At which position of the server's log what a statement rests on was found to be as it was judged:
+as long as the log ends there, nothing has changed, and nothing needs to be read again.
+
+Kept by `state`, used by `questions` and `decisions`. Three readings make a position good: at the
+first the log ended there; at the second it still did, and nobody held a transaction that may write
+(so whatever was committed up to there can be seen by now: a commit moves the log before others see
+it); at the third it still does, and everything was found as judged, in a snapshot taken after the
+second. Rule: of this very session only, because after a crash the server may use a position again.
+"""
+
+from typing import NamedTuple
+
+from appliance.sql.footing import Footing
+from appliance.sql.stamps import AS_BEFORE, NO_POSITION, QUIET
+
+FOOTINGS_MAX = 1_000
+
+
+class Answer(NamedTuple):
+    """What the server said to a check (`stamps.CHECK_QUERY`)."""
+
+    isolation: str
+    found: str
+    """As in `Footing.expected`; AS_BEFORE: nothing was written since the position asked with."""
+    position: str
+    quiet: bool
+
+
+def read_answer(text: str) -> Answer:
+    isolation, _, rest = text.partition("/")
+    position, _, found = rest.partition("/")
+    quiet = position.endswith(QUIET)
+    return Answer(isolation, found, position.removesuffix(QUIET), quiet)
+
+
+class Unchanged:
+    """Positions by footing; one per session."""
+
+    def __init__(self) -> None:
+        self._good: dict[Footing, str] = {}
+        self.last = NO_POSITION
+        """The position that was seen last."""
+        self._settled = False
+        """What was committed up to `last` can be seen."""
+
+    def position(self, footing: Footing) -> str:
+        """What a check of it is asked with."""
+        return self._good.get(footing, NO_POSITION)
+
+    def holds(self, footing: Footing, answer: Answer) -> bool:
+        """Whether it is as it was judged; remembers when."""
+        if answer.found == AS_BEFORE:
+            return answer.position == self._good.get(footing)
+        settled = self._settled and answer.position == self.last
+        self._settled = settled or answer.quiet
+        self.last = answer.position or NO_POSITION
+        if answer.found != footing.expected:
+            self._good.pop(footing, None)
+            return False
+        if settled:
+            if len(self._good) >= FOOTINGS_MAX:
+                self._good.clear()
+            self._good[footing] = answer.position
+        return True

@@ -1,0 +1,118 @@
+"""Positions of the log at which nothing had changed: what makes one good, and a real server's."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from appliance.cli.demo.postgres import EmbeddedPostgres
+from appliance.session.unchanged import Answer, Unchanged, read_answer
+from appliance.sql.footing import Footing
+from appliance.sql.stamps import AS_BEFORE, CHECK_CALLS_QUERY, CHECK_QUERY, NO_POSITION
+
+FOUND, OTHER = "1/10:a", "2/10:b"
+ONE = Footing(("t",), (10,), (10,), False, FOUND, "")
+TWO = Footing(("u",), (11,), (11,), False, FOUND, "")
+
+
+def said(position: str = "0-1", found: str = FOUND, quiet: bool = True) -> Answer:
+    return Answer("read committed", found, position, quiet)
+
+
+def test_reads_what_the_server_says() -> None:
+    assert read_answer("read committed/0-16B3q/1/10:a") == said("0-16B3")
+    assert read_answer("read committed/0-1/=") == said(found=AS_BEFORE, quiet=False)
+    assert read_answer("serializable//1/10:a") == Answer("serializable", FOUND, "", False)
+
+
+def learnt(*answers: Answer) -> str:
+    """What a check is asked with after these."""
+    kept = Unchanged()
+    for answer in answers:
+        kept.holds(ONE, answer)
+    return kept.position(ONE)
+
+
+FIRST, QUIET, LAST = said(quiet=False), said(), said(quiet=False)
+
+
+def test_three_readings_that_are_the_same_make_a_position_good() -> None:
+    kept = Unchanged()
+    assert kept.last == NO_POSITION
+    for answer in (FIRST, QUIET):
+        assert kept.holds(ONE, answer)
+        assert kept.position(ONE) == NO_POSITION
+    assert kept.last == "0-1"
+    assert kept.holds(ONE, LAST)
+    assert kept.position(ONE) == "0-1"
+    assert kept.holds(ONE, said(found=AS_BEFORE))
+    assert kept.position(TWO) == NO_POSITION
+    assert kept.holds(TWO, LAST)  # the first two readings were for all
+    assert kept.position(TWO) == "0-1"
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        (FIRST, LAST, LAST, LAST),
+        (QUIET, LAST)[:1],
+        (FIRST, QUIET, said("0-2", quiet=False)),
+        (FIRST, QUIET, said("0-2", quiet=False), said("0-2", quiet=False)),
+        (said("", quiet=False), said("", quiet=False), said("", quiet=False)),
+        (FIRST, QUIET, said(found=OTHER)),
+    ],
+    ids=["somebody may be writing", "once", "it moved", "and stayed", "a standby", "changed"],
+)
+def test_what_makes_none(answers: tuple[Answer, ...]) -> None:
+    assert learnt(*answers) == NO_POSITION
+
+
+def test_a_change_takes_it_back() -> None:
+    kept = Unchanged()
+    for answer in (FIRST, QUIET, LAST):
+        kept.holds(ONE, answer)
+    assert not kept.holds(ONE, said("0-9", OTHER))
+    assert kept.position(ONE) == NO_POSITION
+    assert not kept.holds(ONE, said("0-9", AS_BEFORE))
+    assert not kept.holds(TWO, said("0-1", AS_BEFORE))
+
+
+@pytest.fixture
+def server(postgres: EmbeddedPostgres) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(postgres.uri(), autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS moved")
+        connection.execute("CREATE TABLE moved (a int, b int)")
+        yield connection
+        connection.execute("DROP TABLE moved")
+
+
+@pytest.mark.parametrize("query", [CHECK_QUERY, CHECK_CALLS_QUERY], ids=["check", "calls"])
+def test_a_real_server(postgres: EmbeddedPostgres, server: psycopg.Connection, query: str) -> None:
+    text = query.replace("%", "%%")
+    for number, cast in ((1, "name[]"), (2, "oid[]"), (3, "text"), (4, "text")):
+        text = text.replace(f"${number}", f"%({'abcd'[number - 1]})s::{cast}")
+
+    def ask(position: str = NO_POSITION, last: str = NO_POSITION) -> Answer:
+        values = {"a": ["moved"], "b": [], "c": position, "d": last}
+        row = server.execute(text.encode(), values).fetchone()
+        assert row is not None
+        return read_answer(row[0])
+
+    before = ask()
+    assert before.found not in ("", AS_BEFORE)
+    assert not before.quiet
+    for _ in range(20):  # whoever else works on this server
+        now = ask(before.position, before.position)
+        if now.found == AS_BEFORE and now.quiet:
+            break
+        before = ask()
+    assert now == before._replace(found=AS_BEFORE, quiet=True)
+    with psycopg.connect(postgres.uri()) as other:
+        other.execute("CREATE TEMP TABLE unseen (a int)")
+        assert not ask(last=ask().position).quiet
+        other.rollback()
+    server.execute("ALTER TABLE moved RENAME b TO c")
+    after = ask(before.position, before.position)
+    assert after.found not in (AS_BEFORE, before.found)
+    assert after.position != before.position
+    assert not after.quiet
