@@ -334,3 +334,70 @@ def redact(bytes text not None, bint standard_strings=True) -> bytes:
         return PyBytes_FromStringAndSize(<char*>out, <Py_ssize_t>size)
     finally:
         free(out)
+
+
+# Folding ---------------------------------------------------------------------------------------
+
+cdef enum:
+    DIGITS_MAX = 9  # an integer of so many fits int4
+
+cdef int folded_kind(const Token* token) noexcept nogil:
+    """i for a short integer, s for a plain string, 0 for what stays as it is."""
+    cdef const uint8_t* at = token.start
+    if token.kind == STRING:
+        return 115 if at[0] == 39 else 0
+    if token.kind != NUMBER or token.end - at > DIGITS_MAX:
+        return 0
+    while at < token.end:
+        if not 48 <= at[0] <= 57:
+            return 0
+        at += 1
+    return 105
+
+
+cdef bint unfoldable(const Token* token) noexcept nogil:
+    """U&'' and U&"": what they mean depends on the string behind UESCAPE."""
+    return (
+        token.kind in (STRING, QUOTED_NAME)
+        and token.start[0] | 0x20 == 117
+        and token.end - token.start > 1
+        and token.start[1] == 38
+    )
+
+
+def fold(bytes text not None):
+    """(key, offsets): the text with a mark in place of each short integer and each plain string,
+    and where these begin; None when there are none, or the text does not lex. For a server with
+    standard_conforming_strings on. Equal keys: the same tokens but for the values of these.
+    """
+    cdef Lexer lexer = lexer_of(text, True)
+    cdef Token token
+    cdef const uint8_t* begin = lexer.at
+    cdef size_t length = <size_t>PyBytes_GET_SIZE(text)
+    cdef size_t size = 0
+    cdef int kind
+    cdef uint8_t* out
+    if memchr(PyBytes_AS_STRING(text), 0, length) != NULL:
+        return None
+    out = <uint8_t*>malloc(2 * length + 1)
+    if out == NULL:
+        raise MemoryError
+    offsets = []
+    try:
+        while next_token(&lexer, &token):
+            if unfoldable(&token):
+                return None
+            kind = folded_kind(&token)
+            if kind:
+                offsets.append(token.start - begin)
+                out[size] = 0  # no other part of a key has this byte
+                out[size + 1] = <uint8_t>kind
+                size += 2
+            else:
+                memcpy(out + size, token.start, <size_t>(token.end - token.start))
+                size += <size_t>(token.end - token.start)
+        if lexer.broken or not offsets:
+            return None
+        return PyBytes_FromStringAndSize(<char*>out, <Py_ssize_t>size), tuple(offsets)
+    finally:
+        free(out)

@@ -232,11 +232,12 @@ class Worker:
         metrics.audit_failures = spool.failures
         metrics.cancels_routed = self._cancels.routed
         metrics.cancels_unknown = self._cancels.unknown
-        metrics.analyses_cached = cache.verdicts_found + cache.facts_found
+        metrics.analyses_cached = cache.verdicts_found + cache.verdicts_alike + cache.facts_found
         metrics.analyses_inline = cache.analysed_inline
         metrics.analysis_failures_syntax = cache.failed_syntax
         metrics.analysis_failures_limit = cache.failed_limit
-        metrics.decisions_cached, metrics.decisions_evaluated = cache.verdicts_found, cache.decided
+        metrics.decisions_cached = cache.verdicts_found + cache.verdicts_alike
+        metrics.decisions_evaluated = cache.decided
         return Heartbeat(
             sessions=len(self._sessions),
             stats=metrics.snapshot(),

@@ -214,6 +214,9 @@ class StatementFacts(msgspec.Struct, frozen=True):
     """
     ends_transaction: bool = False
     """COMMIT, ROLLBACK and their like, not of a savepoint."""
+    unread_constants: tuple[int, ...] = ()
+    """Byte offsets of its integers and strings, when these facts would be the same whatever their
+    values (`sql/constants`); () when they may not be."""
 
     checks: tuple[SparingCheck, ...] = ()
     """Writes of which only the database knows whether they spare any row: when the answer is true,

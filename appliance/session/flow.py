@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from _speedups.sqllex import fold
 from appliance.masking.masked_relations import MaskedRelations, Unmaskable
 from appliance.masking.plan import MaskPlan, measures, plan, source_plan
 from appliance.model.catalog import ColumnKey, Relation, SessionSettings
@@ -123,7 +124,8 @@ class Cache:
     """Facts and verdicts by exact text and everything they depend on; one per worker, bounded,
     least recently used out.
 
-    Rule (DESIGN invariant 7): keys are exact bytes and versions, never a fingerprint.
+    Rule (DESIGN invariant 7): keys are bytes and versions, never a fingerprint. A key without the
+    values of constants (`_speedups.sqllex.fold`) finds only what looked at none of them.
     """
 
     def __init__(self, entries_max: int) -> None:
@@ -131,6 +133,7 @@ class Cache:
         self._entries: OrderedDict[tuple[object, ...], object] = OrderedDict()
         # For the metrics.
         self.verdicts_found = 0
+        self.verdicts_alike = 0
         self.facts_found = 0
         self.decided = 0
         self.analysed_inline = 0
@@ -258,7 +261,31 @@ class Judge:
         if isinstance(facts, Facts):
             self._cache.facts_found += 1
             return self.judge(text, facts, settings, now)
-        return None
+        return self._recall_alike(text, settings)
+
+    def _recall_alike(self, text: bytes, settings: SessionSettings) -> Verdict | None:
+        """The verdict on a text that differs in constants only at which nothing looked."""
+        folded = fold(text) if len(text) <= CACHED_TEXT_BYTES_MAX and text.isascii() else None
+        if folded is None:
+            return None
+        known = self._cache.get(self._alike_key(folded[0], settings))
+        if not isinstance(known, Verdict):
+            return None
+        self._cache.verdicts_alike += 1
+        return msgspec.structs.replace(known, memo=[])  # its records are of this very text
+
+    def _keep_for_alike(self, text: bytes, verdict: Verdict, settings: SessionSettings) -> None:
+        if verdict.refusal is not None or verdict.rewritten or verdict.sweeping is not None:
+            return
+        places = [s.unread_constants for s in verdict.facts.statements]
+        if len(places) != 1 or not places[0] or not text.isascii():
+            return
+        folded = fold(text)
+        if folded is not None and folded[1] == places[0]:
+            self._cache.put(self._alike_key(folded[0], settings), verdict)
+
+    def _alike_key(self, folded: bytes, settings: SessionSettings) -> tuple[object, ...]:
+        return "alike", *self._verdict_key(self._key(folded, settings))
 
     def analyse_inline(self, text: bytes, settings: SessionSettings) -> Facts:
         """For short texts: on the event loop."""
@@ -290,6 +317,7 @@ class Judge:
             self._cache.put(key, facts)
             if decision.cacheable:
                 self._cache.put(self._verdict_key(key), verdict)
+                self._keep_for_alike(text, verdict, settings)
         return verdict
 
     def _decided(

@@ -16,6 +16,7 @@ from appliance.model.facts import (
     StatementFacts,
 )
 from appliance.model.limits import Limits
+from appliance.sql.constants import unread_constants
 from appliance.sql.lineage import CatalogLineage
 from appliance.sql.parse import RawStatement, group, parse
 from appliance.sql.spared import checks_of
@@ -121,6 +122,7 @@ def _facts(
         settings=tuple(analyst.settings_changed),
         checks=checks or (),
         ends_transaction=raw.body.get("kind") in _ENDS if raw.kind == "TransactionStmt" else False,
+        unread_constants=() if analyst.settings_changed else unread_constants(raw.kind, raw.body),
         single_columns=analyst.secret_columns,
     )
 

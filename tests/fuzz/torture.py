@@ -18,7 +18,7 @@ from typing import Any
 from _speedups.maskops import MaskOp
 from _speedups.pgframe import FrameSplitter
 from _speedups.pgrows import RowMasker
-from _speedups.sqllex import measure, redact
+from _speedups.sqllex import fold, measure, redact
 from _speedups.sqltokens import tokens
 from tests.reference import maskops as reference_ops
 from tests.reference import pgframe as reference_frames
@@ -149,6 +149,8 @@ class Torture:
         standard = self.random.random() < 0.5
         measure(text, standard)
         redacted = redact(text, standard)
+        folded = fold(text)
+        assert folded is None or len(folded[0]) <= 2 * len(text)
         literals = {"string", "number", "comment"}
         assert not {kind for kind, _, _ in tokens(redacted)} & literals, (text, redacted)
 

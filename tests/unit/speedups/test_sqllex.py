@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from _speedups.sqllex import measure, redact
+from _speedups.sqllex import fold, measure, redact
 from _speedups.sqltokens import KIND_NAMES, tokens
 
 PIECES = [
@@ -210,3 +210,46 @@ def test_linear_time(piece: bytes) -> None:
     redact(text)
     tokens(text[: 1 << 16])
     assert time.process_time() - started < 1.0
+
+
+SOUND = [
+    piece
+    for piece in PIECES
+    if piece not in ("'", '"', "$$", "$t$", "/*", "$a b$", "1e", "1__0", "UESCAPE")
+    and not piece.startswith("U&")
+]
+MEAL = st.lists(st.sampled_from([*SOUND, "5", "'x'"]), min_size=1, max_size=12)
+
+
+@settings(max_examples=1500)
+@given(
+    text=st.one_of(MEAL.map(" ".join), MEAL.map("".join)),
+    numbers=st.lists(st.integers(0, 999_999_999), min_size=12, max_size=12),
+)
+def test_texts_with_one_key_have_the_same_tokens(text: str, numbers: list[int]) -> None:
+    folded = fold(text.encode())
+    theirs = pglast_tokens(text)
+    assume(folded is not None and theirs is not None)
+    assert folded is not None and theirs is not None
+    key, offsets = folded
+    literals = {start: name for name, start, _ in theirs}
+    assert {literals.get(offset) for offset in offsets} <= {"SCONST", "ICONST"}
+    pieces = key.split(b"\0")
+    other = pieces[0]
+    for piece, number in zip(pieces[1:], [*numbers, *[7] * len(pieces)], strict=False):
+        other += (b"'%d'" if piece[:1] == b"s" else b"%d") % number + piece[1:]
+    again = fold(other)
+    assert again is not None and again[0] == key
+    varied = pglast_tokens(other.decode())
+    assert varied is not None
+    assert [name for name, *_ in varied] == [name for name, *_ in theirs]
+
+
+@pytest.mark.parametrize("text", ["", "a", "1.5", "5000000000", "E'x'", "$$a$$", "$1", "'a", "1\0"])
+def test_nothing_to_fold(text: str) -> None:
+    assert fold(text.encode()) is None
+
+
+@pytest.mark.parametrize("text", ["U&'a' UESCAPE '!'", "U&\"a\" uescape '!'", "u&'a' 5"])
+def test_what_an_escape_decides_is_not_folded(text: str) -> None:
+    assert fold(text.encode()) is None
