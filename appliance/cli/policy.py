@@ -179,13 +179,20 @@ def trust(uri: str, functions: list[str], /) -> int:
     Parameters
     ----------
     uri
-        postgresql://user@host:port/database[?sslmode=MODE&sslrootcert=FILE]; the password is in
-        PGPASSWORD.
+        postgresql://user:password@host:port/database[?sslmode=MODE&sslrootcert=FILE].
+        The password may come from PGPASSWORD instead.
     functions
         'schema.name(argument types)', or schema.name for every overload: a call is answered only
         when all that its name may mean are trusted.
     """
-    from appliance.cli.policy_trust import NotThere, entries_of
+    from appliance.cli.place import hide_password
+
+    try:
+        hide_password(uri)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    from appliance.cli.policy_trust import NotThere, entries_of  # which takes a while
 
     try:
         text = entries_of(uri, functions)
