@@ -179,13 +179,20 @@ def trust(uri: str, functions: list[str], /) -> int:
     Parameters
     ----------
     uri
-        postgresql://user@host:port/database[?sslmode=MODE&sslrootcert=FILE]; the password is in
-        PGPASSWORD.
+        postgresql://user:password@host:port/database[?sslmode=MODE&sslrootcert=FILE].
+        The password may come from PGPASSWORD instead.
     functions
         'schema.name(argument types)', or schema.name for every overload: a call is answered only
         when all that its name may mean are trusted.
     """
-    from appliance.cli.policy_trust import NotThere, entries_of
+    from appliance.cli.place import hide_password
+
+    try:
+        hide_password(uri)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    from appliance.cli.policy_trust import NotThere, entries_of  # which takes a while
 
     try:
         text = entries_of(uri, functions)
@@ -291,6 +298,8 @@ def _notes(found: "Study", catalog: Path | None) -> list[str]:
     # A column is not known because its relation is not: the relations say it all.
     relations = [why for why in unknown if why.startswith("relation ")]
     notes = [f"{why}: {remedy}" for why in relations or unknown]
+    if found.sweeping is not None:
+        notes.append(f"if its WHERE spares no row it is refused: {found.sweeping.message}")
     if catalog is None and not notes:
         notes.append("no --catalog is given: names are not resolved, masks are not worked out")
     return notes
@@ -301,6 +310,9 @@ def _obligations(found: "Study") -> list[tuple[str, str]]:
     lines = []
     if found.owed:
         lines.append(("touches masked columns", ", ".join(found.owed)))
+    if found.sent:
+        lines.append(("masked at the source", ", ".join(found.at_source)))
+        lines.append(("the database is sent", found.sent))
     if decision.row_limit is not None:
         lines.append(("row limit", str(decision.row_limit)))
     if decision.statement_timeout_ms is not None:
@@ -357,9 +369,10 @@ def _columns_table(found: "Study") -> "Table":
     from rich.text import Text
 
     table = _table("result columns", "statement", "column", "mask", "rule")
-    for number, each in enumerate(found.plans, start=1):
-        for column in each.columns:
-            mask = column.mask
-            shown = ("", "") if mask is None else (mask.method.value, mask.rule)
-            table.add_row(*map(Text, (str(number), column.name, *shown)))
+    for index in range(len(found.plans)):
+        for name, mask, at_source in found.masks(index):
+            how = "" if mask is None else mask.method.value + " at the source" * at_source
+            table.add_row(
+                *map(Text, (str(index + 1), name, how, "" if mask is None else mask.rule))
+            )
     return table

@@ -57,7 +57,8 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"pri
     rule: str = ""
     """A rule that must be among the reasons, or the guard that refuses."""
     masked: tuple[str, ...] | None = None
-    """schema.relation.column of exactly the result columns that are masked."""
+    """schema.relation.column of exactly the columns that are masked, in the result or already for
+    the statement."""
     would_be: str = ""
     client: ClientSpec | None = None
     target: TargetSpec | None = None

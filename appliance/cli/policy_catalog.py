@@ -30,6 +30,16 @@ TYPES: Mapping[str, int] = {
     "jsonb": 3802, "text[]": 1009, "int[]": 1007, "tsvector": 3614, "xml": 142, "money": 790,
 }  # fmt: skip
 """Type name -> pg_type.oid (pg_type.dat)."""
+_PRINTED: Mapping[str, str] = {
+    "bool": "boolean", "int8": "bigint", "bigserial": "bigint", "int2": "smallint",
+    "int": "integer", "int4": "integer", "serial": "integer", "float4": "real",
+    "float8": "double precision", "char": "character", "varchar": "character varying",
+    "time": "time without time zone", "timestamp": "timestamp without time zone",
+    "timestamptz": "timestamp with time zone", "decimal": "numeric", "int[]": "integer[]",
+}  # fmt: skip
+"""Type name -> what format_type() calls it, where that is another name."""
+_MODIFIED = frozenset({"char", "varchar", "bpchar", "numeric", "decimal"})
+_BPCHAR_HEADER = 4
 
 
 class TableSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -157,9 +167,19 @@ def _relation(name: str, oid: int, spec: TableSpec, oids: Mapping[str, int]) -> 
 
 
 def _column(table: str, attnum: int, text: str) -> Column:
-    name, _, kind = text.strip().partition(" ")
-    oid = TYPES.get((kind.strip() or "text").partition("(")[0].strip().lower())
+    name, _, written = text.strip().partition(" ")
+    kind, _, modifier = (written.strip() or "text").lower().partition("(")
+    kind = kind.strip()
+    oid = TYPES.get(kind)
     if not name or oid is None:
         known = ", ".join(sorted(TYPES))
         raise ValueError(f"table {table!r}: column {text!r}: the types known here are {known}")
-    return Column(attnum=attnum, name=name, type_oid=oid)
+    length = modifier.rstrip(" )").replace(" ", "") or ("1" if kind == "char" else "")
+    printed = "character" if kind == "bpchar" and length else _PRINTED.get(kind, kind)
+    return Column(
+        attnum=attnum,
+        name=name,
+        type_oid=oid,
+        typmod=_BPCHAR_HEADER + int(length) if oid == TYPES["char"] and length.isdigit() else -1,
+        type_text=f"{printed}({length})" if length and kind in _MODIFIED else printed,
+    )

@@ -1,23 +1,24 @@
 """One text studied for `sallyport policy explain | test`: facts, decision, mask plans; nothing is
 run.
 
-The same calls in the same order as a session makes them, so that what is explained is what happens.
+The judge of sessions judges it, so that what is explained is what happens.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from appliance.masking.plan import MaskPlan, column_name, plan
-from appliance.model.catalog import Catalog, SessionSettings
-from appliance.model.decision import Decision, Effect
-from appliance.model.errors import Refused
-from appliance.model.facts import Facts
+from appliance.masking.plan import MaskPlan, column_name
+from appliance.model.catalog import Catalog, ColumnKey, SessionSettings
+from appliance.model.decision import Decision, Effect, Mask
+from appliance.model.facts import Facts, OutputColumn
 from appliance.model.limits import Limits
 from appliance.model.principal import Client, Principal, Target
 from appliance.model.refusal import Refusal
 from appliance.policy.snapshot import Snapshot
-from appliance.session.flow import refusal_of
+from appliance.session.flow import Cache, Judge, Verdict
+from appliance.session.rewriting import Forms, all_forms
 from appliance.sql.analysis import analyse
 from appliance.sql.lineage import CatalogLineage
 
@@ -40,12 +41,20 @@ class Study(msgspec.Struct, frozen=True):
     facts: Facts
     decision: Decision
     plans: tuple[MaskPlan, ...]
-    """One per statement; fewer when a statement is refused."""
+    """One per statement; none when the text is refused."""
     refusal: Refusal | None
     masked: tuple[str, ...]
-    """schema.relation.column of every result column that would be masked."""
+    """schema.relation.column of every column that would be masked, on its way back or at the
+    source."""
     owed: tuple[str, ...]
     """schema.relation.column of every masked column that the text touches."""
+    at_source: tuple[str, ...] = ()
+    """Of those, what a statement sees masked already."""
+    sent: str = ""
+    """What the database is sent in place of the text when it is masked at the source; '' = the
+    text itself."""
+    sweeping: Refusal | None = None
+    """What the answer is when the database says that the text's writes spare no row."""
 
     @property
     def outcome(self) -> str:
@@ -54,53 +63,88 @@ class Study(msgspec.Struct, frozen=True):
             return Effect.DENY.value
         return self.decision.effect.value
 
+    def masks(self, index: int) -> list[tuple[str, Mask | None, bool]]:
+        """Of every result column of a statement: its name, its mask (the first of those it is
+        computed from), and whether that is applied at the source."""
+        plan = self.plans[index]
+        if not plan.at_source:
+            return [(column.name, column.mask, False) for column in plan.columns]
+        return [
+            (output.name, _mask_below(output, self.decision), True)
+            for output in self.facts.statements[index].outputs
+        ]
+
+
+class _Read:
+    """The catalog of a database as a session sees one that is read and does not change."""
+
+    shapes = 0
+    failure = "none is given"
+
+    def __init__(self, lineage: CatalogLineage | None) -> None:
+        self.lineage = self.kept = lineage
+
+    def changing_for(self, session: str) -> bool:
+        del session
+        return False
+
 
 def study(snapshot: Snapshot, question: Question, catalog: Catalog | None) -> Study:
     """Decide a text as a session would."""
     lineage = None if catalog is None else CatalogLineage(catalog)
-    settings = SessionSettings(database=question.database, role=question.principal.name)
-    facts = analyse(question.sql.encode(), lineage, settings, Limits())
-    entitlements = snapshot.entitlements(
-        question.principal, question.target, catalog, question.database, lineage=lineage
+    verdict = _verdict(snapshot, question, lineage)
+    sweeping = None if verdict.sweeping is None else verdict.sweeping.refusal
+    at_source = {key for each in verdict.plans if each.at_source for key in each.touches}
+    return Study(
+        facts=verdict.facts,
+        decision=verdict.decision,
+        plans=verdict.plans,
+        refusal=verdict.refusal,
+        masked=_names(_arriving(verdict.plans) | at_source, catalog),
+        owed=_names(verdict.decision.masks, catalog),
+        at_source=_names(at_source, catalog),
+        sent=verdict.rewritten.decode(),
+        sweeping=sweeping,
     )
-    decision = snapshot.decide(
-        facts,
+
+
+def _verdict(snapshot: Snapshot, question: Question, lineage: CatalogLineage | None) -> Verdict:
+    limits = Limits()
+    judge = Judge(
+        snapshot,
         question.principal,
         question.client,
         question.target,
         question.database,
-        entitlements,
-        question.now,
+        _Read(lineage),
+        limits,
+        Cache(entries_max=8),
     )
-    plans: list[MaskPlan] = []
-    refused = refusal_of(facts, decision)
-    try:
-        for index in range(0 if refused else len(facts.statements)):
-            plans.append(  # noqa: PERF401 - plans made before a refusal are shown
-                plan(facts, index, decision, decision.owed, lineage)
-            )
-    except Refused as error:
-        refused = error.refusal
-    return Study(
-        facts=facts,
-        decision=decision,
-        plans=tuple(plans),
-        refusal=refused,
-        masked=_masked(plans, catalog),
-        owed=tuple(column_name(catalog, key) for key in sorted(decision.masks)) if catalog else (),
-    )
+    text = question.sql.encode()
+    settings = SessionSettings(database=question.database, role=question.principal.name)
+    facts = analyse(text, lineage, settings, limits)
+    owed, forms = judge.entitlements.owed, None
+    if lineage is not None and owed:
+        forms = Forms(owed, all_forms(text, facts, lineage, settings, owed, limits))
+    return judge.judge(text, facts, settings, question.now, keep=False, forms=forms)
 
 
-def _masked(plans: list[MaskPlan], catalog: Catalog | None) -> tuple[str, ...]:
-    if catalog is None:
-        return ()
-    keys = {
+def _arriving(plans: tuple[MaskPlan, ...]) -> set[ColumnKey]:
+    """Columns that are masked on their way back."""
+    return {
         column.origin
         for each in plans
         for column in each.columns
         if column.mask is not None and column.origin is not None
     }
-    return tuple(column_name(catalog, key) for key in sorted(keys))
+
+
+def _mask_below(output: OutputColumn, decision: Decision) -> Mask | None:
+    return next((m for key in sorted(output.sources) if (m := decision.owed.get(key))), None)
+
+
+def _names(keys: Iterable[ColumnKey], catalog: Catalog | None) -> tuple[str, ...]:
+    return () if catalog is None else tuple(column_name(catalog, key) for key in sorted(keys))
 
 
 def as_json(found: Study) -> dict[str, Any]:
@@ -113,6 +157,7 @@ def as_json(found: Study) -> dict[str, Any]:
         "reasons": msgspec.to_builtins(decision.reasons),
         "masked": list(found.masked),
         "touches": list(found.owed),
+        "sent": found.sent or None,
         "row_limit": decision.row_limit,
         "statement_timeout_ms": decision.statement_timeout_ms,
         "policy_version": decision.policy_version,
@@ -124,7 +169,7 @@ def as_json(found: Study) -> dict[str, Any]:
 
 def _statement(found: Study, index: int) -> dict[str, Any]:
     facts = found.facts.statements[index]
-    columns = found.plans[index].columns if index < len(found.plans) else ()
+    planned = index < len(found.plans)
     return {
         "kind": facts.kind,
         "actions": [action.value for action in facts.actions],
@@ -140,12 +185,13 @@ def _statement(found: Study, index: int) -> dict[str, Any]:
         "flags": sorted(flag.value for flag in facts.flags),
         "confidence": facts.confidence.value,
         "unresolved": list(facts.unresolved),
+        "masked_at_source": planned and found.plans[index].at_source,
         "columns": [
             {
-                "name": column.name,
-                "mask": None if column.mask is None else column.mask.method.value,
-                "rule": None if column.mask is None else column.mask.rule,
+                "name": name,
+                "mask": None if mask is None else mask.method.value,
+                "rule": None if mask is None else mask.rule,
             }
-            for column in columns
+            for name, mask, _ in (found.masks(index) if planned else ())
         ],
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from appliance.cli.try_ import Place
+from appliance.cli.place import Place
 from appliance.config.schema import Role, TargetConfig, TargetTls, TargetTlsMode
 from appliance.dataplane.upstreams import (
     Login,

@@ -2,8 +2,7 @@
 database, no file needed.
 
 For whoever knows that user and password: the same pair logs in here. Tests, benches and conformance
-runs use it, too. Rule: the password is taken off the command line at once (the program replaces
-itself), so `ps` never shows it for long.
+runs use it, too.
 """
 
 import os
@@ -11,10 +10,11 @@ import secrets
 import sys
 import tempfile
 from pathlib import Path
-from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
+from urllib.parse import quote
 
 import yaml
 
+from appliance.cli.place import PASSWORD_VARIABLE, Place, hide_password
 from appliance.config.values import Address
 from appliance.control.documents import validate
 from appliance.control.sockets import Bound
@@ -23,9 +23,6 @@ from appliance.identity.scram import make_verifier
 from appliance.identity.verifiers import Directory, User, render_users
 from appliance.link.messages import Documents, PolicyDocument
 from appliance.policy.presets import PRESETS
-
-PASSWORD_VARIABLE = "PGPASSWORD"  # noqa: S105 - libpq's name for it
-DEFAULT_PORT = 5432
 
 
 def try_(
@@ -64,8 +61,8 @@ def try_(
     log_level
         debug, info, warning or error.
     """
-    _hide_password(uri)
     try:
+        hide_password(uri)
         place = Place(uri)
         folder = (data or Path(tempfile.mkdtemp(prefix="sallyport-try-"))).absolute()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -91,7 +88,7 @@ def try_(
     return run_service(Service(first=first, workers=workers, on_ready=ready))
 
 
-def _say_ready(where: dict[str, Bound], place: "Place", folder: Path) -> None:
+def _say_ready(where: dict[str, Bound], place: Place, folder: Path) -> None:
     main, admin = where["try"], where["admin"]
     print(
         f"ready postgresql {_shown(main)} admin={_shown(admin)} data={folder}",
@@ -108,40 +105,6 @@ def _say_ready(where: dict[str, Bound], place: "Place", folder: Path) -> None:
 def _shown(bound: Bound) -> str:
     host = f"[{bound.host}]" if ":" in bound.host else bound.host
     return f"{host}:{bound.port}"
-
-
-def _hide_password(uri: str) -> None:
-    """Starts this program anew without the password in its arguments."""
-    parts = urlsplit(uri)
-    if not parts.password:
-        return
-    user = quote(unquote(parts.username or ""), safe="")
-    bare = urlunsplit(parts._replace(netloc=f"{user}@{parts.netloc.rpartition('@')[2]}"))
-    arguments = [bare if argument == uri else argument for argument in sys.argv]
-    environment = {**os.environ, PASSWORD_VARIABLE: unquote(parts.password)}
-    os.execve(sys.executable, [sys.executable, *arguments], environment)  # noqa: S606
-
-
-class Place:
-    """The database named by a URI. Raises ValueError."""
-
-    def __init__(self, uri: str) -> None:
-        parts = urlsplit(uri)
-        if parts.scheme not in ("postgresql", "postgres") or not parts.hostname:
-            raise ValueError("expected postgresql://user:password@host:port/database")
-        self.user = unquote(parts.username or "")
-        self.password = os.environ.get(PASSWORD_VARIABLE, "")
-        if not self.user or not self.password:
-            raise ValueError("a user and a password are needed, in the URI or PGPASSWORD")
-        self.host = parts.hostname
-        self.port = parts.port or DEFAULT_PORT
-        self.database = unquote(parts.path.lstrip("/")) or self.user
-        options = parse_qs(parts.query)
-        self.tls: dict[str, str] = {"mode": options.pop("sslmode", ["prefer"])[0]}
-        if "sslrootcert" in options:
-            self.tls["ca"] = str(Path(options.pop("sslrootcert")[0]).absolute())
-        if options:
-            raise ValueError(f"unknown parameter in the URI: {sorted(options)[0]}")
 
 
 def _tls(certificate: Path | None, key: Path | None) -> dict[str, str]:

@@ -281,7 +281,7 @@ def _require_trusted(statement: StatementFacts, trust: Trust, catalog: Catalog) 
     calls = (*statement.functions, *statement.functions_below)
     if not calls and not _CALLING.isdisjoint(statement.actions):
         raise _unknown_function(["a function here"])
-    unknown: dict[str, None] = {}
+    unknown: dict[FunctionUse, None] = {}
     for call in calls:
         left = set(call.candidates) - trust.functions
         if call.candidates and not left:
@@ -289,9 +289,47 @@ def _require_trusted(statement: StatementFacts, trust: Trust, catalog: Catalog) 
         changed = sorted(left & trust.changed)
         if changed and left <= trust.changed:
             raise _changed_function(call, changed, catalog)
-        unknown[_dotted(call.schema, call.name)] = None
+        unknown[call] = None
     if unknown:
-        raise _unknown_function(unknown)
+        raise _untrusted(list(unknown), catalog)
+
+
+def _untrusted(calls: Sequence[FunctionUse], catalog: Catalog) -> Refused:
+    """Why none of these may be called: absent, built in, or nobody vouched for it."""
+    absent = [call for call in calls if _is_absent(call, catalog)]
+    if absent:
+        return _refused(
+            RefusalCode.UNRESOLVED,
+            f"function {_list(_dotted(c.schema, c.name) for c in absent)} does not exist",
+            "Check how it is written, and its schema.",
+            GUARD_FUNCTION,
+            "42883",
+        )
+    others = [call for call in calls if not _is_built_in(call, catalog)]
+    if others:
+        return _unknown_function(dict.fromkeys(_dotted(c.schema, c.name) for c in others))
+    return _refused(
+        RefusalCode.UNKNOWN_FUNCTION,
+        f"{_list(dict.fromkeys(c.name for c in calls))}: a built-in function that is not available "
+        "to who owes masks",
+        "Leave it out, or ask somebody who may see the columns unmasked.",
+        GUARD_FUNCTION,
+    )
+
+
+def _is_built_in(call: FunctionUse, catalog: Catalog) -> bool:
+    return call.schema in ("", "pg_catalog") and call.name in catalog.unlisted_builtins
+
+
+def _is_absent(call: FunctionUse, catalog: Catalog) -> bool:
+    """Whether a catalog that was read from a server has no function of this name."""
+    if not catalog.newest or call.candidates or " " in call.name:
+        return False  # ("operator +", "type x")
+    if call.schema == "information_schema" or call.name in catalog.unlisted_builtins:
+        return False
+    if call.schema:
+        return (call.schema, call.name) not in catalog.functions
+    return all(name != call.name for _, name in catalog.functions)
 
 
 def _unknown_function(names: Iterable[str]) -> Refused:

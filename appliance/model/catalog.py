@@ -315,6 +315,9 @@ class SessionSettings(msgspec.Struct, frozen=True):
     temporaries: tuple[Relation, ...] = ()
     """The session's own temporary relations, as the server described them; their schema is
     "pg_temp"."""
+    temp_kinds: frozenset[tuple[str, str]] = frozenset()
+    """(name, pg_class.relkind) of temporary relations that the session surely has. Of the other
+    names in `temp_relations` each may be gone, or a view through which a lasting one is written."""
 
     sealed: str = ""
     """`digest()`, computed once by whoever keeps this object for many statements."""
@@ -339,5 +342,6 @@ class SessionSettings(msgspec.Struct, frozen=True):
                 self.certain,
                 sorted(self.temp_relations),
                 self.temporaries,
+                sorted(self.temp_kinds),
             )
         )

@@ -147,6 +147,10 @@ def names_relations(facts: Facts) -> bool:
     return any(statement.relations for statement in facts.statements)
 
 
+def names_unknown(facts: Facts) -> bool:
+    return any(not use.oid for statement in facts.statements for use in statement.relations)
+
+
 def goes_on_after_end(facts: Facts) -> bool:
     """Whether relations are named after the end of a transaction in the same text."""
     ended = False
@@ -231,5 +235,6 @@ def made_relations(
         (use.schema or first, use.name)
         for statement in facts.statements
         for use in statement.relations
-        if use.action is Action.CREATE and (use.schema or (first and settings.certain))
+        if use.action is Action.CREATE
+        and (use.schema or (first and settings.certain and not settings.may_be_temporary(use.name)))
     )

@@ -130,11 +130,12 @@ class Decisions:
     def _needs_temporaries(self, waiting: Waiting, verdict: flow.Verdict) -> bool:
         """Whether the session's own temporary relations are asked for first."""
         settings = self._state.settings
-        if (
-            settings.temporaries_certain
-            or not (verdict.restricted and changes.names_relations(verdict.facts))
-            or self._failed
-        ):
+        if verdict.restricted:
+            wanted = changes.names_relations(verdict.facts)
+        else:  # whether it is a table of its own that it concerns, and no lasting one
+            lost = verdict.refusal is not None and changes.names_unknown(verdict.facts)
+            wanted = lost and self._state.judge.needs_catalog
+        if settings.temporaries_certain or not wanted or self._failed:
             return False
         if self._busy:
             self._await_quiet(waiting)

@@ -538,15 +538,31 @@ def refusal_of(facts: Facts, decision: Decision) -> Refusal | None:
             rule=rule,
         )
     message = applied[0].message if applied else ""
-    what = ", ".join(a.value for a in facts.actions) or "this statement"
     return Refusal(
         RefusalCode.DENIED,
-        message or f"policy does not allow {what} here",
+        message or f"policy does not allow {_doings(facts)}",
         "ask the owners of the policy for a rule that allows it"
-        if not rule
+        if rule in ("", DEFAULT_RULE)
         else f"see rule {rule}, or ask the owners of the policy",
         rule=rule or "default-deny",
     )
+
+
+def _doings(facts: Facts) -> str:
+    """What a text does, and to which relations."""
+    what = ", ".join(a.value for a in facts.actions) or "this statement"
+    uses = dict.fromkeys(
+        f"{use.schema}.{use.name}".removeprefix(".")
+        for s in facts.statements
+        for use in s.relations
+    )
+    shown = ", ".join(list(uses)[:_NAMED_MAX]) + f" and {len(uses) - _NAMED_MAX} more" * (
+        len(uses) > _NAMED_MAX
+    )
+    return f"{what} on {shown}" if uses else f"{what} here"
+
+
+_NAMED_MAX = 3
 
 
 def unlimitable(facts: Facts, decision: Decision) -> Refusal | None:

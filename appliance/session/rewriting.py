@@ -58,7 +58,7 @@ def forms_of(
     forms = []
     for raw, chosen, statement in zip(parsed, wanted, facts.statements, strict=True):
         forms.append(_form(raw, lineage, settings, relations) if chosen else Form(b""))
-        settings = after(statement, settings)
+        settings = after(raw, statement, settings)
     return forms
 
 

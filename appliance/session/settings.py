@@ -25,6 +25,7 @@ class SettingsTracker:
         self._temporary: frozenset[str] = frozenset()
         self._shifting: frozenset[str] = frozenset()
         self._temporaries: tuple[Relation, ...] = ()
+        self._kinds: frozenset[tuple[str, str]] = frozenset()
         self.temporaries_certain = True
         """Whether `_temporaries` is what the server has."""
         self.temporaries_foreign = False
@@ -44,6 +45,7 @@ class SettingsTracker:
             certain=self.certain,
             temp_relations=self._temporary | self._shifting,
             temporaries=self._temporaries,
+            temp_kinds=self._kinds,
         )
         return msgspec.structs.replace(settings, sealed=settings.digest())
 
@@ -88,8 +90,8 @@ class SettingsTracker:
         """Something on its way may make, change or drop temporary relations."""
         self.temporaries_certain = False
         names = self._temporary.union(relation.name for relation in self._temporaries)
-        if self._temporaries or names != self._temporary:
-            self._temporary, self._temporaries = names, ()
+        if self._temporaries or self._kinds or names != self._temporary:
+            self._temporary, self._temporaries, self._kinds = names, (), frozenset()
             self.current = self._build()
 
     @property
@@ -103,6 +105,7 @@ class SettingsTracker:
         names = frozenset(relation.name for relation in told)
         self._temporary = names if self.temporaries_foreign else frozenset()
         self._temporaries = () if self.temporaries_foreign else told
+        self._kinds = frozenset((relation.name, relation.kind) for relation in told)
         if not self.temporaries_foreign:
             self._shifting -= names  # they are known as the open transaction has them
         self.current = self._build()

@@ -5,6 +5,8 @@ Reads top to bottom: measure and parse, one `Analyst` per statement, its ledger 
 confidence, and means refuse for whoever owes a mask.
 """
 
+import msgspec
+
 from _speedups import sqllex
 from appliance.model.catalog import SessionSettings
 from appliance.model.facts import (
@@ -18,6 +20,7 @@ from appliance.model.facts import (
 from appliance.model.limits import Limits
 from appliance.sql.constants import unread_constants
 from appliance.sql.lineage import CatalogLineage
+from appliance.sql.names import TEMPORARY_SCHEMA
 from appliance.sql.parse import RawStatement, group, parse
 from appliance.sql.spared import checks_of
 from appliance.sql.statements import Analyst
@@ -65,13 +68,20 @@ def _statements(
         statement = _facts(text, raw, lineage, settings)
         found.append(statement)
         if len(parsed) > 1:
-            settings = after(statement, settings)
+            settings = after(raw, statement, settings)
     return tuple(found)
 
 
-def after(statement: StatementFacts, settings: SessionSettings) -> SessionSettings:
+def after(
+    raw: RawStatement, statement: StatementFacts, settings: SessionSettings
+) -> SessionSettings:
     """What names mean after `SET search_path = ...; ` or DDL in the same text is not certain."""
-    if not statement.flags & {Flag.CHANGES_SETTINGS, Flag.CHANGES_SCHEMA}:
+    undoes = statement.ends_transaction or "ROLLBACK" in raw.body.get("kind", "")
+    if raw.kind == "TransactionStmt" and undoes and settings.temp_kinds:
+        settings = msgspec.structs.replace(settings, temp_kinds=frozenset(), sealed="")
+    if not statement.flags & {Flag.CHANGES_SETTINGS, Flag.CHANGES_SCHEMA} or _indexes_own(
+        statement
+    ):
         return settings
     made = {use.name for use in statement.relations if use.action is Action.CREATE_TEMPORARY}
     uncertain = settings.certain and not (made and Flag.CHANGES_SETTINGS not in statement.flags)
@@ -82,7 +92,22 @@ def after(statement: StatementFacts, settings: SessionSettings) -> SessionSettin
         certain=settings.certain and not uncertain,
         temp_relations=settings.temp_relations | made,
         temporaries=settings.temporaries,
+        temp_kinds=settings.temp_kinds.union((name, "r") for name in made if _makes_table(raw)),
     )
+
+
+def _indexes_own(statement: StatementFacts) -> bool:
+    """CREATE INDEX on a temporary relation of the session: no name of a table means another."""
+    return statement.kind == "IndexStmt" and all(
+        use.schema == TEMPORARY_SCHEMA for use in statement.relations
+    )
+
+
+def _makes_table(raw: RawStatement) -> bool:
+    """Whether, unless it fails, there is a table of that name behind it: with IF NOT EXISTS a view
+    may be there already."""
+    tables = ("CreateStmt", "CreateTableAsStmt", "SelectStmt")
+    return raw.kind in tables and not raw.body.get("if_not_exists")
 
 
 def _facts(

@@ -38,6 +38,18 @@ WHOLE_ROW = 0
 """The attribute number the server reports for a whole-row reference."""
 
 TEMPORARY_SCHEMA = "pg_temp"
+_NOT_CHANGING = frozenset((Action.CREATE_TEMPORARY, Action.SELECT, Action.EXPLAIN, Action.COPY_TO))
+_THROUGH_VIEWS = frozenset(
+    (
+        Action.INSERT,
+        Action.UPDATE,
+        Action.DELETE,
+        Action.MERGE,
+        Action.COPY_FROM,
+        Action.TRUNCATE,
+        Action.LOCK,
+    )
+)
 
 Word = tuple[str, ...]
 UseKey = tuple[Action, int, str, str]
@@ -403,7 +415,7 @@ class Names:
             if not oid:
                 self._note_secret(schema, name)
                 self.puzzle(f"relation {schema}.{name} is not known")
-            return (TEMPORARY_SCHEMA if own else schema), oid
+            return schema, oid
         if not self.settings.certain:
             self.puzzle(f"relation {name}: the search path is not certain")
         found = ("", 0)
@@ -650,8 +662,22 @@ class Names:
         found = []
         for (action, oid, schema, name), written in self.uses.items():
             read = columns.get(oid, ()) if action in (Action.SELECT, Action.EXPLAIN) and oid else ()
-            found.append(RelationUse(action, schema, name, oid, (*written, *read)))
+            lost = schema == TEMPORARY_SCHEMA and not self._surely_own(action, oid, name)
+            found.append(RelationUse(action, "" if lost else schema, name, oid, (*written, *read)))
         return tuple(found)
+
+    def _surely_own(self, action: Action, oid: int, name: str) -> bool:
+        """Whether nothing but a temporary relation of the session is concerned: it is there, and
+        no view through which another is written."""
+        if action in _NOT_CHANGING:
+            return True
+        if oid and self.catalog is not None:
+            kinds = {self.catalog.relations[oid].kind}
+        elif self.settings.certain and self.path[0] == TEMPORARY_SCHEMA and not self.prepared:
+            kinds = {kind for own, kind in self.settings.temp_kinds if own == name}
+        else:
+            return False  # what is prepared is looked up anew when it is run
+        return bool(kinds) and (action not in _THROUGH_VIEWS or kinds <= {"r", "p"})
 
     def uses_beneath(self) -> tuple[RelationUse, ...]:
         return tuple(

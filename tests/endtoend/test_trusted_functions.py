@@ -59,10 +59,10 @@ Session = psycopg.Connection[tuple[Any, ...]]
 
 def trusted_entries(server: EmbeddedPostgres, *functions: str) -> str:
     """What `sallyport policy trust` prints."""
-    uri = f"postgresql://{ROLE}@127.0.0.1:{server.port}/{DATABASE}?sslmode=disable"
+    uri = f"postgresql://{ROLE}:{PASSWORD}@127.0.0.1:{server.port}/{DATABASE}?sslmode=disable"
     return subprocess.run(
         [SALLYPORT, "policy", "trust", uri, *functions],
-        env={**os.environ, "PGPASSWORD": PASSWORD},
+        env={name: value for name, value in os.environ.items() if name != "PGPASSWORD"},
         capture_output=True,
         check=True,
         text=True,

@@ -191,5 +191,6 @@ def withhold_values(body: messages.Buffer, kind: int) -> bytes:
         kept["M"] = f"statement failed (SQLSTATE {sqlstate}); its message is withheld"
     else:
         kept["M"] = "notice withheld"
-    kept["D"] = "details that could quote masked values are withheld from you"
+    if not fields.keys() <= {*safe, "M"}:
+        kept["D"] = "details that could quote masked values are withheld from you"
     return messages.error_fields(kind, kept)

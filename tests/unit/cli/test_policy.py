@@ -9,6 +9,7 @@ import pytest
 from appliance.cli.policy import policy_app
 from appliance.cli.policy_catalog import catalog_from_file, catalog_from_tables, catalog_to_json
 from appliance.model.catalog import Function, FunctionBody, GuardedType, UserCast
+from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX
 
 EXAMPLE = Path(__file__).parents[3] / "config" / "policies" / "example.yaml"
 EXAMPLE_CASES = EXAMPLE.with_name("example.cases.yaml")
@@ -33,11 +34,18 @@ cases:
 PASSING = """
   - {as: alice, sql: select email e from customers, expect: allow, masked: [public.customers.email]}
   - {as: alice, sql: select mail from contacts, expect: allow, masked: [public.contacts.mail]}
-  - {as: alice, sql: select lower(email) from customers, expect: deny, rule: mask-contact}
-  - {as: alice, sql: "select 1 from customers where email = 'x'", expect: deny, rule: mask-contact}
-  - {as: alice, sql: select c from customers c, expect: deny}
-  - {as: alice, sql: copy customers to stdout, expect: deny}
-  - {as: alice, sql: "copy customers (id, name) to stdout", expect: allow}
+  - {as: alice, sql: select lower(email) from customers, expect: allow, rule: mask-contact,
+     masked: [public.customers.email]}
+  - {as: alice, sql: "select 1 from customers where email = 'x'", expect: allow,
+     rule: mask-contact, masked: [public.customers.email]}
+  - {as: alice, sql: select c from customers c, expect: allow,
+     masked: [public.customers.email, public.customers.phone]}
+  - {as: alice, sql: copy customers to stdout, expect: allow,
+     masked: [public.customers.email, public.customers.phone]}
+  - {as: alice, sql: "copy customers (id, name) to stdout", expect: allow, masked: []}
+  - {as: alice, sql: select lower(mail) from contacts, expect: allow,
+     masked: [public.customers.email]}
+  - {as: alice, sql: "create view v as select email from customers", expect: deny}
   - {as: alice, sql: begin; select 1; commit, expect: allow}
   - {as: alice, sql: drop table customers, expect: deny, rule: default}
   - {as: alice, sql: selec 1, expect: deny}
@@ -86,7 +94,7 @@ def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
 def test_cases_pass(cases: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = run("test", str(cases))
     assert code == 0, capsys.readouterr().out
-    assert "18 passed, 0 failed" in capsys.readouterr().out
+    assert "20 passed, 0 failed" in capsys.readouterr().out
 
 
 def test_the_example_cases_pass_and_serve_as_a_catalog(
@@ -158,7 +166,62 @@ def test_explain_as_a_table(cases: Path, capsys: pytest.CaptureFixture[str]) -> 
         assert words in shown
     assert explain(cases, "select '[red]' || email from customers") == 0
     shown = capsys.readouterr().out
-    assert "public.customers.email is masked for you" in shown and "outcome: deny" in shown
+    assert "outcome: allow" in shown and "email at the source" in shown
+    assert "masked at the source: public.customers.email\n" in shown
+    assert "the database is sent: SELECT ('[red]') OPERATOR" in shown and "CASE WHEN" in shown
+    assert explain(cases, "select my_function(email) from customers") == 0
+    shown = capsys.readouterr().out
+    assert "my_function" in shown and "outcome: deny" in shown and "is sent" not in shown
+
+
+MASKED_AT_SOURCE = [
+    "select upper(email) from customers",
+    "select id from customers where email like 'x%'",
+    "copy customers (id, email) to stdout",
+    "select id from customers where email = 'x' and '" + "y" * INLINE_ANALYSIS_BYTES_MAX + "' > ''",
+]
+
+
+@pytest.mark.parametrize("sql", MASKED_AT_SOURCE)
+def test_explain_says_what_the_database_is_sent(
+    sql: str, cases: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    who = ("--as", "alice", "--groups", "analysts", "--output", "json")
+    assert explain(cases, sql, *who) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["outcome"] == "allow" and found["refusal"] is None
+    assert found["masked"] == ["public.customers.email"]
+    assert found["statements"][0]["masked_at_source"]
+    assert '"t"."email" IS NULL' in found["sent"]
+
+
+@pytest.mark.parametrize(
+    ("written", "printed", "typmod"),
+    [
+        ("int", "integer", -1),
+        ("", "text", -1),
+        ("varchar(20)", "character varying(20)", -1),
+        ("char", "character(1)", 5),
+        ("bpchar ( 3 )", "character(3)", 7),
+        ("numeric(10, 2)", "numeric(10,2)", -1),
+        ("timestamptz(3)", "timestamp with time zone", -1),
+        ("double precision", "double precision", -1),
+    ],
+)
+def test_types_of_tables_in_files(written: str, printed: str, typmod: int) -> None:
+    catalog = catalog_from_tables("t", "d", {"public.a": (f"c {written}",)})
+    (relation,) = catalog.relations.values()
+    assert (relation.columns[0].type_text, relation.columns[0].typmod) == (printed, typmod)
+
+
+def test_explain_says_what_the_database_will_be_asked(
+    cases: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sql = "delete from customers where name <> 'x'"
+    assert explain(cases, sql, "--as", "bob", "--groups", "dba,privacy") == 0
+    shown = capsys.readouterr().out
+    assert "outcome: allow" in shown
+    assert "if its WHERE spares no row it is refused: This changes every row" in shown
 
 
 def test_explain_as_json(cases: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from appliance.masking.plan import BEYOND_MASKING, UNRESTRICTED, MaskPlan, plan
-from appliance.model.catalog import ColumnKey
+from appliance.model.catalog import ColumnKey, Function
 from appliance.model.decision import Decision, Effect, Mask, MaskMethod, Trust
 from appliance.model.errors import Refused
 from appliance.model.facts import (
@@ -144,6 +144,43 @@ def test_unknown_functions() -> None:
     told = refused(statement(Action.SELECT, functions=["public.leak", "hr.f"]))
     assert told.code.value == "unknown_function" and "public.leak, hr.f" in told.message
     assert refused(statement(Action.EXECUTE_FUNCTION)).code.value == "unknown_function"
+
+
+@pytest.mark.parametrize(
+    ("use", "code", "state", "words"),
+    [
+        (FunctionUse("", "nofunc"), "unresolved", "42883", "function nofunc does not exist"),
+        (FunctionUse("hr", "nofunc"), "unresolved", "42883", "function hr.nofunc does not exist"),
+        (FunctionUse("", "elsewhere"), "unknown_function", "42501", "what elsewhere does"),
+        (
+            FunctionUse("pg_catalog", "pg_sleep"),
+            "unknown_function",
+            "42501",
+            "pg_sleep: a built-in",
+        ),
+        (FunctionUse("", "pg_sleep"), "unknown_function", "42501", "pg_sleep: a built-in"),
+        (FunctionUse("hr", "elsewhere"), "unknown_function", "42501", "what hr.elsewhere does"),
+        (FunctionUse("", "operator ++"), "unknown_function", "42501", "what operator ++ does"),
+        (FunctionUse("", "type mood"), "unknown_function", "42501", "what type mood does"),
+    ],
+)
+def test_functions_that_nobody_can_vouch_for(
+    use: FunctionUse, code: str, state: str, words: str
+) -> None:
+    known = {("hr", "elsewhere"): (Function(9, "hr", "elsewhere", "f", "sql", ""),)}
+    catalog = msgspec.structs.replace(
+        LINEAGE.catalog, newest="1", functions=known, unlisted_builtins=frozenset({"pg_sleep"})
+    )
+    lineage = FakeLineage()
+    lineage.catalog = catalog
+    with pytest.raises(Refused) as told:
+        plan(facts(calling(use)), 0, OWING, OWED, lineage)
+    refusal = told.value.refusal
+    assert (refusal.code.value, refusal.sqlstate) == (code, state)
+    assert words in refusal.message
+    assert ("trusted_functions" in refusal.remedy) is words.startswith("what ")
+    if "does not exist" in words:  # what is written by hand may have left it out
+        assert "does not exist" not in refused(calling(use)).message
 
 
 CALLING = FunctionUse("public", "total", (71, 72))

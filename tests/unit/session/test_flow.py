@@ -46,6 +46,32 @@ def test_denied_by_default() -> None:
     assert refusal is not None and refusal.rule == "default-deny" and "select" in refusal.message
 
 
+def test_denied_for_want_of_a_rule_that_allows_it() -> None:
+    facts = facts_of("SELECT 1 FROM hr.staff")
+    why = Reason(flow.DEFAULT_RULE, "deny", "no rule allows select on hr.staff")
+    refusal = flow.refusal_of(facts, decision(DENY, why))
+    assert refusal is not None and refusal.message == why.message and refusal.rule == "default"
+    assert "see rule" not in refusal.remedy and "a rule that allows it" in refusal.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("SELECT 1 FROM hr.staff, hr.staff b", "policy does not allow select on hr.staff"),
+        (
+            "SELECT 1 FROM a.a, b.b, c.c, d.d",
+            "policy does not allow select on a.a, b.b, c.c and 1 more",
+        ),
+        ("SELECT 1 FROM nowhere", "policy does not allow select on nowhere"),
+        ("SELECT 1", "policy does not allow select here"),
+    ],
+)
+def test_a_rule_without_a_message_of_its_own(text: str, message: str) -> None:
+    refusal = flow.refusal_of(facts_of(text), decision(DENY, Reason("no-hr", "deny")))
+    assert refusal is not None and refusal.message == message
+    assert "see rule no-hr" in refusal.remedy
+
+
 @pytest.mark.parametrize(
     "reason", [Reason("seen", "deny", "no", observed=True), Reason("a", "allow", "yes")]
 )

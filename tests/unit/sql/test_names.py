@@ -121,6 +121,47 @@ def test_a_temporary_relation_is_not_known_and_hides_the_table(database: Databas
     assert database.one("select email from public.clients", hidden).confidence is Confidence.EXACT
 
 
+@pytest.mark.parametrize(
+    ("text", "schemas"),
+    [
+        ("delete from mine where true", ["pg_temp"]),
+        ("delete from gone where true", [""]),
+        ("delete from pg_temp.gone where true", [""]),
+        ("delete from pg_temp_3.mine where true", ["pg_temp_3"]),
+        ("delete from seen where true", [""]),
+        ("lock seen", [""]),
+        ("drop view seen", ["pg_temp"]),
+        ("drop table gone", [""]),
+        ("create index on mine (a)", ["pg_temp"]),
+        ("prepare p as delete from mine where true", [""]),
+        ("prepare p as select from mine", ["pg_temp"]),
+        ("create index on mine (a); drop table mine", ["pg_temp", "pg_temp"]),
+        ("drop table mine; delete from mine where true", ["pg_temp", ""]),
+        ("rollback; delete from mine where true", [""]),
+        ("rollback to s; delete from mine where true", [""]),
+        ("begin; delete from mine where true", ["pg_temp"]),
+        ("set search_path = public, pg_temp; drop table mine", [""]),
+        ("create temp table n (a int); delete from n", ["pg_temp", "pg_temp"]),
+        ("create temp table if not exists n (a int); delete from n", ["pg_temp", ""]),
+        ("create temp view n as select 1; delete from n", ["pg_temp", ""]),
+    ],
+)
+def test_what_is_written_is_surely_a_table_of_the_sessions_own(
+    database: Database, text: str, schemas: list[str]
+) -> None:
+    own = msgspec.structs.replace(
+        settings("public", temporary=frozenset({"mine", "gone", "seen"})),
+        temp_kinds=frozenset({("mine", "r"), ("seen", "v")}),
+    )
+    facts = database.facts(text, own)
+    assert [use.schema for s in facts.statements for use in s.relations] == schemas
+    late = msgspec.structs.replace(own, search_path=("public", "pg_temp"))
+    changed = database.facts(text.rpartition(";")[2], late).statements[-1]
+    if not changed.actions or changed.kind == "PrepareStmt":
+        return
+    assert {use.schema for use in changed.relations} <= {"", "pg_temp_3"}
+
+
 def test_cte_names_come_before_tables(database: Database) -> None:
     facts = database.one("with clients as (select 1 as email) select email from clients")
     assert (facts.relations, facts.consumed) == ((), frozenset())

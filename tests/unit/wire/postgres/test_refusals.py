@@ -34,7 +34,14 @@ def test_fields_that_could_carry_values(
     left = withheld(kind, fields)
     assert VALUE not in [left.get(letter) for letter in "DHWqxyz"]
     assert set(left) <= set("SVCMDPFLRstdnc")
-    assert "withheld" in left["D"]
+    assert ("withheld" in left.get("D", "")) is bool(fields.keys() & set("DHWqpxyz"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_said_to_be_withheld_where_nothing_was(kind: int) -> None:
+    plain = {"S": "ERROR", "C": "42P01", "M": 'relation "x" does not exist', "P": "15", "t": "x"}
+    assert "D" not in withheld(kind, plain)
+    assert "withheld" in withheld(kind, plain | {"H": "Perhaps you meant y."})["D"]
 
 
 @given(st.sampled_from(["P0001", "22P02", "22003", "XX000", "99999"]))
