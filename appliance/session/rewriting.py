@@ -52,7 +52,7 @@ def forms_of(
     """The wanted statements of `text` over masked relations, in order. `lineage` and `relations`
     know the session's temporary relations.
     """
-    parsed = parse(text, limits)
+    parsed = parse(text, limits, lineage.catalog.server_version_num)
     if isinstance(parsed, ParseFailure) or len(parsed) != len(wanted):
         return [Form(b"", "the text was read in two ways")] * len(wanted)
     forms = []

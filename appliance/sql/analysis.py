@@ -21,6 +21,7 @@ from appliance.model.limits import Limits
 from appliance.sql.constants import unread_constants
 from appliance.sql.lineage import CatalogLineage
 from appliance.sql.names import TEMPORARY_SCHEMA
+from appliance.sql.older_words import NEWEST
 from appliance.sql.parse import RawStatement, group, parse
 from appliance.sql.spared import checks_of
 from appliance.sql.statements import Analyst
@@ -39,7 +40,8 @@ def analyse(
     if lineage is not None:
         lineage = lineage.with_temporaries(settings.temporaries)
     try:
-        parsed = parse(text, limits)
+        server = NEWEST if lineage is None else lineage.catalog.server_version_num
+        parsed = parse(text, limits, server)
         if isinstance(parsed, ParseFailure):
             return _failed(text, parsed, lineage, settings)
         statements = _statements(text.decode(), parsed, lineage, settings)
@@ -118,7 +120,8 @@ def _facts(
     analyst.note_secret_columns()
     analyst.note_hidden()
     relations = analyst.relation_uses()
-    checks = checks_of(text, analyst.open_writes)
+    server = NEWEST if lineage is None else lineage.catalog.server_version_num
+    checks = checks_of(text, analyst.open_writes, server)
     if checks is None:
         analyst.flags.add(Flag.TRIVIAL_WHERE)
     outputs = analyst.outputs(result)

@@ -236,7 +236,9 @@ class CatalogLineage:
         return self._definitions[oid]
 
     def _define(self, relation: Relation) -> Definition | None:
-        parsed = parse_decoded(relation.definition, len(relation.definition.encode()))
+        parsed = parse_decoded(
+            relation.definition, len(relation.definition.encode()), self.catalog.server_version_num
+        )
         if self.shape(relation.oid).unresolved or isinstance(parsed, ParseFailure):
             return None
         settings = _settings(self.catalog)
@@ -251,7 +253,9 @@ class CatalogLineage:
         """The tree of one SQL expression, every name in it qualified but columns. Raises
         ValueError when it cannot be read.
         """
-        parsed = parse_decoded(f"SELECT {text}", len(text.encode()))
+        parsed = parse_decoded(
+            f"SELECT {text}", len(text.encode()), self.catalog.server_version_num
+        )
         if isinstance(parsed, ParseFailure) or len(parsed) != 1 or "\0" in text:
             raise ValueError("an expression cannot be read")
         (target,) = parsed[0].body["targetList"]
@@ -329,7 +333,9 @@ class CatalogLineage:
         used: set[ColumnKey] = set()
         below: set[int] = set()
         for expression in relation.policies:
-            parsed = parse_decoded(f"SELECT {expression}", len(expression))
+            parsed = parse_decoded(
+                f"SELECT {expression}", len(expression), self.catalog.server_version_num
+            )
             scope = Scope()
             item = Item(relation.name, fields, oid=relation.oid)
             scope.add(item, (item,))
@@ -358,7 +364,9 @@ class CatalogLineage:
         }
         if not column.expression:  # of a temporary table, it is not asked for
             return tuple(key for field in own.values() for key in field.sources), unseen.NOTHING
-        parsed = parse_decoded(f"SELECT {column.expression}", len(column.expression))
+        parsed = parse_decoded(
+            f"SELECT {column.expression}", len(column.expression), self.catalog.server_version_num
+        )
         if isinstance(parsed, ParseFailure) or len(parsed) != 1 or "\0" in column.expression:
             return tuple(key for field in own.values() for key in field.sources), unseen.NOTHING
         analyst = Analyst(self, _settings(self.catalog))
@@ -383,7 +391,9 @@ class CatalogLineage:
 
     def _expanded(self, relation: Relation) -> Shape:
         definition = relation.definition
-        parsed = parse_decoded(definition, len(definition.encode()))
+        parsed = parse_decoded(
+            definition, len(definition.encode()), self.catalog.server_version_num
+        )
         if isinstance(parsed, ParseFailure) or len(parsed) != 1 or "\0" in definition:
             return _not_understood(relation, "its definition could not be parsed")
         if parsed[0].kind != "SelectStmt":

@@ -16,6 +16,7 @@ from appliance.model.facts import Action, Flag, FunctionUse, PreparedUse, Relati
 from appliance.model.references import references, truncated_with
 from appliance.model.resolution import RelationPlace, Resolution, TargetColumn
 from appliance.sql import functions, secrets, types
+from appliance.sql.own import stays_inside
 from appliance.sql.parse import Body
 from appliance.sql.scope import AMBIGUOUS, Field, Item, Scope
 from appliance.sql.spared import OpenWrite
@@ -38,18 +39,6 @@ WHOLE_ROW = 0
 """The attribute number the server reports for a whole-row reference."""
 
 TEMPORARY_SCHEMA = "pg_temp"
-_NOT_CHANGING = frozenset((Action.CREATE_TEMPORARY, Action.SELECT, Action.EXPLAIN, Action.COPY_TO))
-_THROUGH_VIEWS = frozenset(
-    (
-        Action.INSERT,
-        Action.UPDATE,
-        Action.DELETE,
-        Action.MERGE,
-        Action.COPY_FROM,
-        Action.TRUNCATE,
-        Action.LOCK,
-    )
-)
 
 Word = tuple[str, ...]
 UseKey = tuple[Action, int, str, str]
@@ -667,17 +656,14 @@ class Names:
         return tuple(found)
 
     def _surely_own(self, action: Action, oid: int, name: str) -> bool:
-        """Whether nothing but a temporary relation of the session is concerned: it is there, and
-        no view through which another is written."""
-        if action in _NOT_CHANGING:
-            return True
+        """Whether nothing but a temporary relation of the session is concerned."""
+        kind = ""
         if oid and self.catalog is not None:
-            kinds = {self.catalog.relations[oid].kind}
+            kind = self.catalog.relations[oid].kind
         elif self.settings.certain and self.path[0] == TEMPORARY_SCHEMA and not self.prepared:
-            kinds = {kind for own, kind in self.settings.temp_kinds if own == name}
-        else:
-            return False  # what is prepared is looked up anew when it is run
-        return bool(kinds) and (action not in _THROUGH_VIEWS or kinds <= {"r", "p"})
+            # (What is prepared is looked up anew when it is run.)
+            kind = dict(self.settings.temp_kinds).get(name, "")
+        return stays_inside(action, kind)
 
     def uses_beneath(self) -> tuple[RelationUse, ...]:
         return tuple(

@@ -15,6 +15,7 @@ from pglast.parser import ParseError, fingerprint, parse_sql_json, scan
 from _speedups import sqllex
 from appliance.model.facts import ParseFailure
 from appliance.model.limits import COMMENT_COUNT_MAX, NESTING_MAX, Limits
+from appliance.sql.older_words import NEWEST, concerns, readings
 
 Body = Mapping[str, Any]
 """The fields of one parse-tree node. A field that may hold any node wraps it: {"ColumnRef":
@@ -30,8 +31,9 @@ class RawStatement(NamedTuple):
     length: int
 
 
-def parse(text: bytes, limits: Limits) -> list[RawStatement] | ParseFailure:
-    """The statements of `text` in order; [] for an empty text."""
+def parse(text: bytes, limits: Limits, server: int = NEWEST) -> list[RawStatement] | ParseFailure:
+    """The statements of `text` in order; [] for an empty text. `server`: server_version_num of the
+    one that will read it."""
     refusal = _measure(text, limits)
     if refusal is not None:
         return refusal
@@ -39,19 +41,43 @@ def parse(text: bytes, limits: Limits) -> list[RawStatement] | ParseFailure:
         decoded = text.decode()
     except UnicodeDecodeError:
         return ParseFailure("encoding", "the text is not valid UTF-8")
-    return parse_decoded(decoded, len(text))
+    return parse_decoded(decoded, len(text), server)
 
 
-def parse_decoded(text: str, size: int) -> list[RawStatement] | ParseFailure:
+def parse_decoded(text: str, size: int, server: int = NEWEST) -> list[RawStatement] | ParseFailure:
     """`text` has no NUL byte (pglast would cut it there) and is `size` bytes long in UTF-8."""
+    found = _older(text, server) if concerns(text, server) else None
+    if isinstance(found, ParseFailure):
+        return found
     try:
-        tree = orjson.loads(parse_sql_json(text))
+        tree = orjson.loads(parse_sql_json(text) if found is None else found)
     except ParseError as error:
         return _failure(error)
     except orjson.JSONDecodeError:
         # Deeper than orjson's 1024 levels; libpg_query itself always prints valid JSON.
         return ParseFailure("too_deep", "the statement is nested too deeply")
     return [_statement(raw, size) for raw in tree.get("stmts", ()) if raw.get("stmt")]
+
+
+def _older(text: str, server: int) -> str | ParseFailure | None:
+    """The tree, in JSON, of a text with words that are plain names to an older server; None when it
+    has none."""
+    try:
+        both = readings(text, tokens(text), server)
+    except ParseError:
+        return None  # as it will be said of the text itself
+    except ValueError as error:
+        return ParseFailure("crashed", str(error))
+    trees = []
+    for reading in both:
+        try:
+            trees.append(reading.restored(parse_sql_json(reading.text)))
+        except ParseError as error:
+            failure = _failure(error)
+            return ParseFailure(failure.code, reading.restored(failure.message), failure.cursor)
+    if trees and trees[0] != trees[1]:
+        return ParseFailure("crashed", "the text can be read in two ways")
+    return trees[0] if trees else None
 
 
 class Token(NamedTuple):

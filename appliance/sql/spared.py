@@ -41,8 +41,10 @@ class OpenWrite(NamedTuple):
 class Slices:
     """A statement's text, cut at words that stand outside any parenthesis."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, server: int) -> None:
         self.text = text
+        self.server = server
+        """Its server_version_num."""
         self._tokens: Sequence[Token] = tokens(text)
         self._ascii = text.isascii()
         self._bytes = b"" if self._ascii else text.encode()
@@ -98,12 +100,14 @@ class Slices:
         return self.text[start:end]
 
 
-def checks_of(text: str, writes: Sequence[OpenWrite]) -> tuple[SparingCheck, ...] | None:
+def checks_of(
+    text: str, writes: Sequence[OpenWrite], server: int
+) -> tuple[SparingCheck, ...] | None:
     """A question for each of a statement's open writes; None when one cannot be asked."""
     if not writes:
         return ()
     found: list[SparingCheck] = []
-    slices = Slices(text)
+    slices = Slices(text, server)
     for write in writes:
         if not write.askable:
             return None
@@ -202,7 +206,7 @@ def _check(
     prefix = _with(slices, write)
     any_row = f"SELECT FROM {target}\n"
     text = f"{prefix}SELECT EXISTS ({any_row}) AND NOT EXISTS ({spared}\n)"
-    parsed = parse_decoded(text, len(text.encode()))
+    parsed = parse_decoded(text, len(text.encode()), slices.server)
     if isinstance(parsed, ParseFailure) or len(parsed) != 1 or parsed[0].kind != "SelectStmt":
         return None
     body = parsed[0].body

@@ -236,7 +236,7 @@ class Unseen:
         return found
 
     def _followed(self, function: Function, body: FunctionBody) -> Hidden | None:
-        statement = _only_query(body)
+        statement = _only_query(body, self._catalog.server_version_num)
         settings = self._settings_of(body)
         if statement is None or settings is None:
             return None
@@ -249,7 +249,7 @@ class Unseen:
         item = Item(function.name, arguments)
         scope.add(item, (item,))
         result = analyst.statement(statement.kind, statement.body, scope)
-        for default in _targets(body.defaults) or ():
+        for default in _targets(body.defaults, self._catalog.server_version_num) or ():
             analyst.walk(default, scope)
         analyst.takes_parameters = False  # of declared types, which are met here
         analyst.types_met.update(body.types)
@@ -287,7 +287,7 @@ class Unseen:
 
     def _expression(self, relation: Relation | None, text: str) -> Hidden:
         """An expression as the server prints it, or a CREATE TRIGGER with its condition."""
-        nodes = _targets(text)
+        nodes = _targets(text, self._catalog.server_version_num)
         if nodes is None:
             return _unknown("an expression that could not be read")
         analyst = self._analyst(self._lineage, _printed(self._catalog))
@@ -329,29 +329,29 @@ def _printed(catalog: Catalog) -> SessionSettings:
     return SessionSettings(database=catalog.database, search_path=())
 
 
-def _parsed(text: str) -> Sequence[RawStatement] | None:
-    found = None if "\0" in text else parse_decoded(text, len(text.encode()))
+def _parsed(text: str, server: int) -> Sequence[RawStatement] | None:
+    found = None if "\0" in text else parse_decoded(text, len(text.encode()), server)
     return None if isinstance(found, ParseFailure) else found
 
 
-def _targets(text: str) -> list[Any] | None:
+def _targets(text: str, server: int) -> list[Any] | None:
     """The expressions of a list of them, None when it cannot be read."""
     if text.startswith("CREATE "):
-        statements = _parsed(text)
+        statements = _parsed(text, server)
         if not statements or statements[0].kind != "CreateTrigStmt":
             return None
         return [statements[0].body.get("whenClause")]
     if not text.strip():
         return None
-    statements = _parsed(f"SELECT {text}")
+    statements = _parsed(f"SELECT {text}", server)
     if not statements or len(statements) != 1 or statements[0].kind != "SelectStmt":
         return None
     return [node["ResTarget"]["val"] for node in statements[0].body.get("targetList", ())]
 
 
-def _only_query(body: FunctionBody) -> RawStatement | None:
+def _only_query(body: FunctionBody, server: int) -> RawStatement | None:
     """The one SELECT a body consists of; None for anything else."""
-    statements = _parsed(body.text)
+    statements = _parsed(body.text, server)
     if statements is None or len(statements) != 1:
         return None
     statement = statements[0]
