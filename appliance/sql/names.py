@@ -145,8 +145,8 @@ class Names:
         columns = relations[oid].columns
         known = named is None or all(relations[oid].column(name) is not None for name in named)
         changed = frozenset(c.attnum for c in columns if not named or not known or c.name in named)
-        keys = self.catalog.foreign_keys
-        for key, brings in references(keys, oid, None if named is None else changed):
+        keys, made_of = self.catalog.foreign_keys, self.catalog.made_of
+        for key, brings in references(keys, made_of, oid, None if named is None else changed):
             child = relations.get(key.child)
             if child is not None and brings is None:
                 self._beneath(Action.DELETE, child.oid)
