@@ -317,3 +317,58 @@ def test_ordinary_work(connection: psycopg.Connection, definitions: str, stateme
     prepared(connection, definitions, VALUES[0])
     assert judged(connection, statement)[0] is None
     assert outcome(connection, statement)[0] in ("", "P0001")
+
+
+FILLED = """
+CREATE TABLE told.words (id int, pin text, other text, tsv tsvector, "Tsv 2" tsvector,
+  n int GENERATED ALWAYS AS (length(tsv)) STORED) PARTITION BY LIST (id);
+CREATE TABLE told.first PARTITION OF told.words FOR VALUES IN (1);
+CREATE TRIGGER w BEFORE INSERT OR UPDATE ON told.{0} FOR EACH ROW EXECUTE FUNCTION
+  tsvector_update_trigger(tsv, 'pg_catalog.english', pin);
+CREATE TRIGGER v BEFORE INSERT OR UPDATE ON told.{0} FOR EACH ROW EXECUTE FUNCTION
+  tsvector_update_trigger_column("Tsv 2", other, other);
+"""
+
+
+@pytest.mark.parametrize("relation", ["words", "first"])
+@pytest.mark.parametrize("trigger_on", ["words", "first"])
+def test_what_a_trigger_fills_comes_from_what_it_reads(
+    connection: psycopg.Connection, relation: str, trigger_on: str
+) -> None:
+    prepared(connection, FILLED.format(trigger_on), "5")
+    lineage = CatalogLineage(read_catalog(connection, inside=True))
+    found = lineage.catalog.relation_named("told", relation)
+    assert found is not None
+    sources = {
+        column.name: {
+            lineage.column_name(*key)
+            for key in lineage.of((found.oid, column.attnum)).sources
+            if key != (found.oid, column.attnum)
+        }
+        - {column.name}
+        for column in found.columns
+    }
+    assert sources == {
+        "id": set(),
+        "pin": set(),
+        "other": set(),
+        "tsv": {"pin"},
+        "Tsv 2": {"other"},
+        "n": {"tsv", "pin"},
+    }
+
+
+def test_a_built_in_trigger_that_is_not_known(connection: psycopg.Connection) -> None:
+    """Nobody can trust it. Those that are known are no function to be trusted."""
+    prepared(
+        connection,
+        "CREATE TRIGGER s BEFORE UPDATE ON told.t FOR EACH ROW " + SUPPRESS + ";"
+        "CREATE TRIGGER r AFTER INSERT ON told.child FOR EACH ROW EXECUTE FUNCTION"
+        ' "RI_FKey_check_ins"()',
+        "5",
+    )
+    catalog = read_catalog(connection, inside=True)
+    triggers = {
+        name: catalog.relations[catalog.by_name["told", name]].triggers for name in ("t", "child")
+    }
+    assert triggers == {"t": (), "child": (0,)}
