@@ -27,6 +27,9 @@ _ADDING = frozenset({Action.INSERT, Action.UPDATE, Action.MERGE, Action.COPY_FRO
 
 def told_by(statement: StatementFacts, owed: Owed, catalog: Catalog) -> ColumnKey | None:
     """A masked column that the outcome of the statement's writes would tell of."""
+    deciding = statement.decides & owed.keys()
+    if deciding:
+        return min(deciding)
     for use in (*statement.relations, *statement.beneath):
         found = next(_told(use, owed, catalog), None)
         if found is not None:

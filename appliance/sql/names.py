@@ -87,6 +87,8 @@ class Names:
         """Origins of the columns referred to in any way."""
         self.rests_on: set[int] = set()
         """OIDs of the relations read, and of what lies below views."""
+        self.decides: set[ColumnKey] = set()
+        """Base columns that decide whether a write succeeds."""
         self.flags: set[Flag] = set()
         self.unresolved: dict[str, None] = {}
         self.opaque = False
@@ -346,6 +348,8 @@ class Names:
         self.meet(self.lineage.unseen.reading(oid))
         if action is not Action.INSERT or shape.is_view:
             self.consumed |= shape.consumed
+        else:  # the row's own columns are given
+            self.decides.update(key for key in shape.consumed if key[0] != oid)
         if action is Action.SELECT or shape.is_view:
             self.reads_inside |= shape.reads_inside
             self.functions_below.update(dict.fromkeys(shape.functions))

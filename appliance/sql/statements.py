@@ -102,6 +102,7 @@ class Analyst(Writes):
             Flag.CHANGES_SCHEMA,
         }
         self.open_writes = []
+        self.decides = set()
         self.beneath = {}
         uses, self.uses = self.uses, {}
         for (_, oid, schema, name), columns in uses.items():
@@ -126,6 +127,7 @@ class Analyst(Writes):
         self.read |= inner.read
         self.rests_on |= inner.rests_on
         self.flags |= inner.flags
+        self.decides |= inner.decides
         self.unresolved.update(inner.unresolved)
         self.opaque = self.opaque or inner.opaque
         self.prepared = self.prepared or inner.prepared

@@ -189,6 +189,9 @@ class Writes(Queries):
         self._use_target(body["relation"], target, action, columns)
         self._parts_of_columns(nodes, scope)
         for node in nodes:
+            field = target.columns.get(node["ResTarget"]["name"])
+            if field is not None and "indirection" in node["ResTarget"]:
+                self.decides.update(field.sources)
             value = node["ResTarget"].get("val", {})
             if value.get("MultiAssignRef", {}).get("colno", 1) == 1:  # the row is walked once
                 self.walk(value, scope)

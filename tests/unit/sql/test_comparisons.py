@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from appliance.masking.masked_relations import MaskedRelations, Unmaskable
 from appliance.masking.oracles import told_by
 from appliance.model.catalog import Catalog, ColumnKey, SessionSettings
 from appliance.model.decision import Mask, MaskMethod
@@ -157,6 +158,23 @@ TELLING = {
         "UPDATE told.t SET label = (SELECT string_agg(md5(n::text), ' ')"
         " FROM generate_series(50000, 70000) n) WHERE id = 1",
     ),
+    "a field of a document": (
+        "ALTER TABLE told.t ALTER pin TYPE jsonb USING CASE pin WHEN '5' THEN '{}' ELSE '7' END"
+        "::jsonb",
+        "UPDATE told.t SET pin['a']['b'] = '1' WHERE id = 1",
+    ),
+    "an element of an array": (
+        "ALTER TABLE told.t ALTER pin TYPE int[] USING CASE pin WHEN '5' THEN '{1}'"
+        " ELSE '{{1}}' END::int[]",
+        "INSERT INTO told.t VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET pin[1] = 2",
+    ),
+    "row security that looks elsewhere": (
+        "ALTER TABLE told.child ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON told.child USING"
+        " (EXISTS (SELECT FROM told.t WHERE t.pin = child.k)); CREATE ROLE told_writer;"
+        "GRANT ALL ON SCHEMA told TO told_writer; GRANT ALL ON ALL TABLES IN SCHEMA told"
+        " TO told_writer; SET LOCAL ROLE told_writer",
+        "INSERT INTO told.child VALUES (1, '5')",
+    ),
     "partition key": (
         "CREATE TABLE told.parts (id int, pin text, more text) PARTITION BY RANGE (id, pin);"
         "CREATE TABLE told.low PARTITION OF told.parts FOR VALUES FROM (0, '') TO (9, '6');"
@@ -221,6 +239,10 @@ ORDINARY = {
         "ALTER TABLE told.ranges ADD EXCLUDE USING gist (pin WITH &&)",
         "UPDATE told.ranges SET note = 'q'",
     ),
+    "an element of another array": (
+        "ALTER TABLE told.t ADD numbers int[]",
+        "UPDATE told.t SET numbers[1] = 2",
+    ),
     "no default": (
         "CREATE UNIQUE INDEX k ON told.t (pin); ALTER TABLE told.child ALTER k DROP DEFAULT,"
         " ADD FOREIGN KEY (k) REFERENCES told.t (pin)",
@@ -259,7 +281,8 @@ def connection(any_database: Database) -> Iterator[psycopg.Connection]:
 
 def prepared(connection: psycopg.Connection, definitions: str, raw: str) -> None:
     connection.rollback()
-    connection.execute(BASE.format(raw=raw).encode() + definitions.encode())
+    connection.execute(BASE.format(raw=raw).encode())
+    connection.execute((definitions or "SELECT").encode())
 
 
 def outcome(connection: psycopg.Connection, statement: str) -> tuple[str, int]:
@@ -372,3 +395,18 @@ def test_a_built_in_trigger_that_is_not_known(connection: psycopg.Connection) ->
         name: catalog.relations[catalog.by_name["told", name]].triggers for name in ("t", "child")
     }
     assert triggers == {"t": (), "child": (0,)}
+
+
+def test_what_a_trigger_fills_is_withheld(connection: psycopg.Connection) -> None:
+    prepared(connection, FILLED.format("words"), "5")
+    lineage = CatalogLineage(read_catalog(connection, inside=True))
+    found = lineage.catalog.relation_named("told", "words")
+    assert found is not None
+    owed = {(found.oid, column.attnum): Mask(MaskMethod.NULL) for column in found.columns[1:2]}
+    relations = MaskedRelations(lineage, owed)
+    masked = relations.of(found.oid)
+    assert masked is not None
+    assert set(masked.withheld) == {"tsv"}
+    assert masked.hidden == {"pin", "tsv", "n"}
+    with pytest.raises(Unmaskable):
+        relations.cell(masked, "n", "t")
