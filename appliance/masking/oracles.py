@@ -1,30 +1,35 @@
 """Writes whose success or failure would tell a masked value, though the statement reads none.
 
-Asked by `plan` for every statement of somebody who owes masks. A foreign key, a check or a unique
-index makes the database compare what is written with cells that are not: an error then says how
-they compare. What remains allowed, and is said in the README: writing a masked column itself, whose
-unique index answers whether the value is taken.
+Asked by `plan` for every statement of somebody who owes masks. A foreign key, a check, an index, a
+generated column or a trigger makes the database look at cells that are not written, or hold what is
+written against them: an error, or a row that is not counted, then says how they compare. What
+remains allowed, and is said in the README: writing a masked column itself, whose unique index
+answers whether the value is taken.
 
-Its rule: a constraint matters when the statement changes one side of the comparison and a masked
-column that it does not change is on the other.
+Its rule: what is looked at matters when the statement makes the database look at it anew and a
+masked column that it does not write is part of it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from appliance.model.catalog import Catalog, ColumnKey
+from appliance.model.catalog import Catalog, ColumnKey, ForeignKey
 from appliance.model.decision import Mask
 from appliance.model.facts import Action, RelationUse, StatementFacts
-from appliance.model.references import references
+from appliance.model.references import references, with_made, with_sources
 
 Owed = Mapping[ColumnKey, Mask]
 
 _REMOVING = frozenset({Action.DELETE, Action.MERGE})
 _CHANGING = frozenset({Action.UPDATE, Action.MERGE})
+_INSERTING = frozenset({Action.INSERT, Action.COPY_FROM})
 _ADDING = frozenset({Action.INSERT, Action.UPDATE, Action.MERGE, Action.COPY_FROM})
 
 
 def told_by(statement: StatementFacts, owed: Owed, catalog: Catalog) -> ColumnKey | None:
     """A masked column that the outcome of the statement's writes would tell of."""
+    deciding = statement.decides & owed.keys()
+    if deciding:
+        return min(deciding)
     for use in (*statement.relations, *statement.beneath):
         found = next(_told(use, owed, catalog), None)
         if found is not None:
@@ -33,23 +38,45 @@ def told_by(statement: StatementFacts, owed: Owed, catalog: Catalog) -> ColumnKe
 
 
 def _told(use: RelationUse, owed: Owed, catalog: Catalog) -> Iterator[ColumnKey]:
-    written = _written(use, catalog)
+    written = _Written(use, catalog)
     if use.action in _REMOVING:
         yield from _by_references(use.oid, None, owed, catalog)
+        for comparison in catalog.compared.get(use.oid, ()):
+            yield from _masked(use.oid, comparison.deleted, owed)
     if use.action in _CHANGING:
-        yield from _by_references(use.oid, written, owed, catalog)
-        yield from _by_comparisons(use.oid, written, owed, catalog)
+        yield from _by_references(use.oid, written.perhaps, owed, catalog)
+    if use.action is Action.UPDATE:
+        yield from _by_changes(use.oid, written, owed, catalog)
+    if use.action in _INSERTING:
+        for comparison in catalog.compared.get(use.oid, ()):
+            yield from _masked(use.oid, comparison.others, owed)
     if use.action in _ADDING:
         for key in catalog.foreign_keys:
-            if key.child == use.oid and not written.isdisjoint(key.columns):
-                yield from _masked(key.parent, key.parent_columns, owed)
+            if key.child == use.oid and _refers(key, use.action, written):
+                parents = with_sources(catalog.made_of, key.parent, key.parent_columns)
+                yield from _masked(key.parent, parents, owed)
 
 
-def _written(use: RelationUse, catalog: Catalog) -> frozenset[int]:
-    relation = catalog.relations.get(use.oid)
-    columns = () if relation is None else relation.columns
-    every = not use.columns or "*" in use.columns or use.action is Action.MERGE
-    return frozenset(c.attnum for c in columns if every or c.name in use.columns)
+class _Written:
+    """Attribute numbers of what a statement may change of a row, with what is computed from it,
+    and of what it surely gives a new value."""
+
+    def __init__(self, use: RelationUse, catalog: Catalog) -> None:
+        relation = catalog.relations.get(use.oid)
+        columns = () if relation is None else relation.columns
+        # A write below a view whose columns bear other names names none here.
+        known = bool(use.columns) and "*" not in use.columns and use.action is not Action.MERGE
+        named = frozenset(c.attnum for c in columns if not known or c.name in use.columns)
+        self.surely = named if known else frozenset[int]()
+        self.perhaps = with_made(catalog.made_of, use.oid, named)
+
+
+def _refers(key: ForeignKey, action: Action, written: _Written) -> bool:
+    """Whether a row that is written may be looked for in what the key refers to. One without a
+    value in a column of the key is not."""
+    if not written.perhaps.isdisjoint(key.columns):
+        return True
+    return action in _INSERTING and set(key.defaulted) >= set(key.columns)
 
 
 def _by_references(
@@ -57,17 +84,21 @@ def _by_references(
 ) -> Iterator[ColumnKey]:
     """Rows that refer to what is removed (`changed` None) or to columns that change, and what that
     brings with it."""
-    for key, _ in references(catalog.foreign_keys, oid, changed):
-        yield from _masked(key.child, key.columns, owed)
+    for key, _ in references(catalog.foreign_keys, catalog.made_of, oid, changed):
+        yield from _masked(key.child, with_sources(catalog.made_of, key.child, key.columns), owed)
 
 
-def _by_comparisons(
-    oid: int, written: frozenset[int], owed: Owed, catalog: Catalog
-) -> Iterator[ColumnKey]:
-    """Checks, unique indexes and generated columns over changed columns and masked ones beside."""
-    for columns in catalog.compared.get(oid, ()):
-        if not written.isdisjoint(columns):
-            yield from _masked(oid, [c for c in columns if c not in written], owed)
+def _by_changes(oid: int, written: _Written, owed: Owed, catalog: Catalog) -> Iterator[ColumnKey]:
+    """What an UPDATE makes the server look at in a row, or hold against others."""
+    for comparison in catalog.compared.get(oid, ()):
+        touched = not written.perhaps.isdisjoint(comparison.columns)
+        if touched or comparison.always:
+            beside = [c for c in comparison.columns if c not in written.surely]
+            yield from _masked(oid, (*beside, *comparison.before), owed)
+        if touched:
+            yield from _masked(oid, comparison.others, owed)
+        if not written.perhaps.isdisjoint(comparison.changes):
+            yield from _masked(oid, comparison.changes, owed)
 
 
 def _masked(oid: int, columns: Iterable[int], owed: Owed) -> Iterator[ColumnKey]:

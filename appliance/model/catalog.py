@@ -137,7 +137,8 @@ class Relation(msgspec.Struct, frozen=True):
     partition keys, conditions of triggers (these as CREATE TRIGGER); only those that may call
     something. '' for one that is too long to be looked at."""
     triggers: tuple[int, ...] = ()
-    """OIDs of the functions of its triggers, those built in left out."""
+    """OIDs of the functions of its triggers; of those built in, 0 for one of which it is not known
+    what it does."""
     policies: tuple[str, ...] = ()
     """Expressions of its row security policies, when row security is on."""
     cascades: tuple[int, ...] = ()
@@ -238,6 +239,28 @@ class ForeignKey(msgspec.Struct, frozen=True):
     on_delete: str
     """pg_constraint.confdeltype: a no action, r restrict, c cascade, n set null, d set default."""
     on_update: str
+    defaulted: tuple[int, ...] = ()
+    """Those of `columns` that get a value when a row is written without one."""
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """What the outcome of a write to a relation depends on, as a check, an index, a generated
+    column or a trigger makes it. All are attribute numbers; where a column is made of others
+    (`Catalog.made_of`), they are listed with it."""
+
+    columns: tuple[int, ...] = ()
+    """Looked at together when a row is changed in one of them."""
+    always: bool = False
+    """They are looked at whatever is changed in a row, with an outcome that is not known."""
+    others: tuple[int, ...] = ()
+    """Those of `columns` whose new value is held against other rows in a way that tells more of
+    these than that there is one like it."""
+    before: tuple[int, ...] = ()
+    """Those of `columns` that are looked at as they were before a change."""
+    changes: tuple[int, ...] = ()
+    """Looked at for whether a write changes them."""
+    deleted: tuple[int, ...] = ()
+    """Looked at when a row is deleted."""
 
 
 class Catalog(msgspec.Struct, frozen=True):
@@ -289,9 +312,13 @@ class Catalog(msgspec.Struct, frozen=True):
     """`sql/stamps.CALLABLES` when it was read."""
 
     foreign_keys: tuple[ForeignKey, ...] = ()
-    compared: Mapping[int, tuple[tuple[int, ...], ...]] = {}
-    """OID -> sets of columns that one check, exclusion, unique index or generated column looks at
-    together."""
+    compared: Mapping[int, tuple[Comparison, ...]] = {}
+    """By OID of the relation."""
+    made_of: Mapping[int, Mapping[int, tuple[int, ...]]] = {}
+    """By OID: columns that the server computes from others of the same row (generated ones, and
+    those that tsvector_update_trigger() fills) -> these."""
+    primary_keys: Mapping[int, tuple[int, ...]] = {}
+    """By OID: what a foreign key refers to that names no columns."""
 
     def relation_named(self, schema: str, name: str) -> Relation | None:
         oid = self.by_name.get((schema, name))

@@ -183,6 +183,10 @@ class StatementFacts(msgspec.Struct, frozen=True):
     reads_inside: frozenset[ColumnKey] = frozenset()
     """Columns read by the bodies of SQL functions that it calls, which are harmless but for that:
     nothing that is done to this statement changes what they read."""
+    decides: frozenset[ColumnKey] = frozenset()
+    """Base columns that decide whether a write succeeds, though their values are not used: those of
+    which an UPDATE sets an element or a field, and those that row security looks up elsewhere when
+    a row is inserted."""
     calls: tuple[FunctionUse, ...] = ()
     """Every function outside pg_catalog that it may call, directly or below, harmless ones
     included, with all OIDs the name may mean: what it depends on."""

@@ -2,7 +2,7 @@
 and by `masking/oracles` for what its success tells. Pure.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from appliance.model.catalog import ForeignKey
 
@@ -10,12 +10,15 @@ Changed = frozenset[int] | None
 """Attribute numbers whose values change; None: rows are removed."""
 
 NOTHING: Changed = frozenset()
+MadeOf = Mapping[int, Mapping[int, tuple[int, ...]]]
+"""`Catalog.made_of`."""
+
 _SPREADING = frozenset("cnd")
 """pg_constraint.confdeltype and confupdtype: CASCADE, SET NULL, SET DEFAULT change the child."""
 
 
 def references(
-    keys: Iterable[ForeignKey], oid: int, changed: Changed
+    keys: Iterable[ForeignKey], made_of: MadeOf, oid: int, changed: Changed
 ) -> Iterator[tuple[ForeignKey, Changed]]:
     """Every key that refers to rows which the change of a relation reaches, and what that changes
     in the key's child."""
@@ -23,6 +26,7 @@ def references(
     seen = set(pending)
     while pending:
         parent, columns = pending.pop()
+        columns = None if columns is None else with_made(made_of, parent, columns)
         for key in keys:
             if key.parent != parent or not _concerns(key, columns):
                 continue
@@ -31,6 +35,18 @@ def references(
             if following[1] != NOTHING and following not in seen:
                 seen.add(following)
                 pending.append(following)
+
+
+def with_made(made_of: MadeOf, oid: int, changed: frozenset[int]) -> frozenset[int]:
+    """Columns that change, and those that the server computes from them."""
+    made = made_of.get(oid, {})
+    return changed.union(c for c, sources in made.items() if not changed.isdisjoint(sources))
+
+
+def with_sources(made_of: MadeOf, oid: int, columns: Iterable[int]) -> frozenset[int]:
+    """Columns, and those that the server computes them from."""
+    made, found = made_of.get(oid, {}), frozenset(columns)
+    return found.union(*(made.get(column, ()) for column in found)) if made else found
 
 
 def truncated_with(keys: Iterable[ForeignKey], oid: int) -> frozenset[int]:

@@ -136,6 +136,7 @@ def _facts(
         functions=tuple(analyst.functions),
         functions_below=tuple(analyst.functions_below),
         reads_inside=frozenset(analyst.reads_inside),
+        decides=frozenset(analyst.decides),
         calls=tuple(analyst.calls),
         names_called=frozenset(analyst.names_called),
         outputs=outputs,

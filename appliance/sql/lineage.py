@@ -355,8 +355,9 @@ class CatalogLineage:
     ) -> tuple[tuple[ColumnKey, ...], Hidden]:
         """The columns a generated column is computed from, all of the row when that cannot be
         told; and what its expression calls."""
-        if not column.generated:
-            return (), unseen.NOTHING
+        made = self.catalog.made_of.get(relation.oid, {}).get(column.attnum, ())
+        if not column.generated:  # but perhaps filled by a trigger
+            return tuple((relation.oid, source) for source in made), unseen.NOTHING
         own = {
             other.name: Field(other.name, None, ((relation.oid, other.attnum),))
             for other in relation.columns
@@ -376,7 +377,7 @@ class CatalogLineage:
         hidden = analyst.hidden()
         if scope.tainted:
             return tuple(key for field in own.values() for key in field.sources), hidden
-        return tuple(sorted(analyst.consumed)), hidden
+        return tuple(sorted({*analyst.consumed, *((relation.oid, c) for c in made)})), hidden
 
     def _view(self, relation: Relation) -> Shape:
         if relation.oid in self._running or len(self._running) >= VIEW_DEPTH_MAX:

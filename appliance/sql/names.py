@@ -13,9 +13,10 @@ import msgspec
 
 from appliance.model.catalog import ColumnKey, Function, SessionSettings
 from appliance.model.facts import Action, Flag, FunctionUse, PreparedUse, RelationUse
-from appliance.model.references import references, truncated_with
+from appliance.model.references import truncated_with
 from appliance.model.resolution import RelationPlace, Resolution, TargetColumn
 from appliance.sql import functions, secrets, types
+from appliance.sql.beneath import changed_with
 from appliance.sql.own import stays_inside
 from appliance.sql.parse import Body
 from appliance.sql.scope import AMBIGUOUS, Field, Item, Scope
@@ -90,6 +91,8 @@ class Names:
         """Origins of the columns referred to in any way."""
         self.rests_on: set[int] = set()
         """OIDs of the relations read, and of what lies below views."""
+        self.decides: set[ColumnKey] = set()
+        """Base columns that decide whether a write succeeds."""
         self.flags: set[Flag] = set()
         self.unresolved: dict[str, None] = {}
         self.opaque = False
@@ -122,45 +125,21 @@ class Names:
 
     def write_beneath(self, action: Action, oid: int, columns: Iterable[str] = ()) -> None:
         """Notes what writing to a relation changes elsewhere."""
-        if self.lineage is None or not oid:
-            return
-        named = tuple(columns)
-        relations = self.lineage.catalog.relations
-        for other in self.lineage.written_with(oid):
-            # A column that a view calls otherwise: any column may be meant.
-            same = all(relations[other].column(name) is not None for name in named)
-            self._beneath(action, other, named if same else ())
-        if action in (Action.UPDATE, Action.DELETE):
-            for each in (oid, *self.lineage.written_with(oid)):
-                self._carried_on(each, named if action is Action.UPDATE else None)
+        if self.lineage is not None and oid:
+            self._note_beneath(changed_with(self.lineage, action, oid, tuple(columns)))
 
     def truncate_beneath(self, oid: int) -> None:
         """TRUNCATE ... CASCADE."""
         if self.catalog is not None:
-            for other in truncated_with(self.catalog.foreign_keys, oid):
-                self._beneath(Action.TRUNCATE, other)
+            others = truncated_with(self.catalog.foreign_keys, oid)
+            self._note_beneath((Action.TRUNCATE, other, ()) for other in others)
 
-    def _carried_on(self, oid: int, named: Sequence[str] | None) -> None:
-        """By foreign keys; `named`: columns that are updated, () = any; None: rows go."""
-        if self.catalog is None:
-            return
-        relations = self.catalog.relations
-        columns = relations[oid].columns
-        known = named is None or all(relations[oid].column(name) is not None for name in named)
-        changed = frozenset(c.attnum for c in columns if not named or not known or c.name in named)
-        keys = self.catalog.foreign_keys
-        for key, brings in references(keys, oid, None if named is None else changed):
-            child = relations.get(key.child)
-            if child is not None and brings is None:
-                self._beneath(Action.DELETE, child.oid)
-            elif child is not None and brings:
-                names = [column.name for column in child.columns if column.attnum in brings]
-                self._beneath(Action.UPDATE, child.oid, names)
-
-    def _beneath(self, action: Action, oid: int, columns: Iterable[str] = ()) -> None:
-        if self.catalog is not None and (relation := self.catalog.relations.get(oid)) is not None:
-            key = (action, oid, relation.schema, relation.name)
-            self.beneath.setdefault(key, {}).update(dict.fromkeys(columns))
+    def _note_beneath(self, changes: Iterable[tuple[Action, int, Sequence[str]]]) -> None:
+        for action, oid, columns in changes:
+            relation = None if self.catalog is None else self.catalog.relations.get(oid)
+            if relation is not None:
+                key = (action, oid, relation.schema, relation.name)
+                self.beneath.setdefault(key, {}).update(dict.fromkeys(columns))
 
     def consume(self, fields: Iterable[Field]) -> None:
         """These columns' values influence the result in another way than as plain output."""
@@ -349,6 +328,8 @@ class Names:
         self.meet(self.lineage.unseen.reading(oid))
         if action is not Action.INSERT or shape.is_view:
             self.consumed |= shape.consumed
+        else:  # the row's own columns are given
+            self.decides.update(key for key in shape.consumed if key[0] != oid)
         if action is Action.SELECT or shape.is_view:
             self.reads_inside |= shape.reads_inside
             self.functions_below.update(dict.fromkeys(shape.functions))

@@ -24,6 +24,13 @@ from appliance.model.catalog import (
     Relation,
     UserCast,
 )
+from appliance.sql.comparisons import (
+    COMPARISONS,
+    KNOWN_TRIGGERS,
+    attribute_numbers,
+    calls_builtin,
+    comparisons_of,
+)
 from appliance.sql.functions import PURE_EXTENSIONS, harmless
 from appliance.sql.names import TEMPORARY_SCHEMA
 from appliance.sql.stamps import CALLABLES, FIRST_USER_OID, NEWEST, RELATION
@@ -154,23 +161,15 @@ WHERE a.attgenerated <> ''""",
     "views": f"""SELECT c.oid, pg_catalog.pg_get_viewdef(c.oid) FROM {_CLASSES}
 WHERE {_OURS} AND c.relkind IN ('v', 'm')
   AND n.nspname NOT IN ('pg_catalog', 'information_schema')""",
-    "constraints": f"""SELECT contype, conrelid, conkey::text, confrelid, confkey::text,
-  confdeltype, confupdtype
-FROM pg_catalog.pg_constraint WHERE contype IN ('f', 'c', 'x', 'u', 'p') AND conrelid <> 0
-UNION ALL
-SELECT 'i', i.indrelid, pg_catalog.array_agg(d.refobjsubid)::text, 0, NULL, NULL, NULL
-FROM pg_catalog.pg_index i JOIN pg_catalog.pg_depend d ON d.objid = i.indexrelid
-  AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-  AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-  AND d.refobjid = i.indrelid AND d.refobjsubid > 0
-WHERE i.indisunique AND i.indrelid >= {FIRST_USER_OID} GROUP BY i.indexrelid, i.indrelid
-UNION ALL
-SELECT 'g', d.objid, pg_catalog.array_agg(d.refobjsubid)::text, 0, NULL, NULL, NULL
-FROM pg_catalog.pg_depend d
-JOIN pg_catalog.pg_attribute a ON a.attrelid = d.objid AND a.attnum = d.objsubid
-WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-  AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = d.objid
-  AND d.refobjsubid > 0 AND a.attgenerated <> '' GROUP BY d.objid, d.objsubid""",
+    "constraints": f"""SELECT k.contype, k.conrelid, k.conkey::text, k.confrelid, k.confkey::text,
+  k.confdeltype, k.confupdtype,
+  CASE WHEN k.contype = 'f' THEN (SELECT pg_catalog.array_agg(a.attnum)
+    FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    WHERE a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
+      AND (a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL))::text END
+FROM pg_catalog.pg_constraint k
+WHERE k.contype IN ('f', 'p') AND k.conrelid >= {FIRST_USER_OID}""",
+    "compared": COMPARISONS,
     "inherits": """SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits i
 JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid AND c.relkind IN ('r', 'p', 'f')
 ORDER BY inhrelid, inhseqno""",
@@ -248,8 +247,11 @@ FROM (
     WHERE NOT tgisinternal AND tgqual IS NOT NULL
 ) e (relation, text)
 WHERE e.relation >= {FIRST_USER_OID} AND e.text ~ '[(.]'""",
-    "triggers": f"""SELECT tgrelid, tgfoid FROM pg_catalog.pg_trigger
-WHERE NOT tgisinternal AND tgenabled <> 'D' AND tgfoid >= {FIRST_USER_OID}""",
+    "triggers": f"""SELECT g.tgrelid,
+  CASE WHEN g.tgfoid >= {FIRST_USER_OID} THEN g.tgfoid ELSE 0 END
+FROM pg_catalog.pg_trigger g
+WHERE NOT g.tgisinternal AND g.tgenabled <> 'D'
+  AND ({calls_builtin(KNOWN_TRIGGERS)}) IS NOT TRUE""",
     "policies": """SELECT p.polrelid, pg_catalog.pg_get_expr(e.e, p.polrelid)
 FROM pg_catalog.pg_policy p
 JOIN pg_catalog.pg_class c ON c.oid = p.polrelid AND c.relrowsecurity,
@@ -304,10 +306,14 @@ def build_catalog(target: str, database: str, rows: Mapping[str, list[Row]]) -> 
     guarded, parts = _guarded_types(rows)
     casts = _casts(rows)
     ((newest, callables),) = rows["stamps"]
-    foreign_keys, compared = _constraints(rows)
+    foreign_keys, primary_keys = _constraints(rows)
+    attnums = {oid: [column.attnum for column in several] for oid, several in columns.items()}
+    compared, made_of = comparisons_of(rows["compared"], attnums)
     return Catalog(
         foreign_keys=foreign_keys,
+        primary_keys=primary_keys,
         compared=compared,
+        made_of=_of_parents(made_of, relations),
         target=target,
         database=database,
         version=_only(rows, "epoch"),
@@ -356,28 +362,47 @@ def own_relations(answer: str) -> tuple[Relation, ...]:
     )
 
 
-def _constraints(
-    rows: Rows,
-) -> tuple[tuple[ForeignKey, ...], dict[int, tuple[tuple[int, ...], ...]]]:
-    """(foreign keys, by OID the columns that one constraint, index or expression compares)."""
-    references = []
-    compared: dict[int, dict[tuple[int, ...], None]] = {}
-    for kind, oid, own, other, others, on_delete, on_update in rows["constraints"]:
-        columns = _attnums(own)
-        if kind == "f":
-            parent = (_number(other), _attnums(others))
-            references.append(
-                ForeignKey(_number(oid), columns, *parent, on_delete or "", on_update or "")
+def _constraints(rows: Rows) -> tuple[tuple[ForeignKey, ...], dict[int, tuple[int, ...]]]:
+    """(foreign keys, primary keys by OID)."""
+    references: list[ForeignKey] = []
+    primary: dict[int, tuple[int, ...]] = {}
+    for kind, oid, own, other, others, on_delete, on_update, defaulted in rows["constraints"]:
+        columns = attribute_numbers(own)
+        if kind == "p":
+            primary[_number(oid)] = columns
+            continue
+        references.append(
+            ForeignKey(
+                _number(oid),
+                columns,
+                _number(other),
+                attribute_numbers(others),
+                on_delete or "",
+                on_update or "",
+                attribute_numbers(defaulted),
             )
-        elif len(columns) > 1:
-            compared.setdefault(_number(oid), {})[columns] = None
-    return tuple(references), {oid: tuple(sets) for oid, sets in compared.items()}
+        )
+    return tuple(references), primary
 
 
-def _attnums(array: str | None) -> tuple[int, ...]:
-    """Of an int2[] or int4[] as text: {1,2}."""
-    inside = (array or "").strip("{}")
-    return tuple(int(number) for number in inside.split(",")) if inside else ()
+def _of_parents(
+    made_of: dict[int, dict[int, tuple[int, ...]]], relations: Mapping[int, Relation]
+) -> dict[int, dict[int, tuple[int, ...]]]:
+    """A parent shows its children's rows: what is made there is made here. By columns' names."""
+    pending = list(made_of)
+    while pending:
+        child = relations[pending.pop()]
+        names = {column.attnum: column.name for column in child.columns}
+        for parent in filter(None, map(relations.get, child.parents)):
+            own = {column.name: column.attnum for column in parent.columns}
+            for target, sources in made_of[child.oid].items():
+                column = own.get(names.get(target, ""))
+                found = {own[name] for name in map(names.get, sources) if name in own}
+                known = made_of.setdefault(parent.oid, {})
+                if column is not None and not found <= {*known.get(column, ())}:
+                    known[column] = tuple(sorted(found.union(known.get(column, ()))))
+                    pending.append(parent.oid)
+    return made_of
 
 
 def _columns(rows: Rows) -> dict[int, list[Column]]:

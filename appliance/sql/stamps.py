@@ -44,7 +44,7 @@ NEWEST = (
 """One text that changes when a function, operator or cast is made, which could be meant where a
 built-in one was. Costs next to nothing."""
 
-_COMPUTED = "(x.indexprs IS NOT NULL OR x.indpred IS NOT NULL)"
+_LOOKED_AT = "(x.indisunique OR x.indexprs IS NOT NULL OR x.indpred IS NOT NULL)"
 
 RELATION = f"""pg_catalog.concat_ws('.', c.relname, c.relnamespace, c.relkind, c.relhasrules,
     c.relhastriggers, c.relrowsecurity, c.reltype,
@@ -53,13 +53,13 @@ RELATION = f"""pg_catalog.concat_ws('.', c.relname, c.relnamespace, c.relkind, c
     {_rows("pg_attrdef", f"x.adrelid {_EQ} c.oid")},
     {_rows("pg_rewrite", f"x.ev_class {_EQ} c.oid")},
     {_rows("pg_policy", f"x.polrelid {_EQ} c.oid")},
-    {_rows("pg_trigger", f"x.tgrelid {_EQ} c.oid AND NOT x.tgisinternal")},
+    {_rows("pg_trigger", f"x.tgrelid {_EQ} c.oid")},
     {_rows("pg_constraint", f"x.conrelid {_EQ} c.oid")},
-    {_rows("pg_index", f"x.indrelid {_EQ} c.oid AND {_COMPUTED}")},
+    {_rows("pg_index", f"x.indrelid {_EQ} c.oid AND {_LOOKED_AT}")},
     {_rows("pg_inherits", f"x.inhrelid {_EQ} c.oid")})"""
 """One text for the relation `c` of pg_class: what it is called, its columns, its definition, its
-parents, its row security, what runs when it is written. What only moves storage (TRUNCATE, VACUUM
-FULL) does not change it."""
+parents, its row security, what runs when it is written (triggers of foreign keys, which stand at
+both ends, included). What only moves storage (TRUNCATE, VACUUM FULL) does not change it."""
 
 QUIET = "q"
 NO_POSITION = "-"

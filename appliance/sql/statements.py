@@ -1,7 +1,7 @@
 """One statement of any kind into the ledger. `analysis` makes one `Analyst` per statement and
 reads its ledger."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from appliance.model.catalog import SECRET_COLUMNS
@@ -102,6 +102,7 @@ class Analyst(Writes):
             Flag.CHANGES_SCHEMA,
         }
         self.open_writes = []
+        self.decides = set()
         self.beneath = {}
         uses, self.uses = self.uses, {}
         for (_, oid, schema, name), columns in uses.items():
@@ -126,6 +127,7 @@ class Analyst(Writes):
         self.read |= inner.read
         self.rests_on |= inner.rests_on
         self.flags |= inner.flags
+        self.decides |= inner.decides
         self.unresolved.update(inner.unresolved)
         self.opaque = self.opaque or inner.opaque
         self.prepared = self.prepared or inner.prepared
@@ -393,6 +395,71 @@ class Analyst(Writes):
             for _, oid, _, _ in list(self.uses):
                 if oid:
                     self.consume(self.lineage.shape(oid).fields)
+        self._looked_into(kind, body)
+
+    def _looked_into(self, kind: str, body: Body) -> None:
+        """Whose rows the server holds against what is defined: its success tells of them."""
+        made = body["relation"] if kind == "CreateStmt" else {}
+        for name, node in list(_deep(body)):
+            if name == "Constraint" and "pktable" in node:
+                self._referred_to(node["pktable"], words(node.get("pk_attrs", ())), made)
+            elif name == "PartitionCmd" and "name" in node:
+                self._named_relations("", {"relation": node["name"]}, Action.ALTER)
+            elif name == "AlterTableCmd" and node["subtype"] in _INHERITING:
+                self._named_relations("", {"relation": node["def"]}, Action.ALTER)
+            if name == "AlterTableCmd" and node["subtype"] in _REFERRING_AGAIN:
+                self._keys_again(body["relation"])
+        if "partbound" in body:  # rows of a default partition are looked at
+            for node in body.get("inhRelations", ()):
+                self._look_into(*self._meant(node["RangeVar"]))
+
+    def _meant(self, relation: Body) -> tuple[str, str, int]:
+        """(schema, name, OID) of a relation that may just not exist."""
+        before = dict(self.unresolved)
+        name = relation["relname"]
+        schema, oid = self.find_relation(relation.get("schemaname", ""), name)
+        if self.settings.certain and self.catalog is not None:
+            self.unresolved = before
+        return schema, name, oid
+
+    def _look_into(
+        self, schema: str, name: str, oid: int, attnums: Collection[int] | None = None
+    ) -> None:
+        """The columns of a relation (None: all of them) decide whether the statement succeeds."""
+        self.use_relation(Action.SELECT, schema, name, oid)
+        if self.lineage is not None and oid:
+            self.consume(
+                field
+                for field in self.lineage.shape(oid).fields
+                if attnums is None or (field.origin is not None and field.origin[1] in attnums)
+            )
+
+    def _referred_to(self, parent: Body, names: Sequence[str], made: Body) -> None:
+        """A foreign key is made: to these columns of the parent, or to its primary key."""
+        schema, name, oid = self._meant(parent)
+        if not oid and name == made.get("relname"):
+            return  # to itself
+        relation = None if self.catalog is None else self.catalog.relations.get(oid)
+        if self.catalog is None or relation is None:
+            self._look_into(schema, name, oid)
+            return
+        attnums = {c.attnum for c in relation.columns if c.name in names}
+        primary = self.catalog.primary_keys.get(oid)
+        self._look_into(schema, name, oid, attnums if names else primary)
+
+    def _keys_again(self, altered: Body) -> None:
+        """Foreign keys of a relation, and to it, that are checked anew."""
+        _, _, oid = self._meant(altered)
+        if self.catalog is None or not oid:
+            return
+        for key in self.catalog.foreign_keys:
+            for own, other, columns in (
+                (key.child, key.parent, key.parent_columns),
+                (key.parent, key.child, key.columns),
+            ):
+                found = self.catalog.relations.get(other)
+                if own == oid and other != oid and found is not None:
+                    self._look_into(found.schema, found.name, other, columns)
 
     # What the ledger comes to.
 
@@ -509,6 +576,18 @@ def _object_name(node: Node) -> list[str]:
         return words(node["TypeName"]["names"])
     return words(node.get("ObjectWithArgs", {}).get("objname", ()))
 
+
+_INHERITING = frozenset({"AT_AddInherit", "AT_DropInherit"})
+_REFERRING_AGAIN = frozenset(
+    {
+        "AT_ValidateConstraint",
+        "AT_AlterConstraint",
+        "AT_AlterColumnType",
+        "AT_SetExpression",
+        "AT_AttachPartition",
+    }
+)
+"""What makes foreign keys be checked for rows that are there."""
 
 # Where a definition names relations: the field that holds RangeVars, bare or in a list.
 _RANGE_FIELDS: Mapping[str, Sequence[str]] = {

@@ -189,8 +189,14 @@ class Writes(Queries):
         self._use_target(body["relation"], target, action, columns)
         self._parts_of_columns(nodes, scope)
         for node in nodes:
+<<<<<<< HEAD
             if "indirection" in node["ResTarget"]:  # the rest of the value is read and stored again
                 self.consume(f for f in target.fields if f.name == node["ResTarget"]["name"])
+=======
+            field = target.columns.get(node["ResTarget"]["name"])
+            if field is not None and "indirection" in node["ResTarget"]:
+                self.decides.update(field.sources)
+>>>>>>> w1
             value = node["ResTarget"].get("val", {})
             if value.get("MultiAssignRef", {}).get("colno", 1) == 1:  # the row is walked once
                 self.walk(value, scope)

@@ -16,6 +16,12 @@ def epoch(connection: psycopg.Connection) -> str:
     return str(row[0])
 
 
+def stamp_of(connection: psycopg.Connection, name: str) -> str:
+    relation = read_catalog(connection).relation_named("scratch", name)
+    assert relation is not None
+    return relation.stamp
+
+
 @pytest.fixture(scope="module")
 def playground(any_database: Database) -> Iterator[psycopg.Connection]:
     """An empty database to change. Every statement is a transaction: one transaction that changes
@@ -186,6 +192,30 @@ def test_the_epoch_stays_with_what_they_hold(scratch: psycopg.Connection, change
     before = epoch(scratch)
     scratch.execute(change.encode())
     assert epoch(scratch) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "CREATE UNIQUE INDEX ON scratch.t (a, b)",
+        "CREATE INDEX ON scratch.t (a) WHERE b = 'x'",
+        "ALTER TABLE scratch.t ADD CHECK (b <> 'x') NOT VALID",
+        "ALTER TABLE scratch.t VALIDATE CONSTRAINT loose",
+        "ALTER TABLE scratch.quiet ADD FOREIGN KEY (a) REFERENCES scratch.t (a)",
+        "CREATE TRIGGER r BEFORE UPDATE ON scratch.t FOR EACH ROW"
+        " EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+    ],
+)
+def test_a_stamp_changes_with_what_a_write_looks_at(
+    scratch: psycopg.Connection, change: str
+) -> None:
+    scratch.execute(
+        "ALTER TABLE scratch.t ADD UNIQUE (a), ADD CONSTRAINT loose CHECK (b <> 'y') NOT VALID;"
+        "ALTER TABLE scratch.quiet ADD FOREIGN KEY (a) REFERENCES scratch.t (a)"
+    )
+    before = stamp_of(scratch, "t")
+    scratch.execute(change.encode())
+    assert stamp_of(scratch, "t") != before
 
 
 def test_reading_is_quick(any_database: Database) -> None:
