@@ -183,20 +183,23 @@ class Writes(Queries):
                 if "A_Indices" in part:
                     self.walk(part, scope)
 
+    def _part_of_column(self, assigned: Body, target: Item) -> None:
+        """The rest of the value is read and stored again; whether an element fits into it decides
+        the outcome."""
+        parts = assigned.get("indirection", ())
+        for field in target.fields if parts else ():
+            if field.name == assigned["name"]:
+                self.consume((field,))
+                if any("String" not in part for part in parts):
+                    self.decides.update(field.sources)
+
     def _assignments(self, action: Action, body: Body, target: Item, scope: Scope) -> None:
         nodes = body.get("targetList", ())
         columns = [node["ResTarget"]["name"] for node in nodes]
         self._use_target(body["relation"], target, action, columns)
         self._parts_of_columns(nodes, scope)
         for node in nodes:
-<<<<<<< HEAD
-            if "indirection" in node["ResTarget"]:  # the rest of the value is read and stored again
-                self.consume(f for f in target.fields if f.name == node["ResTarget"]["name"])
-=======
-            field = target.columns.get(node["ResTarget"]["name"])
-            if field is not None and "indirection" in node["ResTarget"]:
-                self.decides.update(field.sources)
->>>>>>> w1
+            self._part_of_column(node["ResTarget"], target)
             value = node["ResTarget"].get("val", {})
             if value.get("MultiAssignRef", {}).get("colno", 1) == 1:  # the row is walked once
                 self.walk(value, scope)
