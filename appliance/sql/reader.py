@@ -271,37 +271,7 @@ def build_catalog(target: str, database: str, rows: Mapping[str, list[Row]]) -> 
     Raises KeyError or ValueError when they are not those rows.
     """
     columns = _columns(rows)
-    definitions = {_number(oid): text or "" for oid, text in rows["views"]}
-    parents: dict[int, list[int]] = {}
-    for child, parent in rows["inherits"]:
-        parents.setdefault(_number(child), []).append(_number(parent))
-    written, policies = _by_oid(rows["written"]), _by_oid(rows["policies"])
-    triggered, cascades = _by_oid(rows["triggers"]), _by_oid(rows["cascades"])
-    relations: dict[int, Relation] = {}
-    for row in rows["relations"]:
-        oid_text, schema, name, kind, persistence, triggers, rules, row_type = row[:8]
-        secured, barrier, stamp = row[8:]
-        oid = _number(oid_text)
-        relations[oid] = Relation(
-            oid=oid,
-            schema=schema or "",
-            name=name or "",
-            kind=kind or "",
-            columns=tuple(columns.get(oid, ())),
-            parents=tuple(parents.get(oid, ())),
-            definition=definitions.get(oid, ""),
-            persistence=persistence or "",
-            has_triggers=triggers == "t",
-            has_rules=rules == "t",
-            row_type_oid=_number(row_type),
-            secured=secured == "t",
-            barrier=barrier == "t",
-            stamp=stamp or "",
-            written=_texts(written.get(oid, ())),
-            triggers=_numbers(triggered.get(oid, ())),
-            policies=_texts(policies.get(oid, ())),
-            cascades=_numbers(cascades.get(oid, ())),
-        )
+    relations = _relations(rows, columns)
     pure, impure, called = _operators(rows)
     guarded, parts = _guarded_types(rows)
     casts = _casts(rows)
@@ -336,6 +306,43 @@ def build_catalog(target: str, database: str, rows: Mapping[str, list[Row]]) -> 
         newest=newest or "",
         callables=callables or "",
     )
+
+
+def _relations(
+    rows: Mapping[str, list[Row]], columns: Mapping[int, Sequence[Column]]
+) -> dict[int, Relation]:
+    definitions = {_number(oid): text or "" for oid, text in rows["views"]}
+    parents: dict[int, list[int]] = {}
+    for child, parent in rows["inherits"]:
+        parents.setdefault(_number(child), []).append(_number(parent))
+    written, policies = _by_oid(rows["written"]), _by_oid(rows["policies"])
+    triggered, cascades = _by_oid(rows["triggers"]), _by_oid(rows["cascades"])
+    relations: dict[int, Relation] = {}
+    for row in rows["relations"]:
+        oid_text, schema, name, kind, persistence, triggers, rules, row_type = row[:8]
+        secured, barrier, stamp = row[8:]
+        oid = _number(oid_text)
+        relations[oid] = Relation(
+            oid=oid,
+            schema=schema or "",
+            name=name or "",
+            kind=kind or "",
+            columns=tuple(columns.get(oid, ())),
+            parents=tuple(parents.get(oid, ())),
+            definition=definitions.get(oid, ""),
+            persistence=persistence or "",
+            has_triggers=triggers == "t",
+            has_rules=rules == "t",
+            row_type_oid=_number(row_type),
+            secured=secured == "t",
+            barrier=barrier == "t",
+            stamp=stamp or "",
+            written=_texts(written.get(oid, ())),
+            triggers=_numbers(triggered.get(oid, ())),
+            policies=_texts(policies.get(oid, ())),
+            cascades=_numbers(cascades.get(oid, ())),
+        )
+    return relations
 
 
 def own_relations(answer: str) -> tuple[Relation, ...]:
