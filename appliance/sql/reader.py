@@ -277,8 +277,7 @@ def build_catalog(target: str, database: str, rows: Mapping[str, list[Row]]) -> 
     casts = _casts(rows)
     ((newest, callables),) = rows["stamps"]
     foreign_keys, primary_keys = _constraints(rows)
-    attnums = {oid: [column.attnum for column in several] for oid, several in columns.items()}
-    compared, made_of = comparisons_of(rows["compared"], attnums)
+    compared, made_of = comparisons_of(rows["compared"], _numbered(columns))
     return Catalog(
         foreign_keys=foreign_keys,
         primary_keys=primary_keys,
@@ -390,6 +389,10 @@ def _constraints(rows: Rows) -> tuple[tuple[ForeignKey, ...], dict[int, tuple[in
             )
         )
     return tuple(references), primary
+
+
+def _numbered(columns: Mapping[int, Sequence[Column]]) -> dict[int, list[int]]:
+    return {oid: [column.attnum for column in several] for oid, several in columns.items()}
 
 
 def _of_parents(
