@@ -218,6 +218,8 @@ class StatementFacts(msgspec.Struct, frozen=True):
     """
     ends_transaction: bool = False
     """COMMIT, ROLLBACK and their like, not of a savepoint."""
+    if_not_exists: bool = False
+    """It makes something unless there is one of that name, which then is somebody else's."""
     unread_constants: tuple[int, ...] = ()
     """Byte offsets of its integers and strings, when these facts would be the same whatever their
     values (`sql/constants`); () when they may not be."""

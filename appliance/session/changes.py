@@ -228,13 +228,18 @@ def shifted_names(facts: Facts) -> frozenset[str]:
 def made_relations(
     facts: Facts, settings: SessionSettings, schemas: Collection[str]
 ) -> frozenset[tuple[str, str]]:
-    """(schema, name) of the lasting relations it makes. `schemas`: those that exist."""
+    """(schema, name) of the lasting relations that it surely makes, once it has completed.
+    `schemas`: those that exist."""
     path = (schema for schema in search_path(settings) if schema in schemas)
     first = next((schema for schema in path if schema != "pg_catalog"), "")
     return frozenset(
         (use.schema or first, use.name)
         for statement in facts.statements
+        if statement.kind in _MAKING and not statement.if_not_exists
         for use in statement.relations
-        if use.action is Action.CREATE
-        and (use.schema or (first and settings.certain and not settings.may_be_temporary(use.name)))
+        if use.action is Action.CREATE and (use.schema or (first and settings.certain))
     )
+
+
+_MAKING = frozenset(("CreateStmt", "CreateTableAsStmt", "SelectStmt"))
+"""They fail where there is such a relation already; an index, say, is made on one that is there."""

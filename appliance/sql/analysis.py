@@ -151,6 +151,7 @@ def _facts(
         settings=tuple(analyst.settings_changed),
         checks=checks or (),
         ends_transaction=raw.body.get("kind") in _ENDS if raw.kind == "TransactionStmt" else False,
+        if_not_exists=bool(raw.body.get("if_not_exists")),
         unread_constants=() if analyst.settings_changed else unread_constants(raw.kind, raw.body),
         single_columns=analyst.secret_columns,
     )

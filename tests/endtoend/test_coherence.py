@@ -301,6 +301,9 @@ def test_what_is_new_is_closed_until_it_is_known(
     for ask in (simple, extended, by_copy):
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="nobody has said"):
             ask(alice, "SELECT x FROM c.fresh")
+    alice.execute("CREATE TABLE IF NOT EXISTS c.fresh (x text)")  # no table of hers
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="nobody has said"):
+        simple(alice, "SELECT x FROM c.fresh")
     direct.execute("CREATE OR REPLACE VIEW c.seen AS SELECT 1 AS id, x AS name FROM c.fresh")
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="nobody has said"):
         simple(alice, "SELECT name FROM c.over")
