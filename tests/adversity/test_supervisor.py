@@ -80,7 +80,8 @@ def until(test: Callable[[], object], seconds: float = 15.0) -> None:
 
 
 def test_workers_killed_again_and_again(service: Service) -> None:
-    """One worker of two dies over and over: nearly every new connection is served by the other."""
+    """One worker of two dies over and over, at least six times and until enough were served to tell:
+    nearly every new connection is served by the other."""
     answers: list[str] = []
     stopped = threading.Event()
 
@@ -92,7 +93,11 @@ def test_workers_killed_again_and_again(service: Service) -> None:
     for client in clients:
         client.start()
     try:
-        for _ in range(6):
+        end = time.monotonic() + 60
+        kills = 0
+        while kills < 6 or (len(answers) < 130 and time.monotonic() < end):
+            kills += 1
+            until(service.workers)
             victim = service.workers()[-1]
             victim.kill()
             until(lambda gone=victim: gone not in service.workers())  # type: ignore[misc]
