@@ -14,3 +14,5 @@ cdef void authenticate(
     size_t length,
     uint8_t* out,
 ) noexcept nogil
+
+cdef void digest(const uint8_t* text, size_t length, uint8_t* out) noexcept nogil

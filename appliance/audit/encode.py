@@ -9,7 +9,7 @@ they lie.
 
 import msgspec
 
-from appliance.audit.record import Entry, Record
+from appliance.audit.record import Entry, Record, StatementDecided
 from appliance.model.errors import InvariantBroken
 from appliance.model.limits import AUDIT_LINE_BYTES_MAX
 
@@ -27,6 +27,20 @@ def encode_record(record: Record) -> bytes:
     if len(encoded) > AUDIT_LINE_BYTES_MAX:
         raise InvariantBroken(f"audit record {type(record).__name__} is longer than its bound")
     return encoded
+
+
+def encode_body(record: Record) -> bytes:
+    """Without its braces, as it stands in a line."""
+    return encode_record(record)[1:-1]
+
+
+def behind_sequence(record: StatementDecided) -> bytes:
+    """What its encoding has behind the sequence number, which is the same for every execution of
+    the statement. In front of it: `{"event":"statement_decided","id":I,"time":T,"session":S,
+    "sequence":N`.
+    """
+    opening = b'"sequence":%d' % record.sequence
+    return encode_record(record).partition(opening)[2][:-1]
 
 
 def decode_record(line: bytes) -> Entry:

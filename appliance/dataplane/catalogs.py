@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from _speedups.hitcycle import Count
 from appliance.config.schema import TargetConfig
 from appliance.dataplane.baseline import Baseline, baseline_path
 from appliance.dataplane.cancels import SchemaChange
@@ -54,11 +55,13 @@ class DatabaseCatalog:
         self._metrics = metrics
         self._refresh_seconds = refresh_ms / 1000
         self._upstream: Upstream | None = None
+        self.generation = Count()
+        """Moves with everything that a decision may rest on here: the hit path compares it."""
         self._kept: CatalogLineage | None = None
         self.baseline = baseline or Baseline(None)
         self._epoch = ""
         self._reloads = 0
-        self._fresh = False
+        self._is_fresh = False
         self._changes = 0
         self.shapes = 0
         """Counts the beginnings and ends of schema changes, by whatever session of this appliance:
@@ -79,8 +82,18 @@ class DatabaseCatalog:
     def kept(self) -> CatalogLineage | None:
         return self._kept
 
+    @property
+    def _fresh(self) -> bool:
+        return self._is_fresh
+
+    @_fresh.setter
+    def _fresh(self, fresh: bool) -> None:
+        self.generation.value += fresh != self._is_fresh
+        self._is_fresh = fresh
+
     def note_change(self) -> None:
         """The schema may have changed: nothing rests on it until the epoch was compared."""
+        self.generation.value += 1
         self._fresh = False
         self._changes += 1
 
@@ -214,6 +227,7 @@ class DatabaseCatalog:
             version = f"{catalog.version}+{self._reloads}"
             catalog = msgspec.structs.replace(catalog, version=version)
         self._kept = CatalogLineage(self.baseline.applied(catalog))
+        self.generation.value += 1
         self._epoch = epoch
 
     def _disconnect(self) -> None:

@@ -84,6 +84,9 @@ class Conductor:
         self._upstream = upstream.side
         self._upstream_pid = upstream.pid
         self._upstream_secret = upstream.secret
+        self._path = machine.hit_path
+        self._behind = b""
+        """What the client sent while its statement's guard is not answered."""
         self._target = target
         self._services = services
         self._cancels = cancels
@@ -124,6 +127,73 @@ class Conductor:
             self._after(self.expires - self._services.now(), self._expire)
         self._upstream.attach(self._from_upstream, self._changed, high)
         self._client.attach(self._from_client, self._changed, high)
+        if self._path is not None and not self.ended:
+            self._path.owner = self
+            self._path.attach(self._client, self._upstream)
+
+    # --- the hit path's (see `HitPath`) -----------------------------------------------------------
+
+    def fall_back(self, rest: bytes) -> None:
+        """The database's answer is not what was due, or not all of it: from here on the machine
+        reads it.
+        """
+        self._take_over()
+        if not self.ended and rest:
+            self._from_upstream(memoryview(rest))
+
+    def behind(self, chunk: bytes) -> None:
+        """The client sent more while a cycle is under way. While the database has not said whether
+        it runs at all, what it comes to is not known.
+        """
+        if self._path is not None and (self._path.guarding or self._behind):
+            self._behind += chunk
+            self._path.crowded = True
+            self._client.read(False)
+            return
+        self._take_over()
+        if not self.ended:
+            self._from_client(memoryview(chunk))
+
+    def _take_over(self) -> None:
+        if self._path is not None and self._path.unsent:
+            self._services.round.settle()
+        if not self.ended and self._path is not None and self._path.underway:
+            self._machine.take_over()
+
+    def catch_up(self) -> None:
+        """What was sent behind can be looked at."""
+        assert self._path is not None
+        self._path.crowded = False
+        self._take_over()
+        behind, self._behind = self._behind, b""
+        if not self.ended:
+            self._from_client(memoryview(behind))
+        if not self.ended:
+            self._update_reading()
+
+    def guard_failed(self, chunk: bytes) -> None:
+        """What the statement rests on may have changed, and it was not run: the machine looks."""
+        self._from_client(memoryview(chunk))
+
+    def unrecorded(self, chunk: bytes) -> None:
+        """Its records cannot be written, and nothing of it was forwarded: the machine refuses."""
+        self._from_client(memoryview(chunk))
+        if self._path is not None and self._path.crowded and not self.ended:
+            self.catch_up()
+
+    def aside(self, kind: int, frame: bytes) -> bytes:
+        return self._machine.aside(kind, frame)
+
+    def settled(self) -> None:
+        """A cycle ended, after `closed` was set."""
+        if self._draining and not self.ended and self._machine.idle:
+            self._end_politely()
+        if self._retired and not self.ended and not (self._machine.busy or self._machine.waiting):
+            self._end_retired()
+
+    def cut(self, error: BaseException) -> None:
+        violation = isinstance(error, ValueError)
+        self._cut(ProtocolViolation("upstream", str(error)) if violation else error)
 
     # --- bytes in ---------------------------------------------------------------------------------
 
@@ -143,10 +213,7 @@ class Conductor:
             self._carry_out(self._machine.upstream_received(chunk, self._services.now()))
         except Exception as error:  # the one place: whatever it is, both sides end
             self._cut(error)
-        if self._draining and not self.ended and self._machine.idle:
-            self._end_politely()
-        if self._retired and not self.ended and not (self._machine.busy or self._machine.waiting):
-            self._end_retired()
+        self.settled()
 
     # --- effects out ------------------------------------------------------------------------------
 
@@ -342,7 +409,11 @@ class Conductor:
             return
         self._client.read(
             not (
-                self._upstream.writing_paused or self._machine.full or self._gated or self._retired
+                self._upstream.writing_paused
+                or self._machine.full
+                or self._gated
+                or self._retired
+                or self._behind
             )
         )
         self._upstream.read(not self._client.writing_paused)
@@ -367,6 +438,7 @@ class Conductor:
         if self._leaving:
             return
         self._leaving = reason
+        self._close_path()
         if self._machine.busy or self._machine.waiting:
             self._timers.append(self._loop.call_later(HALF_CLOSED_SECONDS_MAX, self._end, reason))
             self._draining = True
@@ -454,8 +526,15 @@ class Conductor:
     def drain(self) -> None:
         """Ends the session as soon as nothing is under way."""
         self._draining = True
+        self._close_path()
         if not self.ended and self._machine.idle:
             self._end_politely()
+
+    def _close_path(self) -> None:
+        """Every chunk is the machine's from now on, but for what is under way."""
+        if self._path is not None:
+            self._path.closed = True
+            self._path.disarm()
 
     def _end_politely(self) -> None:
         self._services.round.settle()
@@ -491,6 +570,7 @@ class Conductor:
         if self.ended or self._retired:
             return
         self._retired = (reason, refusals.fatal("28000", message, hint))
+        self._close_path()
         if self._machine.busy or self._machine.waiting:
             self._after(RETIRED_SECONDS_MAX, self._end_retired)
             self._update_reading()
@@ -524,6 +604,8 @@ class Conductor:
         now = self._services.now()
         turn = self._machine.disconnected(now)
         self.ended = True
+        if self._path is not None:
+            self._path.detach()
         for timer in (*self._timers, *self._limits.values()):
             timer.cancel()
         for task in self._tasks:

@@ -12,10 +12,11 @@ import ssl
 
 import msgspec
 
+from _speedups.pghits import HitPath
 from appliance.audit.compose import client_part
 from appliance.audit.record import LoginFailed, SessionOpened
 from appliance.audit.redact import clean_name
-from appliance.config.schema import Listener, TargetConfig
+from appliance.config.schema import Durability, Listener, TargetConfig
 from appliance.dataplane.cancels import Cancels
 from appliance.dataplane.catalogs import Catalogs
 from appliance.dataplane.conductor import Conductor, where
@@ -39,7 +40,8 @@ from appliance.model.limits import AUTH_MESSAGE_BYTES_MAX
 from appliance.model.principal import AuthMethod, Client, Principal
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.session.announce import Announcement
-from appliance.session.flow import Judge
+from appliance.session.flow import CACHED_TEXT_BYTES_MAX, Judge
+from appliance.session.hits import HELD
 from appliance.session.machine import SessionMachine
 from appliance.session.named import NamedPlans
 from appliance.session.records import Recorder
@@ -398,7 +400,22 @@ class Attempt:
             limits,
             self._services.alarm.pace,
         )
+        if self._governance.configuration.durability is not Durability.DISK:
+            state.hits.path = self._hit_path(state)
         return SessionMachine(state)
+
+    def _hit_path(self, state: SessionState) -> HitPath:
+        limits = self._governance.configuration.limits
+        return HitPath(
+            self._services.round.ledger,
+            self._catalog.generation,
+            state.recorder.sequence,
+            state.pace,
+            state.statements.settled,
+            state.recorder.session,
+            HELD,
+            min(limits.statement_bytes_max, CACHED_TEXT_BYTES_MAX),
+        )
 
     def _greet(
         self,

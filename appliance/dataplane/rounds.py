@@ -8,12 +8,19 @@ session's failure is not another's.
 """
 
 import asyncio
+import secrets
 from collections import deque
 from typing import Protocol
 
+from _speedups.hitcycle import HitLedger
+from _speedups.pghits import HitPath, forward_all
 from appliance.dataplane.spool import Spool, SpoolUnavailable
 from appliance.model.errors import InvariantBroken
 from appliance.session.effects import Turn
+from appliance.telemetry.metrics import SECONDS_BOUNDS
+
+FINISHED_SECONDS_MAX = 0.02
+"""Records of what has finished wait for the next ones that something depends on, but no longer."""
 
 
 class Session(Protocol):
@@ -30,13 +37,26 @@ class Round:
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
+        self.ledger = HitLedger(self._wake, self._wake_later, secrets.token_bytes, SECONDS_BOUNDS)
+        spool.finished = self.ledger.take_finished
         self._held: list[tuple[Session, Turn]] = []
         self._ready: deque[tuple[Session, Turn, bool]] = deque()
 
     def post(self, session: Session, turn: Turn) -> None:
         if not self._held:
-            asyncio.get_running_loop().call_soon(self.settle)
+            self._wake()
         self._held.append((session, turn))
+
+    def _wake(self) -> None:
+        asyncio.get_running_loop().call_soon(self.settle)
+
+    def _wake_later(self) -> None:
+        asyncio.get_running_loop().call_later(FINISHED_SECONDS_MAX, self._settle_finished)
+
+    def _settle_finished(self) -> None:
+        self.ledger.woken()
+        if self.ledger.finished:
+            self._spool.owe(())
 
     def settle(self) -> None:
         """Records and delivers what is held. May be called at any time, from a delivery, too: a
@@ -49,6 +69,19 @@ class Round:
         while self._ready:
             session, turn, recorded = self._ready.popleft()
             session.settle(turn, recorded)
+        if self.ledger.due:
+            self._settle_hits(self.ledger.take_due())
+
+    def _settle_hits(self, due: list[HitPath]) -> None:
+        """Behind the turns: what a session's machine made in this round came before."""
+        lines = [line for path in due for line in path.lines]
+        try:
+            self._spool.append_encoded(lines)
+        except (SpoolUnavailable, InvariantBroken):
+            for path in due:
+                path.owner.unrecorded(path.drop())
+        else:
+            forward_all(due)
 
     def _record(self, held: list[tuple[Session, Turn]]) -> bool:
         try:

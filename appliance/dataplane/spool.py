@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Literal
 
 from appliance.audit import checkpoint
-from appliance.audit.chain import Link, link_records
+from appliance.audit.chain import Link, link_encoded
 from appliance.audit.checkpoint import Checkpoint, Signer
+from appliance.audit.encode import encode_body
 from appliance.audit.record import Record, SegmentOpened, SpoolRecovered, new_id
 from appliance.dataplane.spool_sync import GroupSync
 from appliance.dataplane.spool_tail import Survey, measure, seal_path, survey_folder
@@ -87,7 +88,9 @@ class Spool:
         self._folder_changed = False
         self._claims: list[Checkpoint] = []
         self._late: deque[Checkpoint] = deque()
-        self._owed: deque[Record] = deque()
+        self._owed: deque[Record | bytes] = deque()
+        self.finished: Callable[[], list[bytes]] = list
+        """Gives the encoded records that wait for the next write of any kind."""
         self._fault_refused = 0
         self._fault_dropped = 0
         self._signed_seq = 0
@@ -99,16 +102,16 @@ class Spool:
 
     # Writing.
 
-    def append(self, records: Sequence[Record]) -> None:
+    def append(self, records: Sequence[Record | bytes]) -> None:
         """Writes `records` in one go. Raises SpoolUnavailable (then none of them is in the
-        trail)."""
+        trail). Bytes are a record that is encoded already, without its braces."""
         try:
             self._guarded(lambda: self._append(records))
         except SpoolUnavailable:
             self._fault_refused += 1 if records else 0
             raise
 
-    def owe(self, records: Sequence[Record]) -> None:
+    def owe(self, records: Sequence[Record | bytes]) -> None:
         """For what already happened (finished, closed): like `append`, but kept in memory on
         failure.
 
@@ -122,12 +125,32 @@ class Spool:
                 pass  # counted; kept below
             else:
                 return
-        link_records(self._link, records)  # what cannot be encoded must not block the ones after it
+        for record in records:  # what cannot be encoded must not block the ones after it
+            if not isinstance(record, bytes):
+                encode_body(record)
+        self._keep(records)
+
+    def _keep(self, records: Sequence[Record | bytes]) -> None:
+        """For the next append that works."""
         room = AUDIT_BACKLOG_RECORDS_MAX - len(self._owed)
         self._owed.extend(records[:room])
         lost = max(0, len(records) - room)
         self.dropped += lost
         self._fault_dropped += lost
+
+    def append_encoded(self, lines: list[bytes]) -> None:
+        """Like `append`, of records that are encoded: in few steps where nothing is in the way."""
+        plain = self.available and not self._owed and self._size < self._segment_bytes_max
+        if not plain:
+            self.append(lines)
+            return
+        finished = self.finished()
+        try:
+            self._write_encoded(finished + lines)
+        except OSError as error:
+            self._keep(finished)
+            self._fault_refused += 1
+            raise self._failed(error) from error
 
     async def durable(self) -> None:
         """Everything appended so far is on the disk ('disk') or with the kernel ('os', at once).
@@ -167,9 +190,8 @@ class Spool:
         """Writes what is owed, seals and lets go. What fails here, the next open makes up for."""
         if self._closed:
             return
-        if not self.available:
-            with contextlib.suppress(SpoolUnavailable):
-                self.append(())
+        with contextlib.suppress(SpoolUnavailable):
+            self.append(())
         self._closed = True
         self.available = False
         self._finish_segment()
@@ -198,14 +220,21 @@ class Spool:
         self.failures += 1
         return SpoolUnavailable(number, f"audit trail unavailable ({self.fault})")
 
-    def _append(self, records: Sequence[Record]) -> None:
+    def _append(self, records: Sequence[Record | bytes]) -> None:
         if self._descriptor < 0:
             self._open()
         elif self.available and self._size >= self._segment_bytes_max:
             self._rotate()  # not after a failure: the tail may need cutting first
+        finished = self.finished()
         if self._owed or not self.available:
+            self._keep(finished)
+            finished = []
             records = (*self._recovered(), *self._owed, *records)
-        self._write(records)
+        try:
+            self._write((*finished, *records))
+        except OSError:
+            self._keep(finished)
+            raise
         self._owed.clear()
         self._fault_refused = self._fault_dropped = 0
 
@@ -223,16 +252,19 @@ class Spool:
             ),
         )
 
-    def _write(self, records: Sequence[Record]) -> None:
+    def _write(self, records: Sequence[Record | bytes]) -> None:
+        self._write_encoded([r if isinstance(r, bytes) else encode_body(r) for r in records])
+
+    def _write_encoded(self, encoded: list[bytes]) -> None:
         """All or nothing: what a failed write left is cut off, now or before the next write."""
-        link, lines = link_records(self._link, records)
-        payload = b"".join(lines)
+        link, payload = link_encoded(self._link, encoded)
         if not self.available:
             os.ftruncate(self._descriptor, self._size)
         written = 0
         try:
             while written < len(payload):
-                count = os.write(self._descriptor, memoryview(payload)[written:])
+                rest = memoryview(payload)[written:] if written else payload
+                count = os.write(self._descriptor, rest)
                 if count == 0:
                     raise OSError(errno.EIO, "nothing was written")
                 written += count
@@ -242,8 +274,8 @@ class Spool:
             raise
         self._link = link
         self._size += written
-        self._lines += len(lines)
-        self.records += len(lines)
+        self._lines += len(encoded)
+        self.records += len(encoded)
         self.bytes += written
         self._sync.written += 1
 

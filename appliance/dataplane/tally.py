@@ -6,6 +6,7 @@ so that /metrics and the trail never tell two stories.
 
 from collections.abc import Iterable
 
+from _speedups.hitcycle import HitLedger
 from appliance.audit.record import ProtocolKind, Record, StatementDecided, StatementFinished
 from appliance.model.decision import Effect
 from appliance.telemetry.metrics import Metrics
@@ -18,6 +19,20 @@ def count(metrics: Metrics, records: Iterable[Record]) -> None:
             _finished(metrics, record)
         elif isinstance(record, StatementDecided):
             _decided(metrics, record)
+
+
+def add_sums(metrics: Metrics, ledger: HitLedger) -> int:
+    """What the hit paths counted since the last call. -> how many statements that was."""
+    sums = ledger.take_sums()
+    metrics.statements_allowed += sums["statements"]
+    metrics.statements_running += sums["running"]
+    metrics.rows += sums["rows"]
+    metrics.cells_masked += sums["cells_masked"]
+    metrics.cells_sensitive_unmasked += sums["sensitive_unmasked"]
+    metrics.bytes_to_client += sums["bytes_to_client"]
+    metrics.bytes_to_upstream += sums["bytes_to_upstream"]
+    metrics.statement_seconds.add(sums["counts"], sums["seconds"])
+    return sums["statements"]
 
 
 def _decided(metrics: Metrics, record: StatementDecided) -> None:

@@ -10,29 +10,27 @@ import asyncio
 import ssl
 from collections.abc import Callable
 
+from _speedups.pghits import Chunks, share
 from appliance.model.errors import ProtocolViolation
 from appliance.model.limits import AUTH_MESSAGE_BYTES_MAX, RECEIVE_BUFFER_BYTES
 
 PENDING_BYTES_MAX = 2 * AUTH_MESSAGE_BYTES_MAX
 
-_shared = memoryview(bytearray(RECEIVE_BUFFER_BYTES))
+share(bytearray(RECEIVE_BUFFER_BYTES))
 
 Receiver = Callable[[memoryview], None]
 
 
-class Side(asyncio.BufferedProtocol):
+class Side(Chunks, asyncio.BufferedProtocol):
     """A connection. Until `attach`, what arrives is kept (bounded) for `receive`; afterwards it
-    goes to the receiver.
+    goes to the receiver, unless the session's hit path takes it.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         """'client' or 'upstream'."""
-        self.transport: asyncio.Transport | None = None
-        self.lost = False
         self.ended = False
         """The peer sent its end of stream."""
-        self.writing_paused = False
         self.pauses = 0
         """How often it was not read for a while."""
         self._pending = bytearray()
@@ -46,14 +44,11 @@ class Side(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return _shared
-
-    def buffer_updated(self, nbytes: int) -> None:
+    def chunk(self, chunk: memoryview) -> None:
         if self._receiver is not None:
-            self._receiver(_shared[:nbytes])
+            self._receiver(chunk)
             return
-        self._pending += _shared[:nbytes]
+        self._pending += chunk
         if len(self._pending) > PENDING_BYTES_MAX:
             self.read(False)
         self._wake()
@@ -129,10 +124,6 @@ class Side(asyncio.BufferedProtocol):
         return frame[0], frame
 
     # for both
-
-    def write(self, content: bytes | memoryview) -> None:
-        if self.transport is not None and not self.lost:
-            self.transport.write(content)
 
     def write_all(self, pieces: list[bytes | memoryview]) -> int:
         """-> how many bytes that was."""

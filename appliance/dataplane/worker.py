@@ -40,6 +40,7 @@ from appliance.dataplane.parentage import die_with_parent, keep_only
 from appliance.dataplane.services import Governance, Services, govern, keep_keys
 from appliance.dataplane.spool import Spool
 from appliance.dataplane.spool_key import load_or_create_signer
+from appliance.dataplane.tally import add_sums
 from appliance.link.codec import encode_message
 from appliance.link.messages import (
     HEARTBEAT_SECONDS,
@@ -228,6 +229,8 @@ class Worker:
     def _heartbeat(self) -> Heartbeat:
         metrics, spool, cache = self._metrics, self._services.spool, self._services.cache
         metrics.sessions = len(self._sessions)
+        hits = add_sums(metrics, self._services.round.ledger)
+        cache.verdicts_found += hits
         metrics.audit_records, metrics.audit_bytes = spool.records, spool.bytes
         metrics.audit_failures = spool.failures
         metrics.cancels_routed = self._cancels.routed

@@ -366,6 +366,12 @@ class Decisions:
             return ("", "", "")
         return self._state.judge.epoch(self._state.settings.current)
 
+    def alike(self, text: bytes, verdict: flow.Verdict) -> bytes | None:
+        """The text without its constants, where the verdict holds for all that differ in them."""
+        if not verdict.plain or self._state.hits.path is None:
+            return None
+        return self._state.judge.alike(text, verdict, self._state.settings.current)
+
     def refusal(self, verdict: flow.Verdict) -> Refusal | None:
         if verdict.refusal is not None:
             return verdict.refusal

@@ -274,6 +274,15 @@ class Judge:
         self._cache.verdicts_alike += 1
         return msgspec.structs.replace(known, memo=[])  # its records are of this very text
 
+    def alike(self, text: bytes, verdict: Verdict, settings: SessionSettings) -> bytes | None:
+        """The text without its constants, if this is the verdict on all that differ in them."""
+        folded = fold(text) if len(text) <= CACHED_TEXT_BYTES_MAX and text.isascii() else None
+        if folded is None:
+            return None
+        known = self._cache.get(self._alike_key(folded[0], settings))
+        same = isinstance(known, Verdict) and known.facts is verdict.facts
+        return folded[0] if same else None
+
     def _keep_for_alike(self, text: bytes, verdict: Verdict, settings: SessionSettings) -> None:
         if verdict.refusal is not None or verdict.rewritten or verdict.sweeping is not None:
             return

@@ -7,6 +7,7 @@ keeps reply order and transaction state.
 
 from collections.abc import Callable
 
+from _speedups.hitcycle import Hit
 from _speedups.pgframe import HEAD, TAIL, WHOLE
 from appliance.audit.record import ProtocolKind
 from appliance.model.errors import ProtocolViolation
@@ -118,16 +119,18 @@ class FromClient:
         )
 
     def _query_settled(self, text: bytes, verdict: flow.Verdict) -> None:
-        refusal = self._decisions.refusal(verdict)
+        refusal, seen = self._decisions.refusal(verdict), bool(verdict.memo)
         record_id = self._state.record(ProtocolKind.SIMPLE, text, verdict, refusal)
         if refusal is not None:
             error = _error(refusal, record_id)
             self._state.send(refusals.rejected_query(), Expected(Kind.QUERY, error=error))
             return
+        hit = self._state.hits.query(text, verdict, self._decisions.alike(text, verdict), seen)
         if self._state.holding:
-            self._query_held(text, verdict, record_id)
+            self._query_held(text, verdict, record_id, hit)
             return
         execution = Execution(record_id, verdict, self._state.now)
+        execution.hit = hit
         expected = Expected(Kind.QUERY, execution)
         self._before_forward(execution)
         self._state.gate(expected, refusals.rejected_query)
@@ -138,7 +141,9 @@ class FromClient:
         announced = b"" if verdict.plain else self._state.announcement.rewritten(verdict.facts)
         return announced or verdict.rewritten or text
 
-    def _query_held(self, text: bytes, verdict: flow.Verdict, record_id: str) -> None:
+    def _query_held(
+        self, text: bytes, verdict: flow.Verdict, record_id: str, hit: Hit | None
+    ) -> None:
         """A Query of one statement, in messages of the extended protocol, so that it runs in the
         transaction that holds what it rests on. A Query there is no way: PostgreSQL 17 and later
         would leave that transaction open behind it (postgres.c, exec_simple_query).
@@ -147,6 +152,7 @@ class FromClient:
         prepared = Prepared(name, text, (), verdict)
         portal = Portal(name, prepared, 0)
         portal.described = portal.vouched = True
+        portal.hit = hit
         portal.shapes = self._state.judge.catalog.shapes
         execution = Execution(record_id, verdict, self._state.now, portal)
         self._before_forward(execution)
@@ -176,7 +182,7 @@ class FromClient:
         self._decisions.consider(message.text, lambda verdict: self._parse_judged(message, verdict))
 
     def _parse_judged(self, message: m.ParseMessage, verdict: flow.Verdict) -> None:
-        refusal = self._decisions.refusal(verdict)
+        refusal, seen = self._decisions.refusal(verdict), bool(verdict.memo)
         record_id = self._state.record(
             ProtocolKind.PARSE,
             message.text,
@@ -191,6 +197,8 @@ class FromClient:
             self._state.send(refusals.rejected_parse(), Expected(Kind.PARSE, error=error))
             return
         prepared = Prepared(message.name, message.text, message.parameter_types, verdict)
+        if seen:
+            self._state.hits.parsed(prepared, verdict)
         expected = Expected(Kind.PARSE, prepared, message.name)
         self._state.statements.begin(message.name, prepared)
         self._state.gate(expected, refusals.rejected_parse)
@@ -391,6 +399,7 @@ class FromClient:
                 m.describe(m.PORTAL, portal.name),
                 Expected(Kind.DESCRIBE_PORTAL, portal, portal.name, injected=True),
             )
+        portal.hit = self._state.hits.executed(portal, verdict)
         execution = Execution(record_id, verdict, self._state.now, portal)
         expected = Expected(Kind.EXECUTE, execution)
         self._before_forward(execution)

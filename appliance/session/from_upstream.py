@@ -126,12 +126,14 @@ class FromUpstream:
             if isinstance(head.subject, Execution):
                 head.subject.description = described
                 head.subject.lock = self._lock_query(head.subject, content)
+                self._state.hits.described(head.subject.hit, content, head.subject.lock)
                 self._state.choose_row_mode()
         elif head.kind is Kind.DESCRIBE_PORTAL:
             self._state.expected.pop(Kind.DESCRIBE_PORTAL)
             if head.subject is not None:
                 head.subject.description = described
-            self._lock_portal(head.subject, content)
+                self._lock_portal(head.subject, content)
+                self._state.hits.described(head.subject.hit, content, head.subject.lock)
             self._state.choose_row_mode()
         else:
             self._state.expected.pop(Kind.DESCRIBE_STATEMENT)
@@ -166,9 +168,7 @@ class FromUpstream:
         ):
             raise Refused(told.schema_changed())
 
-    def _lock_portal(self, portal: Portal | None, content: Bytes) -> None:
-        if portal is None:
-            return
+    def _lock_portal(self, portal: Portal, content: Bytes) -> None:
         verdict = portal.verdict
         if verdict.restricted or verdict.sensitive:
             self._require_same_schema(verdict, portal.shapes)

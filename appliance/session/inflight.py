@@ -4,6 +4,7 @@ Made and changed by `session/machine` only. Rule: a mask plan is bound to the po
 was made for, never to "the last RowDescription seen" (DESIGN invariant 2).
 """
 
+from _speedups.hitcycle import Hit
 from _speedups.pgrows import RowMasker
 from appliance.session.flow import Verdict
 from appliance.wire.postgres.prepared import Names
@@ -12,7 +13,7 @@ from appliance.wire.postgres.prepared import Names
 class Prepared:
     """A statement the client prepared (protocol Parse)."""
 
-    __slots__ = ("description", "name", "parameter_types", "rewritten", "text", "verdict")
+    __slots__ = ("description", "hit", "name", "parameter_types", "rewritten", "text", "verdict")
 
     def __init__(
         self, name: bytes, text: bytes, parameter_types: tuple[int, ...], verdict: Verdict
@@ -25,6 +26,8 @@ class Prepared:
         """What was sent in place of the text, b"" for the text itself."""
         self.description = b""
         """As of `Portal`, when the statement was described."""
+        self.hit: Hit | None = None
+        """What the hit path was taught of it."""
 
 
 class Portal:
@@ -38,6 +41,7 @@ class Portal:
         "bind",
         "described",
         "description",
+        "hit",
         "lock",
         "name",
         "parameters",
@@ -67,6 +71,7 @@ class Portal:
         """What it rests on was locked, and found as it was judged, before it was bound."""
         self.rows = 0
         """Rows it has given, over all its Executes: for a row limit."""
+        self.hit: Hit | None = None
 
 
 class ResultLock:
@@ -99,6 +104,7 @@ class Execution:
         "bytes_out",
         "cells_masked",
         "description",
+        "hit",
         "lock",
         "portal",
         "record_id",
@@ -124,6 +130,7 @@ class Execution:
         self.started = started
         self.portal = portal
         self.lock: ResultLock | None = None
+        self.hit: Hit | None = None
         self.description = b""
         """As of `Portal`, of a Query's present result."""
         self.statement_index = 0

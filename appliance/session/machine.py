@@ -9,6 +9,8 @@ What cannot be decided at once makes the machine *wait* (`decisions`): the clien
 stay in order, bounded because the conductor stops reading a client that waits.
 """
 
+from _speedups.pgframe import WHOLE
+from _speedups.pghits import HitPath
 from appliance.audit.record import Outcome
 from appliance.model.errors import ProtocolViolation, Refused
 from appliance.model.facts import Facts
@@ -20,11 +22,13 @@ from appliance.session.decisions import Decisions
 from appliance.session.effects import ArmTimeout, Bytes, CancelStatement, Turn
 from appliance.session.from_client import FromClient
 from appliance.session.from_upstream import FromUpstream
+from appliance.session.hits import STILL_NAME
 from appliance.session.inflight import Execution
 from appliance.session.rewriting import Forms
 from appliance.session.state import SessionState
 from appliance.sql.lineage import CatalogLineage
 from appliance.wire.postgres import refusals
+from appliance.wire.postgres.expected import Expected, Kind
 
 
 class SessionMachine:
@@ -64,10 +68,20 @@ class SessionMachine:
         return len(self._state.expected) >= self._state.limits.inflight_max
 
     @property
+    def hit_path(self) -> HitPath | None:
+        return self._state.hits.path
+
+    @property
+    def _hitting(self) -> bool:
+        path = self._state.hits.path
+        return path is not None and path.underway
+
+    @property
     def idle(self) -> bool:
         """Nothing is under way and no transaction is open: a drain may end the session here."""
         return (
             not len(self._state.expected)
+            and not self._hitting
             and self._state.waiting is None
             and self._state.status == ord("I")
         )
@@ -75,12 +89,13 @@ class SessionMachine:
     @property
     def busy(self) -> bool:
         """The upstream may be working for us: worth a cancel when the client is gone."""
-        return bool(len(self._state.expected))
+        return bool(len(self._state.expected)) or self._hitting
 
     @property
     def executing(self) -> int:
         """How many statements the upstream was sent and has not finished."""
-        return sum(isinstance(due.subject, Execution) for due in self._state.expected)
+        own = sum(isinstance(due.subject, Execution) for due in self._state.expected)
+        return own + self._hitting
 
     @property
     def analysis_lineage(self) -> CatalogLineage | None:
@@ -99,8 +114,16 @@ class SessionMachine:
     @property
     def totals(self) -> tuple[int, int, int, int]:
         """(rows, bytes to the client, cells masked, sensitive cells unmasked) so far."""
-        state = self._state
-        return state.rows, state.bytes_out, state.cells_masked, state.sensitive_unmasked
+        state, path = self._state, self._state.hits.path
+        own = (state.rows, state.bytes_out, state.cells_masked, state.sensitive_unmasked)
+        if path is None:
+            return own
+        return (
+            own[0] + path.total_rows,
+            own[1] + path.total_bytes_out,
+            own[2] + path.total_cells_masked,
+            own[3] + path.total_sensitive_unmasked,
+        )
 
     @property
     def statements(self) -> int:
@@ -108,6 +131,64 @@ class SessionMachine:
 
     def take_policy(self, snapshot: Snapshot) -> None:
         self._state.judge.snapshot = snapshot
+        self._state.hits.disarm()
+
+    def take_over(self) -> None:
+        """The cycle that the hit path has under way is this machine's from here on."""
+        state = self._state
+        assert state.hits.path is not None
+        bound = not {"B", "b"} & set(state.hits.path.steps_left.decode())
+        execution, due = state.hits.take_over()
+        for expected in due:
+            if expected.kind is Kind.PARSE and not expected.injected:
+                state.statements.begin(expected.name, expected.subject)
+            elif expected.kind is Kind.BIND and not expected.injected:
+                state.portals.begin(expected.name, expected.subject)
+            state.expected.push(expected)
+        portal = execution.portal
+        if bound and portal is not None and not portal.name:
+            state.portals.begin(portal.name, portal)
+            state.portals.confirm(portal.name)
+        state.choose_row_mode()
+
+    def aside(self, kind: int, frame: bytes) -> bytes:
+        """What a notice, notification or parameter that comes amid a cycle of the hit path is to
+        the client."""
+        state = self._state
+        path = state.hits.path
+        assert path is not None and path.hit is not None
+        head = Expected(Kind.EXECUTE, Execution("", path.hit.verdict, path.started))
+        turn, state.turn = state.turn, Turn()
+        state.expected.push(head)
+        try:
+            self._upstream.run((kind, WHOLE, 1, frame))
+            return b"".join(state.turn.client)
+        finally:
+            state.expected.pop(Kind.EXECUTE)
+            state.turn = turn
+            state.hits.disarm()
+
+    def _arm(self) -> None:
+        """Lets the hit path act alone where nothing is under way and all is known."""
+        state = self._state
+        quiet = (
+            not len(state.expected)
+            and state.waiting is None
+            and not state.runs
+            and state.status == ord("I")
+            and state.settings.temporaries_certain
+            and state.settings.lexes_as_standard()
+            and not (state.in_pipeline or state.holding or state.ending or state.discarding)
+            and not (state.changing or state.reshaped or state.lexing_in_doubt)
+            and not (state.copying_in or state.expected.skipping or state.bind_prefix)
+            and not (state.client_frames.pending or state.client_frames.midframe)
+            and not (state.upstream_frames.pending or state.upstream_frames.midframe)
+        )
+        epoch = self._decisions.epoch() if quiet else ("", "", "")
+        if epoch[0]:
+            state.hits.arm(epoch, state.judge.catalog.shapes, STILL_NAME in state.own_statements)
+        else:
+            state.hits.disarm()
 
     def client_received(self, chunk: Bytes, now: float) -> Turn:
         self._begin(now)
@@ -193,6 +274,8 @@ class SessionMachine:
         When that is because a turn ended in an exception, its records are owed still, though
         nothing of it was forwarded.
         """
+        if self._hitting:
+            self.take_over()
         broken_off = self._state.turn if self._in_turn else Turn()
         withheld = {record.id for _, _, record in broken_off.gated}
         self._begin(now)
@@ -210,6 +293,8 @@ class SessionMachine:
 
     def _end(self) -> Turn:
         self._in_turn = False
+        if self._state.hits.path is not None:
+            self._arm()
         return self._state.turn
 
     def _drain_runs(self) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from appliance.model.errors import ProtocolViolation
 from appliance.session.effects import Bytes
 from appliance.session.flow import Verdict
+from appliance.session.hits import STILL_NAME
 from appliance.session.settings import PROBE
 from appliance.session.state import Question, SessionState, Sparing, Waiting
 from appliance.sql.footing import Footing
@@ -20,6 +21,8 @@ from appliance.sql.stamps import (
     CHECK_CALLS_QUERY,
     CHECK_QUERY,
     CHECK_TYPES,
+    STILL_QUERY,
+    STILL_TYPES,
     TEMPORARIES_QUERY,
 )
 from appliance.wire.postgres import messages as m
@@ -61,6 +64,10 @@ class Questions:
             text = CHECK_CALLS_QUERY if footing.calls else CHECK_QUERY
             self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
             self._inject(m.parse(name, text.encode(), CHECK_TYPES), Kind.PARSE, name)
+        if state.hits.path is not None and STILL_NAME not in state.own_statements:
+            self._inject(m.close(m.STATEMENT, STILL_NAME), Kind.CLOSE)
+            still = m.parse(STILL_NAME, STILL_QUERY.encode(), STILL_TYPES)
+            self._inject(still, Kind.PARSE, STILL_NAME)
         positions = (state.unchanged.position(footing).encode(), state.unchanged.last.encode())
         values = (array(footing.names), array(map(str, footing.oids)), *positions)
         self._inject(m.bind_texts(name, name, values), Kind.BIND)

@@ -6,6 +6,7 @@ per verdict.
 
 from collections.abc import Callable
 
+from _speedups.hitcycle import Count
 from appliance.audit import compose
 from appliance.audit.record import (
     DecisionPart,
@@ -36,11 +37,12 @@ class Recorder:
         self._target = target
         self._database = database
         self._new_id = new_id
-        self._sequence = 0
+        self.sequence = Count()
+        """How many statements were decided; counted on by the hit path, too."""
 
     @property
     def statements(self) -> int:
-        return self._sequence
+        return self.sequence.value
 
     def reference(self, now: float) -> str:
         return self._new_id(now)
@@ -56,13 +58,13 @@ class Recorder:
         parameters: int = 0,
         parameter_types: tuple[int, ...] = (),
     ) -> StatementDecided:
-        self._sequence += 1
+        self.sequence.value += 1
         principal = self._principal
         return StatementDecided(
             id=record_id,
             time=now,
             session=self.session,
-            sequence=self._sequence,
+            sequence=self.sequence.value,
             principal=principal.name,
             kind=principal.kind,
             on_behalf_of=principal.on_behalf_of,
@@ -76,6 +78,18 @@ class Recorder:
             parameters=parameters,
             parameter_types=parameter_types,
         )
+
+    def sample(
+        self,
+        protocol: ProtocolKind,
+        parts: tuple[StatementPart, DecisionPart],
+        prepared: bytes,
+        parameters: int,
+        parameter_types: tuple[int, ...],
+    ) -> StatementDecided:
+        """The record of a statement that is let through, but for its id, time and number."""
+        self.sequence.value -= 1
+        return self.decided("", 0.0, protocol, parts, None, prepared, parameters, parameter_types)
 
     def decided_unread(
         self,

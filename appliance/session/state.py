@@ -20,6 +20,7 @@ from appliance.model.refusal import Refusal
 from appliance.session import flow
 from appliance.session.announce import Announcement
 from appliance.session.effects import Bytes, Turn
+from appliance.session.hits import Hits
 from appliance.session.inflight import Execution, Portal, Prepared
 from appliance.session.pace import SamplePace
 from appliance.session.records import Recorder, parts_of
@@ -172,6 +173,7 @@ class SessionState:
         self.own_statements: set[bytes] = set()
         """Names of our own prepared statements that the upstream holds."""
         self.unchanged = Unchanged()
+        self.hits = Hits(recorder, self.unchanged)
         self.holding = False
         """A check of ours opened a transaction to hold locks in; the client knows of none."""
         self.vouched: set[Footing] = set()
@@ -200,12 +202,15 @@ class SessionState:
         """The head of a CopyData frame went upstream: the rest of it must, too."""
         self.copy_ended = False
         """The client has sent CopyDone or CopyFail."""
-        # Frames that come in pieces.
+        self._begin_pieces()
+        self._begin_sums()
+
+    def _begin_pieces(self) -> None:
+        """Frames that come in pieces."""
         self.discarding = False
         self.bind_prefix: bytearray | None = None
         self.rows_whole = False
         """DataRows are gathered: they are masked or counted out one by one."""
-        self._begin_sums()
 
     def _begin_sums(self) -> None:
         """For the records of the session, and its end."""

@@ -113,6 +113,14 @@ CHECK_CALLS_QUERY = _check(CALLABLES)
 """The same with CALLABLES, for a statement that calls what is not built in. (One text with a
 parameter for that would be planned anew each time.)"""
 
+STILL_QUERY = f"""SELECT CASE WHEN {_POSITION} {_EQ} $1 THEN '{AS_BEFORE}'
+  ELSE CAST(CAST(pg_catalog.concat('Sallyport: something was written since ', $1,
+    '; what this statement rests on is looked at again') AS pg_catalog.int4) AS pg_catalog.text)
+  END"""
+"""Parameter: a position (text). AS_BEFORE while the log ends there; otherwise an error with
+SQLSTATE 22P02, whose words are for the server's log."""
+STILL_TYPES = (25,)
+
 CHECK_TYPES = (1003, 1028, 25, 25)
 """name[], oid[], text, text: the types of its parameters (pg_type.dat)."""
 

@@ -51,6 +51,11 @@ class Histogram(msgspec.Struct):
         self.counts[bisect_left(SECONDS_BOUNDS, seconds)] += 1
         self.seconds += seconds
 
+    def add(self, counts: list[int], seconds: float) -> None:
+        """`counts` as here; `seconds` is their sum."""
+        self.counts = [mine + more for mine, more in zip(self.counts, counts, strict=True)]
+        self.seconds += seconds
+
 
 class Metrics(msgspec.Struct):
     """One worker's totals since its start. Every attribute has an entry in CATALOGUE (a test says

@@ -24,6 +24,11 @@ class Names(Generic[Value]):
     def __len__(self) -> int:
         return len(self._confirmed) + len(self._pending)
 
+    @property
+    def settled(self) -> dict[bytes, Value]:
+        """All that is confirmed: the very map, not a copy of it."""
+        return self._confirmed
+
     def lookup(self, name: bytes) -> Value | None:
         """What `name` will mean to a message sent now."""
         pending = self._pending.get(name)

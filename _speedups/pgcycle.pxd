@@ -1,0 +1,94 @@
+# Whole PostgreSQL frames as the hit path looks at them (`pghits`).
+# https://www.postgresql.org/docs/current/protocol-message-formats.html
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.string cimport memchr, memcmp, memcpy
+
+from _speedups.reader cimport Reader, put_u32, take_u16, take_u32
+
+cdef enum:
+    HEADER = 5
+
+cdef enum:
+    INCOMPLETE = 0
+    IMPOSSIBLE = 1
+
+
+cdef inline Py_ssize_t length_of(const uint8_t* at, Py_ssize_t there) noexcept nogil:
+    """Of the frame that begins here, type byte included."""
+    cdef Reader reader
+    cdef uint32_t length = 0
+    if there < HEADER:
+        return INCOMPLETE
+    reader.at, reader.end = at + 1, at + HEADER
+    take_u32(&reader, &length)
+    return IMPOSSIBLE if not 4 <= length <= 0x3FFFFFFF else <Py_ssize_t>length + 1
+
+
+cdef inline bint same_frame(const uint8_t* at, Py_ssize_t length, bytes frame):
+    return length == PyBytes_GET_SIZE(frame) and memcmp(at, PyBytes_AS_STRING(frame), length) == 0
+
+
+cdef inline bint starts(const uint8_t* at, Py_ssize_t size, Py_ssize_t offset, bytes frame):
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(frame)
+    return length <= size - offset and memcmp(at + offset, PyBytes_AS_STRING(frame), length) == 0
+
+
+cdef inline bint holds(const uint8_t* at, Py_ssize_t length, bytes field):
+    """Whether an ErrorResponse has this field."""
+    cdef const uint8_t* end = at + length
+    cdef const uint8_t* stop
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(field)
+    at += HEADER
+    while at < end and at[0] != 0:
+        stop = <const uint8_t*>memchr(at, 0, end - at)
+        if stop == NULL:
+            return False
+        if stop + 1 - at == size and memcmp(at, PyBytes_AS_STRING(field), size) == 0:
+            return True
+        at = stop + 1
+    return False
+
+
+cdef inline int parameters_of(const uint8_t* at, const uint8_t* end) noexcept nogil:
+    """How many a Bind has, behind its names; -1 for one that is malformed."""
+    cdef Reader reader
+    cdef uint16_t formats = 0
+    cdef uint16_t count = 0
+    cdef uint16_t results = 0
+    cdef uint32_t length = 0
+    cdef int index
+    reader.at, reader.end = at, end
+    if not take_u16(&reader, &formats) or end - reader.at < 2 * <Py_ssize_t>formats:
+        return -1
+    reader.at += 2 * formats
+    if not take_u16(&reader, &count) or (formats > 1 and formats != count):
+        return -1
+    for index in range(count):
+        if not take_u32(&reader, &length):
+            return -1
+        if length == 0xFFFFFFFFU:
+            continue
+        if <Py_ssize_t>length > end - reader.at:
+            return -1
+        reader.at += length
+    if not take_u16(&reader, &results) or end - reader.at != 2 * <Py_ssize_t>results:
+        return -1
+    return count
+
+
+cdef inline bytes parse_frame(bytes name, bytes text):
+    """A Parse without parameter types."""
+    cdef Py_ssize_t names = PyBytes_GET_SIZE(name)
+    cdef Py_ssize_t texts = PyBytes_GET_SIZE(text)
+    cdef Py_ssize_t size = HEADER + names + 1 + texts + 1 + 2
+    cdef bytes frame = PyBytes_FromStringAndSize(NULL, size)
+    cdef uint8_t* at = <uint8_t*>PyBytes_AS_STRING(frame)
+    at[0] = c"P"
+    put_u32(at + 1, <uint32_t>(size - 1))
+    memcpy(at + HEADER, PyBytes_AS_STRING(name), names)
+    at[HEADER + names] = 0
+    memcpy(at + HEADER + names + 1, PyBytes_AS_STRING(text), texts)
+    at[size - 3] = at[size - 2] = at[size - 1] = 0
+    return frame

@@ -1,0 +1,653 @@
+"""The hit path: one whole cycle of a statement whose decision is known, without a step in Python.
+
+Driven by the two ends of a session's connections (`Chunks`, the base of `dataplane/transport.Side`),
+taught and armed by `session/hits`. A *cycle* is what a client sends up to the point where it waits:
+one Query, or [Parse] Bind [Describe] Execute Sync of unnamed portal, in one chunk, while nothing
+else is under way. Rules: a chunk that is not exactly such a cycle, or not of a statement that was
+taught under the very epoch, is left to the machine; whatever the database answers that is not
+exactly what such a cycle earns is handed over to the machine, with all that is known of the cycle.
+The machine is what this is held against in tests.
+
+Message formats: https://www.postgresql.org/docs/current/protocol-message-formats.html
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t
+from libc.string cimport memchr, memcmp
+
+from _speedups.auditchain import sha256_hex
+from _speedups.hitcycle cimport Count, Cycle, Hit, HitLedger
+from _speedups.pgcycle cimport (
+    HEADER,
+    INCOMPLETE,
+    holds,
+    length_of,
+    parameters_of,
+    parse_frame,
+    same_frame,
+    starts,
+)
+from _speedups.sqllex import fold
+
+cdef extern from "<time.h>":
+    ctypedef int clockid_t
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    clockid_t CLOCK_REALTIME
+    int clock_gettime(clockid_t clock, timespec* now) nogil
+
+cdef enum:
+    CHUNK_BYTES_MAX = 8192
+    CARRY_BYTES_MAX = 65536
+    NAME_BYTES_MAX = 63
+
+cdef enum Became:
+    PASS = 0
+    SKIP = 1
+    ROWS = 2
+    DONE = 3
+    STOP = 4
+
+cdef bytes DESCRIBE_PORTAL = b"D\0\0\0\x06P\0"
+cdef bytes EXECUTE_ALL = b"E\0\0\0\x09\0\0\0\0\0"
+cdef bytes SYNC = b"S\0\0\0\x04"
+cdef bytes GUARD_ROW = b"D\0\0\0\x0b\0\1\0\0\0\1="
+cdef bytes GUARD_COMPLETE = b"C\0\0\0\x0dSELECT 1\0"
+cdef bytes GUARD_SQLSTATE = b"C22P02\0"
+
+# What is due, in order; one letter each. Small: the client does not see it.
+#   x CloseComplete  p P ParseComplete  b B BindComplete  g r c the guard's BindComplete, row, end
+#   t T RowDescription or NoData  E rows and CommandComplete of an Execute
+#   Q RowDescription, rows, CommandComplete of a Query  Z ReadyForQuery
+cdef bytes QUERY_STEPS = b"QZ"
+cdef bytes HELD_STEPS = b"xpbgrcTEZ"
+
+
+@cython.final
+cdef class HitPath(Cycle):
+    """One session's. Idle, or one cycle is under way.
+
+    `owner` (the conductor) is asked for what this cannot do: `fall_back(rest)`: the rest of the
+    database's answer is the machine's; `behind(chunk)`: the client sent more meanwhile;
+    `catch_up()`: what it sent can be looked at now;
+    `guard_failed()`, `unrecorded()`: the client's chunk (`saved`) is the machine's, nothing of it
+    ran; `aside(kind, frame)`: what a notice or the like comes to for this client; `settled()`: a
+    cycle ended that somebody waits for; `cut(error)`.
+    """
+
+    cdef Count _generation
+    cdef object _pace
+    cdef dict _confirmed
+    cdef Py_ssize_t _text_bytes_max
+    cdef public object owner
+    cdef Chunks _client
+    cdef Chunks _upstream
+    cdef bytes _held_opening
+    cdef bytes _held_name
+    cdef bytes _held_bind
+    cdef bytes _held_closing
+    cdef readonly dict exact
+    """Text -> Hit."""
+    cdef readonly dict alike
+    """Text without constants at which nothing looked -> Hit."""
+    # Armed.
+    cdef readonly bint armed
+    cdef public bint crowded
+    """The client sent more behind a cycle of which it is not known yet whether it runs."""
+    cdef public bint closed
+    """Never armed again: the session is to end."""
+    cdef readonly tuple epoch
+    cdef unsigned long long _seen
+    cdef object _position
+    cdef bytes _guard
+    cdef list _parts
+    cdef bytes _carry
+
+    def __init__(
+        self,
+        HitLedger ledger not None,
+        Count generation not None,
+        Count sequence not None,
+        object pace,
+        dict confirmed not None,
+        str session not None,
+        tuple held not None,
+        Py_ssize_t text_bytes_max,
+    ):
+        """`generation` moves with everything that decisions rest on and that is not the session's
+        own. `held`: (what comes before the Parse of a Query that is sent in messages of the
+        extended protocol, its statement's name, its Bind, what comes behind the guard).
+        """
+        super().__init__(ledger, sequence, session)
+        self._generation = generation
+        self._pace = pace
+        self._confirmed = confirmed
+        self._text_bytes_max = text_bytes_max
+        self._held_opening, self._held_name, self._held_bind, self._held_closing = held
+        self.exact = {}
+        self.alike = {}
+        self._parts = []
+        self._carry = b""
+
+    def attach(self, Chunks client not None, Chunks upstream not None) -> None:
+        """From here on both ends offer their chunks here first."""
+        self._client, self._upstream = client, upstream
+        client.path, client.from_upstream = self, False
+        upstream.path, upstream.from_upstream = self, True
+
+    def detach(self) -> None:
+        self.closed = True
+        self.armed = False
+        if self._client is not None:
+            self._client.path = self._upstream.path = None
+
+    def arm(self, tuple epoch not None, position, guard) -> None:
+        """The session is quiet, and decisions hold that were made under `epoch`. `guard`: the
+        messages that ask whether the server's log still ends at `position`; None = unknown.
+        """
+        if self.closed:
+            return
+        if epoch is not self.epoch:
+            if epoch != self.epoch:
+                self.epoch = epoch
+                self.exact.clear()
+                self.alike.clear()
+        self._position, self._guard = position, guard
+        self._seen = self._generation.value
+        self.armed = True
+
+    def disarm(self) -> None:
+        """Until `arm`, every chunk is the machine's."""
+        self.armed = False
+
+    # --- from the client --------------------------------------------------------------------------
+
+    def client(self, bytes chunk not None, double now) -> bool:
+        """Whether this chunk is taken. For tests; connections use `received`."""
+        return self._take(
+            <const uint8_t*>PyBytes_AS_STRING(chunk), PyBytes_GET_SIZE(chunk), now
+        )
+
+    cdef bint _take(self, const uint8_t* at, Py_ssize_t size, double now) except -1:
+        if not self.armed or self._steps is not None or not HEADER < size <= CHUNK_BYTES_MAX:
+            return False
+        if self._generation.value != self._seen or <double>self._pace.due <= now:
+            return False
+        if at[0] == c"Q":
+            return self._take_query(at, size, now)
+        if at[0] == c"B" or at[0] == c"P":
+            return self._take_extended(at, size, now)
+        return False
+
+    cdef bint _may(self, Hit hit):
+        """Whether the hit holds now; where it is guarded, at the position that can be asked for."""
+        if hit.epoch is not self.epoch:
+            return False
+        if not hit.guarded:
+            return True
+        return (
+            self._guard is not None
+            and hit.position is not None
+            and (hit.position is self._position or hit.position == self._position)
+        )
+
+    cdef bint _take_query(self, const uint8_t* at, Py_ssize_t size, double now) except -1:
+        cdef bytes text
+        cdef Hit hit
+        cdef bytes tail
+        if length_of(at, size) != size or at[size - 1] != 0:
+            return False
+        if size - HEADER - 1 > self._text_bytes_max:
+            return False
+        if memchr(at + HEADER, 0, size - HEADER) != at + size - 1:
+            return False
+        text = PyBytes_FromStringAndSize(<const char*>at + HEADER, size - HEADER - 1)
+        known = self.exact.get(text)
+        if known is None:
+            if not self.alike or not text.isascii():
+                return False
+            folded = fold(text)
+            if folded is None:
+                return False
+            known = self.alike.get(folded[0])
+            if known is None:
+                return False
+        hit = <Hit>known
+        if hit.query_tail is None or not self._may(hit):
+            return False
+        tail = hit.query_tail
+        if hit.query_tail_rest is not None:
+            tail = b'%b%b","text_bytes":%d%b' % (
+                tail, sha256_hex(text), len(text), hit.query_tail_rest
+            )
+        self.begin(hit, at, size, now)
+        self.extended = False
+        self.lines = [self.decided(self.record_id, now, tail)]
+        if hit.guarded:
+            self._steps = HELD_STEPS
+            self._sent = b"".join((
+                self._held_opening,
+                parse_frame(self._held_name, text if hit.text is None else hit.text),
+                self._held_bind,
+                self._guard,
+                self._held_closing,
+            ))
+        else:
+            self._steps = QUERY_STEPS
+            self._sent = self.saved if hit.sent is None else hit.sent
+        return True
+
+    cdef bint _take_extended(self, const uint8_t* at, Py_ssize_t size, double now) except -1:
+        cdef Py_ssize_t offset = 0
+        cdef Py_ssize_t length
+        cdef Py_ssize_t parse_end = 0
+        cdef Py_ssize_t bound_end
+        cdef const uint8_t* stop
+        cdef Hit hit = None
+        cdef bint parses = at[0] == c"P"
+        cdef bint describes = False
+        cdef bint describing
+        cdef int parameters
+        cdef bytes name
+        if parses:
+            length = length_of(at, size)
+            if not HEADER + 4 <= length < size or at[HEADER] != 0:
+                return False
+            stop = <const uint8_t*>memchr(at + HEADER + 1, 0, length - HEADER - 1)
+            if stop == NULL:
+                return False
+            known = self.exact.get(
+                PyBytes_FromStringAndSize(
+                    <const char*>at + HEADER + 1, stop - (at + HEADER + 1)
+                )
+            )
+            if known is None:
+                return False
+            hit = <Hit>known
+            if hit.parse_tail is None or PyBytes_GET_SIZE(hit.types) != at + length - (stop + 1):
+                return False
+            if memcmp(PyBytes_AS_STRING(hit.types), stop + 1, PyBytes_GET_SIZE(hit.types)) != 0:
+                return False
+            offset = parse_end = length
+        length = length_of(at + offset, size - offset)
+        if length < HEADER + 2 or at[offset] != c"B" or at[offset + HEADER] != 0:
+            return False
+        stop = <const uint8_t*>memchr(at + offset + HEADER + 1, 0, length - HEADER - 1)
+        if stop == NULL or stop - (at + offset + HEADER + 1) > NAME_BYTES_MAX:
+            return False
+        name = PyBytes_FromStringAndSize(
+            <const char*>at + offset + HEADER + 1, stop - (at + offset + HEADER + 1)
+        )
+        parameters = parameters_of(stop + 1, at + offset + length)
+        if parameters < 0:
+            return False
+        if parses:
+            if name:
+                return False
+        else:
+            prepared = self._confirmed.get(name)
+            known = None if prepared is None else prepared.hit
+            if known is None:
+                return False
+            hit = <Hit>known
+        if hit.execute_tail is None or hit.parameters != parameters or not self._may(hit):
+            return False
+        offset = bound_end = offset + length
+        if starts(at, size, offset, DESCRIBE_PORTAL):
+            describes = True
+            offset += PyBytes_GET_SIZE(DESCRIBE_PORTAL)
+        if not starts(at, size, offset, EXECUTE_ALL):
+            return False
+        offset += PyBytes_GET_SIZE(EXECUTE_ALL)
+        if not starts(at, size, offset, SYNC) or offset + PyBytes_GET_SIZE(SYNC) != size:
+            return False
+        self.begin(hit, at, size, now)
+        self.extended = True
+        self.lines = []
+        if parses:
+            self.lines.append(self.decided(self.ledger.new_id(now), now, hit.parse_tail))
+        self.lines.append(self.decided(self.record_id, now, hit.execute_tail))
+        describing = hit.bound and not describes  # clients that skip Describe still get a lock
+        self._steps = b"%b%b%b%b" % (
+            b"PB" if parses else b"B",
+            b"grc" if hit.guarded else b"",
+            b"T" if describes else b"t" if describing else b"",
+            b"EZ",
+        )
+        if hit.guarded or describing or (parses and hit.text is not None):
+            self._sent = b"%b%b%b%b%b" % (
+                self.saved[:parse_end] if hit.text is None else hit.parse if parses else b"",
+                self.saved[parse_end:bound_end],
+                self._guard if hit.guarded else b"",
+                DESCRIBE_PORTAL if describing else b"",
+                self.saved[bound_end:],
+            )
+        else:
+            self._sent = self.saved
+        return True
+
+    # --- from the database ------------------------------------------------------------------------
+
+    def upstream(self, bytes chunk not None, double now) -> tuple:
+        """-> (what the client gets, rest that is the machine's or None). For tests; connections use
+        `received`."""
+        cdef Py_ssize_t rest = -1
+        out = self._follow(
+            <const uint8_t*>PyBytes_AS_STRING(chunk), PyBytes_GET_SIZE(chunk), now, &rest
+        )
+        return b"" if out is None else bytes(out), (None if rest < 0 else self._remainder)
+
+    cdef bytes _remainder
+
+    cdef object _follow(
+        self, const uint8_t* at, Py_ssize_t size, double now, Py_ssize_t* rest
+    ):
+        """-> bytes for the client or None. `rest` becomes 0 when the machine is to go on, with
+        `_remainder`."""
+        cdef bytes whole = None
+        cdef const uint8_t* end
+        cdef const uint8_t* begin
+        cdef Py_ssize_t length
+        cdef int became
+        if self._carry:
+            whole = self._carry + PyBytes_FromStringAndSize(<const char*>at, size)
+            self._carry = b""
+            at = <const uint8_t*>PyBytes_AS_STRING(whole)
+            size = PyBytes_GET_SIZE(whole)
+        begin, end = at, at + size
+        while at < end:
+            length = length_of(at, end - at)
+            if length < HEADER or length > end - at:
+                if length == INCOMPLETE or length > end - at:
+                    if self._guarding and end - at <= CARRY_BYTES_MAX:
+                        self._keep(begin, at)
+                        self._carry = PyBytes_FromStringAndSize(<const char*>at, end - at)
+                        return None
+                became = STOP
+            else:
+                became = self._reply(at, length, end, now)
+            if became == STOP:
+                self._keep(begin, at)
+                self._remainder = PyBytes_FromStringAndSize(<const char*>at, end - at)
+                rest[0] = 0
+                return self._out()
+            if became == PASS:
+                at += length
+            elif became == SKIP:
+                self._keep(begin, at)
+                at += length
+                begin = at
+            elif became == ROWS:  # a run of rows was masked, or passes
+                if self._masked is not None:
+                    self._keep(begin, at)
+                    self._parts.append(self._masked)
+                    self._masked = None
+                    begin = self._run_end
+                at = self._run_end
+            else:  # DONE
+                at += length
+                self._keep(begin, at)
+                if at < end:  # nothing is due behind it
+                    self._finish_cycle(now)
+                    self._remainder = PyBytes_FromStringAndSize(<const char*>at, end - at)
+                    rest[0] = 0
+                    return self._out()
+                out = self._out()
+                self._finish_cycle(now)
+                return out
+        self._keep(begin, at)
+        return None if self._guarding else self._out()
+
+    cdef object _masked
+    cdef const uint8_t* _run_end
+
+    cdef int _keep(self, const uint8_t* begin, const uint8_t* end) except -1:
+        if begin < end and not self._guard_failed:
+            self._parts.append(PyBytes_FromStringAndSize(<const char*>begin, end - begin))
+        return 0
+
+    cdef object _out(self):
+        cdef bytes out
+        if not self._parts:
+            return None
+        out = <bytes>self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts.clear()
+        self.ledger.bytes_to_client += <unsigned long long>PyBytes_GET_SIZE(out)
+        return out
+
+    cdef int _reply(
+        self, const uint8_t* at, Py_ssize_t length, const uint8_t* end, double now
+    ) except -1:
+        """One whole frame against what is due."""
+        cdef char step = PyBytes_AS_STRING(self._steps)[self._step]
+        cdef uint8_t kind = at[0]
+        if self._guard_failed:
+            return self._after_guard(at, length)
+        if self._guarding and (kind == c"N" or kind == c"S" or kind == c"A"):
+            self._parts.append(
+                self.owner.aside(kind, PyBytes_FromStringAndSize(<const char*>at, length))
+            )
+            return SKIP
+        if step == c"B" or step == c"b" or step == c"g":
+            if kind == c"2" and length == HEADER:
+                self._step += 1
+                return PASS if step == c"B" else SKIP
+        elif step == c"r":
+            if same_frame(at, length, GUARD_ROW):
+                self._step += 1
+                return SKIP
+        elif step == c"c":
+            if same_frame(at, length, GUARD_COMPLETE):
+                self._step += 1
+                self._guarding = False
+                return SKIP
+        elif step == c"T" or step == c"t":
+            if kind == c"n" and length == HEADER:
+                self._step += 1
+                return PASS if step == c"T" else SKIP
+            if kind == c"T" and self._describe(at, length):
+                self._step += 1
+                return PASS if step == c"T" else SKIP
+        elif step == c"E" or step == c"Q":
+            if kind == c"D":
+                return self._rows(at, end)
+            if kind == c"C":
+                return self._complete(at, length, now)
+            if kind == c"T" and step == c"Q" and not self._described and not self.rows:
+                return PASS if self._describe(at, length) else STOP
+        elif step == c"Z":
+            if kind == c"Z" and length == HEADER + 1 and at[HEADER] == c"I":
+                return DONE
+        elif step == c"P" or step == c"p":
+            if kind == c"1" and length == HEADER:
+                self._step += 1
+                if step == c"P":
+                    self._confirmed[b""] = self.hit.prepared
+                return PASS if step == c"P" else SKIP
+        elif step == c"x":
+            if kind == c"3" and length == HEADER:
+                self._step += 1
+                return SKIP
+        if self._guarding and kind == c"E" and (step == c"r" or step == c"g"):
+            if holds(at, length, GUARD_SQLSTATE):
+                self._guard_failed = True
+                self._parts.clear()
+                return SKIP
+        return STOP
+
+    cdef int _after_guard(self, const uint8_t* at, Py_ssize_t length) except -1:
+        """The database skips everything up to Sync."""
+        if at[0] == c"Z" and length == HEADER + 1 and at[HEADER] == c"I":
+            return DONE
+        if at[0] == c"N" or at[0] == c"S" or at[0] == c"A":
+            self._parts.append(
+                self.owner.aside(at[0], PyBytes_FromStringAndSize(<const char*>at, length))
+            )
+            return SKIP
+        return STOP
+
+    cdef bint _describe(self, const uint8_t* at, Py_ssize_t length) except -1:
+        cdef bytes frame
+        if self._generation.value != self._seen:
+            return False  # the schema may have changed since it was judged: the machine tells
+        if self.hit.bound:
+            frame = PyBytes_FromStringAndSize(<const char*>at, length)
+            self.lock = self.hit.locks.get(frame)
+            if self.lock is None:
+                return False
+        self._described = True
+        return True
+
+    cdef int _rows(self, const uint8_t* at, const uint8_t* end) except -1:
+        """A run of whole DataRows."""
+        cdef const uint8_t* begin = at
+        cdef Py_ssize_t length
+        cdef unsigned long long count = 0
+        cdef unsigned long long before
+        cdef unsigned long long cells
+        if self.hit.bound and self.lock is None:
+            return STOP
+        while at < end and at[0] == c"D":
+            length = length_of(at, end - at)
+            if length < HEADER or length > end - at:
+                break
+            at += length
+            count += 1
+        self._masked = None
+        masker = None
+        if self.lock is not None:
+            masker = (<tuple>self.lock)[0]
+            cells = count * <unsigned long long>(<tuple>self.lock)[1]
+            self.sensitive_unmasked += cells
+        if masker is not None:
+            before = masker.cells_masked
+            self._masked = masker.mask(
+                PyBytes_FromStringAndSize(<const char*>begin, at - begin), count
+            )
+            self.cells_masked += <unsigned long long>masker.cells_masked - before
+            self.bytes_out += <unsigned long long>PyBytes_GET_SIZE(self._masked)
+        else:
+            self.bytes_out += <unsigned long long>(at - begin)
+        self.rows += count
+        self._run_end = at
+        return ROWS
+
+    cdef int _complete(self, const uint8_t* at, Py_ssize_t length, double now) except -1:
+        cdef Py_ssize_t index
+        if length < HEADER + 2 or length > HEADER + 65 or at[length - 1] != 0:
+            return STOP
+        for index in range(HEADER, length - 1):
+            if not (at[index] == 32 or 48 <= at[index] <= 57 or 65 <= at[index] <= 90):
+                return STOP
+        self.tag = PyBytes_FromStringAndSize(<const char*>at + HEADER, length - HEADER - 1)
+        self._step += 1
+        if PyBytes_AS_STRING(self._steps)[self._step - 1] == c"E":  # a Query ends when all is ready
+            self.finish_record(now)
+        return PASS
+
+    cdef int _finish_cycle(self, double now) except -1:
+        if self._guard_failed:
+            self.withhold_record(now)
+            self._guard = None
+            saved = self.saved
+            self.rest()
+            self._guard_failed = False
+            self.owner.guard_failed(saved)
+            return 0
+        if not self._finished:
+            self.finish_record(now)
+        self.rest()
+        if self.closed:
+            self.owner.settled()
+        return 0
+
+    # --- connections ------------------------------------------------------------------------------
+
+    cdef bint received(self, bint from_upstream, const uint8_t* at, Py_ssize_t size) except -1:
+        """Whether a chunk is done with."""
+        cdef Py_ssize_t rest = -1
+        cdef double now
+        if not from_upstream:
+            if self._steps is not None:
+                self.owner.behind(PyBytes_FromStringAndSize(<const char*>at, size))
+                return True
+            if not self.armed or self._upstream.writing_paused:
+                return False
+            if not self._take(at, size, wall_clock()):
+                return False
+            self.ledger.put_due(self)
+            return True
+        if self._steps is None:
+            return False
+        now = wall_clock()
+        out = self._follow(at, size, now, &rest)
+        if out is not None:
+            self._client.write(out)
+        if rest >= 0:
+            self.owner.fall_back(self._remainder)
+        if self.crowded and not self.guarding:
+            self.owner.catch_up()
+        return True
+
+
+cdef class Chunks:
+    """One end of a connection as asyncio's BufferedProtocol drives it; all of a worker read into
+    one buffer (`share`). What the hit path does not take goes to `chunk`.
+    """
+
+    cdef public object transport
+    cdef public bint lost
+    cdef public bint writing_paused
+    cdef HitPath path
+    cdef bint from_upstream
+
+    def get_buffer(self, Py_ssize_t sizehint):
+        return _shared
+
+    def buffer_updated(self, Py_ssize_t nbytes):
+        if self.path is not None:
+            try:
+                if self.path.received(
+                    self.from_upstream, <const uint8_t*>_shared_at, nbytes
+                ):
+                    return
+            except Exception as error:  # whatever it is, both sides end
+                self.path.owner.cut(error)
+                return
+        self.chunk(_shared[:nbytes])
+
+    def chunk(self, chunk):
+        raise NotImplementedError
+
+    cpdef object write(self, object content):
+        if self.transport is not None and not self.lost:
+            self.transport.write(content)
+
+
+cdef object _shared = None
+cdef char* _shared_at = NULL
+
+
+def share(bytearray buffer not None) -> None:
+    """The buffer that every connection of this process reads into."""
+    global _shared, _shared_at
+    _shared = memoryview(buffer)  # holds it: it cannot be resized any more
+    _shared_at = buffer
+
+
+def forward_all(list due not None) -> None:
+    """Sends what their records were written for."""
+    cdef HitPath path
+    for each in due:
+        path = <HitPath>each
+        if path.lines is not None:
+            path._upstream.write(path.forward())
+
+
+cdef double wall_clock() noexcept nogil:
+    """Unix seconds."""
+    cdef timespec now
+    clock_gettime(CLOCK_REALTIME, &now)
+    return <double>now.tv_sec + <double>now.tv_nsec * 1e-9

@@ -1,0 +1,299 @@
+"""Teaches a session's hit path what the machine decided, says when it may act alone, and takes over
+from it.
+
+Kept by `state`; `from_client` and `from_upstream` teach, `machine` arms and takes over. Rules: only
+what the machine itself sent, recorded and described is taught; what is taught holds under one epoch
+and is forgotten with it; the path is armed only while nothing is under way and the session's
+settings are known.
+"""
+
+from collections.abc import Sequence
+
+from _speedups.hitcycle import Hit
+from _speedups.pghits import HitPath
+from appliance.audit.encode import behind_sequence
+from appliance.audit.record import ProtocolKind
+from appliance.session import flow
+from appliance.session.effects import Bytes
+from appliance.session.inflight import Execution, Portal, Prepared, ResultLock
+from appliance.session.records import Recorder
+from appliance.session.unchanged import Unchanged
+from appliance.sql.stamps import NO_POSITION
+from appliance.wire.postgres import messages as m
+from appliance.wire.postgres import refusals
+from appliance.wire.postgres.expected import Expected, Kind
+
+HITS_MAX = 128
+"""Texts of one session that the path is taught."""
+DESCRIPTIONS_MAX = 4
+"""Result descriptions (text, binary, ...) of one of them."""
+
+STILL_NAME = refusals.RESERVED + b"still"
+"""Our prepared statement that fails unless the server's log ends where it is asked about."""
+
+HELD = (
+    m.close(m.STATEMENT, refusals.QUERY_NAME),
+    refusals.QUERY_NAME,
+    m.bind_unparameterised(refusals.QUERY_NAME, refusals.QUERY_NAME),
+    m.describe(m.PORTAL, refusals.QUERY_NAME) + m.execute(refusals.QUERY_NAME) + m.SYNC_FRAME,
+)
+"""A Query in messages of the extended protocol, around its Parse and what guards it."""
+
+
+def guard_of(position: str) -> bytes:
+    """Asks whether the log still ends there, between the client's own Bind and Execute."""
+    return m.bind_texts(STILL_NAME, STILL_NAME, (position.encode(),)) + m.execute(STILL_NAME)
+
+
+class Hits:
+    """One session's. Without a `path` (in tests of the machine alone) it does nothing."""
+
+    def __init__(self, recorder: Recorder, unchanged: Unchanged) -> None:
+        self.path: HitPath | None = None
+        self._recorder = recorder
+        self._unchanged = unchanged
+        self._epoch = ("", "", "")
+        self._guard = ("", b"")
+        self._shapes = 0
+
+    # --- teaching ---------------------------------------------------------------------------------
+
+    def query(
+        self, text: bytes, verdict: flow.Verdict, folded: bytes | None, seen: bool
+    ) -> Hit | None:
+        """A Query was sent. `folded`: the text without the constants at which nothing looked, if
+        that is all its verdict rests on. `seen`: it came before.
+        """
+        if self.path is None or not (seen or folded) or not teachable(verdict):
+            return None
+        key, known = (text, self.path.exact) if folded is None else (folded, self.path.alike)
+        hit = known.get(key)
+        if hit is None or hit.verdict is not verdict:
+            if folded is not None and hit is not None and hit.verdict.facts is verdict.facts:
+                self._locate(hit)
+                return hit  # the same verdict, but for the parts of its record
+            hit = self._made(verdict)
+            self._make_room()
+            known[key] = hit
+        if hit.query_tail is None:
+            tail = self._tail(ProtocolKind.SIMPLE, verdict)
+            hit.query_tail = tail
+            if folded is not None:
+                hit.query_tail, hit.query_tail_rest = around_digest(tail, text)
+            if verdict.rewritten:
+                hit.sent = m.query(verdict.rewritten)
+        self._locate(hit)
+        return hit
+
+    def parsed(self, prepared: Prepared, verdict: flow.Verdict) -> None:
+        """A Parse of the unnamed statement was sent, of a text that came before."""
+        if self.path is None or prepared.name or not teachable(verdict):
+            return
+        hit = self.path.exact.get(prepared.text)
+        types = len(prepared.parameter_types).to_bytes(2, "big") + b"".join(
+            oid.to_bytes(4, "big") for oid in prepared.parameter_types
+        )
+        if hit is None or hit.verdict is not verdict or hit.types not in (None, types):
+            hit = self._made(verdict)
+            self._make_room()
+            self.path.exact[prepared.text] = hit
+        if hit.parse_tail is None:
+            hit.types = types
+            if verdict.rewritten:
+                hit.parse = m.parse(b"", verdict.rewritten, prepared.parameter_types)
+            hit.parse_tail = self._tail(ProtocolKind.PARSE, verdict, types=prepared.parameter_types)
+        prepared.hit = hit
+        hit.prepared = prepared
+
+    def executed(self, portal: Portal, verdict: flow.Verdict) -> Hit | None:
+        """An Execute of an unnamed portal was sent."""
+        prepared = portal.prepared
+        if self.path is None or portal.name or portal.asked or not teachable(verdict):
+            return None
+        hit = prepared.hit
+        if hit is None or hit.verdict is not verdict:
+            if hit is None and not prepared.name:
+                return None
+            hit = prepared.hit = self._made(verdict)
+            hit.prepared = prepared
+        if hit.execute_tail is None or hit.parameters != portal.parameters:
+            hit.parameters = portal.parameters
+            hit.execute_tail = self._tail(
+                ProtocolKind.EXECUTE,
+                verdict,
+                prepared.name,
+                portal.parameters,
+                prepared.parameter_types,
+            )
+        self._locate(hit)
+        return hit
+
+    @staticmethod
+    def described(hit: Hit | None, frame: Bytes, lock: ResultLock | None) -> None:
+        """What was sent earned this RowDescription, and this lock for it."""
+        if hit is None or lock is None or not lock.rows_expected or not hit.bound:
+            return
+        if len(hit.locks) < DESCRIPTIONS_MAX:
+            hit.locks[bytes(frame)] = (lock.masker, lock.sensitive_columns, lock)
+
+    def _made(self, verdict: flow.Verdict) -> Hit:
+        bound = verdict.restricted or bool(verdict.sensitive)
+        guarded = verdict.restricted and verdict.footing is not None
+        hit = Hit(verdict, self._epoch, bound, guarded)
+        hit.text = verdict.rewritten or None
+        return hit
+
+    def _make_room(self) -> None:
+        assert self.path is not None
+        if len(self.path.exact) + len(self.path.alike) >= HITS_MAX:
+            self.path.exact.clear()
+            self.path.alike.clear()
+
+    def _locate(self, hit: Hit) -> None:
+        footing = hit.verdict.footing
+        position = NO_POSITION if footing is None else self._unchanged.position(footing)
+        hit.position = None if position == NO_POSITION else position
+
+    def _tail(
+        self,
+        protocol: ProtocolKind,
+        verdict: flow.Verdict,
+        prepared: bytes = b"",
+        parameters: int = 0,
+        types: Sequence[int] = (),
+    ) -> bytes:
+        record = self._recorder.sample(
+            protocol, verdict.memo[0], prepared, parameters, tuple(types)
+        )
+        return behind_sequence(record)
+
+    # --- acting alone -----------------------------------------------------------------------------
+
+    def arm(self, epoch: tuple[str, str, str], shapes: int, prepared: bool) -> None:
+        """The session is quiet. `shapes`: the catalog's count of schema changes; `prepared`: the
+        server holds STILL_NAME.
+        """
+        assert self.path is not None
+        self._shapes = shapes
+        if epoch != self._epoch:
+            self._epoch = epoch
+        position = self._unchanged.last
+        if not prepared or position == NO_POSITION:
+            self.path.arm(self._epoch, None, None)
+            return
+        if self._guard[0] != position:
+            self._guard = (position, guard_of(position))
+        self.path.arm(self._epoch, *self._guard)
+
+    def disarm(self) -> None:
+        if self.path is not None:
+            self.path.disarm()
+
+    # --- taking over ------------------------------------------------------------------------------
+
+    def take_over(self) -> tuple[Execution, list[Expected]]:
+        """The statement that is under way, and what is still due of its cycle. The path is idle
+        afterwards.
+        """
+        path = self.path
+        assert path is not None
+        hit = path.hit
+        assert hit is not None
+        left, queried = path.steps_left.decode(), not path.extended
+        held = queried and hit.guarded
+        prepared = hit.prepared
+        if held:
+            name = refusals.QUERY_NAME
+            prepared = Prepared(name, hit.text or path.saved[5:-1], (), hit.verdict)
+        portal = None
+        if prepared is not None and (held or not queried):
+            portal = self._portal(prepared, hit)
+        execution = Execution(path.record_id.decode(), hit.verdict, path.started, portal)
+        execution.shapes = self._shapes
+        self._as_far_as_it_went(execution, portal)
+        if queried and not held:  # its ReadyForQuery ends it
+            due = [Expected(Kind.QUERY, execution)]
+        else:
+            due = [self._due(step, execution, portal, held) for step in left if step != "r"]
+        path.hand_over()
+        return execution, due
+
+    def _portal(self, prepared: Prepared, hit: Hit) -> Portal:
+        name = prepared.name if prepared.name == refusals.QUERY_NAME else b""
+        portal = Portal(name, prepared, hit.parameters)
+        portal.verdict = hit.verdict
+        portal.described = portal.vouched = True
+        portal.shapes = self._shapes
+        return portal
+
+    def _as_far_as_it_went(self, execution: Execution, portal: Portal | None) -> None:
+        path = self.path
+        assert path is not None
+        execution.rows, execution.bytes_out = path.rows, path.bytes_out
+        execution.result_rows = path.rows
+        execution.cells_masked = path.cells_masked
+        execution.sensitive_unmasked = path.sensitive_unmasked
+        if portal is not None:
+            portal.rows = path.rows
+        if path.tag:
+            execution.tag = path.tag.decode()
+            execution.statement_index = 1
+        elif path.lock is not None:
+            if portal is None:
+                execution.lock = path.lock[2]
+            else:
+                portal.lock = path.lock[2]
+
+    @staticmethod
+    def _due(step: str, execution: Execution, portal: Portal | None, held: bool) -> Expected:
+        within = execution if held else None
+        match step:
+            case "x":
+                return Expected(Kind.CLOSE, injected=True)
+            case "p" | "P":
+                assert portal is not None
+                return Expected(Kind.PARSE, portal.prepared, injected=step == "p", within=within)
+            case "b" | "B":
+                return Expected(Kind.BIND, portal, injected=step == "b", within=within)
+            case "g":  # what guards it can only have failed: an answer would have been taken
+                return Expected(Kind.BIND, portal, injected=True, within=execution)
+            case "c":
+                return Expected(Kind.EXECUTE, portal, injected=True, within=execution)
+            case "t" | "T":
+                assert portal is not None
+                name = portal.name
+                return Expected(
+                    Kind.DESCRIBE_PORTAL, portal, name, injected=step == "t", within=within
+                )
+            case "E":
+                return Expected(Kind.EXECUTE, execution)
+            case _:
+                return Expected(Kind.SYNC)
+
+
+def around_digest(tail: bytes, text: bytes) -> tuple[bytes, bytes]:
+    """Cuts the digest and the length of the text out of a record's tail."""
+    opening = b'"text_digest":"'
+    begin = tail.index(opening) + len(opening)
+    rest = tail[begin:]
+    length = b'","text_bytes":%d' % len(text)
+    end = rest.index(length)
+    return tail[:begin], rest[end + len(length) :]
+
+
+def teachable(verdict: flow.Verdict) -> bool:
+    """Whether every later execution of the text, as long as the epoch lasts, is like this one: one
+    statement that only reads or changes rows, decided once and for all, without limits.
+    """
+    decision = verdict.decision
+    return (
+        verdict.refusal is None
+        and verdict.plain
+        and verdict.sweeping is None
+        and decision.cacheable
+        and decision.row_limit is None
+        and decision.statement_timeout_ms is None
+        and decision.would_be is None
+        and len(verdict.facts.statements) == 1
+        and all(plan.prepared is None for plan in verdict.plans)
+    )
