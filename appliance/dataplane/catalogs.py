@@ -8,6 +8,8 @@ it; a failed load keeps it that way.
 
 import asyncio
 import contextlib
+from collections import deque
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -34,6 +36,8 @@ QUIET_SECONDS_MAX = 5.0
 QUIET_POLL_SECONDS = 0.02
 TOLD_SECONDS_MAX = 30.0
 """How long a schema change that another worker told of is believed to be under way."""
+SHAPERS_KEPT_MAX = 1_024
+"""Schema changes of which it is known whose they were."""
 
 
 class DatabaseCatalog:
@@ -64,6 +68,8 @@ class DatabaseCatalog:
         """Counts the beginnings and ends of schema changes, by whatever session of this appliance:
         a statement during which it moved may have met another schema than it was judged under.
         """
+        self._shapers: deque[str] = deque(maxlen=SHAPERS_KEPT_MAX)
+        """Sessions that moved `shapes`, the last ones."""
         self._changing: dict[str, float] = {}
         """Sessions with a schema change under way -> when that is no longer believed."""
         self._refreshing: asyncio.Task[None] | None = None
@@ -89,14 +95,24 @@ class DatabaseCatalog:
         waited for, when another worker told of it.
         """
         self._changing[session] = asyncio.get_running_loop().time() + seconds
-        self.shapes += 1
+        self._reshape(session)
         self.note_change()
 
     def settle_change(self, session: str) -> None:
         """Its transaction ended, or the session did."""
         if self._changing.pop(session, None) is not None:
-            self.shapes += 1
+            self._reshape(session)
             self.note_change()
+
+    def _reshape(self, session: str) -> None:
+        self.shapes += 1
+        self._shapers.append(session)
+
+    def reshaped_by_others(self, since: int, session: str) -> bool:
+        """Whether `shapes` was moved by a session other than this one since it was `since`."""
+        count = self.shapes - since
+        last = islice(reversed(self._shapers), count)
+        return count > len(self._shapers) or any(other != session for other in last)
 
     def changing_for(self, session: str) -> bool:
         """Whether a session other than this one has a schema change under way."""
