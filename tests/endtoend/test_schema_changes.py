@@ -43,6 +43,7 @@ def proxy(
     with psycopg.connect(vault.uri(database=DATABASE), autocommit=True) as root:
         root.execute(f"GRANT CREATE ON SCHEMA public TO {ROLE}")
         root.execute(f"GRANT CREATE ON DATABASE {DATABASE} TO {ROLE}")
+        root.execute(f"ALTER ROLE {ROLE} CREATEDB")
         root.execute(f"ALTER TABLE people OWNER TO {ROLE}")
     with made.serve("--workers", request.param) as running:
         yield running
@@ -175,3 +176,18 @@ def test_ones_own_change_that_gives_a_name_another_meaning(proxy: Running, end: 
             with bob(proxy) as other:
                 other.execute("DROP SCHEMA IF EXISTS nearer CASCADE")
                 other.execute("DROP SCHEMA IF EXISTS far CASCADE")
+
+
+@pytest.mark.parametrize("text", ["DROP DATABASE brief", "CREATE DATABASE more TEMPLATE brief"])
+def test_a_database_that_nobody_is_on_any_more_is_free(proxy: Running, text: str) -> None:
+    """Our own session there, which reads its catalog, does not keep it in use."""
+    with bob(proxy) as other:
+        other.execute("CREATE DATABASE brief")
+        try:
+            with proxy.connect("alice", "alice-password", dbname="brief") as alice:
+                alice.execute("CREATE TABLE people (id int, ssn text)")
+                assert alice.execute("SELECT ssn FROM people").fetchall() == []
+            other.execute(text.encode())
+        finally:
+            for name in ("brief", "more"):
+                other.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
