@@ -61,6 +61,9 @@ class Catalogs:
     def changing_for(self, session: str) -> bool:
         return False
 
+    def reshaped_by_others(self, since: int, session: str) -> bool:
+        return False
+
     def __init__(self) -> None:
         columns = tuple(
             Column(n, name, INT4, type_text="integer") for n, name in enumerate(COLUMNS, 1)

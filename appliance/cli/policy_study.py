@@ -88,6 +88,10 @@ class _Read:
         del session
         return False
 
+    def reshaped_by_others(self, since: int, session: str) -> bool:
+        del since, session
+        return False
+
 
 def study(snapshot: Snapshot, question: Question, catalog: Catalog | None) -> Study:
     """Decide a text as a session would."""

@@ -8,6 +8,9 @@ it; a failed load keeps it that way.
 
 import asyncio
 import contextlib
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -33,8 +36,11 @@ LOAD_SECONDS_MAX = 30.0
 IDLE_SECONDS_MAX = 60.0
 QUIET_SECONDS_MAX = 5.0
 QUIET_POLL_SECONDS = 0.02
+LEAVING_SECONDS = 1.0
 TOLD_SECONDS_MAX = 30.0
 """How long a schema change that another worker told of is believed to be under way."""
+SHAPERS_KEPT_MAX = 1_024
+"""Schema changes of which it is known whose they were."""
 
 
 class DatabaseCatalog:
@@ -48,7 +54,10 @@ class DatabaseCatalog:
         metrics: Metrics,
         refresh_ms: int,
         baseline: Baseline | None = None,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_change` is called when a schema change begins here."""
+        self._on_change = on_change
         self._target = target
         self.database = database
         self._login = login
@@ -67,6 +76,8 @@ class DatabaseCatalog:
         """Counts the beginnings and ends of schema changes, by whatever session of this appliance:
         a statement during which it moved may have met another schema than it was judged under.
         """
+        self._shapers: deque[str] = deque(maxlen=SHAPERS_KEPT_MAX)
+        """Sessions that moved `shapes`, the last ones."""
         self._changing: dict[str, float] = {}
         """Sessions with a schema change under way -> when that is no longer believed."""
         self._refreshing: asyncio.Task[None] | None = None
@@ -102,14 +113,25 @@ class DatabaseCatalog:
         waited for, when another worker told of it.
         """
         self._changing[session] = asyncio.get_running_loop().time() + seconds
-        self.shapes += 1
+        self._reshape(session)
         self.note_change()
+        self._on_change()
 
     def settle_change(self, session: str) -> None:
         """Its transaction ended, or the session did."""
         if self._changing.pop(session, None) is not None:
-            self.shapes += 1
+            self._reshape(session)
             self.note_change()
+
+    def _reshape(self, session: str) -> None:
+        self.shapes += 1
+        self._shapers.append(session)
+
+    def reshaped_by_others(self, since: int, session: str) -> bool:
+        """Whether `shapes` was moved by a session other than this one since it was `since`."""
+        count = self.shapes - since
+        last = islice(reversed(self._shapers), count)
+        return count > len(self._shapers) or any(other != session for other in last)
 
     def changing_for(self, session: str) -> bool:
         """Whether a session other than this one has a schema change under way."""
@@ -150,6 +172,8 @@ class DatabaseCatalog:
 
     def _refreshed(self, _task: asyncio.Task[None]) -> None:
         self._refreshing = None
+        if self._polling is None:
+            self._leave()
 
     def begin(self) -> None:
         """A session starts to use it."""
@@ -161,14 +185,22 @@ class DatabaseCatalog:
         """A session is done with it; some time after the last one our connection is closed."""
         self.sessions -= 1
 
+    def let_go(self) -> None:
+        """Closes our connection at once where no session is: the server wants a database to itself
+        when it is dropped, renamed or copied.
+        """
+        if self._polling is not None and not self.sessions:
+            self._polling.cancel()
+            self._polling = None
+            self._leave()
+
     async def close(self) -> None:
         polling, self._polling = self._polling, None
         if polling is not None:
             polling.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await polling
-        self._disconnect()
-        self._fresh = False
+        self._leave()
 
     async def _poll(self) -> None:
         """A net for changes made past us: compares epochs while sessions are open."""
@@ -179,6 +211,9 @@ class DatabaseCatalog:
             if self._kept is not None:
                 await self.refresh()
         self._polling = None
+        self._leave()
+
+    def _leave(self) -> None:
         self._disconnect()
         self._fresh = False
 
@@ -253,6 +288,8 @@ class Catalogs:
         self._metrics = metrics
         self._refresh_ms = refresh_ms
         self._databases: dict[tuple[str, str], DatabaseCatalog] = {}
+        self._letting_go: set[str] = set()
+        """Targets whose idle databases are about to be looked at again."""
 
     def of(self, target: TargetConfig, database: str, login: Login) -> DatabaseCatalog:
         """Shared by all sessions there; read with the login of whoever came first."""
@@ -266,8 +303,28 @@ class Catalogs:
                 self._metrics,
                 self._refresh_ms,
                 self._baseline(target.name, database),
+                lambda: self._let_go(target.name),
             )
         return known
+
+    def _let_go(self, target: str) -> None:
+        """A schema change begins somewhere on this target: it may be a DROP DATABASE, for which the
+        server waits five seconds. Looked at twice, for a session that is just leaving.
+        """
+        if target in self._letting_go:
+            return
+        self._letting_go.add(target)
+        self._leave_idle(target)
+        asyncio.get_running_loop().call_later(LEAVING_SECONDS, self._let_go_again, target)
+
+    def _let_go_again(self, target: str) -> None:
+        self._letting_go.discard(target)
+        self._leave_idle(target)
+
+    def _leave_idle(self, target: str) -> None:
+        for (name, _), database in self._databases.items():
+            if name == target:
+                database.let_go()
 
     def _baseline(self, target: str, database: str) -> Baseline:
         if self._folder is None:
@@ -276,6 +333,8 @@ class Catalogs:
 
     def told_by(self, change: SchemaChange) -> None:
         """Another worker's session begins or ends a schema change."""
+        if change.begun:
+            self._let_go(change.target)
         known = self._databases.get((change.target, change.database))
         if known is None:
             return

@@ -5,7 +5,7 @@ Made by `snapshot`, read by `evaluate`. Holds the rules that can concern this pr
 masks owed, by column.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from appliance.model.catalog import SECRET_COLUMNS, TELLING_COLUMNS, Catalog, ColumnKey
 from appliance.model.decision import NO_TRUST, Mask, MaskMethod, Reason, Trust
@@ -43,7 +43,7 @@ class StandingMask:
         self.conditional = rule.condition is not None or bool(rule.source)
 
 
-BUILT_IN = "builtin:secret-columns"
+SECRETS_RULE = "builtin:secret-columns"
 
 
 def secret_columns(catalog: Catalog | None) -> StandingMask:
@@ -53,8 +53,14 @@ def secret_columns(catalog: Catalog | None) -> StandingMask:
         relation = None if catalog is None else catalog.relation_named("pg_catalog", name)
         if relation is not None:
             keys |= {(relation.oid, c.attnum) for c in relation.columns if c.name in columns}
+    return built_in_mask(SECRETS_RULE, keys)
+
+
+def built_in_mask(rule_id: str, keys: Iterable[ColumnKey]) -> StandingMask:
+    """NULL in place of these columns, without a rule of the policy and whoever asks."""
+    mask = Mask(MaskMethod.NULL, rule=rule_id)
     rule = Rule(
-        id=BUILT_IN,
+        id=rule_id,
         effect=RuleEffect.MASK,
         applied=True,
         who=Who(None, None, None, frozenset(), None),
@@ -64,9 +70,10 @@ def secret_columns(catalog: Catalog | None) -> StandingMask:
         resources=None,
         flags=frozenset(),
         condition=None,
-        reason=Reason(BUILT_IN, RuleEffect.MASK.value, ""),
+        reason=Reason(rule_id, RuleEffect.MASK.value),
+        mask=mask,
     )
-    return StandingMask(rule, Mask(method=MaskMethod.NULL, rule=BUILT_IN), frozenset(keys))
+    return StandingMask(rule, mask, frozenset(keys))
 
 
 class Entitlements:
@@ -132,7 +139,7 @@ class Entitlements:
             rule.condition is not None or rule.source for rule in rules
         ) or any(m.conditional for m in masks)
         """Whether an answer may differ between two clients of the same principal."""
-        self.hides_secret_columns = any(m.rule.id == BUILT_IN for m in masks) and not any(
+        self.hides_secret_columns = any(m.rule.id == SECRETS_RULE for m in masks) and not any(
             m.conditional for m in masks
         )
         """Whether single secret columns of the system are surely masked here."""
@@ -178,7 +185,7 @@ class Entitlements:
         if known is None:
             left = [m for m in self.masks if m.rule.applied and m.rule.id not in inactive]
             known = merge((m.mask, m.keys) for m in left)
-            if all(m.rule.id == BUILT_IN for m in left):
+            if all(m.rule.id == SECRETS_RULE for m in left):
                 known = {}
             if len(self._merged) >= MERGES_KEPT_MAX:
                 self._merged.clear()

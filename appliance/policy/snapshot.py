@@ -9,35 +9,25 @@ from collections.abc import Sequence
 import msgspec
 
 from appliance.model.catalog import Catalog, ColumnKey
-from appliance.model.decision import NO_TRUST, Decision, Mask, MaskMethod, Reason
+from appliance.model.decision import NO_TRUST, Decision, MaskMethod
 from appliance.model.facts import Facts
 from appliance.model.principal import Client, Principal, Target
 from appliance.policy.conditions import Subject
 from appliance.policy.document import Mode, RuleEffect
-from appliance.policy.entitlements import Entitlements, StandingMask, secret_columns
+from appliance.policy.entitlements import (
+    Entitlements,
+    StandingMask,
+    built_in_mask,
+    secret_columns,
+)
 from appliance.policy.evaluate import Context, decide
 from appliance.policy.globs import ResourceGlob
 from appliance.policy.owed import ViewLineage, children_of, columns_named
-from appliance.policy.rules import Rule, Where, Who
+from appliance.policy.rules import Rule
 from appliance.policy.trust import TrustEntry, trust_in
 
 UNCLASSIFIED_RULE = "builtin:unclassified"
-UNCLASSIFIED_MASK = Mask(MaskMethod.NULL, rule=UNCLASSIFIED_RULE)
-UNCLASSIFIED = Rule(
-    id=UNCLASSIFIED_RULE,
-    effect=RuleEffect.MASK,
-    applied=True,
-    who=Who(None, None, None, frozenset(), None),
-    where=Where(None, None, (), None),
-    source=(),
-    actions=frozenset(),
-    resources=None,
-    flags=frozenset(),
-    condition=None,
-    reason=Reason(UNCLASSIFIED_RULE, RuleEffect.MASK.value, "", observed=False),
-    mask=UNCLASSIFIED_MASK,
-)
-"""What is owed on columns that appeared since a database was first seen."""
+"""Names the mask that is owed on columns that appeared since a database was first seen."""
 
 CATALOGS_KEPT_MAX = 64
 """Databases whose mask columns are kept per snapshot, so that a second principal costs no
@@ -105,7 +95,7 @@ class Snapshot:
         if catalog is not None and catalog.unknown and any(m.rule.applied for m in masks):
             unknown = self._unknown(catalog, database, sensitive or frozenset())
             if unknown:
-                masks.append(StandingMask(UNCLASSIFIED, UNCLASSIFIED_MASK, unknown))
+                masks.append(built_in_mask(UNCLASSIFIED_RULE, unknown))
         trusted = [entry for entry in self.trusted if entry.where.matches(target, database)]
         trust = trust_in(trusted, catalog) if masks else NO_TRUST
         return Entitlements(self.version, database, catalog, rules, masks, sensitive, trust)

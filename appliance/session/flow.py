@@ -115,6 +115,9 @@ class CatalogPort(Protocol):
     def changing_for(self, session: str) -> bool:
         """Whether another session has a schema change under way."""
 
+    def reshaped_by_others(self, since: int, session: str) -> bool:
+        """Whether another session moved `shapes` since it was `since`."""
+
     @property
     def failure(self) -> str:
         """Why the last attempt to load it failed, '' if it did not."""

@@ -22,6 +22,7 @@ from appliance.session.effects import (
 )
 from appliance.session.inflight import Execution, Portal, Prepared, ResultLock
 from appliance.session.state import HEADER, Run, SessionState, kept
+from appliance.sql.footing import stands_alone
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 from appliance.wire.postgres.expected import Expected, Kind
@@ -147,7 +148,7 @@ class FromUpstream:
         verdict = execution.verdict
         if not verdict.restricted and not verdict.sensitive:
             return None
-        self._require_same_schema(verdict, execution.shapes)
+        self._require_same_schema(verdict, execution.shapes, execution.statement_index)
         return self._state.locks.lock(verdict, execution.statement_index, bytes(content[HEADER:]))
 
     def _changes_on_their_way(self) -> bool:
@@ -157,16 +158,29 @@ class FromUpstream:
             for expected in self._state.expected
         )
 
-    def _require_same_schema(self, verdict: flow.Verdict, shapes: int) -> None:
+    def _require_same_schema(self, verdict: flow.Verdict, shapes: int, index: int = 0) -> None:
         """Raises Refused when a schema change may have come between judging and planning: the
-        result may be computed from other columns than were judged. (Once a result is described the
-        server holds its locks.)
+        result of statement `index` may be computed from other columns than were judged. (Once a
+        result is described the server holds its locks.)
         """
-        catalog = self._state.judge.catalog
-        if verdict.restricted and (
-            catalog.shapes != shapes or catalog.changing_for(self._state.recorder.session)
-        ):
+        catalog, session = self._state.judge.catalog, self._state.recorder.session
+        if not verdict.restricted:
+            return
+        others = catalog.changing_for(session)
+        if catalog.shapes == shapes and not others:
+            return
+        others = others or catalog.reshaped_by_others(shapes, session)
+        if others or not self._stands_alone(verdict, index):
             raise Refused(told.schema_changed())
+
+    def _stands_alone(self, verdict: flow.Verdict, index: int) -> bool:
+        """Whether this session's own schema changes, which make no function, cannot touch it."""
+        kept, statements = self._state.judge.catalog.kept, verdict.facts.statements
+        return (
+            kept is not None
+            and index < len(statements)
+            and stands_alone(statements[index], kept.catalog)
+        )
 
     def _lock_portal(self, portal: Portal, content: Bytes) -> None:
         verdict = portal.verdict
@@ -336,7 +350,8 @@ class FromUpstream:
         head = self._state.expected.head
         if head is None or not isinstance(head.subject, Execution):
             raise ProtocolViolation("upstream", "a CopyOutResponse that is not due")
-        self._require_same_schema(head.subject.verdict, head.subject.shapes)
+        copying = head.subject
+        self._require_same_schema(copying.verdict, copying.shapes, copying.statement_index)
         _require_forwarded(head)
         self._state.to_client(content)
 

@@ -76,7 +76,7 @@ class NamedPlans:
             known, epoch, owed = found
             rests, naming = self._footings.get((space, name)), self._namings.get((space, name))
         else:
-            raise Refused(unknown_name())
+            raise Refused(unknown_name(space))
         current = epoch[:2] == verdict.epoch[:2] or (
             epoch[0] == verdict.epoch[0]
             and rests is not None
@@ -84,11 +84,11 @@ class NamedPlans:
             and self.still(rests)
         )
         if not current or known.unrestricted:  # (who owed no mask then, does now)
-            raise Refused(unknown_name())
+            raise Refused(unknown_name(space))
         if space == "statement" and naming != verdict.naming:
             raise Refused(other_names())
         if owed is not verdict.decision.owed and owed != verdict.decision.owed:
-            raise Refused(unknown_name())
+            raise Refused(unknown_name(space))
         return known
 
     def footing(self, verdict: Verdict) -> Footing | None:
@@ -129,7 +129,7 @@ class NamedPlans:
             epoch = found.epoch if found is not None else None if known is None else known[1]
             forgotten = epoch is None and len(self._plans) >= NAMED_MAX
             if forgotten or (epoch is not None and epoch[0] != verdict.epoch[0]):
-                return unknown_name()
+                return unknown_name(space)
             if use.verb == "execute" and epoch is not None:
                 naming = found.naming if found else self._namings.get((space, use.name))
                 settled = changes.settled_before(verdict.facts, index, executed=False)
@@ -158,11 +158,13 @@ def other_names() -> Refusal:
     )
 
 
-def unknown_name() -> Refusal:
+def unknown_name(space: str) -> Refusal:
+    """With the SQLSTATE that a server gives for a name it does not know."""
+    cursor = space == "cursor"
     return Refusal(
         RefusalCode.STALE,
-        "what this name stands for is not known under the present policy and catalog",
-        "PREPARE or DECLARE it again, as a statement of its own",
+        f"what this {space} stands for is not known under the present policy and catalog",
+        f"{'DECLARE' if cursor else 'PREPARE'} it again, as a statement of its own",
         rule="builtin:named-statement",
-        sqlstate="26000",
+        sqlstate="34000" if cursor else "26000",
     )

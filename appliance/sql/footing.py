@@ -97,6 +97,13 @@ def _found(
     )
 
 
+def stands_alone(statement: StatementFacts, catalog: Catalog) -> bool:
+    """Whether it computes with nothing but constants and built-in functions, so that no relation,
+    whatever its name comes to mean, is behind what it returns."""
+    named = statement.relations or statement.reads_inside or statement.prepared is not None
+    return not (named or _judged_by_body(statement, catalog))
+
+
 def _judged_by_body(statement: StatementFacts, catalog: Catalog) -> bool:
     """Whether it calls a function that was judged by what it does or who vouched for it."""
     return bool(statement.functions or statement.functions_below) or any(

@@ -436,9 +436,11 @@ class Analyst(Writes):
 
     def _referred_to(self, parent: Body, names: Sequence[str], made: Body) -> None:
         """A foreign key is made: to these columns of the parent, or to its primary key."""
+        if made and _spelled(parent) == _spelled(made):
+            return  # to itself: where it is made is where its name is looked for first
         schema, name, oid = self._meant(parent)
         if not oid and name == made.get("relname"):
-            return  # to itself
+            return
         relation = None if self.catalog is None else self.catalog.relations.get(oid)
         if self.catalog is None or relation is None:
             self._look_into(schema, name, oid)
@@ -636,6 +638,10 @@ def _commented(body: Body) -> Iterator[Body]:
         return
     if name:
         yield {"schemaname": name[-2] if len(name) > 1 else "", "relname": name[-1]}
+
+
+def _spelled(relation: Body) -> tuple[str, str]:
+    return relation.get("schemaname", ""), relation["relname"]
 
 
 def _deep(value: Any) -> Iterator[tuple[str, Body]]:

@@ -42,6 +42,8 @@ def proxy(
     made.write("policy.yaml", POLICY)
     with psycopg.connect(vault.uri(database=DATABASE), autocommit=True) as root:
         root.execute(f"GRANT CREATE ON SCHEMA public TO {ROLE}")
+        root.execute(f"GRANT CREATE ON DATABASE {DATABASE} TO {ROLE}")
+        root.execute(f"ALTER ROLE {ROLE} CREATEDB")
         root.execute(f"ALTER TABLE people OWNER TO {ROLE}")
     with made.serve("--workers", request.param) as running:
         yield running
@@ -127,3 +129,65 @@ def test_an_open_change_is_told_and_passes(proxy: Running) -> None:
                 alice.execute(LOOK)
         changing.execute("DROP TABLE passing")
         assert alice.execute(LOOK).fetchall() == [("nobody",)]
+
+
+def test_ones_own_change_beside_what_rests_on_nothing(proxy: Running) -> None:
+    """In one text."""
+    with proxy.connect("alice", "alice-password") as alice:
+        for text in (
+            "SELECT 1; CREATE TABLE own (id int); SELECT now() IS NOT NULL",
+            "DROP TABLE own; VALUES (true)",
+        ):
+            cursor = psycopg.ClientCursor(alice)
+            cursor.execute(text.encode())
+            while cursor.nextset():
+                pass
+            assert cursor.fetchall() == [(True,)]
+
+
+def test_ones_own_change_in_a_pipeline(proxy: Running) -> None:
+    with proxy.connect("alice", "alice-password") as alice:
+        with alice.pipeline():
+            before = alice.execute("SELECT 1")
+            alice.execute("CREATE TABLE own (id int)")
+            after = alice.execute("SELECT 2, now() IS NOT NULL")
+            alice.execute("DROP TABLE own")
+            last = alice.execute("SELECT 3")
+        assert [cursor.fetchone() for cursor in (before, after, last)] == [(1,), (2, True), (3,)]
+
+
+@pytest.mark.parametrize("end", ["DROP SCHEMA nearer CASCADE", "ALTER SCHEMA nearer RENAME TO far"])
+def test_ones_own_change_that_gives_a_name_another_meaning(proxy: Running, end: str) -> None:
+    """`people` is a table of her own until the schema goes that stands first in the path."""
+    with proxy.connect(
+        "alice", "alice-password", "main", options="-csearch_path=nearer,public"
+    ) as alice:
+        alice.execute("CREATE SCHEMA nearer")
+        alice.execute("CREATE TABLE nearer.people (id int, ssn text)")
+        count = "SELECT count(*) FROM people WHERE ssn LIKE '123-%'"
+        try:
+            assert alice.execute(count).fetchall() == [(0,)]
+            with pytest.raises(psycopg.Error), alice.pipeline():
+                alice.execute(end.encode())
+                told = alice.execute(count).fetchall()
+                assert told == [(0,)], told
+                raise psycopg.Error("nothing was told")
+        finally:
+            with bob(proxy) as other:
+                other.execute("DROP SCHEMA IF EXISTS nearer CASCADE")
+                other.execute("DROP SCHEMA IF EXISTS far CASCADE")
+
+
+@pytest.mark.parametrize("text", ["DROP DATABASE brief", "CREATE DATABASE more TEMPLATE brief"])
+def test_a_database_that_nobody_is_on_any_more_is_free(proxy: Running, text: str) -> None:
+    """Our own session there, which reads its catalog, does not keep it in use."""
+    with bob(proxy) as other:
+        other.execute("CREATE DATABASE brief")
+        try:
+            with proxy.connect("alice", "alice-password", dbname="brief") as alice:
+                alice.execute("CREATE TABLE people (id int, ssn text)")
+                assert alice.execute("SELECT ssn FROM people").fetchall() == []
+            other.execute(text.encode())
+        finally:
+            for name in ("brief", "more"):
+                other.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())

@@ -124,6 +124,10 @@ class Port:
         """Whether another session has a schema change under way."""
         return self.changing
 
+    def reshaped_by_others(self, since: int, session: str) -> bool:
+        """Whether another session moved `shapes` since."""
+        return self.shapes != since
+
     def take(self, lineage: CatalogLineage) -> None:
         """It was read, or compared and found to be as before."""
         self.lineage = self.kept = lineage

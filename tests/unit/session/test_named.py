@@ -59,6 +59,13 @@ def test_statements_and_cursors_are_named_apart() -> None:
     assert made(("prepare", "p"), ("close", "")).resolve(asks("execute", "p"), at())
 
 
+@pytest.mark.parametrize(("using", "sqlstate"), [("execute", "26000"), ("fetch", "34000")])
+def test_drivers_are_told_which_kind_of_name_is_unknown(using: str, sqlstate: str) -> None:
+    with pytest.raises(Refused) as caught:
+        NamedPlans().resolve(asks(using, "p"), at())
+    assert caught.value.refusal.sqlstate == sqlstate
+
+
 def test_what_names_nothing_is_its_own_plan() -> None:
     plan = MaskPlan(unrestricted=False)
     assert NamedPlans().resolve(plan, at()) is plan

@@ -81,6 +81,21 @@ def test_a_key_looks_at_nothing_else(lineage: CatalogLineage, text: str) -> None
     assert not statement.unresolved
 
 
+@pytest.mark.parametrize(
+    ("before", "made"),
+    [("DROP TABLE IF EXISTS made", "made"), ("SET search_path = x", "kept.made")],
+)
+def test_a_key_to_itself_rests_on_nothing_before(
+    lineage: CatalogLineage, before: str, made: str
+) -> None:
+    """Of a table there may have been, and of one that takes its place, in one text."""
+    text = f"{before}; CREATE TABLE {made} (a int PRIMARY KEY, b int REFERENCES {made} (a))"
+    settings = SessionSettings(DATABASE, search_path=("kept",), role="postgres")
+    _, statement = analyse(text.encode(), lineage, settings, Limits()).statements
+    assert not statement.unresolved and not statement.consumed
+    assert {use.action for use in statement.relations} == {Action.CREATE}
+
+
 @pytest.mark.parametrize("text", ["ALTER TABLE notes ADD COLUMN more text", "DROP TABLE notes"])
 def test_other_changes_look_at_nothing(lineage: CatalogLineage, text: str) -> None:
     assert not facts(lineage, text).consumed
