@@ -310,6 +310,9 @@ class Catalog(msgspec.Struct, frozen=True):
     is nothing to hold it against."""
     callables: str = ""
     """`sql/stamps.CALLABLES` when it was read."""
+    named: Mapping[str, tuple[int, int]] = {}
+    """Name -> how many functions and operators outside pg_catalog are called so, and the sum of the
+    transactions that made their rows (`sql/stamps.NAMED`)."""
 
     foreign_keys: tuple[ForeignKey, ...] = ()
     compared: Mapping[int, tuple[Comparison, ...]] = {}

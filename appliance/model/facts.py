@@ -218,6 +218,8 @@ class StatementFacts(msgspec.Struct, frozen=True):
     """
     ends_transaction: bool = False
     """COMMIT, ROLLBACK and their like, not of a savepoint."""
+    isolates: bool = False
+    """It may say how its transaction is isolated, which nothing may be read before."""
     if_not_exists: bool = False
     """It makes something unless there is one of that name, which then is somebody else's."""
     unread_constants: tuple[int, ...] = ()

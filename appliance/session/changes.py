@@ -136,8 +136,11 @@ _HOLDING = frozenset(
 def holds(facts: Facts) -> bool:
     """Whether what it rests on is locked first, in the transaction that it will run in. Maintenance
     and DDL (VACUUM, CREATE INDEX CONCURRENTLY) may need one of their own, and COPY FROM STDIN would
-    swallow the Sync that ends it; they show no rows.
+    swallow the Sync that ends it; they show no rows. Several statements in one text share a
+    transaction, and what needs its own is none of them.
     """
+    if len(facts.statements) > 1:
+        return True
     return Action.COPY_FROM not in facts.actions and all(
         statement.kind in _HOLDING for statement in facts.statements
     )

@@ -82,6 +82,16 @@ def settings_in_doubt() -> Refusal:
     )
 
 
+def isolated_amid() -> Refusal:
+    return Refusal(
+        RefusalCode.UNRESOLVED,
+        "this text says how its transaction is isolated, and goes on: what it reads cannot be held"
+        " as it was judged",
+        "send BEGIN or SET TRANSACTION as a message of its own",
+        rule="builtin:held-relations",
+    )
+
+
 def not_asked() -> Refusal:
     return Refusal(
         RefusalCode.DENIED,

@@ -11,7 +11,7 @@ second. Rule: of this very session only, because after a crash the server may us
 from typing import NamedTuple
 
 from appliance.sql.footing import Footing
-from appliance.sql.stamps import AS_BEFORE, NO_POSITION, QUIET
+from appliance.sql.stamps import AS_BEFORE, NO_POSITION, OTHER_SETTINGS, QUIET
 
 FOOTINGS_MAX = 1_000
 
@@ -20,6 +20,8 @@ class Answer(NamedTuple):
     """What the server said to a check (`stamps.CHECK_QUERY`)."""
 
     isolation: str
+    settled: bool
+    """search_path and role are what they are believed to be."""
     found: str
     """As in `Footing.expected`; AS_BEFORE: nothing was written since the position asked with."""
     position: str
@@ -30,7 +32,9 @@ def read_answer(text: str) -> Answer:
     isolation, _, rest = text.partition("/")
     position, _, found = rest.partition("/")
     quiet = position.endswith(QUIET)
-    return Answer(isolation, found, position.removesuffix(QUIET), quiet)
+    settled = not isolation.endswith(OTHER_SETTINGS)
+    isolation = isolation.removesuffix(OTHER_SETTINGS)
+    return Answer(isolation, settled, found, position.removesuffix(QUIET), quiet)
 
 
 class Unchanged:
