@@ -153,9 +153,16 @@ def _facts(
         ends_transaction=raw.body.get("kind") in _ENDS if raw.kind == "TransactionStmt" else False,
         isolates=_isolates(raw, analyst),
         if_not_exists=bool(raw.body.get("if_not_exists")),
-        unread_constants=() if analyst.settings_changed else unread_constants(raw.kind, raw.body),
+        unread_constants=_unread(raw, analyst),
         single_columns=analyst.secret_columns,
     )
+
+
+def _unread(raw: RawStatement, analyst: Analyst) -> tuple[int, ...]:
+    """Whether a write spares any row is told from its predicate, constants included."""
+    if analyst.settings_changed or Flag.WRITES in analyst.flags:
+        return ()
+    return unread_constants(raw.kind, raw.body)
 
 
 def _isolates(raw: RawStatement, analyst: Analyst) -> bool:
