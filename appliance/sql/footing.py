@@ -13,7 +13,7 @@ from appliance.model.catalog import Catalog, Relation
 from appliance.model.facts import Action, Facts, StatementFacts
 from appliance.sql.functions import PURE_EXTENSIONS
 from appliance.sql.lineage import CatalogLineage
-from appliance.sql.names import TEMPORARY_SCHEMA
+from appliance.sql.names import TEMPORARY_SCHEMA, WHOLE_ROW
 from appliance.sql.stamps import FIRST_USER_OID
 
 _MAKING = frozenset((Action.CREATE, Action.CREATE_TEMPORARY, Action.DROP))
@@ -32,7 +32,7 @@ class Footing(msgspec.Struct, frozen=True):
     names: tuple[str, ...]
     """Relation names, looked for in every schema: what else they could come to mean."""
     direct: tuple[int, ...]
-    """Those that are meant now."""
+    """Those that are meant now, by the text or by the bodies of functions that it calls."""
     oids: tuple[int, ...]
     """They, what lies below views, and parents."""
     calls: bool
@@ -60,13 +60,15 @@ def footing(facts: Facts, lineage: CatalogLineage, rewritten: bool = False) -> F
         if use.action not in _MAKING
     ]
     direct = {use.oid for use in uses if use.oid >= FIRST_USER_OID}
-    inside = {oid for s in facts.statements for oid, _ in s.reads_inside}
+    read = {key for s in facts.statements for key in s.reads_inside}
+    inside = {oid for oid, _ in read}
+    named = {oid for oid, attnum in read if attnum == WHOLE_ROW and oid >= FIRST_USER_OID}
     calls = any(_judged_by_body(s, catalog) for s in facts.statements)
     called = frozenset[str]().union(*(s.names_called for s in facts.statements))
     lost = any(not use.oid for use in uses)
     if not catalog.newest or not (direct or calls or called or lost):
         return None
-    below = frozenset(inside).union(*(lineage.rests_on(oid) for oid in direct))
+    below = frozenset(inside).union(*map(lineage.rests_on, direct | named))
     beneath = {use.oid for s in facts.statements for use in s.beneath}
     if len(beneath) <= BENEATH_MAX:
         below |= beneath
@@ -74,7 +76,7 @@ def footing(facts: Facts, lineage: CatalogLineage, rewritten: bool = False) -> F
     spelled = below if rewritten else inside  # in what is sent, or in the bodies of functions
     spelled_out = (catalog.relations.get(oid) for oid in spelled)
     names = names.union(relation.name for relation in spelled_out if relation is not None)
-    return _found(lineage, names, frozenset(direct), below, calls, called)
+    return _found(lineage, names, frozenset(direct | named), below, calls, called)
 
 
 def joined(footings: Sequence[Footing], lineage: CatalogLineage) -> Footing:

@@ -41,6 +41,10 @@ CREATE TABLE demo.people (id int PRIMARY KEY, name text, ssn text);
 INSERT INTO demo.people VALUES (1, 'person demo', 'demo');
 CREATE FUNCTION g.name_of(int) RETURNS text LANGUAGE sql STABLE
   AS 'SELECT p.name FROM g.people p WHERE p.id = $1';
+CREATE VIEW g.seen AS SELECT id, name FROM g.people;
+CREATE VIEW g.over AS SELECT id, name FROM g.seen;
+CREATE FUNCTION g.through(int) RETURNS text LANGUAGE sql STABLE
+  AS 'SELECT o.name FROM g.over o WHERE o.id = $1';
 CREATE FUNCTION g.peek(x int[]) RETURNS text LANGUAGE plpgsql
   AS $$ BEGIN RETURN (SELECT string_agg(ssn, ',') FROM g.people); END $$;
 GRANT ALL ON SCHEMA g, demo, early TO {ROLE};
@@ -134,6 +138,15 @@ def test_execute_beside_another_statement(
     assert "order 1" in ask(alice, "SELECT note FROM g.orders")
     direct.execute(SWAP)
     assert "SECRET" not in ask(alice, f"EXECUTE p; {beside}")
+
+
+@pytest.mark.parametrize("view", ["seen", "over"])
+def test_a_view_that_a_function_reads(direct: Connection, alice: w.WireClient, view: str) -> None:
+    text = "SELECT g.through(id) FROM g.orders"
+    for _ in range(4):
+        assert "person" in ask(alice, text)
+    direct.execute(f"CREATE OR REPLACE VIEW g.{view} AS SELECT id, ssn AS name FROM g.people")
+    assert "SECRET" not in ask(alice, text)
 
 
 def test_fetch_after_a_function_changed(direct: Connection, alice: w.WireClient) -> None:
