@@ -96,3 +96,49 @@ def test_another_table_under_a_known_name(first_seen: Baseline) -> None:
     found = first_seen.applied(catalog(moved, remade, relation(20_006, "copy", "who")))
     assert found.remade == {20_005}
     assert found.unknown == {(20_005, 1), (20_005, 2), (20_005, 3), (20_006, 1)}
+
+
+def test_what_appeared_later_keeps_the_names_it_was_met_under(
+    first_seen: Baseline,
+) -> None:
+    """Policy may name it; a rename takes no mask away. Known it is not for that."""
+    late = relation(20_007, "late", "id", "ssn", "city")
+    wider = relation(20_000, "people", "id", "name", "email", "ssn")
+    first_seen.applied(catalog(wider, late))
+    renamed = relation(20_007, "other", "id", "note", "city")
+    again = relation(20_000, "people", "id", "name", "email", "note")
+    found = first_seen.applied(catalog(again, renamed))
+    assert found.unknown == {(20_007, 1), (20_007, 2), (20_007, 3), (20_000, 4)}
+    assert found.former == {
+        (20_007, 1): ("public", "late", "id"),
+        (20_007, 2): ("public", "late", "ssn"),
+        (20_007, 3): ("public", "late", "city"),
+        (20_000, 4): ("public", "people", "ssn"),
+    }
+
+
+def test_another_table_under_the_name_of_what_appeared_later(first_seen: Baseline) -> None:
+    late = relation(20_007, "late", "id", "ssn")
+    assert not first_seen.applied(catalog(PEOPLE, late)).remade
+    moved = msgspec.structs.replace(late, name="l0")
+    found = first_seen.applied(catalog(PEOPLE, moved, relation(20_008, "late", "ssn", "id")))
+    assert found.remade == {20_008}
+
+
+def test_what_is_gone_is_forgotten(first_seen: Baseline) -> None:
+    for oid in range(30_000, 30_050):
+        first_seen.applied(catalog(PEOPLE, relation(oid, "scratch", "id")))
+    assert first_seen.known == 2
+
+
+def test_another_worker_met_what_a_masked_session_made(tmp_path: Path) -> None:
+    path = baseline_path(tmp_path, "t", "d")
+    one, other = Baseline(path), Baseline(path)
+    for each in (one, other):
+        each.applied(catalog(PEOPLE))
+    own = relation(20_003, "own", "a")
+    one.note_clean([("public", "own")])
+    assert other.applied(catalog(PEOPLE, own)).unknown == {(20_003, 1)}
+    assert one.applied(catalog(PEOPLE, own)).unknown == frozenset()
+    assert other.moved()
+    assert other.applied(catalog(PEOPLE, own)).unknown == frozenset()
