@@ -329,8 +329,11 @@ class Decisions:
             self._state.settings.unsettle(False)
             said = None
         if said is not None and question.in_transaction and said.isolation != "read committed":
-            # An old snapshot tells what was. What is locked now changes no more: another session
-            # of ours can tell whether it has.
+            # An old snapshot tells what was, and what this transaction itself has changed. What is
+            # locked now changes no more: another session of ours can tell whether others have.
+            if said.writes and not self._state.unchanged.held(footing, said):
+                self._differs(question, verdict)
+                return
             waiting.aside, waiting.refreshed = footing, True
             waiting.checks += 1
             if waiting.checks > CHECKS_MAX:

@@ -94,13 +94,15 @@ _RELATIONS = f"""COALESCE((
     AND (c.relpersistence {_NE} 't' OR {OWN_TEMPORARY})), '')"""
 
 OTHER_SETTINGS = "!"
+WRITES = "+"
 _PROBED = ", ".join(
     f"pg_catalog.current_setting('{name}')"
     for name in ("search_path", "role", "session_authorization")
 )
 _ISOLATION = f"""pg_catalog.concat(pg_catalog.current_setting('transaction_isolation'),
     CASE WHEN pg_catalog.concat_ws(E'\\n', {_PROBED}) {_EQ} $5 THEN ''
-    ELSE '{OTHER_SETTINGS}' END)"""
+    ELSE '{OTHER_SETTINGS}' END,
+    CASE WHEN pg_catalog.pg_current_xact_id_if_assigned() IS NULL THEN '' ELSE '{WRITES}' END)"""
 
 _END_OF_LOG = "CAST(pg_catalog.pg_current_wal_insert_lsn() AS pg_catalog.text)"
 _POSITION = f"""CASE WHEN pg_catalog.pg_is_in_recovery() THEN ''
@@ -132,9 +134,9 @@ the position at which all of it was known to be as it was judged (text), the las
 seen (text), or NO_POSITION, search_path, role and session_authorization as they are believed to be
 (text, joined by newlines), and names of functions and operators (name[]). One row, one text:
 isolation level, with OTHER_SETTINGS behind it when these are other ones (the server's configuration
-was read again, say) / position, with QUIET behind it when it is the last one and nobody writes /
-either AS_BEFORE, or NEWEST+what is named like that / the relations in the order of their OIDs, each
-`oid:stamp`, joined by commas."""
+was read again, say), and WRITES when the open transaction has written anything / position, with
+QUIET behind it when it is the last one and nobody writes / either AS_BEFORE, or NEWEST+what is
+named like that / the relations in the order of their OIDs, each `oid:stamp`, joined by commas."""
 
 CHECK_CALLS_QUERY = _check(CALLABLES)
 """The same with CALLABLES, for a statement that calls what is not built in. (One text with a

@@ -16,13 +16,18 @@ TWO = Footing(("u",), (11,), (11,), False, FOUND, "")
 
 
 def said(position: str = "0-1", found: str = FOUND, quiet: bool = True) -> Answer:
-    return Answer("read committed", True, found, position, quiet)
+    return Answer("read committed", True, False, found, position, quiet)
 
 
 def test_reads_what_the_server_says() -> None:
     assert read_answer("read committed/0-16B3q/1/10:a") == said("0-16B3")
     assert read_answer("read committed/0-1/=") == said(found=AS_BEFORE, quiet=False)
-    assert read_answer("serializable//1/10:a") == Answer("serializable", True, FOUND, "", False)
+    assert read_answer("read committed!+/0-1/1/10:a") == said(quiet=False)._replace(
+        settled=False, writes=True
+    )
+    assert read_answer("serializable//1/10:a") == Answer(
+        "serializable", True, False, FOUND, "", False
+    )
 
 
 def learnt(*answers: Answer) -> str:
@@ -114,6 +119,10 @@ def test_a_real_server(postgres: EmbeddedPostgres, server: psycopg.Connection, q
         other.execute("CREATE TEMP TABLE unseen (a int)")
         assert not ask(last=ask().position).quiet
         other.rollback()
+    with server.transaction():
+        assert not ask().writes
+        server.execute("CREATE TEMP TABLE mine () ON COMMIT DROP")
+        assert ask().writes
     server.execute("SET search_path = elsewhere, public")
     assert not ask().settled
     server.execute("RESET search_path")
