@@ -40,6 +40,9 @@ class Known(msgspec.Struct, array_like=True):
     """Attribute number -> name, of those that are known."""
     met: dict[int, str] = {}
     """Attribute number -> name, of those that appeared later."""
+    parents: list[tuple[str, str]] = []
+    """Names under which the tables were first met that it was ever a partition or child of: it has
+    rows of theirs."""
 
     @property
     def names(self) -> dict[int, str]:
@@ -83,15 +86,18 @@ class Baseline:
         holding = [r for r in catalog.relations.values() if _holds_rows(r)]
         if self._known is None:
             self._learn(holding)
-        else:
-            if clean := [r for r in holding if self._is_clean(r)]:
-                self._learn(clean)
-            self._meet(holding)
+        elif clean := [r for r in holding if self._is_clean(r)]:
+            self._learn(clean)
+        self._meet(holding, catalog)
         known = {r.oid: seen for r in holding if (seen := self._seen(r)) is not None}
         unknown = frozenset(
             key for relation in holding for key in _unknown(relation, catalog, known)
         )
-        former = {key: name for r in holding for key, name in _former(r, known.get(r.oid))}
+        above = {r.oid: self._above(r, catalog) for r in holding if known[r.oid].parents}
+        former: dict[ColumnKey, tuple[ColumnName, ...]] = {}
+        for r in holding:
+            for key, name in _former(r, known[r.oid], above.get(r.oid, ())):
+                former[key] = (*former.get(key, ()), name)
         if not unknown and not former:
             return catalog
         taken: dict[tuple[str, str], set[int]] = {}
@@ -130,24 +136,36 @@ class Baseline:
             known[relation.oid] = Known(relation.schema, relation.name, _names(relation))
         self._write(first)
 
-    def _meet(self, relations: Collection[Relation]) -> None:
-        """Remembers the names of what appeared since, and forgets what of that is gone."""
+    def _above(self, relation: Relation, catalog: Catalog) -> list[tuple[str, str]]:
+        """Names under which its parents, and theirs, were first met."""
+        found, pending = dict[int, tuple[str, str]](), list(relation.parents)
+        while pending:
+            parent = catalog.relations.get(pending.pop())
+            if parent is not None and parent.oid not in found:
+                seen = self._seen(parent) or parent
+                found[parent.oid] = (seen.schema, seen.name)
+                pending.extend(parent.parents)
+        return list(found.values())
+
+    def _meet(self, relations: Collection[Relation], catalog: Catalog) -> None:
+        """Remembers names and parents of what appeared since, and forgets what of that is gone."""
         known = self._known = self._known or {}
         present = {relation.oid for relation in relations}
         gone = [oid for oid, seen in known.items() if not seen.columns and oid not in present]
         for oid in gone:
             del known[oid]
-        met = 0
+        moved = False
         for relation in relations:
-            seen = self._seen(relation)
-            names = {} if seen is None else seen.names
+            seen = self._seen(relation) or Known(relation.schema, relation.name, {})
+            names = seen.names
             new = {n: name for n, name in _names(relation).items() if n not in names}
-            if seen is None:
-                known[relation.oid] = Known(relation.schema, relation.name, {}, new)
-            elif new:
-                known[relation.oid] = msgspec.structs.replace(seen, met={**seen.met, **new})
-            met += seen is None or bool(new)
-        if met:
+            parents = [p for p in self._above(relation, catalog) if p not in seen.parents]
+            if new or parents or known.get(relation.oid) is not seen:
+                moved = True
+                known[relation.oid] = msgspec.structs.replace(
+                    seen, met={**seen.met, **new}, parents=[*seen.parents, *parents]
+                )
+        if moved:
             self._write(False)
 
     def _write(self, first: bool) -> None:
@@ -224,16 +242,22 @@ def _attnums(seen: Known | None) -> Collection[int]:
     return () if seen is None else seen.columns.keys()
 
 
-def _former(relation: Relation, seen: Known | None) -> Iterator[tuple[ColumnKey, ColumnName]]:
-    """The names under which renamed columns were first seen: what classifies them still does."""
-    if seen is None:
-        return
+def _former(
+    relation: Relation, seen: Known, above: Collection[tuple[str, str]]
+) -> Iterator[tuple[ColumnKey, ColumnName]]:
+    """The names under which renamed columns were first seen: what classifies them still does. So
+    does what classifies the columns of a table that it was a part of, and is no more. `above`:
+    those that it is a part of.
+    """
     moved = (seen.schema, seen.name) != (relation.schema, relation.name)
     names = seen.names
     for column in relation.columns:
         first = names.get(column.attnum)
         if first is not None and (moved or first != column.name):
             yield (relation.oid, column.attnum), (seen.schema, seen.name, first)
+        for schema, name in seen.parents:
+            if (schema, name) not in above:
+                yield (relation.oid, column.attnum), (schema, name, first or column.name)
 
 
 def baseline_path(folder: Path, target: str, database: str) -> Path:

@@ -57,8 +57,8 @@ def test_columns_that_swapped_their_names(first_seen: Baseline) -> None:
     found = first_seen.applied(catalog(swapped))
     assert found.unknown == frozenset()
     assert found.former == {
-        (20_000, 2): ("public", "people", "name"),
-        (20_000, 3): ("public", "people", "email"),
+        (20_000, 2): (("public", "people", "name"),),
+        (20_000, 3): (("public", "people", "email"),),
     }
     assert found.version != "1"
 
@@ -66,7 +66,7 @@ def test_columns_that_swapped_their_names(first_seen: Baseline) -> None:
 def test_a_table_under_another_name(first_seen: Baseline) -> None:
     found = first_seen.applied(catalog(msgspec.structs.replace(PEOPLE, name="others")))
     assert found.unknown == frozenset()
-    assert found.former[20_000, 3] == ("public", "people", "email")
+    assert found.former[20_000, 3] == (("public", "people", "email"),)
 
 
 def test_an_oid_that_is_another_tables_now(first_seen: Baseline) -> None:
@@ -110,10 +110,10 @@ def test_what_appeared_later_keeps_the_names_it_was_met_under(
     found = first_seen.applied(catalog(again, renamed))
     assert found.unknown == {(20_007, 1), (20_007, 2), (20_007, 3), (20_000, 4)}
     assert found.former == {
-        (20_007, 1): ("public", "late", "id"),
-        (20_007, 2): ("public", "late", "ssn"),
-        (20_007, 3): ("public", "late", "city"),
-        (20_000, 4): ("public", "people", "ssn"),
+        (20_007, 1): (("public", "late", "id"),),
+        (20_007, 2): (("public", "late", "ssn"),),
+        (20_007, 3): (("public", "late", "city"),),
+        (20_000, 4): (("public", "people", "ssn"),),
     }
 
 
@@ -142,3 +142,20 @@ def test_another_worker_met_what_a_masked_session_made(tmp_path: Path) -> None:
     assert one.applied(catalog(PEOPLE, own)).unknown == frozenset()
     assert other.moved()
     assert other.applied(catalog(PEOPLE, own)).unknown == frozenset()
+
+
+PART = relation(20_002, "part", "id", "name", "email", parents=(20_000,))
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["from the first", "later"])
+@pytest.mark.parametrize("gone", [False, True], ids=["detached", "the parent dropped"])
+def test_a_part_that_is_one_no_more(tmp_path: Path, late: bool, gone: bool) -> None:
+    """It has the rows still, and the masks."""
+    path = baseline_path(tmp_path, "t", "d")
+    alone = msgspec.structs.replace(PART, parents=())
+    if late:
+        Baseline(path).applied(catalog(PEOPLE, alone))
+    assert not Baseline(path).applied(catalog(PEOPLE, PART)).former
+    found = Baseline(path).applied(catalog(alone) if gone else catalog(PEOPLE, alone))
+    assert found.former[20_002, 3] == (("public", "people", "email"),)
+    assert found.unknown == frozenset()
