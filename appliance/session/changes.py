@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 from appliance.model.catalog import SessionSettings
 from appliance.model.facts import Action, Facts, Flag
-from appliance.sql.names import search_path
+from appliance.sql.names import TEMPORARY_SCHEMA, search_path
 
 _UNSETTLING = frozenset(
     (
@@ -161,6 +161,24 @@ def goes_on_after_end(facts: Facts) -> bool:
         if ended and (statement.relations or statement.functions or statement.prepared):
             return True
         ended |= statement.ends_transaction
+    return False
+
+
+def goes_on_after_change(facts: Facts) -> bool:
+    """Whether relations are read or written after the same text has changed what names mean: they
+    were judged before that.
+    """
+    changed = False
+    for statement in facts.statements:
+        named = statement.relations or statement.functions or statement.prepared
+        if changed and named and statement.kind in _HOLDING:
+            return True
+        own = all(use.schema == TEMPORARY_SCHEMA for use in statement.relations)
+        changed |= (
+            Flag.CHANGES_SCHEMA in statement.flags
+            and not _TEMPORARY_ONLY.issuperset(statement.actions)
+            and not (own and statement.relations)
+        )
     return False
 
 

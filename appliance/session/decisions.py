@@ -114,6 +114,9 @@ class Decisions:
             verdict = msgspec.structs.replace(verdict, refusal=told.schema_changing(), memo=[])
         if self._crosses_transaction(verdict):
             verdict = msgspec.structs.replace(verdict, refusal=told.settings_in_doubt(), memo=[])
+        allowed = verdict.restricted and verdict.refusal is None
+        if allowed and changes.goes_on_after_change(verdict.facts):
+            verdict = msgspec.structs.replace(verdict, refusal=told.reshaped_amid(), memo=[])
         if not self._needs_check(waiting, verdict):
             waiting.then(verdict)
 

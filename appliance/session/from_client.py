@@ -478,6 +478,8 @@ class FromClient:
             self._state.turn.requests.append(ArmTimeout(execution, timeout_ms))
         if verdict.plain:
             return
+        if changes.reshapes(verdict.facts):
+            self._state.vouch_for_nothing()
         if changes.changes_schema(verdict.facts):
             self._state.changing = True
             self._state.turn.requests.append(BeginSchemaChange())

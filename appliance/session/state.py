@@ -177,6 +177,8 @@ class SessionState:
         self.unchanged = Unchanged()
         self.holding = False
         """A check of ours opened a transaction to hold locks in; the client knows of none."""
+        self.reshaping = 0.0
+        """When a statement was last sent that may change the schema."""
         self.vouched: dict[Footing, float] = {}
         """What is locked in the state in which the catalog has it, in the transaction that the
         client's next message will be part of -> since when.
@@ -256,7 +258,15 @@ class SessionState:
         """
         rests = portal.verdict.footing
         lasting = rests is None or not rests.calls
-        return bool(portal.vouched) and (lasting or self.now - portal.vouched <= VOUCHED_SECONDS)
+        fresh = portal.vouched > self.reshaping
+        return bool(portal.vouched) and (
+            lasting or (fresh and self.now - portal.vouched <= VOUCHED_SECONDS)
+        )
+
+    def vouch_for_nothing(self) -> None:
+        """A lock does not hold off the session itself, which may change the schema now."""
+        self.vouched.clear()
+        self.reshaping = self.now
 
     def executing(self) -> None:
         """A statement was sent that may take any time: functions are looked at again behind it."""

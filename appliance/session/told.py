@@ -82,6 +82,15 @@ def settings_in_doubt() -> Refusal:
     )
 
 
+def reshaped_amid() -> Refusal:
+    return Refusal(
+        RefusalCode.UNRESOLVED,
+        "this text changes the schema, and reads or writes relations after that",
+        "send what comes after the change as a message of its own",
+        rule="builtin:settings-certain",
+    )
+
+
 def isolated_amid() -> Refusal:
     return Refusal(
         RefusalCode.UNRESOLVED,

@@ -279,16 +279,57 @@ def test_schemas_renamed(direct: Connection, alice: w.WireClient, text: str) -> 
         direct.execute(BACK)
 
 
+WORDS = f"""
+CREATE DOMAIN early.word AS text;
+CREATE TABLE early.words AS SELECT 1 AS id, 'open'::early.word AS ssn;
+ALTER TABLE early.words OWNER TO {ROLE};
+ALTER DOMAIN early.word OWNER TO {ROLE};
+"""
+
+
+def extended(text: str, name: str = "") -> bytes:
+    return w.parse(name, text) + w.bind("", name) + w.execute()
+
+
+@pytest.mark.parametrize("again", ["parsed again", "bound again"])
+def test_a_column_dropped_in_ones_own_pipeline(
+    direct: Connection, alice: w.WireClient, again: str
+) -> None:
+    """A lock holds others off, not oneself."""
+    direct.execute(WORDS.encode())
+    text = "SELECT (SELECT upper(ssn) FROM early.words) FROM g.people"
+    assert "OPEN" in ask(alice, text)
+    first, drop = extended(text, "a"), extended("DROP DOMAIN early.word CASCADE")
+    last = extended(text) if again == "parsed again" else w.bind("", "a") + w.execute()
+    for step in (first, drop):
+        alice.send(step, w.FLUSH)
+        alice.until("CE")
+    got = shown(alice.ask(last + w.SYNC))
+    assert "E:" in got
+    assert "SECRET" not in got
+
+
+@pytest.mark.parametrize("begin", ["", "BEGIN; ", "SELECT 1; "])
+def test_a_column_dropped_in_the_same_text(
+    direct: Connection, alice: w.WireClient, begin: str
+) -> None:
+    direct.execute(WORDS.encode())
+    text = "SELECT (SELECT upper(ssn) FROM early.words) FROM g.people LIMIT 1"
+    assert "OPEN" in ask(alice, text)
+    drop = f"{begin}DROP DOMAIN early.word CASCADE"
+    assert "SECRET" not in ask(alice, f"{drop}; {text}")
+    ask(alice, "ROLLBACK")
+    ask(alice, f"{drop}; UPDATE g.orders SET note = ({text})")
+    ask(alice, "COMMIT")
+    assert "SECRET" not in str(direct.execute("SELECT note FROM g.orders").fetchall())
+
+
 @pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ"])
 def test_a_column_dropped_in_ones_own_transaction(
     direct: Connection, alice: w.WireClient, level: str
 ) -> None:
     """No other session sees that: its name means a column of an outer query now."""
-    direct.execute(
-        "CREATE DOMAIN early.word AS text;"
-        "CREATE TABLE early.words AS SELECT 1 AS id, 'open'::early.word AS ssn;"
-        f"ALTER TABLE early.words OWNER TO {ROLE}; ALTER DOMAIN early.word OWNER TO {ROLE}"
-    )
+    direct.execute(WORDS.encode())
     text = "SELECT (SELECT upper(ssn) FROM early.words) FROM g.people"
     assert "OPEN" in ask(alice, text)
     ask(alice, f"BEGIN ISOLATION LEVEL {level}")
