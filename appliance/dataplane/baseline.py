@@ -1,5 +1,6 @@
 """Which columns of a database are known: those of its first catalog, and what can only hold what
-was known. Kept in a file per database under the data folder, so that a restart forgets nothing.
+was known; and under which names everything was first met. Kept in a file per database under the
+data folder, so that a restart forgets nothing.
 
 Used by `catalogs` for every catalog it loads. Rule: what somebody made since may be a copy of raw
 values. It is unknown to whoever owes masks until policy names it, or until it is clear that nobody
@@ -36,7 +37,16 @@ class Known(msgspec.Struct, array_like=True):
     schema: str
     name: str
     columns: dict[int, str]
-    """Attribute number -> name."""
+    """Attribute number -> name, of those that are known."""
+    met: dict[int, str] = {}
+    """Attribute number -> name, of those that appeared later."""
+    parents: list[tuple[str, str]] = []
+    """Names under which the tables were first met that it was ever a partition or child of: it has
+    rows of theirs."""
+
+    @property
+    def names(self) -> dict[int, str]:
+        return {**self.columns, **self.met}
 
 
 _file = msgspec.msgpack.Decoder(dict[int, Known])
@@ -61,6 +71,11 @@ class Baseline:
         while len(self._clean) > CLEAN_NAMES_MAX:
             del self._clean[next(iter(self._clean))]
 
+    @property
+    def known(self) -> int:
+        """How many relations are remembered."""
+        return len(self._known or ())
+
     def moved(self) -> bool:
         """Whether another worker has learnt something since."""
         return self._known is not None and self._stat != self._look()
@@ -73,16 +88,25 @@ class Baseline:
             self._learn(holding)
         elif clean := [r for r in holding if self._is_clean(r)]:
             self._learn(clean)
+        self._meet(holding, catalog)
         known = {r.oid: seen for r in holding if (seen := self._seen(r)) is not None}
         unknown = frozenset(
             key for relation in holding for key in _unknown(relation, catalog, known)
         )
-        former = {key: name for r in holding for key, name in _former(r, known.get(r.oid))}
+        above = {r.oid: self._above(r, catalog) for r in holding if known[r.oid].parents}
+        former: dict[ColumnKey, tuple[ColumnName, ...]] = {}
+        for r in holding:
+            for key, name in _former(r, known[r.oid], above.get(r.oid, ())):
+                former[key] = (*former.get(key, ()), name)
         if not unknown and not former:
             return catalog
-        taken = {(seen.schema, seen.name) for seen in known.values()}
+        taken: dict[tuple[str, str], set[int]] = {}
+        for oid, seen in known.items():
+            taken.setdefault((seen.schema, seen.name), set()).add(oid)
         remade = frozenset(
-            r.oid for r in holding if r.oid not in known and (r.schema, r.name) in taken
+            r.oid
+            for r in holding
+            if not _attnums(known.get(r.oid)) and taken.get((r.schema, r.name), set()) - {r.oid}
         )
         found = repr((sorted(unknown), sorted(former.items()), sorted(remade)))
         version = f"{catalog.version}~{hashlib.sha256(found.encode()).hexdigest()[:16]}"
@@ -95,12 +119,13 @@ class Baseline:
         seen = (self._known or {}).get(relation.oid)
         if seen is None or (seen.schema, seen.name) == (relation.schema, relation.name):
             return seen
-        same = sum(seen.columns.get(c.attnum) == c.name for c in relation.columns)
-        return seen if same >= OTHER_SHARE_MIN * len(seen.columns) else None
+        names = seen.names
+        same = sum(names.get(c.attnum) == c.name for c in relation.columns)
+        return seen if same >= OTHER_SHARE_MIN * len(names) else None
 
     def _is_clean(self, relation: Relation) -> bool:
         """Once: whoever makes another of this name is somebody else."""
-        if relation.oid in (self._known or {}):
+        if _attnums((self._known or {}).get(relation.oid)):
             return False
         return self._clean.pop((relation.schema, relation.name), 0.0) > monotonic()
 
@@ -108,9 +133,44 @@ class Baseline:
         first = self._known is None
         known = self._known = self._known or {}
         for relation in relations:
-            names = {column.attnum: column.name for column in relation.columns}
-            known.setdefault(relation.oid, Known(relation.schema, relation.name, names))
-        if self._path is None:
+            known[relation.oid] = Known(relation.schema, relation.name, _names(relation))
+        self._write(first)
+
+    def _above(self, relation: Relation, catalog: Catalog) -> list[tuple[str, str]]:
+        """Names under which its parents, and theirs, were first met."""
+        found, pending = dict[int, tuple[str, str]](), list(relation.parents)
+        while pending:
+            parent = catalog.relations.get(pending.pop())
+            if parent is not None and parent.oid not in found:
+                seen = self._seen(parent) or parent
+                found[parent.oid] = (seen.schema, seen.name)
+                pending.extend(parent.parents)
+        return list(found.values())
+
+    def _meet(self, relations: Collection[Relation], catalog: Catalog) -> None:
+        """Remembers names and parents of what appeared since, and forgets what of that is gone."""
+        known = self._known = self._known or {}
+        present = {relation.oid for relation in relations}
+        gone = [oid for oid, seen in known.items() if not seen.columns and oid not in present]
+        for oid in gone:
+            del known[oid]
+        moved = False
+        for relation in relations:
+            seen = self._seen(relation) or Known(relation.schema, relation.name, {})
+            names = seen.names
+            new = {n: name for n, name in _names(relation).items() if n not in names}
+            parents = [p for p in self._above(relation, catalog) if p not in seen.parents]
+            if new or parents or known.get(relation.oid) is not seen:
+                moved = True
+                known[relation.oid] = msgspec.structs.replace(
+                    seen, met={**seen.met, **new}, parents=[*seen.parents, *parents]
+                )
+        if moved:
+            self._write(False)
+
+    def _write(self, first: bool) -> None:
+        known = self._known
+        if self._path is None or known is None:
             return
         content = msgspec.msgpack.encode(known)
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -145,7 +205,8 @@ class Baseline:
             found = {}
         known = self._known = self._known or {}
         for oid, relation in found.items():
-            known.setdefault(oid, relation)
+            if not _attnums(known.get(oid)):
+                known[oid] = relation
         self._stat = stat
 
 
@@ -173,19 +234,30 @@ def _unknown(relation: Relation, catalog: Catalog, known: Mapping[int, Known]) -
     ]
 
 
+def _names(relation: Relation) -> dict[int, str]:
+    return {column.attnum: column.name for column in relation.columns}
+
+
 def _attnums(seen: Known | None) -> Collection[int]:
     return () if seen is None else seen.columns.keys()
 
 
-def _former(relation: Relation, seen: Known | None) -> Iterator[tuple[ColumnKey, ColumnName]]:
-    """The names under which renamed columns were first seen: what classifies them still does."""
-    if seen is None:
-        return
+def _former(
+    relation: Relation, seen: Known, above: Collection[tuple[str, str]]
+) -> Iterator[tuple[ColumnKey, ColumnName]]:
+    """The names under which renamed columns were first seen: what classifies them still does. So
+    does what classifies the columns of a table that it was a part of, and is no more. `above`:
+    those that it is a part of.
+    """
     moved = (seen.schema, seen.name) != (relation.schema, relation.name)
+    names = seen.names
     for column in relation.columns:
-        first = seen.columns.get(column.attnum)
+        first = names.get(column.attnum)
         if first is not None and (moved or first != column.name):
             yield (relation.oid, column.attnum), (seen.schema, seen.name, first)
+        for schema, name in seen.parents:
+            if (schema, name) not in above:
+                yield (relation.oid, column.attnum), (schema, name, first or column.name)
 
 
 def baseline_path(folder: Path, target: str, database: str) -> Path:

@@ -300,9 +300,9 @@ class Catalog(msgspec.Struct, frozen=True):
     unknown: frozenset[ColumnKey] = frozenset()
     """Columns that appeared since this database was first seen: whoever made them may have put
     masked values into them (`dataplane/baseline`)."""
-    former: Mapping[ColumnKey, ColumnName] = {}
-    """The names under which columns were first seen that have another now. A rename takes no mask
-    away."""
+    former: Mapping[ColumnKey, tuple[ColumnName, ...]] = {}
+    """The names under which columns were first seen that have another now, and those of the columns
+    of tables that theirs was a part of. Neither a rename nor DETACH takes a mask away."""
     remade: frozenset[int] = frozenset()
     """OIDs of new relations that bear the name under which another, still there, was first seen."""
     newest: str = ""
@@ -310,6 +310,9 @@ class Catalog(msgspec.Struct, frozen=True):
     is nothing to hold it against."""
     callables: str = ""
     """`sql/stamps.CALLABLES` when it was read."""
+    named: Mapping[str, tuple[int, int]] = {}
+    """Name -> how many functions and operators outside pg_catalog are called so, and the sum of the
+    transactions that made their rows (`sql/stamps.NAMED`)."""
 
     foreign_keys: tuple[ForeignKey, ...] = ()
     compared: Mapping[int, tuple[Comparison, ...]] = {}

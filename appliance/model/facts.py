@@ -182,7 +182,8 @@ class StatementFacts(msgspec.Struct, frozen=True):
     """Like `functions`: called by the definitions of what it touches (views), not by its text."""
     reads_inside: frozenset[ColumnKey] = frozenset()
     """Columns read by the bodies of SQL functions that it calls, which are harmless but for that:
-    nothing that is done to this statement changes what they read."""
+    nothing that is done to this statement changes what they read. (OID, 0) of the relations that
+    they name."""
     decides: frozenset[ColumnKey] = frozenset()
     """Base columns that decide whether a write succeeds, though their values are not used: those of
     which an UPDATE sets an element or a field, and those that row security looks up elsewhere when
@@ -218,6 +219,8 @@ class StatementFacts(msgspec.Struct, frozen=True):
     """
     ends_transaction: bool = False
     """COMMIT, ROLLBACK and their like, not of a savepoint."""
+    isolates: bool = False
+    """It may say how its transaction is isolated, which nothing may be read before."""
     if_not_exists: bool = False
     """It makes something unless there is one of that name, which then is somebody else's."""
     unread_constants: tuple[int, ...] = ()

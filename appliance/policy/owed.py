@@ -94,7 +94,8 @@ def children_of(catalog: Catalog) -> dict[int, list[int]]:
 
 
 def _direct(glob: ResourceGlob, catalog: Catalog) -> Iterator[ColumnKey]:
-    for key, (schema, relation_name, column_name) in catalog.former.items():
+    formers = ((key, name) for key, names in catalog.former.items() for name in names)
+    for key, (schema, relation_name, column_name) in formers:
         named = glob.exact_relation == (schema, relation_name) or (
             glob.exact_relation is None and glob.names(schema, relation_name)
         )

@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 from appliance.model.catalog import SessionSettings
 from appliance.model.facts import Action, Facts, Flag
-from appliance.sql.names import search_path
+from appliance.sql.names import TEMPORARY_SCHEMA, search_path
 
 _UNSETTLING = frozenset(
     (
@@ -136,8 +136,11 @@ _HOLDING = frozenset(
 def holds(facts: Facts) -> bool:
     """Whether what it rests on is locked first, in the transaction that it will run in. Maintenance
     and DDL (VACUUM, CREATE INDEX CONCURRENTLY) may need one of their own, and COPY FROM STDIN would
-    swallow the Sync that ends it; they show no rows.
+    swallow the Sync that ends it; they show no rows. Several statements in one text share a
+    transaction, and what needs its own is none of them.
     """
+    if len(facts.statements) > 1:
+        return True
     return Action.COPY_FROM not in facts.actions and all(
         statement.kind in _HOLDING for statement in facts.statements
     )
@@ -158,6 +161,24 @@ def goes_on_after_end(facts: Facts) -> bool:
         if ended and (statement.relations or statement.functions or statement.prepared):
             return True
         ended |= statement.ends_transaction
+    return False
+
+
+def goes_on_after_change(facts: Facts) -> bool:
+    """Whether relations are read or written after the same text has changed what names mean: they
+    were judged before that.
+    """
+    changed = False
+    for statement in facts.statements:
+        named = statement.relations or statement.functions or statement.prepared
+        if changed and named and statement.kind in _HOLDING:
+            return True
+        own = all(use.schema == TEMPORARY_SCHEMA for use in statement.relations)
+        changed |= (
+            Flag.CHANGES_SCHEMA in statement.flags
+            and not _TEMPORARY_ONLY.issuperset(statement.actions)
+            and not (own and statement.relations)
+        )
     return False
 
 

@@ -18,7 +18,7 @@ from appliance.session.questions import Questions, answered
 from appliance.session.rewriting import Forms
 from appliance.session.state import Continuation, Question, SessionState, Sparing, Waiting
 from appliance.session.unchanged import read_answer
-from appliance.sql.footing import Footing
+from appliance.sql.footing import Footing, joined
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 
@@ -114,6 +114,9 @@ class Decisions:
             verdict = msgspec.structs.replace(verdict, refusal=told.schema_changing(), memo=[])
         if self._crosses_transaction(verdict):
             verdict = msgspec.structs.replace(verdict, refusal=told.settings_in_doubt(), memo=[])
+        allowed = verdict.restricted and verdict.refusal is None
+        if allowed and changes.goes_on_after_change(verdict.facts):
+            verdict = msgspec.structs.replace(verdict, refusal=told.reshaped_amid(), memo=[])
         if not self._needs_check(waiting, verdict):
             waiting.then(verdict)
 
@@ -151,27 +154,39 @@ class Decisions:
         if verdict.refusal is not None or not verdict.restricted or not waiting.vouch:
             return False
         footing = self._footing(verdict)
-        if footing is None or footing in self._state.vouched:
+        if footing is None or self._state.vouches(footing):
             return False
         if self._failed:
             if len(verdict.facts.statements) == 1:
                 return False
             refused = msgspec.structs.replace(verdict, refusal=told.settings_in_doubt(), memo=[])
             waiting.then(refused)
+        elif self._begins_isolated(verdict):
+            refused = msgspec.structs.replace(verdict, refusal=told.isolated_amid(), memo=[])
+            waiting.then(refused)
         elif waiting.aside == footing:
-            self._state.vouched.add(footing)
+            self._state.vouched[footing] = self._state.now
             return False
         elif self._busy:
             self._await_quiet(waiting)
         else:
-            amid = self._state.in_pipeline and not waiting.simple
-            inside = amid or self._state.status != ord("I")
-            hold = changes.holds(verdict.facts) and (inside or len(verdict.facts.statements) == 1)
-            self.questions.ask_check(waiting, verdict, footing, hold)
+            self.questions.ask_check(waiting, verdict, footing, changes.holds(verdict.facts))
         return True
 
+    def _begins_isolated(self, verdict: flow.Verdict) -> bool:
+        """A text that says, amid other statements, how its transaction is isolated: nothing can be
+        locked in front of it, so anything may change before its later statements run.
+        """
+        statements = verdict.facts.statements
+        return len(statements) > 1 and any(s.isolates for s in statements)
+
     def _footing(self, verdict: flow.Verdict) -> Footing | None:
-        return self._state.locks.named.footing(verdict) or verdict.footing
+        """Of the text itself, and of what it names."""
+        named = self._state.locks.named.footings(verdict)
+        lineage = self._state.lineage if named else None
+        if lineage is None:
+            return verdict.footing
+        return joined([*named, *filter(None, (verdict.footing,))], lineage)
 
     @property
     def _failed(self) -> bool:
@@ -200,11 +215,13 @@ class Decisions:
     def analysed(self, facts: Facts, forms: Forms | None) -> None:
         """Facts of the text that waits; made anew when what they rest on changed meanwhile."""
         waiting = self.take_waiting()
-        if waiting.epoch != self.epoch() and waiting.analyses < ANALYSES_MAX:
-            waiting.analyses += 1
-            self.examine(waiting)
-            return
         settings, now = self._state.settings.current, self._state.now
+        if waiting.epoch != self.epoch():
+            if waiting.analyses < ANALYSES_MAX:
+                waiting.analyses += 1
+                self.examine(waiting)
+                return
+            facts, forms = flow.outdated(waiting.text, settings), None
         keep = waiting.epoch == self.epoch()
         verdict = self._state.judge.judge(
             waiting.text, facts, settings, now, keep=keep, forms=forms
@@ -311,9 +328,15 @@ class Decisions:
         if footing is None or verdict is None:
             raise InvariantBroken("a check of nothing")
         said = None if answer is None else read_answer(answer)
+        if said is not None and not said.settled:
+            self._state.settings.unsettle(False)
+            said = None
         if said is not None and question.in_transaction and said.isolation != "read committed":
-            # An old snapshot tells what was. What is locked now changes no more: another session
-            # of ours can tell whether it has.
+            # An old snapshot tells what was, and what this transaction itself has changed. What is
+            # locked now changes no more: another session of ours can tell whether others have.
+            if said.writes and not self._state.unchanged.held(footing, said):
+                self._differs(question, verdict)
+                return
             waiting.aside, waiting.refreshed = footing, True
             waiting.checks += 1
             if waiting.checks > CHECKS_MAX:
@@ -325,9 +348,10 @@ class Decisions:
             and self._state.unchanged.holds(footing, said)
             and verdict.epoch == self.epoch()
         ):
-            self._state.vouched.add(footing)
+            self._state.vouched[footing] = self._state.now
             begun = waiting.simple and self._state.status == ord("I")
-            self._state.holding = question.holds and begun
+            single = len(verdict.facts.statements) == 1
+            self._state.holding = question.holds and begun and single
             waiting.then(verdict)
         else:
             self._differs(question, verdict)

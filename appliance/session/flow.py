@@ -607,6 +607,17 @@ def unreadable(text: bytes, settings: SessionSettings) -> Facts:
     reason = (
         "the session's client_encoding or standard_conforming_strings differs from what is analysed"
     )
+    return _unread(text, settings, ParseFailure("encoding", reason))
+
+
+def outdated(text: bytes, settings: SessionSettings) -> Facts:
+    """Facts of a text whose analysis was out of date whenever it was done."""
+    reason = "the schema changed again and again while this was analysed"
+    return _unread(text, settings, ParseFailure("busy", reason))
+
+
+def _unread(text: bytes, settings: SessionSettings, failure: ParseFailure) -> Facts:
+    reason = failure.message
     statement = StatementFacts(
         kind="Unparsed",
         actions=(Action.OPAQUE,),
@@ -617,7 +628,7 @@ def unreadable(text: bytes, settings: SessionSettings) -> Facts:
     )
     return Facts(
         statements=(statement,),
-        failure=ParseFailure("encoding", reason),
+        failure=failure,
         settings_digest=settings.digest(),
         redacted="(not readable under the session's settings)",
     )

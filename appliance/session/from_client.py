@@ -151,7 +151,7 @@ class FromClient:
         send, name = self._state.send, refusals.QUERY_NAME
         prepared = Prepared(name, text, (), verdict)
         portal = Portal(name, prepared, 0)
-        portal.described = portal.vouched = True
+        portal.described, portal.vouched = True, self._state.now
         portal.hit = hit
         portal.shapes = self._state.judge.catalog.shapes
         execution = Execution(record_id, verdict, self._state.now, portal)
@@ -311,7 +311,7 @@ class FromClient:
         bound.shapes = self._state.judge.catalog.shapes
         if parameters >= 0 and prepared.verdict.sweeping is not None:
             bound.bind = bytes(content[HEADER:])
-        bound.vouched = vouched
+        bound.vouched = self._state.now if vouched else 0.0
         self._state.portals.begin(portal, bound)
         self._state.send(content, Expected(Kind.BIND, bound, portal))
         return True
@@ -341,13 +341,14 @@ class FromClient:
         message = kept(content)
         verdict = portal.verdict
         current = verdict.decision.cacheable and verdict.epoch == self._decisions.epoch()
-        if current and (portal.vouched or not verdict.restricted):
+        vouched = self._state.vouches_for(portal)
+        if current and (vouched or not verdict.restricted):
             self._execute_judged(portal, message, verdict)
         else:
             self._decisions.consider(
                 portal.prepared.text,
                 lambda again: self._execute_judged(portal, message, again),
-                vouch=not portal.vouched,
+                vouch=not vouched,
             )
 
     def _ask_about(self, portal: Portal, message: Bytes, verdict: flow.Verdict) -> None:
@@ -405,6 +406,7 @@ class FromClient:
         self._before_forward(execution)
         self._state.gate(expected, refusals.rejected_execute)
         self._state.send(message, expected)
+        self._state.executing()
         if self._state.expected.head is expected:  # a portal is resumed: no BindComplete comes
             self._state.choose_row_mode()
 
@@ -485,6 +487,8 @@ class FromClient:
             self._state.turn.requests.append(ArmTimeout(execution, timeout_ms))
         if verdict.plain:
             return
+        if changes.reshapes(verdict.facts):
+            self._state.vouch_for_nothing()
         if changes.changes_schema(verdict.facts):
             self._state.changing = True
             self._state.turn.requests.append(BeginSchemaChange())

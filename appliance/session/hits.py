@@ -40,9 +40,12 @@ HELD = (
 """A Query in messages of the extended protocol, around its Parse and what guards it."""
 
 
-def guard_of(position: str) -> bytes:
-    """Asks whether the log still ends there, between the client's own Bind and Execute."""
-    return m.bind_texts(STILL_NAME, STILL_NAME, (position.encode(),)) + m.execute(STILL_NAME)
+def guard_of(position: str, settings: str) -> bytes:
+    """Asks whether the log still ends there and settings are as they were told, between the
+    client's own Bind and Execute.
+    """
+    values = (position.encode(), settings.encode())
+    return m.bind_texts(STILL_NAME, STILL_NAME, values) + m.execute(STILL_NAME)
 
 
 class Hits:
@@ -53,7 +56,7 @@ class Hits:
         self._recorder = recorder
         self._unchanged = unchanged
         self._epoch = ("", "", "")
-        self._guard = ("", b"")
+        self._guard = ("", "", b"")
         self._shapes = 0
 
     # --- teaching ---------------------------------------------------------------------------------
@@ -169,9 +172,9 @@ class Hits:
 
     # --- acting alone -----------------------------------------------------------------------------
 
-    def arm(self, epoch: tuple[str, str, str], shapes: int, prepared: bool) -> None:
-        """The session is quiet. `shapes`: the catalog's count of schema changes; `prepared`: the
-        server holds STILL_NAME.
+    def arm(self, epoch: tuple[str, str, str], shapes: int, settings: str, prepared: bool) -> None:
+        """The session is quiet. `shapes`: the catalog's count of schema changes; `settings` as told
+        by the server; `prepared`: it holds STILL_NAME.
         """
         assert self.path is not None
         self._shapes = shapes
@@ -181,9 +184,9 @@ class Hits:
         if not prepared or position == NO_POSITION:
             self.path.arm(self._epoch, None, None)
             return
-        if self._guard[0] != position:
-            self._guard = (position, guard_of(position))
-        self.path.arm(self._epoch, *self._guard)
+        if self._guard[:2] != (position, settings):
+            self._guard = (position, settings, guard_of(position, settings))
+        self.path.arm(self._epoch, position, self._guard[2])
 
     def disarm(self) -> None:
         if self.path is not None:
@@ -222,7 +225,7 @@ class Hits:
         name = prepared.name if prepared.name == refusals.QUERY_NAME else b""
         portal = Portal(name, prepared, hit.parameters)
         portal.verdict = hit.verdict
-        portal.described = portal.vouched = True
+        portal.described = True
         portal.shapes = self._shapes
         return portal
 

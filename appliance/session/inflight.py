@@ -67,8 +67,9 @@ class Portal:
         self.lock: ResultLock | None = None
         self.shapes = 0
         """The catalog's count of schema changes when it was bound."""
-        self.vouched = False
-        """What it rests on was locked, and found as it was judged, before it was bound."""
+        self.vouched = 0.0
+        """When what it rests on was locked, and found as it was judged, before it was bound; 0 = it
+        was not."""
         self.rows = 0
         """Rows it has given, over all its Executes: for a row limit."""
         self.hit: Hit | None = None

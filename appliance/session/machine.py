@@ -186,7 +186,8 @@ class SessionMachine:
         )
         epoch = self._decisions.epoch() if quiet else ("", "", "")
         if epoch[0]:
-            state.hits.arm(epoch, state.judge.catalog.shapes, STILL_NAME in state.own_statements)
+            prepared = STILL_NAME in state.own_statements
+            state.hits.arm(epoch, state.judge.catalog.shapes, state.settings.told, prepared)
         else:
             state.hits.disarm()
 

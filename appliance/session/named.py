@@ -91,18 +91,21 @@ class NamedPlans:
             raise Refused(unknown_name(space))
         return known
 
-    def footing(self, verdict: Verdict) -> Footing | None:
-        """What the statement rests on that an EXECUTE runs; a text with several holds of the first
-        only what it can: see `require`.
+    def footings(self, verdict: Verdict) -> list[Footing]:
+        """What the statements rest on that its EXECUTEs run. What a cursor reads is locked since it
+        was declared, but for functions: these are looked at when FETCH runs them.
         """
+        found = []
         for statement in verdict.facts.statements:
             use = statement.prepared
-            if use is not None and use.verb == "execute":
-                found = (
-                    None if self.protocol is None else self.protocol("statement", use.name, False)
-                )
-                return found.footing if found else self._footings.get(("statement", use.name))
-        return None
+            if use is None or use.verb not in ("execute", "fetch"):
+                continue
+            space = _space(use.verb)
+            known = None if self.protocol is None else self.protocol(space, use.name, False)
+            rests = known.footing if known else self._footings.get((space, use.name))
+            if rests is not None and (use.verb == "execute" or rests.calls):
+                found.append(rests)
+        return found
 
     def require(self, verdict: Verdict) -> Refusal | None:
         """Before anything is forwarded: whether every EXECUTE and FETCH in it can be resolved."""

@@ -20,6 +20,8 @@ class SettingsTracker:
         self._database = database
         self.parameters = parameters
         """ParameterStatus values, as the server reported them last."""
+        self.told = ""
+        """The last answers to PROBE, joined by newlines."""
         self._search_path: tuple[str, ...] = ()
         self._role = ""
         self._temporary: frozenset[str] = frozenset()
@@ -76,6 +78,7 @@ class SettingsTracker:
     def probed(self, values: list[str]) -> None:
         """Takes the answers of PROBE."""
         path, role, session_user = values
+        self.told = "\n".join(values)
         self._search_path = split_search_path(path)
         self._role = session_user if role == "none" else role
         self.certain = True

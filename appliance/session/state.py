@@ -28,6 +28,7 @@ from appliance.session.results import ResultLocks
 from appliance.session.settings import SettingsTracker
 from appliance.session.unchanged import Unchanged
 from appliance.sql.footing import Footing, still
+from appliance.sql.lineage import CatalogLineage
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres.expected import Expected, ExpectedReplies, Kind
 from appliance.wire.postgres.prepared import Names
@@ -38,6 +39,8 @@ Run = tuple[int, int, int, Bytes]
 
 PARSE_EXTRA_BYTES_MAX = 64 * 1024
 """What a Parse message may hold beside its text: a name and parameter types."""
+VOUCHED_SECONDS = 0.05
+"""How long nothing is asked again in one pipeline."""
 HEADER = 5
 """Type byte and length."""
 
@@ -176,9 +179,11 @@ class SessionState:
         self.hits = Hits(recorder, self.unchanged)
         self.holding = False
         """A check of ours opened a transaction to hold locks in; the client knows of none."""
-        self.vouched: set[Footing] = set()
+        self.reshaping = 0.0
+        """When a statement was last sent that may change the schema."""
+        self.vouched: dict[Footing, float] = {}
         """What is locked in the state in which the catalog has it, in the transaction that the
-        client's next message will be part of.
+        client's next message will be part of -> since when.
         """
         self.quiet_for: Waiting | None = None
         """The statement that waits until all replies before it have come."""
@@ -233,10 +238,45 @@ class SessionState:
         portal = self.portals.confirmed(key) if now else self.portals.lookup(key)
         return None if portal is None else portal.verdict
 
-    def _still(self, rests: Footing) -> bool:
+    @property
+    def lineage(self) -> CatalogLineage | None:
+        """The present catalog's, with this session's own temporary relations."""
         lineage = self.judge.catalog.lineage
         own = self.settings.current.temporaries
-        return lineage is not None and still(rests, lineage.with_temporaries(own))
+        return None if lineage is None else lineage.with_temporaries(own)
+
+    def _still(self, rests: Footing) -> bool:
+        lineage = self.lineage
+        return lineage is not None and still(rests, lineage)
+
+    def vouches(self, footing: Footing) -> bool:
+        """Whether what a text rests on needs no look: it was found as it was judged, and is
+        locked. What cannot be locked (functions, names that newly shadow others) is looked at again
+        after a while.
+        """
+        since = self.vouched.get(footing)
+        return since is not None and self.now - since <= VOUCHED_SECONDS
+
+    def vouches_for(self, portal: Portal) -> bool:
+        """Whether a portal needs no look: what it reads is locked since it was bound; functions are
+        read when they run.
+        """
+        rests = portal.verdict.footing
+        lasting = rests is None or not rests.calls
+        fresh = portal.vouched > self.reshaping
+        return bool(portal.vouched) and (
+            lasting or (fresh and self.now - portal.vouched <= VOUCHED_SECONDS)
+        )
+
+    def vouch_for_nothing(self) -> None:
+        """A lock does not hold off the session itself, which may change the schema now."""
+        self.vouched.clear()
+        self.reshaping = self.now
+
+    def executing(self) -> None:
+        """A statement was sent that may take any time: functions are looked at again behind it."""
+        for footing in [footing for footing in self.vouched if footing.calls]:
+            del self.vouched[footing]
 
     def send(self, message: Bytes, expected: Expected) -> None:
         self.in_pipeline = expected.kind not in (Kind.SYNC, Kind.QUERY)

@@ -82,6 +82,25 @@ def settings_in_doubt() -> Refusal:
     )
 
 
+def reshaped_amid() -> Refusal:
+    return Refusal(
+        RefusalCode.UNRESOLVED,
+        "this text changes the schema, and reads or writes relations after that",
+        "send what comes after the change as a message of its own",
+        rule="builtin:settings-certain",
+    )
+
+
+def isolated_amid() -> Refusal:
+    return Refusal(
+        RefusalCode.UNRESOLVED,
+        "this text says how its transaction is isolated, and goes on: what it reads cannot be held"
+        " as it was judged",
+        "send BEGIN or SET TRANSACTION as a message of its own",
+        rule="builtin:held-relations",
+    )
+
+
 def not_asked() -> Refusal:
     return Refusal(
         RefusalCode.DENIED,

@@ -11,7 +11,7 @@ second. Rule: of this very session only, because after a crash the server may us
 from typing import NamedTuple
 
 from appliance.sql.footing import Footing
-from appliance.sql.stamps import AS_BEFORE, NO_POSITION, QUIET
+from appliance.sql.stamps import AS_BEFORE, NO_POSITION, OTHER_SETTINGS, QUIET, WRITES
 
 FOOTINGS_MAX = 1_000
 
@@ -20,6 +20,10 @@ class Answer(NamedTuple):
     """What the server said to a check (`stamps.CHECK_QUERY`)."""
 
     isolation: str
+    settled: bool
+    """search_path and role are what they are believed to be."""
+    writes: bool
+    """The session's open transaction has written: perhaps what no other session can see."""
     found: str
     """As in `Footing.expected`; AS_BEFORE: nothing was written since the position asked with."""
     position: str
@@ -30,7 +34,11 @@ def read_answer(text: str) -> Answer:
     isolation, _, rest = text.partition("/")
     position, _, found = rest.partition("/")
     quiet = position.endswith(QUIET)
-    return Answer(isolation, found, position.removesuffix(QUIET), quiet)
+    writes = isolation.endswith(WRITES)
+    isolation = isolation.removesuffix(WRITES)
+    settled = not isolation.endswith(OTHER_SETTINGS)
+    isolation = isolation.removesuffix(OTHER_SETTINGS)
+    return Answer(isolation, settled, writes, found, position.removesuffix(QUIET), quiet)
 
 
 class Unchanged:
@@ -46,6 +54,14 @@ class Unchanged:
     def position(self, footing: Footing) -> str:
         """What a check of it is asked with."""
         return self._good.get(footing, NO_POSITION)
+
+    def held(self, footing: Footing, answer: Answer) -> bool:
+        """Whether it was as it was judged, in the snapshot that the answer is of; an old one
+        teaches nothing.
+        """
+        if answer.found == AS_BEFORE:
+            return answer.position == self._good.get(footing)
+        return answer.found == footing.expected
 
     def holds(self, footing: Footing, answer: Answer) -> bool:
         """Whether it is as it was judged; remembers when."""

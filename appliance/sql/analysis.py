@@ -151,10 +151,27 @@ def _facts(
         settings=tuple(analyst.settings_changed),
         checks=checks or (),
         ends_transaction=raw.body.get("kind") in _ENDS if raw.kind == "TransactionStmt" else False,
+        isolates=_isolates(raw, analyst),
         if_not_exists=bool(raw.body.get("if_not_exists")),
-        unread_constants=() if analyst.settings_changed else unread_constants(raw.kind, raw.body),
+        unread_constants=_unread(raw, analyst),
         single_columns=analyst.secret_columns,
     )
+
+
+def _unread(raw: RawStatement, analyst: Analyst) -> tuple[int, ...]:
+    """Whether a write spares any row is told from its predicate, constants included."""
+    if analyst.settings_changed or Flag.WRITES in analyst.flags:
+        return ()
+    return unread_constants(raw.kind, raw.body)
+
+
+def _isolates(raw: RawStatement, analyst: Analyst) -> bool:
+    """BEGIN with options, SET TRANSACTION, or a setting that is one of a transaction."""
+    if raw.kind == "TransactionStmt":
+        return bool(raw.body.get("options"))
+    if raw.kind == "VariableSetStmt" and raw.body["kind"] == "VAR_SET_MULTI":
+        return True
+    return any(name.startswith("transaction_") for name, _ in analyst.settings_changed)
 
 
 _ENDS = frozenset(

@@ -5,7 +5,7 @@ asks the server, in the client's own session, and compares. Rule: a text that na
 calls nothing that is not built in rests on nothing, and is never asked about.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -13,13 +13,17 @@ from appliance.model.catalog import Catalog, Relation
 from appliance.model.facts import Action, Facts, StatementFacts
 from appliance.sql.functions import PURE_EXTENSIONS
 from appliance.sql.lineage import CatalogLineage
-from appliance.sql.names import TEMPORARY_SCHEMA
+from appliance.sql.names import TEMPORARY_SCHEMA, WHOLE_ROW
 from appliance.sql.stamps import FIRST_USER_OID
 
 _MAKING = frozenset((Action.CREATE, Action.CREATE_TEMPORARY, Action.DROP))
 """Nothing of what such a relation holds is shown, whichever it is."""
 
 _LOCKABLE = "rpvmf"
+
+BENEATH_MAX = 100
+"""A write that changes more relations than so many beneath the one it names is not held against
+them: each costs the server about a tenth of a millisecond."""
 
 
 class Footing(msgspec.Struct, frozen=True):
@@ -28,7 +32,7 @@ class Footing(msgspec.Struct, frozen=True):
     names: tuple[str, ...]
     """Relation names, looked for in every schema: what else they could come to mean."""
     direct: tuple[int, ...]
-    """Those that are meant now."""
+    """Those that are meant now, by the text or by the bodies of functions that it calls."""
     oids: tuple[int, ...]
     """They, what lies below views, and parents."""
     calls: bool
@@ -39,6 +43,9 @@ class Footing(msgspec.Struct, frozen=True):
     """A query whose mere parsing takes and keeps the locks that reading these relations takes, so
     that they stay as they are found until the transaction ends; '' when there is nothing to lock.
     """
+    called: tuple[str, ...] = ()
+    """Functions and operators written without a schema: whatever else comes to be called so could
+    be meant instead."""
 
 
 def footing(facts: Facts, lineage: CatalogLineage, rewritten: bool = False) -> Footing | None:
@@ -53,24 +60,44 @@ def footing(facts: Facts, lineage: CatalogLineage, rewritten: bool = False) -> F
         if use.action not in _MAKING
     ]
     direct = {use.oid for use in uses if use.oid >= FIRST_USER_OID}
-    inside = {oid for s in facts.statements for oid, _ in s.reads_inside}
+    read = {key for s in facts.statements for key in s.reads_inside}
+    inside = {oid for oid, _ in read}
+    named = {oid for oid, attnum in read if attnum == WHOLE_ROW and oid >= FIRST_USER_OID}
     calls = any(_judged_by_body(s, catalog) for s in facts.statements)
-    names_any = any(s.names_called for s in facts.statements)
+    called = frozenset[str]().union(*(s.names_called for s in facts.statements))
     lost = any(not use.oid for use in uses)
-    if not catalog.newest or not (direct or calls or names_any or lost):
+    if not catalog.newest or not (direct or calls or called or lost):
         return None
-    below = frozenset(inside).union(*(lineage.rests_on(oid) for oid in direct))
+    below = frozenset(inside).union(*map(lineage.rests_on, direct | named))
+    beneath = {use.oid for s in facts.statements for use in s.beneath}
+    if len(beneath) <= BENEATH_MAX:
+        below |= beneath
     names = frozenset(use.name for use in uses)
     spelled = below if rewritten else inside  # in what is sent, or in the bodies of functions
     spelled_out = (catalog.relations.get(oid) for oid in spelled)
     names = names.union(relation.name for relation in spelled_out if relation is not None)
-    return _found(lineage, names, frozenset(direct), below, calls)
+    return _found(lineage, names, frozenset(direct | named), below, calls, called)
+
+
+def joined(footings: Sequence[Footing], lineage: CatalogLineage) -> Footing:
+    """What all of these rest on together, as this catalog has it."""
+    if len(footings) == 1:
+        return footings[0]
+    return _found(
+        lineage,
+        frozenset(name for each in footings for name in each.names),
+        frozenset(oid for each in footings for oid in each.direct),
+        frozenset(oid for each in footings for oid in each.oids),
+        any(each.calls for each in footings),
+        frozenset(name for each in footings for name in each.called),
+    )
 
 
 def still(known: Footing, lineage: CatalogLineage) -> bool:
     """Whether this catalog, too, has all that it rests on as it was."""
     direct, below = frozenset(known.direct), frozenset(known.oids)
-    return known == _found(lineage, frozenset(known.names), direct, below, known.calls)
+    names, called = frozenset(known.names), frozenset(known.called)
+    return known == _found(lineage, names, direct, below, known.calls, called)
 
 
 def _found(
@@ -79,6 +106,7 @@ def _found(
     direct: frozenset[int],
     below: frozenset[int],
     calls: bool,
+    called: frozenset[str],
 ) -> Footing:
     catalog = lineage.catalog
     found = below.union(*(lineage.named(name) for name in names))
@@ -92,8 +120,9 @@ def _found(
         direct=tuple(sorted(direct)),
         oids=tuple(sorted(oid for oid in below if oid >= FIRST_USER_OID)),
         calls=calls,
-        expected=f"{catalog.callables if calls else catalog.newest}/{relations}",
+        expected=f"{catalog.callables if calls else _newest(catalog, called)}/{relations}",
         lock=_lock(catalog.relations[oid] for oid in sorted(direct) if oid in catalog.relations),
+        called=tuple(sorted(called)),
     )
 
 
@@ -102,6 +131,13 @@ def stands_alone(statement: StatementFacts, catalog: Catalog) -> bool:
     whatever its name comes to mean, is behind what it returns."""
     named = statement.relations or statement.reads_inside or statement.prepared is not None
     return not (named or _judged_by_body(statement, catalog))
+
+
+def _newest(catalog: Catalog, called: Iterable[str]) -> str:
+    """As CHECK_QUERY puts it together."""
+    named = [catalog.named[name] for name in called if name in catalog.named]
+    count, made = sum(count for count, _ in named), sum(made for _, made in named)
+    return f"{catalog.newest}+{count}.{made}" if named else f"{catalog.newest}+0"
 
 
 def _judged_by_body(statement: StatementFacts, catalog: Catalog) -> bool:

@@ -33,7 +33,7 @@ from appliance.sql.comparisons import (
 )
 from appliance.sql.functions import PURE_EXTENSIONS, harmless
 from appliance.sql.names import TEMPORARY_SCHEMA
-from appliance.sql.stamps import CALLABLES, FIRST_USER_OID, NEWEST, RELATION
+from appliance.sql.stamps import CALLABLES, FIRST_USER_OID, NAMED, NEWEST, RELATION
 
 Row = tuple[str | None, ...]
 Rows = Mapping[str, Sequence[Row]]
@@ -126,6 +126,7 @@ QUERIES: Mapping[str, str] = {
     "prepare": "SET LOCAL search_path = ''",
     "epoch": EPOCH_QUERY,
     "stamps": f"SELECT {NEWEST}, {CALLABLES}",
+    "named": f"SELECT n.name, count(*), sum(n.made) FROM ({NAMED}) n GROUP BY n.name",
     "server": "SELECT pg_catalog.current_setting('server_version_num')",
     "schemas": "SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_(toast_)?temp_'",
     "relations": f"""SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence,
@@ -304,6 +305,7 @@ def build_catalog(target: str, database: str, rows: Mapping[str, list[Row]]) -> 
         type_parts=parts if casts else {},
         newest=newest or "",
         callables=callables or "",
+        named={name or "": (_number(n), _number(made)) for name, n, made in rows["named"]},
     )
 
 

@@ -33,16 +33,31 @@ def _user_made(relation: str) -> str:
 
 _CALLED = ("pg_proc", "pg_operator", "pg_cast")
 
-CALLABLES = f"pg_catalog.concat_ws('+', {', '.join(map(_user_made, _CALLED))})"
-"""One text for all functions, operators and casts that are not built in. Reads all of them."""
+_SCHEMAS = _rows("pg_namespace", "x.nspname OPERATOR(pg_catalog.!~) '^pg_(toast_)?temp_'")
+"""What a schema is called decides what a name in it means, and no row but its own changes with
+it."""
+
+CALLABLES = f"pg_catalog.concat_ws('+', {_SCHEMAS}, {', '.join(map(_user_made, _CALLED))})"
+"""One text for all schemas, and all functions, operators and casts that are not built in. Reads all
+of them."""
 
 NEWEST = (
-    "pg_catalog.concat_ws('+', "
+    f"pg_catalog.concat_ws('+', {_SCHEMAS}, "
     + ", ".join(f"(SELECT pg_catalog.max(x.oid) FROM pg_catalog.{name} x)" for name in _CALLED)
     + ")"
 )
-"""One text that changes when a function, operator or cast is made, which could be meant where a
-built-in one was. Costs next to nothing."""
+"""One text that changes when a schema is made or renamed, or a function, operator or cast is made,
+which could be meant where a built-in one was. Costs next to nothing."""
+
+NAMED = f"""SELECT x.proname AS name, {_XMIN} AS made FROM pg_catalog.pg_proc x
+    WHERE x.oid {_GE} {FIRST_USER_OID}
+  UNION ALL SELECT x.oprname, {_XMIN} FROM pg_catalog.pg_operator x
+    WHERE x.oid {_GE} {FIRST_USER_OID}"""
+"""What is not built in, by the name that it is called by."""
+
+_NAMED_SO = f"""(SELECT pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.sum(n.made))
+  FROM ({NAMED}) n WHERE n.name {_EQ} ANY (CAST($6 AS pg_catalog.name[])))"""
+"""Changes when one of them gets such a name, by whatever means, or loses it."""
 
 _LOOKED_AT = "(x.indisunique OR x.indexprs IS NOT NULL OR x.indpred IS NOT NULL)"
 
@@ -56,10 +71,12 @@ RELATION = f"""pg_catalog.concat_ws('.', c.relname, c.relnamespace, c.relkind, c
     {_rows("pg_trigger", f"x.tgrelid {_EQ} c.oid")},
     {_rows("pg_constraint", f"x.conrelid {_EQ} c.oid")},
     {_rows("pg_index", f"x.indrelid {_EQ} c.oid AND {_LOOKED_AT}")},
-    {_rows("pg_inherits", f"x.inhrelid {_EQ} c.oid")})"""
+    {_rows("pg_inherits", f"x.inhrelid {_EQ} c.oid")},
+    {_rows("pg_inherits", f"x.inhparent {_EQ} c.oid")})"""
 """One text for the relation `c` of pg_class: what it is called, its columns, its definition, its
-parents, its row security, what runs when it is written (triggers of foreign keys, which stand at
-both ends, included). What only moves storage (TRUNCATE, VACUUM FULL) does not change it."""
+parents and children, its row security, what runs when it is written (triggers of foreign keys,
+which stand at both ends, included). What only moves storage (TRUNCATE, VACUUM FULL) does not change
+it."""
 
 QUIET = "q"
 NO_POSITION = "-"
@@ -76,7 +93,16 @@ _RELATIONS = f"""COALESCE((
     AND c.relkind {_EQ} ANY (CAST('{KINDS}' AS pg_catalog."char"[]))
     AND (c.relpersistence {_NE} 't' OR {OWN_TEMPORARY})), '')"""
 
-_ISOLATION = "pg_catalog.current_setting('transaction_isolation')"
+OTHER_SETTINGS = "!"
+WRITES = "+"
+_PROBED = ", ".join(
+    f"pg_catalog.current_setting('{name}')"
+    for name in ("search_path", "role", "session_authorization")
+)
+_ISOLATION = f"""pg_catalog.concat(pg_catalog.current_setting('transaction_isolation'),
+    CASE WHEN pg_catalog.concat_ws(E'\\n', {_PROBED}) {_EQ} $5 THEN ''
+    ELSE '{OTHER_SETTINGS}' END,
+    CASE WHEN pg_catalog.pg_current_xact_id_if_assigned() IS NULL THEN '' ELSE '{WRITES}' END)"""
 
 _END_OF_LOG = "CAST(pg_catalog.pg_current_wal_insert_lsn() AS pg_catalog.text)"
 _POSITION = f"""CASE WHEN pg_catalog.pg_is_in_recovery() THEN ''
@@ -102,27 +128,32 @@ def _check(called: str) -> str:
   ELSE (SELECT pg_catalog.concat_ws('/', {called}, {_RELATIONS})) END)"""
 
 
-CHECK_QUERY = _check(NEWEST)
+CHECK_QUERY = _check(f"pg_catalog.concat_ws('+', {NEWEST}, {_NAMED_SO})")
 """Parameters: relation names (name[]), which are looked for in every schema, relation OIDs (oid[]),
-the position at which all of it was known to be as it was judged (text), and the last position that
-was seen (text), or NO_POSITION. One row, one text: isolation level / position, with QUIET behind it
-when it is the last one and nobody writes / either AS_BEFORE, or NEWEST / the relations in the order
-of their OIDs, each `oid:stamp`, joined by commas."""
+the position at which all of it was known to be as it was judged (text), the last position that was
+seen (text), or NO_POSITION, search_path, role and session_authorization as they are believed to be
+(text, joined by newlines), and names of functions and operators (name[]). One row, one text:
+isolation level, with OTHER_SETTINGS behind it when these are other ones (the server's configuration
+was read again, say), and WRITES when the open transaction has written anything / position, with
+QUIET behind it when it is the last one and nobody writes / either AS_BEFORE, or NEWEST+what is
+named like that / the relations in the order of their OIDs, each `oid:stamp`, joined by commas."""
 
 CHECK_CALLS_QUERY = _check(CALLABLES)
 """The same with CALLABLES, for a statement that calls what is not built in. (One text with a
 parameter for that would be planned anew each time.)"""
 
-STILL_QUERY = f"""SELECT CASE WHEN {_POSITION} {_EQ} $1 THEN '{AS_BEFORE}'
+STILL_QUERY = f"""SELECT CASE WHEN {_POSITION} {_EQ} $1
+    AND pg_catalog.concat_ws(E'\\n', {_PROBED}) {_EQ} $2 THEN '{AS_BEFORE}'
   ELSE CAST(CAST(pg_catalog.concat('Sallyport: something was written since ', $1,
-    '; what this statement rests on is looked at again') AS pg_catalog.int4) AS pg_catalog.text)
+    ', and what this statement rests on is looked at again') AS pg_catalog.int4) AS pg_catalog.text)
   END"""
-"""Parameter: a position (text). AS_BEFORE while the log ends there; otherwise an error with
-SQLSTATE 22P02, whose words are for the server's log."""
-STILL_TYPES = (25,)
+"""Parameters (texts): a position, and search_path, role and session_authorization as in CHECK_QUERY.
+AS_BEFORE while the log ends there and these are so; otherwise an error with SQLSTATE 22P02, whose
+words are for the server's log."""
+STILL_TYPES = (25, 25)
 
-CHECK_TYPES = (1003, 1028, 25, 25)
-"""name[], oid[], text, text: the types of its parameters (pg_type.dat)."""
+CHECK_TYPES = (1003, 1028, 25, 25, 25, 1003)
+"""name[], oid[], text, text, text, name[]: the types of its parameters (pg_type.dat)."""
 
 
 def _below(catalog: str, wanted: str) -> str:

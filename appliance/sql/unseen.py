@@ -21,6 +21,7 @@ from appliance.model.catalog import (
 )
 from appliance.model.facts import Action, FunctionUse, ParseFailure
 from appliance.sql.functions import PURE_EXTENSIONS
+from appliance.sql.names import WHOLE_ROW
 from appliance.sql.parse import Body, RawStatement, parse_decoded
 from appliance.sql.scope import Field, Item, Scope
 from appliance.sql.stamps import FIRST_USER_OID
@@ -41,7 +42,8 @@ class Hidden(msgspec.Struct, frozen=True):
     calls: tuple[FunctionUse, ...] = ()
     """Every function outside pg_catalog."""
     reads: frozenset[ColumnKey] = frozenset()
-    """Base columns that bodies of SQL functions read."""
+    """Base columns that bodies of SQL functions read, and (OID, WHOLE_ROW) of the relations that
+    they name."""
 
 
 NOTHING = Hidden()
@@ -261,6 +263,7 @@ class Unseen:
         for oid, attnum in analyst.read:
             columns = self._catalog.relations[oid].columns if attnum == 0 else ()
             reads |= {(oid, column.attnum) for column in columns} or {(oid, attnum)}
+        reads |= {(use.oid, WHOLE_ROW) for use in analyst.relation_uses() if use.oid}
         return Hidden(
             (), tuple(analyst.calls), frozenset(reads | analyst.consumed | analyst.reads_inside)
         )

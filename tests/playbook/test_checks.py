@@ -82,7 +82,8 @@ def asked(
     if first:
         sent += m.close(m.STATEMENT, CHECK_NAME)
         sent += m.parse(CHECK_NAME, CHECK_QUERY.encode(), CHECK_TYPES)
-    values = (array(["customers"]), array([str(CUSTOMERS)]), position.encode(), last.encode())
+    told = (position.encode(), last.encode(), b'"$user", public\nnone\nshop')
+    values = (array(["customers"]), array([str(CUSTOMERS)]), *told, array(()))
     sent += m.bind_texts(CHECK_NAME, CHECK_NAME, values) + m.execute(CHECK_NAME)
     return upstream(sent, m.close(m.PORTAL, CHECK_NAME), FLUSH)
 
@@ -93,7 +94,7 @@ def told(
     isolation: str = "read committed",
     position: str = POSITION,
 ) -> bytes:
-    found = f"{isolation}/{position}/{newest}/{CUSTOMERS}:"
+    found = f"{isolation}/{position}/{newest}+0/{CUSTOMERS}:"
     prepared = CLOSED + PARSED if first else b""
     return PARSED + CLOSED + prepared + BOUND + row(found) + complete("SELECT 1") + CLOSED
 

@@ -8,6 +8,7 @@ from appliance.model.catalog import Relation
 from appliance.model.errors import ProtocolViolation
 from appliance.model.facts import Facts, ParseFailure, StatementFacts
 from appliance.model.limits import Limits
+from appliance.session.decisions import ANALYSES_MAX
 from appliance.session.effects import AnalyseText, RefreshCatalog
 from appliance.session.settings import PROBE
 from appliance.sql.analysis import analyse
@@ -162,6 +163,28 @@ def test_the_catalog_changed_during_the_analysis(play: Open) -> None:
         << upstream(query(LONG))
         >> gone()
         << Finished("disconnected")
+    )
+
+
+def test_a_text_that_is_never_analysed_in_time_is_refused(play: Open) -> None:
+    """Facts of another catalog are not used, however often it changes."""
+
+    def another(number: int) -> Event:
+        lineage = CatalogLineage(catalog(str(number)))
+        return happens("another", lambda session, now: session.port.take(lineage))
+
+    book = play(ANN) >> says(query(LONG)) << Asks(AnalyseText)
+    for number in range(2, 2 + ANALYSES_MAX):
+        book = book >> another(number) >> analysed() << Asks(AnalyseText)
+    assert (
+        book
+        >> another(9)
+        >> analysed()
+        << Decided(refused="analysis_failed")
+        << upstream(refusals.rejected_query())
+        >> answers(SYNTAX_ERROR, IDLE)
+        << refusal("analysis_failed")
+        << client(IDLE)
     )
 
 

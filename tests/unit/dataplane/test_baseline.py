@@ -57,8 +57,8 @@ def test_columns_that_swapped_their_names(first_seen: Baseline) -> None:
     found = first_seen.applied(catalog(swapped))
     assert found.unknown == frozenset()
     assert found.former == {
-        (20_000, 2): ("public", "people", "name"),
-        (20_000, 3): ("public", "people", "email"),
+        (20_000, 2): (("public", "people", "name"),),
+        (20_000, 3): (("public", "people", "email"),),
     }
     assert found.version != "1"
 
@@ -66,7 +66,7 @@ def test_columns_that_swapped_their_names(first_seen: Baseline) -> None:
 def test_a_table_under_another_name(first_seen: Baseline) -> None:
     found = first_seen.applied(catalog(msgspec.structs.replace(PEOPLE, name="others")))
     assert found.unknown == frozenset()
-    assert found.former[20_000, 3] == ("public", "people", "email")
+    assert found.former[20_000, 3] == (("public", "people", "email"),)
 
 
 def test_an_oid_that_is_another_tables_now(first_seen: Baseline) -> None:
@@ -96,3 +96,66 @@ def test_another_table_under_a_known_name(first_seen: Baseline) -> None:
     found = first_seen.applied(catalog(moved, remade, relation(20_006, "copy", "who")))
     assert found.remade == {20_005}
     assert found.unknown == {(20_005, 1), (20_005, 2), (20_005, 3), (20_006, 1)}
+
+
+def test_what_appeared_later_keeps_the_names_it_was_met_under(
+    first_seen: Baseline,
+) -> None:
+    """Policy may name it; a rename takes no mask away. Known it is not for that."""
+    late = relation(20_007, "late", "id", "ssn", "city")
+    wider = relation(20_000, "people", "id", "name", "email", "ssn")
+    first_seen.applied(catalog(wider, late))
+    renamed = relation(20_007, "other", "id", "note", "city")
+    again = relation(20_000, "people", "id", "name", "email", "note")
+    found = first_seen.applied(catalog(again, renamed))
+    assert found.unknown == {(20_007, 1), (20_007, 2), (20_007, 3), (20_000, 4)}
+    assert found.former == {
+        (20_007, 1): (("public", "late", "id"),),
+        (20_007, 2): (("public", "late", "ssn"),),
+        (20_007, 3): (("public", "late", "city"),),
+        (20_000, 4): (("public", "people", "ssn"),),
+    }
+
+
+def test_another_table_under_the_name_of_what_appeared_later(first_seen: Baseline) -> None:
+    late = relation(20_007, "late", "id", "ssn")
+    assert not first_seen.applied(catalog(PEOPLE, late)).remade
+    moved = msgspec.structs.replace(late, name="l0")
+    found = first_seen.applied(catalog(PEOPLE, moved, relation(20_008, "late", "ssn", "id")))
+    assert found.remade == {20_008}
+
+
+def test_what_is_gone_is_forgotten(first_seen: Baseline) -> None:
+    for oid in range(30_000, 30_050):
+        first_seen.applied(catalog(PEOPLE, relation(oid, "scratch", "id")))
+    assert first_seen.known == 2
+
+
+def test_another_worker_met_what_a_masked_session_made(tmp_path: Path) -> None:
+    path = baseline_path(tmp_path, "t", "d")
+    one, other = Baseline(path), Baseline(path)
+    for each in (one, other):
+        each.applied(catalog(PEOPLE))
+    own = relation(20_003, "own", "a")
+    one.note_clean([("public", "own")])
+    assert other.applied(catalog(PEOPLE, own)).unknown == {(20_003, 1)}
+    assert one.applied(catalog(PEOPLE, own)).unknown == frozenset()
+    assert other.moved()
+    assert other.applied(catalog(PEOPLE, own)).unknown == frozenset()
+
+
+PART = relation(20_002, "part", "id", "name", "email", parents=(20_000,))
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["from the first", "later"])
+@pytest.mark.parametrize("gone", [False, True], ids=["detached", "the parent dropped"])
+def test_a_part_that_is_one_no_more(tmp_path: Path, late: bool, gone: bool) -> None:
+    """It has the rows still, and the masks."""
+    path = baseline_path(tmp_path, "t", "d")
+    alone = msgspec.structs.replace(PART, parents=())
+    if late:
+        Baseline(path).applied(catalog(PEOPLE, alone))
+    assert not Baseline(path).applied(catalog(PEOPLE, PART)).former
+    found = Baseline(path).applied(catalog(alone) if gone else catalog(PEOPLE, alone))
+    assert found.former[20_002, 3] == (("public", "people", "email"),)
+    assert found.unknown == frozenset()

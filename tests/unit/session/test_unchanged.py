@@ -16,13 +16,18 @@ TWO = Footing(("u",), (11,), (11,), False, FOUND, "")
 
 
 def said(position: str = "0-1", found: str = FOUND, quiet: bool = True) -> Answer:
-    return Answer("read committed", found, position, quiet)
+    return Answer("read committed", True, False, found, position, quiet)
 
 
 def test_reads_what_the_server_says() -> None:
     assert read_answer("read committed/0-16B3q/1/10:a") == said("0-16B3")
     assert read_answer("read committed/0-1/=") == said(found=AS_BEFORE, quiet=False)
-    assert read_answer("serializable//1/10:a") == Answer("serializable", FOUND, "", False)
+    assert read_answer("read committed!+/0-1/1/10:a") == said(quiet=False)._replace(
+        settled=False, writes=True
+    )
+    assert read_answer("serializable//1/10:a") == Answer(
+        "serializable", True, False, FOUND, "", False
+    )
 
 
 def learnt(*answers: Answer) -> str:
@@ -89,17 +94,20 @@ def server(postgres: EmbeddedPostgres) -> Iterator[psycopg.Connection]:
 @pytest.mark.parametrize("query", [CHECK_QUERY, CHECK_CALLS_QUERY], ids=["check", "calls"])
 def test_a_real_server(postgres: EmbeddedPostgres, server: psycopg.Connection, query: str) -> None:
     text = query.replace("%", "%%")
-    for number, cast in ((1, "name[]"), (2, "oid[]"), (3, "text"), (4, "text")):
-        text = text.replace(f"${number}", f"%({'abcd'[number - 1]})s::{cast}")
+    casts = ("name[]", "oid[]", "text", "text", "text", "name[]")
+    for number, cast in enumerate(casts, 1):
+        text = text.replace(f"${number}", f"%({'abcdef'[number - 1]})s::{cast}")
+    believed = '"$user", public\nnone\npostgres'
 
     def ask(position: str = NO_POSITION, last: str = NO_POSITION) -> Answer:
-        values = {"a": ["moved"], "b": [], "c": position, "d": last}
+        values = {"a": ["moved"], "b": [], "c": position, "d": last, "e": believed, "f": []}
         row = server.execute(text.encode(), values).fetchone()
         assert row is not None
         return read_answer(row[0])
 
     before = ask()
     assert before.found not in ("", AS_BEFORE)
+    assert before.settled
     assert not before.quiet
     for _ in range(20):  # whoever else works on this server
         now = ask(before.position, before.position)
@@ -111,6 +119,13 @@ def test_a_real_server(postgres: EmbeddedPostgres, server: psycopg.Connection, q
         other.execute("CREATE TEMP TABLE unseen (a int)")
         assert not ask(last=ask().position).quiet
         other.rollback()
+    with server.transaction():
+        assert not ask().writes
+        server.execute("CREATE TEMP TABLE mine () ON COMMIT DROP")
+        assert ask().writes
+    server.execute("SET search_path = elsewhere, public")
+    assert not ask().settled
+    server.execute("RESET search_path")
     server.execute("ALTER TABLE moved RENAME b TO c")
     after = ask(before.position, before.position)
     assert after.found not in (AS_BEFORE, before.found)

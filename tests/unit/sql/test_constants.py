@@ -41,6 +41,7 @@ READ = [
     "select set_config(name, 'x', false) from pg_settings where name = 'role'",
     "select 'x' = kind from events",
     "delete from events where id = 5",
+    "with d as (delete from events where id = 5 or id <> 5 returning id) select id from d",
     "update events set n = 3 where id = 5",
     "insert into events (n) values (5)",
     "select U&\"\\006e\" from events where kind = 'x'",

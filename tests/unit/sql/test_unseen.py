@@ -221,13 +221,13 @@ CREATE FUNCTION dark.g12() RETURNS text LANGUAGE sql SET search_path = '$user', 
 
 CLEAN = {
     "select dark.f1(1)": set(),
-    "select dark.f2(1)": {"orders.total", "orders.client_id"},
-    "select dark.f3(1)": {"clients.email", "clients.id"},
-    "select dark.f4(1)": {"clients.email", "clients.id"},
-    "select dark.f5(1)": {"orders.note", "orders.id"},
-    "select dark.f6(1)": {"orders.note", "orders.id"},
+    "select dark.f2(1)": {"orders.*", "orders.total", "orders.client_id"},
+    "select dark.f3(1)": {"clients.*", "clients.email", "clients.id"},
+    "select dark.f4(1)": {"clients.*", "clients.email", "clients.id"},
+    "select dark.f5(1)": {"orders.*", "orders.note", "orders.id"},
+    "select dark.f6(1)": {"orders.*", "orders.note", "orders.id"},
     "select dark.f7(1)": set(),
-    "select dark.f8('x')": {"people.nickname", "people.pid"},
+    "select dark.f8('x')": {"people.*", "people.nickname", "people.pid"},
 }
 
 
@@ -257,6 +257,7 @@ def test_a_view_passes_on_what_bodies_read(any_database: Database) -> None:
         lineage = CatalogLineage(read_catalog(connection, inside=True))
     made = Database(any_database.uri, lineage, any_database.settings)
     assert made.names(made.one("select e from dark.looks").reads_inside) == {
+        "clients.*",
         "clients.email",
         "clients.id",
     }
