@@ -32,6 +32,9 @@ _SIZES = frozenset({*_BY_DEFAULT, "wal"})
 
 NEW = "RETURNING_OPTION_NEW"
 
+_COPIED_KINDS = frozenset("rm")
+"""What COPY reads by its name: tables, since PostgreSQL 18 materialised views too."""
+
 
 class Stored(NamedTuple):
     """What a statement has stored in the relation it writes: values of the client's own."""
@@ -481,8 +484,10 @@ class Rewriter:
         """COPY relation TO becomes COPY (SELECT its columns) TO."""
         relation_body = body["relation"]
         masked, relation = self._read(relation_body)
-        if masked is None or relation.kind != "r":
+        if masked is None:
             return {**body, "relation": self._qualified_range(relation_body, relation)}
+        if relation.kind not in _COPIED_KINDS:
+            raise Unmaskable(f"COPY of {relation.name}: say COPY (SELECT ...)")
         listed = [node["String"]["sval"] for node in body.get("attlist", ())]
         if relation.secured and not listed and any(c.generated for c in relation.columns):
             # Under row security the server copies generated columns as well, else it does not.

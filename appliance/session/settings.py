@@ -8,6 +8,7 @@ SHOW only, which takes no snapshot and so changes nothing for the client's trans
 import msgspec
 
 from appliance.model.catalog import Relation, SessionSettings
+from appliance.sql.encodings import UTF8
 from appliance.sql.reader import own_relations
 
 PROBE = (b"SHOW search_path", b"SHOW role", b"SHOW session_authorization")
@@ -61,6 +62,10 @@ class SettingsTracker:
 
     def standard_strings(self) -> bool:
         return self.parameters.get("standard_conforming_strings", "on") == "on"
+
+    def stores_utf8(self) -> bool:
+        """Whether the database cuts and folds names in UTF-8, as our parser does."""
+        return self.parameters.get("server_encoding") == UTF8
 
     def reported(self, name: str, value: str) -> None:
         self.parameters[name] = value

@@ -324,7 +324,17 @@ class Analyst(Writes):
                 self.writes_rows(oid, deleting=True)
                 if body.get("behavior") == "DROP_CASCADE":
                     self.truncate_beneath(oid)
+        if kind == "ClusterStmt":
+            self._clustered(body)
         self._inside_definition(kind, body)
+
+    def _clustered(self, body: Body) -> None:
+        """Rows are put in the order of an index, which any of the relation's columns may be in:
+        whoever reads them afterwards sees it."""
+        if "relation" in body:
+            self._look_into(*self._meant(body["relation"]))
+        else:
+            self.puzzle("by which columns CLUSTER puts the rows of every table in order")
 
     def _renamed_action(self, kind: str, body: Body, action: Action) -> Action:
         """ALTER ROLE ... RENAME is a change of roles."""

@@ -172,6 +172,19 @@ def test_a_stored_column_nobody_reads_is_in_nobodys_way(world: World) -> None:
     assert world.rows("SELECT name, email || '' FROM stored WHERE id = 3")[0][0] == "name 3"
 
 
+def test_a_materialised_view_is_copied_by_its_columns(world: World) -> None:
+    """PostgreSQL 18 copies one by its name."""
+    sent = world.form("COPY stored (id, email) TO STDOUT")
+    assert "SELECT" in sent and "stored TO" not in sent
+    with world.connection.cursor() as cursor, cursor.copy(sent.encode()) as copying:
+        rows = [bytes(row) for row in copying]
+    assert rows[0].startswith(b"1\tus***") and len(rows) == 500
+    with pytest.raises(Unmaskable, match="when it was stored"):
+        world.form("COPY stored TO STDOUT")
+    with pytest.raises(Unmaskable, match=r"say COPY \(SELECT"):
+        world.form("COPY computed TO STDOUT")
+
+
 def test_returning_shows_what_was_stored_and_masks_the_rest(world: World) -> None:
     with world.connection.transaction(force_rollback=True):
         added = "INSERT INTO people (id, name, email) VALUES (900, 'n', 'New@x.y') RETURNING *"

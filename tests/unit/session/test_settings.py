@@ -105,3 +105,16 @@ def test_whether_texts_are_read_as_we_do(name: str, value: str, standard: bool) 
     settings.reported(name, value)
     assert settings.lexes_as_standard() is standard
     assert tracker(**{name: value}).lexes_as_standard() is standard
+
+
+@pytest.mark.parametrize(
+    ("parameters", "utf8"),
+    [
+        ({"server_encoding": "UTF8"}, True),
+        ({"server_encoding": "LATIN1"}, False),
+        ({"server_encoding": "SQL_ASCII"}, False),
+        ({}, False),  # not told
+    ],
+)
+def test_whether_names_are_cut_as_we_do(parameters: dict[str, str], utf8: bool) -> None:
+    assert tracker(**parameters).stores_utf8() is utf8

@@ -81,6 +81,12 @@ def test_a_key_looks_at_nothing_else(lineage: CatalogLineage, text: str) -> None
     assert not statement.unresolved
 
 
+def test_rows_in_the_order_of_an_index_tell_of_its_columns(lineage: CatalogLineage) -> None:
+    statement = facts(lineage, "CLUSTER notes USING notes_by_email")
+    assert "notes.email" in named(lineage, statement) and not statement.unresolved
+    assert facts(lineage, "CLUSTER").unresolved, "every table's"
+
+
 @pytest.mark.parametrize("text", ["ALTER TABLE notes ADD COLUMN more text", "DROP TABLE notes"])
 def test_other_changes_look_at_nothing(lineage: CatalogLineage, text: str) -> None:
     assert not facts(lineage, text).consumed
