@@ -319,6 +319,8 @@ class Catalog(msgspec.Struct, frozen=True):
     those that tsvector_update_trigger() fills) -> these."""
     primary_keys: Mapping[int, tuple[int, ...]] = {}
     """By OID: what a foreign key refers to that names no columns."""
+    unique: Mapping[tuple[int, str], tuple[int, ...]] = {}
+    """(OID, name of a primary key or a unique constraint) -> its columns."""
 
     def relation_named(self, schema: str, name: str) -> Relation | None:
         oid = self.by_name.get((schema, name))

@@ -213,6 +213,8 @@ class Writes(Queries):
                 self._compare(element["name"], target, scope)
             self.walk(element.get("expr"), scope)
         self.walk(infer.get("whereClause"), scope)
+        if "conname" in infer:
+            self._compare_by(infer["conname"], target)
         if clause.get("action") != "ONCONFLICT_UPDATE":
             return
         excluded = Item(
@@ -232,6 +234,17 @@ class Writes(Queries):
             self.consume_level(level)
         if "whereClause" not in clause and self._reinserts(body, target, scope):
             self.flags.add(Flag.NO_WHERE)
+
+    def _compare_by(self, constraint: str, target: Item) -> None:
+        """ON CONFLICT ON CONSTRAINT: its columns find the row; of what is not known, all may."""
+        columns = (
+            None if self.catalog is None else self.catalog.unique.get((target.oid, constraint))
+        )
+        self.consume(
+            field
+            for field in target.fields
+            if columns is None or field.origin is None or field.origin[1] in columns
+        )
 
     def _compare(self, name: str, target: Item, scope: Scope) -> None:
         field = target.columns.get(name)

@@ -81,6 +81,22 @@ def test_a_key_looks_at_nothing_else(lineage: CatalogLineage, text: str) -> None
     assert not statement.unresolved
 
 
+@pytest.mark.parametrize(
+    ("target", "looked_at"),
+    [
+        ("(id)", {"people.id"}),
+        ("ON CONSTRAINT people_pkey", {"people.id"}),
+        ("ON CONSTRAINT people_email_key", {"people.email"}),
+        ("ON CONSTRAINT of_somebody", {"people.id", "people.email"}),
+    ],
+)
+def test_a_conflict_is_found_by_the_columns_of_its_constraint(
+    lineage: CatalogLineage, target: str, looked_at: set[str]
+) -> None:
+    text = f"INSERT INTO people VALUES (1, 'x') ON CONFLICT {target} DO UPDATE SET id = 2"
+    assert named(lineage, facts(lineage, text)) == looked_at
+
+
 def test_rows_in_the_order_of_an_index_tell_of_its_columns(lineage: CatalogLineage) -> None:
     statement = facts(lineage, "CLUSTER notes USING notes_by_email")
     assert "notes.email" in named(lineage, statement) and not statement.unresolved
