@@ -81,6 +81,7 @@ TELLING_COLUMNS: Mapping[str, frozenset[str]] = {
         ("pg_stat_xact_all_tables", "pg_stat_xact_sys_tables", "pg_stat_xact_user_tables"), _WRITTEN
     ),
     "pg_stat_wal": _VOLUMES,
+    "pg_stat_database": frozenset({"temp_files", "temp_bytes"}),  # what was sorted on the way
     "pg_stat_io": _VOLUMES,
     "pg_stat_replication": _POSITIONS,
     "pg_stat_wal_receiver": _POSITIONS,

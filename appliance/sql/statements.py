@@ -326,7 +326,16 @@ class Analyst(Writes):
                     self.truncate_beneath(oid)
         if kind == "ClusterStmt":
             self._clustered(body)
+        if kind == "CreatedbStmt":
+            self._copied_database(body)
         self._inside_definition(kind, body)
+
+    def _copied_database(self, body: Body) -> None:
+        """A database made from another one holds its values, where other rules may hold."""
+        for node in body.get("options", ()):
+            option = node["DefElem"]
+            if option["defname"] == "template" and _word(option.get("arg")) not in _EMPTY_TEMPLATES:
+                self.puzzle("what the database holds that is copied")
 
     def _clustered(self, body: Body) -> None:
         """Rows are put in the order of an index, which any of the relation's columns may be in:
@@ -558,6 +567,11 @@ def is_on(argument: Node) -> bool:
     return str(word).lower() not in ("off", "false", "no", "0", "f", "n", "of", "fa", "fal", "fals")
 
 
+def _word(argument: Node) -> str:
+    """An option's value, where it is a word."""
+    return str((argument or {}).get("String", {}).get("sval", ""))
+
+
 def _analyzes(options: Sequence[Body]) -> bool:
     return any(o["defname"] == "analyze" and is_on(o.get("arg")) for o in options)
 
@@ -587,6 +601,7 @@ def _object_name(node: Node) -> list[str]:
     return words(node.get("ObjectWithArgs", {}).get("objname", ()))
 
 
+_EMPTY_TEMPLATES = frozenset({"template0", "template1"})
 _INHERITING = frozenset({"AT_AddInherit", "AT_DropInherit"})
 _REFERRING_AGAIN = frozenset(
     {
