@@ -9,6 +9,7 @@ import msgspec
 
 from appliance.model.catalog import Relation, SessionSettings
 from appliance.sql.encodings import UTF8
+from appliance.sql.identifiers import split_names
 from appliance.sql.reader import own_relations
 
 PROBE = (b"SHOW search_path", b"SHOW role", b"SHOW session_authorization")
@@ -22,6 +23,8 @@ class SettingsTracker:
         self.parameters = parameters
         """ParameterStatus values, as the server reported them last."""
         self._search_path: tuple[str, ...] = ()
+        self._path_known = True
+        """Whether the path that the server told is understood to the last name."""
         self._role = ""
         self._temporary: frozenset[str] = frozenset()
         self._shifting: frozenset[str] = frozenset()
@@ -43,7 +46,7 @@ class SettingsTracker:
             database=self._database,
             search_path=self._search_path,
             role=self._role,
-            certain=self.certain,
+            certain=self.certain and self._path_known,
             temp_relations=self._temporary | self._shifting,
             temporaries=self._temporaries,
             temp_kinds=self._kinds,
@@ -81,7 +84,8 @@ class SettingsTracker:
     def probed(self, values: list[str]) -> None:
         """Takes the answers of PROBE."""
         path, role, session_user = values
-        self._search_path = split_search_path(path)
+        names = split_names(path, self.stores_utf8())
+        self._search_path, self._path_known = names or (), names is not None
         self._role = session_user if role == "none" else role
         self.certain = True
         self.current = self._build()
@@ -130,36 +134,3 @@ class SettingsTracker:
 
 
 _UTF8_LIKE = ("UTF8", "UNICODE", "SQL_ASCII")
-
-
-def split_search_path(value: str) -> tuple[str, ...]:
-    """As SplitIdentifierString does: quoted names kept, others folded to lower case, blanks
-    dropped.
-    """
-    names: list[str] = []
-    position = 0
-    while position < len(value):
-        if value[position] in " \t\n,":
-            position += 1
-        elif value[position] == '"':
-            name, position = _quoted(value, position + 1)
-            names.append(name)
-        else:
-            end = value.find(",", position)
-            end = len(value) if end < 0 else end
-            names.append(value[position:end].strip().lower())
-            position = end
-    return tuple(names)
-
-
-def _quoted(value: str, position: int) -> tuple[str, int]:
-    characters: list[str] = []
-    while position < len(value):
-        character = value[position]
-        if character == '"':
-            if value[position + 1 : position + 2] != '"':
-                return "".join(characters), position + 1
-            position += 1
-        characters.append(character)
-        position += 1
-    return "".join(characters), position

@@ -209,6 +209,8 @@ class Analyst(Writes):
             self.use_relation(action, found.schema, found.name, found.oid, names)
             if not outward:
                 self.write_beneath(action, found.oid, names)
+                if found.schema == "pg_catalog":
+                    self.system_write(found.name)
         if not outward:
             self.writes_rows(item.oid)
         if "whereClause" in body:  # COPY FROM ... WHERE

@@ -138,7 +138,7 @@ class Writes(Queries):
             self.write_beneath(action, item.oid)
         found = None if self.catalog is None else self.catalog.relations.get(item.oid)
         if found is not None and found.schema == "pg_catalog":
-            self._system_write(found.name)
+            self.system_write(found.name)
         if found is not None and found.has_rules:
             self.puzzle(f"rules of {found.schema}.{found.name} may write elsewhere")
         fields = [
@@ -155,7 +155,7 @@ class Writes(Queries):
         if oid and self.lineage is not None:
             self.meet(self.lineage.unseen.writing(oid, deleting))
 
-    def _system_write(self, name: str) -> None:
+    def system_write(self, name: str) -> None:
         """Writing a system catalog by hand is DDL without its checks."""
         self.flags.add(Flag.CHANGES_SCHEMA)
         self.act(Action.ROLE if name in ("pg_authid", "pg_auth_members") else Action.ALTER_SYSTEM)

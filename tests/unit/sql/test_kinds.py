@@ -13,6 +13,7 @@ from tests.unit.sql.conftest import Database
 OWING = Decision(Effect.ALLOW, (), owes_masks=True)
 
 REFUSED = """
+COPY pg_cast FROM STDIN
 CREATE DATABASE d TEMPLATE shop
 CREATE DATABASE d OWNER postgres TEMPLATE = 'shop'
 CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'
