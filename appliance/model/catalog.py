@@ -349,6 +349,10 @@ class SessionSettings(msgspec.Struct, frozen=True):
     """(name, pg_class.relkind) of temporary relations that the session surely has. Of the other
     names in `temp_relations` each may be gone, or a view through which a lasting one is written."""
 
+    converted: bool = False
+    """What the database sends is turned into another encoding, which fails on what has no place
+    there."""
+
     sealed: str = ""
     """`digest()`, computed once by whoever keeps this object for many statements."""
 
@@ -357,9 +361,10 @@ class SessionSettings(msgspec.Struct, frozen=True):
         return name in self.temp_relations or any(own.name == name for own in self.temporaries)
 
     @property
-    def naming(self) -> tuple[tuple[str, ...], str]:
-        """What a name without a schema is looked up by; temporary relations aside."""
-        return self.search_path, self.role
+    def naming(self) -> tuple[tuple[str, ...], str, bool]:
+        """What a name without a schema is looked up by, temporary relations aside, and
+        `converted`: what a prepared text means beside its letters."""
+        return self.search_path, self.role, self.converted
 
     def digest(self) -> str:
         if self.sealed:
@@ -373,5 +378,6 @@ class SessionSettings(msgspec.Struct, frozen=True):
                 sorted(self.temp_relations),
                 self.temporaries,
                 sorted(self.temp_kinds),
+                self.converted,
             )
         )

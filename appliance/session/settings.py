@@ -50,6 +50,7 @@ class SettingsTracker:
             temp_relations=self._temporary | self._shifting,
             temporaries=self._temporaries,
             temp_kinds=self._kinds,
+            converted=self._converts(),
         )
         return msgspec.structs.replace(settings, sealed=settings.digest())
 
@@ -66,6 +67,11 @@ class SettingsTracker:
     def standard_strings(self) -> bool:
         return self.parameters.get("standard_conforming_strings", "on") == "on"
 
+    def _converts(self) -> bool:
+        """Whether rows are sent in another encoding than they are stored in."""
+        sent = self.parameters.get("client_encoding", UTF8)
+        return sent not in (self.parameters.get("server_encoding", UTF8), "SQL_ASCII")
+
     def stores_utf8(self) -> bool:
         """Whether the database cuts and folds names in UTF-8, as our parser does."""
         return self.parameters.get("server_encoding") == UTF8
@@ -73,6 +79,8 @@ class SettingsTracker:
     def reported(self, name: str, value: str) -> None:
         self.parameters[name] = value
         self._standard = self._reads_standard()
+        if self.current.converted != self._converts():
+            self.current = self._build()
 
     def unsettle(self, in_transaction: bool) -> None:
         if in_transaction:

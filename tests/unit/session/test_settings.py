@@ -97,3 +97,16 @@ def test_whether_texts_are_read_as_we_do(name: str, value: str, standard: bool) 
 )
 def test_whether_names_are_cut_as_we_do(parameters: dict[str, str], utf8: bool) -> None:
     assert tracker(**parameters).stores_utf8() is utf8
+
+
+def test_whether_what_is_sent_is_converted() -> None:
+    """Conversion fails on what the client's encoding has no letters for: another digest."""
+    settings = tracker(server_encoding="UTF8")
+    before = settings.current
+    assert not before.converted
+    settings.reported("client_encoding", "LATIN1")
+    assert settings.current.converted
+    assert settings.current.digest() != before.digest()
+    assert settings.current.naming != before.naming
+    settings.reported("client_encoding", "SQL_ASCII")
+    assert not settings.current.converted, "bytes as they are"
