@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from appliance.masking import trees
+from appliance.masking.grouping import implied
 from appliance.masking.masked_relations import INNER, Masked, MaskedRelations, Unmaskable
 from appliance.masking.trees import Body, Node
 from appliance.model.catalog import Relation
@@ -98,6 +99,15 @@ class Rewriter:
 
     def _children(self, body: Body) -> dict[str, Any]:
         return {key: self._field(key, value) for key, value in body.items()}
+
+    def _select(self, body: Body) -> dict[str, Any]:
+        made = self._children(body)
+        more = implied(body, self._resolution, self._catalog, self._is_replaced)
+        return {**made, "groupClause": [*made["groupClause"], *more]} if more else made
+
+    def _arm(self, value: Body) -> Node:
+        """Of a set operation, or of a join."""
+        return self._select(value) if "op" in value else self._node(value)
 
     # Relations that are read.
 
@@ -519,7 +529,10 @@ _RULES: Mapping[str, Callable[[Rewriter, Any], Any]] = {
 _BODIES: Mapping[str, Callable[[Rewriter, Any], Any]] = {
     "ExplainStmt": Rewriter._explained,
     "InsertStmt": Rewriter._insert_body,
+    "SelectStmt": Rewriter._select,
     "UpdateStmt": Rewriter._update_body,
+    "larg": Rewriter._arm,
+    "rarg": Rewriter._arm,
     "onConflictClause": Rewriter._assignments,
 }
 """By the name of a field that holds a body, or of the statement itself."""
