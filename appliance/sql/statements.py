@@ -343,7 +343,9 @@ class Analyst(Writes):
         """Rows are put in the order of an index, which any of the relation's columns may be in:
         whoever reads them afterwards sees it."""
         if "relation" in body:
-            self._look_into(*self._meant(body["relation"]))
+            _, _, oid = self._meant(body["relation"])
+            if self.lineage is not None and oid:
+                self.consume(self.lineage.shape(oid).fields)
         else:
             self.puzzle("by which columns CLUSTER puts the rows of every table in order")
 
