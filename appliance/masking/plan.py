@@ -15,7 +15,7 @@ import msgspec
 
 from appliance.masking.oracles import told_by
 from appliance.model.catalog import Catalog, ColumnKey
-from appliance.model.decision import Decision, Mask, Trust
+from appliance.model.decision import Decision, Mask, MaskMethod, Trust
 from appliance.model.errors import Refused
 from appliance.model.facts import (
     Action,
@@ -57,6 +57,8 @@ BEYOND_MASKING = frozenset(
 """Actions through which values leave by ways that no mask plan sees."""
 
 _CALLING = frozenset({Action.CALL, Action.EXECUTE_FUNCTION})
+
+_FLOATS = frozenset({"real", "double precision"})
 
 _COPYING = frozenset({Action.CREATE, Action.CREATE_TEMPORARY, Action.COPY_TO})
 """Actions that carry what a query gives to where this plan does not reach."""
@@ -528,7 +530,19 @@ class _Work:
         mask = None if output.origin is None else self.direct.get(output.origin)
         if mask is None:
             mask = self._inherited(output)
+        if mask is not None and mask.method is MaskMethod.TRUNCATE_NUMBER:
+            self._require_exact_text(output, mask)
         return PlannedColumn(output.name, output.origin, mask, output.loose)
+
+    def _require_exact_text(self, output: OutputColumn, mask: Mask) -> None:
+        """extra_float_digits, which no server reports, can round a float's text over the step that
+        it would be cut to: it is cut where it still is a number."""
+        keys = output.sources if output.origin is None else (output.origin, *output.sources)
+        for oid, attnum in keys:
+            relation = self.catalog.relations.get(oid)
+            for column in () if relation is None else relation.columns:
+                if column.attnum == attnum and column.type_text in _FLOATS:
+                    raise self._used((oid, attnum), mask, "may be rounded before it is cut")
 
     def _inherited(self, output: OutputColumn) -> Mask | None:
         owed = [key for key in output.sources if key in self.owed]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from appliance.masking import trees
+from appliance.masking.grouping import implied
 from appliance.masking.masked_relations import INNER, Masked, MaskedRelations, Unmaskable
 from appliance.masking.trees import Body, Node
 from appliance.model.catalog import Relation
@@ -31,6 +32,9 @@ _BY_DEFAULT = ("costs", "buffers")
 _SIZES = frozenset({*_BY_DEFAULT, "wal"})
 
 NEW = "RETURNING_OPTION_NEW"
+
+_COPIED_KINDS = frozenset("rm")
+"""What COPY reads by its name: tables, since PostgreSQL 18 materialised views too."""
 
 
 class Stored(NamedTuple):
@@ -95,6 +99,15 @@ class Rewriter:
 
     def _children(self, body: Body) -> dict[str, Any]:
         return {key: self._field(key, value) for key, value in body.items()}
+
+    def _select(self, body: Body) -> dict[str, Any]:
+        made = self._children(body)
+        more = implied(body, self._resolution, self._catalog, self._is_replaced)
+        return {**made, "groupClause": [*made["groupClause"], *more]} if more else made
+
+    def _arm(self, value: Body) -> Node:
+        """Of a set operation, or of a join."""
+        return self._select(value) if "op" in value else self._node(value)
 
     # Relations that are read.
 
@@ -481,8 +494,10 @@ class Rewriter:
         """COPY relation TO becomes COPY (SELECT its columns) TO."""
         relation_body = body["relation"]
         masked, relation = self._read(relation_body)
-        if masked is None or relation.kind != "r":
+        if masked is None:
             return {**body, "relation": self._qualified_range(relation_body, relation)}
+        if relation.kind not in _COPIED_KINDS:
+            raise Unmaskable(f"COPY of {relation.name}: say COPY (SELECT ...)")
         listed = [node["String"]["sval"] for node in body.get("attlist", ())]
         if relation.secured and not listed and any(c.generated for c in relation.columns):
             # Under row security the server copies generated columns as well, else it does not.
@@ -514,7 +529,10 @@ _RULES: Mapping[str, Callable[[Rewriter, Any], Any]] = {
 _BODIES: Mapping[str, Callable[[Rewriter, Any], Any]] = {
     "ExplainStmt": Rewriter._explained,
     "InsertStmt": Rewriter._insert_body,
+    "SelectStmt": Rewriter._select,
     "UpdateStmt": Rewriter._update_body,
+    "larg": Rewriter._arm,
+    "rarg": Rewriter._arm,
     "onConflictClause": Rewriter._assignments,
 }
 """By the name of a field that holds a body, or of the statement itself."""

@@ -81,6 +81,7 @@ TELLING_COLUMNS: Mapping[str, frozenset[str]] = {
         ("pg_stat_xact_all_tables", "pg_stat_xact_sys_tables", "pg_stat_xact_user_tables"), _WRITTEN
     ),
     "pg_stat_wal": _VOLUMES,
+    "pg_stat_database": frozenset({"temp_files", "temp_bytes"}),  # what was sorted on the way
     "pg_stat_io": _VOLUMES,
     "pg_stat_replication": _POSITIONS,
     "pg_stat_wal_receiver": _POSITIONS,
@@ -322,6 +323,8 @@ class Catalog(msgspec.Struct, frozen=True):
     those that tsvector_update_trigger() fills) -> these."""
     primary_keys: Mapping[int, tuple[int, ...]] = {}
     """By OID: what a foreign key refers to that names no columns."""
+    unique: Mapping[tuple[int, str], tuple[int, ...]] = {}
+    """(OID, name of a primary key or a unique constraint) -> its columns."""
 
     def relation_named(self, schema: str, name: str) -> Relation | None:
         oid = self.by_name.get((schema, name))
@@ -349,6 +352,10 @@ class SessionSettings(msgspec.Struct, frozen=True):
     """(name, pg_class.relkind) of temporary relations that the session surely has. Of the other
     names in `temp_relations` each may be gone, or a view through which a lasting one is written."""
 
+    converted: bool = False
+    """What the database sends is turned into another encoding, which fails on what has no place
+    there."""
+
     sealed: str = ""
     """`digest()`, computed once by whoever keeps this object for many statements."""
 
@@ -357,9 +364,10 @@ class SessionSettings(msgspec.Struct, frozen=True):
         return name in self.temp_relations or any(own.name == name for own in self.temporaries)
 
     @property
-    def naming(self) -> tuple[tuple[str, ...], str]:
-        """What a name without a schema is looked up by; temporary relations aside."""
-        return self.search_path, self.role
+    def naming(self) -> tuple[tuple[str, ...], str, bool]:
+        """What a name without a schema is looked up by, temporary relations aside, and
+        `converted`: what a prepared text means beside its letters."""
+        return self.search_path, self.role, self.converted
 
     def digest(self) -> str:
         if self.sealed:
@@ -373,5 +381,6 @@ class SessionSettings(msgspec.Struct, frozen=True):
                 sorted(self.temp_relations),
                 self.temporaries,
                 sorted(self.temp_kinds),
+                self.converted,
             )
         )

@@ -133,6 +133,17 @@ _HOLDING = frozenset(
 )
 
 
+_ENCODING = frozenset({"client_encoding", "all", ""})
+"""Settings that may be what SET client_encoding sets; '' is one that is not known."""
+
+
+def converts(facts: Facts) -> bool:
+    """Whether a text of several statements may change the encoding that its results come in."""
+    return len(facts.statements) > 1 and any(
+        name in _ENCODING for statement in facts.statements for name, _ in statement.settings
+    )
+
+
 def holds(facts: Facts) -> bool:
     """Whether what it rests on is locked first, in the transaction that it will run in. Maintenance
     and DDL (VACUUM, CREATE INDEX CONCURRENTLY) may need one of their own, and COPY FROM STDIN would

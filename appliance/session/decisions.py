@@ -18,6 +18,7 @@ from appliance.session.questions import Questions, answered
 from appliance.session.rewriting import Forms
 from appliance.session.state import Continuation, Question, SessionState, Sparing, Waiting
 from appliance.session.unchanged import read_answer
+from appliance.sql.encodings import reads_alike
 from appliance.sql.footing import Footing, joined
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
@@ -239,6 +240,8 @@ class Decisions:
         reported, and under any that what is under way may bring.
         """
         settings = self._state.settings
+        if not settings.stores_utf8() and not reads_alike(text):
+            return False
         if settings.lexes_as_standard() and not self._state.lexing_in_doubt:
             return True
         plain = not self._state.lexing_in_doubt and settings.standard_strings()

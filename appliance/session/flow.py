@@ -64,7 +64,7 @@ class Verdict(msgspec.Struct, frozen=True):
     """(policy version, catalog version, settings digest) it was made under: another epoch means
     judge again.
     """
-    naming: tuple[tuple[str, ...], str] = ((), "")
+    naming: tuple[tuple[str, ...], str, bool] = ((), "", False)
     """`SessionSettings.naming` when it was made: the server looks the names in a prepared text up
     anew when that changes."""
     rewritten: bytes = b""
@@ -442,14 +442,23 @@ class Judge:
         lineage = self._lineage(settings)
         if decision.owes_masks and lineage is None:
             raise Refused(told.catalog_unavailable(self.catalog.failure))
+        converted = settings.converted or changes.converts(facts)
         return tuple(
-            self._plan(facts, index, decision, lineage) for index in range(len(facts.statements))
+            self._plan(facts, index, decision, lineage, converted)
+            for index in range(len(facts.statements))
         )
 
     def _plan(
-        self, facts: Facts, index: int, decision: Decision, lineage: CatalogLineage | None
+        self,
+        facts: Facts,
+        index: int,
+        decision: Decision,
+        lineage: CatalogLineage | None,
+        converted: bool,
     ) -> MaskPlan:
-        """On the wire where that is exact, at the source where it is not."""
+        """On the wire where that is exact, at the source where it is not: also where what is sent
+        is `converted`, since that fails on raw cells that the encoding has no letters for.
+        """
         try:
             made = plan(facts, index, decision, decision.owed, lineage)
         except Refused as refused:
@@ -459,7 +468,9 @@ class Judge:
             if at_source is None:
                 raise
             return at_source
-        if lineage is not None and measures(made, facts.statements[index], decision.owed):
+        if lineage is None:
+            return made
+        if (converted and made.masks_any) or measures(made, facts.statements[index], decision.owed):
             return source_plan(facts, index, decision.owed, lineage) or made
         return made
 

@@ -454,9 +454,17 @@ class FromUpstream:
             self._end_of(skipped.subject, skipped)
 
     def _notice(self, content: Bytes) -> None:
+        """What the server would say to its log (which a client may ask to be told) measures what it
+        works with, and comes when a statement is over, too: not for who owes masks.
+        """
+        if self._state.judge.entitlements.owes and refusals.is_diagnostic(content[HEADER:]):
+            return
         head = self._state.expected.head
         verdict = None if head is None else _verdict_of(head)
-        if verdict is not None and verdict.withhold:
+        at_commit = (
+            head is not None and head.kind is Kind.SYNC and self._state.judge.entitlements.owes
+        )
+        if at_commit or (verdict is not None and verdict.withhold):
             self._state.to_client(refusals.withhold_values(content[HEADER:], m.NOTICE_RESPONSE))
         else:
             self._state.to_client(content)

@@ -19,7 +19,7 @@ from appliance.sql.footing import Footing
 NAMED_MAX = 4_096
 
 Epoch = tuple[str, str, str]
-Naming = tuple[tuple[str, ...], str]
+Naming = tuple[tuple[str, ...], str, bool]
 Owed = Mapping[ColumnKey, Mask]
 ProtocolNames = Callable[[str, str, bool], Verdict | None]
 """(space, name, now) -> what a statement or portal made by a protocol message was judged to be."""
@@ -87,6 +87,8 @@ class NamedPlans:
             raise Refused(unknown_name(space))
         if space == "statement" and naming != verdict.naming:
             raise Refused(other_names())
+        if naming is not None and naming[-1] != verdict.naming[-1]:
+            raise Refused(unknown_name())  # raw cells would be converted, or fail to be
         if owed is not verdict.decision.owed and owed != verdict.decision.owed:
             raise Refused(unknown_name(space))
         return known

@@ -50,13 +50,16 @@ class Questions:
         self._simple((TEMPORARIES_QUERY.encode(),))
 
     def ask_check(self, waiting: Waiting, verdict: Verdict, footing: Footing, hold: bool) -> None:
-        """`hold`: the relations stay locked for the message that follows."""
+        """`hold`: the relations stay locked for the message that follows. Where they do not, the
+        lock is asked for all the same: a schema that this role may not use is left out of its
+        search_path, and only then refused by its name.
+        """
         state = self._state
         question = self._begin("check", waiting, 1)
         question.verdict, question.footing, question.holds = verdict, footing, hold
         question.in_transaction = state.in_pipeline or state.status != ord("I")
         question.ends = question.ends and not hold
-        if hold and footing.lock:
+        if footing.lock:
             self._inject(m.parse(LOCK_NAME, footing.lock.encode()), Kind.PARSE)
             self._inject(m.close(m.STATEMENT, LOCK_NAME), Kind.CLOSE)
         name = CHECK_CALLS_NAME if footing.calls else CHECK_NAME

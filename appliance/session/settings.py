@@ -8,6 +8,8 @@ SHOW only, which takes no snapshot and so changes nothing for the client's trans
 import msgspec
 
 from appliance.model.catalog import Relation, SessionSettings
+from appliance.sql.encodings import UTF8
+from appliance.sql.identifiers import split_names
 from appliance.sql.reader import own_relations
 
 PROBE = (b"SHOW search_path", b"SHOW role", b"SHOW session_authorization")
@@ -23,6 +25,8 @@ class SettingsTracker:
         self.told = ""
         """The last answers to PROBE, joined by newlines."""
         self._search_path: tuple[str, ...] = ()
+        self._path_known = True
+        """Whether the path that the server told is understood to the last name."""
         self._role = ""
         self._temporary: frozenset[str] = frozenset()
         self._shifting: frozenset[str] = frozenset()
@@ -44,10 +48,11 @@ class SettingsTracker:
             database=self._database,
             search_path=self._search_path,
             role=self._role,
-            certain=self.certain,
+            certain=self.certain and self._path_known,
             temp_relations=self._temporary | self._shifting,
             temporaries=self._temporaries,
             temp_kinds=self._kinds,
+            converted=self._converts(),
         )
         return msgspec.structs.replace(settings, sealed=settings.digest())
 
@@ -64,9 +69,20 @@ class SettingsTracker:
     def standard_strings(self) -> bool:
         return self.parameters.get("standard_conforming_strings", "on") == "on"
 
+    def _converts(self) -> bool:
+        """Whether rows are sent in another encoding than they are stored in."""
+        sent = self.parameters.get("client_encoding", UTF8)
+        return sent not in (self.parameters.get("server_encoding", UTF8), "SQL_ASCII")
+
+    def stores_utf8(self) -> bool:
+        """Whether the database cuts and folds names in UTF-8, as our parser does."""
+        return self.parameters.get("server_encoding") == UTF8
+
     def reported(self, name: str, value: str) -> None:
         self.parameters[name] = value
         self._standard = self._reads_standard()
+        if self.current.converted != self._converts():
+            self.current = self._build()
 
     def unsettle(self, in_transaction: bool) -> None:
         if in_transaction:
@@ -79,7 +95,8 @@ class SettingsTracker:
         """Takes the answers of PROBE."""
         path, role, session_user = values
         self.told = "\n".join(values)
-        self._search_path = split_search_path(path)
+        names = split_names(path, self.stores_utf8())
+        self._search_path, self._path_known = names or (), names is not None
         self._role = session_user if role == "none" else role
         self.certain = True
         self.current = self._build()
@@ -128,36 +145,3 @@ class SettingsTracker:
 
 
 _UTF8_LIKE = ("UTF8", "UNICODE", "SQL_ASCII")
-
-
-def split_search_path(value: str) -> tuple[str, ...]:
-    """As SplitIdentifierString does: quoted names kept, others folded to lower case, blanks
-    dropped.
-    """
-    names: list[str] = []
-    position = 0
-    while position < len(value):
-        if value[position] in " \t\n,":
-            position += 1
-        elif value[position] == '"':
-            name, position = _quoted(value, position + 1)
-            names.append(name)
-        else:
-            end = value.find(",", position)
-            end = len(value) if end < 0 else end
-            names.append(value[position:end].strip().lower())
-            position = end
-    return tuple(names)
-
-
-def _quoted(value: str, position: int) -> tuple[str, int]:
-    characters: list[str] = []
-    while position < len(value):
-        character = value[position]
-        if character == '"':
-            if value[position + 1 : position + 2] != '"':
-                return "".join(characters), position + 1
-            position += 1
-        characters.append(character)
-        position += 1
-    return "".join(characters), position

@@ -95,6 +95,7 @@ def after(
         temp_relations=settings.temp_relations | made,
         temporaries=settings.temporaries,
         temp_kinds=settings.temp_kinds.union((name, "r") for name in made if _makes_table(raw)),
+        converted=settings.converted,
     )
 
 

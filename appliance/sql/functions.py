@@ -214,6 +214,8 @@ TELLING: frozenset[str] = frozenset(
         "pg_last_wal_replay_lsn",
         "pg_stat_get_backend_io",
         "pg_stat_get_backend_wal",
+        "pg_stat_get_db_temp_bytes",
+        "pg_stat_get_db_temp_files",
         "pg_stat_get_io",
         "pg_stat_get_tuples_hot_updated",
         "pg_stat_get_tuples_newpage_updated",

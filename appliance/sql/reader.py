@@ -167,9 +167,10 @@ WHERE {_OURS} AND c.relkind IN ('v', 'm')
   CASE WHEN k.contype = 'f' THEN (SELECT pg_catalog.array_agg(a.attnum)
     FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
     WHERE a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
-      AND (a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL))::text END
+      AND (a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL))::text END,
+  k.conname
 FROM pg_catalog.pg_constraint k
-WHERE k.contype IN ('f', 'p') AND k.conrelid >= {FIRST_USER_OID}""",
+WHERE k.contype IN ('f', 'p', 'u') AND k.conrelid >= {FIRST_USER_OID}""",
     "compared": COMPARISONS,
     "inherits": """SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits i
 JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid AND c.relkind IN ('r', 'p', 'f')
@@ -277,11 +278,12 @@ def build_catalog(target: str, database: str, rows: Mapping[str, list[Row]]) -> 
     guarded, parts = _guarded_types(rows)
     casts = _casts(rows)
     ((newest, callables),) = rows["stamps"]
-    foreign_keys, primary_keys = _constraints(rows)
+    foreign_keys, primary_keys, unique = _constraints(rows)
     compared, made_of = comparisons_of(rows["compared"], _numbered(columns))
     return Catalog(
         foreign_keys=foreign_keys,
         primary_keys=primary_keys,
+        unique=unique,
         compared=compared,
         made_of=_of_parents(made_of, relations),
         target=target,
@@ -370,14 +372,22 @@ def own_relations(answer: str) -> tuple[Relation, ...]:
     )
 
 
-def _constraints(rows: Rows) -> tuple[tuple[ForeignKey, ...], dict[int, tuple[int, ...]]]:
-    """(foreign keys, primary keys by OID)."""
+Unique = dict[tuple[int, str], tuple[int, ...]]
+
+
+def _constraints(
+    rows: Rows,
+) -> tuple[tuple[ForeignKey, ...], dict[int, tuple[int, ...]], Unique]:
+    """(foreign keys, primary keys by OID, unique constraints by OID and name)."""
     references: list[ForeignKey] = []
     primary: dict[int, tuple[int, ...]] = {}
-    for kind, oid, own, other, others, on_delete, on_update, defaulted in rows["constraints"]:
+    unique: Unique = {}
+    for kind, oid, own, other, others, on_delete, on_update, defaulted, name in rows["constraints"]:
         columns = attribute_numbers(own)
-        if kind == "p":
-            primary[_number(oid)] = columns
+        if kind != "f":
+            unique[_number(oid), name or ""] = columns
+            if kind == "p":
+                primary[_number(oid)] = columns
             continue
         references.append(
             ForeignKey(
@@ -390,7 +400,7 @@ def _constraints(rows: Rows) -> tuple[tuple[ForeignKey, ...], dict[int, tuple[in
                 attribute_numbers(defaulted),
             )
         )
-    return tuple(references), primary
+    return tuple(references), primary, unique
 
 
 def _numbered(columns: Mapping[int, Sequence[Column]]) -> dict[int, list[int]]:

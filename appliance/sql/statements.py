@@ -209,6 +209,8 @@ class Analyst(Writes):
             self.use_relation(action, found.schema, found.name, found.oid, names)
             if not outward:
                 self.write_beneath(action, found.oid, names)
+                if found.schema == "pg_catalog":
+                    self.system_write(found.name)
         if not outward:
             self.writes_rows(item.oid)
         if "whereClause" in body:  # COPY FROM ... WHERE
@@ -324,7 +326,28 @@ class Analyst(Writes):
                 self.writes_rows(oid, deleting=True)
                 if body.get("behavior") == "DROP_CASCADE":
                     self.truncate_beneath(oid)
+        if kind == "ClusterStmt":
+            self._clustered(body)
+        if kind == "CreatedbStmt":
+            self._copied_database(body)
         self._inside_definition(kind, body)
+
+    def _copied_database(self, body: Body) -> None:
+        """A database made from another one holds its values, where other rules may hold."""
+        for node in body.get("options", ()):
+            option = node["DefElem"]
+            if option["defname"] == "template" and _word(option.get("arg")) not in _EMPTY_TEMPLATES:
+                self.puzzle("what the database holds that is copied")
+
+    def _clustered(self, body: Body) -> None:
+        """Rows are put in the order of an index, which any of the relation's columns may be in:
+        whoever reads them afterwards sees it."""
+        if "relation" in body:
+            _, _, oid = self._meant(body["relation"])
+            if self.lineage is not None and oid:
+                self.consume(self.lineage.shape(oid).fields)
+        else:
+            self.puzzle("by which columns CLUSTER puts the rows of every table in order")
 
     def _renamed_action(self, kind: str, body: Body, action: Action) -> Action:
         """ALTER ROLE ... RENAME is a change of roles."""
@@ -550,6 +573,11 @@ def is_on(argument: Node) -> bool:
     return str(word).lower() not in ("off", "false", "no", "0", "f", "n", "of", "fa", "fal", "fals")
 
 
+def _word(argument: Node) -> str:
+    """An option's value, where it is a word."""
+    return str((argument or {}).get("String", {}).get("sval", ""))
+
+
 def _analyzes(options: Sequence[Body]) -> bool:
     return any(o["defname"] == "analyze" and is_on(o.get("arg")) for o in options)
 
@@ -579,6 +607,7 @@ def _object_name(node: Node) -> list[str]:
     return words(node.get("ObjectWithArgs", {}).get("objname", ()))
 
 
+_EMPTY_TEMPLATES = frozenset({"template0", "template1"})
 _INHERITING = frozenset({"AT_AddInherit", "AT_DropInherit"})
 _REFERRING_AGAIN = frozenset(
     {

@@ -21,6 +21,7 @@ from appliance.model.catalog import (
 )
 from appliance.model.facts import Action, FunctionUse, ParseFailure
 from appliance.sql.functions import PURE_EXTENSIONS
+from appliance.sql.identifiers import split_names
 from appliance.sql.names import WHOLE_ROW
 from appliance.sql.parse import Body, RawStatement, parse_decoded
 from appliance.sql.scope import Field, Item, Scope
@@ -276,8 +277,9 @@ class Unseen:
         for setting in body.settings:
             name, _, value = setting.partition("=")
             if name == "search_path":
-                path = tuple(part.strip().strip('"') for part in value.split(",") if part.strip())
-                certain = "$user" not in path
+                names = split_names(value)
+                path = names or ()
+                certain = names is not None and "$user" not in path
             elif name in ("role", "session_authorization"):
                 return None
         if body.bound:

@@ -138,7 +138,7 @@ class Writes(Queries):
             self.write_beneath(action, item.oid)
         found = None if self.catalog is None else self.catalog.relations.get(item.oid)
         if found is not None and found.schema == "pg_catalog":
-            self._system_write(found.name)
+            self.system_write(found.name)
         if found is not None and found.has_rules:
             self.puzzle(f"rules of {found.schema}.{found.name} may write elsewhere")
         fields = [
@@ -155,7 +155,7 @@ class Writes(Queries):
         if oid and self.lineage is not None:
             self.meet(self.lineage.unseen.writing(oid, deleting))
 
-    def _system_write(self, name: str) -> None:
+    def system_write(self, name: str) -> None:
         """Writing a system catalog by hand is DDL without its checks."""
         self.flags.add(Flag.CHANGES_SCHEMA)
         self.act(Action.ROLE if name in ("pg_authid", "pg_auth_members") else Action.ALTER_SYSTEM)
@@ -213,6 +213,8 @@ class Writes(Queries):
                 self._compare(element["name"], target, scope)
             self.walk(element.get("expr"), scope)
         self.walk(infer.get("whereClause"), scope)
+        if "conname" in infer:
+            self._compare_by(infer["conname"], target)
         if clause.get("action") != "ONCONFLICT_UPDATE":
             return
         excluded = Item(
@@ -232,6 +234,17 @@ class Writes(Queries):
             self.consume_level(level)
         if "whereClause" not in clause and self._reinserts(body, target, scope):
             self.flags.add(Flag.NO_WHERE)
+
+    def _compare_by(self, constraint: str, target: Item) -> None:
+        """ON CONFLICT ON CONSTRAINT: its columns find the row; of what is not known, all may."""
+        columns = (
+            None if self.catalog is None else self.catalog.unique.get((target.oid, constraint))
+        )
+        self.consume(
+            field
+            for field in target.fields
+            if columns is None or field.origin is None or field.origin[1] in columns
+        )
 
     def _compare(self, name: str, target: Item, scope: Scope) -> None:
         field = target.columns.get(name)

@@ -447,6 +447,33 @@ class TestLexing:
                 clean(content(got))
                 assert rows(got) == [[b"Ada", b"*******6789"]]
 
+    @pytest.mark.parametrize(
+        "before",
+        [
+            (),
+            ("BEGIN", "DECLARE k CURSOR FOR SELECT ssn FROM customers WHERE id = 1"),
+            ("PREPARE p AS SELECT ssn FROM customers WHERE id = 1",),
+        ],
+    )
+    def test_what_has_no_place_in_an_encoding(self, masked: Proxy, before: tuple[str, ...]) -> None:
+        """That a raw cell cannot be converted is an error, which tells of its letters."""
+        change = "UPDATE customers SET ssn = '123-\u20ac-6789' WHERE id = 1"
+        asked = "SELECT ssn FROM customers WHERE id = 1"
+        if before:
+            asked = "FETCH k" if "BEGIN" in before else "EXECUTE p"
+        for encoding in ("LATIN1", "SJIS"):
+            with masked.login() as client:
+                client.query("BEGIN")
+                client.query(change)
+                for text in before[-1:]:
+                    client.query(text)
+                client.query(f"SET client_encoding = '{encoding}'")
+                got = client.query(asked)
+                if before:
+                    assert error(got)["C"] == "26000", "it was to send them as they are"
+                else:
+                    assert rows(got) == [[b"******6789"]]
+
     def test_one_session_s_refusal_is_not_another_s(self, masked: Proxy) -> None:
         text = "SELECT 'ü', name FROM customers WHERE id = 1"
         with masked.login(client_encoding="LATIN1") as odd, masked.login() as client:

@@ -111,9 +111,9 @@ def failure(sqlstate: str, message: str, severity: str = "ERROR", **more: str) -
     return m.error_fields(m.ERROR_RESPONSE, fields)
 
 
-def remark(message: str, **more: str) -> bytes:
+def remark(message: str, severity: str = "NOTICE", **more: str) -> bytes:
     """A NoticeResponse."""
-    fields = {"S": "NOTICE", "V": "NOTICE", "C": "00000", "M": message, **more}
+    fields = {"S": severity, "V": severity, "C": "00000", "M": message, **more}
     return m.error_fields(m.NOTICE_RESPONSE, fields)
 
 

@@ -1,6 +1,7 @@
 """What a statement rests on is locked and looked at before it is sent, in its own transaction."""
 
 import msgspec
+import pytest
 
 from appliance.session.effects import RefreshCatalog
 from appliance.session.questions import CHECK_NAME, LOCK_NAME, array
@@ -73,7 +74,10 @@ def loaded(newest: str) -> Event:
 
 
 def asked(
-    first: bool = True, position: str = NO_POSITION, last: str = POSITION
+    first: bool = True,
+    position: str = NO_POSITION,
+    last: str = POSITION,
+    ended_by: bytes = FLUSH,
 ) -> list[Expectation]:
     """`last`: the position that the answer before gave, if there was one."""
     last = NO_POSITION if first else last
@@ -85,7 +89,7 @@ def asked(
     told = (position.encode(), last.encode(), b'"$user", public\nnone\nshop')
     values = (array(["customers"]), array([str(CUSTOMERS)]), *told, array(()))
     sent += m.bind_texts(CHECK_NAME, CHECK_NAME, values) + m.execute(CHECK_NAME)
-    return upstream(sent, m.close(m.PORTAL, CHECK_NAME), FLUSH)
+    return upstream(sent, m.close(m.PORTAL, CHECK_NAME), ended_by)
 
 
 def told(
@@ -176,6 +180,16 @@ def test_a_name_that_is_gone(play: Open) -> None:
         >> answers(IDLE)
     )
     assert masked(again(book, "1", True) >> answers(told()))
+
+
+@pytest.mark.parametrize("text", [f"SELECT 1; {READ}", f"CREATE TEMP TABLE t (a int); {READ}"])
+def test_names_are_asked_for_where_nothing_is_held(play: Open, text: str) -> None:
+    """A schema that may not be used stands in search_path and is passed over: the relation that was
+    found in it is not meant.
+    """
+    book = play(ANN, lineage=stamped()) >> says(query(text)) << asked(ended_by=SYNC)
+    denied = failure("42501", "permission denied for schema public")
+    assert book >> answers(denied, IDLE) << Asks(RefreshCatalog)
 
 
 def test_one_check_for_a_pipeline(play: Open) -> None:

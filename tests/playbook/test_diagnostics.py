@@ -69,6 +69,36 @@ def test_notices(play: Open) -> None:
     )
 
 
+@pytest.mark.parametrize("severity", ["LOG", "DEBUG", "DEBUG1"])
+def test_what_the_server_would_log_measures(play: Open, severity: str) -> None:
+    """The size of a temporary file that raw values were sorted in, told after the last row."""
+    size = remark("temporary file: size 876544", severity)
+    for principal, seen in ((ANN, ()), (DAN, (size,))):
+        assert (
+            play(principal)
+            >> says(query(TOUCHES))
+            << Decided()
+            << upstream(query(TOUCHES))
+            >> answers(complete("SELECT 0"), size, IDLE)
+            << client(complete("SELECT 0"), *seen, IDLE)
+            << Finished()
+        )
+
+
+def test_a_notice_at_sync(play: Open) -> None:
+    """A deferred trigger's, at the implicit commit."""
+    said = remark(f"found {SECRET}")
+    assert (
+        play(ANN)
+        >> says(SYNC)
+        << upstream(SYNC)
+        >> answers(said, IDLE)
+        << notice("notice withheld", lacks=[SECRET])
+        << client(IDLE)
+    )
+    assert play(DAN) >> says(SYNC) << upstream(SYNC) >> answers(said, IDLE) << client(said, IDLE)
+
+
 @pytest.mark.parametrize(("principal", "text"), [(ANN, HARMLESS), (DAN, TOUCHES), (DAN, WRITES)])
 def test_all_else_is_said_in_the_databases_own_words(
     play: Open, principal: object, text: str

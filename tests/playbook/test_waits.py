@@ -406,6 +406,20 @@ def test_the_encoding_is_not_ours(play: Open) -> None:
     )
 
 
+def test_the_database_cuts_names_elsewhere(play: Open) -> None:
+    """In LATIN1 a name of 40 letters é is 40 bytes long; our parser cuts it after 31."""
+    inner, outer = "é" * 31, "é" * 40
+    assert (
+        play(ANN, parameters={"server_encoding": "LATIN1"})
+        >> says(query(f'SELECT (SELECT "{outer}".body FROM x "{inner}") FROM notes "{outer}"'))
+        << Decided(refused="unparsable")
+        << upstream(refusals.rejected_query())
+        >> says(query("SELECT 'é' FROM notes"))
+        << Decided()
+        << upstream(query("SELECT 'é' FROM notes"))
+    )
+
+
 def test_a_change_of_lexing_under_way(play: Open) -> None:
     """A statement behind it waits until the server has said how it reads."""
     change = "SET standard_conforming_strings = off"

@@ -174,6 +174,13 @@ _SAFE_ALWAYS = "SVCPFLR"
 _SAFE_FIELDS = _SAFE_ALWAYS + "stdnc"
 
 
+def is_diagnostic(body: messages.Buffer) -> bool:
+    """Whether a notice is a LOG or DEBUG message: sent for client_min_messages, not for what a
+    statement asked."""
+    fields = messages.parse_error_fields(body)
+    return fields.get("V", fields.get("S", "")).startswith(("LOG", "DEBUG"))
+
+
 def withhold_values(body: messages.Buffer, kind: int) -> bytes:
     """The same error or notice without the fields that could carry data: DETAIL, HINT, CONTEXT,
     internal query; the primary message too unless its SQLSTATE is known to be free of values.

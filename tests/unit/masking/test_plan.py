@@ -19,6 +19,7 @@ from appliance.model.facts import (
 )
 from appliance.model.refusal import Refusal
 from tests.unit.policy.building import (
+    CATALOG,
     CONTACTS,
     CUSTOMER_ID,
     CUSTOMERS,
@@ -28,6 +29,7 @@ from tests.unit.policy.building import (
     NAME,
     ORDERS,
     PHONE,
+    SALARY,
     FakeLineage,
     facts,
     plain,
@@ -127,6 +129,26 @@ def test_a_masked_column_used_otherwise_is_refused(subject: StatementFacts) -> N
     assert told.code.value == "masked_column_used"
     assert told.message.startswith("public.customers.email is masked for you, and here it ")
     assert told.rule == "mask-contact" and "by itself" in told.remedy
+
+
+@pytest.mark.parametrize("type_text", ["real", "double precision"])
+def test_a_float_is_cut_before_its_text_is_rounded(type_text: str) -> None:
+    """`SET extra_float_digits = -14` writes 4962449.5 as 5e+06."""
+    cut = {SALARY: Mask(MaskMethod.TRUNCATE_NUMBER, step=1_000_000)}
+    subject = statement(
+        relations=[use(Action.SELECT, EMPLOYEES, "salary")], outputs=[plain(SALARY)]
+    )
+    assert planned(subject, cut).masks_any
+    lineage = FakeLineage()
+    employees = CATALOG.relations[EMPLOYEES]
+    columns = tuple(msgspec.structs.replace(c, type_text=type_text) for c in employees.columns)
+    relation = msgspec.structs.replace(employees, columns=columns)
+    lineage.catalog = msgspec.structs.replace(
+        CATALOG, relations={**CATALOG.relations, EMPLOYEES: relation}
+    )
+    with pytest.raises(Refused) as caught:
+        plan(facts(subject), 0, OWING, cut, lineage)
+    assert "rounded" in caught.value.refusal.message
 
 
 def test_unmasked_columns_may_be_used_freely() -> None:

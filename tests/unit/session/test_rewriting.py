@@ -130,6 +130,13 @@ MASKED = [
     ("WITH RECURSIVE r AS (SELECT id, email FROM people WHERE id = 1 UNION ALL"
      " SELECT p.id, p.email FROM people p JOIN r ON p.id = r.id + 1 AND p.id < 4)"
      " SELECT string_agg(email, ' ' ORDER BY id) FROM r", " ".join(["us***************"] * 3)),
+    ("SELECT id, upper(email) || name FROM people GROUP BY id HAVING id = 7", 7),
+    ("SELECT upper(p.email), count(*) FROM people p JOIN visits v ON v.person = p.id"
+     " WHERE p.id = 7 GROUP BY p.id, v.place", "US***************"),
+    ("SELECT p.*, upper(email), max(v.place) FROM people p JOIN visits v ON v.person = p.id"
+     " WHERE p.id = 7 GROUP BY p.id", 7),
+    ("SELECT 'us**' UNION ALL SELECT lower(email) FROM people WHERE id = 7 GROUP BY id", ""),
+    ("SELECT id, upper(email) FROM people WHERE id = 7 GROUP BY 1 ORDER BY name, born", 7),
     ("SELECT email FROM people UNION SELECT 'x' WHERE false", "us*****************"),
     ("SELECT body || 'x' FROM secured", None),
 ]  # fmt: skip
@@ -170,6 +177,34 @@ def test_refuses_what_cannot_be_said(world: World, text: str, why: str) -> None:
 
 def test_a_stored_column_nobody_reads_is_in_nobodys_way(world: World) -> None:
     assert world.rows("SELECT name, email || '' FROM stored WHERE id = 3")[0][0] == "name 3"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT name, upper(email) FROM people GROUP BY name",
+        "SELECT id, upper(email) FROM people GROUP BY GROUPING SETS ((id), ())",
+        "SELECT p.id, upper(email) FROM visits p, people WHERE p.person = people.id GROUP BY p.id",
+        "SELECT q.id, upper(q.email) FROM people q (key, id) GROUP BY q.id",
+    ],
+)
+def test_what_does_not_follow_from_a_key_is_not_grouped_by(world: World, text: str) -> None:
+    with pytest.raises(psycopg.Error) as caught:
+        world.rows(text)
+    assert caught.value.sqlstate in ("42803", "42703")
+
+
+def test_a_materialised_view_is_copied_by_its_columns(world: World) -> None:
+    """PostgreSQL 18 copies one by its name."""
+    sent = world.form("COPY stored (id, email) TO STDOUT")
+    assert "SELECT" in sent and "stored TO" not in sent
+    with world.connection.cursor() as cursor, cursor.copy(sent.encode()) as copying:
+        rows = [bytes(row) for row in copying]
+    assert rows[0].startswith(b"1\tus***") and len(rows) == 500
+    with pytest.raises(Unmaskable, match="when it was stored"):
+        world.form("COPY stored TO STDOUT")
+    with pytest.raises(Unmaskable, match=r"say COPY \(SELECT"):
+        world.form("COPY computed TO STDOUT")
 
 
 def test_returning_shows_what_was_stored_and_masks_the_rest(world: World) -> None:

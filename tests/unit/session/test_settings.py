@@ -1,41 +1,8 @@
 """What is known of the session's settings."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from appliance.session.settings import SettingsTracker, split_search_path
-
-
-@pytest.mark.parametrize(
-    ("value", "names"),
-    [
-        ("", ()),
-        ('""', ("",)),
-        ('"$user", public', ("$user", "public")),
-        ("a,b", ("a", "b")),
-        (" a ,\tb\n", ("a", "b")),
-        ("Sales", ("sales",)),
-        ('"Sales"', ("Sales",)),
-        ('"a,b", c', ("a,b", "c")),
-        ('"say ""hi""", x', ('say "hi"', "x")),
-        ('"a b"', ("a b",)),
-        ("pg_catalog, public", ("pg_catalog", "public")),
-    ],
-)
-def test_search_path(value: str, names: tuple[str, ...]) -> None:
-    assert split_search_path(value) == names
-
-
-@given(st.lists(st.text(min_size=1, max_size=8), max_size=4))
-def test_search_path_of_quoted_names(names: list[str]) -> None:
-    written = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
-    assert split_search_path(written) == tuple(names)
-
-
-@given(st.text(max_size=30))
-def test_search_path_of_anything(value: str) -> None:
-    assert isinstance(split_search_path(value), tuple)
+from appliance.session.settings import SettingsTracker
 
 
 def tracker(**parameters: str) -> SettingsTracker:
@@ -50,6 +17,18 @@ def test_certain_only_once_asked() -> None:
     assert settings.current.search_path == ("$user", "public") and settings.current.role == "ann"
     settings.probed(["a", "boss", "ann"])
     assert settings.current.role == "boss", "SET ROLE"
+
+
+@pytest.mark.parametrize("path", ["sales\u00a0, public", "sales\x1c, public", "\u00c9cole, public"])
+def test_a_path_that_is_not_understood_makes_no_name_certain(path: str) -> None:
+    """Asked once is enough: `certain` says that, `current` what is known."""
+    settings = tracker()
+    settings.probed([path, "none", "ann"])
+    assert settings.current.search_path != ("sales", "public")
+    assert settings.current.certain is ("\u00c9" not in path)
+    assert settings.certain
+    settings.probed(["public", "none", "ann"])
+    assert settings.current.certain
 
 
 def test_a_change_in_a_transaction() -> None:
@@ -105,3 +84,29 @@ def test_whether_texts_are_read_as_we_do(name: str, value: str, standard: bool) 
     settings.reported(name, value)
     assert settings.lexes_as_standard() is standard
     assert tracker(**{name: value}).lexes_as_standard() is standard
+
+
+@pytest.mark.parametrize(
+    ("parameters", "utf8"),
+    [
+        ({"server_encoding": "UTF8"}, True),
+        ({"server_encoding": "LATIN1"}, False),
+        ({"server_encoding": "SQL_ASCII"}, False),
+        ({}, False),  # not told
+    ],
+)
+def test_whether_names_are_cut_as_we_do(parameters: dict[str, str], utf8: bool) -> None:
+    assert tracker(**parameters).stores_utf8() is utf8
+
+
+def test_whether_what_is_sent_is_converted() -> None:
+    """Conversion fails on what the client's encoding has no letters for: another digest."""
+    settings = tracker(server_encoding="UTF8")
+    before = settings.current
+    assert not before.converted
+    settings.reported("client_encoding", "LATIN1")
+    assert settings.current.converted
+    assert settings.current.digest() != before.digest()
+    assert settings.current.naming != before.naming
+    settings.reported("client_encoding", "SQL_ASCII")
+    assert not settings.current.converted, "bytes as they are"

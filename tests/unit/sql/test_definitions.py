@@ -96,6 +96,28 @@ def test_a_key_to_itself_rests_on_nothing_before(
     assert {use.action for use in statement.relations} == {Action.CREATE}
 
 
+@pytest.mark.parametrize(
+    ("target", "looked_at"),
+    [
+        ("(id)", {"people.id"}),
+        ("ON CONSTRAINT people_pkey", {"people.id"}),
+        ("ON CONSTRAINT people_email_key", {"people.email"}),
+        ("ON CONSTRAINT of_somebody", {"people.id", "people.email"}),
+    ],
+)
+def test_a_conflict_is_found_by_the_columns_of_its_constraint(
+    lineage: CatalogLineage, target: str, looked_at: set[str]
+) -> None:
+    text = f"INSERT INTO people VALUES (1, 'x') ON CONFLICT {target} DO UPDATE SET id = 2"
+    assert named(lineage, facts(lineage, text)) == looked_at
+
+
+def test_rows_in_the_order_of_an_index_tell_of_its_columns(lineage: CatalogLineage) -> None:
+    statement = facts(lineage, "CLUSTER notes USING notes_by_email")
+    assert "notes.email" in named(lineage, statement) and not statement.unresolved
+    assert facts(lineage, "CLUSTER").unresolved, "every table's"
+
+
 @pytest.mark.parametrize("text", ["ALTER TABLE notes ADD COLUMN more text", "DROP TABLE notes"])
 def test_other_changes_look_at_nothing(lineage: CatalogLineage, text: str) -> None:
     assert not facts(lineage, text).consumed

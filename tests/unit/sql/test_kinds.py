@@ -13,6 +13,9 @@ from tests.unit.sql.conftest import Database
 OWING = Decision(Effect.ALLOW, (), owes_masks=True)
 
 REFUSED = """
+COPY pg_cast FROM STDIN
+CREATE DATABASE d TEMPLATE shop
+CREATE DATABASE d OWNER postgres TEMPLATE = 'shop'
 CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'
 CREATE PROCEDURE f() LANGUAGE sql AS 'SELECT 1'
 CREATE TRIGGER t BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION f()
@@ -154,6 +157,7 @@ CREATE ROLE r
 ALTER ROLE r PASSWORD 'x'
 DROP ROLE r
 CREATE DATABASE d
+CREATE DATABASE d TEMPLATE template0 OWNER postgres
 CREATE TABLESPACE t LOCATION '/x'
 """,
     "shows nothing": """
