@@ -22,6 +22,7 @@ from appliance.audit.record import (
 from appliance.config.schema import Durability, TargetConfig
 from appliance.dataplane.cancels import Cancels, SchemaChange
 from appliance.dataplane.catalogs import DatabaseCatalog
+from appliance.dataplane.pool import Kept
 from appliance.dataplane.services import Services
 from appliance.dataplane.spool import SpoolUnavailable
 from appliance.dataplane.tally import count
@@ -62,8 +63,10 @@ RETIRED_SECONDS_MAX = 30.0
 long.
 """
 
+_CLEAN_ENDS = ("client_closed", "client_lost")
+
 _log = Log("session")
-_background: set[asyncio.Task[None]] = set()
+_background: set[asyncio.Task[bool]] = set()
 
 
 class Conductor:
@@ -103,6 +106,10 @@ class Conductor:
         self._draining = False
         self._leaving = ""
         """Why the session ends as soon as it can, '' while it goes on."""
+        self.kept: Kept | None = None
+        """The pooled connection that the upstream is, if it is one."""
+        self._cancelling: set[asyncio.Task[bool]] = set()
+        """Cancel requests on their way, and those that perhaps are still."""
         self.ended = False
         self.on_end: list[asyncio.Future[None]] = []
         self.cancel_key: tuple[int, bytes] | None = None
@@ -390,35 +397,44 @@ class Conductor:
 
     # --- cancel, end ------------------------------------------------------------------------------
 
-    def cancel(self) -> asyncio.Task[None] | None:
+    def cancel(self) -> asyncio.Task[bool] | None:
         """The client's CancelRequest (or our own wish), passed on with the upstream's key. The task
         ends when it is delivered.
         """
         return None if self.ended else self._cancel_upstream()
 
-    def _cancel_upstream(self, statements: int = 1) -> asyncio.Task[None]:
+    def _cancel_upstream(self, statements: int = 1) -> asyncio.Task[bool]:
         task = self._loop.create_task(self._send_cancels(statements))
         _background.add(task)
         task.add_done_callback(_background.discard)
+        self._cancelling.add(task)
+        task.add_done_callback(self._cancel_sent)
         return task
 
-    async def _send_cancels(self, statements: int) -> None:
+    def _cancel_sent(self, task: asyncio.Task[bool]) -> None:
+        if not task.cancelled() and task.exception() is None and task.result():
+            self._cancelling.discard(task)
+
+    async def _send_cancels(self, statements: int) -> bool:
         """One request cancels one statement; what a client that is gone pipelined behind it lies in
         the server's buffer and would run on.
         """
-        await self._send_cancel()
+        delivered = await self._send_cancel()
         for _ in range(min(statements, CANCELS_MAX) - 1):
             await asyncio.sleep(CANCEL_PAUSE_SECONDS)
-            await self._send_cancel()
+            delivered &= await self._send_cancel()
+        return delivered
 
-    async def _send_cancel(self) -> None:
+    async def _send_cancel(self) -> bool:
+        """Whether the server has surely dealt with it."""
         try:
             async with asyncio.timeout(CANCEL_SECONDS_MAX):
-                await cancel(self._target, self._upstream_pid, self._upstream_secret)
+                return await cancel(self._target, self._upstream_pid, self._upstream_secret)
         except (UpstreamUnreachable, TimeoutError, OSError, ProtocolViolation) as error:
             _log.warning(
                 "cancel request not delivered", target=self._target.name, reason=str(error)
             )
+            return False
 
     def _cut(self, error: BaseException) -> None:
         """The one place that ends a session because something is wrong."""
@@ -547,13 +563,8 @@ class Conductor:
         metrics = self._services.metrics
         metrics.pauses_client += self._client.pauses
         metrics.pauses_upstream += self._upstream.pauses
-        if busy and not self._upstream.ended:
-            self._cancel_upstream(executing)  # unless told, the server works on for nobody
-            self._upstream.abort()
-        else:
-            if reason != "client_closed":
-                self._upstream.write(TERMINATE_FRAME)
-            self._upstream.close()
+        if not self._gave_back(reason):
+            self._leave_upstream(reason, busy, executing)
         self._client.close()
         self._loop.call_later(5.0, self._client.abort)
         if self.cancel_key is not None:
@@ -565,6 +576,26 @@ class Conductor:
         for waiter in self.on_end:
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _gave_back(self, reason: str) -> bool:
+        """Whether the connection to the database goes back to its pool."""
+        machine, kept = self._machine, self.kept
+        if kept is None:
+            return False
+        sound = reason in _CLEAN_ENDS and not (self._upstream.ended or self._gated)
+        if sound and machine.reusable:
+            return kept.give_back(machine.status, machine.parameters, tuple(self._cancelling))
+        kept.lost()
+        return False
+
+    def _leave_upstream(self, reason: str, busy: bool, executing: int) -> None:
+        if busy and not self._upstream.ended:
+            self._cancel_upstream(executing)  # unless told, the server works on for nobody
+            self._upstream.abort()
+            return
+        if reason != "client_closed" or self.kept is not None:
+            self._upstream.write(TERMINATE_FRAME)
+        self._upstream.close()
 
 
 def where(error: BaseException) -> str:

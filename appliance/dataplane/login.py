@@ -18,7 +18,9 @@ from appliance.audit.redact import clean_name
 from appliance.config.schema import Listener, TargetConfig
 from appliance.dataplane.cancels import Cancels
 from appliance.dataplane.catalogs import Catalogs
+from appliance.dataplane.cleaning import set_texts
 from appliance.dataplane.conductor import Conductor, where
+from appliance.dataplane.pool import Kept
 from appliance.dataplane.services import Governance, Services
 from appliance.dataplane.transport import Side, upgrade
 from appliance.dataplane.upstreams import (
@@ -38,7 +40,7 @@ from appliance.model.errors import ProtocolViolation, Refused
 from appliance.model.limits import AUTH_MESSAGE_BYTES_MAX
 from appliance.model.principal import AuthMethod, Client, Principal
 from appliance.model.refusal import Refusal, RefusalCode
-from appliance.session.announce import Announcement
+from appliance.session.announce import APPLICATION_NAME, Announcement
 from appliance.session.flow import Judge
 from appliance.session.machine import SessionMachine
 from appliance.session.named import NamedPlans
@@ -320,21 +322,24 @@ class Attempt:
         session = self._services.new_id(now)
         announcement = Announcement(principal, session[-12:], target.announce)
         login = self._upstream_login(identity)
-        settings = {**message.settings, **announcement.startup_settings(self._application)}
-        upstream = await self._connect(target, login, settings)
+        upstream, kept = await self._connect(target, login, message.settings, announcement)
         self._services.targets_reached[target.name] = True
         try:
             self._services.spool.append(
                 [self._opened(session, principal, method, identity.user, now)]
             )
-        except OSError:
+            machine = self._machine(session, principal, upstream, announcement, login)
+        except BaseException as error:
             upstream.side.abort()
-            raise Refused(_audit_refusal()) from None
-        machine = self._machine(session, principal, upstream, announcement, login)
+            if kept is not None:
+                kept.lost()
+            if isinstance(error, OSError):
+                raise Refused(_audit_refusal()) from None
+            raise
         conductor = Conductor(
             machine, self._side, upstream, target, self._services, self._cancels, session
         )
-        conductor.catalog = self._catalog
+        conductor.catalog, conductor.kept = self._catalog, kept
         conductor.expires = self._expires
         conductor.principal = principal
         conductor.local = method in (AuthMethod.SCRAM_SHA_256, AuthMethod.SCRAM_SHA_256_PLUS)
@@ -352,12 +357,24 @@ class Attempt:
         return Login(identity.user, password, certificate)
 
     async def _connect(
-        self, target: TargetConfig, login: Login, settings: dict[str, str]
-    ) -> Upstream:
+        self,
+        target: TargetConfig,
+        login: Login,
+        settings: dict[str, str],
+        announcement: Announcement,
+    ) -> tuple[Upstream, Kept | None]:
+        """A connection out of its pool, or one of its own."""
         seconds = self._governance.configuration.limits.upstream_connect_ms_max / 1000
+        said = announcement.startup_settings(self._application)
+        announced = {APPLICATION_NAME: "", **said}
+        pool = self._services.pools.pool(target, login, self._database, settings, announced)
         try:
             async with asyncio.timeout(seconds):
-                upstream = await open_upstream(target, login, self._database, settings)
+                kept = None if pool is None else await pool.obtain(announced)
+                if kept is not None:
+                    announcement.pooled(set_texts(announced), self._application)
+                    return kept.upstream, kept
+                upstream = await open_upstream(target, login, self._database, {**settings, **said})
         except TimeoutError:
             raise UpstreamUnreachable("the database did not answer in time") from None
         except ProtocolViolation as violation:
@@ -365,7 +382,7 @@ class Attempt:
                 f"the database broke its protocol: {violation.reason}"
             ) from None
         self._services.metrics.upstream_connects_ok += 1
-        return upstream
+        return upstream, None
 
     def _machine(
         self,

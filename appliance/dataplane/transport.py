@@ -175,6 +175,10 @@ class Side(asyncio.BufferedProtocol):
         if self.ended:
             on_change()
 
+    def detach(self) -> None:
+        """Back to `receive`: what arrives is kept again."""
+        self._receiver = self._on_change = None
+
     @property
     def ssl(self) -> ssl.SSLObject | None:
         if self.transport is None:

@@ -260,16 +260,21 @@ async def _until_ready(side: Side) -> Upstream:
             raise ProtocolViolation("upstream", "unexpected message before ReadyForQuery")
 
 
-async def cancel(target: TargetConfig, pid: int, secret: bytes) -> None:
-    """Sends a CancelRequest, over TLS where the target demands it. The server never answers one."""
+async def cancel(target: TargetConfig, pid: int, secret: bytes) -> bool:
+    """Sends a CancelRequest, over TLS where the target demands it. The server never answers one; it
+    closes the connection once the signal is sent. -> whether it did.
+    """
     side = await connect(target, None)
     try:
         side.write(startup.cancel_request(pid, secret))
         try:
             async with asyncio.timeout(5):
                 await side.at_least(1)
-        except (ConnectionResetError, TimeoutError):
-            return
+        except ConnectionResetError:
+            return True
+        except TimeoutError:
+            return False
+        return False
     finally:
         side.close()
 

@@ -194,6 +194,7 @@ class Worker:
             await self._say(Reloaded(documents.generation, old.snapshot.version, str(error)))
             return
         self._services.governance = new
+        self._services.pools.drain()
         self._services.alarm.pace.change(new.configuration.limits.samples_per_second)
         self._generation = documents.generation
         for conductor in list(self._sessions):
@@ -275,6 +276,7 @@ class Worker:
         for conductor in list(self._sessions):
             conductor.stop()
         await asyncio.sleep(0.05)  # lets the last words and cancels leave
+        await self._services.pools.close()
         await self._catalogs.close()
         await self._services.analyzer.stop()
         self._services.alarm.close()
