@@ -313,7 +313,8 @@ class Pool:
             if stale or now > kept.until:
                 self.idle.remove(kept)
                 self._close(kept)
-        self._warm()
+        if wanted:
+            self._warm()
 
     def _living(self, now: float) -> bool:
         return now - self.asked <= self.pooling.lifetime_s_max
