@@ -101,9 +101,28 @@ def check_names(configuration: Configuration) -> Iterator[Finding]:
         for one in configuration.listeners
         for name in (*one.targets.values(), *([one.target] if one.target else []))
     }
+    yield from check_admin_database(configuration)
     for index, target in enumerate(configuration.targets):
         if target.name not in used:
             yield warning(f"$.targets[{index}]", "no listener leads to this target")
+
+
+def check_admin_database(configuration: Configuration) -> Iterator[Finding]:
+    admin = configuration.admin_database
+    if admin is None:
+        return
+    for index, target in enumerate(configuration.targets):
+        if target.databases != "*" and admin.name in target.databases:
+            yield error(
+                "$.admin_database.name",
+                f"a database of that name is offered by $.targets[{index}]",
+                "choose another name",
+            )
+    for index, listener in enumerate(configuration.listeners):
+        if admin.name in listener.targets:
+            yield error(
+                f"$.listeners[{index}].targets.{admin.name}", "is the name of the admin database"
+            )
 
 
 def duplicates(path: str, field: str, values: Iterable[str | None]) -> Iterator[Finding]:

@@ -510,6 +510,16 @@ class Identities(Section, frozen=True, kw_only=True):
     ] = ()
 
 
+class AdminDatabase(Section, frozen=True, kw_only=True):
+    """A database that does not exist: who connects to it may ask, with psql, what a worker does."""
+
+    name: Annotated[Name, Meta(description="What clients ask for, on any listener.")] = "sallyport"
+    groups: Annotated[
+        tuple[str, ...],
+        Meta(min_length=1, description="Whoever is in one of these groups may look."),
+    ]
+
+
 class Policy(Section, frozen=True, kw_only=True):
     files: Annotated[
         tuple[Path, ...],
@@ -561,6 +571,10 @@ class Configuration(Section, frozen=True, kw_only=True):
     limits: Annotated[Limits, Meta(description="Bounds; the defaults suit most.")] = msgspec.field(
         default_factory=Limits
     )
+    admin_database: Annotated[
+        AdminDatabase | None,
+        Meta(description="SHOW POOLS, CLIENTS, SERVERS, STATS, DATABASES for psql; null = none."),
+    ] = None
     token_keys: Annotated[
         dict[str, CredentialReference],
         Meta(

@@ -24,6 +24,7 @@ from appliance.dataplane.cancels import Cancels, SchemaChange
 from appliance.dataplane.catalogs import DatabaseCatalog
 from appliance.dataplane.pool import Kept
 from appliance.dataplane.services import Services
+from appliance.dataplane.shows import Seen, tls_of
 from appliance.dataplane.spool import SpoolUnavailable
 from appliance.dataplane.tally import count
 from appliance.dataplane.transport import Side
@@ -31,7 +32,7 @@ from appliance.dataplane.upstreams import Upstream, UpstreamUnreachable, cancel
 from appliance.identity.proof import still_proved
 from appliance.identity.verifiers import Directory
 from appliance.model.errors import ProtocolViolation, Refused
-from appliance.model.principal import Principal
+from appliance.model.principal import Client, Principal
 from appliance.policy.snapshot import Snapshot
 from appliance.session.effects import (
     AnalyseText,
@@ -115,6 +116,8 @@ class Conductor:
         self.cancel_key: tuple[int, bytes] | None = None
         self.expires: float | None = None
         """Unix seconds after which the proof of identity no longer holds; set before `start`."""
+        self.client: Client | None = None
+        self.upstream_user = ""
         self.principal: Principal | None = None
         self.local = False
         """By the users file, with a password of its own: what changes there holds at once."""
@@ -462,6 +465,30 @@ class Conductor:
             _log.error("session cut", session=self._session, error=where(error))
         self._client.write(message)
         self._end(reason)
+
+    @property
+    def seen(self) -> Seen:
+        """As the admin database shows it."""
+        machine, catalog = self._machine, self.catalog
+        state = "idle" if machine.status == ord("I") else "idle in transaction"
+        if machine.busy or machine.waiting:
+            state = "active" if machine.busy else "waiting"
+        return Seen(
+            session=self._session,
+            principal="" if self.principal is None else self.principal.name,
+            database="" if catalog is None else catalog.database,
+            state=state,
+            client=self.client or Client("", 0, "", False),
+            client_tls=tls_of(self._client.ssl),
+            began=self._begun,
+            target=self._target.name,
+            host=self._target.host,
+            port=self._target.port,
+            user=self.upstream_user,
+            pid=self._upstream_pid,
+            upstream_tls=tls_of(self._upstream.ssl),
+            pooled=self.kept is not None,
+        )
 
     def take_policy(self, snapshot: Snapshot) -> None:
         """From the next statement on, this policy decides; prepared statements are judged again."""

@@ -9,13 +9,21 @@ and leaves one LoginFailed record.
 import asyncio
 import secrets
 import ssl
+from collections.abc import Iterable
 
 import msgspec
 
 from appliance.audit.compose import client_part
 from appliance.audit.record import LoginFailed, SessionOpened
 from appliance.audit.redact import clean_name
-from appliance.config.schema import Listener, TargetConfig
+from appliance.config.schema import AdminDatabase, Listener, TargetConfig
+from appliance.dataplane.admin import (
+    AdminSession,
+    Session,
+    administers,
+    not_for_you,
+    parameters,
+)
 from appliance.dataplane.cancels import Cancels
 from appliance.dataplane.catalogs import Catalogs
 from appliance.dataplane.cleaning import set_texts
@@ -53,6 +61,7 @@ from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals, startup
 
 _log = Log("login")
+LOCAL_METHODS = (AuthMethod.SCRAM_SHA_256, AuthMethod.SCRAM_SHA_256_PLUS)
 REFUSED_SETTINGS_RULE = "builtin:startup-settings"
 
 
@@ -71,7 +80,9 @@ class Attempt:
         services: Services,
         cancels: Cancels,
         catalogs: Catalogs,
+        sessions: Iterable[Session],
     ) -> None:
+        self._sessions = sessions
         self._side = side
         self._listener = listener
         self._address = address
@@ -86,7 +97,7 @@ class Attempt:
         self._method: AuthMethod | None = None
         self._expires: float | None = None
 
-    async def run(self) -> Conductor | None:
+    async def run(self) -> Conductor | AdminSession | None:
         """The running session; None when there is none (cancel request, or a failure the client has
         been told).
         """
@@ -162,7 +173,7 @@ class Attempt:
 
     # --- steps ------------------------------------------------------------------------------------
 
-    async def _log_in(self) -> Conductor:
+    async def _log_in(self) -> Conductor | AdminSession:
         message = await self._startup()
         self._user = message.parameters["user"]
         self._database = message.parameters.get("database") or self._user
@@ -171,6 +182,9 @@ class Attempt:
         self._negotiate(message)
         self._target = self._route()
         principal, method = await self._authenticate()
+        admin = self._governance.configuration.admin_database
+        if admin is not None and admin.name == self._database:
+            return self._administer(message, principal, method, admin)
         if self._target is None:  # said only now: which databases there are is not for strangers
             raise Refused(_no_target())
         identity = upstream_identity(principal, self._target, self._database)
@@ -342,10 +356,41 @@ class Attempt:
         conductor.catalog, conductor.kept = self._catalog, kept
         conductor.expires = self._expires
         conductor.principal = principal
-        conductor.local = method in (AuthMethod.SCRAM_SHA_256, AuthMethod.SCRAM_SHA_256_PLUS)
+        conductor.local = method in LOCAL_METHODS
+        conductor.client, conductor.upstream_user = self._client(), login.user
         self._greet(message, upstream, announcement, conductor)
         conductor.start()
         return conductor
+
+    def _administer(
+        self,
+        message: startup.StartupMessage,
+        principal: Principal,
+        method: AuthMethod,
+        admin: AdminDatabase,
+    ) -> AdminSession:
+        """The admin database, which no target has."""
+        self._target = None
+        if not administers(principal, admin):
+            raise Refused(not_for_you())
+        services, now = self._services, self._services.now()
+        session = services.new_id(now)
+        try:
+            services.spool.append([self._opened(session, principal, method, "", now)])
+        except OSError:
+            raise Refused(_audit_refusal()) from None
+        administering = AdminSession(
+            self._side, self._client(), principal, services, self._sessions, session, self._database
+        )
+        administering.local = method in LOCAL_METHODS
+        pieces = [m.authentication(m.AUTH_OK)]
+        shown = {**parameters(), "application_name": self._application}
+        pieces += [m.parameter_status(name, value) for name, value in shown.items()]
+        pieces.append(m.backend_key_data(0, secrets.token_bytes(4)))  # nothing to cancel
+        pieces.append(m.ready_for_query(ord("I")))
+        self._side.write(b"".join(pieces))
+        administering.start(self._expires)
+        return administering
 
     def _upstream_login(self, identity: UpstreamIdentity) -> Login:
         password = None
@@ -446,7 +491,6 @@ class Attempt:
         upstream_user: str,
         now: float,
     ) -> SessionOpened:
-        assert self._target is not None
         return SessionOpened(
             id=self._services.new_id(now),
             time=now,
@@ -455,7 +499,7 @@ class Attempt:
             kind=principal.kind,
             auth=method,
             client=client_part(self._client()),
-            target=self._target.name,
+            target="" if self._target is None else self._target.name,
             database=clean_name(self._database),
             upstream_user=upstream_user,
             groups=principal.groups,

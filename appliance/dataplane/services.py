@@ -129,6 +129,8 @@ class Services:
         )
         self.targets_reached: dict[str, bool] = {}
         self.pools = Pools(metrics)
+        self.worker = 0
+        """Index of this worker process."""
         self._entropy = b""
         self._entropy_used = 0
 

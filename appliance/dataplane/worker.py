@@ -31,10 +31,10 @@ from appliance.audit.record import (
 )
 from appliance.config.load import parse
 from appliance.config.schema import PolicyMode
+from appliance.dataplane.admin import Session
 from appliance.dataplane.analyzer import Analyzer
 from appliance.dataplane.cancels import Cancels
 from appliance.dataplane.catalogs import Catalogs
-from appliance.dataplane.conductor import Conductor
 from appliance.dataplane.listener import ClientListener
 from appliance.dataplane.parentage import die_with_parent, keep_only
 from appliance.dataplane.services import Governance, Services, govern, keep_keys
@@ -77,7 +77,7 @@ class Worker:
         self._metrics = Metrics()
         self._control = socket.socket(fileno=spec.control_fd)
         self._inbox = supervisor_messages()
-        self._sessions: set[Conductor] = set()
+        self._sessions: set[Session] = set()
         self._listeners: list[ClientListener] = []
         self._ended = asyncio.Event()
         self._draining = False
@@ -102,6 +102,7 @@ class Worker:
         self._services = Services(
             governance, spool, analyzer, self._metrics, _mock_secret(keys / MOCK_SECRET_NAME)
         )
+        self._services.worker = self._spec.index
         self._catalogs = Catalogs(
             self._metrics,
             configuration.limits.catalog_refresh_ms,
