@@ -130,26 +130,32 @@ async def converse(side: Side, texts: Sequence[bytes]) -> Answer:
     """
     side.write(b"".join(map(m.query, texts)))
     answer = Answer([], {})
-    due = len(texts)
+    due, status = len(texts), 0
     while due:
-        kind, frame = await side.message()
-        body = frame[5:]
-        if kind == m.READY_FOR_QUERY:
-            due -= 1
-            if m.parse_ready_for_query(body) != ord("I") and not due:
-                raise Unclean("transaction")
-        elif kind == m.PARAMETER_STATUS:
-            name, value = m.parse_parameter_status(body)
-            answer.parameters[name.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
-        elif kind == m.DATA_ROW:
-            answer.rows.append(_row(body))
-        elif kind == m.ERROR_RESPONSE:
-            raise Unclean(f"error {m.parse_error_fields(body).get('C', '')}")
-        elif kind not in _PASSED_OVER:
-            raise ProtocolViolation("upstream", "unexpected message while a connection is cleaned")
+        for kind, body in await side.messages():
+            if not due:
+                raise Unclean("unasked words")
+            if kind == m.READY_FOR_QUERY:
+                due, status = due - 1, m.parse_ready_for_query(body)
+            elif kind not in _PASSED_OVER:
+                _take(answer, kind, body)
     if side.pending:
         raise Unclean("unasked words")
+    if status != ord("I"):
+        raise Unclean("transaction")
     return answer
+
+
+def _take(answer: Answer, kind: int, body: bytes) -> None:
+    if kind == m.PARAMETER_STATUS:
+        name, value = m.parse_parameter_status(body)
+        answer.parameters[name.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
+    elif kind == m.DATA_ROW:
+        answer.rows.append(_row(body))
+    elif kind == m.ERROR_RESPONSE:
+        raise Unclean(f"error {m.parse_error_fields(body).get('C', '')}")
+    else:
+        raise ProtocolViolation("upstream", "unexpected message while a connection is cleaned")
 
 
 _PASSED_OVER = (

@@ -158,13 +158,16 @@ class ClientListener:
         return side
 
     async def _peek(self, connection: socket.socket) -> int:
-        readable: asyncio.Future[None] = self._loop.create_future()
-        self._loop.add_reader(connection, _resolve, readable)
         try:
-            await readable
-        finally:
-            self._loop.remove_reader(connection)
-        peeked = connection.recv(1, socket.MSG_PEEK)
+            peeked = connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            readable: asyncio.Future[None] = self._loop.create_future()
+            self._loop.add_reader(connection, _resolve, readable)
+            try:
+                await readable
+            finally:
+                self._loop.remove_reader(connection)
+            peeked = connection.recv(1, socket.MSG_PEEK)
         if not peeked:
             raise ConnectionResetError("the client left")
         return peeked[0]

@@ -10,6 +10,7 @@ import asyncio
 import secrets
 import ssl
 from collections.abc import Iterable
+from functools import lru_cache
 
 import msgspec
 
@@ -96,6 +97,8 @@ class Attempt:
         self._target: TargetConfig | None = None
         self._method: AuthMethod | None = None
         self._expires: float | None = None
+        self._proof = b""
+        """Our own last word of SCRAM, sent with what follows."""
 
     async def run(self) -> Conductor | AdminSession | None:
         """The running session; None when there is none (cancel request, or a failure the client has
@@ -311,7 +314,7 @@ class Attempt:
         principal = directory.principal(self._user)
         if principal is None:
             raise login_refused("identity.proof.unknown")
-        self._side.write(m.authentication(m.AUTH_SASL_FINAL, final))
+        self._proof = m.authentication(m.AUTH_SASL_FINAL, final)
         return principal, self._method
 
     async def _password(self) -> bytes:
@@ -383,7 +386,7 @@ class Attempt:
             self._side, self._client(), principal, services, self._sessions, session, self._database
         )
         administering.local = method in LOCAL_METHODS
-        pieces = [m.authentication(m.AUTH_OK)]
+        pieces = [self._proof, m.authentication(m.AUTH_OK)]
         shown = {**parameters(), "application_name": self._application}
         pieces += [m.parameter_status(name, value) for name, value in shown.items()]
         pieces.append(m.backend_key_data(0, secrets.token_bytes(4)))  # nothing to cancel
@@ -472,10 +475,13 @@ class Attempt:
         """AuthenticationOk up to ReadyForQuery, as the upstream said it, but with a cancel key of
         ours.
         """
-        pieces = [m.authentication(m.AUTH_OK)]
-        for name, value in upstream.parameters.items():
-            shown = announcement.shown(name.encode(), value.encode())
-            pieces.append(m.parameter_status(name, value if shown is None else shown))
+        pieces = [self._proof, m.authentication(m.AUTH_OK)]
+        reported = dict(upstream.parameters)
+        name = reported.get(APPLICATION_NAME)
+        if name is not None:
+            shown = announcement.shown(APPLICATION_NAME.encode(), name.encode())
+            reported[APPLICATION_NAME] = name if shown is None else shown
+        pieces.append(_statuses(tuple(reported.items())))
         secret = self._cancels.mint(upstream.pid, message.minor, conductor.cancel)
         conductor.cancel_key = (upstream.pid, secret)
         pieces.append(m.backend_key_data(upstream.pid, secret))
@@ -505,6 +511,12 @@ class Attempt:
             groups=principal.groups,
             on_behalf_of=principal.on_behalf_of,
         )
+
+
+@lru_cache(maxsize=1024)
+def _statuses(reported: tuple[tuple[str, str], ...]) -> bytes:
+    """ParameterStatus messages; the same for most sessions."""
+    return b"".join(m.parameter_status(name, value) for name, value in reported)
 
 
 def tls_reason(error: ssl.SSLError) -> str:
