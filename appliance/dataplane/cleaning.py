@@ -13,6 +13,7 @@ do is done or looked at here: the seed of random() is drawn anew, and a session 
 have left something that no statement takes away (`UNFIT`) is not used again.
 """
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -149,7 +150,9 @@ async def converse(side: Side, texts: Sequence[bytes]) -> Answer:
 def _take(answer: Answer, kind: int, body: bytes) -> None:
     if kind == m.PARAMETER_STATUS:
         name, value = m.parse_parameter_status(body)
-        answer.parameters[name.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
+        answer.parameters[sys.intern(name.decode("utf-8", "replace"))] = value.decode(
+            "utf-8", "replace"
+        )
     elif kind == m.DATA_ROW:
         answer.rows.append(_row(body))
     elif kind == m.ERROR_RESPONSE:

@@ -8,7 +8,6 @@ once: whatever goes wrong in the machine ends the session on both sides.
 
 import asyncio
 import traceback
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,9 +99,9 @@ class Conductor:
         """Time limits of running statements, by the id of their record."""
         self._held = 0
         """Turns of ours that wait for the end of the event loop's round."""
-        self._gated: deque[Turn] = deque()
+        self._gated: list[Turn] = []
         self._gate_task: asyncio.Task[None] | None = None
-        self._announcing: deque[asyncio.Task[None]] = deque()
+        self._announcing: list[asyncio.Task[None]] = []
         self._synced = services.governance.configuration.durability is Durability.DISK
         self._draining = False
         self._leaving = ""
@@ -252,14 +251,14 @@ class Conductor:
             while self._gated:
                 waiting = list(self._gated)
                 while self._announcing:
-                    await asyncio.wait((self._announcing.popleft(),))
+                    await asyncio.wait((self._announcing.pop(0),))
                 try:
                     await self._services.spool.durable()
                 except SpoolUnavailable:
                     for turn in waiting:
                         self._withhold(turn)
                 for turn in waiting:
-                    self._gated.popleft()
+                    self._gated.pop(0)
                     self._upstream.write_all(turn.upstream)
         finally:
             self._gate_task = None

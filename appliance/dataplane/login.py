@@ -457,7 +457,7 @@ class Attempt:
         state = SessionState(
             judge,
             Recorder(session, principal, target.name, self._database, self._services.new_id),
-            SettingsTracker(self._database, dict(upstream.parameters)),
+            SettingsTracker(self._database, upstream.parameters),  # nobody else's from here on
             announcement,
             ResultLocks(judge, self._governance.token_keys, NamedPlans()),
             limits,

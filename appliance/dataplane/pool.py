@@ -76,8 +76,8 @@ class Kept:
         self.opened = now
         spread = 1 - LIFETIME_SPREAD * random.random()  # noqa: S311 - no secret
         self.until = now + pool.pooling.lifetime_s_max * spread
-        self.fresh = dict(upstream.parameters)
-        """Settings as the server reported them at login."""
+        self.fresh = pool.fresh_as(upstream.parameters)
+        """Settings as the server reported them at login; never changed."""
         self.standing = ""
         """Footprint.standing at login; '' for a connection that will not be kept."""
         self.idle_since = self.looked = now
@@ -115,10 +115,17 @@ class Pool:
         self.opening = 0
         self.asked = 0.0
         """When a session wanted one last."""
+        self._fresh: dict[str, str] = {}
         self.unfit_until = 0.0
         self.unfit = ""
         self.closed = False
         """The configuration changed: nothing of this comes into use again."""
+
+    def fresh_as(self, parameters: dict[str, str]) -> dict[str, str]:
+        """Equal settings are one dictionary: there may be many connections."""
+        if parameters != self._fresh:
+            self._fresh = dict(parameters)
+        return self._fresh
 
     # --- into use ---------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import asyncio
 import secrets
 import socket
 import ssl
+import sys
 from typing import NamedTuple
 
 from appliance.config.schema import TargetConfig, TargetTlsMode
@@ -245,8 +246,10 @@ async def _until_ready(side: Side) -> Upstream:
         if kept > GREETING_BYTES_MAX:
             raise ProtocolViolation("upstream", "too much before ReadyForQuery")
         if kind == m.PARAMETER_STATUS:
-            name, value = m.parse_parameter_status(body)
-            parameters[name.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
+            name, value = (
+                each.decode("utf-8", "replace") for each in m.parse_parameter_status(body)
+            )
+            parameters[sys.intern(name)] = sys.intern(value)  # the same in most sessions
         elif kind == m.BACKEND_KEY_DATA:
             pid, secret = m.parse_backend_key_data(body)
         elif kind == m.NOTICE_RESPONSE:
