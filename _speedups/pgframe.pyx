@@ -48,9 +48,13 @@ cdef enum Fault:
 cdef tuple FAULT_TEXTS = ("", "unknown type", "length below 4", "frame too long")
 
 
+cdef enum:
+    TYPES = 128  # message types are ASCII letters and digits; each session has two of these tables
+
+
 cdef struct Rule:
     int8_t mode
-    bint batch
+    uint8_t batch
     uint32_t ceiling
 
 
@@ -64,7 +68,7 @@ cdef class FrameSplitter:
     """
 
     cdef readonly str side
-    cdef Rule _rules[256]
+    cdef Rule _rules[TYPES]
     cdef object _chunk
     cdef object _view
     cdef Py_buffer _buffer
@@ -84,9 +88,9 @@ cdef class FrameSplitter:
         self.side = side
         self._held = False
         self._carry = NULL
-        for index in range(256):
+        for index in range(TYPES):
             self._rules[index].mode = MODE_UNKNOWN
-            self._rules[index].batch = False
+            self._rules[index].batch = 0
             self._rules[index].ceiling = 0
 
     def __dealloc__(self):
@@ -106,8 +110,8 @@ cdef class FrameSplitter:
 
     def rule(self, int type, int mode, long long ceiling, bint batch=False) -> None:
         """Sets how frames of one type byte come out; `ceiling` bounds the length field."""
-        if not 0 <= type <= 255:
-            raise ValueError("type must be one byte")
+        if not 0 <= type < TYPES:
+            raise ValueError("type must be an ASCII byte")
         if not MODE_GATHER <= mode <= MODE_STREAM:
             raise ValueError("unknown mode")
         if not 4 <= ceiling <= LENGTH_MAX:
@@ -118,8 +122,8 @@ cdef class FrameSplitter:
 
     def forget(self, int type) -> None:
         """Makes a type unknown again."""
-        if not 0 <= type <= 255:
-            raise ValueError("type must be one byte")
+        if not 0 <= type < TYPES:
+            raise ValueError("type must be an ASCII byte")
         self._rules[type].mode = MODE_UNKNOWN
 
     def feed(self, chunk) -> None:
@@ -155,8 +159,8 @@ cdef class FrameSplitter:
             return self._continue_carry()
         begin = self._at
         type = begin[0]
-        rule = &self._rules[type]
-        if rule.mode == MODE_UNKNOWN:
+        rule = &self._rules[type % TYPES]
+        if type >= TYPES or rule.mode == MODE_UNKNOWN:
             self._fail(UNKNOWN_TYPE)
         reader.at = begin + 1
         reader.end = self._end
@@ -228,7 +232,7 @@ cdef class FrameSplitter:
                 self._let_go()
                 return None
             type = self._carry[0]
-            rule = &self._rules[type]
+            rule = &self._rules[type % TYPES]
             if rule.mode == MODE_UNKNOWN:  # the rule went away between the two chunks
                 self._fail(UNKNOWN_TYPE)
             reader.at = self._carry + 1

@@ -75,7 +75,8 @@ def stage(folder: Path) -> Iterator[Stage]:
         uri = postgres.uri(USER, PASSWORD, DATABASE)
         canned = stack.enter_context(_canned(uri, folder))
         authority = Authority.create(folder / "authority")
-        fronts = Fronts(folder, authority.issue("localhost", "localhost", "127.0.0.1"))
+        certificate = authority.issue("localhost", "localhost", "127.0.0.1")
+        fronts = Fronts(folder, certificate, _verifier(postgres))
         targets = [
             Target("direct", postgres.port, ()),
             Target("direct-canned", canned, (), "canned"),
@@ -103,7 +104,7 @@ def stage(folder: Path) -> Iterator[Stage]:
             ):
                 own = folder / f"{name}{suffix}"
                 to = f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{port}/{DATABASE}"
-                options = ("--policy", policy, *fronts.tls_options())
+                options = ("--policy", policy, "--pooling", "session", *fronts.tls_options())
                 running: Sallyport = stack.enter_context(sallyport_try(to, own, *options))
                 targets.append(Target(name + suffix, running.port, (running.pid,), kind, tls=True))
         yield Stage(targets, pgbench, postgres.pid, versions)
@@ -126,6 +127,12 @@ def _load(postgres: EmbeddedPostgres, pgbench: Path) -> None:
     subprocess.run(bulk, check=True, timeout=120)
 
 
+def _verifier(postgres: EmbeddedPostgres) -> str:
+    asked = f"SELECT rolpassword FROM pg_authid WHERE rolname = '{USER}'"
+    command = [str(postgres.tool("psql")), postgres.uri(), "-qXAtc", asked]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
 def _version(program: Path) -> str:
     done = subprocess.run([program, "-v"], check=False, capture_output=True, text=True)
     if done.returncode:
@@ -144,9 +151,10 @@ def _canned(uri: str, folder: Path) -> Iterator[int]:
 class Fronts:
     """Proxies of others."""
 
-    def __init__(self, folder: Path, certificate: ServerCertificate) -> None:
+    def __init__(self, folder: Path, certificate: ServerCertificate, verifier: str) -> None:
         self._folder = folder
         self._certificate = certificate
+        self._verifier = verifier
 
     @contextlib.contextmanager
     def pgbouncer(
@@ -154,7 +162,9 @@ class Fronts:
     ) -> Iterator[Target]:
         port = free_port()
         own = self._own(name)
-        (own / "users.txt").write_text(f'"{USER}" "{PASSWORD}"\n')
+        # The database's own verifier, as with auth_query: with the password in the file pgbouncer
+        # would compute the 4096 rounds of SCRAM anew for each login.
+        (own / "users.txt").write_text(f'"{USER}" "{self._verifier}"\n')
         for source, copy in (
             (self._certificate.certificate, "crt"),
             (self._certificate.key, "key"),

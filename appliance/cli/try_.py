@@ -35,6 +35,7 @@ def try_(
     tls_certificate: Path | None = None,
     tls_key: Path | None = None,
     durability: str = "os",
+    pooling: str = "none",
     log_level: str = "warning",
 ) -> int:
     """Puts one governed listener in front of a database, for whoever knows its user and password.
@@ -58,6 +59,8 @@ def try_(
         PEM private key of the certificate.
     durability
         os or disk, as in the configuration file.
+    pooling
+        none or session, as in the configuration file.
     log_level
         debug, info, warning or error.
     """
@@ -74,6 +77,7 @@ def try_(
             workers,
             durability,
             log_level,
+            pooling,
         )
         first = validate(documents)
     except (ValueError, OSError) as error:
@@ -127,6 +131,7 @@ def _documents(
     workers: int,
     durability: str,
     log_level: str,
+    pooling: str,
 ) -> Documents:
     credential = _private_file(folder / "try.password", place.password)
     verifier = make_verifier(place.password, secrets.token_bytes(16)).render()
@@ -149,6 +154,7 @@ def _documents(
                 "port": place.port,
                 "tls": place.tls,
                 "announce": "variable",
+                "pooling": {"mode": pooling},
                 "roles": [
                     {
                         "principals": [place.user],

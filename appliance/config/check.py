@@ -22,6 +22,8 @@ from appliance.config.schema import (
     Listener,
     ListenerTlsMode,
     PolicyMode,
+    Pooling,
+    PoolingMode,
     TargetConfig,
     TargetTlsMode,
 )
@@ -29,6 +31,7 @@ from appliance.config.values import CredentialReference, CredentialSource
 
 DOCUMENT_BYTES_MAX = 16 * 1024 * 1024
 EXPIRY_WARNING = datetime.timedelta(days=14)
+POOLED_SECONDS_WARNING = 3600
 LOOPBACK_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -98,9 +101,28 @@ def check_names(configuration: Configuration) -> Iterator[Finding]:
         for one in configuration.listeners
         for name in (*one.targets.values(), *([one.target] if one.target else []))
     }
+    yield from check_admin_database(configuration)
     for index, target in enumerate(configuration.targets):
         if target.name not in used:
             yield warning(f"$.targets[{index}]", "no listener leads to this target")
+
+
+def check_admin_database(configuration: Configuration) -> Iterator[Finding]:
+    admin = configuration.admin_database
+    if admin is None:
+        return
+    for index, target in enumerate(configuration.targets):
+        if target.databases != "*" and admin.name in target.databases:
+            yield error(
+                "$.admin_database.name",
+                f"a database of that name is offered by $.targets[{index}]",
+                "choose another name",
+            )
+    for index, listener in enumerate(configuration.listeners):
+        if admin.name in listener.targets:
+            yield error(
+                f"$.listeners[{index}].targets.{admin.name}", "is the name of the admin database"
+            )
 
 
 def duplicates(path: str, field: str, values: Iterable[str | None]) -> Iterator[Finding]:
@@ -165,6 +187,7 @@ def check_target(
         yield from check_authorities(target.tls.ca, f"{path}.tls.ca")
     if target.tls.certificate is not None and target.tls.key is not None:
         yield from check_pair(target.tls.certificate, target.tls.key, f"{path}.tls", now)
+    yield from check_pooling(target.pooling, f"{path}.pooling")
     for index, role in enumerate(target.roles):
         where = f"{path}.roles[{index}]"
         if role.credential is not None:
@@ -175,6 +198,19 @@ def check_target(
             )
         if role.certificate is not None and role.key is not None:
             yield from check_pair(role.certificate, role.key, where, now)
+
+
+def check_pooling(pooling: Pooling, path: str) -> Iterator[Finding]:
+    if pooling.mode is PoolingMode.NONE:
+        if pooling.spare:
+            yield error(f"{path}.spare", "connections are opened in advance only in mode session")
+        return
+    if pooling.idle_s_max > pooling.lifetime_s_max:
+        yield warning(f"{path}.idle_s_max", "is longer than any connection lives")
+    if pooling.lifetime_s_max > POOLED_SECONDS_WARNING:
+        yield warning(
+            f"{path}.lifetime_s_max", "a password changed in the database works on for so long"
+        )
 
 
 def check_identities(configuration: Configuration, checkers: Checkers) -> Iterator[Finding]:

@@ -66,6 +66,11 @@ class Announce(enum.Enum):
     VARIABLE = "variable"
 
 
+class PoolingMode(enum.Enum):
+    NONE = "none"
+    SESSION = "session"
+
+
 class PolicyMode(enum.Enum):
     ENFORCE = "enforce"
     OBSERVE = "observe"
@@ -261,6 +266,64 @@ class Role(Section, frozen=True, kw_only=True):
             raise ValueError("`.certificate` and `key` go together")
 
 
+class Pooling(Section, frozen=True, kw_only=True):
+    """Whether connections to a database outlive the client sessions they served. All numbers are
+    per worker.
+    """
+
+    mode: Annotated[
+        PoolingMode,
+        Meta(
+            description=(
+                "none: every client session has a new connection; session: one that a session left"
+                " is cleaned, verified and given to the next session of the same database user,"
+                " password, database and startup settings."
+            )
+        ),
+    ] = PoolingMode.NONE
+    idle_per_key_max: Annotated[
+        int,
+        Meta(ge=1, le=10_000, description="Kept unused per user, database and startup settings."),
+    ] = 20
+    idle_max: Annotated[
+        int, Meta(ge=1, le=10_000, description="Kept unused in all; the one unused longest goes.")
+    ] = 100
+    idle_s_max: Annotated[
+        int, Meta(ge=1, le=86_400, description="Closed when unused for so many seconds.")
+    ] = 60
+    lifetime_s_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=86_400,
+            description=(
+                "Not given to another session when older (a tenth less for some, so that not all"
+                " end at once). A changed password or a C function's leftovers last no longer."
+            ),
+        ),
+    ] = 600
+    spare: Annotated[
+        int,
+        Meta(ge=0, le=100, description="Opened in advance for a key that was asked for before."),
+    ] = 0
+    extensions: Annotated[
+        tuple[str, ...],
+        Meta(
+            description=(
+                "Extensions you vouch for: they keep nothing in a session that DISCARD ALL leaves."
+                " A database with any other than these and PostgreSQL's own harmless ones is not"
+                " pooled."
+            )
+        ),
+    ] = ()
+
+    def __post_init__(self) -> None:
+        if self.spare > self.idle_per_key_max:
+            raise ValueError("`.spare` is more than `idle_per_key_max` keeps")
+        if self.idle_per_key_max > self.idle_max:
+            raise ValueError("`.idle_per_key_max` is more than `idle_max` keeps in all")
+
+
 class TargetConfig(Section, frozen=True, kw_only=True):
     name: Annotated[Name, Meta(description="What listeners, policy and audit call it; unique.")]
     host: Annotated[str, Meta(min_length=1, description="Host name or IP address.")]
@@ -294,6 +357,9 @@ class TargetConfig(Section, frozen=True, kw_only=True):
             )
         ),
     ] = Announce.BOTH
+    pooling: Annotated[Pooling, Meta(description="Reuse of connections.")] = msgspec.field(
+        default_factory=Pooling
+    )
 
     def __post_init__(self) -> None:
         if any(c in self.host for c in "/@ \0\t\n"):
@@ -444,6 +510,16 @@ class Identities(Section, frozen=True, kw_only=True):
     ] = ()
 
 
+class AdminDatabase(Section, frozen=True, kw_only=True):
+    """A database that does not exist: who connects to it may ask, with psql, what a worker does."""
+
+    name: Annotated[Name, Meta(description="What clients ask for, on any listener.")] = "sallyport"
+    groups: Annotated[
+        tuple[str, ...],
+        Meta(min_length=1, description="Whoever is in one of these groups may look."),
+    ]
+
+
 class Policy(Section, frozen=True, kw_only=True):
     files: Annotated[
         tuple[Path, ...],
@@ -495,6 +571,10 @@ class Configuration(Section, frozen=True, kw_only=True):
     limits: Annotated[Limits, Meta(description="Bounds; the defaults suit most.")] = msgspec.field(
         default_factory=Limits
     )
+    admin_database: Annotated[
+        AdminDatabase | None,
+        Meta(description="SHOW POOLS, CLIENTS, SERVERS, STATS, DATABASES for psql; null = none."),
+    ] = None
     token_keys: Annotated[
         dict[str, CredentialReference],
         Meta(

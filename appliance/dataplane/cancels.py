@@ -63,7 +63,7 @@ class _Ticket:
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
-Cancel = Callable[[], "asyncio.Task[None] | None"]
+Cancel = Callable[[], "asyncio.Task[bool] | None"]
 """Starts the delivery; the task ends when the database has taken it. None: nothing to cancel."""
 
 
@@ -152,7 +152,7 @@ class Cancels:
             return False
         return True
 
-    def _apply(self, pid: int, secret: bytes) -> "tuple[bool, asyncio.Task[None] | None]":
+    def _apply(self, pid: int, secret: bytes) -> "tuple[bool, asyncio.Task[bool] | None]":
         for known, cancel in self._sessions.get(pid, ()):
             if hmac.compare_digest(known, secret):
                 self.routed += 1

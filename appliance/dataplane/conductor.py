@@ -8,7 +8,6 @@ once: whatever goes wrong in the machine ends the session on both sides.
 
 import asyncio
 import traceback
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +21,9 @@ from appliance.audit.record import (
 from appliance.config.schema import Durability, TargetConfig
 from appliance.dataplane.cancels import Cancels, SchemaChange
 from appliance.dataplane.catalogs import DatabaseCatalog
+from appliance.dataplane.pool import Kept
 from appliance.dataplane.services import Services
+from appliance.dataplane.shows import Seen, tls_of
 from appliance.dataplane.spool import SpoolUnavailable
 from appliance.dataplane.tally import count
 from appliance.dataplane.transport import Side
@@ -30,7 +31,7 @@ from appliance.dataplane.upstreams import Upstream, UpstreamUnreachable, cancel
 from appliance.identity.proof import still_proved
 from appliance.identity.verifiers import Directory
 from appliance.model.errors import ProtocolViolation, Refused
-from appliance.model.principal import Principal
+from appliance.model.principal import Client, Principal
 from appliance.policy.snapshot import Snapshot
 from appliance.session.effects import (
     AnalyseText,
@@ -62,8 +63,10 @@ RETIRED_SECONDS_MAX = 30.0
 long.
 """
 
+_CLEAN_ENDS = ("client_closed", "client_lost")
+
 _log = Log("session")
-_background: set[asyncio.Task[None]] = set()
+_background: set[asyncio.Task[bool]] = set()
 
 
 class Conductor:
@@ -99,18 +102,24 @@ class Conductor:
         """Time limits of running statements, by the id of their record."""
         self._held = 0
         """Turns of ours that wait for the end of the event loop's round."""
-        self._gated: deque[Turn] = deque()
+        self._gated: list[Turn] = []
         self._gate_task: asyncio.Task[None] | None = None
-        self._announcing: deque[asyncio.Task[None]] = deque()
+        self._announcing: list[asyncio.Task[None]] = []
         self._synced = services.governance.configuration.durability is Durability.DISK
         self._draining = False
         self._leaving = ""
         """Why the session ends as soon as it can, '' while it goes on."""
+        self.kept: Kept | None = None
+        """The pooled connection that the upstream is, if it is one."""
+        self._cancelling: set[asyncio.Task[bool]] = set()
+        """Cancel requests on their way, and those that perhaps are still."""
         self.ended = False
         self.on_end: list[asyncio.Future[None]] = []
         self.cancel_key: tuple[int, bytes] | None = None
         self.expires: float | None = None
         """Unix seconds after which the proof of identity no longer holds; set before `start`."""
+        self.client: Client | None = None
+        self.upstream_user = ""
         self.principal: Principal | None = None
         self.local = False
         """By the users file, with a password of its own: what changes there holds at once."""
@@ -309,14 +318,14 @@ class Conductor:
             while self._gated:
                 waiting = list(self._gated)
                 while self._announcing:
-                    await asyncio.wait((self._announcing.popleft(),))
+                    await asyncio.wait((self._announcing.pop(0),))
                 try:
                     await self._services.spool.durable()
                 except SpoolUnavailable:
                     for turn in waiting:
                         self._withhold(turn)
                 for turn in waiting:
-                    self._gated.popleft()
+                    self._gated.pop(0)
                     self._upstream.write_all(turn.upstream)
         finally:
             self._gate_task = None
@@ -462,35 +471,44 @@ class Conductor:
 
     # --- cancel, end ------------------------------------------------------------------------------
 
-    def cancel(self) -> asyncio.Task[None] | None:
+    def cancel(self) -> asyncio.Task[bool] | None:
         """The client's CancelRequest (or our own wish), passed on with the upstream's key. The task
         ends when it is delivered.
         """
         return None if self.ended else self._cancel_upstream()
 
-    def _cancel_upstream(self, statements: int = 1) -> asyncio.Task[None]:
+    def _cancel_upstream(self, statements: int = 1) -> asyncio.Task[bool]:
         task = self._loop.create_task(self._send_cancels(statements))
         _background.add(task)
         task.add_done_callback(_background.discard)
+        self._cancelling.add(task)
+        task.add_done_callback(self._cancel_sent)
         return task
 
-    async def _send_cancels(self, statements: int) -> None:
+    def _cancel_sent(self, task: asyncio.Task[bool]) -> None:
+        if not task.cancelled() and task.exception() is None and task.result():
+            self._cancelling.discard(task)
+
+    async def _send_cancels(self, statements: int) -> bool:
         """One request cancels one statement; what a client that is gone pipelined behind it lies in
         the server's buffer and would run on.
         """
-        await self._send_cancel()
+        delivered = await self._send_cancel()
         for _ in range(min(statements, CANCELS_MAX) - 1):
             await asyncio.sleep(CANCEL_PAUSE_SECONDS)
-            await self._send_cancel()
+            delivered &= await self._send_cancel()
+        return delivered
 
-    async def _send_cancel(self) -> None:
+    async def _send_cancel(self) -> bool:
+        """Whether the server has surely dealt with it."""
         try:
             async with asyncio.timeout(CANCEL_SECONDS_MAX):
-                await cancel(self._target, self._upstream_pid, self._upstream_secret)
+                return await cancel(self._target, self._upstream_pid, self._upstream_secret)
         except (UpstreamUnreachable, TimeoutError, OSError, ProtocolViolation) as error:
             _log.warning(
                 "cancel request not delivered", target=self._target.name, reason=str(error)
             )
+            return False
 
     def _cut(self, error: BaseException) -> None:
         """The one place that ends a session because something is wrong."""
@@ -518,6 +536,30 @@ class Conductor:
             _log.error("session cut", session=self._session, error=where(error))
         self._client.write(message)
         self._end(reason)
+
+    @property
+    def seen(self) -> Seen:
+        """As the admin database shows it."""
+        machine, catalog = self._machine, self.catalog
+        state = "idle" if machine.status == ord("I") else "idle in transaction"
+        if machine.busy or machine.waiting:
+            state = "active" if machine.busy else "waiting"
+        return Seen(
+            session=self._session,
+            principal="" if self.principal is None else self.principal.name,
+            database="" if catalog is None else catalog.database,
+            state=state,
+            client=self.client or Client("", 0, "", False),
+            client_tls=tls_of(self._client.ssl),
+            began=self._begun,
+            target=self._target.name,
+            host=self._target.host,
+            port=self._target.port,
+            user=self.upstream_user,
+            pid=self._upstream_pid,
+            upstream_tls=tls_of(self._upstream.ssl),
+            pooled=self.kept is not None,
+        )
 
     def take_policy(self, snapshot: Snapshot) -> None:
         """From the next statement on, this policy decides; prepared statements are judged again."""
@@ -629,13 +671,8 @@ class Conductor:
         metrics = self._services.metrics
         metrics.pauses_client += self._client.pauses
         metrics.pauses_upstream += self._upstream.pauses
-        if busy and not self._upstream.ended:
-            self._cancel_upstream(executing)  # unless told, the server works on for nobody
-            self._upstream.abort()
-        else:
-            if reason != "client_closed":
-                self._upstream.write(TERMINATE_FRAME)
-            self._upstream.close()
+        if not self._gave_back(reason):
+            self._leave_upstream(reason, busy, executing)
         self._client.close()
         self._loop.call_later(5.0, self._client.abort)
         if self.cancel_key is not None:
@@ -647,6 +684,26 @@ class Conductor:
         for waiter in self.on_end:
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _gave_back(self, reason: str) -> bool:
+        """Whether the connection to the database goes back to its pool."""
+        machine, kept = self._machine, self.kept
+        if kept is None:
+            return False
+        sound = reason in _CLEAN_ENDS and not (self._upstream.ended or self._gated)
+        if sound and machine.reusable:
+            return kept.give_back(machine.status, machine.parameters, tuple(self._cancelling))
+        kept.lost()
+        return False
+
+    def _leave_upstream(self, reason: str, busy: bool, executing: int) -> None:
+        if busy and not self._upstream.ended:
+            self._cancel_upstream(executing)  # unless told, the server works on for nobody
+            self._upstream.abort()
+            return
+        if reason != "client_closed" or self.kept is not None:
+            self._upstream.write(TERMINATE_FRAME)
+        self._upstream.close()
 
 
 def where(error: BaseException) -> str:

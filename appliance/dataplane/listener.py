@@ -12,9 +12,9 @@ import ssl
 
 from appliance.audit.record import ClientPart, LoginFailed
 from appliance.config.schema import Listener
+from appliance.dataplane.admin import Session
 from appliance.dataplane.cancels import Cancels
 from appliance.dataplane.catalogs import Catalogs
-from appliance.dataplane.conductor import Conductor
 from appliance.dataplane.login import Attempt, tls_reason
 from appliance.dataplane.services import Services
 from appliance.dataplane.tls import ALPN
@@ -38,7 +38,7 @@ class ClientListener:
         services: Services,
         cancels: Cancels,
         catalogs: Catalogs,
-        sessions: set[Conductor],
+        sessions: set[Session],
     ) -> None:
         self._name = name
         self._socket = listening
@@ -110,14 +110,14 @@ class ClientListener:
         metrics = self._services.metrics
         metrics.logins_pending += 1
         try:
-            conductor = await self._attempt(side, listener, host, port).run()
+            session = await self._attempt(side, listener, host, port).run()
         finally:
             metrics.logins_pending -= 1
-        if conductor is not None and not conductor.ended:
-            self._sessions.add(conductor)
+        if session is not None and not session.ended:
+            self._sessions.add(session)
             ended = self._loop.create_future()
-            ended.add_done_callback(lambda _: self._sessions.discard(conductor))
-            conductor.on_end.append(ended)
+            ended.add_done_callback(lambda _: self._sessions.discard(session))
+            session.on_end.append(ended)
 
     def _owe_failure(self, host: str, port: int, reason: str) -> None:
         """Direct TLS failed before anything was said."""
@@ -133,7 +133,10 @@ class ClientListener:
         )
 
     def _attempt(self, side: Side, listener: Listener, host: str, port: int) -> Attempt:
-        return Attempt(side, listener, (host, port), self._services, self._cancels, self._catalogs)
+        address, services = (host, port), self._services
+        return Attempt(
+            side, listener, address, services, self._cancels, self._catalogs, self._sessions
+        )
 
     async def _side(self, connection: socket.socket) -> Side:
         """The first byte tells direct TLS from everything else; it is looked at, not taken."""
@@ -155,13 +158,16 @@ class ClientListener:
         return side
 
     async def _peek(self, connection: socket.socket) -> int:
-        readable: asyncio.Future[None] = self._loop.create_future()
-        self._loop.add_reader(connection, _resolve, readable)
         try:
-            await readable
-        finally:
-            self._loop.remove_reader(connection)
-        peeked = connection.recv(1, socket.MSG_PEEK)
+            peeked = connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            readable: asyncio.Future[None] = self._loop.create_future()
+            self._loop.add_reader(connection, _resolve, readable)
+            try:
+                await readable
+            finally:
+                self._loop.remove_reader(connection)
+            peeked = connection.recv(1, socket.MSG_PEEK)
         if not peeked:
             raise ConnectionResetError("the client left")
         return peeked[0]

@@ -9,6 +9,8 @@ and leaves one LoginFailed record.
 import asyncio
 import secrets
 import ssl
+from collections.abc import Iterable
+from functools import lru_cache
 
 import msgspec
 
@@ -16,10 +18,19 @@ from _speedups.pghits import HitPath
 from appliance.audit.compose import client_part
 from appliance.audit.record import LoginFailed, SessionOpened
 from appliance.audit.redact import clean_name
-from appliance.config.schema import Durability, Listener, TargetConfig
+from appliance.config.schema import AdminDatabase, Durability, Listener, TargetConfig
+from appliance.dataplane.admin import (
+    AdminSession,
+    Session,
+    administers,
+    not_for_you,
+    parameters,
+)
 from appliance.dataplane.cancels import Cancels
 from appliance.dataplane.catalogs import Catalogs
+from appliance.dataplane.cleaning import set_texts
 from appliance.dataplane.conductor import Conductor, where
+from appliance.dataplane.pool import Kept
 from appliance.dataplane.services import Governance, Services
 from appliance.dataplane.transport import Side, upgrade
 from appliance.dataplane.upstreams import (
@@ -39,7 +50,7 @@ from appliance.model.errors import ProtocolViolation, Refused
 from appliance.model.limits import AUTH_MESSAGE_BYTES_MAX
 from appliance.model.principal import AuthMethod, Client, Principal
 from appliance.model.refusal import Refusal, RefusalCode
-from appliance.session.announce import Announcement
+from appliance.session.announce import APPLICATION_NAME, Announcement
 from appliance.session.flow import CACHED_TEXT_BYTES_MAX, Judge
 from appliance.session.hits import HELD
 from appliance.session.machine import SessionMachine
@@ -53,6 +64,7 @@ from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals, startup
 
 _log = Log("login")
+LOCAL_METHODS = (AuthMethod.SCRAM_SHA_256, AuthMethod.SCRAM_SHA_256_PLUS)
 REFUSED_SETTINGS_RULE = "builtin:startup-settings"
 
 
@@ -71,7 +83,9 @@ class Attempt:
         services: Services,
         cancels: Cancels,
         catalogs: Catalogs,
+        sessions: Iterable[Session],
     ) -> None:
+        self._sessions = sessions
         self._side = side
         self._listener = listener
         self._address = address
@@ -85,8 +99,10 @@ class Attempt:
         self._target: TargetConfig | None = None
         self._method: AuthMethod | None = None
         self._expires: float | None = None
+        self._proof = b""
+        """Our own last word of SCRAM, sent with what follows."""
 
-    async def run(self) -> Conductor | None:
+    async def run(self) -> Conductor | AdminSession | None:
         """The running session; None when there is none (cancel request, or a failure the client has
         been told).
         """
@@ -162,7 +178,7 @@ class Attempt:
 
     # --- steps ------------------------------------------------------------------------------------
 
-    async def _log_in(self) -> Conductor:
+    async def _log_in(self) -> Conductor | AdminSession:
         message = await self._startup()
         self._user = message.parameters["user"]
         self._database = message.parameters.get("database") or self._user
@@ -171,6 +187,9 @@ class Attempt:
         self._negotiate(message)
         self._target = self._route()
         principal, method = await self._authenticate()
+        admin = self._governance.configuration.admin_database
+        if admin is not None and admin.name == self._database:
+            return self._administer(message, principal, method, admin)
         if self._target is None:  # said only now: which databases there are is not for strangers
             raise Refused(_no_target())
         identity = upstream_identity(principal, self._target, self._database)
@@ -297,7 +316,7 @@ class Attempt:
         principal = directory.principal(self._user)
         if principal is None:
             raise login_refused("identity.proof.unknown")
-        self._side.write(m.authentication(m.AUTH_SASL_FINAL, final))
+        self._proof = m.authentication(m.AUTH_SASL_FINAL, final)
         return principal, self._method
 
     async def _password(self) -> bytes:
@@ -322,27 +341,61 @@ class Attempt:
         session = self._services.new_id(now)
         announcement = Announcement(principal, session[-12:], target.announce)
         login = self._upstream_login(identity)
-        settings = {**message.settings, **announcement.startup_settings(self._application)}
-        upstream = await self._connect(target, login, settings)
+        upstream, kept = await self._connect(target, login, message.settings, announcement)
         self._services.targets_reached[target.name] = True
         try:
             self._services.spool.append(
                 [self._opened(session, principal, method, identity.user, now)]
             )
-        except OSError:
+            machine = self._machine(session, principal, upstream, announcement, login)
+        except BaseException as error:
             upstream.side.abort()
-            raise Refused(_audit_refusal()) from None
-        machine = self._machine(session, principal, upstream, announcement, login)
+            if kept is not None:
+                kept.lost()
+            if isinstance(error, OSError):
+                raise Refused(_audit_refusal()) from None
+            raise
         conductor = Conductor(
             machine, self._side, upstream, target, self._services, self._cancels, session
         )
-        conductor.catalog = self._catalog
+        conductor.catalog, conductor.kept = self._catalog, kept
         conductor.expires = self._expires
         conductor.principal = principal
-        conductor.local = method in (AuthMethod.SCRAM_SHA_256, AuthMethod.SCRAM_SHA_256_PLUS)
+        conductor.local = method in LOCAL_METHODS
+        conductor.client, conductor.upstream_user = self._client(), login.user
         self._greet(message, upstream, announcement, conductor)
         conductor.start()
         return conductor
+
+    def _administer(
+        self,
+        message: startup.StartupMessage,
+        principal: Principal,
+        method: AuthMethod,
+        admin: AdminDatabase,
+    ) -> AdminSession:
+        """The admin database, which no target has."""
+        self._target = None
+        if not administers(principal, admin):
+            raise Refused(not_for_you())
+        services, now = self._services, self._services.now()
+        session = services.new_id(now)
+        try:
+            services.spool.append([self._opened(session, principal, method, "", now)])
+        except OSError:
+            raise Refused(_audit_refusal()) from None
+        administering = AdminSession(
+            self._side, self._client(), principal, services, self._sessions, session, self._database
+        )
+        administering.local = method in LOCAL_METHODS
+        pieces = [self._proof, m.authentication(m.AUTH_OK)]
+        shown = {**parameters(), "application_name": self._application}
+        pieces += [m.parameter_status(name, value) for name, value in shown.items()]
+        pieces.append(m.backend_key_data(0, secrets.token_bytes(4)))  # nothing to cancel
+        pieces.append(m.ready_for_query(ord("I")))
+        self._side.write(b"".join(pieces))
+        administering.start(self._expires)
+        return administering
 
     def _upstream_login(self, identity: UpstreamIdentity) -> Login:
         password = None
@@ -354,12 +407,24 @@ class Attempt:
         return Login(identity.user, password, certificate)
 
     async def _connect(
-        self, target: TargetConfig, login: Login, settings: dict[str, str]
-    ) -> Upstream:
+        self,
+        target: TargetConfig,
+        login: Login,
+        settings: dict[str, str],
+        announcement: Announcement,
+    ) -> tuple[Upstream, Kept | None]:
+        """A connection out of its pool, or one of its own."""
         seconds = self._governance.configuration.limits.upstream_connect_ms_max / 1000
+        said = announcement.startup_settings(self._application)
+        announced = {APPLICATION_NAME: "", **said}
+        pool = self._services.pools.pool(target, login, self._database, settings, announced)
         try:
             async with asyncio.timeout(seconds):
-                upstream = await open_upstream(target, login, self._database, settings)
+                kept = None if pool is None else await pool.obtain(announced)
+                if kept is not None:
+                    announcement.pooled(set_texts(announced), self._application)
+                    return kept.upstream, kept
+                upstream = await open_upstream(target, login, self._database, {**settings, **said})
         except TimeoutError:
             raise UpstreamUnreachable("the database did not answer in time") from None
         except ProtocolViolation as violation:
@@ -367,7 +432,7 @@ class Attempt:
                 f"the database broke its protocol: {violation.reason}"
             ) from None
         self._services.metrics.upstream_connects_ok += 1
-        return upstream
+        return upstream, None
 
     def _machine(
         self,
@@ -394,7 +459,7 @@ class Attempt:
         state = SessionState(
             judge,
             Recorder(session, principal, target.name, self._database, self._services.new_id),
-            SettingsTracker(self._database, dict(upstream.parameters)),
+            SettingsTracker(self._database, upstream.parameters),  # nobody else's from here on
             announcement,
             ResultLocks(judge, self._governance.token_keys, NamedPlans()),
             limits,
@@ -427,10 +492,13 @@ class Attempt:
         """AuthenticationOk up to ReadyForQuery, as the upstream said it, but with a cancel key of
         ours.
         """
-        pieces = [m.authentication(m.AUTH_OK)]
-        for name, value in upstream.parameters.items():
-            shown = announcement.shown(name.encode(), value.encode())
-            pieces.append(m.parameter_status(name, value if shown is None else shown))
+        pieces = [self._proof, m.authentication(m.AUTH_OK)]
+        reported = dict(upstream.parameters)
+        name = reported.get(APPLICATION_NAME)
+        if name is not None:
+            shown = announcement.shown(APPLICATION_NAME.encode(), name.encode())
+            reported[APPLICATION_NAME] = name if shown is None else shown
+        pieces.append(_statuses(tuple(reported.items())))
         secret = self._cancels.mint(upstream.pid, message.minor, conductor.cancel)
         conductor.cancel_key = (upstream.pid, secret)
         pieces.append(m.backend_key_data(upstream.pid, secret))
@@ -446,7 +514,6 @@ class Attempt:
         upstream_user: str,
         now: float,
     ) -> SessionOpened:
-        assert self._target is not None
         return SessionOpened(
             id=self._services.new_id(now),
             time=now,
@@ -455,12 +522,18 @@ class Attempt:
             kind=principal.kind,
             auth=method,
             client=client_part(self._client()),
-            target=self._target.name,
+            target="" if self._target is None else self._target.name,
             database=clean_name(self._database),
             upstream_user=upstream_user,
             groups=principal.groups,
             on_behalf_of=principal.on_behalf_of,
         )
+
+
+@lru_cache(maxsize=1024)
+def _statuses(reported: tuple[tuple[str, str], ...]) -> bytes:
+    """ParameterStatus messages; the same for most sessions."""
+    return b"".join(m.parameter_status(name, value) for name, value in reported)
 
 
 def tls_reason(error: ssl.SSLError) -> str:

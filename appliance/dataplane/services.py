@@ -19,6 +19,7 @@ from appliance.dataplane.alarm import Alarm
 from appliance.dataplane.analyzer import Analyzer
 from appliance.dataplane.credentials import Credentials
 from appliance.dataplane.jwks import KeySource
+from appliance.dataplane.pool import Pools
 from appliance.dataplane.rounds import Round
 from appliance.dataplane.spool import Spool
 from appliance.dataplane.tls import ListenerContexts
@@ -127,6 +128,9 @@ class Services:
             owe=self.owe,
         )
         self.targets_reached: dict[str, bool] = {}
+        self.pools = Pools(metrics)
+        self.worker = 0
+        """Index of this worker process."""
         self._entropy = b""
         self._entropy_used = 0
 

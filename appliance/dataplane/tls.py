@@ -32,6 +32,9 @@ class ListenerContexts:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+        # Nobody resumes a session (PostgreSQL's server does not offer it either): no tickets.
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
         context.load_cert_chain(str(tls.certificate), str(tls.key))
         context.set_alpn_protocols([ALPN])
         if tls.client_ca is not None:

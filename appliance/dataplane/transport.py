@@ -123,6 +123,27 @@ class Side(Chunks, asyncio.BufferedProtocol):
         frame = self.take(length + 1)
         return frame[0], frame
 
+    async def messages(self) -> list[tuple[int, bytes]]:
+        """All framed messages that are here whole, once there is one: (type, body)."""
+        found: list[tuple[int, bytes]] = []
+        while not found:
+            if len(self._pending) < 5:
+                await self.receive()
+                continue
+            pending, at, size = bytes(self._pending), 0, len(self._pending)
+            while at + 5 <= size:
+                length = int.from_bytes(pending[at + 1 : at + 5], "big")
+                if not 4 <= length <= AUTH_MESSAGE_BYTES_MAX:
+                    raise ProtocolViolation(self.name, "message of impossible length")
+                if at + length >= size:
+                    break
+                found.append((pending[at], pending[at + 5 : at + length + 1]))
+                at += length + 1
+            del self._pending[:at]
+            if not found:
+                await self.receive()
+        return found
+
     # for both
 
     def write_all(self, pieces: list[bytes | memoryview]) -> int:
@@ -165,6 +186,10 @@ class Side(Chunks, asyncio.BufferedProtocol):
             receiver(memoryview(pending))
         if self.ended:
             on_change()
+
+    def detach(self) -> None:
+        """Back to `receive`: what arrives is kept again."""
+        self._receiver = self._on_change = None
 
     @property
     def ssl(self) -> ssl.SSLObject | None:

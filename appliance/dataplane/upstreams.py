@@ -9,6 +9,7 @@ import asyncio
 import secrets
 import socket
 import ssl
+import sys
 from typing import NamedTuple
 
 from appliance.config.schema import TargetConfig, TargetTlsMode
@@ -245,8 +246,10 @@ async def _until_ready(side: Side) -> Upstream:
         if kept > GREETING_BYTES_MAX:
             raise ProtocolViolation("upstream", "too much before ReadyForQuery")
         if kind == m.PARAMETER_STATUS:
-            name, value = m.parse_parameter_status(body)
-            parameters[name.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
+            name, value = (
+                each.decode("utf-8", "replace") for each in m.parse_parameter_status(body)
+            )
+            parameters[sys.intern(name)] = sys.intern(value)  # the same in most sessions
         elif kind == m.BACKEND_KEY_DATA:
             pid, secret = m.parse_backend_key_data(body)
         elif kind == m.NOTICE_RESPONSE:
@@ -260,16 +263,21 @@ async def _until_ready(side: Side) -> Upstream:
             raise ProtocolViolation("upstream", "unexpected message before ReadyForQuery")
 
 
-async def cancel(target: TargetConfig, pid: int, secret: bytes) -> None:
-    """Sends a CancelRequest, over TLS where the target demands it. The server never answers one."""
+async def cancel(target: TargetConfig, pid: int, secret: bytes) -> bool:
+    """Sends a CancelRequest, over TLS where the target demands it. The server never answers one; it
+    closes the connection once the signal is sent. -> whether it did.
+    """
     side = await connect(target, None)
     try:
         side.write(startup.cancel_request(pid, secret))
         try:
             async with asyncio.timeout(5):
                 await side.at_least(1)
-        except (ConnectionResetError, TimeoutError):
-            return
+        except ConnectionResetError:
+            return True
+        except TimeoutError:
+            return False
+        return False
     finally:
         side.close()
 

@@ -31,10 +31,10 @@ from appliance.audit.record import (
 )
 from appliance.config.load import parse
 from appliance.config.schema import PolicyMode
+from appliance.dataplane.admin import Session
 from appliance.dataplane.analyzer import Analyzer
 from appliance.dataplane.cancels import Cancels
 from appliance.dataplane.catalogs import Catalogs
-from appliance.dataplane.conductor import Conductor
 from appliance.dataplane.listener import ClientListener
 from appliance.dataplane.parentage import die_with_parent, keep_only
 from appliance.dataplane.services import Governance, Services, govern, keep_keys
@@ -78,7 +78,7 @@ class Worker:
         self._metrics = Metrics()
         self._control = socket.socket(fileno=spec.control_fd)
         self._inbox = supervisor_messages()
-        self._sessions: set[Conductor] = set()
+        self._sessions: set[Session] = set()
         self._listeners: list[ClientListener] = []
         self._ended = asyncio.Event()
         self._draining = False
@@ -103,6 +103,7 @@ class Worker:
         self._services = Services(
             governance, spool, analyzer, self._metrics, _mock_secret(keys / MOCK_SECRET_NAME)
         )
+        self._services.worker = self._spec.index
         self._catalogs = Catalogs(
             self._metrics,
             configuration.limits.catalog_refresh_ms,
@@ -195,6 +196,7 @@ class Worker:
             await self._say(Reloaded(documents.generation, old.snapshot.version, str(error)))
             return
         self._services.governance = new
+        self._services.pools.drain()
         self._services.alarm.pace.change(new.configuration.limits.samples_per_second)
         self._generation = documents.generation
         for conductor in list(self._sessions):
@@ -278,6 +280,7 @@ class Worker:
         for conductor in list(self._sessions):
             conductor.stop()
         await asyncio.sleep(0.05)  # lets the last words and cancels leave
+        await self._services.pools.close()
         await self._catalogs.close()
         await self._services.analyzer.stop()
         self._services.alarm.close()

@@ -5,6 +5,11 @@ looks is `identity/mapping`'s; here it is kept true for the life of the session:
 in the startup packet, so RESET and DISCARD bring it back, and a statement that would change it is
 refused. Only `SET application_name` as a statement of its own is let through: it is forwarded with
 the identity in front of the client's words.
+
+On a pooled connection the startup packet was another session's: it names nobody, and everything is
+SET. There RESET ALL and DISCARD ALL take the announcement away; before anything else runs, it is
+SET again (`session/questions`). What an opaque function resets is noticed by what the server
+reports of application_name.
 """
 
 import re
@@ -12,12 +17,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from appliance.config.schema import Announce
 from appliance.identity.mapping import RESERVED_PREFIX, announcement, application_name
-from appliance.model.facts import Action, Facts, StatementFacts
+from appliance.model.facts import Action, Facts, Flag, StatementFacts
 from appliance.model.principal import Principal
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.wire.postgres import messages as m
 
 APPLICATION_NAME = "application_name"
+UNUSED = "sallyport (unused)"
+"""The application_name of a pooled connection that serves nobody."""
 COMPUTED = "(any setting: its name is computed)"
 
 
@@ -29,6 +36,11 @@ class Announcement:
         self._session = session
         self._announce = announce
         self._prefix = application_name(principal, session, "") + " "
+        self._own_name = ""
+        self.again: tuple[bytes, ...] = ()
+        """On a pooled connection, which may outlive the session: the SETs that announce it."""
+        self.due = False
+        """They are to be sent before anything else runs."""
 
     @property
     def _tags_application(self) -> bool:
@@ -37,8 +49,22 @@ class Announcement:
     def startup_settings(self, application: str) -> Mapping[str, str]:
         return announcement(self._principal, self._session, application, self._announce)
 
+    def pooled(self, again: tuple[bytes, ...], application: str) -> None:
+        """The connection is a pooled one. `application`: the client's own application_name."""
+        self.again, self._own_name = again, application
+
+    def lost(self, name: bytes, value: bytes) -> bool:
+        """Whether a reported setting says that the session is no longer announced."""
+        return bool(self.again) and name == b"application_name" and value == UNUSED.encode()
+
+    def resets(self, facts: Facts) -> bool:
+        """Whether the text takes the announcement away."""
+        return bool(self.again) and any(map(_resets, facts.statements))
+
     def shown(self, name: bytes, value: bytes) -> str | None:
         """What the client is told of a reported setting; None = as the server said it."""
+        if self.lost(name, value):
+            return self._own_name
         if name != b"application_name" or not self._tags_application:
             return None
         return value.decode("utf-8", "replace").removeprefix(self._prefix.rstrip()).lstrip(" ")
@@ -64,7 +90,24 @@ class Announcement:
         for statement in facts.statements:
             for name in self._forged(statement, alone=len(facts.statements) == 1):
                 return _forgery(name)
-        return None
+        return self._refusal_of_order(facts) if self.again else None
+
+    @staticmethod
+    def _refusal_of_order(facts: Facts) -> Refusal | None:
+        """Nothing that could ask who works may run between a reset and the SETs after its text,
+        deferred triggers of what came before among it.
+        """
+        statements = facts.statements
+        first = next((i for i, s in enumerate(statements) if _resets(s)), len(statements))
+        before, after = statements[:first], statements[first:]
+        if not after or (all(map(_defers_nothing, before)) and all(map(_asks_nobody, after))):
+            return None
+        return Refusal(
+            RefusalCode.FORGED_IDENTITY,
+            "RESET ALL or DISCARD ALL stands in one text with statements that run code or write",
+            "send it as a text of its own",
+            rule="builtin:announced-identity",
+        )
 
     @staticmethod
     def naming_parameters(facts: Facts) -> tuple[int, ...]:
@@ -116,6 +159,34 @@ class Announcement:
         literal = value.replace("\\", "\\\\").replace("'", "''").encode()
         local = b"LOCAL " if _LOCAL.match(facts.redacted) else b""
         return b"SET " + local + b"application_name TO E'" + literal + b"'"
+
+
+def _resets(statement: StatementFacts) -> bool:
+    discards = statement.kind == "DiscardStmt" and Flag.CHANGES_SETTINGS in statement.flags
+    return discards or (statement.kind == "VariableSetStmt" and ("all", "") in statement.settings)
+
+
+_READING = frozenset((Action.SELECT, Action.ADVISORY_LOCK, Action.SHOW))
+_RUN_NO_CODE = frozenset(
+    (
+        "VariableSetStmt",
+        "VariableShowStmt",
+        "DiscardStmt",
+        "UnlistenStmt",
+        "ClosePortalStmt",
+        "DeallocateStmt",
+    )
+)
+
+
+def _asks_nobody(statement: StatementFacts) -> bool:
+    named = any(name == APPLICATION_NAME for name, _ in statement.settings)
+    return statement.kind in _RUN_NO_CODE and not named  # (the SETs would undo the client's)
+
+
+def _defers_nothing(statement: StatementFacts) -> bool:
+    reads = statement.kind == "SelectStmt" and set(statement.actions) <= _READING
+    return reads or statement.kind in _RUN_NO_CODE
 
 
 def _forgery(name: str) -> Refusal:

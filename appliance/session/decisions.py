@@ -68,6 +68,8 @@ class Decisions:
     def examine(self, waiting: Waiting) -> None:
         if self._state.expected.skipping:
             return  # an error came in between: the upstream skips this, too
+        if self._state.announcement.due and self._announce(waiting):
+            return
         if waiting.sparing is not None:
             self._pose(waiting, waiting.sparing)
             return
@@ -264,6 +266,17 @@ class Decisions:
         self.questions.ask_settings(waiting)
         return True
 
+    def _announce(self, waiting: Waiting) -> bool:
+        """Whether the session's name is SET first, as `_ask`."""
+        if self._failed:
+            return False  # what was reset in this transaction comes back with its end
+        if self._busy:
+            self._await_quiet(waiting)
+        else:
+            self._count_probe(waiting)
+            self.questions.ask_announced(waiting, self._state.announcement.again)
+        return True
+
     @staticmethod
     def _count_probe(waiting: Waiting) -> None:
         if waiting.probes >= PROBES_MAX:
@@ -293,7 +306,9 @@ class Decisions:
         if question.subject == "sparing":
             self._spared(question)
             return
-        if whole and question.subject == "settings":
+        if whole and question.subject == "announced":
+            self._state.announcement.due = False
+        elif whole and question.subject == "settings":
             self._state.settings.probed(question.answers)
         elif whole:
             self._state.settings.temporaries_told(question.answers[0])

@@ -133,6 +133,8 @@ class FromClient:
         execution.hit = hit
         expected = Expected(Kind.QUERY, execution)
         self._before_forward(execution)
+        if not verdict.plain and self._state.announcement.resets(verdict.facts):
+            self._state.announcement.due = True
         self._state.gate(expected, refusals.rejected_query)
         self._state.send(m.query(self._forwarded(text, verdict)), expected)
 
@@ -407,6 +409,8 @@ class FromClient:
         self._state.gate(expected, refusals.rejected_execute)
         self._state.send(message, expected)
         self._state.executing()
+        if not verdict.plain and self._state.announcement.resets(verdict.facts):
+            self._decisions.questions.announce_behind(self._state.announcement.again)
         if self._state.expected.head is expected:  # a portal is resumed: no BindComplete comes
             self._state.choose_row_mode()
 
@@ -472,7 +476,8 @@ class FromClient:
 
     def _terminate(self, content: Bytes) -> None:
         self._state.ending = True
-        self._state.turn.upstream.append(kept(content))
+        if not self._state.announcement.again:  # of a pooled connection the conductor disposes
+            self._state.turn.upstream.append(kept(content))
         self._state.turn.requests.append(EndSession("client_closed"))
 
     def _password(self, _content: Bytes) -> None:

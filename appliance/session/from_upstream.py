@@ -481,6 +481,8 @@ class FromUpstream:
         name, value = m.parse_parameter_status(content[HEADER:])
         self._state.settings.reported(name.decode(), value.decode("utf-8", "replace"))
         shown = self._state.announcement.shown(name, value)
+        if self._state.announcement.lost(name, value):
+            self._state.announcement.due = True
         self._state.to_client(
             content if shown is None else m.parameter_status(name.decode(), shown)
         )

@@ -92,6 +92,35 @@ class SessionMachine:
         return bool(len(self._state.expected)) or self._hitting
 
     @property
+    def reusable(self) -> bool:
+        """The upstream waits for a message, and nothing of this session is on its way to or from
+        it; a transaction may be open (see `status`).
+        """
+        state = self._state
+        return not (
+            len(state.expected)
+            or self._hitting
+            or state.waiting is not None
+            or state.question is not None
+            or state.in_pipeline
+            or state.copying_in
+            or state.copy_piece_open
+            or state.upstream_frames.pending
+            or state.upstream_frames.midframe
+            or state.told_fatal
+        )
+
+    @property
+    def status(self) -> int:
+        """Of the transaction, as in ReadyForQuery."""
+        return self._state.status
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """Settings as the upstream reported them last."""
+        return self._state.settings.parameters
+
+    @property
     def executing(self) -> int:
         """How many statements the upstream was sent and has not finished."""
         own = sum(isinstance(due.subject, Execution) for due in self._state.expected)
@@ -180,6 +209,7 @@ class SessionMachine:
             and state.settings.lexes_as_standard()
             and not (state.in_pipeline or state.holding or state.ending or state.discarding)
             and not (state.changing or state.reshaped or state.lexing_in_doubt)
+            and not state.announcement.due
             and not (state.copying_in or state.expected.skipping or state.bind_prefix)
             and not (state.client_frames.pending or state.client_frames.midframe)
             and not (state.upstream_frames.pending or state.upstream_frames.midframe)

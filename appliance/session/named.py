@@ -88,7 +88,7 @@ class NamedPlans:
         if space == "statement" and naming != verdict.naming:
             raise Refused(other_names())
         if naming is not None and naming[-1] != verdict.naming[-1]:
-            raise Refused(unknown_name())  # raw cells would be converted, or fail to be
+            raise Refused(unknown_name(space))  # raw cells would be converted, or fail to be
         if owed is not verdict.decision.owed and owed != verdict.decision.owed:
             raise Refused(unknown_name(space))
         return known

@@ -49,6 +49,19 @@ class Questions:
         self._begin("temporaries", waiting, 1)
         self._simple((TEMPORARIES_QUERY.encode(),))
 
+    def ask_announced(self, waiting: Waiting, texts: Sequence[bytes]) -> None:
+        """No question: these SETs give no rows."""
+        self._begin("announced", waiting, 0)
+        self._simple(texts)
+
+    def announce_behind(self, texts: Sequence[bytes]) -> None:
+        """The same right behind a message of the client's pipeline, in its transaction."""
+        name = refusals.PROBE_NAME
+        for text in texts:
+            self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
+            self._run(name, m.parse(name, text), m.bind_unparameterised(name, name))
+        self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
+
     def ask_check(self, waiting: Waiting, verdict: Verdict, footing: Footing, hold: bool) -> None:
         """`hold`: the relations stay locked for the message that follows. Where they do not, the
         lock is asked for all the same: a schema that this role may not use is left out of its

@@ -15,6 +15,11 @@ from appliance.sql.reader import own_relations
 PROBE = (b"SHOW search_path", b"SHOW role", b"SHOW session_authorization")
 
 
+_NONE: frozenset[str] = frozenset()
+_NO_KINDS: frozenset[tuple[str, str]] = frozenset()
+"""One for all sessions: most have none."""
+
+
 class SettingsTracker:
     """`current` is what statements are judged under."""
 
@@ -28,10 +33,10 @@ class SettingsTracker:
         self._path_known = True
         """Whether the path that the server told is understood to the last name."""
         self._role = ""
-        self._temporary: frozenset[str] = frozenset()
-        self._shifting: frozenset[str] = frozenset()
+        self._temporary: frozenset[str] = _NONE
+        self._shifting: frozenset[str] = _NONE
         self._temporaries: tuple[Relation, ...] = ()
-        self._kinds: frozenset[tuple[str, str]] = frozenset()
+        self._kinds: frozenset[tuple[str, str]] = _NO_KINDS
         self.temporaries_certain = True
         """Whether `_temporaries` is what the server has."""
         self.temporaries_foreign = False
@@ -49,7 +54,7 @@ class SettingsTracker:
             search_path=self._search_path,
             role=self._role,
             certain=self.certain and self._path_known,
-            temp_relations=self._temporary | self._shifting,
+            temp_relations=(self._temporary | self._shifting) or _NONE,
             temporaries=self._temporaries,
             temp_kinds=self._kinds,
             converted=self._converts(),

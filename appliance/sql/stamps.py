@@ -147,7 +147,7 @@ STILL_QUERY = f"""SELECT CASE WHEN {_POSITION} {_EQ} $1
   ELSE CAST(CAST(pg_catalog.concat('Sallyport: something was written since ', $1,
     ', and what this statement rests on is looked at again') AS pg_catalog.int4) AS pg_catalog.text)
   END"""
-"""Parameters (texts): a position, and search_path, role and session_authorization as in CHECK_QUERY.
+"""Parameters (texts): a position; search_path, role and session_authorization as in CHECK_QUERY.
 AS_BEFORE while the log ends there and these are so; otherwise an error with SQLSTATE 22P02, whose
 words are for the server's log."""
 STILL_TYPES = (25, 25)

@@ -78,6 +78,9 @@ class Metrics(msgspec.Struct):
 
     upstream_connects_ok: int = 0
     upstream_connects_failed: int = 0
+    upstream_reused: int = 0
+    upstream_kept: int = 0
+    upstream_unkept: int = 0
     cancels_routed: int = 0
     cancels_unknown: int = 0
 
@@ -165,6 +168,10 @@ _CUT = Family("connections_cut_total", "counter", "Sessions ended by the applian
 _CONNECTS = Family(
     "upstream_connects_total", "counter", "Connections opened to databases.", "outcome"
 )
+_POOLED = Family(
+    "upstream_pool_total", "counter", "Pooled connections: reused, kept, or not fit to be kept.",
+    "outcome",
+)  # fmt: skip
 _CANCELS = Family("cancels_total", "counter", "Cancel requests of clients.", "outcome")
 _STATEMENTS = Family("statements_total", "counter", "Statements by what was decided.", "effect")
 _ANALYSES = Family(
@@ -201,6 +208,9 @@ CATALOGUE: Final[Mapping[str, Series]] = {
     "connections_cut_upstream": Series(_CUT, "upstream_lost"),
     "upstream_connects_ok": Series(_CONNECTS, "ok"),
     "upstream_connects_failed": Series(_CONNECTS, "failed"),
+    "upstream_reused": Series(_POOLED, "reused"),
+    "upstream_kept": Series(_POOLED, "kept"),
+    "upstream_unkept": Series(_POOLED, "unkept"),
     "cancels_routed": Series(_CANCELS, "routed"),
     "cancels_unknown": Series(_CANCELS, "unknown"),
     "statements_allowed": Series(_STATEMENTS, "allow"),

@@ -187,3 +187,34 @@ def test_warnings(folder: Path) -> None:
         "$.targets[1].tls.mode",
         "$.policy.files",
     }
+
+
+def test_pooling_and_the_admin_database(folder: Path) -> None:
+    tree = sound(folder)
+    target = tree["targets"][0]
+    target["pooling"] = {"mode": "session"}
+    tree["admin_database"] = {"groups": ["operators"]}
+    assert findings(tree, folder) == []
+    target["pooling"] = {"spare": 1}
+    assert paths(findings(tree, folder)) == {"$.targets[0].pooling.spare"}
+    target["pooling"] = {"mode": "session", "idle_s_max": 20, "lifetime_s_max": 10}
+    warned = paths(findings(tree, folder), Severity.WARNING)
+    assert warned == {"$.targets[0].pooling.idle_s_max"}
+    target["pooling"] = {"mode": "session", "lifetime_s_max": 7200}
+    warned = paths(findings(tree, folder), Severity.WARNING)
+    assert warned == {"$.targets[0].pooling.lifetime_s_max"}
+    target["pooling"] = {}
+    target["databases"] = ["sallyport"]
+    assert paths(findings(tree, folder)) == {"$.admin_database.name"}
+    del target["databases"]
+    tree["listeners"][0]["targets"] = {"sallyport": "t"}
+    del tree["listeners"][0]["target"]
+    assert paths(findings(tree, folder)) == {"$.listeners[0].targets.sallyport"}
+
+
+@pytest.mark.parametrize("wrong", [{"spare": 30}, {"idle_per_key_max": 200}])
+def test_pooling_beyond_itself(folder: Path, wrong: dict[str, int]) -> None:
+    tree = sound(folder)
+    tree["targets"][0]["pooling"] = {"mode": "session", **wrong}
+    with pytest.raises(ValueError, match="pooling"):
+        findings(tree, folder)

@@ -150,3 +150,52 @@ def test_show_answers_in_the_clients_words() -> None:
     assert own.answer(row(b"ann/s1 bench")) == row(b"bench")
     assert own.answer(row(b"ann/s1")) == row(b"")
     assert own.answer(row(b"another")) == row(b"another")
+
+
+# On a pooled connection.
+
+RESETS = ["RESET ALL", "DISCARD ALL", "reset all; deallocate all", "CLOSE ALL; RESET ALL"]
+
+
+def pooled(announce: Announce = Announce.BOTH) -> Announcement:
+    announced = announcement(announce)
+    announced.pooled((b"SET sallyport.principal TO E'ann'",), "psql")
+    return announced
+
+
+@pytest.mark.parametrize("text", RESETS)
+def test_resets(text: str) -> None:
+    assert pooled().resets(facts_of(text)) and pooled().refusal_for(facts_of(text)) is None
+    assert not announcement().resets(facts_of(text))
+
+
+@pytest.mark.parametrize("text", ["RESET work_mem", "SET application_name = 'x'", "SELECT 1"])
+def test_what_resets_nothing(text: str) -> None:
+    assert not pooled().resets(facts_of(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "RESET ALL; SELECT f()",
+        "RESET ALL; INSERT INTO t VALUES (1)",
+        "INSERT INTO t VALUES (1); RESET ALL",
+        "SELECT f(); RESET ALL",
+        "RESET ALL; COMMIT",
+        "RESET ALL; SET application_name = 'x'",
+        "DISCARD ALL; CALL p()",
+    ],
+)
+def test_a_reset_beside_what_could_ask(text: str) -> None:
+    for announce in Announce:
+        refusal = pooled(announce).refusal_for(facts_of(text))
+        assert refusal is not None and refusal.code is RefusalCode.FORGED_IDENTITY
+    assert announcement(Announce.VARIABLE).refusal_for(facts_of(text)) is None
+
+
+def test_nobodys_name_is_shown_as_the_clients_own() -> None:
+    assert pooled().lost(b"application_name", b"sallyport (unused)")
+    assert pooled().shown(b"application_name", b"sallyport (unused)") == "psql"
+    assert pooled().shown(b"application_name", b"ann/s1 psql") == "psql"
+    assert not announcement().lost(b"application_name", b"sallyport (unused)")
+    assert not pooled().lost(b"application_name", b"ann/s1 psql")

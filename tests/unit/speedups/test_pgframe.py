@@ -199,13 +199,33 @@ def test_chunks_must_be_read_to_their_end() -> None:
         splitter.feed(b"G")
 
 
-OUT_OF_RANGE = [(256, 0, 4), (-1, 0, 4), (1, 3, 4), (1, -1, 4), (1, 0, 3), (1, 0, 1 << 30)]
+OUT_OF_RANGE = [
+    (256, 0, 4),
+    (128, 0, 4),
+    (-1, 0, 4),
+    (1, 3, 4),
+    (1, -1, 4),
+    (1, 0, 3),
+    (1, 0, 1 << 30),
+]
 
 
 @pytest.mark.parametrize("rule", OUT_OF_RANGE)
 def test_rules_out_of_range(rule: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError):
         FrameSplitter("client").rule(*rule)
+
+
+@pytest.mark.parametrize("kind", [0x80, 0x80 + ord("D"), 0xFF])
+def test_a_type_beyond_ascii_is_unknown(kind: int) -> None:
+    """Not that of the letter with its lower bits."""
+    for pieces in ([bytes([kind]) + frame("D")[1:]], [bytes([kind]), frame("D")[1:]]):
+        splitter = ruled(FrameSplitter("client"))
+        with pytest.raises(ValueError, match="unknown type"):
+            for piece in pieces:
+                splitter.feed(piece)
+                while splitter.next_run() is not None:
+                    pass
 
 
 def test_constants_are_those_of_the_reference() -> None:

@@ -1,0 +1,192 @@
+"""What is said to a database between two client sessions on one connection: clean up, show that you
+are clean, take the next session's name.
+
+Called by `pool` only, when nobody else reads the connection. Rule: a connection is used again only
+if the server itself said that it is as it was after login; an error, an unexpected message or a
+different answer means that it is closed. These texts run under a role's own search_path, so every
+name in them, operators too, is qualified.
+
+What DISCARD ALL does: closes cursors, ends SET SESSION AUTHORIZATION and with it SET ROLE, resets
+settings to their startup values, forgets prepared statements, UNLISTENs, releases advisory locks,
+drops temporary objects and cached sequences (PostgreSQL documentation, "DISCARD"). What it does not
+do is done or looked at here: the seed of random() is drawn anew, and a session in which code may
+have left something that no statement takes away (`UNFIT`) is not used again.
+"""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from appliance.dataplane.transport import Side
+from appliance.model.errors import ProtocolViolation
+from appliance.wire.postgres import messages as m
+
+_EQ, _NE, _GT = (f"OPERATOR(pg_catalog.{sign})" for sign in ("=", "<>", ">"))
+
+LANGUAGES = ("internal", "c", "sql", "plpgsql")
+"""Of others (plperl's %_SHARED, plpython's GD) variables outlive DISCARD ALL."""
+
+EXTENSIONS = frozenset(
+    (  # noqa: SIM905 - a long list of words
+        "plpgsql citext hstore ltree cube earthdistance seg intarray intagg pg_trgm fuzzystrmatch"
+        " unaccent btree_gin btree_gist bloom dict_int dict_xsyn tablefunc pgcrypto uuid-ossp"
+        " pg_stat_statements pg_buffercache pg_freespacemap pg_visibility pg_prewarm pgstattuple"
+        " pgrowlocks pageinspect amcheck tsm_system_rows tsm_system_time lo tcn moddatetime"
+        " autoinc insert_username sslinfo file_fdw"
+    ).split()
+)
+"""Part of PostgreSQL's own distribution, and nothing of theirs stays in a session but settings.
+Not among them: dblink and postgres_fdw (open connections), isn (isn_weak)."""
+
+ROLLBACK, DISCARD = b"ROLLBACK", b"DISCARD ALL"
+
+LEFTOVERS = f"""SELECT pg_catalog.pg_my_temp_schema() {_NE} 0
+  OR EXISTS (SELECT FROM pg_catalog.pg_listening_channels())
+  OR EXISTS (SELECT FROM pg_catalog.pg_cursor())
+  OR EXISTS (SELECT FROM pg_catalog.pg_prepared_statement()),
+  session_user, current_user, pg_catalog.current_setting('role'),
+  pg_catalog.setseed(CAST(pg_catalog.hashtext(CAST(
+    pg_catalog.gen_random_uuid() AS pg_catalog.text)) AS pg_catalog.float8)
+    OPERATOR(pg_catalog./) 2147483648.0)""".encode()  # noqa: S608 - constants
+"""One row: whether anything is left of channels, cursors or prepared statements, or a schema for
+temporary objects was made (it stays, empty, on the search path), and who the session is. Draws a
+seed: the old one is not a setting that RESET reaches, and the next session would draw the numbers
+that this one chose.
+"""
+
+
+class Footprint(NamedTuple):
+    """What a server says of a session's role and database."""
+
+    standing: str
+    """All that decides whether and how a new session of this role would begin."""
+    unfit: str
+    """Why the session may hold what cannot be looked at, '' = it does not."""
+
+
+def footprint_query(vouched: Iterable[str] = ()) -> bytes:
+    """One row with the fields of Footprint. `vouched`: extensions beside EXTENSIONS."""
+    return f"""SELECT pg_catalog.concat_ws('|', pg_catalog.pg_conf_load_time(),
+    (SELECT pg_catalog.concat_ws('.', r.oid, r.rolcanlogin, r.rolsuper, r.rolbypassrls,
+        r.rolvaliduntil IS NULL OR r.rolvaliduntil {_GT} pg_catalog.now())
+      FROM pg_catalog.pg_roles r WHERE r.rolname {_EQ} session_user),
+    (SELECT pg_catalog.concat_ws('.', d.oid, d.datallowconn,
+        pg_catalog.has_database_privilege(d.oid, 'CONNECT'),
+        (SELECT pg_catalog.string_agg(pg_catalog.concat_ws('=', s.setdatabase, s.setrole,
+            s.setconfig), ',' ORDER BY s.setdatabase, s.setrole)
+          FROM pg_catalog.pg_db_role_setting s
+          WHERE (s.setdatabase {_EQ} 0 OR s.setdatabase {_EQ} d.oid)
+            AND (s.setrole {_EQ} 0 OR s.setrole {_EQ}
+              (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname {_EQ} session_user))))
+      FROM pg_catalog.pg_database d WHERE d.datname {_EQ} pg_catalog.current_database())),
+  pg_catalog.concat_ws(', ',
+    (SELECT 'a superuser' FROM pg_catalog.pg_roles r
+      WHERE r.rolname {_EQ} session_user AND r.rolsuper),
+    CASE WHEN pg_catalog.has_function_privilege(
+      'pg_catalog.pg_replication_origin_session_setup(pg_catalog.text)', 'EXECUTE')
+      THEN 'a replication origin' END,
+    (SELECT 'a login trigger' FROM pg_catalog.pg_event_trigger t
+      WHERE t.evtevent {_EQ} 'login' AND t.evtenabled {_NE} 'D' LIMIT 1),
+    (SELECT pg_catalog.concat('language ', l.lanname) FROM pg_catalog.pg_language l
+      WHERE l.lanname {_NE} ALL (CAST({_array(LANGUAGES)} AS pg_catalog.name[])) LIMIT 1),
+    (SELECT pg_catalog.concat('extension ', x.extname) FROM pg_catalog.pg_extension x
+      WHERE x.extname {_NE} ALL (CAST({_array({*EXTENSIONS, *vouched})} AS pg_catalog.name[]))
+      LIMIT 1))""".encode()  # noqa: S608 - constants, and quoted names of our configuration
+
+
+def _array(names: Iterable[str]) -> str:
+    quoted = ",".join(
+        '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"' for name in sorted(names)
+    )
+    return "'{" + quoted.replace("'", "''") + "}'"
+
+
+def set_texts(settings: Mapping[str, str]) -> tuple[bytes, ...]:
+    """One SET each. In E'' a backslash means the same whatever standard_conforming_strings says."""
+    return tuple(
+        f"SET {name} TO E'{literal}'".encode()
+        for name, value in settings.items()
+        for literal in (value.replace("\\", "\\\\").replace("'", "''"),)
+    )
+
+
+class Unclean(Exception):
+    """The connection is not to be used again; `reason` names no value."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Answer(NamedTuple):
+    rows: list[tuple[str | None, ...]]
+    """Of all texts, in order."""
+    parameters: dict[str, str]
+    """Settings that the server reported as changed."""
+
+
+async def converse(side: Side, texts: Sequence[bytes]) -> Answer:
+    """Sends all texts at once, each a simple Query, and reads until the last is done and no
+    transaction is open. Raises Unclean, ConnectionResetError, ProtocolViolation.
+    """
+    side.write(b"".join(map(m.query, texts)))
+    answer = Answer([], {})
+    due, status = len(texts), 0
+    while due:
+        for kind, body in await side.messages():
+            if not due:
+                raise Unclean("unasked words")
+            if kind == m.READY_FOR_QUERY:
+                due, status = due - 1, m.parse_ready_for_query(body)
+            elif kind not in _PASSED_OVER:
+                _take(answer, kind, body)
+    if side.pending:
+        raise Unclean("unasked words")
+    if status != ord("I"):
+        raise Unclean("transaction")
+    return answer
+
+
+def _take(answer: Answer, kind: int, body: bytes) -> None:
+    if kind == m.PARAMETER_STATUS:
+        name, value = m.parse_parameter_status(body)
+        answer.parameters[sys.intern(name.decode("utf-8", "replace"))] = value.decode(
+            "utf-8", "replace"
+        )
+    elif kind == m.DATA_ROW:
+        answer.rows.append(_row(body))
+    elif kind == m.ERROR_RESPONSE:
+        raise Unclean(f"error {m.parse_error_fields(body).get('C', '')}")
+    else:
+        raise ProtocolViolation("upstream", "unexpected message while a connection is cleaned")
+
+
+_PASSED_OVER = (
+    m.COMMAND_COMPLETE,
+    m.ROW_DESCRIPTION,
+    m.NOTICE_RESPONSE,
+    m.NOTIFICATION_RESPONSE,  # of before UNLISTEN: they were for the session that is over
+)
+
+
+def _row(body: bytes) -> tuple[str | None, ...]:
+    reader = m.Reader(body, "upstream")
+    values: list[str | None] = []
+    for _ in range(reader.u16()):
+        length = reader.i32()
+        values.append(None if length < 0 else reader.take(length).decode("utf-8", "replace"))
+    reader.end()
+    return tuple(values)
+
+
+def require_nothing_left(rows: Sequence[Sequence[str | None]], user: str) -> None:
+    """Raises Unclean unless these are the answer to LEFTOVERS of a session that holds nothing."""
+    if len(rows) != 1 or list(rows[0][:4]) != ["f", user, user, "none"]:
+        raise Unclean("something is left")
+
+
+def footprint(rows: Sequence[Sequence[str | None]]) -> Footprint:
+    """Raises Unclean for anything but the answer to `footprint_query`."""
+    if len(rows) != 1 or len(rows[0]) != 2 or None in rows[0]:
+        raise Unclean("no footprint")
+    return Footprint(*(value or "" for value in rows[0]))

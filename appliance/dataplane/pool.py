@@ -1,0 +1,466 @@
+"""Connections to databases that outlive the client sessions they served ("session pooling").
+
+One `Pools` per worker: `login` asks it for a connection, `conductor` gives one back when a session
+has ended with nothing under way. Rules: a connection is given to a session only if a new one would
+have been the same (equal `Key`, the server's own word after cleaning, see `cleaning`); it is never
+shared by two database users; a cancel request for the session before is over, delivered, before the
+connection is used again; whatever is unexpected closes it. What a session is announced as is SET on
+each hand-over, and startup values are nobody's (`session/announce` keeps it true after RESET ALL).
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from appliance.config.schema import Pooling, PoolingMode, TargetConfig
+from appliance.dataplane import cleaning
+from appliance.dataplane.cleaning import Footprint, Unclean
+from appliance.dataplane.upstreams import (
+    Login,
+    Upstream,
+    UpstreamRefused,
+    UpstreamUnreachable,
+    open_upstream,
+)
+from appliance.model.errors import ProtocolViolation
+from appliance.session.announce import APPLICATION_NAME, UNUSED
+from appliance.telemetry.log import Log
+from appliance.telemetry.metrics import Metrics
+from appliance.wire.postgres.messages import TERMINATE_FRAME
+
+CLEAN_SECONDS_MAX = 5.0
+TAKE_SECONDS_MAX = 2.0
+"""A kept connection that does not answer its hand-over for so long is dead."""
+LOOK_AGAIN_SECONDS = 1.0
+"""A footprint older than that is asked for again, whenever a connection changes hands."""
+CLEANING_WAIT_SECONDS = 0.05
+"""Waited for a connection that is being cleaned, rather than opening another."""
+SWEEP_SECONDS = 1.0
+UNFIT_SECONDS = 60.0
+"""A key whose connections cannot be kept is tried again after so long."""
+LIFETIME_SPREAD = 0.1
+HIGH_BYTES = 65_536
+
+_log = Log("pool")
+_FAILURES = (
+    Unclean,
+    UpstreamRefused,
+    UpstreamUnreachable,
+    ProtocolViolation,
+    OSError,  # TimeoutError and ConnectionError are two of it
+)
+
+
+class Key(NamedTuple):
+    """Sessions with equal keys would get equal connections."""
+
+    target: str
+    login: Login
+    database: str
+    settings: tuple[tuple[str, str], ...]
+    """What stands in the startup packet, what announces the session apart."""
+    announced: frozenset[str]
+    """Names of the settings that announce a session: one that was ever set stays known."""
+
+
+class Kept:
+    """One connection that belongs to a pool: used by a session, being cleaned, or idle."""
+
+    __slots__ = ("fresh", "idle_since", "looked", "opened", "pool", "standing", "until", "upstream")
+
+    def __init__(self, pool: "Pool", upstream: Upstream, now: float) -> None:
+        self.pool = pool
+        self.upstream = upstream
+        self.opened = now
+        spread = 1 - LIFETIME_SPREAD * random.random()  # noqa: S311 - no secret
+        self.until = now + pool.pooling.lifetime_s_max * spread
+        self.fresh = pool.fresh_as(upstream.parameters)
+        """Settings as the server reported them at login; never changed."""
+        self.standing = ""
+        """Footprint.standing at login; '' for a connection that will not be kept."""
+        self.idle_since = self.looked = now
+        """`looked`: when its footprint was seen last."""
+
+    def give_back(
+        self,
+        status: int,
+        parameters: Mapping[str, str],
+        cancels: tuple[asyncio.Task[bool], ...] = (),
+    ) -> bool:
+        """The session that used it has ended, and nothing is due; `status` as in ReadyForQuery,
+        `parameters` as reported last, `cancels` those whose delivery is under way. -> whether it is
+        taken; if not, the caller closes it. Either way it is the caller's no longer.
+        """
+        return self.pool.take_back(self, status, parameters, cancels)
+
+    def lost(self) -> None:
+        """The session that used it closed it."""
+        self.pool.used.discard(self)
+
+
+class Pool:
+    """The connections of one key."""
+
+    def __init__(self, pools: "Pools", key: Key, target: TargetConfig) -> None:
+        self._pools = pools
+        self.key = key
+        self.target = target
+        self.pooling: Pooling = target.pooling
+        self.idle: deque[Kept] = deque()
+        """The one used last is at the right: it is used next."""
+        self.used: set[Kept] = set()
+        self.cleaning: set[asyncio.Task[None]] = set()
+        self.opening = 0
+        self.asked = 0.0
+        """When a session wanted one last."""
+        self._fresh: dict[str, str] = {}
+        self.unfit_until = 0.0
+        self.unfit = ""
+        self.closed = False
+        """The configuration changed: nothing of this comes into use again."""
+
+    def fresh_as(self, parameters: dict[str, str]) -> dict[str, str]:
+        """Equal settings are one dictionary: there may be many connections."""
+        if parameters != self._fresh:
+            self._fresh = dict(parameters)
+        return self._fresh
+
+    # --- into use ---------------------------------------------------------------------------------
+
+    async def obtain(self, announced: Mapping[str, str]) -> Kept | None:
+        """None: this session is to have a connection of its own. Raises UpstreamRefused,
+        UpstreamUnreachable, ProtocolViolation as `open_upstream` does. Callers set the deadline.
+        """
+        now = self._pools.now()
+        self.asked = now
+        if not self.idle and self.cleaning:
+            await asyncio.wait(
+                tuple(self.cleaning),
+                timeout=CLEANING_WAIT_SECONDS,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        try:
+            while self.idle:
+                kept = self.idle.pop()
+                self.used.add(kept)
+                if await self._handed_over(kept, announced):
+                    self._pools.metrics.upstream_reused += 1
+                    return kept
+            return await self._open(announced, now)
+        finally:
+            self._warm()
+
+    async def _handed_over(self, kept: Kept, announced: Mapping[str, str]) -> bool:
+        """Whether it took the session's name, and still is what it was."""
+        side, now = kept.upstream.side, self._pools.now()
+        side.detach()
+        texts = cleaning.set_texts(announced)
+        again = now - kept.looked > LOOK_AGAIN_SECONDS
+        if again:
+            texts = (self._question, *texts)
+        try:
+            if now > kept.until or side.ended or side.pending:
+                raise Unclean("old")
+            async with asyncio.timeout(TAKE_SECONDS_MAX):
+                answer = await cleaning.converse(side, texts)
+            if again:
+                _require_same(kept, answer.rows, now)
+            shown = {**kept.fresh, **answer.parameters}
+            name = shown.get(APPLICATION_NAME, "")
+            if shown != {**kept.fresh, APPLICATION_NAME: name}:
+                raise Unclean("settings")
+        except _FAILURES:
+            self._close(kept)
+            return False
+        except BaseException:
+            self._close(kept)
+            raise
+        kept.upstream = kept.upstream._replace(parameters=shown)
+        return True
+
+    async def _open(self, announced: Mapping[str, str], now: float) -> Kept | None:
+        self.opening += 1
+        try:
+            kept = await self._opened(now)
+        finally:
+            self.opening -= 1
+        self.used.add(kept)
+        if await self._handed_over(kept, announced):
+            return kept
+        self._found_unfit("the session's settings were not taken", now)
+        return None
+
+    async def _opened(self, now: float) -> Kept:
+        """A new connection that is nobody's yet."""
+        key = self.key
+        unused = dict.fromkeys(key.announced, "") | {APPLICATION_NAME: UNUSED}
+        settings = dict(key.settings) | unused
+        upstream = await open_upstream(self.target, key.login, key.database, settings)
+        kept = Kept(self, upstream, now)
+        self._pools.metrics.upstream_connects_ok += 1
+        try:
+            answer = await cleaning.converse(upstream.side, (self._question,))
+            seen = cleaning.footprint(answer.rows)
+        except Unclean:  # a role that may not look: not kept
+            seen = Footprint("", "not answering")
+        except BaseException:
+            upstream.side.abort()
+            raise
+        kept.standing = "" if seen.unfit else seen.standing
+        if seen.unfit:
+            self._found_unfit(seen.unfit, now)
+        return kept
+
+    def _found_unfit(self, reason: str, now: float) -> None:
+        self.unfit, self.unfit_until = reason, now + UNFIT_SECONDS
+        _log.warning("not_pooled", target=self.key.target, user=self.key.login.user, reason=reason)
+
+    @property
+    def _question(self) -> bytes:
+        return cleaning.footprint_query(self.pooling.extensions)
+
+    # --- out of use -------------------------------------------------------------------------------
+
+    def take_back(
+        self,
+        kept: Kept,
+        status: int,
+        parameters: Mapping[str, str],
+        cancels: tuple[asyncio.Task[bool], ...],
+    ) -> bool:
+        """See `Kept.give_back`."""
+        self.used.discard(kept)
+        if self.closed or not kept.standing or self._pools.now() > kept.until:
+            return False
+        task = asyncio.get_running_loop().create_task(
+            self._cleaned(kept, status, parameters, cancels)
+        )
+        self.cleaning.add(task)
+        task.add_done_callback(self.cleaning.discard)
+        return True
+
+    async def _cleaned(
+        self,
+        kept: Kept,
+        status: int,
+        parameters: Mapping[str, str],
+        cancels: tuple[asyncio.Task[bool], ...],
+    ) -> None:
+        side, now = kept.upstream.side, self._pools.now()
+        side.detach()
+        texts = [cleaning.DISCARD, cleaning.LEFTOVERS]
+        if status != ord("I"):
+            texts.insert(0, cleaning.ROLLBACK)
+        again = now - kept.looked > LOOK_AGAIN_SECONDS
+        if again:
+            texts.append(self._question)
+        try:
+            async with asyncio.timeout(CLEAN_SECONDS_MAX):
+                if cancels:  # waited for, not cancelled with us: see `cancels`
+                    await asyncio.wait(cancels)
+                    if not all(map(_delivered, cancels)):
+                        raise Unclean("a cancel request may still come")
+                answer = await cleaning.converse(side, texts)
+            cleaning.require_nothing_left(answer.rows[:1], self.key.login.user)
+            if again:
+                _require_same(kept, answer.rows[1:], now)
+            if {**parameters, **answer.parameters} != kept.fresh:
+                raise Unclean("settings")
+        except _FAILURES as error:
+            reason = error.reason if isinstance(error, Unclean) else type(error).__name__
+            _log.info("not_kept", target=self.key.target, reason=reason)
+            self._close(kept)
+        except BaseException:
+            self._close(kept)
+            raise
+        else:
+            self._keep(kept)
+
+    def _keep(self, kept: Kept) -> None:
+        if self.closed or len(self.idle) >= self.pooling.idle_per_key_max:
+            self._close(kept)
+            return
+        self._pools.metrics.upstream_kept += 1
+        kept.idle_since = self._pools.now()
+        self.idle.append(kept)
+        side = kept.upstream.side
+        side.read(True)
+        side.attach(lambda _chunk: self._stirred(kept), lambda: self._stirred(kept), HIGH_BYTES)
+        self._pools.kept_one(self.target)
+
+    def _stirred(self, kept: Kept) -> None:
+        """An idle connection said something, or ended: nobody asked it."""
+        if kept in self.idle:
+            self.idle.remove(kept)
+            self._close(kept)
+
+    def _close(self, kept: Kept) -> None:
+        self.used.discard(kept)
+        self._pools.metrics.upstream_unkept += 1
+        side = kept.upstream.side
+        side.detach()
+        side.write(TERMINATE_FRAME)
+        side.close()
+
+    def drop_oldest(self) -> None:
+        self._close(self.idle.popleft())
+
+    def drain(self) -> None:
+        self.closed = True
+        while self.idle:
+            self.drop_oldest()
+
+    def sweep(self, now: float) -> None:
+        """Closes what is too old, or too long unused (but for the spare ones of a living pool)."""
+        wanted = self.pooling.spare if self._living(now) else 0
+        for kept in list(self.idle):
+            stale = now - kept.idle_since > self.pooling.idle_s_max and len(self.idle) > wanted
+            if stale or now > kept.until:
+                self.idle.remove(kept)
+                self._close(kept)
+        if wanted:
+            self._warm()
+
+    def _living(self, now: float) -> bool:
+        return now - self.asked <= self.pooling.lifetime_s_max
+
+    def forgotten(self, now: float) -> bool:
+        """Whether nothing depends on this pool any more."""
+        busy = self.idle or self.used or self.cleaning or self.opening
+        waiting = self.pooling.spare and self._living(now) and not self.closed
+        return not (busy or waiting or now < self.unfit_until)
+
+    # --- in advance -------------------------------------------------------------------------------
+
+    def _warm(self) -> None:
+        missing = self.pooling.spare - len(self.idle) - len(self.cleaning) - self.opening
+        able = not (
+            self.closed or self.unfit_until or self.opening or self._pools.full(self.target)
+        )
+        if missing > 0 and able:
+            self.opening += 1
+            self._pools.spawn(self._warmed())
+
+    async def _warmed(self) -> None:
+        try:
+            async with asyncio.timeout(CLEAN_SECONDS_MAX):
+                kept = await self._opened(self._pools.now())
+        except _FAILURES as error:
+            _log.info("not_opened", target=self.key.target, reason=type(error).__name__)
+            return
+        finally:
+            self.opening -= 1
+        if kept.standing:
+            self._keep(kept)
+        else:
+            self._close(kept)
+
+
+def _delivered(cancel: asyncio.Task[bool]) -> bool:
+    return not cancel.cancelled() and cancel.exception() is None and cancel.result()
+
+
+def _require_same(kept: Kept, rows: Sequence[Sequence[str | None]], now: float) -> None:
+    """Raises Unclean unless these are the answer of a connection that is what it was."""
+    seen = cleaning.footprint(rows)
+    if seen.unfit or not kept.standing or seen.standing != kept.standing:
+        raise Unclean(seen.unfit or "not as it was after login")
+    kept.looked = now
+
+
+class Pools:
+    """All pools of one worker."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.metrics = metrics
+        self._pools: dict[Key, Pool] = {}
+        self._drained: set[Pool] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __iter__(self) -> Iterator[Pool]:
+        return iter([*self._pools.values(), *self._drained])
+
+    @staticmethod
+    def now() -> float:
+        return asyncio.get_running_loop().time()
+
+    def pool(
+        self,
+        target: TargetConfig,
+        login: Login,
+        database: str,
+        settings: Mapping[str, str],
+        announced: Mapping[str, str],
+    ) -> Pool | None:
+        """For a session with these startup settings; None = it is to have a connection of its own.
+        `announced`: what names the session, application_name among them.
+        """
+        if target.pooling.mode is not PoolingMode.SESSION:
+            return None
+        if not "".join(announced.values()).isascii():
+            return None  # a SET is converted between encodings, a startup packet is not
+        said = tuple(sorted((n, v) for n, v in settings.items() if n not in announced))
+        key = Key(target.name, login, database, said, frozenset(announced))
+        found = self._pools.get(key)
+        if found is None:
+            found = self._pools[key] = Pool(self, key, target)
+            self._sweep_soon()
+        if found.unfit_until > self.now():
+            return None
+        found.unfit_until = 0.0
+        return found
+
+    def kept_one(self, target: TargetConfig) -> None:
+        """A connection went idle: of too many, the one that was unused longest goes."""
+        while self._idle(target) > target.pooling.idle_max:
+            filled = (p for p in self._of(target) if p.idle)
+            min(filled, key=lambda p: p.idle[0].idle_since).drop_oldest()
+        self._sweep_soon()
+
+    def full(self, target: TargetConfig) -> bool:
+        return self._idle(target) >= target.pooling.idle_max
+
+    def _of(self, target: TargetConfig) -> Iterator[Pool]:
+        return (pool for pool in self._pools.values() if pool.key.target == target.name)
+
+    def _idle(self, target: TargetConfig) -> int:
+        return sum(len(pool.idle) for pool in self._of(target))
+
+    def drain(self) -> None:
+        """The configuration was read anew: what was opened before serves no new session."""
+        for pool in self._pools.values():
+            pool.drain()
+            self._drained.add(pool)
+        self._pools.clear()
+
+    async def close(self) -> None:
+        self.drain()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        tasks = [*self._tasks, *(task for pool in self._drained for task in pool.cleaning)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def spawn(self, coroutine) -> None:  # type: ignore[no-untyped-def]
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _sweep_soon(self) -> None:
+        if self._sweeper is None:
+            loop = asyncio.get_running_loop()
+            self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeper, now = None, self.now()
+        for pool in self:
+            pool.sweep(now)
+            if pool.forgotten(now):
+                self._pools.pop(pool.key, None)
+                self._drained.discard(pool)
+        if self._pools or self._drained:
+            self._sweep_soon()
