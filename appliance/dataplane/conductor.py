@@ -21,6 +21,7 @@ from appliance.audit.record import (
 from appliance.config.schema import Durability, TargetConfig
 from appliance.dataplane.cancels import Cancels, SchemaChange
 from appliance.dataplane.catalogs import DatabaseCatalog
+from appliance.dataplane.hitting import Hitting
 from appliance.dataplane.pool import Kept
 from appliance.dataplane.services import Services
 from appliance.dataplane.shows import Seen, tls_of
@@ -87,9 +88,6 @@ class Conductor:
         self._upstream = upstream.side
         self._upstream_pid = upstream.pid
         self._upstream_secret = upstream.secret
-        self._path = machine.hit_path
-        self._behind = b""
-        """What the client sent while its statement's guard is not answered."""
         self._target = target
         self._services = services
         self._cancels = cancels
@@ -126,6 +124,10 @@ class Conductor:
         self._retired: tuple[str, bytes] | None = None
         """Why the proof of identity no longer holds, and the client's last words to read."""
         self.catalog: DatabaseCatalog | None = None
+        path = machine.hit_path
+        self._hitting = (
+            None if path is None else Hitting(self, machine, path, client, services.round)
+        )
 
     def start(self) -> None:
         """From here on both sides' chunks come to us."""
@@ -134,95 +136,37 @@ class Conductor:
             self.catalog.begin()
         if self.expires is not None:
             self._after(self.expires - self._services.now(), self._expire)
-        self._upstream.attach(self._from_upstream, self._changed, high)
-        self._client.attach(self._from_client, self._changed, high)
-        if self._path is not None and not self.ended:
-            self._path.owner = self
-            self._path.attach(self._client, self._upstream)
-
-    # --- the hit path's (see `HitPath`) -----------------------------------------------------------
-
-    def fall_back(self, rest: bytes) -> None:
-        """The database's answer is not what was due, or not all of it: from here on the machine
-        reads it.
-        """
-        self._take_over()
-        if not self.ended and rest:
-            self._from_upstream(memoryview(rest))
-
-    def behind(self, chunk: bytes) -> None:
-        """The client sent more while a cycle is under way. While the database has not said whether
-        it runs at all, what it comes to is not known.
-        """
-        if self._path is not None and (self._path.guarding or self._behind):
-            self._behind += chunk
-            self._path.crowded = True
-            self._client.read(False)
-            return
-        self._take_over()
-        if not self.ended:
-            self._from_client(memoryview(chunk))
-
-    def _take_over(self) -> None:
-        if self._path is not None and self._path.unsent:
-            self._services.round.settle()
-        if not self.ended and self._path is not None and self._path.underway:
-            self._machine.take_over()
-
-    def catch_up(self) -> None:
-        """What was sent behind can be looked at."""
-        assert self._path is not None
-        self._path.crowded = False
-        self._take_over()
-        behind, self._behind = self._behind, b""
-        if not self.ended:
-            self._from_client(memoryview(behind))
-        if not self.ended:
-            self._update_reading()
-
-    def guard_failed(self, chunk: bytes) -> None:
-        """What the statement rests on may have changed, and it was not run: the machine looks."""
-        self._from_client(memoryview(chunk))
-
-    def unrecorded(self, chunk: bytes) -> None:
-        """Its records cannot be written, and nothing of it was forwarded: the machine refuses."""
-        self._from_client(memoryview(chunk))
-        if self._path is not None and self._path.crowded and not self.ended:
-            self.catch_up()
-
-    def aside(self, kind: int, frame: bytes) -> bytes:
-        return self._machine.aside(kind, frame)
-
-    def settled(self) -> None:
-        """A cycle ended, after `closed` was set."""
-        if self._draining and not self.ended and self._machine.idle:
-            self._end_politely()
-        if self._retired and not self.ended and not (self._machine.busy or self._machine.waiting):
-            self._end_retired()
-
-    def cut(self, error: BaseException) -> None:
-        violation = isinstance(error, ValueError)
-        self._cut(ProtocolViolation("upstream", str(error)) if violation else error)
+        self._upstream.attach(self.from_upstream, self._changed, high)
+        self._client.attach(self.from_client, self._changed, high)
+        if self._hitting is not None and not self.ended:
+            self._hitting.attach(self._upstream)
 
     # --- bytes in ---------------------------------------------------------------------------------
 
-    def _from_client(self, chunk: memoryview) -> None:
+    def from_client(self, chunk: memoryview) -> None:
         if self.ended:
             return
         self._services.metrics.bytes_to_upstream += len(chunk)
         try:
             self._carry_out(self._machine.client_received(chunk, self._services.now()))
         except Exception as error:  # the one place: whatever it is, both sides end
-            self._cut(error)
+            self.cut(error)
 
-    def _from_upstream(self, chunk: memoryview) -> None:
+    def from_upstream(self, chunk: memoryview) -> None:
         if self.ended:
             return
         try:
             self._carry_out(self._machine.upstream_received(chunk, self._services.now()))
         except Exception as error:  # the one place: whatever it is, both sides end
-            self._cut(error)
+            self.cut(error)
         self.settled()
+
+    def settled(self) -> None:
+        """Something ended that a drain or a retirement may wait for."""
+        if self._draining and not self.ended and self._machine.idle:
+            self._end_politely()
+        if self._retired and not self.ended and not (self._machine.busy or self._machine.waiting):
+            self._end_retired()
 
     # --- effects out ------------------------------------------------------------------------------
 
@@ -245,7 +189,7 @@ class Conductor:
             if not self.ended:
                 self._deliver(turn)
         except Exception as error:  # as where bytes come in
-            self._cut(error)
+            self.cut(error)
 
     def _record(self, turn: Turn) -> None:
         try:
@@ -267,7 +211,7 @@ class Conductor:
                 self._upstream.write_all(turn.upstream)
         for request in turn.requests:
             self._do(request)
-        self._update_reading()
+        self.update_reading()
 
     def _refuse(self, turn: Turn) -> None:
         """Nothing that could not be recorded is forwarded; what already happened is owed to the
@@ -329,7 +273,7 @@ class Conductor:
                     self._upstream.write_all(turn.upstream)
         finally:
             self._gate_task = None
-        self._update_reading()
+        self.update_reading()
 
     def _do(self, request: Request) -> None:
         match request:
@@ -390,7 +334,7 @@ class Conductor:
             return
         error = task.exception()
         if error is not None:
-            self._cut(error)
+            self.cut(error)
 
     async def _analyse(self, request: AnalyseText) -> None:
         lineage = None if self.catalog is None else self._machine.analysis_lineage
@@ -412,7 +356,7 @@ class Conductor:
 
     # --- pressure ---------------------------------------------------------------------------------
 
-    def _update_reading(self) -> None:
+    def update_reading(self) -> None:
         """A peer that does not take what we have for it stops the other from sending more."""
         if self.ended:
             return
@@ -422,7 +366,7 @@ class Conductor:
                 or self._machine.full
                 or self._gated
                 or self._retired
-                or self._behind
+                or (self._hitting is not None and self._hitting.keeps)
             )
         )
         self._upstream.read(not self._client.writing_paused)
@@ -440,7 +384,7 @@ class Conductor:
         elif self._client.ended:
             self._farewell("client_lost")
         else:
-            self._update_reading()
+            self.update_reading()
 
     def _farewell(self, reason: str) -> None:
         """The client said its last: what is still under way gets a moment, then it is cancelled."""
@@ -510,7 +454,7 @@ class Conductor:
             )
             return False
 
-    def _cut(self, error: BaseException) -> None:
+    def cut(self, error: BaseException) -> None:
         """The one place that ends a session because something is wrong."""
         self._services.round.settle()
         if self.ended:
@@ -573,10 +517,8 @@ class Conductor:
             self._end_politely()
 
     def _close_path(self) -> None:
-        """Every chunk is the machine's from now on, but for what is under way."""
-        if self._path is not None:
-            self._path.closed = True
-            self._path.disarm()
+        if self._hitting is not None:
+            self._hitting.close()
 
     def _end_politely(self) -> None:
         self._services.round.settle()
@@ -615,7 +557,7 @@ class Conductor:
         self._close_path()
         if self._machine.busy or self._machine.waiting:
             self._after(RETIRED_SECONDS_MAX, self._end_retired)
-            self._update_reading()
+            self.update_reading()
         else:
             self._end_retired()
 
@@ -646,8 +588,8 @@ class Conductor:
         now = self._services.now()
         turn = self._machine.disconnected(now)
         self.ended = True
-        if self._path is not None:
-            self._path.detach()
+        if self._hitting is not None:
+            self._hitting.detach()
         for timer in (*self._timers, *self._limits.values()):
             timer.cancel()
         for task in self._tasks:

@@ -146,8 +146,8 @@ class Database:
             return b"", row("="), complete("SELECT 1")
         if b"transactionid" in text:
             asked, last = self._texts(bound)[2:4]
-            found = f"{self.newest}/{CUSTOMERS}:" if b"customers" in bound else self.newest
-            found = found if "customers" in self._texts(bound)[0] else f"{self.newest}/16402:"
+            found = f"{self.newest}+0/{CUSTOMERS}:"
+            found = found if "customers" in self._texts(bound)[0] else f"{self.newest}+0/16402:"
             here = self._log()
             quiet = "q" if last == here else ""
             body = "=" if asked == here else found
