@@ -24,7 +24,7 @@ cdef class Hit:
     cdef public bytes text
     cdef public bytes parse
     cdef readonly bint bound
-    cdef readonly bint guarded
+    cdef readonly bint provisional
     cdef public object position
     cdef readonly dict locks
 
@@ -61,8 +61,8 @@ cdef class Cycle:
     cdef bytes _finish_opening
     cdef bytes _steps
     cdef Py_ssize_t _step
-    cdef bint _guarding
-    cdef bint _guard_failed
+    cdef bint _in_question
+    cdef bint _proviso_failed
     cdef bint _finished
     cdef bint _described
     cdef readonly bint extended

@@ -48,16 +48,16 @@ cdef class Hit:
       `sent`, `parse`: the Query and the Parse with it.
     - `bound`: rows pass only under a lock that was taught for their description, in `locks`:
       RowDescription frame -> (masker or None, sensitive columns, the ResultLock).
-    - `guarded`: it rests on the catalog; the database is asked, before it runs, whether that still
+    - `provisional`: it rests on the catalog; the database is asked, before it runs, whether that still
       holds. `position`: where the server's log ended when what it rests on was found as judged;
       None = not known.
     """
 
-    def __init__(self, object verdict, tuple epoch, bint bound, bint guarded):
+    def __init__(self, object verdict, tuple epoch, bint bound, bint provisional):
         self.verdict = verdict
         self.epoch = epoch
         self.bound = bound
-        self.guarded = guarded
+        self.provisional = provisional
         self.locks = {}
 
 
@@ -187,9 +187,9 @@ cdef class Cycle:
         return self._steps is not None and self.lines is not None
 
     @property
-    def guarding(self) -> bool:
+    def in_question(self) -> bool:
         """The database has not said yet whether what the statement rests on still holds."""
-        return self._steps is not None and self._guarding
+        return self._steps is not None and self._in_question
 
     @property
     def steps_left(self) -> bytes:
@@ -206,8 +206,8 @@ cdef class Cycle:
         self.lock = None
         self._described = False
         self._step = 0
-        self._guarding = hit.guarded
-        self._guard_failed = False
+        self._in_question = hit.provisional
+        self._proviso_failed = False
         self._finished = False
         return 0
 

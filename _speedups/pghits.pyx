@@ -16,7 +16,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint8_t
 from libc.string cimport memchr, memcmp
 
-from _speedups.auditchain import sha256_hex
+from _speedups.auditchain import sha256_hex as _sha256_hex
 from _speedups.hitcycle cimport Count, Cycle, Hit, HitLedger
 from _speedups.pgcycle cimport (
     HEADER,
@@ -28,7 +28,7 @@ from _speedups.pgcycle cimport (
     same_frame,
     starts,
 )
-from _speedups.sqllex import fold
+from _speedups.sqllex import fold as _fold
 
 cdef extern from "<time.h>":
     ctypedef int clockid_t
@@ -53,12 +53,12 @@ cdef enum Became:
 cdef bytes DESCRIBE_PORTAL = b"D\0\0\0\x06P\0"
 cdef bytes EXECUTE_ALL = b"E\0\0\0\x09\0\0\0\0\0"
 cdef bytes SYNC = b"S\0\0\0\x04"
-cdef bytes GUARD_ROW = b"D\0\0\0\x0b\0\1\0\0\0\1="
-cdef bytes GUARD_COMPLETE = b"C\0\0\0\x0dSELECT 1\0"
-cdef bytes GUARD_SQLSTATE = b"C22P02\0"
+cdef bytes PROVISO_ROW = b"D\0\0\0\x0b\0\1\0\0\0\1="
+cdef bytes PROVISO_COMPLETE = b"C\0\0\0\x0dSELECT 1\0"
+cdef bytes PROVISO_SQLSTATE = b"C22P02\0"
 
 # What is due, in order; one letter each. Small: the client does not see it.
-#   x CloseComplete  p P ParseComplete  b B BindComplete  g r c the guard's BindComplete, row, end
+#   x CloseComplete  p P ParseComplete  b B BindComplete  g r c the proviso's BindComplete, row, end
 #   t T RowDescription or NoData  E rows and CommandComplete of an Execute
 #   Q RowDescription, rows, CommandComplete of a Query  Z ReadyForQuery
 cdef bytes QUERY_STEPS = b"QZ"
@@ -72,7 +72,7 @@ cdef class HitPath(Cycle):
     `owner` (the conductor) is asked for what this cannot do: `fall_back(rest)`: the rest of the
     database's answer is the machine's; `behind(chunk)`: the client sent more meanwhile;
     `catch_up()`: what it sent can be looked at now;
-    `guard_failed()`, `unrecorded()`: the client's chunk (`saved`) is the machine's, nothing of it
+    `proviso_failed()`, `unrecorded()`: the client's chunk (`saved`) is the machine's, nothing of it
     ran; `aside(kind, frame)`: what a notice or the like comes to for this client; `settled()`: a
     cycle ended that somebody waits for; `cut(error)`.
     """
@@ -101,7 +101,7 @@ cdef class HitPath(Cycle):
     cdef readonly tuple epoch
     cdef unsigned long long _seen
     cdef object _position
-    cdef bytes _guard
+    cdef bytes _proviso
     cdef list _parts
     cdef bytes _carry
 
@@ -118,7 +118,7 @@ cdef class HitPath(Cycle):
     ):
         """`generation` moves with everything that decisions rest on and that is not the session's
         own. `held`: (what comes before the Parse of a Query that is sent in messages of the
-        extended protocol, its statement's name, its Bind, what comes behind the guard).
+        extended protocol, its statement's name, its Bind, what comes behind the proviso).
         """
         super().__init__(ledger, sequence, session)
         self._generation = generation
@@ -143,8 +143,8 @@ cdef class HitPath(Cycle):
         if self._client is not None:
             self._client.path = self._upstream.path = None
 
-    def arm(self, tuple epoch not None, position, guard) -> None:
-        """The session is quiet, and decisions hold that were made under `epoch`. `guard`: the
+    def arm(self, tuple epoch not None, position, proviso) -> None:
+        """The session is quiet, and decisions hold that were made under `epoch`. `proviso`: the
         messages that ask whether the server's log still ends at `position`; None = unknown.
         """
         if self.closed:
@@ -154,7 +154,7 @@ cdef class HitPath(Cycle):
                 self.epoch = epoch
                 self.exact.clear()
                 self.alike.clear()
-        self._position, self._guard = position, guard
+        self._position, self._proviso = position, proviso
         self._seen = self._generation.value
         self.armed = True
 
@@ -182,13 +182,13 @@ cdef class HitPath(Cycle):
         return False
 
     cdef bint _may(self, Hit hit):
-        """Whether the hit holds now; where it is guarded, at the position that can be asked for."""
+        """Whether the hit holds now; where it is provisional, at the position that can be asked for."""
         if hit.epoch is not self.epoch:
             return False
-        if not hit.guarded:
+        if not hit.provisional:
             return True
         return (
-            self._guard is not None
+            self._proviso is not None
             and hit.position is not None
             and (hit.position is self._position or hit.position == self._position)
         )
@@ -208,7 +208,7 @@ cdef class HitPath(Cycle):
         if known is None:
             if not self.alike or not text.isascii():
                 return False
-            folded = fold(text)
+            folded = _fold(text)
             if folded is None:
                 return False
             known = self.alike.get(folded[0])
@@ -220,18 +220,18 @@ cdef class HitPath(Cycle):
         tail = hit.query_tail
         if hit.query_tail_rest is not None:
             tail = b'%b%b","text_bytes":%d%b' % (
-                tail, sha256_hex(text), len(text), hit.query_tail_rest
+                tail, _sha256_hex(text), len(text), hit.query_tail_rest
             )
         self.begin(hit, at, size, now)
         self.extended = False
         self.lines = [self.decided(self.record_id, now, tail)]
-        if hit.guarded:
+        if hit.provisional:
             self._steps = HELD_STEPS
             self._sent = b"".join((
                 self._held_opening,
                 parse_frame(self._held_name, text if hit.text is None else hit.text),
                 self._held_bind,
-                self._guard,
+                self._proviso,
                 self._held_closing,
             ))
         else:
@@ -312,15 +312,15 @@ cdef class HitPath(Cycle):
         describing = hit.bound and not describes  # clients that skip Describe still get a lock
         self._steps = b"%b%b%b%b" % (
             b"PB" if parses else b"B",
-            b"grc" if hit.guarded else b"",
+            b"grc" if hit.provisional else b"",
             b"T" if describes else b"t" if describing else b"",
             b"EZ",
         )
-        if hit.guarded or describing or (parses and hit.text is not None):
+        if hit.provisional or describing or (parses and hit.text is not None):
             self._sent = b"%b%b%b%b%b" % (
                 self.saved[:parse_end] if hit.text is None else hit.parse if parses else b"",
                 self.saved[parse_end:bound_end],
-                self._guard if hit.guarded else b"",
+                self._proviso if hit.provisional else b"",
                 DESCRIBE_PORTAL if describing else b"",
                 self.saved[bound_end:],
             )
@@ -361,7 +361,7 @@ cdef class HitPath(Cycle):
             length = length_of(at, end - at)
             if length < HEADER or length > end - at:
                 if length == INCOMPLETE or length > end - at:
-                    if self._guarding and end - at <= CARRY_BYTES_MAX:
+                    if self._in_question and end - at <= CARRY_BYTES_MAX:
                         self._keep(begin, at)
                         self._carry = PyBytes_FromStringAndSize(<const char*>at, end - at)
                         return None
@@ -398,13 +398,13 @@ cdef class HitPath(Cycle):
                 self._finish_cycle(now)
                 return out
         self._keep(begin, at)
-        return None if self._guarding else self._out()
+        return None if self._in_question else self._out()
 
     cdef object _masked
     cdef const uint8_t* _run_end
 
     cdef int _keep(self, const uint8_t* begin, const uint8_t* end) except -1:
-        if begin < end and not self._guard_failed:
+        if begin < end and not self._proviso_failed:
             self._parts.append(PyBytes_FromStringAndSize(<const char*>begin, end - begin))
         return 0
 
@@ -423,9 +423,9 @@ cdef class HitPath(Cycle):
         """One whole frame against what is due."""
         cdef char step = PyBytes_AS_STRING(self._steps)[self._step]
         cdef uint8_t kind = at[0]
-        if self._guard_failed:
-            return self._after_guard(at, length)
-        if self._guarding and (kind == c"N" or kind == c"S" or kind == c"A"):
+        if self._proviso_failed:
+            return self._after_proviso(at, length)
+        if self._in_question and (kind == c"N" or kind == c"S" or kind == c"A"):
             self._parts.append(
                 self.owner.aside(kind, PyBytes_FromStringAndSize(<const char*>at, length))
             )
@@ -435,13 +435,13 @@ cdef class HitPath(Cycle):
                 self._step += 1
                 return PASS if step == c"B" else SKIP
         elif step == c"r":
-            if same_frame(at, length, GUARD_ROW):
+            if same_frame(at, length, PROVISO_ROW):
                 self._step += 1
                 return SKIP
         elif step == c"c":
-            if same_frame(at, length, GUARD_COMPLETE):
+            if same_frame(at, length, PROVISO_COMPLETE):
                 self._step += 1
-                self._guarding = False
+                self._in_question = False
                 return SKIP
         elif step == c"T" or step == c"t":
             if kind == c"n" and length == HEADER:
@@ -470,14 +470,14 @@ cdef class HitPath(Cycle):
             if kind == c"3" and length == HEADER:
                 self._step += 1
                 return SKIP
-        if self._guarding and kind == c"E" and (step == c"r" or step == c"g"):
-            if holds(at, length, GUARD_SQLSTATE):
-                self._guard_failed = True
+        if self._in_question and kind == c"E" and (step == c"r" or step == c"g"):
+            if holds(at, length, PROVISO_SQLSTATE):
+                self._proviso_failed = True
                 self._parts.clear()
                 return SKIP
         return STOP
 
-    cdef int _after_guard(self, const uint8_t* at, Py_ssize_t length) except -1:
+    cdef int _after_proviso(self, const uint8_t* at, Py_ssize_t length) except -1:
         """The database skips everything up to Sync."""
         if at[0] == c"Z" and length == HEADER + 1 and at[HEADER] == c"I":
             return DONE
@@ -548,13 +548,13 @@ cdef class HitPath(Cycle):
         return PASS
 
     cdef int _finish_cycle(self, double now) except -1:
-        if self._guard_failed:
+        if self._proviso_failed:
             self.withhold_record(now)
-            self._guard = None
+            self._proviso = None
             saved = self.saved
             self.rest()
-            self._guard_failed = False
-            self.owner.guard_failed(saved)
+            self._proviso_failed = False
+            self.owner.proviso_failed(saved)
             return 0
         if not self._finished:
             self.finish_record(now)
@@ -587,7 +587,7 @@ cdef class HitPath(Cycle):
             self._client.write(out)
         if rest >= 0:
             self.owner.fall_back(self._remainder)
-        if self.crowded and not self.guarding:
+        if self.crowded and not self.in_question:
             self.owner.catch_up()
         return True
 

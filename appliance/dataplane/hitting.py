@@ -47,7 +47,7 @@ class Hitting:
         self._client = client
         self._round = round_
         self._kept = b""
-        """What the client sent while its statement's guard is not answered."""
+        """What the client sent while its statement's proviso is not answered."""
         self.settled: Callable[[], None] = session.settled
 
     def attach(self, upstream: Side) -> None:
@@ -81,7 +81,7 @@ class Hitting:
         """The client sent more while a cycle is under way. While the database has not said whether
         it runs at all, what it comes to is not known.
         """
-        if self._path.guarding or self._kept:
+        if self._path.in_question or self._kept:
             self._kept += chunk
             self._path.crowded = True
             self._client.read(False)
@@ -103,7 +103,7 @@ class Hitting:
         self._session.from_client(memoryview(kept))
         self._session.update_reading()
 
-    def guard_failed(self, chunk: bytes) -> None:
+    def proviso_failed(self, chunk: bytes) -> None:
         """What the statement rests on may have changed, and it was not run: the machine looks."""
         self._session.from_client(memoryview(chunk))
 

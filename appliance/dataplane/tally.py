@@ -32,7 +32,7 @@ def add_sums(metrics: Metrics, ledger: HitLedger) -> int:
     metrics.bytes_to_client += sums["bytes_to_client"]
     metrics.bytes_to_upstream += sums["bytes_to_upstream"]
     metrics.statement_seconds.add(sums["counts"], sums["seconds"])
-    return sums["statements"]
+    return int(sums["statements"])
 
 
 def _decided(metrics: Metrics, record: StatementDecided) -> None:

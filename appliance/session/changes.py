@@ -157,6 +157,10 @@ def holds(facts: Facts) -> bool:
     )
 
 
+def only_locks(facts: Facts) -> bool:
+    return all(statement.kind == "LockStmt" for statement in facts.statements)
+
+
 def names_relations(facts: Facts) -> bool:
     return any(statement.relations for statement in facts.statements)
 

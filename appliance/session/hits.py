@@ -37,10 +37,10 @@ HELD = (
     m.bind_unparameterised(refusals.QUERY_NAME, refusals.QUERY_NAME),
     m.describe(m.PORTAL, refusals.QUERY_NAME) + m.execute(refusals.QUERY_NAME) + m.SYNC_FRAME,
 )
-"""A Query in messages of the extended protocol, around its Parse and what guards it."""
+"""A Query in messages of the extended protocol, around its Parse and the proviso."""
 
 
-def guard_of(position: str, settings: str) -> bytes:
+def proviso_of(position: str, settings: str) -> bytes:
     """Asks whether the log still ends there and settings are as they were told, between the
     client's own Bind and Execute.
     """
@@ -56,7 +56,7 @@ class Hits:
         self._recorder = recorder
         self._unchanged = unchanged
         self._epoch = ("", "", "")
-        self._guard = ("", "", b"")
+        self._proviso = ("", "", b"")
         self._shapes = 0
 
     # --- teaching ---------------------------------------------------------------------------------
@@ -141,8 +141,8 @@ class Hits:
 
     def _made(self, verdict: flow.Verdict) -> Hit:
         bound = verdict.restricted or bool(verdict.sensitive)
-        guarded = verdict.restricted and verdict.footing is not None
-        hit = Hit(verdict, self._epoch, bound, guarded)
+        provisional = verdict.restricted and verdict.footing is not None
+        hit = Hit(verdict, self._epoch, bound, provisional)
         hit.text = verdict.rewritten or None
         return hit
 
@@ -184,9 +184,9 @@ class Hits:
         if not prepared or position == NO_POSITION:
             self.path.arm(self._epoch, None, None)
             return
-        if self._guard[:2] != (position, settings):
-            self._guard = (position, settings, guard_of(position, settings))
-        self.path.arm(self._epoch, position, self._guard[2])
+        if self._proviso[:2] != (position, settings):
+            self._proviso = (position, settings, proviso_of(position, settings))
+        self.path.arm(self._epoch, position, self._proviso[2])
 
     def disarm(self) -> None:
         if self.path is not None:
@@ -203,7 +203,7 @@ class Hits:
         hit = path.hit
         assert hit is not None
         left, queried = path.steps_left.decode(), not path.extended
-        held = queried and hit.guarded
+        held = queried and hit.provisional
         prepared = hit.prepared
         if held:
             name = refusals.QUERY_NAME
@@ -258,7 +258,7 @@ class Hits:
                 return Expected(Kind.PARSE, portal.prepared, injected=step == "p", within=within)
             case "b" | "B":
                 return Expected(Kind.BIND, portal, injected=step == "b", within=within)
-            case "g":  # what guards it can only have failed: an answer would have been taken
+            case "g":  # the proviso can only have failed: an answer would have been taken
                 return Expected(Kind.BIND, portal, injected=True, within=execution)
             case "c":
                 return Expected(Kind.EXECUTE, portal, injected=True, within=execution)

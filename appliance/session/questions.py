@@ -11,6 +11,7 @@ transaction.
 from collections.abc import Callable, Iterable, Sequence
 
 from appliance.model.errors import ProtocolViolation
+from appliance.session import changes
 from appliance.session.effects import Bytes
 from appliance.session.flow import Verdict
 from appliance.session.hits import STILL_NAME
@@ -65,14 +66,15 @@ class Questions:
     def ask_check(self, waiting: Waiting, verdict: Verdict, footing: Footing, hold: bool) -> None:
         """`hold`: the relations stay locked for the message that follows. Where they do not, the
         lock is asked for all the same: a schema that this role may not use is left out of its
-        search_path, and only then refused by its name.
+        search_path, and only then refused by its name. (LOCK TABLE shows no rows, and may be for a
+        role that must not read the table by now: `row_security`.)
         """
         state = self._state
         question = self._begin("check", waiting, 1)
         question.verdict, question.footing, question.holds = verdict, footing, hold
         question.in_transaction = state.in_pipeline or state.status != ord("I")
         question.ends = question.ends and not hold
-        if footing.lock:
+        if footing.lock and not changes.only_locks(verdict.facts):
             self._inject(m.parse(LOCK_NAME, footing.lock.encode()), Kind.PARSE)
             self._inject(m.close(m.STATEMENT, LOCK_NAME), Kind.CLOSE)
         name = CHECK_CALLS_NAME if footing.calls else CHECK_NAME

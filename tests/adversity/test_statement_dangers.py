@@ -470,7 +470,8 @@ class TestLexing:
                 client.query(f"SET client_encoding = '{encoding}'")
                 got = client.query(asked)
                 if before:
-                    assert error(got)["C"] == "26000", "it was to send them as they are"
+                    unknown = "34000" if "BEGIN" in before else "26000"  # a cursor, a statement
+                    assert error(got)["C"] == unknown, "it was to send them as they are"
                 else:
                     assert rows(got) == [[b"******6789"]]
 

@@ -216,7 +216,7 @@ class Front:
         if rest:
             self._carry_out(self.machine.upstream_received(rest, NOW))
 
-    def guard_failed(self, chunk: bytes) -> None:
+    def proviso_failed(self, chunk: bytes) -> None:
         self._carry_out(self.machine.client_received(chunk, NOW))
 
     def aside(self, kind: int, frame: bytes) -> bytes:
@@ -234,7 +234,7 @@ class Front:
     def say(self, chunk: bytes) -> None:
         path = self.path
         if path is not None and path.underway:
-            if path.guarding:
+            if path.in_question:
                 self._behind += chunk
                 return
             self.machine.take_over()
@@ -282,7 +282,7 @@ class Front:
         self.read += out
         if rest is not None:
             self.fall_back(rest)
-        if self._behind and not path.guarding:
+        if self._behind and not path.in_question:
             self.catch_up()
 
     def leave(self) -> None:
