@@ -23,6 +23,7 @@ from appliance.audit.record import (
     StatementDecided,
     StatementFinished,
 )
+from appliance.model.errors import InvariantBroken, ProtocolViolation, Refused
 from appliance.model.principal import Principal
 from appliance.session.effects import RefreshCatalog, Turn
 from appliance.session.hits import HELD
@@ -84,6 +85,8 @@ class Database:
         self.skipping = False
         self.fails = False
         self.notices = False
+        self.moved = False
+        """`customers` is not what it was."""
         self.texts: list[bytes] = []
         """What was executed."""
 
@@ -146,7 +149,7 @@ class Database:
             return b"", row("="), complete("SELECT 1")
         if b"transactionid" in text:
             asked, last = self._texts(bound)[2:4]
-            found = f"{self.newest}+0/{CUSTOMERS}:"
+            found = f"{self.newest}+0/{CUSTOMERS}:{'2' * self.moved}"
             found = found if "customers" in self._texts(bound)[0] else f"{self.newest}+0/16402:"
             here = self._log()
             quiet = "q" if last == here else ""
@@ -427,3 +430,73 @@ def test_nothing_is_taken_once_the_catalog_moves() -> None:
     front._generation.value += 1
     assert not path.client(query(READ), NOW)
     assert refusals.RESERVED not in front.read
+
+
+def settled(principal: Principal, *texts: str) -> Front:
+    """A session in which these texts are taken by the path."""
+    front = Front(principal, True, random.Random(1))
+    for text in texts:
+        for _ in range(8):
+            front.say(query(text))
+            front.answer()
+    before = front.taken
+    front.say(query(texts[-1]))
+    front.answer()
+    assert front.taken == before + 1
+    return front
+
+
+@pytest.mark.parametrize(
+    "chunk", [query(READ), parse(READ) + bind() + describe_portal() + execute() + SYNC]
+)
+def test_a_proviso_that_fails_shows_the_client_nothing(chunk: bytes) -> None:
+    """Wherever the answer is cut."""
+    for cut in range(1, 60):
+        front = settled(ANN, READ)
+        for _ in range(3):
+            front.say(chunk)
+            front.answer()
+        front.database.position += 1
+        front.read, before = b"", front.taken
+        front.say(chunk)
+        assert front.taken == before + 1
+        sent, front._to_database = front._to_database, b""
+        said = front.database.answer(sent)
+        front._hear(said[:cut])
+        assert not front.read
+        front._hear(said[cut:])
+        front.answer()
+        extended = b"" if chunk[0] == m.QUERY else PARSED + BOUND
+        shape = described(EMAIL_COLUMN)
+        assert front.read == extended + shape + row("****") + complete("SELECT 1") + IDLE
+
+
+def test_where_another_statement_was_looked_at_says_nothing_of_this_one() -> None:
+    """A relation changed, and what was asked since rests on another."""
+    front = settled(ANN, READ)
+    front.database.position += 1
+    front.database.moved = True
+    for _ in range(8):
+        front.say(query(NOTES.format(1)))
+        front.answer()
+    before = front.taken
+    front.say(query(READ))
+    assert front.taken == before
+
+
+@pytest.mark.parametrize("shape", [m.frame(m.NO_DATA, b""), described(computed("email", 25)), b""])
+def test_rows_come_under_the_lock_that_was_taught(shape: bytes) -> None:
+    """Rows without a description, or with another one: the machine ends the session."""
+    front = settled(ANN, READ)
+    chunk = bind() + execute() + SYNC
+    for _ in range(3):
+        front.say(parse(READ) + chunk)
+        front.answer()
+    before = front.taken
+    front.say(parse(READ) + chunk)
+    assert front.taken == before + 1
+    front.read = b""
+    said = PARSED + BOUND + BOUND + row("=") + complete("SELECT 1") + shape + row(SECRET)
+    with pytest.raises((InvariantBroken, ProtocolViolation, Refused)):
+        front._hear(said + complete("SELECT 1") + IDLE)
+    assert SECRET.encode() not in front.read
