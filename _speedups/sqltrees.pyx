@@ -114,9 +114,11 @@ cdef object _flattened(object body):
         return body
     operation, arguments = body.get("boolop"), body.get("args", [])
     rest = []
-    while operation != "NOT_EXPR" and arguments:
+    while operation != "NOT_EXPR" and type(arguments) is list and arguments:
         first = arguments[0].get("BoolExpr") if type(arguments[0]) is dict else None
-        if first is None or first.get("boolop") != operation or len(first.get("args", ())) < 2:
+        if type(first) is not dict or first.get("boolop") != operation:
+            break
+        if type(first.get("args")) is not list or len(first["args"]) < 2:
             break
         rest.append(arguments[1:])
         arguments = first["args"]
@@ -131,7 +133,7 @@ cdef object _flattened(object body):
 cdef object _worded(object body):
     """A DefElem's body, with a truth value as the word for it."""
     argument = body.get("arg") if type(body) is dict else None
-    if type(argument) is not dict or "Boolean" not in argument:
+    if type(argument) is not dict or type(argument.get("Boolean")) is not dict:
         return body
     value = "true" if argument["Boolean"].get("boolval") else "false"
     return {**body, "arg": {"String": {"sval": value}}}

@@ -65,9 +65,11 @@ def _flattened(body: Any) -> Any:
         return body
     operation, arguments = body.get("boolop"), body.get("args", [])
     rest: list[list[Any]] = []
-    while operation != "NOT_EXPR" and arguments:
+    while operation != "NOT_EXPR" and arguments.__class__ is list and arguments:
         first = arguments[0].get("BoolExpr") if arguments[0].__class__ is dict else None
-        if first is None or first.get("boolop") != operation or len(first.get("args", ())) < 2:
+        if first.__class__ is not dict or first.get("boolop") != operation:
+            break
+        if first.get("args").__class__ is not list or len(first["args"]) < 2:
             break
         rest.append(arguments[1:])
         arguments = first["args"]
@@ -79,7 +81,7 @@ def _flattened(body: Any) -> Any:
 def _worded(body: Any) -> Any:
     """A DefElem's body, with a truth value as the word for it."""
     argument = body.get("arg") if body.__class__ is dict else None
-    if argument.__class__ is not dict or "Boolean" not in argument:
+    if argument.__class__ is not dict or argument.get("Boolean").__class__ is not dict:
         return body
     value = "true" if argument["Boolean"].get("boolval") else "false"
     return {**body, "arg": {"String": {"sval": value}}}
