@@ -183,7 +183,7 @@ cdef class HitPath(Cycle):
 
     cdef bint _may(self, Hit hit):
         """Whether the hit holds now; where it is provisional, at the position that can be asked for."""
-        if hit.epoch is not self.epoch:
+        if hit.epoch is not self.epoch and hit.epoch != self.epoch:
             return False
         if not hit.provisional:
             return True

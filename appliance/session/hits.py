@@ -72,7 +72,8 @@ class Hits:
         key, known = (text, self.path.exact) if folded is None else (folded, self.path.alike)
         hit = known.get(key)
         if hit is None or hit.verdict is not verdict:
-            if folded is not None and hit is not None and hit.verdict.facts is verdict.facts:
+            alike = hit is not None and hit.verdict.facts is verdict.facts
+            if folded is not None and hit is not None and alike and hit.epoch == verdict.epoch:
                 self._locate(hit)
                 return hit  # the same verdict, but for the parts of its record
             hit = self._made(verdict)
@@ -142,7 +143,7 @@ class Hits:
     def _made(self, verdict: flow.Verdict) -> Hit:
         bound = verdict.restricted or bool(verdict.sensitive)
         provisional = verdict.restricted and verdict.footing is not None
-        hit = Hit(verdict, self._epoch, bound, provisional)
+        hit = Hit(verdict, verdict.epoch, bound, provisional)  # its own, whatever was armed last
         hit.text = verdict.rewritten or None
         return hit
 

@@ -72,6 +72,8 @@ def _policy(*rules: str) -> Snapshot:
 
 
 POLICY = _policy(_MASK, _LIMIT)
+UNMASKED = _policy(_LIMIT)
+"""Nobody owes a mask."""
 NO_NOTES = _policy(_MASK, _LIMIT, _NO_NOTES)
 """`notes` is closed to everybody."""
 NAMES_MASKED = _policy(_MASK, _LIMIT, _MASK_NAME)

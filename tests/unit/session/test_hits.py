@@ -50,7 +50,17 @@ from tests.playbook.speech import (
     query,
     row,
 )
-from tests.playbook.world import ANN, CUSTOMERS, DAN, NAMES_MASKED, POLICY, SECRET, Session, catalog
+from tests.playbook.world import (
+    ANN,
+    CUSTOMERS,
+    DAN,
+    NAMES_MASKED,
+    POLICY,
+    SECRET,
+    UNMASKED,
+    Session,
+    catalog,
+)
 
 READ = "SELECT email FROM customers"
 ONE = "SELECT email FROM customers WHERE id = {}"
@@ -482,6 +492,20 @@ def test_where_another_statement_was_looked_at_says_nothing_of_this_one() -> Non
     before = front.taken
     front.say(query(READ))
     assert front.taken == before
+
+
+def test_what_was_taught_meanwhile_holds_under_its_own_epoch_only() -> None:
+    """The epoch is one, another, and the first again, and the session was never quiet between."""
+    front = settled(ANN, READ)
+    front.machine.take_policy(UNMASKED)
+    front.say(query(READ) + query(READ))
+    front.machine.take_policy(POLICY)
+    front.answer()
+    front.read = b""
+    for _ in range(4):
+        front.say(query(READ))
+        front.answer()
+    assert SECRET.encode() not in front.read and front.read.count(b"****") == 4
 
 
 @pytest.mark.parametrize("shape", [m.frame(m.NO_DATA, b""), described(computed("email", 25)), b""])
