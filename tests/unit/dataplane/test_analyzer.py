@@ -62,6 +62,9 @@ async def analyzer() -> AsyncIterator[Analyzer]:
 
 
 def analyzer_of(milliseconds: int = 2_000, memory_bytes_max: int = 1 << 31) -> Analyzer:
+    """Who asks while a child starts waits for four times `milliseconds` and is told `busy` then:
+    long enough by default for a Python to start on a loaded machine.
+    """
     return Analyzer(
         Limits(analysis_ms_max=milliseconds),
         Metrics(),
@@ -103,14 +106,14 @@ async def test_a_crash_costs_that_statement_only(analyzer: Analyzer) -> None:
 
 
 async def test_a_hang_hits_the_deadline_and_stalls_nobody_for_longer() -> None:
-    analyzer = analyzer_of(milliseconds=600)
+    analyzer = analyzer_of()
     await analyzer.start()
     try:
         begun = time.monotonic()
         hang = asyncio.create_task(analyzer.analyse(b"hang", None, SETTINGS))
         after = asyncio.create_task(analyzer.analyse(b"echo x", None, SETTINGS))
         assert_refusable(await hang, "timeout")
-        assert 0.5 < time.monotonic() - begun < 1.5
+        assert 1.9 < time.monotonic() - begun < 2.9
         assert (await after).fingerprint == "x"
     finally:
         await analyzer.stop()
@@ -263,7 +266,7 @@ def test_on_the_event_loop_of_a_worker() -> None:
     """Crash, hang and recovery once more on uvloop, whose subprocess code is its own."""
 
     async def scenario() -> tuple[Facts, Facts, Facts]:
-        analyzer = analyzer_of(milliseconds=500)
+        analyzer = analyzer_of()
         await analyzer.start()
         try:
             crashed = await analyzer.analyse(b"segfault", Lineage("v1"), SETTINGS)
