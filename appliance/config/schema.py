@@ -10,26 +10,17 @@ import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
+from appliance.config.control import Control
+from appliance.config.section import Name, Pattern, Section, trustworthy
 from appliance.config.values import Address, CredentialReference
 from appliance.model.limits import Limits
 from appliance.model.principal import PrincipalKind, Target
 
-Name = Annotated[
-    str,
-    Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,62}$", description="Letters, digits, . _ and -."),
-]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
-LOOPBACK = {"127.0.0.1", "::1", "localhost"}
-Pattern = Annotated[str, Meta(min_length=1, max_length=256)]
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What every section of the file shares: immutable, and unknown keys are errors."""
 
 
 class ListenerTlsMode(enum.Enum):
@@ -156,7 +147,7 @@ class Listener(Section, frozen=True, kw_only=True):
     targets: Annotated[
         dict[str, str],
         Meta(description="Database name a client asks for -> target; '*' stands for all others."),
-    ] = {}
+    ] = msgspec.field(default_factory=dict)
     tls: Annotated[ListenerTls, Meta(description="TLS with clients.")] = msgspec.field(
         default_factory=ListenerTls
     )
@@ -334,7 +325,7 @@ class TargetConfig(Section, frozen=True, kw_only=True):
     ] = ""
     labels: Annotated[
         dict[str, str], Meta(description="Free labels; policy rules can select on them.")
-    ] = {}
+    ] = msgspec.field(default_factory=dict)
     tls: Annotated[TargetTls, Meta(description="TLS with the database.")] = msgspec.field(
         default_factory=TargetTls
     )
@@ -434,7 +425,7 @@ class OidcProvider(Section, frozen=True, kw_only=True):
     kinds: Annotated[
         dict[str, PrincipalKind],
         Meta(description="Value of `kind_claim` -> kind; a value not listed is refused."),
-    ] = {}
+    ] = msgspec.field(default_factory=dict)
     login_names: Annotated[
         tuple[Pattern, ...],
         Meta(
@@ -575,30 +566,22 @@ class Configuration(Section, frozen=True, kw_only=True):
         AdminDatabase | None,
         Meta(description="SHOW POOLS, CLIENTS, SERVERS, STATS, DATABASES for psql; null = none."),
     ] = None
+    control: Annotated[
+        Control | None,
+        Meta(description="Approvals, console and API; null = what is held is refused."),
+    ] = None
     token_keys: Annotated[
         dict[str, CredentialReference],
         Meta(
             description="Keys of the `token` mask: name -> file:/path, env:NAME, credential:NAME."
         ),
-    ] = {}
+    ] = msgspec.field(default_factory=dict)
 
     def target(self, name: str) -> TargetConfig | None:
         return next((t for t in self.targets if t.name == name), None)
 
     def listener(self, name: str) -> Listener | None:
         return next((one for one in self.listeners if one.name == name), None)
-
-
-def trustworthy(url: str) -> bool:
-    """https with a host, or http to this very machine."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port  # a port out of range raises
-    except ValueError:
-        return False
-    if parts.username or parts.password or not host:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK)
 
 
 def fits(pattern: str, text: str) -> bool:

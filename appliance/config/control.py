@@ -1,0 +1,197 @@
+"""The configuration's section `control`: approvals, the store behind them, API, console, notices.
+
+Part of `schema`. Rule: no secret in the file, only references to secrets.
+"""
+
+import enum
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from msgspec import Meta, field
+
+from appliance.config.section import Name, Pattern, Section, trustworthy
+from appliance.config.values import Address, CredentialReference
+
+Groups = tuple[str, ...]
+SQLITE = "sqlite"
+
+
+class Run(enum.Enum):
+    SUPERVISED = "supervised"
+    SEPARATE = "separate"
+
+
+class ConsoleTls(Section, frozen=True, kw_only=True):
+    certificate: Annotated[Path, Meta(description="PEM chain shown to browsers, leaf first.")]
+    key: Annotated[Path, Meta(description="PEM private key of `certificate`.")]
+
+
+class Roles(Section, frozen=True, kw_only=True):
+    """Groups whose members have a role; a role that names no group is nobody's."""
+
+    viewer: Annotated[
+        Groups, Meta(description="See requests, sessions, policy and masking map.")
+    ] = ()
+    approver: Annotated[Groups, Meta(description="Decide on requests of others.")] = ()
+    admin: Annotated[
+        Groups, Meta(description="End sessions, revoke grants and API tokens of others.")
+    ] = ()
+    auditor: Annotated[Groups, Meta(description="Read the audit trail.")] = ()
+    break_glass: Annotated[
+        Groups, Meta(description="May approve requests of their own, with a reason, loudly.")
+    ] = ()
+
+
+class ConsoleOidc(Section, frozen=True, kw_only=True):
+    """Signing in at an identity provider: authorization code with PKCE (RFC 7636) for browsers."""
+
+    name: Annotated[Name, Meta(description="What the button says.")]
+    issuer: Annotated[
+        Pattern, Meta(description="One of `identities.oidc`: its claims say who somebody is.")
+    ]
+    discovery_url: Annotated[
+        str,
+        Meta(description="The provider's OpenID configuration (OpenID Connect Discovery, 4)."),
+    ]
+    client_id: Annotated[Pattern, Meta(description="As registered at the provider.")]
+    client_secret: Annotated[
+        CredentialReference | None, Meta(description="null = a public client.")
+    ] = None
+    scopes: Annotated[tuple[str, ...], Meta(description="Asked for.")] = ("openid", "profile")
+
+    def __post_init__(self) -> None:
+        if not trustworthy(self.discovery_url):
+            raise ValueError("`.discovery_url` must be https (plain http only on loopback)")
+
+
+class SignIn(Section, frozen=True, kw_only=True):
+    local: Annotated[
+        bool, Meta(description="With name and password of the users file (`identities.users`).")
+    ] = True
+    oidc: Annotated[tuple[ConsoleOidc, ...], Meta(description="Identity providers.")] = ()
+    session_minutes: Annotated[
+        int, Meta(ge=5, le=1_440, description="A sign-in ends so long after its last use.")
+    ] = 60
+    session_hours_max: Annotated[
+        int, Meta(ge=1, le=168, description="A sign-in ends after this in any case.")
+    ] = 12
+
+
+class Webhook(Section, frozen=True, kw_only=True):
+    name: Annotated[Name, Meta(description="For logs.")]
+    url: Annotated[str, Meta(description="Where a JSON body is posted.")]
+    secret: Annotated[
+        CredentialReference,
+        Meta(description="Signs each body: HMAC-SHA-256 over time and body."),
+    ]
+
+    def __post_init__(self) -> None:
+        if not trustworthy(self.url):
+            raise ValueError("`.url` must be https (plain http only on loopback)")
+
+
+class Slack(Section, frozen=True, kw_only=True):
+    token: Annotated[CredentialReference, Meta(description="Bot token (xoxb-...).")]
+    signing_secret: Annotated[
+        CredentialReference, Meta(description="Checks what Slack sends to /slack/interactions.")
+    ]
+    channel: Annotated[Pattern, Meta(description="Id or name of the channel.")]
+    api_url: Annotated[str, Meta(description="Web API.")] = "https://slack.com/api"
+    people: Annotated[
+        dict[str, str], Meta(description="Slack user id -> name here; others cannot decide.")
+    ] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not trustworthy(self.api_url):
+            raise ValueError("`.api_url` must be https (plain http only on loopback)")
+
+
+class MailTls(enum.Enum):
+    NONE = "none"
+    STARTTLS = "starttls"
+    TLS = "tls"
+
+
+class Mail(Section, frozen=True, kw_only=True):
+    server: Annotated[Address, Meta(description="SMTP server, host:port.")]
+    tls: Annotated[MailTls, Meta(description="starttls is required, not tried.")] = MailTls.STARTTLS
+    ca: Annotated[Path | None, Meta(description="PEM authorities; the system's if left out.")] = (
+        None
+    )
+    user: Annotated[str, Meta(description="'' = no authentication.")] = ""
+    password: Annotated[CredentialReference | None, Meta(description="Of `user`.")] = None
+    sender: Annotated[Pattern, Meta(description="From address.")]
+    recipients: Annotated[
+        dict[str, tuple[str, ...]],
+        Meta(description="Group of approvers (* = any) -> addresses."),
+    ]
+
+
+class Notify(Section, frozen=True, kw_only=True):
+    webhooks: Annotated[tuple[Webhook, ...], Meta(description="Generic signed webhooks.")] = ()
+    slack: Annotated[Slack | None, Meta(description="Messages with buttons.")] = None
+    mail: Annotated[Mail | None, Meta(description="E-mail.")] = None
+
+
+class Control(Section, frozen=True, kw_only=True):
+    """The control process."""
+
+    listen: Annotated[Address, Meta(description="API and console.")] = field(
+        default_factory=lambda: Address("127.0.0.1:8480")
+    )
+    tls: Annotated[ConsoleTls | None, Meta(description="null = plain HTTP, only on loopback.")] = (
+        None
+    )
+    url: Annotated[
+        str, Meta(description="How people reach it; begins links in notices. '' = from `listen`.")
+    ] = ""
+    run: Annotated[
+        Run, Meta(description="supervised: `serve` starts it; separate: `sallyport control` does.")
+    ] = Run.SUPERVISED
+    node: Annotated[
+        str, Meta(max_length=63, description="Name of this appliance; '' = the host's.")
+    ] = ""
+    store: Annotated[
+        str,
+        Meta(
+            description=(
+                "sqlite (a file in `data`), or postgresql://user@host:port/database for"
+                " several appliances together. No password here."
+            )
+        ),
+    ] = SQLITE
+    store_password: Annotated[
+        CredentialReference | None, Meta(description="Of the PostgreSQL user.")
+    ] = None
+    store_ca: Annotated[
+        Path | None,
+        Meta(description="PEM authorities of the PostgreSQL server; null = no TLS to it."),
+    ] = None
+    socket: Annotated[
+        Path | None,
+        Meta(description="Unix socket that workers reach it by; null = in the run folder."),
+    ] = None
+    roles: Annotated[Roles, Meta(description="Who may do what.")] = field(default_factory=Roles)
+    sign_in: Annotated[SignIn, Meta(description="How people sign in.")] = field(
+        default_factory=SignIn
+    )
+    notify: Annotated[Notify, Meta(description="Who hears of requests.")] = field(
+        default_factory=Notify
+    )
+
+    def __post_init__(self) -> None:
+        if self.store != SQLITE:
+            _check_store(self.store)
+        if self.tls is None and self.listen.host not in {"127.0.0.1", "::1", "localhost"}:
+            raise ValueError("`.tls` is needed where `listen` is not loopback")
+        if self.url and not trustworthy(self.url):
+            raise ValueError("`.url` must be https (plain http only on loopback)")
+
+
+def _check_store(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in {"postgresql", "postgres"} or not parts.hostname:
+        raise ValueError("`.store` is `sqlite` or postgresql://user@host:port/database")
+    if parts.password:
+        raise ValueError("`.store` holds a password | put it where `store_password` points to")

@@ -1,0 +1,112 @@
+"""What can be done about approvals, grants and live sessions, whoever asks: one interface.
+
+`control/approvals` implements it over the store; `console` (API and pages), `control/notify` and
+tests use it. Rules: every method checks the rights of the `Person` it is given by itself, whatever
+a route checked before; every change is an audit record before it is answered.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import msgspec
+
+from appliance.approval.request import Person, Request, State
+from appliance.approval.standing import GrantState, Scope, StandingGrant
+from appliance.link.approvals import SessionSeen
+
+
+class DeskError(Exception):
+    """Something that cannot be done. `str()` is for the person who asked, free of secrets."""
+
+
+class Unknown(DeskError):
+    """There is no such thing (any more)."""
+
+
+class NotAllowed(DeskError):
+    """This person may not."""
+
+
+class Conflict(DeskError):
+    """It cannot be done to it as it is now (decided already, expired, ...)."""
+
+
+class Unavailable(DeskError):
+    """The store cannot be reached; nothing was changed."""
+
+
+class Change(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something happened; whoever shows it should look again."""
+
+    kind: str
+    """request_made, request_ruled, request_escalated, request_used, grant_proposed, grant_ruled,
+    grant_revoked, session"""
+    id: str
+    """Of the request, grant or session."""
+    state: str = ""
+
+
+class LiveSession(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A session and where it is served."""
+
+    node: str
+    worker: int
+    seen: SessionSeen
+
+
+class Desk(Protocol):
+    """See the module's docstring. All methods raise DeskError's kinds and nothing else."""
+
+    async def requests(
+        self,
+        person: Person,
+        *,
+        state: State | None = None,
+        principal: str = "",
+        before: str = "",
+        limit: int = 100,
+    ) -> list[Request]:
+        """Newest first; `before`: ids older than this one. Whoever has no role sees their own."""
+        ...
+
+    async def request(self, person: Person, id: str) -> Request: ...
+
+    async def vote(self, person: Person, id: str, approve: bool, reason: str = "") -> Request:
+        """Raises NotAllowed with `ruling.objection`'s words. A denial needs a reason."""
+        ...
+
+    async def break_glass(self, person: Person, id: str, reason: str) -> Request:
+        """The requester, or the human behind it, approves in an emergency: only members of the
+        configured groups, only with a reason; loud in the audit trail and in notifications."""
+        ...
+
+    async def withdraw(self, person: Person, id: str) -> Request:
+        """By the requester, or the human it acts for."""
+        ...
+
+    async def grants(
+        self, person: Person, *, state: GrantState | None = None, limit: int = 100
+    ) -> list[StandingGrant]: ...
+
+    async def propose_grant(
+        self, person: Person, scope: Scope, until: float, reason: str
+    ) -> StandingGrant:
+        """Needs the agreement of another person, who is none of `scope.principals`."""
+        ...
+
+    async def rule_grant(
+        self, person: Person, id: str, approve: bool, reason: str = ""
+    ) -> StandingGrant: ...
+
+    async def revoke_grant(self, person: Person, id: str, reason: str = "") -> StandingGrant: ...
+
+    async def sessions(self, person: Person) -> list[LiveSession]: ...
+
+    async def end_session(self, person: Person, session: str, reason: str = "") -> None:
+        """Role admin. Returns when its worker was told."""
+        ...
+
+    def watch(self) -> AsyncIterator[Change]:
+        """Changes from now on, those of other appliances on the same store included. A watcher that
+        falls far behind misses some."""
+        ...

@@ -1,0 +1,158 @@
+"""What workers and the control process tell each other about approvals and live sessions.
+
+Framed by `link/codec` over a Unix stream socket that the control process listens on
+(`dataplane/approvals` connects, `control/links` accepts). Rules: versioned (another VERSION is
+refused at the greeting); every message may be sent again after a reconnect, ids make that harmless;
+only `Used(ok=True)`, which control sends after it has stored the use durably, lets a statement run.
+
+Life of a wait: Ask -> Known(pending) -> ... -> Ruled(approved) -> Use -> Used(ok). A reconnecting
+worker sends Ask again for all that still wait. A ticket: Ask -> Known(pending), and the session
+refuses; the same statement later: Ask (same binding, new id) -> Known(approved, with the first
+request's id) -> Use -> Used.
+"""
+
+import msgspec
+
+from appliance.approval.request import Asked, State
+from appliance.link.codec import MessageReader
+
+VERSION = 1
+FRAME_BYTES_MAX = 16 * 1024 * 1024
+"""Ceiling of one message; the largest is an Ask with its statement (`limits.statement_bytes_max`).
+"""
+SESSIONS_MAX = 2_000
+"""Sessions told in one `Sessions`; of more, the busiest."""
+
+
+class Greet(msgspec.Struct, frozen=True, tag=True):
+    """A worker's first words."""
+
+    version: int
+    node: str
+    worker: int
+    pid: int
+
+
+class Ask(msgspec.Struct, frozen=True, tag=True):
+    """A statement is held. `waits`: the client waits where it is (else it gets a ticket)."""
+
+    asked: Asked
+    waits: bool = True
+
+
+class Withdraw(msgspec.Struct, frozen=True, tag=True):
+    """Whoever asked waits no longer."""
+
+    id: str
+    reason: str
+    """cancelled, disconnected, drained, session_ended, expired"""
+
+
+class Use(msgspec.Struct, frozen=True, tag=True):
+    """The statement is about to run. `binding` has to be the request's."""
+
+    id: str
+    binding: str
+    session: str
+
+
+class SessionSeen(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One live session. `statement` is redacted."""
+
+    id: str
+    principal: str
+    kind: str
+    target: str
+    database: str
+    address: str
+    since: float
+    on_behalf_of: str | None = None
+    application: str = ""
+    upstream_user: str = ""
+    state: str = "idle"
+    """idle, active, transaction, held"""
+    statement: str = ""
+    statements: int = 0
+    rows: int = 0
+    held: str = ""
+    """Id of the request it waits for."""
+
+
+class Sessions(msgspec.Struct, frozen=True, tag=True):
+    """All of a worker's sessions, about once a second while there are any or any ended."""
+
+    sessions: tuple[SessionSeen, ...]
+
+
+WorkerApprovalMessage = Greet | Ask | Withdraw | Use | Sessions
+
+
+class Welcome(msgspec.Struct, frozen=True, tag=True):
+    """Control's answer to Greet. Without it the link is closed."""
+
+    version: int
+
+
+class Known(msgspec.Struct, frozen=True, tag=True):
+    """Answer to Ask, after it was stored. `id` is the asker's; `request` the id it is kept under,
+    another one when the same binding was asked for before.
+    """
+
+    id: str
+    request: str
+    state: State
+    url: str = ""
+    """Where people decide, '' if there is no console."""
+    poll: str = ""
+    """Where a program can ask for the state."""
+    expires: float = 0.0
+    reason: str = ""
+    by: str = ""
+
+
+class Ruled(msgspec.Struct, frozen=True, tag=True):
+    """A pending request was decided, expired, or ended otherwise. Sent to whoever waits for it."""
+
+    request: str
+    state: State
+    by: str = ""
+    reason: str = ""
+
+
+class Used(msgspec.Struct, frozen=True, tag=True):
+    """Answer to Use: ok = stored, the statement may run now, once."""
+
+    request: str
+    ok: bool
+    session: str = ""
+    by: str = ""
+    """Who approved, for the audit record."""
+    reason: str = ""
+
+
+class EndSession(msgspec.Struct, frozen=True, tag=True):
+    """An administrator ends a session."""
+
+    session: str
+    by: str
+    reason: str = ""
+
+
+class Unstored(msgspec.Struct, frozen=True, tag=True):
+    """Answer to Ask or Use that could not be kept: refused, try again later."""
+
+    id: str
+    reason: str
+
+
+ControlMessage = Welcome | Known | Ruled | Used | EndSession | Unstored
+
+
+def worker_messages() -> MessageReader[WorkerApprovalMessage]:
+    """Reader for control's end."""
+    return MessageReader(WorkerApprovalMessage, FRAME_BYTES_MAX)  # type: ignore[arg-type]
+
+
+def control_messages() -> MessageReader[ControlMessage]:
+    """Reader for a worker's end."""
+    return MessageReader(ControlMessage, FRAME_BYTES_MAX)  # type: ignore[arg-type]
