@@ -7,6 +7,8 @@ keeps reply order and transaction state.
 
 from collections.abc import Callable
 
+import msgspec
+
 from _speedups.hitcycle import Hit
 from _speedups.pgframe import HEAD, TAIL, WHOLE
 from appliance.audit.record import ProtocolKind
@@ -611,17 +613,7 @@ def _native(sqlstate: str, message: str) -> bytes:
 
 
 def _error(refusal: Refusal, reference: str) -> bytes:
-    return refusals.error_response(
-        Refusal(
-            refusal.code,
-            refusal.message,
-            refusal.remedy,
-            refusal.rule,
-            reference,
-            refusal.sqlstate,
-            refusal.position,
-        )
-    )
+    return refusals.error_response(msgspec.structs.replace(refusal, reference=reference))
 
 
 _ALLOWED_WHILE_COPYING = frozenset(
