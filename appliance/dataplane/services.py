@@ -13,11 +13,11 @@ from pathlib import Path
 import msgspec
 
 from appliance.audit.record import Record, new_id
+from appliance.config.credentials import Credentials
 from appliance.config.schema import Configuration, Listener
 from appliance.config.values import CredentialReference
 from appliance.dataplane.alarm import Alarm
 from appliance.dataplane.analyzer import Analyzer
-from appliance.dataplane.credentials import Credentials
 from appliance.dataplane.jwks import KeySource
 from appliance.dataplane.pool import Pools
 from appliance.dataplane.rounds import Round
