@@ -39,8 +39,14 @@ class Event(enum.Enum):
     GRANT_REVOKED = "grant.revoked"
 
 
+RANKS = {event: rank * 1_000 for rank, event in enumerate(Event)}
+
 LOUD = frozenset((Event.BREAK_GLASS, Event.ESCALATED))
 """People are told again, not only shown a changed message."""
+
+
+UNVOTED = frozenset((State.APPROVED, State.USED, State.DENIED))
+"""Without votes, these come from a standing grant, or from its revocation."""
 
 
 class ToldVote(msgspec.Struct, frozen=True):
@@ -108,6 +114,11 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     request: ToldRequest | None = None
     grant: ToldGrant | None = None
 
+    @property
+    def rank(self) -> int:
+        """Order among the notices of one subject."""
+        return RANKS[self.event] + (self.request.used if self.request is not None else 0)
+
 
 def of_request(request: Request, url: str) -> Iterator[Notice]:
     """Everything that has happened to it, in order. `url`: of the console, without a slash.
@@ -115,7 +126,7 @@ def of_request(request: Request, url: str) -> Iterator[Notice]:
     Nothing for a request that a standing grant let pass: nobody had to do anything.
     """
     ruled = outcome(request, request.votes)
-    if ruled is State.PENDING and (request.used or request.state in {State.APPROVED, State.USED}):
+    if ruled is State.PENDING and (request.used or request.state in UNVOTED):
         return
     asked, state = request.asked, request.state
     open_until = request.expires if state is State.PENDING else (request.ended or 0.0)
