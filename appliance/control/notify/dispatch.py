@@ -8,7 +8,6 @@ alone; what the other end says is never logged.
 """
 
 import asyncio
-import contextlib
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -100,16 +99,11 @@ class Dispatcher:
     async def _follow(self) -> None:
         while True:
             try:
-                async with contextlib.aclosing(self._watching()) as changes:
-                    self._look.set()  # for what happened before this watch began
-                    async for change in changes:
-                        await self._heard(change)
+                self._look.set()  # for what happened before this watch begins
+                async for change in self._desk.watch():
+                    await self._heard(change)
             except (DeskError, StoreUnavailable):
                 await self._trouble("changes_not_followed")
-
-    async def _watching(self):  # type: ignore[no-untyped-def]
-        async for change in self._desk.watch():
-            yield change
 
     async def _heard(self, change: Change) -> None:
         kind = change.kind.partition("_")[0]

@@ -1,9 +1,9 @@
 """What is told about a request or a standing grant, and which events have happened to one.
 
 `dispatch` derives notices from what the store holds, keeps them in the outbox and gives them to
-sinks. Pure. Rules: a notice carries the redacted statement, never `sql`, never parameters; its id is
-made of what happened to what, so that however often and by whichever appliance it is derived, it is
-the same notice.
+sinks. Pure. Rules: a notice carries the redacted statement, never `sql`, never parameters; its id
+is made of what happened to what, so that however often and by whichever appliance it is derived, it
+is the same notice.
 """
 
 import enum
@@ -254,7 +254,7 @@ def _told_grant(
         event=event,
         time=time,
         subject=grant.id,
-        url=f"{url}/grants/{grant.id}",
+        url=f"{url}/grants",
         state=grant.state.value,
         by=clean_name(by),
         useful_until=until,

@@ -125,9 +125,7 @@ class Outbox:
 
 
 async def _waiting(tx: Transaction, sink: str) -> int:
-    rows = await tx.rows(
-        "SELECT count(*) FROM notices WHERE sink = $1 AND state = 'waiting'", sink
-    )
+    rows = await tx.rows("SELECT count(*) FROM notices WHERE sink = $1 AND state = 'waiting'", sink)
     return int(rows[0][0])
 
 

@@ -43,7 +43,9 @@ async def post(
         async with through.stream("POST", url, content=body, headers=sent) as response:
             status = response.status_code
             if status in (429, 503):
-                raise NotDelivered(f"answered {status}", retry_after(response.headers.get("retry-after")))
+                raise NotDelivered(
+                    f"answered {status}", retry_after(response.headers.get("retry-after"))
+                )
             async for piece in response.aiter_raw(16_384):
                 answer += piece
                 if len(answer) > ANSWER_BYTES_MAX:

@@ -15,7 +15,7 @@ def pause(attempt: int, chance: float, asked: float | None = None) -> float:
     """Seconds after failed attempt number `attempt` (from 1). `chance`: uniform in [0, 1), so that
     many that failed together do not come back together. `asked`: the receiver's own wish, the
     least."""
-    longest = min(LONGEST_SECONDS, FIRST_SECONDS * 2 ** min(attempt - 1, DOUBLINGS_MAX))
+    longest: float = min(LONGEST_SECONDS, FIRST_SECONDS * 2.0 ** min(attempt - 1, DOUBLINGS_MAX))
     own = longest * (0.5 + chance / 2)
     return own if asked is None else max(own, min(asked, ASKED_SECONDS_MAX))
 
