@@ -2,7 +2,8 @@
 
 A sink of `dispatch`, over Slack's Web API (https://docs.slack.dev/apis/web-api/):
 `chat.postMessage` once, then `chat.update`; what is loud is said again in its thread. What people
-do with the buttons is `slack_interactions`' work. The reference that the outbox keeps is `<channel> <ts>`.
+do with the buttons is the work of `slack_interactions`. The reference that the outbox keeps is
+`<channel> <ts>`.
 
 Slack has no idempotency key: a process that dies between Slack's answer and our note of it posts
 again. Each message carries the notice's id in its metadata.
