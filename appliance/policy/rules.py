@@ -19,7 +19,7 @@ from appliance.model.principal import Principal, Target
 from appliance.policy.conditions import Condition, Network
 from appliance.policy.document import RuleEffect
 from appliance.policy.globs import ResourceGlob
-from appliance.policy.vocabulary import CARRIED, NO_RESOURCE, READING
+from appliance.policy.vocabulary import CARRIED, NO_RESOURCE, READING, WRITES_UNSEEN
 
 Test = Callable[[str], bool]
 
@@ -84,6 +84,8 @@ class Rule(msgspec.Struct, frozen=True):
     mask: Mask | None = None
     row_limit: int | None = None
     statement_timeout_ms: int | None = None
+    rows_written_max: int | None = None
+    """Compiled into a rule of its own (`compile`), which reaches what may write unseen, too."""
 
 
 class Touch(msgspec.Struct, frozen=True, gc=False):
@@ -144,6 +146,8 @@ def concerns(rule: Rule, touch: Touch) -> bool:
     """Whether a rule names a touch's action and resource; its conditions are not looked at."""
     if touch.action not in rule.actions:
         return False
+    if rule.rows_written_max is not None and touch.action in WRITES_UNSEEN:
+        return True  # it may write to any relation
     if rule.resources is None:
         return not touch.beneath  # it concerns what is named already
     if touch.beneath and rule.effect is RuleEffect.ALLOW:
