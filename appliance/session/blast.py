@@ -154,5 +154,6 @@ class Blast:
 
 def affected(tag: bytes) -> int | None:
     """How many rows a command tag speaks of; None when it does not say."""
-    verb, *_, number = tag.split(b" ")
+    verb, _, number = tag.partition(b" ")
+    number = number.rpartition(b" ")[2]  # INSERT has an OID in front of it, always 0 by now
     return int(number) if verb in _COUNTING and number.isdigit() else None

@@ -350,9 +350,9 @@ class FromUpstream:
         self._state.to_client(content)
 
     def _portal_suspended(self, content: Bytes) -> None:
+        _require_uncounted(self._state.expected.head)
         head = self._state.expected.pop(Kind.EXECUTE)
         _require_forwarded(head)
-        _require_uncounted(head)
         if isinstance(head.subject, Execution):
             self._state.finish(head.subject, Outcome.COMPLETED)
         self._state.choose_row_mode()
@@ -554,9 +554,10 @@ def _require_forwarded(head: Expected) -> None:
         raise ProtocolViolation("upstream", "a refused statement was accepted")
 
 
-def _require_uncounted(head: Expected) -> None:
+def _require_uncounted(head: Expected | None) -> None:
     """A limited write ends with a tag or an error."""
-    if isinstance(head.subject, Execution) and head.subject.rows_max is not None:
+    execution = None if head is None else head.subject
+    if isinstance(execution, Execution) and execution.rows_max is not None:
         raise ProtocolViolation("upstream", "a write that ends without saying what it affected")
 
 
