@@ -29,7 +29,16 @@ _COUNTING = frozenset((b"INSERT", b"UPDATE", b"DELETE", b"MERGE", b"COPY"))
 class Limited:
     """A limited write that is under way."""
 
-    __slots__ = ("awaited", "execution", "rows_wanted", "settled", "simple")
+    __slots__ = (
+        "awaited",
+        "complete",
+        "description",
+        "execution",
+        "passed",
+        "rows_wanted",
+        "settled",
+        "simple",
+    )
 
     def __init__(
         self, execution: Execution, awaited: Expected, rows_wanted: int, simple: bool
@@ -41,8 +50,12 @@ class Limited:
         """The row count of the client's Execute, 0 = all."""
         self.simple = simple
         """It stands for a Query, so a Sync of ours ends it."""
+        self.description = self.complete = b""
+        """Of a Query, what the server would say only after the write, and only after its commit."""
+        self.passed = False
+        """It affected no more than it may."""
         self.settled = False
-        """That reply came."""
+        """The awaited reply came."""
 
 
 class Blast:
@@ -135,8 +148,27 @@ class Blast:
         its portal, as PortalSuspended says: also when it ends with the last.
         """
         limited, kept = self._of(execution)
+        limited.passed = True
         rows, count = kept.take(limited.rows_wanted)
         return rows, bool(limited.rows_wanted) and count == limited.rows_wanted
+
+    def describes(self, execution: object, content: bytes) -> bool:
+        """Whether a RowDescription stays here until the rows behind it leave: what answers a Query
+        says nothing before the write is done."""
+        limited = self._underway
+        if limited is None or not limited.simple or limited.execution is not execution:
+            return False
+        limited.description = content
+        return True
+
+    def completes(self, execution: Execution, content: bytes) -> bool:
+        """Whether a CommandComplete stays here until the commit, which ends a Query, succeeds."""
+        limited, _ = self._of(execution)
+        limited.complete = content
+        return limited.simple
+
+    def described(self, execution: Execution) -> bytes:
+        return self._of(execution)[0].description
 
     def release(self) -> None:
         """Replies came in: once the awaited one is among them, the client's messages go on."""
@@ -149,7 +181,10 @@ class Blast:
         self._underway = None
         if limited.simple:
             state.expected.skipping = False
-            state.send(m.SYNC_FRAME, Expected(Kind.SYNC))
+            if limited.passed:  # inside the client's transaction it would stay (an error ends it)
+                name = refusals.QUERY_NAME
+                state.send(m.close(m.PORTAL, name), Expected(Kind.CLOSE, injected=True))
+            state.send(m.SYNC_FRAME, Expected(Kind.SYNC, limited.complete))
 
 
 def affected(tag: bytes) -> int | None:

@@ -11,6 +11,7 @@ from appliance.model.decision import Decision
 from appliance.model.facts import Action, Confidence, Facts, Flag, StatementFacts
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.vocabulary import WRITES_ROWS
+from appliance.sql.names import TEMPORARY_SCHEMA
 
 _UNSEEN = frozenset(
     (
@@ -21,10 +22,11 @@ _UNSEEN = frozenset(
         Action.COPY_FILE,
         Action.COPY_PROGRAM,
         Action.OPAQUE,
-        Action.TRUNCATE,
     )
 )
-"""What may write rows that no tag counts."""
+"""What may write rows that the text does not show."""
+
+_ROWS = WRITES_ROWS | {Action.TRUNCATE}
 
 _TAGGED = frozenset(("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"))
 """Statements whose tag says how many rows they affected ("Message Formats", CommandComplete)."""
@@ -34,14 +36,19 @@ _OWNERS = "ask the owners of the policy for a limit that leaves it out"
 
 
 def may_write(statement: StatementFacts) -> bool:
-    """Whether it may change rows: by what its text says, or unseen."""
-    actions = statement.actions
-    return (
-        bool(statement.writes)
-        or not (WRITES_ROWS.isdisjoint(actions) and _UNSEEN.isdisjoint(actions))
-        or bool(statement.functions)
-        or statement.confidence is Confidence.OPAQUE
-    )
+    """Whether it may change rows that others see: by what its text says, or unseen."""
+    if statement.functions or statement.confidence is Confidence.OPAQUE:
+        return True
+    if not _UNSEEN.isdisjoint(statement.actions):
+        return True
+    says = bool(statement.writes) or not _ROWS.isdisjoint(statement.actions)
+    return says and not _stays_own(statement)
+
+
+def _stays_own(statement: StatementFacts) -> bool:
+    """Whether it writes to nothing but temporary tables of its session's own."""
+    written = [use for use in statement.relations if use.action in _ROWS]
+    return bool(written) and all(use.schema == TEMPORARY_SCHEMA for use in written)
 
 
 def limit_of(facts: Facts, decision: Decision) -> int | None:
@@ -112,11 +119,10 @@ def _uncounted(statement: StatementFacts) -> tuple[str, str] | None:
         call = statement.functions[0]
         name = f"{call.schema}.{call.name}".removeprefix(".")
         return f"the function {name} may write rows that are not counted", _ALONE
-    if statement.kind == "CopyStmt" and Action.COPY_FROM in actions and not statement.writes:
-        pass
-    elif statement.kind not in _TAGGED:
+    copies = statement.kind == "CopyStmt" and Action.COPY_FROM in actions
+    if not copies and statement.kind not in _TAGGED:
         return f"what {_words(statement)} writes is not counted", _ALONE
-    elif statement.writes > 1:
+    if statement.writes > 1:
         return "a write in WITH is not counted", "send each write as a statement of its own"
     if statement.confidence is not Confidence.EXACT:
         reason = next(iter(statement.unresolved), "not all of this one is understood")
@@ -132,5 +138,9 @@ def _uncounted(statement: StatementFacts) -> tuple[str, str] | None:
 def _words(statement: StatementFacts) -> str:
     if Flag.EXPLAIN_ANALYZE in statement.flags:
         return "EXPLAIN ANALYZE"
-    first = {"PrepareStmt": "a prepared statement", "SelectStmt": "a SELECT"}
-    return first.get(statement.kind, "this statement")
+    named = {
+        "TruncateStmt": "TRUNCATE",
+        "PrepareStmt": "a prepared statement",
+        "SelectStmt": "a SELECT",
+    }
+    return named.get(statement.kind, "this statement")

@@ -151,7 +151,7 @@ class FromUpstream:
             if head.subject is not None:
                 head.subject.description = described
             self._state.choose_row_mode()
-        if not head.injected:
+        if not head.injected and not self._blast.describes(head.within, content):
             self._state.to_client(content)
 
     def _lock_query(self, execution: Execution, content: Bytes) -> ResultLock | None:
@@ -254,13 +254,14 @@ class FromUpstream:
             self._state.expected.pop(Kind.EXECUTE)
             return
         tag = m.parse_command_complete(content[HEADER:])
-        execution = head.subject
+        execution, silent = head.subject, False
         if isinstance(execution, Execution):
             execution.tag = _shown(tag[:64])
             if execution.rows_max is not None:
                 if self._blast.exceeds(execution, tag):
                     return
                 content = self._pass_kept(execution, content)
+                silent = self._blast.completes(execution, kept(content))
             execution.statement_index += 1
             execution.lock = None
             execution.description = b""
@@ -274,11 +275,14 @@ class FromUpstream:
             if isinstance(execution, Execution):
                 self._state.finish(execution, Outcome.COMPLETED)
             self._state.choose_row_mode()
-        self._state.to_client(content)
+        if not silent:
+            self._state.to_client(content)
 
     def _pass_kept(self, execution: Execution, complete: Bytes) -> Bytes:
         """A limited write affected no more than it may: its rows leave. -> what ends them."""
         runs, suspended = self._blast.released(execution)
+        if described := self._blast.described(execution):
+            self._state.to_client(described)
         for count, rows in runs:
             self._pass_rows(execution, WHOLE, count, rows)
         return m.frame(m.PORTAL_SUSPENDED, b"") if suspended else complete
@@ -454,6 +458,8 @@ class FromUpstream:
     def _error_out_of_turn(self, content: Bytes) -> None:
         """FATAL (the server goes away), or an error raised at commit time, at Sync."""
         fields = m.parse_error_fields(content[HEADER:])
+        if (head := self._state.expected.head) is not None:
+            head.failed = True  # it is what stands at the commit
         self._state.told_fatal = fields.get("V", fields.get("S")) in ("FATAL", "PANIC")
         if self._state.judge.entitlements.owes:
             self._state.to_client(refusals.withhold_values(content[HEADER:], m.ERROR_RESPONSE))
@@ -537,6 +543,8 @@ class FromUpstream:
             return
         if isinstance(done.subject, Execution):
             self._end_of(done.subject, done)
+        elif done.subject and not done.failed:  # what ends a Query that was counted (`blast`)
+            self._state.to_client(done.subject)
         self._state.to_client(content)
 
     def _end_of(self, execution: Execution, due: Expected) -> None:

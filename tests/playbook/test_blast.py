@@ -41,6 +41,7 @@ from tests.playbook.speech import (
 from tests.playbook.transcript import Cut, Decided, Expectation, Finished, client, error, upstream
 from tests.playbook.world import ANN, DAN, FEW_WRITES, Open, Session
 
+ENDED = m.close(m.PORTAL, refusals.QUERY_NAME) + SYNC
 OURS = refusals.QUERY_NAME.decode()
 WRITE = "UPDATE notes SET body = 'x' WHERE id < 3"
 GIVING = f"{WRITE} RETURNING body"
@@ -90,12 +91,11 @@ def test_a_query_within_its_limit(play: Open) -> None:
         >> answers(CLOSED, PARSED, BOUND, NO_DATA)
         >> says(query("SELECT 1"))
         >> answers(complete("UPDATE 2"))
-        << client(complete("UPDATE 2"))
-        << upstream(SYNC, query("SELECT 1"))
+        << upstream(ENDED, query("SELECT 1"))
         << Finished(command_tag="UPDATE 2")
         << Decided()
-        >> answers(IDLE)
-        << client(IDLE)
+        >> answers(CLOSED, IDLE)
+        << client(complete("UPDATE 2"), IDLE)
     )
 
 
@@ -152,13 +152,29 @@ def test_rows_wait_for_the_tag(play: Open) -> None:
         << Decided()
         << counted(GIVING)
         >> answers(CLOSED, PARSED, BOUND, SHAPE, remark("a trigger speaks"), TWO)
-        << client(SHAPE, remark("a trigger speaks"))
+        << client(remark("a trigger speaks"))
         >> answers(complete("UPDATE 2"))
-        << client(TWO, complete("UPDATE 2"))
-        << upstream(SYNC)
+        << client(SHAPE, TWO)
+        << upstream(ENDED)
         << Finished(rows=2, bytes_out=len(TWO))
-        >> answers(IDLE)
-        << client(IDLE)
+        >> answers(CLOSED, remark("a deferred one, too"), IDLE)
+        << client(remark("a deferred one, too"), complete("UPDATE 2"), IDLE)
+    )
+
+
+def test_a_commit_that_fails(play: Open) -> None:
+    """A Query's tag is the answer to its commit, too."""
+    failed = failure("23503", "violates foreign key constraint")
+    assert (
+        opened(play)
+        >> says(query(WRITE))
+        << Decided()
+        << counted(WRITE)
+        >> answers(CLOSED, PARSED, BOUND, NO_DATA, complete("UPDATE 2"))
+        << upstream(ENDED)
+        << Finished()
+        >> answers(CLOSED, failed, IDLE)
+        << client(failed, IDLE)
     )
 
 
@@ -169,7 +185,6 @@ def test_no_row_of_too_many_leaves(play: Open) -> None:
         << Decided()
         << counted(GIVING)
         >> answers(CLOSED, PARSED, BOUND, SHAPE, THREE, complete("UPDATE 3"))
-        << client(SHAPE)
         << upstream(REJECTED, FLUSH)
         << Finished("rolled_back", rows=0, bytes_out=0)
         >> answers(NO_SUCH_PORTAL)
@@ -188,7 +203,6 @@ def test_rows_that_are_not_kept(play: Open) -> None:
         << Decided()
         << counted(GIVING)
         >> answers(CLOSED, PARSED, BOUND, SHAPE, TWO, complete("UPDATE 2"))
-        << client(SHAPE)
         << upstream(REJECTED, FLUSH)
         << UNDONE
         >> answers(NO_SUCH_PORTAL)
@@ -370,12 +384,11 @@ def test_copying_in(play: Open) -> None:
         >> says(COPY_DONE, query("SELECT 1"))
         << upstream(COPY_DONE, FLUSH)
         >> answers(complete("COPY 2"))
-        << client(complete("COPY 2"))
         << Finished(command_tag="COPY 2")
         << Decided()
-        << upstream(SYNC, query("SELECT 1"))
-        >> answers(IDLE)
-        << client(IDLE)
+        << upstream(ENDED, query("SELECT 1"))
+        >> answers(CLOSED, IDLE)
+        << client(complete("COPY 2"), IDLE)
     )
 
 
