@@ -134,6 +134,8 @@ def _facts(
         actions=tuple(analyst.actions),
         relations=relations,
         beneath=analyst.uses_beneath(),
+        writes=analyst.writes,
+        carried=tuple(analyst.carried),
         functions=tuple(analyst.functions),
         functions_below=tuple(analyst.functions_below),
         reads_inside=frozenset(analyst.reads_inside),
