@@ -324,6 +324,37 @@ def test_a_column_dropped_in_the_same_text(
     assert "SECRET" not in str(direct.execute("SELECT note FROM g.orders").fetchall())
 
 
+@pytest.mark.parametrize("call", ["SELECT early.telling()", "SELECT early.loud(early.telling())"])
+def test_a_column_of_a_functions_body_dropped_in_the_same_text(
+    direct: Connection, alice: w.WireClient, call: str
+) -> None:
+    """The body is read when it is called, after the change."""
+    direct.execute(WORDS.encode())
+    direct.execute(
+        "CREATE FUNCTION early.telling() RETURNS text LANGUAGE sql AS"
+        " 'SELECT (SELECT upper(ssn) FROM early.words) FROM g.people LIMIT 1';"
+        "CREATE FUNCTION early.loud(text) RETURNS text LANGUAGE sql AS 'SELECT upper($1)'"
+    )
+    assert "OPEN" in ask(alice, call)
+    for change in ("DROP DOMAIN early.word CASCADE", "ALTER TABLE early.words DROP COLUMN ssn"):
+        assert "SECRET" not in ask(alice, f"{change}; {call}")
+    ask(alice, f"BEGIN; DROP DOMAIN early.word CASCADE; COMMIT; {call}")
+
+
+@pytest.mark.parametrize("name", ["people", "pg_temp.people"])
+def test_a_savepoint_takes_a_temporary_table_back(
+    direct: Connection, alice: w.WireClient, name: str
+) -> None:
+    """In the same text: what is read behind it is the lasting one."""
+    ask(alice, "SET search_path = g")
+    text = f"SELECT upper(ssn) FROM {name}"
+    ask(alice, "BEGIN; SAVEPOINT s")
+    ask(alice, "CREATE TEMP TABLE people AS SELECT 'mine' AS ssn")
+    assert "MINE" in ask(alice, text)
+    assert "SECRET" not in ask(alice, f"ROLLBACK TO s; {text}")
+    ask(alice, "ROLLBACK")
+
+
 @pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ"])
 def test_a_column_dropped_in_ones_own_transaction(
     direct: Connection, alice: w.WireClient, level: str
