@@ -341,6 +341,18 @@ def test_a_column_of_a_functions_body_dropped_in_the_same_text(
     ask(alice, f"BEGIN; DROP DOMAIN early.word CASCADE; COMMIT; {call}")
 
 
+@pytest.mark.parametrize("wrap", ["{}", "EXPLAIN ANALYZE {}", "CREATE TEMP TABLE x AS {}"])
+def test_arguments_of_execute_are_worked_out_before_its_names(
+    direct: Connection, alice: w.WireClient, wrap: str
+) -> None:
+    ask(alice, "SET search_path = demo")
+    ask(alice, "PREPARE p(text) AS SELECT upper(ssn) || $1 FROM people")
+    assert "DEMO" in ask(alice, "EXECUTE p(lower('X'))")
+    for call in ("set_config('search_path', 'g', false)", "set_config('search_path', 'g', true)"):
+        assert "SECRET" not in ask(alice, wrap.format(f"EXECUTE p({call})"))
+        assert "SECRET" not in ask(alice, "SELECT * FROM x")
+
+
 @pytest.mark.parametrize("name", ["people", "pg_temp.people"])
 def test_a_savepoint_takes_a_temporary_table_back(
     direct: Connection, alice: w.WireClient, name: str
