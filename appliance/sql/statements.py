@@ -153,6 +153,7 @@ class Analyst(Writes):
     def _execute(self, body: Body) -> Result:
         self.act(Action.EXECUTE)
         self.prepared = PreparedUse("execute", body["name"])
+        self.deferred = True  # the server looks names up anew once it has these values
         self.walk(body.get("params", []), Scope())
         return UNKNOWN_RESULT
 
