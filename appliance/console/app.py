@@ -26,7 +26,7 @@ from appliance.console.pacing import Pace
 from appliance.console.pages import PROBLEM_PAGE
 from appliance.console.passwords import Passwords
 from appliance.console.problems import Problem
-from appliance.console.recording import Recorder
+from appliance.console.recording import Recording
 from appliance.console.routes import TABLE
 from appliance.console.services import Services
 from appliance.console.sessions import SignInSessions
@@ -45,7 +45,7 @@ def services_of(
     current: Current,
     desk: Desk,
     shelf: Shelf,
-    recorder: Recorder,
+    recorder: Recording,
     now: Callable[[], float],
     entropy: Entropy = real_entropy,
 ) -> Services:

@@ -9,7 +9,7 @@ from appliance.console.metering import Metering
 from appliance.console.oidc import Providers
 from appliance.console.pacing import Pace
 from appliance.console.passwords import Passwords
-from appliance.console.recording import Recorder
+from appliance.console.recording import Recording
 from appliance.console.sessions import SignInSessions
 from appliance.console.standing import Current
 from appliance.console.studies import Studies
@@ -21,7 +21,7 @@ from appliance.control.desk import Desk
 class Services(NamedTuple):
     current: Current
     desk: Desk
-    recorder: Recorder
+    recorder: Recording
     sessions: SignInSessions
     tokens: ApiTokens
     devices: Devices
