@@ -17,6 +17,8 @@ from appliance.approval.request import Asked, State
 from appliance.link.codec import MessageReader
 
 VERSION = 1
+CONTROL_SOCKET_NAME = "control.sock"
+"""In the run folder, where the configuration names no other."""
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 """Ceiling of one message; the largest is an Ask with its statement (`limits.statement_bytes_max`).
 """
