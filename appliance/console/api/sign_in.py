@@ -256,6 +256,7 @@ ROWS = (
         takes=Credentials,
         gives=Me,
         form=True,
+        csrf=False,
     ),
     Row(
         *("POST", "/sign-out", sign_out, Open.SIGNED_IN, "End this session."),
