@@ -124,13 +124,16 @@ class Remote:
                 raise Failed(USAGE, "this is no token")
             self._headers["Authorization"] = f"Bearer {login.token}"
         try:
-            context = ssl.create_default_context(cafile=login.ca or None)
+            self._context = ssl.create_default_context(cafile=login.ca or None)
         except (OSError, ssl.SSLError):
             raise Failed(USAGE, f"{login.ca}: no PEM authorities") from None
         self.url = login.url
-        self._client = httpx.Client(
-            base_url=login.url,
-            verify=context,
+
+    def _client(self) -> httpx.Client:
+        """For one question: a connection that is kept would have to be closed by somebody."""
+        return httpx.Client(
+            base_url=self.url,
+            verify=self._context,
             timeout=SECONDS_MAX,
             follow_redirects=False,
             trust_env=False,
@@ -161,7 +164,8 @@ class Remote:
         if content is not None:
             sent["Content-Type"] = "application/json"
         try:
-            answer = self._client.request(method, path, content=content, params=query, headers=sent)
+            with self._client() as client:
+                answer = client.request(method, path, content=content, params=query, headers=sent)
         except httpx.HTTPError as error:
             raise self._unreachable(error) from None
         if answer.status_code not in accept and not answer.is_success:
@@ -175,12 +179,15 @@ class Remote:
     def events(self) -> Iterator[dict[str, Any]]:
         """Changes as they happen, until the other side ends it. Raises Failed."""
         try:
-            with self._client.stream(
-                "GET",
-                "/api/v1/events",
-                headers=self._headers,
-                timeout=httpx.Timeout(SECONDS_MAX, read=60.0),
-            ) as answer:
+            with (
+                self._client() as client,
+                client.stream(
+                    "GET",
+                    "/api/v1/events",
+                    headers=self._headers,
+                    timeout=httpx.Timeout(SECONDS_MAX, read=60.0),
+                ) as answer,
+            ):
                 if not answer.is_success:
                     answer.read()
                     raise Failed(EXITS.get(answer.status_code, FAILED), _told(answer))
