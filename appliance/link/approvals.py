@@ -56,6 +56,9 @@ class Use(msgspec.Struct, frozen=True, tag=True):
     id: str
     binding: str
     session: str
+    attempt: str = ""
+    """Unique to this one attempt to run it: sent again after a reconnect it is the same use. '' =
+    never sent again."""
 
 
 class SessionSeen(msgspec.Struct, frozen=True, omit_defaults=True):
