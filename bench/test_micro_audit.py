@@ -19,11 +19,11 @@ from appliance.audit.record import (
     StatementPart,
     new_id,
 )
-from appliance.dataplane.spool import Spool
-from appliance.dataplane.spool_key import load_or_create_signer
 from appliance.model.decision import Effect, MaskMethod
 from appliance.model.facts import Action
 from appliance.model.principal import PrincipalKind
+from appliance.spool.spool import Spool
+from appliance.spool.spool_key import load_or_create_signer
 
 ENTROPY = bytes(range(10))
 STATEMENT = StatementPart(

@@ -15,8 +15,6 @@ import pytest
 
 from appliance.audit.record import new_id
 from appliance.config.schema import Announce
-from appliance.dataplane.spool import Spool
-from appliance.dataplane.spool_key import load_or_create_signer
 from appliance.model.catalog import Catalog, Column, Relation
 from appliance.model.limits import Limits
 from appliance.model.principal import Client, Principal, PrincipalKind, Target
@@ -31,6 +29,8 @@ from appliance.session.records import Recorder
 from appliance.session.results import ResultLocks
 from appliance.session.settings import SettingsTracker
 from appliance.session.state import SessionState
+from appliance.spool.spool import Spool
+from appliance.spool.spool_key import load_or_create_signer
 from appliance.sql.lineage import CatalogLineage
 from appliance.wire.postgres import messages as m
 

@@ -1,5 +1,5 @@
 """The audit trail's vocabulary and mathematics: records, their canonical lines, the hash chain,
 signatures, proof, search.
 
-Pure: `dataplane/spool` writes the files, `cli/audit` reads them.
+Pure: `spool` writes the files, `cli/audit` reads them.
 """

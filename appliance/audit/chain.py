@@ -15,7 +15,7 @@ A worker's chain is a sequence of lines; each ends with LF (0x0A) and holds no o
 
 So each line is checkable alone, and each is bound to all lines before it. What signs H:
 `checkpoint`.
-Pure; called by `dataplane/spool` to write and by `verify` to prove.
+Pure; called by `spool` to write and by `verify` to prove.
 """
 
 import ctypes

@@ -12,8 +12,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from appliance.config.credentials import resolve
 from appliance.config.schema import Role, TargetConfig
-from appliance.dataplane.credentials import resolve
 from appliance.dataplane.upstreams import (
     Login,
     Upstream,

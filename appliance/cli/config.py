@@ -48,7 +48,7 @@ def check_config(
 
 def checkers() -> Checkers:
     """The other packages' own checks."""
-    from appliance.dataplane.credentials import resolve
+    from appliance.config.credentials import resolve
     from appliance.identity.token_keys import TokenKeys
     from appliance.identity.verifiers import parse_users
     from appliance.policy.compile import compile_documents

@@ -25,7 +25,6 @@ from appliance.dataplane.hitting import Hitting
 from appliance.dataplane.pool import Kept
 from appliance.dataplane.services import Services
 from appliance.dataplane.shows import Seen, tls_of
-from appliance.dataplane.spool import SpoolUnavailable
 from appliance.dataplane.tally import count
 from appliance.dataplane.transport import Side
 from appliance.dataplane.upstreams import Upstream, UpstreamUnreachable, cancel
@@ -50,6 +49,7 @@ from appliance.session.effects import (
 )
 from appliance.session.machine import SessionMachine
 from appliance.session.rewriting import Form, Forms
+from appliance.spool.spool import SpoolUnavailable
 from appliance.telemetry.log import Log
 from appliance.wire.postgres import refusals
 from appliance.wire.postgres.messages import TERMINATE_FRAME

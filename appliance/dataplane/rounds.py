@@ -14,9 +14,9 @@ from typing import Protocol
 
 from _speedups.hitcycle import HitLedger
 from _speedups.pghits import HitPath, forward_all
-from appliance.dataplane.spool import Spool, SpoolUnavailable
 from appliance.model.errors import InvariantBroken
 from appliance.session.effects import Turn
+from appliance.spool.spool import Spool, SpoolUnavailable
 from appliance.telemetry.metrics import SECONDS_BOUNDS
 
 FINISHED_SECONDS_MAX = 0.02

@@ -13,19 +13,19 @@ from pathlib import Path
 import msgspec
 
 from appliance.audit.record import Record, new_id
+from appliance.config.credentials import Credentials
 from appliance.config.schema import Configuration, Listener
 from appliance.config.values import CredentialReference
 from appliance.dataplane.alarm import Alarm
 from appliance.dataplane.analyzer import Analyzer
-from appliance.dataplane.credentials import Credentials
 from appliance.dataplane.jwks import KeySource
 from appliance.dataplane.pool import Pools
 from appliance.dataplane.rounds import Round
-from appliance.dataplane.spool import Spool
 from appliance.dataplane.tls import ListenerContexts
 from appliance.identity.verifiers import Directory, parse_users
 from appliance.policy.snapshot import Snapshot
 from appliance.session.flow import Cache
+from appliance.spool.spool import Spool
 from appliance.telemetry.metrics import Metrics
 
 ID_ENTROPY_BYTES = 10

@@ -38,8 +38,6 @@ from appliance.dataplane.catalogs import Catalogs
 from appliance.dataplane.listener import ClientListener
 from appliance.dataplane.parentage import die_with_parent, keep_only
 from appliance.dataplane.services import Governance, Services, govern, keep_keys
-from appliance.dataplane.spool import Spool
-from appliance.dataplane.spool_key import load_or_create_signer
 from appliance.dataplane.tally import add_sums
 from appliance.link.codec import encode_message
 from appliance.link.messages import (
@@ -59,6 +57,8 @@ from appliance.link.messages import (
 )
 from appliance.model.errors import InvariantBroken
 from appliance.policy.compile import compile_documents, nothing_allowed
+from appliance.spool.spool import Spool
+from appliance.spool.spool_key import load_or_create_signer
 from appliance.telemetry import log as logs
 from appliance.telemetry.log import Log
 from appliance.telemetry.metrics import Metrics

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from appliance.audit.record import Record, WorkerStarted
-from appliance.dataplane.spool import Spool, SpoolUnavailable
-from appliance.dataplane.spool_key import load_or_create_signer
+from appliance.spool.spool import Spool, SpoolUnavailable
+from appliance.spool.spool_key import load_or_create_signer
 
 # Mounts need privileges: the whole scenario runs in its own user and mount namespace.
 SCENARIO = """
@@ -21,8 +21,8 @@ from appliance.audit import checkpoint
 from appliance.audit.record import WorkerStarted
 from appliance.audit.verify import verify_trail
 from appliance.cli.audit_folder import FolderTrail
-from appliance.dataplane.spool import Spool, SpoolUnavailable
-from appliance.dataplane.spool_key import load_or_create_signer
+from appliance.spool.spool import Spool, SpoolUnavailable
+from appliance.spool.spool_key import load_or_create_signer
 
 root = Path(sys.argv[1])
 disk = root / "disk"

@@ -14,15 +14,15 @@ from appliance.audit.encode import decode_record
 from appliance.audit.record import SpoolRecovered, WorkerStarted
 from appliance.audit.verify import Report, verify_trail
 from appliance.cli.audit_folder import FolderTrail
-from appliance.dataplane.spool import Spool
-from appliance.dataplane.spool_key import load_or_create_signer
+from appliance.spool.spool import Spool
+from appliance.spool.spool_key import load_or_create_signer
 
 WRITER = """
 import os, sys, time
 from pathlib import Path
 from appliance.audit.record import WorkerStarted
-from appliance.dataplane.spool import Spool
-from appliance.dataplane.spool_key import load_or_create_signer
+from appliance.spool.spool import Spool
+from appliance.spool.spool_key import load_or_create_signer
 
 root = Path(sys.argv[1])
 spool = Spool(root / "audit", 0, load_or_create_signer(root / "keys"), segment_bytes_max=200_000)

@@ -17,10 +17,10 @@ from appliance.cli.classify_file import (
     recorded_proposals,
     render_proposals,
 )
-from appliance.dataplane.spool import Spool
-from appliance.dataplane.spool_key import load_or_create_signer
 from appliance.policy.compile import compile_documents
 from appliance.policy.document import Mode
+from appliance.spool.spool import Spool
+from appliance.spool.spool_key import load_or_create_signer
 
 COMMENT = Line("shop.public.orders.comment", "pii.email", ("sample",), 0.61, 200)
 PHONE = Line("shop.public.orders.phone", "pii.phone", ("name",))

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from appliance.dataplane.rounds import Round
-from appliance.dataplane.spool import Spool, SpoolUnavailable
 from appliance.model.errors import InvariantBroken
 from appliance.session.effects import Turn
+from appliance.spool.spool import Spool, SpoolUnavailable
 
 
 class Trail:

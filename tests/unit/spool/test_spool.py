@@ -20,9 +20,9 @@ from appliance.audit.record import (
     WorkerStarted,
     new_id,
 )
-from appliance.dataplane.spool import Spool, SpoolUnavailable
-from appliance.dataplane.spool_key import load_or_create_signer
 from appliance.model.errors import InvariantBroken
+from appliance.spool.spool import Spool, SpoolUnavailable
+from appliance.spool.spool_key import load_or_create_signer
 
 NOW = 1_790_000_000.0
 _ids = itertools.count()
@@ -213,7 +213,7 @@ def test_owed_records_survive_an_outage_in_order(
     def full(descriptor: int, payload: bytes) -> int:
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr("appliance.dataplane.spool.AUDIT_BACKLOG_RECORDS_MAX", 3)
+    monkeypatch.setattr("appliance.spool.spool.AUDIT_BACKLOG_RECORDS_MAX", 3)
     monkeypatch.setattr(os, "write", full)
     spool.owe([record("1"), record("2")])
     spool.owe([record("3"), record("4")])
@@ -511,7 +511,7 @@ async def test_stuck_sync_has_a_deadline(
 ) -> None:
     import threading
 
-    monkeypatch.setattr("appliance.dataplane.spool.SYNC_SECONDS_MAX", 0.05)
+    monkeypatch.setattr("appliance.spool.spool.SYNC_SECONDS_MAX", 0.05)
     spool = Spool(folder, 0, signer, "disk")
     release = threading.Event()
     monkeypatch.setattr(os, "fdatasync", lambda descriptor: release.wait(5))

@@ -29,9 +29,9 @@ from appliance.audit.chain import Link, link_encoded
 from appliance.audit.checkpoint import Checkpoint, Signer
 from appliance.audit.encode import encode_body
 from appliance.audit.record import Record, SegmentOpened, SpoolRecovered, new_id
-from appliance.dataplane.spool_sync import GroupSync
-from appliance.dataplane.spool_tail import Survey, measure, seal_path, survey_folder
 from appliance.model.limits import AUDIT_BACKLOG_RECORDS_MAX, MIB
+from appliance.spool.spool_sync import GroupSync
+from appliance.spool.spool_tail import Survey, measure, seal_path, survey_folder
 
 CHECKPOINT_RECORDS = 5_000
 CHECKPOINT_SECONDS = 5.0

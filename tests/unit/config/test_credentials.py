@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from appliance.config.credentials import Credentials, CredentialUnavailable, Secret, resolve
 from appliance.config.values import CredentialReference
-from appliance.dataplane.credentials import Credentials, CredentialUnavailable, Secret, resolve
 
 
 def private(path: Path, content: bytes) -> CredentialReference:
