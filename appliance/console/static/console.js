@@ -41,7 +41,7 @@
 
   // Live: a change of a kind that the page shows makes its live part stale; htmx fetches it again.
   const live = () => document.querySelector("[data-live]");
-  if (live() && window.EventSource && window.htmx) {
+  if (live() && root.dataset.events && window.EventSource && window.htmx) {
     let due = 0;
     const stale = () => {
       if (due) return;
@@ -50,9 +50,9 @@
         if (live()) htmx.trigger(live(), "stale");
       }, 150);
     };
-    const stream = new EventSource("/live");
+    const stream = new EventSource(root.dataset.events);
     stream.addEventListener("change", (event) => {
-      const kind = event.data.split(" ")[0].split("_")[0];
+      const kind = String(JSON.parse(event.data).kind).split("_")[0];
       if (live() && live().dataset.live.split(" ").includes(kind)) stale();
     });
     let opened = false;
@@ -66,8 +66,9 @@
   }
   // A request that failed (signed out, restarting) must not replace what is shown.
   document.addEventListener("htmx:before:swap", (event) => {
-    const response = event.detail.ctx && event.detail.ctx.response;
-    if (response && response.raw && !response.raw.ok) event.preventDefault();
+    const raw = event.detail.ctx?.response?.raw;
+    if (raw?.redirected) location.reload(); // to the sign-in page
+    if (raw && (raw.redirected || !raw.ok)) event.preventDefault();
   });
   document.addEventListener("htmx:after:swap", tick);
 
