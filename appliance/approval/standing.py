@@ -49,6 +49,8 @@ class StandingGrant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     until: float
     decided_by: str = ""
     decided: float | None = None
+    decided_groups: tuple[str, ...] = ()
+    """Theirs, when they agreed: it approves only what their vote alone could."""
     revoked_by: str = ""
     revoked: float | None = None
     used: int = 0

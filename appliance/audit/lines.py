@@ -11,13 +11,28 @@ import msgspec
 
 from appliance.audit.query import Story
 from appliance.audit.record import (
+    AdminActed,
+    ChangeUnstored,
     ClassificationProposed,
     ConfigurationChanged,
+    ControlStarted,
+    ControlStopped,
+    Entry,
+    GrantProposed,
+    GrantRuled,
     LoginFailed,
     PolicyChanged,
+    RequestEscalated,
+    RequestMade,
+    RequestRuled,
+    RequestUsed,
+    RequestVoted,
     SegmentOpened,
     SessionClosed,
     SessionOpened,
+    SignedIn,
+    SignedOut,
+    SignInFailed,
     SpoolRecovered,
     StatementDecided,
     StatementFinished,
@@ -40,15 +55,19 @@ class People:
         """`principal`, `agent>person`, `?claimed`, or '' when it is not known."""
         record = story.record
         match record:
-            case StatementDecided() | SessionOpened():
+            case StatementDecided() | SessionOpened() | RequestMade():
                 behalf = record.on_behalf_of
                 name = f"{record.principal}>{behalf}" if behalf else record.principal
                 self._remember(record.session, name)
                 return name
             case SessionClosed():
                 return self._sessions.pop(record.session, "")
-            case LoginFailed():
+            case LoginFailed() | SignInFailed():
                 return f"?{record.claimed}"
+            case RequestVoted() | GrantProposed() | SignedIn() | SignedOut() | AdminActed():
+                return record.person
+            case RequestRuled() | GrantRuled():
+                return record.by
             case _:
                 return ""
 
@@ -150,6 +169,58 @@ def what(story: Story) -> str:
             return f"-- segment {record.segment}"
         case StatementFinished():
             return f"-- finished {record.decided}"
+        case _:
+            return f"-- {_approval(record) or _administration(record)}"
+
+
+def _approval(record: Entry) -> str:
+    """What a record about a held statement or a standing grant says, '' for any other."""
+    match record:
+        case RequestMade():
+            return f"request {record.request}: {' '.join(record.sql.split())}"
+        case RequestVoted():
+            word = "agreed to" if record.approve else "against"
+            loud = "BROKE THE GLASS for" if record.break_glass else word
+            return f"{loud} request {record.request}{_because(record.reason)}"
+        case RequestRuled():
+            return f"request {record.request} {record.state}{_because(record.reason)}"
+        case RequestEscalated():
+            return f"request {record.request} escalated to {', '.join(record.groups) or '-'}"
+        case RequestUsed():
+            return f"request {record.request} used, {record.used} of {record.uses}"
+        case GrantProposed():
+            scope = f"{', '.join(record.actions)} on {', '.join(record.resources)}"
+            who = ", ".join(record.principals)
+            return f"grant {record.grant} proposed: {who}: {scope}{_because(record.reason)}"
+        case GrantRuled():
+            return f"grant {record.grant} {record.state}{_because(record.reason)}"
+        case _:
+            return ""
+
+
+def _administration(record: Entry) -> str:
+    """Likewise for what people and the control process itself did."""
+    match record:
+        case SignedIn():
+            return f"signed in by {record.method} ({record.address or '-'})"
+        case SignInFailed():
+            return f"sign-in failed: {record.reason} ({record.address or '-'})"
+        case SignedOut():
+            return f"signed out: {record.reason or 'asked'}"
+        case AdminActed():
+            return f"{record.action} {record.subject or record.session}{_because(record.reason)}"
+        case ControlStarted():
+            return f"control started on {record.node} (pid {record.pid}, {record.store})"
+        case ControlStopped():
+            return f"control stopped on {record.node}: {record.reason}"
+        case ChangeUnstored():
+            return f"NOT SO, or not known to be: {', '.join(record.records)} ({record.reason})"
+        case _:
+            return ""
+
+
+def _because(reason: str) -> str:
+    return f": {reason}" if reason else ""
 
 
 def printable(text: str) -> str:

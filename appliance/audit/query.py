@@ -12,12 +12,21 @@ import msgspec
 from appliance.audit import checkpoint
 from appliance.audit.encode import decode_record
 from appliance.audit.record import (
+    AdminActed,
     Entry,
+    GrantProposed,
+    GrantRuled,
     LoginFailed,
     ProtocolKind,
+    RequestMade,
+    RequestRuled,
+    RequestVoted,
     SegmentOpened,
     SessionClosed,
     SessionOpened,
+    SignedIn,
+    SignedOut,
+    SignInFailed,
     StatementDecided,
     StatementFinished,
 )
@@ -41,7 +50,7 @@ class Story(msgspec.Struct):
         """allow, deny, hold; `refuse`: policy allowed it, the appliance could not do it."""
         record = self.record
         if not isinstance(record, StatementDecided):
-            return "deny" if isinstance(record, LoginFailed) else ""
+            return "deny" if isinstance(record, LoginFailed | SignInFailed) else ""
         effect = record.decision.effect.value
         return "refuse" if record.refusal is not None and effect == "allow" else effect
 
@@ -102,10 +111,14 @@ class Criteria(msgspec.Struct, frozen=True):
 
 def _people(record: Entry) -> tuple[str, ...]:
     match record:
-        case StatementDecided() | SessionOpened():
+        case StatementDecided() | SessionOpened() | RequestMade():
             return (record.principal, record.on_behalf_of or "")
-        case LoginFailed():
+        case LoginFailed() | SignInFailed():
             return (record.claimed,)
+        case RequestVoted() | GrantProposed() | SignedIn() | SignedOut() | AdminActed():
+            return (record.person,)
+        case RequestRuled() | GrantRuled():
+            return tuple(record.by.split(", "))
         case _:
             return ()
 

@@ -261,6 +261,164 @@ class WorkerStopped(Record, frozen=True, kw_only=True, tag="worker_stopped"):
     """Sessions cut off."""
 
 
+class RequestMade(Record, frozen=True, kw_only=True, tag="request_made"):
+    """A statement was held (its own record is the worker's) and a request for it is kept."""
+
+    request: str
+    principal: str
+    kind: PrincipalKind
+    target: str
+    database: str
+    sql: str
+    """Literals redacted; cut at AUDIT_TEXT_BYTES_MAX."""
+    binding: str
+    """SHA-256 (hex) of everything that an approval of it holds for."""
+    node: str = ""
+    on_behalf_of: str | None = None
+    rules: tuple[str, ...] = ()
+    """Rules that hold it."""
+    waits: bool = True
+    """False: refused with a ticket, to be sent again."""
+    policy_version: str = ""
+
+
+class RequestVoted(Record, frozen=True, kw_only=True, tag="request_voted"):
+    """One person's word on a request."""
+
+    request: str
+    person: str
+    approve: bool
+    groups: tuple[str, ...] = ()
+    """What the vote counts for."""
+    reason: str = ""
+    via: str = ""
+    break_glass: bool = False
+    """In an emergency, on a request of the person's own: look at it."""
+
+
+class RequestRuled(Record, frozen=True, kw_only=True, tag="request_ruled"):
+    """A request left the state it was in: decided, expired, withdrawn."""
+
+    request: str
+    state: str
+    """approved, denied, expired, withdrawn"""
+    by: str = ""
+    """Who, `grant:ID`, or '' for nobody."""
+    reason: str = ""
+    break_glass: bool = False
+
+
+class RequestEscalated(Record, frozen=True, kw_only=True, tag="request_escalated"):
+    """Nobody decided for a while, so that more people may."""
+
+    request: str
+    groups: tuple[str, ...] = ()
+
+
+class RequestUsed(Record, frozen=True, kw_only=True, tag="request_used"):
+    """A session was told that its held statement may run now, once. `session` is that one."""
+
+    request: str
+    binding: str
+    by: str = ""
+    """Who approved."""
+    used: int = 1
+    uses: int = 1
+    node: str = ""
+
+
+class GrantProposed(Record, frozen=True, kw_only=True, tag="grant_proposed"):
+    """Somebody asked for a standing grant."""
+
+    grant: str
+    person: str
+    principals: tuple[str, ...]
+    targets: tuple[str, ...]
+    databases: tuple[str, ...]
+    actions: tuple[str, ...]
+    resources: tuple[str, ...]
+    until: float
+    """Unix seconds."""
+    rows_max: int | None = None
+    reason: str = ""
+    via: str = ""
+
+
+class GrantRuled(Record, frozen=True, kw_only=True, tag="grant_ruled"):
+    """A standing grant came into force or ended."""
+
+    grant: str
+    state: str
+    """active, denied, revoked, expired"""
+    by: str = ""
+    reason: str = ""
+    via: str = ""
+
+
+class SignedIn(Record, frozen=True, kw_only=True, tag="signed_in"):
+    """A person or program proved to the control process who it is."""
+
+    person: str
+    kind: PrincipalKind
+    method: str
+    """password, oidc, device, token"""
+    address: str = ""
+    via: str = ""
+    roles: tuple[str, ...] = ()
+
+
+class SignInFailed(Record, frozen=True, kw_only=True, tag="sign_in_failed"):
+    """`claimed` is what was said, unproved."""
+
+    claimed: str
+    reason: str
+    """A code."""
+    method: str = ""
+    address: str = ""
+
+
+class SignedOut(Record, frozen=True, kw_only=True, tag="signed_out"):
+    person: str
+    reason: str = ""
+    """A code: asked, idle, revoked"""
+
+
+class AdminActed(Record, frozen=True, kw_only=True, tag="admin_acted"):
+    """Something was done through the control process that is none of the above. A session that
+    was ended is in `session`."""
+
+    person: str
+    action: str
+    """A code: session_ended, token_made, token_revoked, sign_in_revoked, ..."""
+    subject: str = ""
+    """What it was done to."""
+    reason: str = ""
+    via: str = ""
+
+
+class ControlStarted(Record, frozen=True, kw_only=True, tag="control_started"):
+    node: str
+    pid: int
+    version: str
+    store: str
+    """sqlite or postgresql"""
+    configuration_digest: str = ""
+
+
+class ControlStopped(Record, frozen=True, kw_only=True, tag="control_stopped"):
+    node: str
+    reason: str
+
+
+class ChangeUnstored(Record, frozen=True, kw_only=True, tag="change_unstored"):
+    """What these records say did not become so, or nobody knows whether it did: the store failed
+    after they were written."""
+
+    records: tuple[str, ...]
+    """Ids."""
+    reason: str = ""
+
+
 class SegmentOpened(Record, frozen=True, kw_only=True, tag="segment_opened"):
     """First line of every segment; written by the spool. Its `prev` is the final hash of
     `previous`."""
@@ -309,6 +467,20 @@ Entry = (
     | ConfigurationChanged
     | WorkerStarted
     | WorkerStopped
+    | RequestMade
+    | RequestVoted
+    | RequestRuled
+    | RequestEscalated
+    | RequestUsed
+    | GrantProposed
+    | GrantRuled
+    | SignedIn
+    | SignInFailed
+    | SignedOut
+    | AdminActed
+    | ControlStarted
+    | ControlStopped
+    | ChangeUnstored
     | SegmentOpened
     | SpoolRecovered
 )

@@ -39,8 +39,9 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     """Something happened; whoever shows it should look again."""
 
     kind: str
-    """request_made, request_ruled, request_escalated, request_used, grant_proposed, grant_ruled,
-    grant_revoked, session"""
+    """request_made, request_voted (and not decided yet), request_ruled, request_escalated,
+    request_used, grant_proposed, grant_ruled, grant_revoked, session; missed: changes of other
+    appliances may have been, so look at everything again"""
     id: str
     """Of the request, grant or session."""
     state: str = ""

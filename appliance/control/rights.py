@@ -1,0 +1,40 @@
+"""Who may see and say what at the desk, as far as roles alone decide it.
+
+Used by `approvals` and `grants`. Rule: whoever has no role sees what is their own.
+"""
+
+from collections.abc import Iterable
+
+from appliance.approval.request import Asked, Person
+from appliance.audit.redact import clean_name
+from appliance.model.principal import PrincipalKind
+
+ADMIN = "admin"
+ROLES = frozenset(("viewer", "approver", ADMIN, "auditor"))
+REASON_CHARS_MAX = 500
+
+
+def sees_everything(person: Person) -> bool:
+    return not ROLES.isdisjoint(person.roles)
+
+
+def concerns(asked: Asked, person: Person) -> bool:
+    """Whether the person asked for it, or it was asked on their behalf."""
+    return person.name in (asked.principal, asked.on_behalf_of)
+
+
+def may_break_glass(asked: Asked, person: Person, groups: Iterable[str]) -> str:
+    """Why not, '' if they may. `groups`: whose members may."""
+    if person.kind is not PrincipalKind.HUMAN:
+        return "only people can break the glass"
+    if not concerns(asked, person):
+        return "this is for requests of your own, or of an agent that acts for you"
+    if set(groups).isdisjoint(person.groups):
+        return "you are in no group that may approve requests of its own in an emergency"
+    return ""
+
+
+def said(reason: str) -> str:
+    """What somebody gave as a reason, on one line, printable, bounded: it goes into errors that
+    clients read, into notices and the audit trail."""
+    return clean_name(" ".join(reason.split()), REASON_CHARS_MAX)
