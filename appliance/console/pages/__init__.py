@@ -9,6 +9,7 @@ import time
 from starlette.requests import Request
 from starlette.responses import Response
 
+from appliance.console.dispatch import ProblemPage
 from appliance.console.pages import (
     account,
     assets,
@@ -36,12 +37,13 @@ PAGES: tuple[Row, ...] = (
 MOUNTS = (assets.mount(),)
 
 
-def PROBLEM_PAGE(  # noqa: N802 - a row of the table, too, in a way
-    problem: Problem, request: Request, caller: Caller | None, id: str
-) -> Response:
+def problem_page(problem: Problem, request: Request, caller: Caller | None, id: str) -> Response:
     """A page that says what could not be done. `id`: the log knows it."""
     shown = {"problem": problem, "text": problem.detail, "reference": id}
     status = problem.status.value
     answer = drawn(request, caller, time.time(), "problem.html", "", status, shown)
     answer.headers.update(problem.headers)
     return answer
+
+
+PROBLEM_PAGE: ProblemPage | None = problem_page
