@@ -23,7 +23,7 @@ from appliance.console.headers import SafeHeaders
 from appliance.console.metering import Metering
 from appliance.console.oidc import Providers
 from appliance.console.pacing import Pace
-from appliance.console.pages import PROBLEM_PAGE
+from appliance.console.pages import MOUNTS, PROBLEM_PAGE
 from appliance.console.passwords import Passwords
 from appliance.console.problems import Problem
 from appliance.console.recording import Recording
@@ -74,7 +74,7 @@ def services_of(
 def make_app(
     services: Services,
     table: tuple[Row, ...] = TABLE,
-    more: tuple[BaseRoute, ...] = (),
+    more: tuple[BaseRoute, ...] = MOUNTS,
 ) -> ASGIApp:
     """`more`: static files."""
     page = PROBLEM_PAGE or plain.problem_page

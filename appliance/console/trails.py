@@ -88,6 +88,11 @@ class Trails:
             lambda trail: _summed(since, search_trail(trail, criteria, SUMMED_MAX, _is_statement))
         )
 
+    @property
+    def known(self) -> Proof | None:
+        """The newest proof there is; none is made for it."""
+        return self._proof
+
     async def proof(self) -> Proof:
         """Raises Unavailable."""
         async with self._proving:

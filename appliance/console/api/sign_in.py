@@ -6,6 +6,7 @@ its cause; `next` leads into this console and nowhere else; each sign-in is a ne
 
 from http import HTTPStatus
 from typing import Annotated
+from urllib.parse import quote
 
 import msgspec
 from starlette.responses import RedirectResponse, Response
@@ -130,7 +131,7 @@ async def sign_in(call: Call) -> Response:
     if identity is None:
         await failed(call, claimed, "password", "bad_credentials")
         if call.is_form:
-            return RedirectResponse("/sign-in?failed=1", 303)
+            return RedirectResponse(f"/sign-in?failed=1&next={quote(inside(given.next))}", 303)
         raise Problem(HTTPStatus.UNAUTHORIZED, WRONG)
     cookie = await begin(call, identity, "password")
     if call.is_form:
