@@ -1,7 +1,7 @@
 """Everything a route may use, made once by `console/app.services_of`."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
 
 from appliance.console.credentials import Entropy
 from appliance.console.device import Devices
@@ -16,6 +16,9 @@ from appliance.console.studies import Studies
 from appliance.console.tokens import ApiTokens
 from appliance.console.trails import Trails
 from appliance.control.desk import Desk
+
+Slack = Callable[[Mapping[str, str], bytes], Awaitable[tuple[int, dict[str, Any]]]]
+"""Header fields (lower-case names) and body -> status and JSON."""
 
 
 class Services(NamedTuple):
@@ -32,5 +35,6 @@ class Services(NamedTuple):
     metering: Metering
     codes: Pace
     """Codes that people type, per person and address."""
+    slack: Slack | None
     now: Callable[[], float]
     entropy: Entropy

@@ -287,7 +287,7 @@ async def test_every_answer_is_closed_off(stage: Stage, path: str) -> None:
     assert "unsafe" not in policy
     assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
     assert headers["x-content-type-options"] == "nosniff"
-    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["referrer-policy"] == "same-origin"
     assert headers["cache-control"] == "no-store"
     assert headers["strict-transport-security"].startswith("max-age=")
 
