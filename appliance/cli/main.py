@@ -27,6 +27,9 @@ COMMANDS: dict[str, Command] = {
     "serve": Command(
         "appliance.cli.serve", "serve", "Run the appliance from a configuration file."
     ),
+    "control": Command(
+        "appliance.cli.control", "control", "Run approvals, API and console by themselves."
+    ),
     "check-config": Command("appliance.cli.config", "check_config", "Check a configuration file."),
     "config": Command(
         "appliance.cli.config", "config_app", "Print the configuration's JSON Schema."

@@ -224,6 +224,8 @@ class Control(Section, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.store != SQLITE:
             _check_store(self.store)
+        if self.run is Run.SEPARATE and self.socket is None:
+            raise ValueError("`.socket` is needed where `run` is separate")
         if self.tls is None and self.listen.host not in {"127.0.0.1", "::1", "localhost"}:
             raise ValueError("`.tls` is needed where `listen` is not loopback")
         if self.url and not trustworthy(self.url):

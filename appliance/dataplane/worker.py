@@ -38,9 +38,9 @@ from appliance.dataplane.cancels import Cancels
 from appliance.dataplane.catalogs import Catalogs
 from appliance.dataplane.conductor import Conductor
 from appliance.dataplane.listener import ClientListener
-from appliance.dataplane.parentage import die_with_parent, keep_only
 from appliance.dataplane.services import Governance, Services, govern, keep_keys
 from appliance.dataplane.tally import add_sums
+from appliance.host.parentage import die_with_parent, keep_only
 from appliance.link.approvals import CONTROL_SOCKET_NAME, SESSIONS_MAX, EndSession
 from appliance.link.codec import encode_message
 from appliance.link.messages import (
