@@ -311,7 +311,7 @@ cdef Lexer lexer_of(bytes text, bint standard_strings):
 
 
 def tokens(bytes text not None, bint standard_strings=True) -> list:
-    """Every token as (kind, start, end), kind one of KIND_NAMES and byte offsets; for tests."""
+    """Every token as (kind, start, end), kind one of KIND_NAMES and byte offsets; for short texts."""
     cdef Lexer lexer = lexer_of(text, standard_strings)
     cdef Token token
     cdef const uint8_t* begin = lexer.at

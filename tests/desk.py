@@ -4,9 +4,11 @@ requests and people. Used by tests of the control process and of all that is bui
 
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Iterable, Sequence
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -14,12 +16,14 @@ from appliance.approval.request import Asked, Person
 from appliance.approval.standing import Scope
 from appliance.audit.encode import encode_body
 from appliance.audit.record import Record
+from appliance.cli.demo.postgres import EmbeddedPostgres
 from appliance.control.approvals import Approvals, LiveSessions
 from appliance.control.changes import Changes
 from appliance.control.expiry import Expiry
 from appliance.control.grants import Grants
 from appliance.control.held import Held
 from appliance.control.store import Store
+from appliance.control.store_postgres import PostgresStore, Server
 from appliance.control.store_sqlite import MEMORY, SqliteStore
 from appliance.control.trail import Minting, TrailUnavailable
 from appliance.model.approval import HoldTerms, Need
@@ -96,14 +100,29 @@ def desks_over(
 
 
 @contextlib.asynccontextmanager
-async def sqlite_desks(path: Path | str = MEMORY, **terms: Any) -> AsyncIterator[Desks]:
-    """`terms` as for `desks_over`."""
-    store = SqliteStore(path)
+async def desks_of(store: Store, **terms: Any) -> AsyncIterator[Desks]:
+    """Opens and closes it. `terms` as for `desks_over`."""
     await store.open()
     try:
         yield desks_over(store, **terms)
     finally:
         await store.close()
+
+
+def new_schema(server: EmbeddedPostgres) -> Callable[[], PostgresStore]:
+    """Makes stores that all lie in one new schema of a running server, in the database
+    `postgres`."""
+    uri = urlsplit(server.uri())
+    url = f"postgresql://{uri.username}@{uri.hostname}:{uri.port}{uri.path}"
+    schema = f"test_{secrets.token_hex(6)}"
+    return lambda: PostgresStore(Server(url, unquote(uri.password or "")), schema)
+
+
+@contextlib.asynccontextmanager
+async def sqlite_desks(path: Path | str = MEMORY, **terms: Any) -> AsyncIterator[Desks]:
+    """`terms` as for `desks_over`."""
+    async with desks_of(SqliteStore(path), **terms) as made:
+        yield made
 
 
 def asked(**different: Any) -> Asked:

@@ -188,6 +188,10 @@ class StatementDecided(Record, frozen=True, kw_only=True, tag="statement_decided
     parameters: int = 0
     parameter_types: tuple[int, ...] = ()
     """Type OIDs as the client declared them, 0 = left to the database."""
+    request: str = ""
+    """Id of the approval request under which it was let through."""
+    approved_by: str = ""
+    """Who agreed, or which standing grant."""
 
 
 class StatementFinished(Record, frozen=True, kw_only=True, tag="statement_finished"):

@@ -54,7 +54,7 @@ def serve(
             workers=workers or 0,
             checks=(sound,),
             on_ready=functools.partial(tell_ready, first.configuration),
-            log_json=_json(log_format),
+            log_json=in_json(log_format),
         )
     )
 
@@ -85,7 +85,8 @@ def sound(configuration: Configuration) -> None:
         raise ValueError("; ".join(f"{found.path}: {found.message}" for found in bad))
 
 
-def _json(log_format: str) -> bool:
+def in_json(log_format: str) -> bool:
+    """What `auto` means."""
     if log_format != "auto":
         return log_format == "json"
     return not (sys.stderr.isatty() or os.environ.get("JOURNAL_STREAM"))

@@ -4,17 +4,23 @@ Part of `schema`. Rule: no secret in the file, only references to secrets.
 """
 
 import enum
+import re
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from msgspec import Meta, field
 
-from appliance.config.section import Name, Pattern, Section, trustworthy
+from appliance.config.section import LOOPBACK, Name, Pattern, Section, trustworthy
 from appliance.config.values import Address, CredentialReference
 
 Groups = tuple[str, ...]
 SQLITE = "sqlite"
+MAIL_ADDRESS = re.compile(
+    r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~\-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.\-]{0,252}[A-Za-z0-9])?"
+)
+"""RFC 5321's dot-string and domain, ASCII: nothing that a header could take for more than one
+address."""
 
 
 class Run(enum.Enum):
@@ -79,12 +85,24 @@ class SignIn(Section, frozen=True, kw_only=True):
 
 
 class Webhook(Section, frozen=True, kw_only=True):
-    name: Annotated[Name, Meta(description="For logs.")]
+    name: Annotated[Name, Meta(description="For logs; what was not delivered is kept under it.")]
     url: Annotated[str, Meta(description="Where a JSON body is posted.")]
     secret: Annotated[
         CredentialReference,
-        Meta(description="Signs each body: HMAC-SHA-256 over time and body."),
+        Meta(
+            description=(
+                "Signs each notice (Standard Webhooks: HMAC-SHA-256 over id, time and body)."
+                " whsec_ and base64, or any text of 24 bytes or more."
+            )
+        ),
     ]
+    former_secret: Annotated[
+        CredentialReference | None,
+        Meta(description="Signs, too, while receivers change over to `secret`."),
+    ] = None
+    ca: Annotated[Path | None, Meta(description="PEM authorities; the system's if left out.")] = (
+        None
+    )
 
     def __post_init__(self) -> None:
         if not trustworthy(self.url):
@@ -99,7 +117,13 @@ class Slack(Section, frozen=True, kw_only=True):
     channel: Annotated[Pattern, Meta(description="Id or name of the channel.")]
     api_url: Annotated[str, Meta(description="Web API.")] = "https://slack.com/api"
     people: Annotated[
-        dict[str, str], Meta(description="Slack user id -> name here; others cannot decide.")
+        dict[str, str],
+        Meta(
+            description=(
+                "Slack user id -> name in the users file, whose groups count at the moment of the"
+                " vote. Others follow the link and sign in."
+            )
+        ),
     ] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -127,11 +151,28 @@ class Mail(Section, frozen=True, kw_only=True):
         Meta(description="Group of approvers (* = any) -> addresses."),
     ]
 
+    def __post_init__(self) -> None:
+        for address in (self.sender, *(one for some in self.recipients.values() for one in some)):
+            if not MAIL_ADDRESS.fullmatch(address):
+                raise ValueError("`.sender` and `.recipients` are plain addresses, name@domain")
+        if bool(self.user) != (self.password is not None):
+            raise ValueError("`.user` and `.password` go together")
+        if self.user and self.tls is MailTls.NONE and self.server.host not in LOOPBACK:
+            raise ValueError("`.tls` is needed where a password is sent")
+
 
 class Notify(Section, frozen=True, kw_only=True):
     webhooks: Annotated[tuple[Webhook, ...], Meta(description="Generic signed webhooks.")] = ()
     slack: Annotated[Slack | None, Meta(description="Messages with buttons.")] = None
     mail: Annotated[Mail | None, Meta(description="E-mail.")] = None
+    hours_max: Annotated[
+        int, Meta(ge=1, le=72, description="How long delivery of a notice is tried.")
+    ] = 24
+
+    def __post_init__(self) -> None:
+        names = [one.name for one in self.webhooks]
+        if len(set(names)) != len(names):
+            raise ValueError("`.webhooks` have different names")
 
 
 class Control(Section, frozen=True, kw_only=True):
@@ -183,6 +224,8 @@ class Control(Section, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.store != SQLITE:
             _check_store(self.store)
+        if self.run is Run.SEPARATE and self.socket is None:
+            raise ValueError("`.socket` is needed where `run` is separate")
         if self.tls is None and self.listen.host not in {"127.0.0.1", "::1", "localhost"}:
             raise ValueError("`.tls` is needed where `listen` is not loopback")
         if self.url and not trustworthy(self.url):

@@ -1,7 +1,8 @@
 """Credential references -> secrets: read at start, on reload, and kept out of every log and error.
 
-Called by workers (database passwords, token keys) and the control process. Rule: a secret lives in
-a `Secret`, whose text forms are '***'; an error names the reference, never what was found there.
+Called by workers (database passwords, token keys) and the control process (what signs and sends
+notices). Rule: a secret lives in a `Secret`, whose text forms are '***'; an error names the
+reference, never what was found there.
 """
 
 import os

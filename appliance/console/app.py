@@ -26,9 +26,9 @@ from appliance.console.pacing import Pace
 from appliance.console.pages import MOUNTS, PROBLEM_PAGE
 from appliance.console.passwords import Passwords
 from appliance.console.problems import Problem
-from appliance.console.recording import Recorder
+from appliance.console.recording import Recording
 from appliance.console.routes import TABLE
-from appliance.console.services import Services
+from appliance.console.services import Services, Slack
 from appliance.console.sessions import SignInSessions
 from appliance.console.shelf import Shelf
 from appliance.console.standing import Current, is_secure
@@ -45,9 +45,10 @@ def services_of(
     current: Current,
     desk: Desk,
     shelf: Shelf,
-    recorder: Recorder,
+    recorder: Recording,
     now: Callable[[], float],
     entropy: Entropy = real_entropy,
+    slack: Slack | None = None,
 ) -> Services:
     standing = current()
     terms = standing.control.sign_in
@@ -66,6 +67,7 @@ def services_of(
         studies=Studies(current, now),
         metering=Metering(current, now),
         codes=Pace(*CODES_PER_PERSON, now),
+        slack=slack,
         now=now,
         entropy=entropy,
     )

@@ -108,7 +108,7 @@ async def _answer(
         raise _refusal(person is not None)
     raw = await _body(request, row.body_max) if unsafe else b""
     is_form, fields = _fields(row, request, raw)
-    if unsafe and caller is not None and caller.proof is Proof.COOKIE and not row.raw:
+    if unsafe and caller is not None and caller.proof is Proof.COOKIE and row.csrf:
         authn.check_csrf(request, caller, fields.pop(authn.CSRF_FIELD, ""))
     fields.pop(authn.CSRF_FIELD, None)
     body = _decoded(row, request, raw, is_form, fields)

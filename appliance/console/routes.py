@@ -6,7 +6,17 @@ Read by `app` (to serve), `openapi` (to publish) and the tests (each row is trie
 from starlette.responses import Response
 
 from appliance.console import openapi, plain
-from appliance.console.api import access, audit, device, grants, live, policy, requests, sign_in
+from appliance.console.api import (
+    access,
+    audit,
+    device,
+    grants,
+    live,
+    policy,
+    requests,
+    sign_in,
+    slack,
+)
 from appliance.console.dispatch import json_response
 from appliance.console.pages import PAGES
 from appliance.console.table import Call, Open, Row, one_place
@@ -39,6 +49,7 @@ TABLE: tuple[Row, ...] = one_place(
         *access.ROWS,
         *sign_in.ROWS,
         *device.ROWS,
+        *slack.ROWS,
         *plain.ROWS,
     ),
     PAGES,

@@ -130,6 +130,9 @@ class Row(NamedTuple):
     elsewhere: bool = False
     """May be called by other programs without cookies (device flow, Slack): no check of where a
     request came from, and cookies are not looked at."""
+    csrf: bool = True
+    """False for signing in, where whatever session a browser comes with does not count: where the
+    request came from is checked all the same."""
     body_max: int = BODY_BYTES_MAX
     seconds_max: float = SECONDS_MAX
     media_type: str = "application/json"

@@ -83,6 +83,8 @@ def _healthz(_: Report) -> Reply:
 def _readyz(report: Report) -> Reply:
     ready = all(report.checks.values())
     content = {"ready": ready, "checks": report.checks, "targets": report.targets}
+    if report.control is not None:  # told, not demanded: without it, only what is held is refused
+        content["control"] = report.control
     status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
     return Reply(status, "application/json", msgspec.json.encode(content) + b"\n")
 

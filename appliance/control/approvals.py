@@ -17,8 +17,14 @@ from appliance.control.changes import Changes, Work
 from appliance.control.desk import Change, Conflict, LiveSession, NotAllowed, Unknown
 from appliance.control.grants import Grants
 from appliance.control.held import end, record_ruling, unless_expired
-from appliance.control.rights import ADMIN, concerns, may_break_glass, said, sees_everything
-from appliance.control.store import Kept
+from appliance.control.rights import (
+    ADMIN,
+    concerns,
+    could_be_kept,
+    may_break_glass,
+    said,
+    sees_everything,
+)
 
 LISTED_MAX = 500
 NO_REQUEST = "there is no such request"
@@ -69,6 +75,8 @@ class Approvals:
         before: str = "",
         limit: int = 100,
     ) -> list[Request]:
+        if not could_be_kept(principal, before, person.name):
+            return []
         async with self._changes.reading() as tx:
             return await tx.requests(
                 state=state,
@@ -79,6 +87,8 @@ class Approvals:
             )
 
     async def request(self, person: Person, id: str) -> Request:
+        if not could_be_kept(id):
+            raise Unknown(NO_REQUEST)
         async with self._changes.reading() as tx:
             request = await tx.look(id)
         if request is None or not _sees(person, request):
@@ -122,7 +132,7 @@ class Approvals:
 
     async def _pending(self, work: Work, person: Person, id: str) -> Request:
         """Whatever its state is now. Raises Unknown."""
-        kept: Kept | None = await work.tx.request(id)
+        kept = await work.tx.request(id) if could_be_kept(id) else None
         if kept is None or not _sees(person, kept.request):
             raise Unknown(NO_REQUEST)
         return await unless_expired(work, kept)

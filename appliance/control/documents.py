@@ -95,6 +95,7 @@ def unchangeable(old: Configuration, new: Configuration) -> str:
             ("data", old.data, new.data),
             ("workers", old.workers, new.workers),
             ("admin", old.admin, new.admin),
+            ("control (where and how it runs)", _control(old), _control(new)),
         )
         if before != after
     ]
@@ -103,3 +104,9 @@ def unchangeable(old: Configuration, new: Configuration) -> str:
 
 def _places(configuration: Configuration) -> list[tuple[str, str]]:
     return [(one.name, str(one.address)) for one in configuration.listeners]
+
+
+def _control(configuration: Configuration) -> tuple[object, ...]:
+    """What of the control process the rest of the service depends on."""
+    control = configuration.control
+    return () if control is None else (control.run, control.listen, control.socket, control.node)

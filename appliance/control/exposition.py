@@ -43,6 +43,8 @@ class Report(msgspec.Struct, frozen=True):
     """Of the documents in use."""
     targets: Mapping[str, bool]
     """Name -> reachable, as far as known."""
+    control: bool | None = None
+    """Whether the control process is ready; None = none is configured here."""
 
 
 def exposition(report: Report) -> bytes:

@@ -16,7 +16,7 @@ from appliance.approval.standing import GrantState, Scope, StandingGrant
 from appliance.audit.record import GrantProposed, GrantRuled, RequestRuled
 from appliance.control.changes import Changes, Work
 from appliance.control.desk import Conflict, NotAllowed, Unknown
-from appliance.control.rights import ADMIN, said, sees_everything
+from appliance.control.rights import ADMIN, could_be_kept, said, sees_everything
 from appliance.model.principal import PrincipalKind
 
 GRANTS_MAX = 1_000
@@ -124,7 +124,7 @@ class Grants:
             work.tell("grant_ruled", id, expired.state.value)
 
     async def _known(self, work: Work, person: Person, id: str) -> StandingGrant:
-        grant = await work.tx.grant(id)
+        grant = await work.tx.grant(id) if could_be_kept(id) else None
         if grant is None or not _sees(person, grant):
             raise Unknown("there is no such grant")
         return grant

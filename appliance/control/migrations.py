@@ -63,6 +63,34 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX shelf_owners ON shelf (kind, owner)",
         "CREATE INDEX shelf_due ON shelf (expires)",
     ),
+    (
+        """CREATE TABLE notices (
+            sink TEXT NOT NULL,
+            id TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            position INTEGER NOT NULL,
+            made DOUBLE PRECISION NOT NULL,
+            due DOUBLE PRECISION NOT NULL,
+            attempts INTEGER NOT NULL,
+            state TEXT NOT NULL,
+            body TEXT NOT NULL,
+            PRIMARY KEY (sink, id)
+        )""",
+        "CREATE INDEX notices_due ON notices (sink, state, due)",
+        "CREATE INDEX notices_of_subject ON notices (sink, subject, state)",
+        "CREATE INDEX notices_old ON notices (made)",
+        """CREATE TABLE notice_threads (
+            sink TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            reference TEXT NOT NULL,
+            made DOUBLE PRECISION NOT NULL,
+            PRIMARY KEY (sink, subject)
+        )""",
+        """CREATE TABLE notice_sinks (
+            sink TEXT PRIMARY KEY,
+            since DOUBLE PRECISION NOT NULL
+        )""",
+    ),
 )
 
 

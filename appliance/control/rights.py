@@ -12,6 +12,7 @@ from appliance.model.principal import PrincipalKind
 ADMIN = "admin"
 ROLES = frozenset(("viewer", "approver", ADMIN, "auditor"))
 REASON_CHARS_MAX = 500
+NAME_CHARS_MAX = 1_000
 
 
 def sees_everything(person: Person) -> bool:
@@ -32,6 +33,11 @@ def may_break_glass(asked: Asked, person: Person, groups: Iterable[str]) -> str:
     if set(groups).isdisjoint(person.groups):
         return "you are in no group that may approve requests of its own in an emergency"
     return ""
+
+
+def could_be_kept(*texts: str) -> bool:
+    """Whether these can be ids or names in the store: PostgreSQL knows no NUL, nor surrogates."""
+    return all(text.isprintable() and len(text) <= NAME_CHARS_MAX for text in texts)
 
 
 def said(reason: str) -> str:

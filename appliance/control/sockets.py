@@ -175,6 +175,23 @@ class ListeningSockets:
         self._shared = []
 
 
+class OneSocket(ListeningSockets):
+    """The sockets of one process that is none of the workers, whatever its index."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        """Opens it. Raises SocketError."""
+        super().__init__([wanted], 1)
+
+    def open(self, index: int) -> None:
+        super().open(0)
+
+    def release(self, index: int) -> None:
+        super().release(0)
+
+    def of(self, index: int) -> tuple[Listening, ...]:
+        return super().of(0)
+
+
 def _addresses(wanted: Wanted) -> list[tuple[int, str]]:
     """(family, numeric address) for a host name; every interface is one dual-stack socket."""
     if not wanted.host:

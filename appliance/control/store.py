@@ -8,7 +8,7 @@ an exception; two transactions never both decide on the same request or grant.
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -139,6 +139,10 @@ class Transaction(Protocol):
 
     async def forget(self, before: float, now: float, limit: int) -> int:
         """Removes requests and grants that ended before, and sheets that have expired; how many."""
+
+    async def rows(self, sql: str, *arguments: object) -> Sequence[Sequence[Any]]:
+        """For tables of other modules (`notify/outbox`), whose statements are their own: $1, $2,
+        ... and in words that both databases take."""
 
     async def announce(self, change: Change) -> None:
         """Tells other appliances when the block ends well."""

@@ -233,6 +233,9 @@ class SqlTransaction:
 
     # Everything.
 
+    async def rows(self, sql: str, *arguments: object) -> Sequence[Row]:
+        return await self._run(sql, *arguments)
+
     async def forget(self, before: float, now: float, limit: int) -> int:
         old = (
             f"SELECT id FROM requests WHERE state NOT IN {LIVE} AND expires < $1 "

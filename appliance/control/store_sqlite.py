@@ -84,7 +84,7 @@ class SqliteStore:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, job, *arguments)
         except sqlite3.Error as error:
-            raise StoreUnavailable(f"the store failed: {error}") from error
+            raise StoreUnavailable(type(error).__name__ + f" ({error})") from error
 
     # In the thread.
 

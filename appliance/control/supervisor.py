@@ -17,23 +17,36 @@ from typing import NamedTuple
 import msgspec
 import uvloop
 
+from appliance.config.control import Run
 from appliance.control import sdnotify
 from appliance.control.admin import AdminListener, Report
 from appliance.control.documents import Check, Validated, read, unchangeable
 from appliance.control.rendezvous import DataLock, FolderError, RunFolder
-from appliance.control.sockets import Bound, ListeningSockets, SocketError, Wanted, inherited
+from appliance.control.sockets import (
+    Bound,
+    ListeningSockets,
+    OneSocket,
+    SocketError,
+    Wanted,
+    inherited,
+)
 from appliance.control.workers import Slot, Terms, WorkerState
+from appliance.link.approvals import CONTROL_SOCKET_NAME
 from appliance.link.messages import Documents
+from appliance.model.limits import CONTROL_CHAIN, WORKERS_MAX
 from appliance.telemetry import log as logs
 from appliance.telemetry.log import Log
 from appliance.telemetry.metrics import add_up
 
 WORKER_MODULE = "appliance.dataplane.worker"
+CONTROL_MODULE = "appliance.control.main"
 FIRST_STARTS_MAX = 5
 """Before the service was ever ready, a worker that fails so often ends it; afterwards nothing does.
 """
 STOP_SECONDS_MAX = 3.0
 STATUS_SECONDS = 1.0
+CONTROL_NAME = "control"
+"""What the control process's listener (API, console) is called among them, and in logs."""
 ADMIN_NAME = "admin"
 """What the admin listener is called among the places told by `on_ready`."""
 
@@ -54,6 +67,7 @@ class Service(NamedTuple):
     admin listener's, as ADMIN_NAME)."""
     log_json: bool = False
     worker_module: str = WORKER_MODULE
+    control_module: str = CONTROL_MODULE
 
 
 class StartFailed(ValueError):
@@ -75,7 +89,7 @@ def run_service(service: Service) -> int:
 
 def worker_count(asked: int, configured: int) -> int:
     """How many workers: as asked, else as configured, else one per processor we may use."""
-    return asked or configured or len(os.sched_getaffinity(0))
+    return min(WORKERS_MAX, asked or configured or len(os.sched_getaffinity(0)))
 
 
 class Supervisor:
@@ -97,6 +111,9 @@ class Supervisor:
         self._sockets: ListeningSockets
         self._bound: tuple[Bound, ...] = ()
         self._admin: AdminListener | None = None
+        self._control: Slot | None = None
+        self._control_sockets: OneSocket | None = None
+        self._control_running: asyncio.Task[None] | None = None
 
     async def run(self) -> int:
         """Raises StartFailed, SocketError or FolderError before the first readiness; else returns
@@ -110,6 +127,8 @@ class Supervisor:
             held.callback(run_folder.remove)
             admin = self._admin = self._open_sockets()
             held.callback(self._sockets.close)
+            if self._control_sockets is not None:
+                held.callback(self._control_sockets.close)
             sdnotify.forget(os.environ)
             self._listen_for_signals()
             async with admin if admin is not None else contextlib.nullcontext():
@@ -125,6 +144,10 @@ class Supervisor:
         ]
         self._sockets = ListeningSockets(wanted, self._count, passed)
         self._bound = self._sockets.bound()
+        control = configuration.control
+        if control is not None and control.run is Run.SUPERVISED:
+            place = Wanted(CONTROL_NAME, control.listen.host, control.listen.port)
+            self._control_sockets = OneSocket(place)
         if configuration.admin is None:
             return None
         return AdminListener(configuration.admin.host, configuration.admin.port, self.report)
@@ -145,9 +168,12 @@ class Supervisor:
         self._hurry.set()
 
     def _start_workers(self, run_dir: Path) -> None:
+        control = self._current.configuration.control
+        named = None if control is None else control.socket
         terms = Terms(
             module=self._service.worker_module,
             workers=self._count,
+            control_socket=str(named or run_dir / CONTROL_SOCKET_NAME),
             run_dir=run_dir,
             environment=os.environ,
             log_json=self._service.log_json,
@@ -160,6 +186,12 @@ class Supervisor:
         self._running = [
             asyncio.create_task(slot.run(), name=f"worker-{slot.index}") for slot in self._slots
         ]
+        if self._control_sockets is not None:
+            terms = terms._replace(
+                module=self._service.control_module, sockets=self._control_sockets
+            )
+            self._control = Slot(CONTROL_CHAIN, terms)
+            self._control_running = asyncio.create_task(self._control.run(), name=CONTROL_NAME)
 
     def _documents(self) -> Documents:
         return self._current.documents
@@ -193,10 +225,7 @@ class Supervisor:
             self._changed.clear()
             if not self._ever_ready:
                 self._check_first_start()
-            if (
-                all(slot.state is WorkerState.READY for slot in self._slots)
-                and not self._ever_ready
-            ):
+            if self._begun() and not self._ever_ready:
                 self._ever_ready = True
                 self._notifier.ready(self._status())
                 log.info("ready", workers=self._count, policy=self._current.policy_version)
@@ -207,12 +236,23 @@ class Supervisor:
             if self._ever_ready:
                 await asyncio.sleep(STATUS_SECONDS)
 
+    def _begun(self) -> bool:
+        """Whether every worker is ready, and control has been, too, or has failed: it is waited for
+        at the start, but no reason not to serve."""
+        control = self._control
+        return all(slot.state is WorkerState.READY for slot in self._slots) and (
+            control is None or control.state is not WorkerState.STARTING
+        )
+
     def _places(self) -> tuple[Bound, ...]:
+        places = self._bound
+        if self._control_sockets is not None:
+            places += self._control_sockets.bound()
         if self._admin is None:
-            return self._bound
+            return places
         host = self._current.configuration.admin
         assert host is not None
-        return (*self._bound, Bound(ADMIN_NAME, host.host, self._admin.port))
+        return (*places, Bound(ADMIN_NAME, host.host, self._admin.port))
 
     def _check_first_start(self) -> None:
         for slot in self._slots:
@@ -260,6 +300,8 @@ class Supervisor:
         answers = await asyncio.gather(*(slot.reload(new.documents) for slot in self._slots))
         refusals = [answer for answer in answers if answer]
         if not refusals:
+            if self._control is not None:
+                await self._control.reload(new.documents)
             return ""
         generation = new.documents.generation + 1
         again = msgspec.structs.replace(old.documents, generation=generation)
@@ -286,7 +328,16 @@ class Supervisor:
             for slot in self._slots:
                 step(slot)
             await asyncio.wait(self._running, timeout=STOP_SECONDS_MAX)
+        await self._end_control()
         log.info("stopped")
+
+    async def _end_control(self) -> None:
+        """After the workers, so that it hears their last words."""
+        if self._control is None or self._control_running is None:
+            return
+        for step in (Slot.stop, Slot.kill):
+            step(self._control)
+            await asyncio.wait((self._control_running,), timeout=STOP_SECONDS_MAX)
 
     def report(self) -> Report:
         """What the admin listener shows."""
@@ -295,7 +346,13 @@ class Supervisor:
             for name, reachable in slot.beat.targets.items():
                 targets[name] = reachable or targets.get(name, False)
         ready = [slot for slot in self._slots if slot.state is WorkerState.READY]
+        control = self._control
+        processes = {"supervisor": os.getpid()}
+        processes |= {f"worker-{s.index}": s.pid for s in self._slots if s.pid is not None}
+        if control is not None and control.pid is not None:
+            processes[CONTROL_NAME] = control.pid
         return Report(
+            control=None if control is None else control.state is WorkerState.READY,
             checks={
                 "policy": bool(ready)
                 and all(slot.generation == self._documents().generation for slot in ready),
@@ -305,8 +362,7 @@ class Supervisor:
                 "serving": not self._terminate.is_set(),
             },
             totals=add_up(slot.totals() for slot in self._slots),
-            processes={"supervisor": os.getpid()}
-            | {f"worker-{slot.index}": slot.pid for slot in self._slots if slot.pid is not None},
+            processes=processes,
             workers_ready=len(ready),
             workers=self._count,
             restarts=sum(slot.restarts for slot in self._slots),

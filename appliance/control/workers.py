@@ -1,9 +1,9 @@
 """One worker's place in the service: starts it, listens to it, starts it again when it dies. For
 ever.
 
-`control/supervisor` has one `Slot` per worker. A slot's index outlives the processes in it. Rule: a
-worker is either heard from or killed; a dead one comes back after a pause that grows to
-BACKOFF_SECONDS_MAX.
+`control/supervisor` has one `Slot` per worker, and one for the control process. A slot's index
+outlives the processes in it. Rule: a worker is either heard from or killed; a dead one comes back
+after a pause that grows to BACKOFF_SECONDS_MAX.
 """
 
 import asyncio
@@ -69,6 +69,8 @@ class Terms(NamedTuple):
     log_json: bool
     log_level: str
     sockets: ListeningSockets
+    control_socket: str
+    """Where the control process listens for workers."""
     documents: Callable[[], Documents]
     """The documents accepted last."""
     changed: Callable[[], None]
@@ -208,6 +210,7 @@ class Slot:
             listening=self._terms.sockets.of(self.index),
             run_dir=str(self._terms.run_dir),
             documents=self._terms.documents(),
+            control_socket=self._terms.control_socket,
             log_format="json" if self._terms.log_json else "text",
             log_level=self._terms.log_level,
         )

@@ -15,7 +15,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from appliance.dataplane.parentage import die_with_parent, keep_only
+from appliance.host.parentage import die_with_parent, keep_only
 from appliance.link.analysis import (
     Analyse,
     AnalyzerAnswer,

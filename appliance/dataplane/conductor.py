@@ -19,23 +19,28 @@ from appliance.audit.record import (
     StatementFinished,
 )
 from appliance.config.schema import Durability, TargetConfig
+from appliance.dataplane.approvals import Answer
+from appliance.dataplane.cancelling import Cancelling
 from appliance.dataplane.cancels import Cancels, SchemaChange
 from appliance.dataplane.catalogs import DatabaseCatalog
 from appliance.dataplane.hitting import Hitting
+from appliance.dataplane.holding import Holding, told_of
 from appliance.dataplane.pool import Kept
 from appliance.dataplane.services import Services
 from appliance.dataplane.shows import Seen, tls_of
 from appliance.dataplane.tally import count
 from appliance.dataplane.transport import Side
-from appliance.dataplane.upstreams import Upstream, UpstreamUnreachable, cancel
+from appliance.dataplane.upstreams import Upstream
 from appliance.identity.proof import still_proved
 from appliance.identity.verifiers import Directory
+from appliance.link.approvals import SessionSeen
 from appliance.model.errors import ProtocolViolation, Refused
 from appliance.model.principal import Client, Principal
 from appliance.policy.snapshot import Snapshot
 from appliance.session.effects import (
     AnalyseText,
     ArmTimeout,
+    AskApproval,
     BeginSchemaChange,
     CancelStatement,
     EndSession,
@@ -46,6 +51,8 @@ from appliance.session.effects import (
     SampleRows,
     SettleSchemaChange,
     Turn,
+    UseApproval,
+    WithdrawApproval,
 )
 from appliance.session.machine import SessionMachine
 from appliance.session.rewriting import Form, Forms
@@ -56,9 +63,6 @@ from appliance.wire.postgres.messages import TERMINATE_FRAME
 
 HALF_CLOSED_SECONDS_MAX = 2.0
 """A client that sent its end of stream still gets the replies it waits for, this long."""
-CANCEL_SECONDS_MAX = 10.0
-CANCELS_MAX = 16
-CANCEL_PAUSE_SECONDS = 0.1
 RETIRED_SECONDS_MAX = 30.0
 """A statement that runs when its session's token expires or its user is removed may finish, for so
 long.
@@ -67,7 +71,6 @@ long.
 _CLEAN_ENDS = ("client_closed", "client_lost")
 
 _log = Log("session")
-_background: set[asyncio.Task[bool]] = set()
 
 
 class Conductor:
@@ -87,7 +90,6 @@ class Conductor:
         self._client = client
         self._upstream = upstream.side
         self._upstream_pid = upstream.pid
-        self._upstream_secret = upstream.secret
         self._target = target
         self._services = services
         self._cancels = cancels
@@ -104,13 +106,13 @@ class Conductor:
         self._gate_task: asyncio.Task[None] | None = None
         self._announcing: list[asyncio.Task[None]] = []
         self._synced = services.governance.configuration.durability is Durability.DISK
+        self._holding = Holding(self, machine, services)
         self._draining = False
         self._leaving = ""
         """Why the session ends as soon as it can, '' while it goes on."""
         self.kept: Kept | None = None
         """The pooled connection that the upstream is, if it is one."""
-        self._cancelling: set[asyncio.Task[bool]] = set()
-        """Cancel requests on their way, and those that perhaps are still."""
+        self._cancelling = Cancelling(target, upstream.pid, upstream.secret)
         self.ended = False
         self.on_end: list[asyncio.Future[None]] = []
         self.cancel_key: tuple[int, bytes] | None = None
@@ -300,8 +302,54 @@ class Conductor:
             case SampleRows():
                 if self.catalog is not None:
                     self._services.alarm.sample(request, self._target, self.catalog)
+            case AskApproval() | UseApproval() | WithdrawApproval():
+                self._holding.carry_out(request)
+                if isinstance(request, AskApproval):
+                    self._after(self._holding.pause, self._remind)
             case EndSession():
                 self._farewell(request.reason)
+
+    # --- approvals --------------------------------------------------------------------------------
+
+    def approval(self, answer: Answer) -> None:
+        """What came of what was asked (`dataplane/approvals`)."""
+        if self.ended:
+            return
+        try:
+            self._carry_out(self._holding.answered(answer))
+        except Exception as error:  # as where bytes come in
+            self.cut(error)
+        self._left_parking()
+
+    def _give_up_waiting(self, why: str) -> None:
+        if not self.ended and self._machine.parked is not None:
+            self._carry_out(self._machine.give_up_waiting(why, self._services.now()))
+            self._left_parking()
+
+    def _left_parking(self) -> None:
+        if self._holding.left():
+            self.settled()
+
+    def _remind(self) -> None:
+        """Now and then while a statement waits; ends its wait when its time is over."""
+        if self.ended or self._machine.parked is None:
+            return
+        if self._holding.overdue:
+            self._give_up_waiting("expired")
+            return
+        self._carry_out(self._machine.remind(self._services.now()))
+        self._after(self._holding.pause, self._remind)
+
+    def end_by(self, person: str, reason: str) -> None:
+        """An administrator ends this session."""
+        if self.ended:
+            return
+        self._services.round.settle()
+        said = f"ended by {person}" + (f": {reason}" if reason else "")
+        self._client.write(
+            refusals.fatal("57P01", "terminating connection due to administrator command", said)
+        )
+        self._end("ended_by_administrator")
 
     def _tell_change(self, begun: bool) -> None:
         """To every session on this database, in this worker and the others; what begins it goes
@@ -419,40 +467,10 @@ class Conductor:
         """The client's CancelRequest (or our own wish), passed on with the upstream's key. The task
         ends when it is delivered.
         """
-        return None if self.ended else self._cancel_upstream()
-
-    def _cancel_upstream(self, statements: int = 1) -> asyncio.Task[bool]:
-        task = self._loop.create_task(self._send_cancels(statements))
-        _background.add(task)
-        task.add_done_callback(_background.discard)
-        self._cancelling.add(task)
-        task.add_done_callback(self._cancel_sent)
-        return task
-
-    def _cancel_sent(self, task: asyncio.Task[bool]) -> None:
-        if not task.cancelled() and task.exception() is None and task.result():
-            self._cancelling.discard(task)
-
-    async def _send_cancels(self, statements: int) -> bool:
-        """One request cancels one statement; what a client that is gone pipelined behind it lies in
-        the server's buffer and would run on.
-        """
-        delivered = await self._send_cancel()
-        for _ in range(min(statements, CANCELS_MAX) - 1):
-            await asyncio.sleep(CANCEL_PAUSE_SECONDS)
-            delivered &= await self._send_cancel()
-        return delivered
-
-    async def _send_cancel(self) -> bool:
-        """Whether the server has surely dealt with it."""
-        try:
-            async with asyncio.timeout(CANCEL_SECONDS_MAX):
-                return await cancel(self._target, self._upstream_pid, self._upstream_secret)
-        except (UpstreamUnreachable, TimeoutError, OSError, ProtocolViolation) as error:
-            _log.warning(
-                "cancel request not delivered", target=self._target.name, reason=str(error)
-            )
-            return False
+        if self._machine.parked is not None:
+            self._give_up_waiting("cancelled")
+            return None
+        return None if self.ended else self._cancelling.send()
 
     def cut(self, error: BaseException) -> None:
         """The one place that ends a session because something is wrong."""
@@ -505,6 +523,15 @@ class Conductor:
             pooled=self.kept is not None,
         )
 
+    @property
+    def told(self) -> SessionSeen:
+        """As the control process shows it."""
+        return told_of(self.seen, self._machine, self.principal)
+
+    @property
+    def session(self) -> str:
+        return self._session
+
     def take_policy(self, snapshot: Snapshot) -> None:
         """From the next statement on, this policy decides; prepared statements are judged again."""
         self._machine.take_policy(snapshot)
@@ -513,6 +540,7 @@ class Conductor:
         """Ends the session as soon as nothing is under way."""
         self._draining = True
         self._close_path()
+        self._give_up_waiting("drained")
         if not self.ended and self._machine.idle:
             self._end_politely()
 
@@ -588,6 +616,9 @@ class Conductor:
         now = self._services.now()
         turn = self._machine.disconnected(now)
         self.ended = True
+        for request in turn.requests:
+            if isinstance(request, WithdrawApproval):
+                self._holding.carry_out(request)
         if self._hitting is not None:
             self._hitting.detach()
         for timer in (*self._timers, *self._limits.values()):
@@ -634,13 +665,15 @@ class Conductor:
             return False
         sound = reason in _CLEAN_ENDS and not (self._upstream.ended or self._gated)
         if sound and machine.reusable:
-            return kept.give_back(machine.status, machine.parameters, tuple(self._cancelling))
+            return kept.give_back(
+                machine.status, machine.parameters, tuple(self._cancelling.underway)
+            )
         kept.lost()
         return False
 
     def _leave_upstream(self, reason: str, busy: bool, executing: int) -> None:
         if busy and not self._upstream.ended:
-            self._cancel_upstream(executing)  # unless told, the server works on for nobody
+            self._cancelling.send(executing)  # unless told, the server works on for nobody
             self._upstream.abort()
             return
         if reason != "client_closed" or self.kept is not None:

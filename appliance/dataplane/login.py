@@ -465,6 +465,7 @@ class Attempt:
             limits,
             self._services.alarm.pace,
         )
+        state.approvals = self._services.approvals is not None
         if self._governance.configuration.durability is not Durability.DISK:
             state.hits.path = self._hit_path(state)
         return SessionMachine(state)

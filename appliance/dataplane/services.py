@@ -18,6 +18,7 @@ from appliance.config.schema import Configuration, Listener
 from appliance.config.values import CredentialReference
 from appliance.dataplane.alarm import Alarm
 from appliance.dataplane.analyzer import Analyzer
+from appliance.dataplane.approvals import ApprovalLink
 from appliance.dataplane.jwks import KeySource
 from appliance.dataplane.pool import Pools
 from appliance.dataplane.rounds import Round
@@ -129,6 +130,8 @@ class Services:
         )
         self.targets_reached: dict[str, bool] = {}
         self.pools = Pools(metrics)
+        self.approvals: ApprovalLink | None = None
+        """None: nobody can be asked, what policy holds is refused."""
         self.worker = 0
         """Index of this worker process."""
         self._entropy = b""

@@ -30,15 +30,18 @@ from appliance.audit.record import (
     WorkerStopped,
 )
 from appliance.config.load import parse
-from appliance.config.schema import PolicyMode
+from appliance.config.schema import Configuration, PolicyMode
 from appliance.dataplane.admin import Session
 from appliance.dataplane.analyzer import Analyzer
+from appliance.dataplane.approvals import ApprovalLink
 from appliance.dataplane.cancels import Cancels
 from appliance.dataplane.catalogs import Catalogs
+from appliance.dataplane.conductor import Conductor
 from appliance.dataplane.listener import ClientListener
-from appliance.dataplane.parentage import die_with_parent, keep_only
 from appliance.dataplane.services import Governance, Services, govern, keep_keys
 from appliance.dataplane.tally import add_sums
+from appliance.host.parentage import die_with_parent, keep_only
+from appliance.link.approvals import CONTROL_SOCKET_NAME, SESSIONS_MAX, EndSession
 from appliance.link.codec import encode_message
 from appliance.link.messages import (
     HEARTBEAT_SECONDS,
@@ -87,6 +90,7 @@ class Worker:
         self._catalogs: Catalogs
         self._cancels: Cancels
         self._reason = "terminated"
+        self._told_sessions = False
 
     async def run(self) -> None:
         governance = govern_documents(self._spec.documents)
@@ -112,6 +116,7 @@ class Worker:
         self._cancels = Cancels(Path(self._spec.run_dir), self._spec.index, self._spec.workers)
         self._cancels.on_schema_change = self._catalogs.told_by
         self._cancels.open()
+        self._link_approvals(configuration)
         await analyzer.start()
         self._services.owe(self._started(governance))
         self._open_listeners()
@@ -123,6 +128,37 @@ class Worker:
         await self._ended.wait()
         beating.cancel()
         await self._close()
+
+    def _link_approvals(self, configuration: Configuration) -> None:
+        control = configuration.control
+        if control is None:
+            return
+        path = control.socket or Path(self._spec.control_socket or self._default_socket)
+        link = ApprovalLink(Path(path), control.node, self._spec.index, self._end_session)
+        self._services.approvals = link
+        link.start()
+
+    @property
+    def _default_socket(self) -> Path:
+        return Path(self._spec.run_dir) / CONTROL_SOCKET_NAME
+
+    def _end_session(self, message: EndSession) -> None:
+        """An administrator's wish."""
+        for conductor in list(self._sessions):
+            if isinstance(conductor, Conductor) and conductor.session == message.session:
+                conductor.end_by(message.by, message.reason)
+
+    def _tell_sessions(self) -> None:
+        """To the control process, as long as there is something to tell."""
+        link = self._services.approvals
+        if link is None or not link.connected:
+            return
+        told = [c.told for c in self._sessions if isinstance(c, Conductor) and not c.ended]
+        if told or self._told_sessions:
+            if len(told) > SESSIONS_MAX:
+                told.sort(key=lambda seen: seen.state == "idle")
+            link.tell_sessions(told[:SESSIONS_MAX])
+        self._told_sessions = bool(told)
 
     def _open_listeners(self) -> None:
         for one in self._spec.listening:
@@ -223,6 +259,7 @@ class Worker:
             self._metrics.loop_lag_seconds = max(0.0, loop.time() - expected)
             await self._say(self._heartbeat())
             self._services.spool.tick(time.time())
+            self._tell_sessions()
             if self._draining:
                 self._go_on_draining()
             expected = loop.time() + HEARTBEAT_SECONDS
@@ -280,6 +317,8 @@ class Worker:
         for conductor in list(self._sessions):
             conductor.stop()
         await asyncio.sleep(0.05)  # lets the last words and cancels leave
+        if self._services.approvals is not None:
+            await self._services.approvals.close()
         await self._services.pools.close()
         await self._catalogs.close()
         await self._services.analyzer.stop()

@@ -17,6 +17,8 @@ from appliance.approval.request import Asked, State
 from appliance.link.codec import MessageReader
 
 VERSION = 1
+CONTROL_SOCKET_NAME = "control.sock"
+"""In the run folder, where the configuration names no other."""
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 """Ceiling of one message; the largest is an Ask with its statement (`limits.statement_bytes_max`).
 """
@@ -54,6 +56,9 @@ class Use(msgspec.Struct, frozen=True, tag=True):
     id: str
     binding: str
     session: str
+    attempt: str = ""
+    """Unique to this one attempt to run it: sent again after a reconnect it is the same use. '' =
+    never sent again."""
 
 
 class SessionSeen(msgspec.Struct, frozen=True, omit_defaults=True):

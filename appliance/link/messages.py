@@ -77,6 +77,8 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     at its start.
     """
     documents: Documents
+    control_socket: str = ""
+    """Where the control process listens for workers, if it is not `run_dir`/control.sock."""
     log_format: str = "text"
     log_level: str = "info"
 

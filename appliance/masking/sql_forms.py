@@ -202,5 +202,6 @@ def _unless_null(value: str) -> str:
 
 
 def _literal(value: str) -> str:
-    """Read under standard_conforming_strings, which masked sessions are held to."""
-    return "'" + value.replace("'", "''") + "'"
+    """It means the same whatever standard_conforming_strings is."""
+    escaped = value.replace("\\", "\\\\")
+    return ("E'" if "\\" in value else "'") + escaped.replace("'", "''") + "'"

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from appliance.model.approval import HoldTerms
 from appliance.model.catalog import ColumnKey
 
 
@@ -84,3 +85,5 @@ class Decision(msgspec.Struct, frozen=True):
     trust: Trust = NO_TRUST
     masks_observed: Mapping[ColumnKey, Mask] = {}
     """Touched columns whose mask is only observed: they leave unmasked, and that is counted."""
+    hold: HoldTerms | None = None
+    """Under which terms it may be approved, when `effect` is HOLD."""

@@ -34,7 +34,11 @@ COMMENT_COUNT_MAX = 5_000
 INLINE_ANALYSIS_BYTES_MAX = 4 * KIB  # longer statements are parsed in the analyzer process
 IDENTIFIER_BYTES_MAX = 63
 
+# Processes.
+WORKERS_MAX = 256
+
 # The audit trail.
+CONTROL_CHAIN = 999  # the control process's chain among the workers', whose numbers end before it
 AUDIT_TEXT_BYTES_MAX = 16 * KIB  # SQL text kept in one record; the digest covers all of it
 AUDIT_NAMES_MAX = (
     256  # relations, functions, masked columns or parameter types listed in one record

@@ -13,7 +13,12 @@ class RefusalCode(enum.Enum):
     """Stable codes a program can branch on (they are part of the product's interface)."""
 
     DENIED = "denied"  # a policy rule, or no rule allowed it
-    HOLD_UNAVAILABLE = "hold_unavailable"  # needs an approval, none configured
+    HOLD_UNAVAILABLE = "hold_unavailable"  # needs an approval, which is not to be had here or now
+    HOLD_TICKET = "hold_ticket"  # asked for: send the statement again once it is approved
+    HOLD_DENIED = "hold_denied"  # somebody said no
+    HOLD_EXPIRED = "hold_expired"  # nobody said anything in time
+    HOLD_WITHDRAWN = "hold_withdrawn"  # the client, or the appliance, gave up waiting
+    HOLD_MISMATCH = "hold_mismatch"  # what was approved is not what would run
     UNPARSABLE = "unparsable"
     TOO_LONG = "too_long"
     TOO_COMPLEX = "too_complex"
@@ -46,3 +51,5 @@ class Refusal(msgspec.Struct, frozen=True):
     sqlstate: str = "42501"
     position: int = 0
     """1-based character position in the text, 0 = none."""
+    detail: str = ""
+    """Machine-readable (JSON), where a program is to go on from it."""

@@ -8,10 +8,13 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 
+from appliance.model.approval import HoldTerms, Need
 from appliance.model.decision import Mask, MaskMethod, Reason
 from appliance.model.facts import Action
 from appliance.policy.conditions import Condition, ConditionError, Network, network_of
 from appliance.policy.document import (
+    HoldSpec,
+    InTransaction,
     MaskSpec,
     Mode,
     PolicyDocument,
@@ -164,6 +167,7 @@ def _rule(
         mask=None if spec.mask is None else _mask(spec.mask, spec.id, source, f"{path}.mask"),
         row_limit=spec.row_limit,
         statement_timeout_ms=_milliseconds(spec.statement_timeout),
+        terms=_terms(spec),
     )
 
 
@@ -177,6 +181,8 @@ def _check_shape(spec: RuleSpec, source: Source, path: str) -> None:
     if limits != (spec.row_limit is not None or spec.statement_timeout is not None):
         says = "needs" if limits else "has no use for"
         raise source.error(path, f"a rule with effect {effect} {says} a limit", "use effect: limit")
+    if spec.hold is not None and spec.effect is not RuleEffect.HOLD:
+        raise source.error(path, f"a rule with effect {effect} has no use for `hold:`")
     if masks and (spec.actions or spec.flags):
         raise source.error(path, "a mask holds for every action", "leave out `actions`, `flags`")
     if masks and not (spec.resources or spec.classifications):
@@ -184,6 +190,32 @@ def _check_shape(spec: RuleSpec, source: Source, path: str) -> None:
     if not (masks or limits or spec.actions):
         hint = "`any` is every action but opaque, `everything` is all"
         raise source.error(path, f"a rule with effect {effect} needs `actions`", hint)
+
+
+def _terms(spec: RuleSpec) -> HoldTerms | None:
+    if spec.effect is not RuleEffect.HOLD:
+        return None
+    hold = spec.hold or HoldSpec()
+    escalate = hold.escalate
+    return HoldTerms(
+        needs=(Need(spec.id, hold.approvals, hold.groups),),
+        on_hold=hold.on_hold,
+        wait_seconds=_seconds(hold.expires),
+        grant_seconds=_seconds(hold.usable),
+        uses=hold.uses,
+        in_transaction=hold.in_transaction is InTransaction.ALLOW,
+        human_may_approve=hold.human_may_approve,
+        escalate_seconds=0 if escalate is None else _seconds(escalate.after),
+        escalate_groups=() if escalate is None else escalate.groups,
+        dry_run=hold.dry_run,
+    )
+
+
+def _seconds(duration: str) -> int:
+    """Whole ones, at least one."""
+    milliseconds = _milliseconds(duration)
+    assert milliseconds is not None
+    return max(1, -(-milliseconds // 1000))
 
 
 def _test(globs: Sequence[str]) -> Test | None:

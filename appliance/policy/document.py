@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import msgspec
 import yaml
 
+from appliance.model.approval import OnHold
 from appliance.model.decision import MaskMethod
 from appliance.model.facts import Flag
 from appliance.model.principal import PrincipalKind
@@ -97,6 +98,50 @@ class MaskSpec(
     key: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None
 
 
+Group = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+
+
+class InTransaction(enum.Enum):
+    ALLOW = "allow"
+    REFUSE = "refuse"
+
+
+class EscalationSpec(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
+):
+    """Whom to ask as well when nobody decides."""
+
+    after: Duration
+    groups: Annotated[tuple[Group, ...], msgspec.Meta(min_length=1)]
+
+
+class HoldSpec(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
+):
+    """How a held statement is approved. Where several rules hold one text, each has to be
+    satisfied."""
+
+    on_hold: OnHold = OnHold.WAIT
+    """wait: the statement waits where it is; ticket: it is refused at once with an id, and runs
+    when it is sent again after an approval."""
+    approvals: Annotated[int, msgspec.Meta(ge=1, le=10)] = 1
+    """Distinct people who have to agree."""
+    groups: tuple[Group, ...] = ()
+    """Each of them in one of these; left out = anybody with the role approver."""
+    expires: Duration = "5min"
+    """A request that nobody decided on ends then."""
+    usable: Duration = "10min"
+    """An approval that was not used ends then."""
+    uses: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 1
+    in_transaction: InTransaction = InTransaction.ALLOW
+    """Whether a statement may wait while a transaction, and its locks, are open."""
+    human_may_approve: bool = False
+    """Whether an agent's own human counts."""
+    escalate: EscalationSpec | None = None
+    dry_run: bool = False
+    """Count the rows of a write in a transaction that is rolled back, where that is safe."""
+
+
 class RuleSpec(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
 ):
@@ -124,6 +169,7 @@ class RuleSpec(
     mask: MaskSpec | None = None
     row_limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
     statement_timeout: Duration | None = None
+    hold: HoldSpec | None = None
 
 
 class TrustedFunction(
@@ -171,12 +217,14 @@ _STRUCTS: tuple[type[msgspec.Struct], ...] = (
     PrincipalSelector,
     TargetSelector,
     MaskSpec,
+    HoldSpec,
+    EscalationSpec,
     TrustedFunction,
 )
 _FIELD_NAMES = sorted({name for struct in _STRUCTS for name in struct.__struct_fields__})
 _ENUM_VALUES = sorted(
     str(member.value)
-    for kind in (Mode, RuleEffect, PrincipalKind, Flag, MaskMethod)
+    for kind in (Mode, RuleEffect, PrincipalKind, Flag, MaskMethod, OnHold, InTransaction)
     for member in kind
 )
 
@@ -294,6 +342,6 @@ def _readable(source: Source, text: str) -> PolicyError:
         hint = "lower-case letters, digits, `.`, `_`, `-`"
     elif "regex" in message and path.endswith("digest"):
         hint = "paste what `sallyport policy trust` prints"
-    elif "regex" in message and path.endswith("statement_timeout"):
+    elif "regex" in message and path.endswith(("_timeout", "expires", "usable", "after")):
         hint = "a number with a unit: 500ms, 30s, 2min, 1h"
     return source.error(path, message, hint)

@@ -9,6 +9,7 @@ Two outcomes are computed side by side: the *applied* one from the rules that ar
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from appliance.model.approval import HoldTerms, joined
 from appliance.model.catalog import ColumnKey
 from appliance.model.decision import Decision, Effect, Mask, Reason
 from appliance.model.facts import Facts, Flag, StatementFacts
@@ -50,7 +51,7 @@ class Context:
 class Tally:
     """Outcome of the rules for one statement; bits of the integers are its touches."""
 
-    __slots__ = ("allowed", "denied", "failed", "held", "row_limit", "timeout_ms")
+    __slots__ = ("allowed", "denied", "failed", "held", "row_limit", "terms", "timeout_ms")
 
     def __init__(self) -> None:
         self.allowed = 0
@@ -58,6 +59,7 @@ class Tally:
         self.denied = False
         self.row_limit: int | None = None
         self.timeout_ms: int | None = None
+        self.terms: HoldTerms | None = None
 
     def add(self, rule: Rule, bits: int) -> None:
         effect = rule.effect
@@ -67,6 +69,7 @@ class Tally:
             self.denied = True
         elif effect is _HOLD:
             self.held |= bits
+            self.terms = joined(self.terms, rule.terms)
         else:
             self.row_limit = smaller(self.row_limit, rule.row_limit)
             self.timeout_ms = smaller(self.timeout_ms, rule.statement_timeout_ms)
@@ -99,6 +102,7 @@ class Deliberation:
         self.watched = Effect.ALLOW
         self.row_limit: int | None = None
         self.timeout_ms: int | None = None
+        self.terms: HoldTerms | None = None
 
     def raise_to(self, applied: Effect, watched: Effect) -> None:
         if _SEVERITY[applied] > _SEVERITY[self.applied]:
@@ -183,6 +187,7 @@ class Deliberation:
         if not self.observing:
             self.row_limit = smaller(self.row_limit, applied.row_limit)
             self.timeout_ms = smaller(self.timeout_ms, applied.timeout_ms)
+            self.terms = joined(self.terms, applied.terms)
 
 
 def _nothing_allows(named: Sequence[str]) -> str:
@@ -215,6 +220,7 @@ def decide(facts: Facts, entitlements: Entitlements, context: Context, observing
         would_be=work.watched if work.watched is not work.applied else None,
         owed=owed,
         masks_observed=observed,
+        hold=work.terms if work.applied is Effect.HOLD else None,
         trust=entitlements.trust,
     )
 

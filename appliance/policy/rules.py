@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from appliance.model.approval import HoldTerms
 from appliance.model.catalog import Catalog, ColumnKey
 from appliance.model.decision import Mask, Reason
 from appliance.model.facts import Action, Confidence, Flag, StatementFacts
@@ -84,6 +85,8 @@ class Rule(msgspec.Struct, frozen=True):
     mask: Mask | None = None
     row_limit: int | None = None
     statement_timeout_ms: int | None = None
+    terms: HoldTerms | None = None
+    """Of a hold rule."""
 
 
 class Touch(msgspec.Struct, frozen=True, gc=False):

@@ -14,9 +14,17 @@ from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.evaluate import DEFAULT_RULE
 from appliance.session import changes, flow, told
 from appliance.session.effects import AnalyseText, RefreshCatalog
+from appliance.session.inflight import Bound
+from appliance.session.parking import Parking, refused
 from appliance.session.questions import Questions, answered
 from appliance.session.rewriting import Forms
-from appliance.session.state import Continuation, Question, SessionState, Sparing, Waiting
+from appliance.session.state import (
+    Continuation,
+    Question,
+    SessionState,
+    Sparing,
+    Waiting,
+)
 from appliance.session.unchanged import read_answer
 from appliance.sql.encodings import reads_alike
 from appliance.sql.footing import Footing, joined
@@ -48,21 +56,35 @@ class Decisions:
     def __init__(self, state: SessionState) -> None:
         self._state = state
         self.questions = Questions(state, self._answered)
+        self.parking = Parking(state, self.examine)
 
     def consider(
-        self, text: bytes, then: Continuation, *, vouch: bool = True, simple: bool = False
+        self,
+        text: bytes,
+        then: Continuation,
+        *,
+        vouch: bool = True,
+        simple: bool = False,
+        bound: Bound | None = None,
+        granted: flow.Granted | None = None,
     ) -> None:
         """Gets the verdict on `text`, now or later, and goes on with `then`. Not to `vouch`: what
-        it rests on was locked and looked at before.
+        it rests on was locked and looked at before. `bound`: where policy holds it, it may wait
+        here for an approval of just that, unless it was `granted` before.
         """
-        self.examine(Waiting(text, then, vouch, simple))
+        waiting = Waiting(text, then, vouch, simple, bound)
+        waiting.grant = granted
+        self.examine(waiting)
 
-    def ask(self, text: bytes, sparing: Sparing, then: Continuation) -> None:
+    def ask(
+        self, text: bytes, sparing: Sparing, then: Continuation, bound: Bound | None = None
+    ) -> None:
         """Asks the database what a text's writes spare, and goes on with the verdict that follows
         from the answer.
         """
-        waiting = Waiting(text, then)
+        waiting = Waiting(text, then, bound=bound)
         waiting.sparing = sparing
+        waiting.grant = sparing.verdict.granted
         self.examine(waiting)
 
     def examine(self, waiting: Waiting) -> None:
@@ -107,6 +129,8 @@ class Decisions:
         """Goes on with a verdict; one that failed on an unknown name is tried once more with a
         fresh catalog.
         """
+        if verdict.released is not None and waiting.grant is not None:
+            verdict = self.parking.released(waiting, verdict)
         if self._state.expected.skipping or self._needs_temporaries(waiting, verdict):
             return
         if self._may_be_outdated(verdict) and not waiting.refreshed:
@@ -120,8 +144,27 @@ class Decisions:
         allowed = verdict.restricted and verdict.refusal is None
         if allowed and changes.goes_on_after_change(verdict.facts):
             verdict = msgspec.structs.replace(verdict, refusal=told.reshaped_amid(), memo=[])
+        if self._parks(waiting, verdict):
+            return
         if not self._needs_check(waiting, verdict):
             waiting.then(verdict)
+
+    def _parks(self, waiting: Waiting, verdict: flow.Verdict) -> bool:
+        """Whether it waits for an approval now: with nothing under way, and known settings, which
+        the approval is bound to. In a failed transaction it is refused as it would be anyway.
+        """
+        if verdict.released is None or waiting.bound is None or not self._state.approvals:
+            return False
+        if any(_prepares(statement.prepared) for statement in verdict.facts.statements):
+            waiting.then(refused(verdict, told.held_prepare(verdict.refusal)))
+            return True
+        if self._failed:
+            return False
+        if self._busy:
+            self._await_quiet(waiting)
+        elif self._state.settings.certain or not self._ask(waiting):
+            self.parking.park(waiting, verdict)
+        return True
 
     def _may_be_outdated(self, verdict: flow.Verdict) -> bool:
         """Whether it is a refusal that another catalog could take back."""
@@ -339,7 +382,10 @@ class Decisions:
         if question.error is not None and settled.restricted and settled.refusal is None:
             # What it rests on was let go of with the transaction that failed.
             settled = msgspec.structs.replace(settled, refusal=told.not_asked(), memo=[])
-        waiting.then(settled)
+        if settled.released is not None and waiting.grant is not None:
+            settled = self.parking.released(waiting, settled)
+        if not self._parks(waiting, settled):
+            waiting.then(settled)
 
     def _checked(self, question: Question, answer: str | None) -> None:
         waiting, footing, verdict = question.waiting, question.footing, question.verdict
@@ -430,6 +476,10 @@ class Decisions:
 
 def _moved(verdict: flow.Verdict, error: dict[str, str]) -> flow.Verdict:
     return msgspec.structs.replace(verdict, refusal=told.catalog_moved(error), memo=[])
+
+
+def _prepares(use: PreparedUse | None) -> bool:
+    return use is not None and use.verb == "prepare"
 
 
 def _reserved(use: PreparedUse | None) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from appliance.approval.request import Asked
 from appliance.model.catalog import ColumnKey, SessionSettings
 from appliance.model.decision import Mask
 
@@ -85,6 +86,29 @@ class SampleRows(msgspec.Struct, frozen=True):
     """Columns that policy knows already."""
 
 
+class AskApproval(msgspec.Struct, frozen=True):
+    """Have this statement approved; answer with `machine.approval_known`, and later `ruled`, or
+    `approval_failed`. `waits`: the client waits for it.
+    """
+
+    asked: Asked
+    waits: bool
+
+
+class UseApproval(msgspec.Struct, frozen=True):
+    """Have the use of an approval stored; answer with `machine.approval_used`."""
+
+    request: str
+    binding: str
+
+
+class WithdrawApproval(msgspec.Struct, frozen=True):
+    """Nobody waits for it any longer."""
+
+    request: str
+    reason: str
+
+
 class EndSession(msgspec.Struct, frozen=True):
     """Close both sides once what was written before has gone out."""
 
@@ -101,6 +125,9 @@ Request = (
     | ArmTimeout
     | CancelStatement
     | SampleRows
+    | AskApproval
+    | UseApproval
+    | WithdrawApproval
     | EndSession
 )
 

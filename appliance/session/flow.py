@@ -45,6 +45,15 @@ from appliance.sql.footing import Footing, footing
 from appliance.sql.lineage import CatalogLineage
 
 
+class Granted(msgspec.Struct, frozen=True):
+    """An approval whose use for one statement is stored."""
+
+    request: str
+    binding: str
+    """What it holds for (`approval.binding`)."""
+    by: str
+
+
 class Verdict(msgspec.Struct, frozen=True):
     """What becomes of one text for one principal, and everything later steps need of it."""
 
@@ -84,6 +93,11 @@ class Verdict(msgspec.Struct, frozen=True):
     footing: Footing | None = None
     """What has to be as it was, when it is sent, for this verdict to hold; of a principal who owes
     masks."""
+    released: "Verdict | None" = None
+    """Of a text that policy holds: what it is once it is approved (`parking`). Until then
+    `refusal` is set."""
+    granted: Granted | None = None
+    """The approval under which this was released."""
     memo: list[Any] = msgspec.field(default_factory=list)
     """The audit parts made of this verdict, once."""
 
@@ -322,8 +336,12 @@ class Judge:
         """
         self._forms = forms
         decision, verdict = self._decided(text, facts, settings, now)
-        if verdict.refusal is None and any(s.checks for s in facts.statements):
-            verdict = self._with_sweeping(text, verdict, settings, now)
+        if any(s.checks for s in facts.statements):
+            if verdict.refusal is None:
+                verdict = self._with_sweeping(text, verdict, settings, now)
+            elif verdict.released is not None:
+                released = self._with_sweeping(text, verdict.released, settings, now)
+                verdict = held(released, verdict.refusal)
         if keep and len(text) <= CACHED_TEXT_BYTES_MAX:
             key = self._key(text, settings)
             self._cache.put(key, facts)
@@ -340,7 +358,9 @@ class Judge:
             facts, self.principal, self.client, self.target, self.database, entitlements, now
         )
         self._cache.decided += 1
-        return decision, self._verdict(text, facts, decision, entitlements, settings)
+        verdict = self._verdict(text, facts, decision, entitlements, settings)
+        refusal = held_refusal(facts, decision) if verdict.refusal is None else None
+        return decision, verdict if refusal is None else held(verdict, refusal)
 
     def _with_sweeping(
         self, text: bytes, verdict: Verdict, settings: SessionSettings, now: float
@@ -348,6 +368,8 @@ class Judge:
         """Adds what the text is when its writes spare no row. Whoever owes masks on what it reads
         gets that answer unasked: the question would see the raw values."""
         decision, sweeping = self._decided(text, sweeping_facts(verdict.facts), settings, now)
+        if sweeping.released is not None and decision.hold == verdict.decision.hold:
+            return verdict  # held for the same, one way or the other
         if sweeping.refusal is None and decision.would_be == verdict.decision.would_be:
             return verdict
         owed = verdict.decision.owed
@@ -546,20 +568,15 @@ def _may_carry_values(facts: Facts, decision: Decision) -> bool:
 
 
 def refusal_of(facts: Facts, decision: Decision) -> Refusal | None:
-    """What policy's answer means for the client; None = go on."""
-    if decision.effect is Effect.ALLOW:
+    """What policy's answer means for the client; None = go on, perhaps held."""
+    if decision.effect is not Effect.DENY and (
+        decision.effect is Effect.ALLOW or facts.failure is None
+    ):
         return None
     if facts.failure is not None and not _denied_by_rule(decision):
         return told.unparsable(facts)
     applied = [r for r in decision.reasons if not r.observed and r.effect == decision.effect.value]
     rule = applied[0].rule if applied else ""
-    if decision.effect is Effect.HOLD:
-        return Refusal(
-            RefusalCode.HOLD_UNAVAILABLE,
-            f"this statement needs an approval (rule {rule}), and approvals are not configured",
-            "ask an administrator to run it, or to configure approvals",
-            rule=rule,
-        )
     message = applied[0].message if applied else ""
     return Refusal(
         RefusalCode.DENIED,
@@ -569,6 +586,24 @@ def refusal_of(facts: Facts, decision: Decision) -> Refusal | None:
         else f"see rule {rule}, or ask the owners of the policy",
         rule=rule or "default-deny",
     )
+
+
+def held(verdict: Verdict, refusal: Refusal) -> Verdict:
+    """A verdict that needs an approval: refused, as long as it has none. What was approved once is
+    nobody else's, so its released form is no plain statement, which others may repeat unasked."""
+    released = msgspec.structs.replace(verdict, plain=False, memo=[])
+    return msgspec.structs.replace(
+        verdict, refusal=refusal, released=released, sweeping=None, plain=False, memo=[]
+    )
+
+
+def held_refusal(facts: Facts, decision: Decision) -> Refusal | None:
+    """What a text is refused with as long as it needs an approval and has none."""
+    if decision.effect is not Effect.HOLD:
+        return None
+    applied = [r for r in decision.reasons if not r.observed and r.effect == Effect.HOLD.value]
+    rule = applied[0].rule if applied else ""
+    return told.needs_approval(rule, applied[0].message if applied else "", _doings(facts))
 
 
 def _doings(facts: Facts) -> str:

@@ -16,7 +16,7 @@ from appliance.model.refusal import Refusal, RefusalCode
 from appliance.session import changes, flow, told
 from appliance.session.decisions import Decisions
 from appliance.session.effects import ArmTimeout, BeginSchemaChange, Bytes, EndSession
-from appliance.session.inflight import Execution, Portal, Prepared
+from appliance.session.inflight import Bound, Execution, Portal, Prepared
 from appliance.session.state import (
     HEADER,
     PARSE_EXTRA_BYTES_MAX,
@@ -100,7 +100,10 @@ class FromClient:
             return
         text = m.parse_query(content[HEADER:])
         self._decisions.consider(
-            text, lambda verdict: self._query_judged(text, verdict), simple=True
+            text,
+            lambda verdict: self._query_judged(text, verdict),
+            simple=True,
+            bound=Bound(text),
         )
 
     def _query_judged(self, text: bytes, verdict: flow.Verdict) -> None:
@@ -116,6 +119,7 @@ class FromClient:
             text,
             Sparing(verdict, (), None, refuse),
             lambda settled: self._query_settled(text, settled),
+            Bound(text),
         )
 
     def _query_settled(self, text: bytes, verdict: flow.Verdict) -> None:
@@ -184,11 +188,17 @@ class FromClient:
         self._decisions.consider(message.text, lambda verdict: self._parse_judged(message, verdict))
 
     def _parse_judged(self, message: m.ParseMessage, verdict: flow.Verdict) -> None:
-        refusal, seen = self._decisions.refusal(verdict), bool(verdict.memo)
+        """A text that policy holds is prepared, but stays refused until it is bound and approved
+        with its values.
+        """
+        judged = verdict
+        if verdict.released is not None and self._state.approvals:
+            judged = verdict.released
+        refusal, seen = self._decisions.refusal(judged), bool(verdict.memo)
         record_id = self._state.record(
             ProtocolKind.PARSE,
             message.text,
-            verdict,
+            judged,
             refusal,
             message.name,
             0,
@@ -217,15 +227,25 @@ class FromClient:
             if refusal is not None:
                 self._refuse_bind(prepared, prepared.verdict, message.parameters, refusal)
                 return
-        if prepared is None or not prepared.verdict.restricted:
+        if prepared is None or not (prepared.verdict.restricted or prepared.verdict.released):
             self._bind_named(message.portal, message.statement, message.parameters, frame)
             return
+        body = frame[HEADER:]
+        formats_and_values = body[len(message.portal) + len(message.statement) + 2 :]
+        bound = Bound(prepared.text, formats_and_values, prepared.parameter_types, body)
         self._decisions.consider(
-            prepared.text, lambda verdict: self._bind_judged(message, frame, prepared, verdict)
+            prepared.text,
+            lambda verdict: self._bind_judged(message, frame, prepared, verdict, bound),
+            bound=bound,
         )
 
     def _bind_judged(
-        self, message: m.BindMessage, frame: bytes, prepared: Prepared, verdict: flow.Verdict
+        self,
+        message: m.BindMessage,
+        frame: bytes,
+        prepared: Prepared,
+        verdict: flow.Verdict,
+        bound: Bound,
     ) -> None:
         """Judged again before its portal is described: what the description is held against must
         be of the present catalog. The server, too, reads the text anew at Bind when something it
@@ -233,8 +253,18 @@ class FromClient:
         """
         refusal = self._decisions.refusal(verdict) or self._sent_otherwise(prepared, verdict)
         if refusal is None:
-            prepared.verdict = verdict
-            self._bind_named(message.portal, message.statement, message.parameters, frame, True)
+            if verdict.granted is None:  # an approval is for these values alone
+                prepared.verdict = verdict
+            vouched = verdict.restricted
+            self._bind_named(
+                message.portal,
+                message.statement,
+                message.parameters,
+                frame,
+                vouched,
+                verdict,
+                bound,
+            )
             return
         self._refuse_bind(prepared, verdict, message.parameters, refusal)
 
@@ -289,6 +319,11 @@ class FromClient:
             self._refuse_bind(prepared, prepared.verdict, 0, unread)
             self._state.discarding = part != TAIL
             return
+        if prepared is not None and prepared.verdict.released is not None:
+            unseen = told.held_unseen(prepared.verdict.refusal)
+            self._refuse_bind(prepared, prepared.verdict, 0, unseen)
+            self._state.discarding = part != TAIL
+            return
         if not self._bind_named(portal, statement, -1, bytes(prefix)):
             self._state.discarding = part != TAIL
 
@@ -299,6 +334,8 @@ class FromClient:
         parameters: int,
         content: Bytes,
         vouched: bool = False,
+        verdict: flow.Verdict | None = None,
+        approved: Bound | None = None,
     ) -> bool:
         prepared = self._state.statements.lookup(statement)
         error = _unacceptable(portal)
@@ -310,8 +347,10 @@ class FromClient:
             self._state.send(refusals.rejected_bind(), Expected(Kind.BIND, error=error))
             return False
         bound = Portal(portal, prepared, max(parameters, 0))
+        if verdict is not None and verdict.granted is not None:
+            bound.verdict, bound.approved = verdict, approved
         bound.shapes = self._state.judge.catalog.shapes
-        if parameters >= 0 and prepared.verdict.sweeping is not None:
+        if parameters >= 0 and bound.verdict.sweeping is not None:
             bound.bind = bytes(content[HEADER:])
         bound.vouched = self._state.now if vouched else 0.0
         self._state.portals.begin(portal, bound)
@@ -351,6 +390,8 @@ class FromClient:
                 portal.prepared.text,
                 lambda again: self._execute_judged(portal, message, again),
                 vouch=not vouched,
+                bound=portal.approved if verdict.granted is not None else None,
+                granted=verdict.granted,
             )
 
     def _ask_about(self, portal: Portal, message: Bytes, verdict: flow.Verdict) -> None:
@@ -366,7 +407,7 @@ class FromClient:
             self._execute_judged(portal, message, settled)
 
         sparing = Sparing(verdict, prepared.parameter_types, portal.bind, refuse)
-        self._decisions.ask(prepared.text, sparing, go_on)
+        self._decisions.ask(prepared.text, sparing, go_on, portal.approved)
 
     def _record_execute(
         self, portal: Portal, verdict: flow.Verdict, refusal: Refusal | None
@@ -392,9 +433,11 @@ class FromClient:
         if refusal is not None:
             error = _error(refusal, record_id)
             self._state.send(refusals.rejected_execute(), Expected(Kind.EXECUTE, error=error))
+            if verdict.released is not None:  # from its next Bind on it waits for an approval
+                prepared.verdict = verdict
             return
         portal.verdict = verdict
-        if not portal.asked:  # what the values of this portal came to is no other's
+        if not (portal.asked or verdict.granted):  # what this portal came to is no other's
             prepared.verdict = verdict
         if (verdict.restricted or verdict.sensitive) and not portal.described:
             portal.described = True  # clients that skip Describe still get a plan before their rows

@@ -4,6 +4,8 @@ Made and changed by `session/machine` only. Rule: a mask plan is bound to the po
 was made for, never to "the last RowDescription seen" (DESIGN invariant 2).
 """
 
+from typing import NamedTuple
+
 from _speedups.hitcycle import Hit
 from _speedups.pgrows import RowMasker
 from appliance.session.flow import Verdict
@@ -30,6 +32,18 @@ class Prepared:
         """What the hit path was taught of it."""
 
 
+class Bound(NamedTuple):
+    """What an approval of a statement is bound to, beside who asks and where."""
+
+    text: bytes
+    parameters: bytes | None = None
+    """Formats and values of the client's Bind as they stand in it; None for a Query."""
+    types: tuple[int, ...] = ()
+    """Of the client's parameters, as its Parse gave them."""
+    body: bytes | None = None
+    """The body of the Bind."""
+
+
 class Portal:
     """A bound statement. `described` = a Describe of it was sent; `lock` is set by the
     RowDescription it earned. `verdict` is the portal's own: the statement may be judged anew later,
@@ -37,6 +51,7 @@ class Portal:
     """
 
     __slots__ = (
+        "approved",
         "asked",
         "bind",
         "described",
@@ -60,6 +75,8 @@ class Portal:
         self.described = False
         self.bind: bytes | None = None
         """Body of the Bind message, where its values will be asked about."""
+        self.approved: Bound | None = None
+        """What its approval is for, where it needed one."""
         self.asked = False
         """The database was asked what its writes spare."""
         self.description = b""

@@ -12,6 +12,7 @@ stay in order, bounded because the conductor stops reading a client that waits.
 from _speedups.pgframe import WHOLE
 from _speedups.pghits import HitPath
 from appliance.audit.record import Outcome
+from appliance.link.approvals import Known, Ruled, Used
 from appliance.model.errors import ProtocolViolation, Refused
 from appliance.model.facts import Facts
 from appliance.model.limits import QUEUED_BYTES_MAX
@@ -24,8 +25,9 @@ from appliance.session.from_client import FromClient
 from appliance.session.from_upstream import FromUpstream
 from appliance.session.hits import STILL_NAME
 from appliance.session.inflight import Execution
+from appliance.session.parking import Parking
 from appliance.session.rewriting import Forms
-from appliance.session.state import SessionState
+from appliance.session.state import Parked, SessionState
 from appliance.sql.lineage import CatalogLineage
 from appliance.wire.postgres import refusals
 from appliance.wire.postgres.expected import Expected, Kind
@@ -109,6 +111,17 @@ class SessionMachine:
             or state.upstream_frames.midframe
             or state.told_fatal
         )
+
+    @property
+    def statement_shown(self) -> str:
+        """What runs or waits, without its literals; '' when nothing does."""
+        if self._state.parked is not None:
+            return self._state.parked.asked.redacted
+        head = self._state.expected.head
+        subject = None if head is None else head.subject
+        if isinstance(subject, Execution):
+            return subject.verdict.facts.redacted
+        return ""
 
     @property
     def status(self) -> int:
@@ -267,6 +280,57 @@ class SessionMachine:
         self._drain_runs()
         return self._end()
 
+    # --- approvals ---
+
+    @property
+    def parked(self) -> Parked | None:
+        """The statement that waits for an approval."""
+        return self._state.parked
+
+    def approval_known(self, known: Known, now: float) -> Turn:
+        """Answer to AskApproval: it is stored."""
+        self._begin(now)
+        self._parking.known(known.request, known.state, known.url, known.poll, known.expires)
+        return self._resumed()
+
+    def approval_ruled(self, ruled: Ruled, now: float) -> Turn:
+        """Somebody decided on what this session waits for, or it ended otherwise."""
+        self._begin(now)
+        self._parking.ruled(ruled.request, ruled.state, ruled.by, ruled.reason)
+        return self._resumed()
+
+    def approval_used(self, used: Used, now: float) -> Turn:
+        """Answer to UseApproval."""
+        self._begin(now)
+        self._parking.used(used.request, used.ok, used.by, used.reason)
+        return self._resumed()
+
+    def approval_failed(self, reason: str, now: float) -> Turn:
+        """AskApproval or UseApproval could not be done."""
+        self._begin(now)
+        self._parking.failed(reason)
+        return self._resumed()
+
+    def give_up_waiting(self, why: str, now: float) -> Turn:
+        """The statement that waits for an approval waits no longer: cancelled, drained, expired."""
+        self._begin(now)
+        self._parking.give_up(why)
+        return self._resumed()
+
+    def remind(self, now: float) -> Turn:
+        """Tells the client that its statement still waits."""
+        self._begin(now)
+        self._parking.remind()
+        return self._end()
+
+    def _resumed(self) -> Turn:
+        self._drain_runs()
+        return self._end()
+
+    @property
+    def _parking(self) -> Parking:
+        return self._decisions.parking
+
     def refuse_turn(self, turn: Turn) -> None:
         """The records of `turn` could not be appended: each statement in it is replaced by a
         refused one.
@@ -310,6 +374,7 @@ class SessionMachine:
         broken_off = self._state.turn if self._in_turn else Turn()
         withheld = {record.id for _, _, record in broken_off.gated}
         self._begin(now)
+        self._parking.disconnected()
         self._state.turn.records += broken_off.records
         for expected in self._state.expected:
             if isinstance(expected.subject, Execution) and not expected.error:

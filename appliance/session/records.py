@@ -20,7 +20,7 @@ from appliance.audit.redact import clean_name
 from appliance.model.catalog import Catalog
 from appliance.model.principal import Principal
 from appliance.model.refusal import Refusal
-from appliance.session.flow import Verdict
+from appliance.session.flow import Granted, Verdict
 from appliance.session.inflight import Execution
 
 NewId = Callable[[float], str]
@@ -57,6 +57,7 @@ class Recorder:
         prepared: bytes = b"",
         parameters: int = 0,
         parameter_types: tuple[int, ...] = (),
+        granted: Granted | None = None,
     ) -> StatementDecided:
         self.sequence.value += 1
         principal = self._principal
@@ -77,6 +78,8 @@ class Recorder:
             prepared=clean_name(prepared.decode("utf-8", "replace")) if prepared else "",
             parameters=parameters,
             parameter_types=parameter_types,
+            request="" if granted is None else granted.request,
+            approved_by="" if granted is None else clean_name(granted.by),
         )
 
     def sample(

@@ -4,12 +4,15 @@ Owned by `machine`; `decisions`, `from_client` and `from_upstream` work on it. R
 goes upstream only through `send`, after `record` put its record into the same turn.
 """
 
+import enum
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
 from _speedups.pgframe import GATHER, GATHER_OR_STREAM, STREAM, FrameSplitter
+from appliance.approval.request import Asked
 from appliance.audit.record import Outcome, ProtocolKind
+from appliance.model.approval import OnHold
 from appliance.model.limits import (
     CONTROL_FRAME_BYTES_MAX,
     FRAME_BYTES_MAX,
@@ -21,7 +24,7 @@ from appliance.session import flow
 from appliance.session.announce import Announcement
 from appliance.session.effects import Bytes, Turn
 from appliance.session.hits import Hits
-from appliance.session.inflight import Execution, Portal, Prepared
+from appliance.session.inflight import Bound, Execution, Portal, Prepared
 from appliance.session.pace import SamplePace
 from appliance.session.records import Recorder, parts_of
 from appliance.session.results import ResultLocks
@@ -57,14 +60,39 @@ class Sparing(NamedTuple):
     """Records the refusal of a statement that the upstream will skip, and gives its error."""
 
 
+class Parked:
+    """A held statement (`parking`)."""
+
+    __slots__ = ("asked", "expires", "request", "step", "url", "verdict", "waiting")
+
+    def __init__(
+        self, waiting: "Waiting", verdict: flow.Verdict, asked: Asked, step: enum.Enum
+    ) -> None:
+        self.waiting = waiting
+        self.verdict = verdict
+        self.asked = asked
+        self.step = step
+        self.request = ""
+        """The id it is stored under, as soon as that is known."""
+        self.url = ""
+        self.expires = 0.0
+
+    @property
+    def ticket(self) -> bool:
+        """The client does not wait."""
+        return self.asked.terms.on_hold is OnHold.TICKET
+
+
 class Waiting:
     """A statement whose verdict needs something that is not there yet."""
 
     __slots__ = (
         "analyses",
         "aside",
+        "bound",
         "checks",
         "epoch",
+        "grant",
         "probes",
         "quiet",
         "refreshed",
@@ -76,10 +104,19 @@ class Waiting:
     )
 
     def __init__(
-        self, text: bytes, then: Continuation, vouch: bool = True, simple: bool = False
+        self,
+        text: bytes,
+        then: Continuation,
+        vouch: bool = True,
+        simple: bool = False,
+        bound: Bound | None = None,
     ) -> None:
         self.text = text
         self.then = then
+        self.bound = bound
+        """It may be held here for an approval; None: here it is refused if policy holds it."""
+        self.grant: flow.Granted | None = None
+        """The approval it has got."""
         self.simple = simple
         """It came in a Query, which ends what the client left open of a pipeline."""
         self.vouch = vouch
@@ -185,13 +222,22 @@ class SessionState:
         """What is locked in the state in which the catalog has it, in the transaction that the
         client's next message will be part of -> since when.
         """
+        self.parked: Parked | None = None
+        """The statement that waits for an approval; it is `waiting`, too."""
+        self.approvals = False
+        """Whether there is anybody to ask."""
         self.quiet_for: Waiting | None = None
         """The statement that waits until all replies before it have come."""
         self.reshaped = False
         """The open transaction changed the schema: others see that when it ends."""
         self.changing = False
         """A schema change of ours is under way (told to other sessions by the catalog)."""
-        # COPY FROM STDIN.
+        self._begin_pipeline()
+        self._begin_pieces()
+        self._begin_sums()
+
+    def _begin_pipeline(self) -> None:
+        """COPY FROM STDIN, and what is open of the extended protocol."""
         self.copying_in = False
         self.in_pipeline = False
         """Messages of the extended protocol went upstream, and no Sync after them: a Sync of ours
@@ -207,8 +253,6 @@ class SessionState:
         """The head of a CopyData frame went upstream: the rest of it must, too."""
         self.copy_ended = False
         """The client has sent CopyDone or CopyFail."""
-        self._begin_pieces()
-        self._begin_sums()
 
     def _begin_pieces(self) -> None:
         """Frames that come in pieces."""
@@ -335,6 +379,7 @@ class SessionState:
                 prepared,
                 parameters,
                 parameter_types,
+                verdict.granted,
             )
         )
         return record_id

@@ -4,8 +4,13 @@ Used by `flow` and the machine. Rule: each says what was refused and why, what t
 nothing of what the statement held.
 """
 
+import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
+import msgspec
+
+from appliance.approval.request import State
 from appliance.model.facts import Facts
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.snapshot import UNCLASSIFIED_RULE
@@ -193,3 +198,159 @@ def catalog_moved(error: Mapping[str, str]) -> Refusal:
 
 _SAID_AS_IT_IS = frozenset(("42P01", "3F000", "42501", "57014", "55P03", "40P01", "25P02", "57P01"))
 """SQLSTATEs of errors to names in FROM: they quote no data."""
+
+
+# --- held -----------------------------------------------------------------------------------------
+
+HELD_SQLSTATE = "42501"
+
+
+def needs_approval(rule: str, message: str, doings: str) -> Refusal:
+    """What holds a text, said to whoever cannot wait for an approval here."""
+    return Refusal(
+        RefusalCode.HOLD_UNAVAILABLE,
+        f"this statement needs an approval: {message or doings}",
+        "approvals are not configured here, or not to be had for this kind of statement: ask an"
+        " administrator to run it",
+        rule=rule,
+        sqlstate=HELD_SQLSTATE,
+    )
+
+
+def _of(held: Refusal | None, code: RefusalCode, message: str, remedy: str) -> Refusal:
+    rule = "" if held is None else held.rule
+    return Refusal(code, message, remedy, rule=rule, sqlstate=HELD_SQLSTATE)
+
+
+def held_in_transaction(held: Refusal | None) -> Refusal:
+    return _of(
+        held,
+        RefusalCode.HOLD_UNAVAILABLE,
+        "this statement needs an approval, and policy does not let it wait while a transaction is"
+        " open",
+        "end the transaction, and send the statement by itself",
+    )
+
+
+def held_prepare(held: Refusal | None) -> Refusal:
+    return _of(
+        held,
+        RefusalCode.HOLD_UNAVAILABLE,
+        "this statement needs an approval each time it runs, which PREPARE would spare it",
+        "send the statement itself, or prepare it by the protocol (as drivers do)",
+    )
+
+
+def held_unseen(held: Refusal | None) -> Refusal:
+    return _of(
+        held,
+        RefusalCode.HOLD_UNAVAILABLE,
+        "this statement needs an approval, and its parameters are too long to be bound to one",
+        "send shorter parameters",
+    )
+
+
+def held_anew(held: Refusal | None) -> Refusal:
+    return _of(
+        held,
+        RefusalCode.HOLD_UNAVAILABLE,
+        "policy has changed since this statement was bound, and it needs an approval now",
+        "send the statement again",
+    )
+
+
+def control_away(held: Refusal | None, reason: str) -> Refusal:
+    refusal = _of(
+        held,
+        RefusalCode.HOLD_UNAVAILABLE,
+        f"this statement needs an approval, and none can be asked for right now ({reason})",
+        "try again shortly; if it stays, tell the administrators of the appliance",
+    )
+    return msgspec.structs.replace(refusal, sqlstate="57P03")
+
+
+def ticket(held: Refusal | None, request: str, url: str, poll: str, expires: float) -> Refusal:
+    """For a client that does not wait: DETAIL is JSON."""
+    until = datetime.fromtimestamp(expires, UTC).isoformat(timespec="seconds")
+    detail = {
+        "code": RefusalCode.HOLD_TICKET.value,
+        "rule": "" if held is None else held.rule,
+        "request": request,
+        "state": State.PENDING.value,
+        "url": url,
+        "poll": poll,
+        "expires": until,
+    }
+    refusal = _of(
+        held,
+        RefusalCode.HOLD_TICKET,
+        (held.message if held is not None else "this statement needs an approval")
+        + f"; it was asked for (request {request})",
+        f"once it is approved ({url or 'approvers were told'}), send the very same statement again",
+    )
+    return msgspec.structs.replace(refusal, detail=json.dumps(detail))
+
+
+def not_approved(request: str, state: State, by: str, reason: str) -> Refusal:
+    """A request that ended without an approval."""
+    words = f": {reason}" if reason else ""
+    match state:
+        case State.DENIED:
+            code, said = RefusalCode.HOLD_DENIED, f"denied by {by or 'an approver'}{words}"
+            remedy = "talk to whoever denied it"
+        case State.EXPIRED:
+            code, said = RefusalCode.HOLD_EXPIRED, "nobody approved it in time"
+            remedy = "send it again when an approver is there"
+        case _:
+            code, said = RefusalCode.HOLD_WITHDRAWN, f"the request was {state.value}{words}"
+            remedy = "send the statement again"
+    return Refusal(
+        code,
+        f"this statement was not approved (request {request}): {said}",
+        remedy,
+        rule="builtin:approval",
+        sqlstate=HELD_SQLSTATE,
+    )
+
+
+def not_usable(request: str, reason: str) -> Refusal:
+    return Refusal(
+        RefusalCode.HOLD_MISMATCH,
+        f"the approval (request {request}) cannot be used: {reason}",
+        "send the statement again, for a new approval",
+        rule="builtin:approval",
+        sqlstate=HELD_SQLSTATE,
+    )
+
+
+def granted_otherwise(request: str) -> Refusal:
+    return Refusal(
+        RefusalCode.HOLD_MISMATCH,
+        f"what was approved (request {request}) is not what would run now: the session changed",
+        "send the statement again, for a new approval",
+        rule="builtin:approval",
+        sqlstate=HELD_SQLSTATE,
+    )
+
+
+def hold_given_up(why: str, request: str) -> Refusal:
+    """`why`: cancelled or drained."""
+    cancelled = why == "cancelled"
+    return Refusal(
+        RefusalCode.HOLD_WITHDRAWN,
+        "canceling statement due to user request, while it waited for an approval"
+        if cancelled
+        else "the appliance is being stopped, and this statement waited for an approval",
+        f"request {request} was withdrawn" if request else "the request was withdrawn",
+        rule="builtin:approval",
+        sqlstate="57014" if cancelled else "57P01",
+    )
+
+
+def holding_words(held: Refusal | None, request: str) -> str:
+    what = held.message if held is not None else "this statement needs an approval"
+    return f"{what}; waiting for it (request {request})"
+
+
+def still_holding_words(request: str, seconds_left: int) -> str:
+    return f"still waiting for an approval (request {request}, {seconds_left} s left)"

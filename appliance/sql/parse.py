@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 from pglast.parser import ParseError, fingerprint, parse_sql_json, scan
 
-from _speedups import sqllex
+from _speedups import sqllex, sqltokens
 from appliance.model.facts import ParseFailure
 from appliance.model.limits import COMMENT_COUNT_MAX, NESTING_MAX, Limits
 from appliance.sql.older_words import NEWEST, concerns, readings
@@ -92,6 +92,21 @@ class Token(NamedTuple):
 def tokens(text: str) -> list[Token]:
     """The words of a text that parses. Positions count characters."""
     return [Token(token.start, token.end, token.name) for token in scan(text)]
+
+
+def with_escapes(text: str) -> str:
+    """What a server reads in a text while standard_conforming_strings is off, said so that it is
+    read like that whatever the setting is: plain strings become E'...'."""
+    encoded = text.encode()
+    parts: list[bytes] = []
+    for kind, start, end in sqltokens.tokens(encoded, standard_strings=False):
+        part = encoded[start:end]
+        escapes = kind == "string" and part[:1] in _PLAIN_STRINGS
+        parts.append(b" E" + part[part.index(b"'") :] if escapes else part)
+    return b"".join(parts).decode()
+
+
+_PLAIN_STRINGS = (b"'", b"N", b"n")
 
 
 def same(first: Any, second: Any) -> bool:

@@ -23,7 +23,7 @@ from appliance.model.facts import Action, FunctionUse, ParseFailure
 from appliance.sql.functions import PURE_EXTENSIONS
 from appliance.sql.identifiers import split_names
 from appliance.sql.names import WHOLE_ROW
-from appliance.sql.parse import Body, RawStatement, parse_decoded
+from appliance.sql.parse import Body, RawStatement, parse_decoded, with_escapes
 from appliance.sql.scope import Field, Item, Scope
 from appliance.sql.stamps import FIRST_USER_OID
 
@@ -239,11 +239,16 @@ class Unseen:
         return found
 
     def _followed(self, function: Function, body: FunctionBody) -> Hidden | None:
-        statement = _only_query(body, self._catalog.server_version_num)
+        """Clean only if it is however the server reads it."""
+        if any(self.type(oid).functions for oid in (*body.types, function.returns_oid)):
+            return None
+        found = [self._read_so(function, body, text) for text in _readings(body)]
+        return None if None in found else joined(each for each in found if each is not None)
+
+    def _read_so(self, function: Function, body: FunctionBody, text: str) -> Hidden | None:
+        statement = _only_query(text, body.bound, self._catalog.server_version_num)
         settings = self._settings_of(body)
         if statement is None or settings is None:
-            return None
-        if any(self.type(oid).functions for oid in (*body.types, function.returns_oid)):
             return None
         analyst = self._analyst(self._lineage, settings)
         analyst.deferred = True
@@ -354,13 +359,21 @@ def _targets(text: str, server: int) -> list[Any] | None:
     return [node["ResTarget"]["val"] for node in statements[0].body.get("targetList", ())]
 
 
-def _only_query(body: FunctionBody, server: int) -> RawStatement | None:
+def _readings(body: FunctionBody) -> tuple[str, ...]:
+    """A body that was kept as a text is read when it is called, under whatever
+    standard_conforming_strings is then: the caller's, or one that the function sets."""
+    if body.bound or "\\" not in body.text:
+        return (body.text,)
+    return body.text, with_escapes(body.text)
+
+
+def _only_query(text: str, bound: bool, server: int) -> RawStatement | None:
     """The one SELECT a body consists of; None for anything else."""
-    statements = _parsed(body.text, server)
+    statements = _parsed(text, server)
     if statements is None or len(statements) != 1:
         return None
     statement = statements[0]
-    if body.bound:
+    if bound:
         inside = _bound_query(statement.body)
         if inside is None:
             return None

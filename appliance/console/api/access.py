@@ -148,7 +148,7 @@ async def end(call: Call) -> None:
     if found is None:
         raise Problem(HTTPStatus.NOT_FOUND, "there is no such sign-in")
     await call.services.recorder.administered(
-        call.person, "sign_in_ended", found.identity.name, found.address
+        call.person, "sign_in_revoked", found.identity.name, found.address
     )
     await call.services.sessions.end(key)
 

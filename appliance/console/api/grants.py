@@ -6,7 +6,7 @@ import msgspec
 
 from appliance.approval.standing import GrantState, Scope, StandingGrant
 from appliance.console.api.requests import APPROVERS, Ballot, Reason, Said
-from appliance.console.table import ANY_ROLE, Call, Open, Row
+from appliance.console.table import Call, Open, Row
 
 ROOT = "/api/v1/grants"
 
@@ -56,7 +56,7 @@ async def revoke(call: Call) -> StandingGrant:
 
 ROWS = (
     Row(
-        *("GET", ROOT, listed, ANY_ROLE, "List standing grants."),
+        *("GET", ROOT, listed, Open.SIGNED_IN, "List standing grants."),
         query=GrantsWanted,
         gives=Grants,
     ),

@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from appliance.console.api.requests import Said
 from appliance.console.authn import still
 from appliance.console.problems import Problem
-from appliance.console.table import ANY_ROLE, Call, Row
+from appliance.console.table import ANY_ROLE, Call, Open, Row
 from appliance.control.desk import Change, LiveSession
 
 BEAT_SECONDS = 15.0
@@ -79,7 +79,7 @@ async def _next(changes: AsyncIterator[Change]) -> Change:
 
 ROWS = (
     Row(
-        *("GET", "/api/v1/sessions", listed, ANY_ROLE, "Live database sessions."),
+        *("GET", "/api/v1/sessions", listed, Open.SIGNED_IN, "Live database sessions."),
         gives=LiveSessions,
     ),
     Row(

@@ -175,7 +175,7 @@ async def sign_out(call: Call) -> Response:
     """Ends the session of the cookie; a token is revoked by its own route."""
     answer = RedirectResponse("/sign-in", 303) if call.is_form else Response(status_code=204)
     if call.known.proof is Proof.COOKIE:
-        await call.services.recorder.signed_out(call.person, call.address)
+        await call.services.recorder.signed_out(call.person)
         await call.services.sessions.end(call.known.key)
         answer.delete_cookie(
             cookie_name(call.services.current()),
@@ -257,6 +257,7 @@ ROWS = (
         takes=Credentials,
         gives=Me,
         form=True,
+        csrf=False,
     ),
     Row(
         *("POST", "/sign-out", sign_out, Open.SIGNED_IN, "End this session."),

@@ -234,8 +234,9 @@ def quoted(name: str) -> str:
 
 
 def literal(value: str) -> str:
-    """A string constant for standard_conforming_strings = on."""
-    return "'" + value.replace("'", "''") + "'"
+    """A string constant that means the same whatever standard_conforming_strings is."""
+    escaped = value.replace("\\", "\\\\")
+    return ("E'" if "\\" in value else "'") + escaped.replace("'", "''") + "'"
 
 
 def items(node: Node) -> list[Node]:

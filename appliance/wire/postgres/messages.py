@@ -195,6 +195,23 @@ def bind_parameters(body: Buffer, numbers: Sequence[int]) -> list[bytes | None]:
     return [values[n - 1] if 0 < n <= len(values) else None for n in numbers]
 
 
+def bind_values(body: Buffer) -> tuple[list[int], list[bytes | None]]:
+    """(format code, value or None for NULL) of every parameter of a Bind that `parse_bind` has
+    accepted.
+    """
+    reader = Reader(body, "client")
+    reader.cstring()
+    reader.cstring()
+    codes = [reader.u16() for _ in range(reader.u16())]
+    values: list[bytes | None] = []
+    for _ in range(reader.u16()):
+        length = reader.i32()
+        values.append(None if length < 0 else bytes(reader.take(length)))
+    if len(codes) <= 1:
+        codes = (codes or [0]) * len(values)
+    return codes, values
+
+
 def bind_again(body: Buffer, name: bytes, numbers: Sequence[int]) -> bytes:
     """A Bind of the portal and statement `name` to some parameters (numbered from 1) of a Bind
     that `parse_bind` has accepted. A parameter that is not there becomes NULL.

@@ -42,7 +42,7 @@ def error_response(refusal: Refusal, severity: str = "ERROR") -> bytes:
             "V": severity,
             "C": refusal.sqlstate,
             "M": refusal.message,
-            "D": ", ".join(detail),
+            "D": refusal.detail or ", ".join(detail),
             "H": " ".join(hint).strip(),
             "P": str(refusal.position) if refusal.position else "",
             "R": "sallyport",

@@ -81,7 +81,9 @@ def test_rules_that_are_not_the_reason(reason: Reason) -> None:
 
 
 def test_held() -> None:
-    refusal = flow.refusal_of(SELECT, decision(HOLD, Reason("ask", "hold")))
+    held = decision(HOLD, Reason("ask", "hold"))
+    assert flow.refusal_of(SELECT, held) is None  # what it would be is judged all the same
+    refusal = flow.held_refusal(SELECT, held)
     assert refusal is not None
     assert refusal.code is RefusalCode.HOLD_UNAVAILABLE and refusal.rule == "ask"
 

@@ -90,7 +90,7 @@ def test_what_is_printed_is_the_same_statement(text: str) -> None:
         ("select a + 1", 'SELECT "a" + (1)'),
         ("select a operator(pg_catalog.=) b", 'SELECT "a" OPERATOR("pg_catalog".=) "b"'),
         ("select operator(-) 1", "SELECT OPERATOR(-) (1)"),
-        ("select E'a\\\\b''c'", "SELECT 'a\\b''c'"),
+        ("select E'a\\\\b''c'", "SELECT E'a\\\\b''c'"),
         ("select x::int", 'SELECT CAST("x" AS "pg_catalog"."int4")'),
         (
             "select extract(year from x)",

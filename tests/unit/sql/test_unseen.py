@@ -186,7 +186,7 @@ def test_casts_made_by_create_cast(any_database: Database, text: str, called: bo
     assert ("as_text" in below(facts)) == called
 
 
-BODIES = """
+BODIES = r"""
 CREATE FUNCTION dark.f1(int) RETURNS text LANGUAGE sql AS 'SELECT upper($1::text)';
 CREATE FUNCTION dark.f2(n int) RETURNS numeric LANGUAGE sql AS
   'SELECT sum(total) FROM public.orders WHERE client_id = n';
@@ -200,6 +200,10 @@ CREATE FUNCTION dark.f6(n int) RETURNS text LANGUAGE sql BEGIN ATOMIC
 CREATE FUNCTION dark.f7(n int) RETURNS int LANGUAGE sql RETURN n + 1;
 CREATE FUNCTION dark.f8(text) RETURNS text LANGUAGE sql SECURITY DEFINER AS
   'SELECT nickname FROM public.people WHERE pid = 1';
+CREATE FUNCTION dark.f9(text) RETURNS text LANGUAGE sql AS
+  $$ SELECT regexp_replace($1, '\D', E'\'', N'\w') $$;
+CREATE FUNCTION dark.f10() RETURNS text LANGUAGE sql AS
+  $$ SELECT '\'' || (SELECT ssn FROM public.clients) --' $$;
 
 CREATE FUNCTION dark.g1(n int) RETURNS text LANGUAGE sql AS 'SELECT note FROM orders WHERE id = n';
 CREATE FUNCTION dark.g2() RETURNS text LANGUAGE sql AS 'SELECT lower(name) FROM public.clients';
@@ -217,6 +221,8 @@ CREATE FUNCTION dark.g10() RETURNS void LANGUAGE sql AS $$ SELECT set_config('ro
 CREATE FUNCTION dark.g11() RETURNS dark.odd LANGUAGE sql AS $$ SELECT 'x'::text::dark.odd $$;
 CREATE FUNCTION dark.g12() RETURNS text LANGUAGE sql SET search_path = '$user', public AS
   'SELECT note FROM orders';
+CREATE FUNCTION dark.g13() RETURNS text LANGUAGE sql AS
+  $$ SELECT '\'' || (SELECT dark.word()) --' $$;
 """
 
 CLEAN = {
@@ -228,6 +234,8 @@ CLEAN = {
     "select dark.f6(1)": {"orders.*", "orders.note", "orders.id"},
     "select dark.f7(1)": set(),
     "select dark.f8('x')": {"people.*", "people.nickname", "people.pid"},
+    "select dark.f9('x')": set(),
+    "select dark.f10()": {"clients.*", "clients.ssn"},
 }
 
 
@@ -239,11 +247,12 @@ def test_bodies_that_are_as_harmless_as_a_view(dark: Database, text: str) -> Non
     assert facts.calls
 
 
-@pytest.mark.parametrize("n", range(1, 13))
+@pytest.mark.parametrize("n", range(1, 14))
 def test_bodies_that_are_not(dark: Database, n: int) -> None:
     """In order: names of the caller's path, a name with a namesake in a user's schema, a write, two
     statements, a function that is not known, SQL in a string, secrets, types and defaults that
-    call, a setting, a type that calls, a path with the caller's schema."""
+    call, a setting, a type that calls, a path with the caller's schema, what is a string only while
+    standard_conforming_strings is on."""
     argument = "1" if n == 1 else "'x'" if n == 8 else ""
     facts = dark.one(f"select dark.g{n}({argument})")
     (use,) = facts.functions

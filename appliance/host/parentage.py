@@ -1,5 +1,5 @@
-"""Ties a process's life to its parent's. Called first thing by the worker and by its analyzer
-child.
+"""Ties a process's life to its parent's. Called first thing by workers, their analyzer children
+and the control process.
 
 Rule: no orphan goes on serving: a worker without its supervisor could not be stopped or reloaded by
 anybody.

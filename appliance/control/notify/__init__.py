@@ -1,0 +1,1 @@
+"""Notices of requests and standing grants: webhooks, Slack, e-mail."""

@@ -1,0 +1,44 @@
+"""Who a Slack user is here: a name in the users file, with the groups and roles it has now.
+
+Used by `slack_interactions` at each click. Rules: who is not mapped, not in the file or disabled
+there is nobody; what the file says at the moment of the vote counts; whoever is known to an
+identity provider only cannot vote from Slack, because nobody vouches for their groups there.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from appliance.approval.request import Person
+from appliance.config.control import Roles
+from appliance.identity.verifiers import Directory
+
+ROLES = ("viewer", "approver", "admin", "auditor")
+
+
+class People:
+    def __init__(
+        self, people: Mapping[str, str], roles: Roles, read: Callable[[], Directory]
+    ) -> None:
+        """`people`: Slack user id -> name. `read`: the users file, blocking; raises OSError,
+        ValueError."""
+        self._people = people
+        self._roles = roles
+        self._read = read
+
+    async def person(self, user: str) -> Person | None:
+        """None = may do nothing. Raises what `read` raises."""
+        name = self._people.get(user)
+        if name is None:
+            return None
+        principal = (await asyncio.to_thread(self._read)).principal(name)
+        if principal is None:
+            return None
+        held = set(principal.groups)
+        return Person(
+            name=principal.name,
+            kind=principal.kind,
+            groups=principal.groups,
+            on_behalf_of=principal.on_behalf_of,
+            roles=frozenset(r for r in ROLES if not held.isdisjoint(getattr(self._roles, r))),
+            via="slack",
+        )

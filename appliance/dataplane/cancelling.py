@@ -1,0 +1,64 @@
+"""Cancel requests to the database for one session, over connections of their own.
+
+Owned by `conductor`; `pool` waits for those under way before it reuses a connection. Rule: a
+request that was perhaps not dealt with counts as under way for ever.
+"""
+
+import asyncio
+
+from appliance.config.schema import TargetConfig
+from appliance.dataplane.upstreams import UpstreamUnreachable, cancel
+from appliance.model.errors import ProtocolViolation
+from appliance.telemetry.log import Log
+
+CANCEL_SECONDS_MAX = 10.0
+CANCELS_MAX = 16
+CANCEL_PAUSE_SECONDS = 0.1
+
+_log = Log("session")
+_background: set[asyncio.Task[bool]] = set()
+
+
+class Cancelling:
+    """With the upstream's own key."""
+
+    def __init__(self, target: TargetConfig, pid: int, secret: bytes) -> None:
+        self._target = target
+        self._pid = pid
+        self._secret = secret
+        self.underway: set[asyncio.Task[bool]] = set()
+        """Cancel requests on their way, and those that perhaps are still."""
+
+    def send(self, statements: int = 1) -> asyncio.Task[bool]:
+        """The task ends when it is delivered."""
+        task = asyncio.get_running_loop().create_task(self._send_cancels(statements))
+        _background.add(task)
+        task.add_done_callback(_background.discard)
+        self.underway.add(task)
+        task.add_done_callback(self._sent)
+        return task
+
+    def _sent(self, task: asyncio.Task[bool]) -> None:
+        if not task.cancelled() and task.exception() is None and task.result():
+            self.underway.discard(task)
+
+    async def _send_cancels(self, statements: int) -> bool:
+        """One request cancels one statement; what a client that is gone pipelined behind it lies in
+        the server's buffer and would run on.
+        """
+        delivered = await self._send_cancel()
+        for _ in range(min(statements, CANCELS_MAX) - 1):
+            await asyncio.sleep(CANCEL_PAUSE_SECONDS)
+            delivered &= await self._send_cancel()
+        return delivered
+
+    async def _send_cancel(self) -> bool:
+        """Whether the server has surely dealt with it."""
+        try:
+            async with asyncio.timeout(CANCEL_SECONDS_MAX):
+                return await cancel(self._target, self._pid, self._secret)
+        except (UpstreamUnreachable, TimeoutError, OSError, ProtocolViolation) as error:
+            _log.warning(
+                "cancel request not delivered", target=self._target.name, reason=str(error)
+            )
+            return False

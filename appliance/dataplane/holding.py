@@ -1,0 +1,111 @@
+"""One session's dealings with the control process: its held statement, and how it is shown there.
+
+Owned by `conductor`, which carries out the turns made here. Rule: whatever is answered, the machine
+alone decides what it means for the statement.
+"""
+
+from time import monotonic
+
+from appliance.dataplane.approvals import Answer, ApprovalLink, Failed, Waiter
+from appliance.dataplane.services import Services
+from appliance.dataplane.shows import Seen
+from appliance.link.approvals import Known, Ruled, SessionSeen, Used
+from appliance.model.errors import InvariantBroken
+from appliance.model.principal import Principal
+from appliance.session.effects import AskApproval, Turn, UseApproval, WithdrawApproval
+from appliance.session.machine import SessionMachine
+
+REMIND_SECONDS = 30.0
+"""How often a client hears that its statement still waits for an approval."""
+LATE_SECONDS = 5.0
+"""How long after its time a request is still given for control to end it."""
+PAUSE_SECONDS_MIN = 0.1
+
+
+class Holding:
+    """See the module's docstring."""
+
+    def __init__(self, waiter: Waiter, machine: SessionMachine, services: Services) -> None:
+        self._waiter = waiter
+        self._machine = machine
+        self._services = services
+        self._since = 0.0
+        """Since when a statement waits (monotonic)."""
+
+    @property
+    def _link(self) -> ApprovalLink:
+        if self._services.approvals is None:
+            raise InvariantBroken("an approval that nobody can give")
+        return self._services.approvals
+
+    def carry_out(self, request: AskApproval | UseApproval | WithdrawApproval) -> None:
+        match request:
+            case AskApproval(asked=asked, waits=waits):
+                self._since = monotonic()
+                self._link.ask(self._waiter, asked, waits)
+            case UseApproval(request=held, binding=binding):
+                self._link.use(self._waiter, held, binding)
+            case WithdrawApproval(reason=reason):
+                self._link.withdraw(self._waiter, reason)
+
+    def answered(self, answer: Answer) -> Turn:
+        machine, now = self._machine, self._services.now()
+        match answer:
+            case Known():
+                return machine.approval_known(answer, now)
+            case Ruled():
+                return machine.approval_ruled(answer, now)
+            case Used():
+                return machine.approval_used(answer, now)
+            case Failed(reason=reason):
+                return machine.approval_failed(reason, now)
+
+    def left(self) -> bool:
+        """Whether nothing waits any more; then nothing is expected either."""
+        if self._machine.parked is not None or self._services.approvals is None:
+            return False
+        self._services.approvals.done(self._waiter)
+        return True
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the statement has waited long enough, whatever control says."""
+        parked = self._machine.parked
+        if parked is None:
+            return False
+        late = parked.expires and self._services.now() > parked.expires + LATE_SECONDS
+        return bool(late) or self._left_seconds <= 0
+
+    @property
+    def _left_seconds(self) -> float:
+        limit = self._services.governance.configuration.limits.hold_ms_max / 1000
+        return limit - (monotonic() - self._since)
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next reminder."""
+        return max(PAUSE_SECONDS_MIN, min(REMIND_SECONDS, self._left_seconds))
+
+
+def told_of(seen: Seen, machine: SessionMachine, principal: Principal | None) -> SessionSeen:
+    """A session as the control process shows it."""
+    parked = machine.parked
+    states = {"idle in transaction": "transaction", "waiting": "active"}
+    rows, _, _, _ = machine.totals
+    return SessionSeen(
+        id=seen.session,
+        principal=seen.principal,
+        kind="" if principal is None else principal.kind.value,
+        target=seen.target,
+        database=seen.database,
+        address=seen.client.address,
+        since=seen.began,
+        on_behalf_of=None if principal is None else principal.on_behalf_of,
+        application=seen.client.application,
+        upstream_user=seen.user,
+        state="held" if parked is not None else states.get(seen.state, seen.state),
+        statement=machine.statement_shown,
+        statements=machine.statements,
+        rows=rows,
+        held="" if parked is None else parked.request,
+    )

@@ -1,0 +1,264 @@
+"""A statement that policy holds: parked where it is, until somebody decides or it gives up.
+
+Part of `machine`, used by `decisions` in front of everything that a statement does to the server.
+Rules: the verdict of a held text is a refusal until it is replaced by its `released` form, which
+happens here only, for a grant whose binding is computed anew from the statement as it stands now;
+only an answer that the use of the grant is stored (`used`) makes a grant.
+
+Steps: asked -> pending -> using -> released, or refused at any of them.
+"""
+
+import enum
+from collections.abc import Callable
+
+import msgspec
+
+from appliance.approval import binding
+from appliance.approval.request import Asked, Effect, Parameter, State, Touched
+from appliance.model.approval import OnHold
+from appliance.model.facts import Confidence, Flag
+from appliance.model.refusal import Refusal
+from appliance.session import flow, told
+from appliance.session.effects import AskApproval, UseApproval, WithdrawApproval
+from appliance.session.inflight import Bound
+from appliance.session.state import Parked, SessionState, Waiting
+from appliance.wire.postgres import messages as m
+from appliance.wire.postgres import refusals
+
+SHOWN_CHARS_MAX = 200
+"""Of one parameter's value, for approvers."""
+PARAMETERS_SHOWN_MAX = 100
+NAMES_MAX = 256
+
+Settle = Callable[[Waiting], None]
+
+
+class Step(enum.Enum):
+    ASKED = "asked"
+    PENDING = "pending"
+    USING = "using"
+
+
+class Parking:
+    """The part of one session's machine that holds. `again` judges a waiting statement anew."""
+
+    def __init__(self, state: SessionState, again: Settle) -> None:
+        self._state = state
+        self._again = again
+
+    # --- in ---------------------------------------------------------------------------------------
+
+    def park(self, waiting: Waiting, verdict: flow.Verdict) -> None:
+        """Nothing is under way, and the session's settings are known."""
+        state = self._state
+        bound, released = waiting.bound, verdict.released
+        terms = verdict.decision.hold
+        assert bound is not None and released is not None and terms is not None
+        if state.status != ord("I") and not terms.in_transaction:
+            waiting.then(refused(verdict, told.held_in_transaction(verdict.refusal)))
+            return
+        asked = self._asked(bound, released)
+        state.waiting = waiting
+        state.parked = Parked(waiting, verdict, asked, Step.ASKED)
+        waits = terms.on_hold is OnHold.WAIT
+        state.turn.requests.append(AskApproval(asked, waits))
+
+    def binding(self, bound: Bound) -> str:
+        """Of a statement as it would run now."""
+        state = self._state
+        return binding.digest(
+            text=bound.text,
+            parameters=bound.parameters,
+            parameter_types=bound.types,
+            principal=state.judge.principal,
+            target=state.judge.target.name,
+            database=state.judge.database,
+            settings=state.settings.current.digest(),
+            reported=state.settings.parameters,
+        )
+
+    def released(self, waiting: Waiting, verdict: flow.Verdict) -> flow.Verdict:
+        """What a held verdict becomes under the grant that its statement got."""
+        grant, bound = waiting.grant, waiting.bound
+        assert grant is not None and verdict.released is not None
+        if bound is None or self.binding(bound) != grant.binding:
+            return refused(verdict, told.granted_otherwise(grant.request))
+        return msgspec.structs.replace(verdict.released, granted=grant, memo=[])
+
+    # --- what becomes of it -----------------------------------------------------------------------
+
+    def known(self, request: str, state: State, url: str, poll: str, expires: float) -> None:
+        """It is stored as this request, which may have been asked for before."""
+        parked = self._state.parked
+        if parked is None or parked.step is not Step.ASKED:
+            return
+        parked.request, parked.url, parked.expires = request, url, expires
+        if state is State.APPROVED:
+            self._use(parked)
+        elif state is not State.PENDING:
+            self._refuse(told.not_approved(request, state, "", ""))
+        elif parked.ticket:
+            self._refuse(told.ticket(parked.verdict.refusal, request, url, poll, expires))
+        else:
+            parked.step = Step.PENDING
+            self._tell(told.holding_words(parked.verdict.refusal, request))
+
+    def ruled(self, request: str, state: State, by: str, reason: str) -> None:
+        """Somebody decided, or nobody in time."""
+        parked = self._state.parked
+        if parked is None or parked.request != request or parked.step is not Step.PENDING:
+            return
+        if state is State.APPROVED:
+            self._use(parked)
+        elif state is not State.PENDING:
+            self._refuse(told.not_approved(request, state, by, reason))
+
+    def used(self, request: str, ok: bool, by: str, reason: str) -> None:
+        """Whether the use of the approval is stored."""
+        parked = self._state.parked
+        if parked is None or parked.request != request or parked.step is not Step.USING:
+            return
+        if not ok:
+            self._refuse(told.not_usable(request, reason))
+            return
+        waiting = self._leave(parked)
+        waiting.grant = flow.Granted(request, parked.asked.binding, by)
+        self._again(waiting)
+
+    def failed(self, reason: str) -> None:
+        """Approvals are not to be had now."""
+        parked = self._state.parked
+        if parked is not None:
+            self._refuse(told.control_away(parked.verdict.refusal, reason))
+
+    def give_up(self, why: str) -> None:
+        """The client cancels, or the session has to end: cancelled, drained, expired."""
+        parked = self._state.parked
+        if parked is None:
+            return
+        self._withdraw(parked, why)
+        if why == "expired":
+            self._refuse(told.not_approved(parked.request, State.EXPIRED, "", ""))
+        else:
+            self._refuse(told.hold_given_up(why, parked.request))
+
+    def disconnected(self) -> None:
+        """The session is over."""
+        parked, self._state.parked = self._state.parked, None
+        if parked is not None:
+            self._withdraw(parked, "disconnected")
+
+    def remind(self) -> None:
+        """A sign of life for people and for what watches idle connections."""
+        parked = self._state.parked
+        if parked is not None and parked.step is Step.PENDING:
+            left = max(0, int(parked.expires - self._state.now))
+            self._tell(told.still_holding_words(parked.request, left))
+
+    def _use(self, parked: Parked) -> None:
+        parked.step = Step.USING
+        self._state.turn.requests.append(UseApproval(parked.request, parked.asked.binding))
+
+    def _withdraw(self, parked: Parked, why: str) -> None:
+        if not parked.ticket:
+            request = parked.request or parked.asked.id
+            self._state.turn.requests.append(WithdrawApproval(request, why))
+
+    def _leave(self, parked: Parked) -> Waiting:
+        self._state.parked = self._state.waiting = None
+        waiting: Waiting = parked.waiting
+        return waiting
+
+    def _refuse(self, refusal: Refusal) -> None:
+        parked = self._state.parked
+        assert parked is not None
+        self._leave(parked).then(refused(parked.verdict, refusal))
+
+    def _tell(self, message: str) -> None:
+        parked = self._state.parked
+        assert parked is not None
+        hint = f"decide at {parked.url}" if parked.url else "approvers were told"
+        self._state.to_client(refusals.notice("00000", message, f"{hint}; cancel to give up"))
+
+    # --- what approvers see -----------------------------------------------------------------------
+
+    def _asked(self, bound: Bound, released: flow.Verdict) -> Asked:
+        state, judge = self._state, self._state.judge
+        principal, facts = judge.principal, released.facts
+        terms = released.decision.hold
+        assert terms is not None
+        statements = facts.statements
+        touched = [
+            Touched(use.action.value, use.schema, use.name, use.columns)
+            for s in statements
+            for use in (*s.relations, *s.beneath)
+        ]
+        named = {touch.action for touch in touched}
+        touched += [Touched(a.value) for a in facts.actions if a.value not in named]
+        return Asked(
+            id=state.recorder.reference(state.now),
+            binding=self.binding(bound),
+            time=state.now,
+            session=state.recorder.session,
+            principal=principal.name,
+            kind=principal.kind,
+            groups=principal.groups,
+            on_behalf_of=principal.on_behalf_of,
+            address=judge.client.address,
+            application=judge.client.application,
+            target=judge.target.name,
+            environment=judge.target.environment,
+            database=judge.database,
+            sql=bound.text.decode("utf-8", "replace"),
+            redacted=facts.redacted,
+            parameters=shown_parameters(bound, released),
+            touched=tuple(dict.fromkeys(touched))[:NAMES_MAX],
+            complete=_complete(released) and len(touched) <= NAMES_MAX,
+            functions=_functions(released),
+            flags=tuple(sorted({f.value for s in statements for f in s.flags})),
+            terms=terms,
+            reasons=tuple(
+                reason.message or reason.rule
+                for reason in released.decision.reasons
+                if reason.effect == "hold" and not reason.observed
+            ),
+            effect=Effect(),
+            in_transaction=state.status != ord("I"),
+            policy_version=released.decision.policy_version,
+        )
+
+
+def refused(verdict: flow.Verdict, refusal: Refusal) -> flow.Verdict:
+    return msgspec.structs.replace(verdict, refusal=refusal, released=None, memo=[])
+
+
+def _complete(verdict: flow.Verdict) -> bool:
+    """Whether nothing about what it does is unknown."""
+    return verdict.facts.confidence is Confidence.EXACT and not any(
+        s.unresolved or Flag.DYNAMIC in s.flags for s in verdict.facts.statements
+    )
+
+
+def _functions(verdict: flow.Verdict) -> tuple[str, ...]:
+    uses = (u for s in verdict.facts.statements for u in (*s.functions, *s.functions_below))
+    names = (f"{use.schema}.{use.name}".removeprefix(".") for use in uses)
+    return tuple(dict.fromkeys(names))[:NAMES_MAX]
+
+
+def shown_parameters(bound: Bound, verdict: flow.Verdict) -> tuple[Parameter, ...]:
+    """Values of a Bind in text form, unless the statement touches relations with classified
+    columns: then they may be such values."""
+    if bound.body is None:
+        return ()
+    classified = {oid for oid, _ in (*verdict.decision.owed, *verdict.sensitive)}
+    uses = (u for s in verdict.facts.statements for u in (*s.relations, *s.beneath))
+    hidden = any(use.oid in classified for use in uses)
+    codes, values = m.bind_values(bound.body)
+    shown = []
+    for index, value in enumerate(values[:PARAMETERS_SHOWN_MAX]):
+        type_name = str(bound.types[index]) if index < len(bound.types) else ""
+        text = None
+        if value is not None and not hidden and codes[index] == 0:
+            text = value.decode("utf-8", "replace")[:SHOWN_CHARS_MAX]
+        shown.append(Parameter(type_name, text, value is None))
+    return tuple(shown)
