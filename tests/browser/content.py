@@ -79,6 +79,7 @@ rules:
     actions: [write]
     resources: [shop.public.*]
     message: Writes by agents in production wait for a person.
+    hold: {approvals: 2, groups: [dba, privacy], expires: 15min}
   - id: no-whole-table-writes
     effect: deny
     actions: [update, delete]

@@ -206,6 +206,9 @@ def test_audit_is_for_auditors(come) -> None:
 
 def test_explaining_a_statement(come) -> None:
     page = come("bob").to("/policy")
+    expect(page.locator("#rule-agent-writes-need-approval")).to_contain_text(
+        "2 from dba or privacy, within 15min"
+    )
     page.get_by_role("link", name="Ask it about a statement").click()
     page.get_by_label("Statement").fill("select name, email from public.customers")
     page.get_by_label("Sent by").fill("alice")

@@ -97,7 +97,7 @@ def _said(plain: dict[str, Any]) -> str:
 def _flat(value: object) -> str:
     if isinstance(value, dict):
         return " ".join(f"{k}={_flat(v)}" for k, v in value.items())
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return ", ".join(_flat(v) for v in value)
     return str(value)
 
