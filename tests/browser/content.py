@@ -13,6 +13,8 @@ from appliance.audit.record import (
     Outcome,
     ProtocolKind,
     RefusalPart,
+    RequestMade,
+    RequestVoted,
     RulePart,
     SessionOpened,
     StatementDecided,
@@ -276,7 +278,17 @@ def stories(now: float) -> list[Story]:
     failed = LoginFailed(
         *(), id="r1", time=now - 850, claimed="root", reason="unknown_user", client=client
     )  # fmt: skip
+    made = RequestMade(
+        *(), id="r1a", time=now - 840, session="5e01", request="b1", principal="copilot",
+        kind=PrincipalKind.AGENT, target="shop", database="shop", sql=LONG, binding="0" * 64,
+        on_behalf_of="alice", rules=("agent-writes-need-approval",),
+    )  # fmt: skip
+    broken = RequestVoted(
+        *(), id="r1b", time=now - 830, request="b1", person="otto", approve=True,
+        reason="The site is down.", break_glass=True,
+    )  # fmt: skip
     found = [Story(1, 100, opened), Story(1, 101, failed)]
+    found += [Story(0, 7, made), Story(0, 8, broken)]
     allow = RulePart("analysts-read", "allow")
     mask = RulePart("mask-contact", "mask")
     masks = (MaskPart("public.customers.email", MaskMethod.EMAIL, "mask-contact"),)

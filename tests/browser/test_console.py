@@ -197,6 +197,15 @@ def test_audit_search_and_one_record(come) -> None:
     expect(page.locator("#chains")).to_contain_text("complete and unaltered")
 
 
+def test_records_of_approvals_lead_to_their_requests(come) -> None:
+    page = come("bob").to("/audit?span=all")
+    expect(page.get_by_text("glass broken")).to_be_visible()
+    page.goto(page.url.replace("/audit?span=all", "/audit/0:7"))
+    expect(page.locator(".sql .k").first).to_have_text("update")
+    page.get_by_role("link", name="The request").click()
+    page.wait_for_url("**/requests/b1")
+
+
 def test_audit_is_for_auditors(come) -> None:
     page = come("dana").to("/requests")
     expect(page.get_by_role("navigation").get_by_role("link", name="Audit")).to_have_count(0)
