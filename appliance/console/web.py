@@ -7,7 +7,7 @@ no word of a proxy's headers is believed; nothing of a request is logged.
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -23,7 +23,6 @@ HEAD_BYTES_MAX = 32 * 1024
 CONNECTIONS_MAX = 512
 KEEP_ALIVE_SECONDS = 30
 GOODBYE_SECONDS = 2
-BACKLOG = 256
 
 log = Log("console")
 
@@ -42,8 +41,8 @@ class BoundedProtocol(H11Protocol):
         super().connection_made(transport)
         self._watch()
 
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+    def data_received(self, chunk: bytes) -> None:
+        super().data_received(chunk)
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -77,8 +76,8 @@ class _Server(uvicorn.Server):
 class Web:
     """The listening app; an async context manager."""
 
-    def __init__(self, app: ASGIApp, control: Control, listening: socket.socket) -> None:
-        """`listening`: from `opened`."""
+    def __init__(self, app: ASGIApp, control: Control, listening: Sequence[socket.socket]) -> None:
+        """`listening`: bound sockets, which are closed at the end."""
         tls: dict[str, Any] = {}
         if control.tls is not None:
             tls = {"ssl_certfile": control.tls.certificate, "ssl_keyfile": control.tls.key}
@@ -100,23 +99,21 @@ class Web:
                 **tls,
             )
         )
-        self._listening = listening
+        self._listening = list(listening)
         self._running: asyncio.Task[None] | None = None
 
     @property
     def port(self) -> int:
-        return int(self._listening.getsockname()[1])
+        return int(self._listening[0].getsockname()[1])
 
     async def __aenter__(self) -> "Web":
         """Raises CannotListen (a certificate that does not fit)."""
         try:
             self._server.config.load()
         except OSError as error:
-            self._listening.close()
+            self._close()
             raise CannotListen(f"control.tls: {error.strerror or 'cannot be used'}") from error
-        self._running = asyncio.create_task(
-            self._server.serve(sockets=[self._listening]), name="web"
-        )
+        self._running = asyncio.create_task(self._server.serve(sockets=self._listening), name="web")
         # uvicorn has a flag, no event.
         while not self._server.started and not self._running.done():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -134,25 +131,13 @@ class Web:
         assert self._running is not None
         self._server.should_exit = True
         await self._running
-        self._listening.close()
+        self._close()
+
+    def _close(self) -> None:
+        for one in self._listening:
+            one.close()
 
     async def ended(self) -> None:
         """Waits for the web server's own end, which nobody asked for."""
         assert self._running is not None
         await asyncio.shield(self._running)
-
-
-def opened(control: Control) -> socket.socket:
-    """The listening socket of the configured address. Raises CannotListen."""
-    host, port = control.listen.host, control.listen.port
-    try:
-        if not host and socket.has_dualstack_ipv6():
-            return socket.create_server(
-                ("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG
-            )
-        family = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise CannotListen(
-            f"control.listen: cannot listen on {control.listen}: {error.strerror}"
-        ) from error

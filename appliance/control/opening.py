@@ -37,10 +37,10 @@ def open_recorder(configuration: Configuration) -> tuple[Spool, SpoolRecorder]:
     return spool, SpoolRecorder(spool)
 
 
-def open_store(section: Control, data: Path) -> Store:
+def open_store(section: Control, folder: Path) -> Store:
     """Not open yet. Raises ValueError and OSError for what it would need and is not there."""
     if section.store == SQLITE:
-        return SqliteStore(data / SQLITE_NAME)
+        return SqliteStore(folder / SQLITE_NAME)
     try:
         from appliance.control.store_postgres import PostgresStore, Server
     except ImportError as error:

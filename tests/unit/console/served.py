@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import threading
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from appliance.config.values import Address
-from appliance.console.web import Web, opened
+from appliance.console.web import Web
 from tests.unit.console.stage import Stage, open_stage
 
 Result = TypeVar("Result")
@@ -36,14 +37,14 @@ def served(folder: Path) -> Iterator[Served]:
 
     async def serve() -> None:
         async with open_stage(folder, url="http://127.0.0.1:1") as stage:
-            listening = opened(stage.standing[-1].control)
+            listening = socket.create_server(("127.0.0.1", 0))
             url = f"http://127.0.0.1:{listening.getsockname()[1]}"
             standing = stage.standing[-1]
             control = msgspec.structs.replace(
                 standing.control, url=url, listen=Address(url.removeprefix("http://"))
             )
             stage.standing.append(standing._replace(control=control))
-            async with Web(stage.app, control, listening):
+            async with Web(stage.app, control, [listening]):
                 begun.append(Served(url, stage, asyncio.get_running_loop()))
                 ready.set()
                 await ending.wait()
