@@ -1,6 +1,6 @@
 """Where records are read from: the interface that `verify` and `query` are given.
 
-`cli/audit_folder` implements it over a folder; tests implement it over a dictionary.
+`spool/trail_folder` implements it over a folder; tests implement it over a dictionary.
 """
 
 from collections.abc import Iterator, Sequence

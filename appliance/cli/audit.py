@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from appliance.audit.lines import Layout, People
     from appliance.audit.query import Story
     from appliance.audit.verify import Report
-    from appliance.cli.audit_folder import FolderTrail, Follower
+    from appliance.spool.trail_folder import FolderTrail, Follower
 
 audit_app = App(name="audit", help="Read, search and verify the audit trail.")
 
@@ -56,7 +56,7 @@ def tail(
         table, json (one array) or ndjson.
     """
     from appliance.audit.query import Criteria, recent
-    from appliance.cli.audit_folder import Follower
+    from appliance.spool.trail_folder import Follower
 
     trail = _trail(data)
     if trail is None:
@@ -256,7 +256,7 @@ def _print_report(report: "Report", own_key: bool) -> None:
 
 
 def _trail(data: Path, folder: Path | None = None) -> "FolderTrail | None":
-    from appliance.cli.audit_folder import FolderTrail
+    from appliance.spool.trail_folder import FolderTrail
 
     root = folder or data
     chosen = root / "audit" if (root / "audit").is_dir() else root

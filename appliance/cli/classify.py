@@ -62,9 +62,9 @@ def scan(
     import asyncio
 
     from appliance.cli.classify_file import line_of, render_proposals
-    from appliance.cli.classify_scan import ScanFailed, login_of
     from appliance.cli.classify_scan import scan as scan_database
     from appliance.cli.files import write_private
+    from appliance.console.catalog_reading import CatalogUnreadable, login_of
 
     try:
         if not 20 <= sample <= 2_000 or not 1 <= seconds <= 3_600:
@@ -81,7 +81,7 @@ def scan(
         found = asyncio.run(scan_database(place, database, login, policy, sample, seconds))
         lines = [line_of(one) for one in found.proposals]
         write_private(out, render_proposals(target, database, lines))
-    except (ScanFailed, ValueError, OSError) as error:
+    except (CatalogUnreadable, ValueError, OSError) as error:
         return _complain(error)
     _print(lines, output)
     _sum_up(found, out)

@@ -13,12 +13,12 @@ import yaml
 
 from appliance.audit.query import Criteria, search
 from appliance.audit.record import ClassificationProposed
-from appliance.cli.audit_folder import FolderTrail
 from appliance.cli.classify_scan import Proposed
 from appliance.detect.proposals import Evidence
 from appliance.policy.compile import compile_documents
 from appliance.policy.document import Mode, PolicyDocument, read_document
 from appliance.policy.globs import dotted, resource_glob, split_path
+from appliance.spool.trail_folder import FolderTrail
 
 FILE_BYTES_MAX = 16 * 1024 * 1024
 RECORDS_MAX = 10_000

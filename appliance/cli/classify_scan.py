@@ -8,20 +8,18 @@ counted; nothing of it is printed, logged or stored.
 # ruff: noqa: S608 - names are quoted by `_identifier`, all else is a constant or a number.
 
 import asyncio
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from appliance.config.credentials import resolve
-from appliance.config.schema import Role, TargetConfig
-from appliance.dataplane.upstreams import (
-    Login,
-    Upstream,
-    UpstreamRefused,
-    UpstreamUnreachable,
-    open_upstream,
-    simple_query,
+from appliance.config.schema import TargetConfig
+from appliance.console.catalog_reading import (
+    CODES,
+    CatalogUnreadable,
+    catalog_rows,
+    logged_in,
+    reason_of,
 )
+from appliance.dataplane.upstreams import Login, Upstream, UpstreamRefused, simple_query
 from appliance.detect.names import Hint, hints
 from appliance.detect.proposals import Evidence, proposed
 from appliance.detect.values import VALUE_BYTES_MAX, VALUES_MIN, Finding, detect
@@ -30,10 +28,8 @@ from appliance.model.errors import ProtocolViolation
 from appliance.policy.globs import dotted
 from appliance.policy.snapshot import Snapshot
 from appliance.sql.lineage import CatalogLineage
-from appliance.sql.reader import QUERIES, build_catalog
+from appliance.sql.reader import build_catalog
 
-CONNECT_SECONDS_MAX = 15.0
-CATALOG_SECONDS_MAX = 60.0
 OVERTIME_SECONDS = 5.0
 """Past a statement's own timeout, until the connection is taken for dead."""
 SAMPLED_COLUMNS_MAX = 200
@@ -59,10 +55,6 @@ WHERE c.relkind IN ('r', 'p', 'm', 'f') AND NOT c.relispartition AND c.relpersis
   AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
   AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY n.nspname, c.relname, a.attnum"""
-
-
-class ScanFailed(Exception):
-    """The scan could not be made; the text says why and what to do."""
 
 
 class Proposed(NamedTuple):
@@ -109,25 +101,6 @@ class _Column(NamedTuple):
         return self.readable and self.base_type in _TEXT | _WHOLE
 
 
-def login_of(target: TargetConfig, user: str, warn: Callable[[str], None]) -> Login:
-    """The target's role with that database user, or its first one. Raises ScanFailed."""
-    roles = [role for role in target.roles if not user or role.user == user]
-    if not roles:
-        known = ", ".join(dict.fromkeys(role.user for role in target.roles))
-        raise ScanFailed(f"target {target.name} has no role with user {user}; it has: {known}")
-    role: Role = roles[0]
-    try:
-        password = None
-        if role.credential is not None:
-            password = resolve(role.credential, os.environ, warn).reveal()
-    except ValueError as error:
-        raise ScanFailed(f"no credential for {role.user}: {error}") from None
-    certificate = role.certificate or target.tls.certificate
-    key = role.key or target.tls.key
-    pair = (str(certificate), str(key)) if certificate and key else None
-    return Login(role.user, password, pair)
-
-
 async def scan(
     target: TargetConfig,
     database: str,
@@ -136,14 +109,8 @@ async def scan(
     sample: int,
     seconds: int,
 ) -> Scan:
-    """Raises ScanFailed."""
-    try:
-        async with asyncio.timeout(CONNECT_SECONDS_MAX):
-            upstream = await open_upstream(
-                target, login, database, {"application_name": "sallyport classify"}
-            )
-    except (UpstreamRefused, UpstreamUnreachable, ProtocolViolation, TimeoutError, OSError) as e:
-        raise ScanFailed(f"cannot log in to {database} as {login.user}: {_reason(e)}") from None
+    """Raises CatalogUnreadable."""
+    upstream = await logged_in(target, login, database, "sallyport classify")
     try:
         return await _scan(upstream, target, database, login.user, policy, sample, seconds)
     finally:
@@ -168,13 +135,13 @@ async def _scan(
         found: dict[ColumnKey, tuple[Finding, ...]] = {}
         name = dotted(table[0].schema, table[0].relation)
         if not any(column.readable for column in table):
-            unsampled.append(f"{name}: {_CODES['42501']}")
+            unsampled.append(f"{name}: {CODES['42501']}")
         looked_at = [c for c in table if c.worth_sampling][:SAMPLED_COLUMNS_MAX]
         try:
             found = await _sample(upstream, looked_at, sample, seconds)
             sampled += len(looked_at)
         except UpstreamRefused as error:
-            unsampled.append(f"{name}: {_reason(error)}")
+            unsampled.append(f"{name}: {reason_of(error)}")
             await simple_query(upstream, "ROLLBACK")
         for column in table:
             path = dotted(database, column.schema, column.relation, column.name)
@@ -188,17 +155,9 @@ async def _scan(
 async def _read_catalog(
     upstream: Upstream, target: TargetConfig, database: str
 ) -> tuple[list[_Column], CatalogLineage]:
-    try:
-        async with asyncio.timeout(CATALOG_SECONDS_MAX):
-            await simple_query(upstream, "SET default_transaction_read_only = on")
-            await simple_query(upstream, "SET statement_timeout = '50s'")
-            await simple_query(upstream, "SET lock_timeout = '3s'")
-            rows = {name: await simple_query(upstream, text) for name, text in QUERIES.items()}
-            found = await simple_query(upstream, COLUMNS)
-    except (UpstreamRefused, ProtocolViolation, ConnectionError, TimeoutError) as error:
-        raise ScanFailed(f"the catalog of {database} cannot be read: {_reason(error)}") from None
+    rows, found = await catalog_rows(upstream, database, COLUMNS)
     lineage = CatalogLineage(build_catalog(target.name, database, rows))
-    return [_column(row) for row in found], lineage
+    return [_column(row) for row in found[""]], lineage
 
 
 def _column(row: tuple[str | None, ...]) -> _Column:
@@ -222,7 +181,7 @@ async def _sample(
     upstream: Upstream, columns: Sequence[_Column], sample: int, seconds: int
 ) -> dict[ColumnKey, tuple[Finding, ...]]:
     """Findings by column. Raises UpstreamRefused, leaving a transaction to roll back, and
-    ScanFailed when the connection is lost.
+    CatalogUnreadable when the connection is lost.
     """
     if not columns:
         return {}
@@ -264,27 +223,8 @@ async def _rows(
         async with asyncio.timeout(seconds + OVERTIME_SECONDS):
             return await simple_query(upstream, text)
     except (TimeoutError, ProtocolViolation, ConnectionError) as error:
-        raise ScanFailed(f"the connection was lost at {table}: {_reason(error)}") from None
+        raise CatalogUnreadable(f"the connection was lost at {table}: {reason_of(error)}") from None
 
 
 def _identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-_CODES = {
-    "57014": "took longer than --seconds",
-    "55P03": "is locked by somebody else",
-    "42501": "may not be read by this role",
-    "28P01": "the database did not accept the password",
-    "3D000": "there is no such database",
-}
-
-
-def _reason(error: BaseException) -> str:
-    """In words of our own: an error's text could quote a value."""
-    if isinstance(error, UpstreamRefused):
-        code = error.fields.get("C", "XX000")
-        return _CODES.get(code, "the database refused it") + f" (SQLSTATE {code})"
-    if isinstance(error, (UpstreamUnreachable, ProtocolViolation)):
-        return error.reason
-    return "it took too long" if isinstance(error, TimeoutError) else type(error).__name__

@@ -41,6 +41,19 @@ COMMANDS: dict[str, Command] = {
         "appliance.cli.classify", "classify_app", "Find unclassified personal data and secrets."
     ),
     "audit": Command("appliance.cli.audit", "audit_app", "Read and verify the audit trail."),
+    "login": Command("appliance.cli.login", "login", "Sign in at the control process."),
+    "logout": Command("appliance.cli.login", "logout", "Revoke the sign-in and forget it."),
+    "whoami": Command("appliance.cli.login", "whoami", "Say who one is signed in as."),
+    "approvals": Command(
+        "appliance.cli.approvals", "approvals_app", "See and decide what waits for an approval."
+    ),
+    "sessions": Command(
+        "appliance.cli.sessions", "sessions_app", "See and end live database sessions."
+    ),
+    "grants": Command(
+        "appliance.cli.grants", "grants_app", "Propose, decide and revoke standing grants."
+    ),
+    "completion": Command("appliance.cli.completion", "completion", "Complete for a shell."),
     "demo": Command(
         "appliance.cli.demo.main", "demo_app", "Run the demo: database, proxy, guided tour."
     ),
@@ -82,14 +95,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     sys.exit(0)
 
 
-def root_with(name: str) -> "App":
-    """The cyclopts application with this one command in it."""
+def root_with(*names: str) -> "App":
+    """The cyclopts application with just these commands in it."""
     from cyclopts import App
 
-    command = COMMANDS[name]
     root = App(name="sallyport", version=__version__)
-    found = getattr(importlib.import_module(command.module), command.attribute)
-    root.command(found, name=name)
+    for name in names:
+        command = COMMANDS[name]
+        found = getattr(importlib.import_module(command.module), command.attribute)
+        root.command(found, name=name)
     return root
 
 

@@ -14,7 +14,7 @@ from cyclopts import App, Parameter
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from appliance.cli.policy_study import Question, Study
+    from appliance.console.policy_study import Question, Study
     from appliance.model.catalog import Catalog
     from appliance.model.principal import Principal, Target
     from appliance.policy.snapshot import Snapshot
@@ -144,7 +144,7 @@ def explain(
         config/policies/example.cases.yaml in Sallyport's source), or a catalog as JSON. Without
         one names are not resolved, and whoever owes a mask is refused.
     """
-    from appliance.cli.policy_study import Question, study
+    from appliance.console.policy_study import Question, study
     from appliance.model.principal import Client
 
     snapshot = _compiled(policy)
@@ -258,7 +258,7 @@ def _target(name: str, environment: str, labels: list[str]) -> "Target":
 def _show(question: "Question", found: "Study", output: Output, catalog: Path | None) -> None:
     import msgspec
 
-    from appliance.cli.policy_study import as_json
+    from appliance.console.policy_study import as_json
 
     if output == "json":
         print(msgspec.json.format(msgspec.json.encode(as_json(found)), indent=2).decode())

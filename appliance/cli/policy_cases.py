@@ -21,7 +21,7 @@ import msgspec
 import yaml
 
 from appliance.cli.policy_catalog import Tables, catalog_from_tables
-from appliance.cli.policy_study import Question, Study, study
+from appliance.console.policy_study import Question, Study, study
 from appliance.model.catalog import Catalog
 from appliance.model.principal import Client, Principal, PrincipalKind, Target
 from appliance.policy.compile import compile_documents

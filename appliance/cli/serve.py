@@ -17,6 +17,8 @@ from appliance.control.documents import read
 from appliance.control.sockets import Bound
 from appliance.control.supervisor import ADMIN_NAME, CONTROL_NAME, Service, run_service
 
+CONSOLE_MODULE = "appliance.console.serve"
+"""The control process with API and console."""
 DEFAULT_CONFIGURATION = Path("/etc/sallyport/sallyport.yaml")
 
 
@@ -55,6 +57,7 @@ def serve(
             checks=(sound,),
             on_ready=functools.partial(tell_ready, first.configuration),
             log_json=in_json(log_format),
+            control_module=CONSOLE_MODULE,
         )
     )
 

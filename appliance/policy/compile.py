@@ -100,6 +100,13 @@ def compile_documents(documents: Sequence[tuple[str, bytes]], *, observe: bool =
     return Snapshot(version, mode, rules, trusted, globs, known)
 
 
+def named_classifications(
+    documents: Sequence[tuple[str, bytes]],
+) -> dict[str, tuple[ResourceGlob, ...]]:
+    """Classification -> the globs of all documents, for whoever shows them. Raises PolicyError."""
+    return dict(_classifications([read_document(name, content) for name, content in documents]))
+
+
 def _trusted(read: Sequence[tuple[PolicyDocument, Source]]) -> tuple[TrustEntry, ...]:
     """A document that is only observed changes nothing, so it makes nobody trusted either."""
     entries = []

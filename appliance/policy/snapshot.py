@@ -111,6 +111,18 @@ class Snapshot:
             known.classified = columns_named(globs, catalog, known.children, lineage)
         return masked | known.classified
 
+    def mask_rules(
+        self, target: Target, catalog: Catalog, database: str, lineage: ViewLineage | None
+    ) -> list[tuple[Rule, frozenset[ColumnKey]]]:
+        """Every mask rule that speaks of this database, whoever owes it, and the columns it
+        names."""
+        return [
+            (rule, self._named(narrowed, catalog, database, lineage))
+            for rule in self.rules
+            if rule.effect is RuleEffect.MASK and rule.where.matches(target, database)
+            if (narrowed := _in_database(rule, database)) is not None
+        ]
+
     def _unknown(
         self, catalog: Catalog, database: str, named: frozenset[ColumnKey]
     ) -> frozenset[ColumnKey]:

@@ -18,7 +18,7 @@ import pytest
 from appliance.audit import checkpoint
 from appliance.audit.encode import decode_record
 from appliance.audit.record import Record, SpoolRecovered, StatementDecided, StatementFinished
-from appliance.cli.audit_folder import FolderTrail
+from appliance.spool.trail_folder import FolderTrail
 from tests.adversity import stage
 from tests.adversity.stage import Cluster, Proxy
 from tests.clusters import SALLYPORT

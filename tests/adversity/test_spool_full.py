@@ -20,7 +20,7 @@ from pathlib import Path
 from appliance.audit import checkpoint
 from appliance.audit.record import WorkerStarted
 from appliance.audit.verify import verify_trail
-from appliance.cli.audit_folder import FolderTrail
+from appliance.spool.trail_folder import FolderTrail
 from appliance.spool.spool import Spool, SpoolUnavailable
 from appliance.spool.spool_key import load_or_create_signer
 

@@ -13,9 +13,9 @@ from appliance.audit import checkpoint
 from appliance.audit.encode import decode_record
 from appliance.audit.record import SpoolRecovered, WorkerStarted
 from appliance.audit.verify import Report, verify_trail
-from appliance.cli.audit_folder import FolderTrail
 from appliance.spool.spool import Spool
 from appliance.spool.spool_key import load_or_create_signer
+from appliance.spool.trail_folder import FolderTrail
 
 WRITER = """
 import os, sys, time

@@ -12,7 +12,7 @@ from appliance.audit import checkpoint
 from appliance.audit.checkpoint import Ed25519Signer
 from appliance.audit.query import Criteria
 from appliance.cli.audit import audit_app
-from appliance.cli.audit_folder import FolderTrail, Follower
+from appliance.spool.trail_folder import FolderTrail, Follower
 
 
 @pytest.fixture
@@ -156,5 +156,5 @@ def test_torn_line_gets_a_second_look(data: Path, monkeypatch: pytest.MonkeyPatc
     def arrive(seconds: float) -> None:
         path.write_bytes(whole)
 
-    monkeypatch.setattr("appliance.cli.audit_folder.time.sleep", arrive)
+    monkeypatch.setattr("appliance.spool.trail_folder.time.sleep", arrive)
     assert b"".join(trail.lines(0, path.name)) == whole

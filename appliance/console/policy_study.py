@@ -1,5 +1,5 @@
-"""One text studied for `sallyport policy explain | test`: facts, decision, mask plans; nothing is
-run.
+"""One text studied for `sallyport policy explain | test` and the console: facts, decision, mask
+plans; nothing is run.
 
 The judge of sessions judges it, so that what is explained is what happens.
 """

@@ -1,7 +1,7 @@
-"""The audit trail in a folder, as `audit/verify` and `audit/query` read it; called by `cli/audit`.
+"""The audit trail in a folder, as `audit/verify` and `audit/query` read it.
 
-Reads while spools write: a last line without its end is looked at once more before it counts as
-torn.
+Called by `cli/audit` and `console/trails`. Reads while spools write: a last line without its end is
+looked at once more before it counts as torn.
 """
 
 import re

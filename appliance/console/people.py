@@ -1,0 +1,65 @@
+"""Who somebody is on the console, and which roles they have now.
+
+Used by `authn` for every request. Rules: what the users file says now counts, not what it said at
+the sign-in: a user who is disabled or gone is nobody, a group taken away takes its role along.
+Whoever came from an identity provider has the groups of their last sign-in.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from appliance.approval.request import Person
+from appliance.config.control import Roles
+from appliance.identity.verifiers import Directory
+from appliance.model.principal import Principal, PrincipalKind
+
+LOCAL = "local"
+ROLES = ("viewer", "approver", "admin", "auditor")
+
+
+class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who signed in, as it is stored with a session or token."""
+
+    name: str
+    source: str = LOCAL
+    """LOCAL for the users file, else the provider's name."""
+    kind: PrincipalKind = PrincipalKind.HUMAN
+    groups: tuple[str, ...] = ()
+    on_behalf_of: str | None = None
+
+    @property
+    def owner(self) -> str:
+        """Names somebody across sources: two of one name from different sources are two."""
+        return f"{self.source}:{self.name}"
+
+
+def identity_of(principal: Principal, source: str = LOCAL) -> Identity:
+    return Identity(
+        principal.name, source, principal.kind, principal.groups, principal.on_behalf_of
+    )
+
+
+def roles_of(groups: Iterable[str], roles: Roles) -> frozenset[str]:
+    """Roles of whoever is in these groups."""
+    held = set(groups)
+    return frozenset(name for name in ROLES if not held.isdisjoint(getattr(roles, name)))
+
+
+def present(identity: Identity, directory: Directory) -> Identity | None:
+    """The same person as of now; None when they may not come any more."""
+    if identity.source != LOCAL:
+        return identity
+    principal = directory.principal(identity.name)
+    return None if principal is None else identity_of(principal)
+
+
+def person_of(identity: Identity, roles: Roles, via: str) -> Person:
+    return Person(
+        name=identity.name,
+        kind=identity.kind,
+        groups=identity.groups,
+        on_behalf_of=identity.on_behalf_of,
+        roles=roles_of(identity.groups, roles),
+        via=via,
+    )
