@@ -1,6 +1,6 @@
 #!/bin/sh
-# The programs some tests need beside what pip brings: a PostgreSQL with TLS and pgbouncer (Debian's); and those named as
-# arguments (`make bench` wants haproxy).
+# The programs some tests need beside what pip brings: a PostgreSQL with TLS, pgbouncer and chromium (Debian's); and those
+# named as arguments (`make bench` wants haproxy).
 # Installed when this is root on a Debian; otherwise those tests skip and say why. Starts no service.
 set -eu
 
@@ -8,6 +8,7 @@ missing=
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
 command -v psql >/dev/null || missing="$missing postgresql-client"
 command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || missing="$missing pgbouncer"
+command -v chromium >/dev/null || missing="$missing chromium"
 for program; do
     command -v "$program" >/dev/null || [ -x "/usr/sbin/$program" ] || missing="$missing $program"
 done

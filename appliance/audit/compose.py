@@ -71,6 +71,7 @@ def decision_part(decision: Decision, catalog: Catalog | None) -> DecisionPart:
         ),
         row_limit=decision.row_limit,
         timeout_ms=decision.statement_timeout_ms,
+        rows_written_max=decision.rows_written_max,
         would_be=decision.would_be,
         policy_version=decision.policy_version,
     )

@@ -37,6 +37,7 @@ class Outcome(enum.Enum):
     FAILED = "failed"  # the database answered an error
     CANCELLED = "cancelled"  # SQLSTATE 57014, by the client, a timeout or an administrator
     DISCONNECTED = "disconnected"  # a peer left before the end
+    ROLLED_BACK = "rolled_back"  # it affected more rows than it may, and was undone by us
     WITHHELD = "withheld"  # recorded as allowed, not forwarded after all (not durable, drained)
 
 
@@ -116,6 +117,7 @@ class DecisionPart(msgspec.Struct, frozen=True, omit_defaults=True):
     masks: tuple[MaskPart, ...] = ()
     row_limit: int | None = None
     timeout_ms: int | None = None
+    rows_written_max: int | None = None
     would_be: Effect | None = None
     policy_version: str = ""
 

@@ -317,6 +317,8 @@ def _obligations(found: "Study") -> list[tuple[str, str]]:
         lines.append(("row limit", str(decision.row_limit)))
     if decision.statement_timeout_ms is not None:
         lines.append(("statement timeout", f"{decision.statement_timeout_ms} ms"))
+    if decision.rows_written_max is not None:
+        lines.append(("rows written at most", str(decision.rows_written_max)))
     return lines
 
 

@@ -164,6 +164,7 @@ def as_json(found: Study) -> dict[str, Any]:
         "sent": found.sent or None,
         "row_limit": decision.row_limit,
         "statement_timeout_ms": decision.statement_timeout_ms,
+        "rows_written_max": decision.rows_written_max,
         "policy_version": decision.policy_version,
         "confidence": found.facts.confidence.value,
         "failure": msgspec.to_builtins(found.facts.failure),

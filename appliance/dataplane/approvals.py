@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from appliance.approval.request import Asked
+from appliance.approval.request import ENDED, Asked, State
 from appliance.link.approvals import (
     FRAME_BYTES_MAX,
     VERSION,
@@ -220,7 +220,7 @@ class ApprovalLink:
                 self._known(message)
             case Ruled(request=request):
                 for wait in [w for w in self._waits.values() if w.request == request]:
-                    wait.waiter.approval(message)
+                    self._ruled(wait, message)
             case Used(request=request, session=session):
                 self._used(message, request, session)
             case Unstored(id=id, reason=reason):
@@ -238,19 +238,23 @@ class ApprovalLink:
             again = bool(wait.request)
             wait.request = known.request
             if again:  # after a reconnect: what happened meanwhile
-                wait.waiter.approval(Ruled(known.request, known.state, known.by, known.reason))
-            else:
-                wait.waiter.approval(known)
+                ruled = Ruled(known.request, known.state, known.by, known.reason)
+                self._ruled(wait, ruled)
+                continue
+            if known.state in ENDED or (known.state is State.PENDING and not wait.waits):
+                self._forget(wait.waiter)  # that is all: a refusal, or a ticket
+            wait.waiter.approval(known)
+
+    def _ruled(self, wait: _Wait, ruled: Ruled) -> None:
+        if ruled.state in ENDED:
+            self._forget(wait.waiter)
+        wait.waiter.approval(ruled)
 
     def _used(self, used: Used, request: str, session: str) -> None:
         for wait in list(self._waits.values()):
             if wait.using and wait.request == request and wait.asked.session == session:
                 self._forget(wait.waiter)
                 wait.waiter.approval(used)
-
-    def done(self, waiter: Waiter) -> None:
-        """It is decided: nothing more is expected."""
-        self._forget(waiter)
 
 
 async def _some(

@@ -319,15 +319,11 @@ class Conductor:
             self._carry_out(self._holding.answered(answer))
         except Exception as error:  # as where bytes come in
             self.cut(error)
-        self._left_parking()
+        self.settled()
 
     def _give_up_waiting(self, why: str) -> None:
         if not self.ended and self._machine.parked is not None:
             self._carry_out(self._machine.give_up_waiting(why, self._services.now()))
-            self._left_parking()
-
-    def _left_parking(self) -> None:
-        if self._holding.left():
             self.settled()
 
     def _remind(self) -> None:

@@ -60,13 +60,6 @@ class Holding:
             case Failed(reason=reason):
                 return machine.approval_failed(reason, now)
 
-    def left(self) -> bool:
-        """Whether nothing waits any more; then nothing is expected either."""
-        if self._machine.parked is not None or self._services.approvals is None:
-            return False
-        self._services.approvals.done(self._waiter)
-        return True
-
     @property
     def overdue(self) -> bool:
         """Whether the statement has waited long enough, whatever control says."""

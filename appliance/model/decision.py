@@ -73,6 +73,10 @@ class Decision(msgspec.Struct, frozen=True):
     """Whether this principal owes any mask on this database at all: then unknown means refuse."""
     row_limit: int | None = None
     statement_timeout_ms: int | None = None
+    rows_written_max: int | None = None
+    """Rows that one write may affect: one that affects more is rolled back (`session/blast`)."""
+    rows_written_rule: str = ""
+    """Id of the rule that says so."""
     policy_version: str = ""
     cacheable: bool = True
     """False when a condition looked at time or another thing that changes between statements."""

@@ -177,6 +177,10 @@ class StatementFacts(msgspec.Struct, frozen=True):
     """Relations whose rows a write changes without naming them: the tables below a view, partitions
     and children, and the parents they belong to. What a policy allows is what is named; what it
     denies or holds is these, too."""
+    writes: int = 0
+    """How many INSERT, UPDATE, DELETE and MERGE it is made of, at any depth."""
+    carried: tuple[str, ...] = ()
+    """Relations whose rows foreign keys change or remove along with those it writes."""
     functions: tuple[FunctionUse, ...] = ()
     functions_below: tuple[FunctionUse, ...] = ()
     """Like `functions`: called by the definitions of what it touches (views), not by its text."""
@@ -193,7 +197,7 @@ class StatementFacts(msgspec.Struct, frozen=True):
     included, with all OIDs the name may mean: what it depends on."""
     names_called: frozenset[str] = frozenset()
     """Functions and operators written without a schema, built-in ones included: a new one of that
-    name in the search path may change what the text means."""
+    name in the search path may change what the text means. Types by whatever name."""
     outputs: tuple[OutputColumn, ...] = ()
     """Result columns, stars expanded; empty when it returns no rows. See `outputs_known`."""
     outputs_known: bool = True

@@ -61,6 +61,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A Bind message longer than this is streamed to the database instead of gathered."""
     masked_row_bytes_max: int = 16 * MIB
     """Longest single row of a result that carries masks; a longer one ends the connection."""
+    withheld_rows_bytes_max: int = 4 * MIB
+    """Rows that a write returns are kept until it is known that it affected no more rows than
+    policy lets it (`max_rows`); one that returns more bytes is rolled back."""
     inflight_max: Annotated[int, msgspec.Meta(ge=INFLIGHT_MIN)] = 4_096
     """Replies awaited from the database per session before the client is no longer read. Not fewer
     than the server may hold back until a Sync or Flush (8 KiB of replies of 5 bytes), or both wait.

@@ -6,7 +6,9 @@ Whatever is wrong is found here: a rule that compiles can only be true, false or
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
 
 from appliance.model.approval import HoldTerms, Need
 from appliance.model.decision import Mask, MaskMethod, Reason
@@ -32,7 +34,13 @@ from appliance.policy.globs import ResourceGlob, any_of, resource_glob
 from appliance.policy.rules import Rule, Test, Where, Who
 from appliance.policy.snapshot import Snapshot
 from appliance.policy.trust import DIGEST_PREFIX, TrustEntry, identity_of
-from appliance.policy.vocabulary import ACTION_NAMES, ANY, actions_named
+from appliance.policy.vocabulary import (
+    ACTION_NAMES,
+    ANY,
+    WRITES_ROWS,
+    WRITES_UNSEEN,
+    actions_named,
+)
 
 GUARD_PREFIX = "guard."
 """Begins the ids of refusals that no rule can switch off (`masking`)."""
@@ -80,7 +88,7 @@ def compile_documents(documents: Sequence[tuple[str, bytes]], *, observe: bool =
                 raise source.error(f"{path}.id", f"{spec.id!r} is the name of a built-in guard")
             homes[spec.id] = source.name
             mode = Mode.OBSERVE if observe else document.mode
-            rules.append(_rule(spec, source, path, classifications, mode))
+            rules += _rules(spec, source, path, classifications, mode)
     observing = observe or all(document.mode is Mode.OBSERVE for document, _ in read)
     mode = Mode.OBSERVE if observing else Mode.ENFORCE
     version = _version(documents) + ("-observe" if observe else "")
@@ -147,6 +155,28 @@ def _globs(
     return tuple(globs)
 
 
+def _rules(
+    spec: RuleSpec, source: Source, path: str, classifications: Classifications, mode: Mode
+) -> Iterator[Rule]:
+    """One, or two: a limit on rows written reaches more than the others of its rule."""
+    rule = _rule(spec, source, path, classifications, mode)
+    if spec.max_rows is None:
+        yield rule
+        return
+    if rule.actions.isdisjoint(WRITES_ROWS):
+        hint = "such as actions: [write]"
+        raise source.error(path, "`max_rows` needs actions that write rows", hint)
+    if spec.row_limit is not None or spec.statement_timeout is not None:
+        yield rule
+    yield msgspec.structs.replace(
+        rule,
+        actions=(rule.actions & WRITES_ROWS) | {Action.TRUNCATE} | WRITES_UNSEEN,
+        row_limit=None,
+        statement_timeout_ms=None,
+        rows_written_max=spec.max_rows,
+    )
+
+
 def _rule(
     spec: RuleSpec, source: Source, path: str, classifications: Classifications, mode: Mode
 ) -> Rule:
@@ -178,7 +208,8 @@ def _check_shape(spec: RuleSpec, source: Source, path: str) -> None:
     if masks != (spec.mask is not None):
         says = "needs `mask:`" if masks else "has no use for `mask:`"
         raise source.error(path, f"a rule with effect {effect} {says}", "mask: {method: redact}")
-    if limits != (spec.row_limit is not None or spec.statement_timeout is not None):
+    given = (spec.row_limit, spec.statement_timeout, spec.max_rows)
+    if limits != any(limit is not None for limit in given):
         says = "needs" if limits else "has no use for"
         raise source.error(path, f"a rule with effect {effect} {says} a limit", "use effect: limit")
     if spec.hold is not None and spec.effect is not RuleEffect.HOLD:

@@ -170,6 +170,9 @@ class RuleSpec(
     row_limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
     statement_timeout: Duration | None = None
     hold: HoldSpec | None = None
+    max_rows: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """Rows that one INSERT, UPDATE, DELETE, MERGE or COPY FROM STDIN may affect: one that affects
+    more is rolled back. Writes of which that cannot be told are refused."""
 
 
 class TrustedFunction(

@@ -132,6 +132,7 @@ class Entitlements:
             or sensitive is None
             or bool(sensitive)
             or any(r.resources is not None or r.flags or r.condition is not None for r in rules)
+            or any(r.rows_written_max is not None for r in rules)
         )
         """Whether any answer here depends on what names mean (a WHERE that is always true, too, is
         known by its columns). False = decisions are the same without a catalog."""

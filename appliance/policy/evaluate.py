@@ -48,10 +48,23 @@ class Context:
         return condition.holds(self.subject)
 
 
+Bound = tuple[int, str]
+"""(rows that a write may affect, id of the rule that says so)."""
+
+
 class Tally:
     """Outcome of the rules for one statement; bits of the integers are its touches."""
 
-    __slots__ = ("allowed", "denied", "failed", "held", "row_limit", "terms", "timeout_ms")
+    __slots__ = (
+        "allowed",
+        "denied",
+        "failed",
+        "held",
+        "row_limit",
+        "terms",
+        "timeout_ms",
+        "written",
+    )
 
     def __init__(self) -> None:
         self.allowed = 0
@@ -60,6 +73,7 @@ class Tally:
         self.row_limit: int | None = None
         self.timeout_ms: int | None = None
         self.terms: HoldTerms | None = None
+        self.written: Bound | None = None
 
     def add(self, rule: Rule, bits: int) -> None:
         effect = rule.effect
@@ -73,6 +87,8 @@ class Tally:
         else:
             self.row_limit = smaller(self.row_limit, rule.row_limit)
             self.timeout_ms = smaller(self.timeout_ms, rule.statement_timeout_ms)
+            if rule.rows_written_max is not None:
+                self.written = tighter(self.written, (rule.rows_written_max, rule.id))
 
     def missing(self, everything: int) -> int:
         """Bits of the touches that no rule allows; none when denied anyway."""
@@ -85,6 +101,12 @@ class Tally:
 
 
 def smaller(one: int | None, other: int | None) -> int | None:
+    if one is None or other is None:
+        return one if other is None else other
+    return min(one, other)
+
+
+def tighter(one: Bound | None, other: Bound | None) -> Bound | None:
     if one is None or other is None:
         return one if other is None else other
     return min(one, other)
@@ -103,6 +125,7 @@ class Deliberation:
         self.row_limit: int | None = None
         self.timeout_ms: int | None = None
         self.terms: HoldTerms | None = None
+        self.written: Bound | None = None
 
     def raise_to(self, applied: Effect, watched: Effect) -> None:
         if _SEVERITY[applied] > _SEVERITY[self.applied]:
@@ -188,6 +211,7 @@ class Deliberation:
             self.row_limit = smaller(self.row_limit, applied.row_limit)
             self.timeout_ms = smaller(self.timeout_ms, applied.timeout_ms)
             self.terms = joined(self.terms, applied.terms)
+            self.written = tighter(self.written, applied.written)
 
 
 def _nothing_allows(named: Sequence[str]) -> str:
@@ -207,6 +231,7 @@ def decide(facts: Facts, entitlements: Entitlements, context: Context, observing
     if entitlements.masks:
         owed, masks, observed = _masks(facts.statements, work)
     limits = (None, None) if observing else (work.row_limit, work.timeout_ms)
+    written = None if observing else work.written
     owes = bool(owed) or (entitlements.owes and entitlements.catalog is None)
     return Decision(
         effect=work.applied,
@@ -215,6 +240,8 @@ def decide(facts: Facts, entitlements: Entitlements, context: Context, observing
         owes_masks=owes,
         row_limit=limits[0],
         statement_timeout_ms=limits[1],
+        rows_written_max=None if written is None else written[0],
+        rows_written_rule="" if written is None else written[1],
         policy_version=entitlements.policy_version,
         cacheable=not context.looked_at_time,
         would_be=work.watched if work.watched is not work.applied else None,

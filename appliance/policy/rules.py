@@ -20,7 +20,7 @@ from appliance.model.principal import Principal, Target
 from appliance.policy.conditions import Condition, Network
 from appliance.policy.document import RuleEffect
 from appliance.policy.globs import ResourceGlob
-from appliance.policy.vocabulary import CARRIED, NO_RESOURCE, READING
+from appliance.policy.vocabulary import CARRIED, NO_RESOURCE, READING, WRITES_UNSEEN
 
 Test = Callable[[str], bool]
 
@@ -87,6 +87,8 @@ class Rule(msgspec.Struct, frozen=True):
     statement_timeout_ms: int | None = None
     terms: HoldTerms | None = None
     """Of a hold rule."""
+    rows_written_max: int | None = None
+    """Compiled into a rule of its own (`compile`), which reaches what may write unseen, too."""
 
 
 class Touch(msgspec.Struct, frozen=True, gc=False):
@@ -147,6 +149,8 @@ def concerns(rule: Rule, touch: Touch) -> bool:
     """Whether a rule names a touch's action and resource; its conditions are not looked at."""
     if touch.action not in rule.actions:
         return False
+    if rule.rows_written_max is not None and touch.action in WRITES_UNSEEN:
+        return True  # it may write to any relation
     if rule.resources is None:
         return not touch.beneath  # it concerns what is named already
     if touch.beneath and rule.effect is RuleEffect.ALLOW:

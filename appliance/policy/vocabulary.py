@@ -108,6 +108,25 @@ action without a relation (DO, CREATE SCHEMA, ...) may touch every resource of t
 CARRIED = frozenset({Action.COPY_TO, Action.EXPLAIN})
 """Actions on a query: where the facts name no relation for them, they touch what the query does."""
 
+WRITES_ROWS = frozenset(
+    {Action.INSERT, Action.UPDATE, Action.DELETE, Action.MERGE, Action.COPY_FROM}
+)
+"""Actions of which the database tells how many rows they affected."""
+
+WRITES_UNSEEN = frozenset(
+    {
+        Action.DO,
+        Action.CALL,
+        Action.DYNAMIC_SQL,
+        Action.EXECUTE_FUNCTION,
+        Action.EXECUTE,
+        Action.COPY_FILE,
+        Action.COPY_PROGRAM,
+        Action.OPAQUE,
+    }
+)
+"""Actions that may write rows of which the text or the database's answer does not tell."""
+
 READING = frozenset({Action.SELECT, Action.EXPLAIN})
 """Actions for which the columns that a use of a relation names are all that it concerns."""
 

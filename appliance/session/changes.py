@@ -7,7 +7,7 @@ is not understood may change anything.
 from collections.abc import Collection
 
 from appliance.model.catalog import SessionSettings
-from appliance.model.facts import Action, Facts, Flag
+from appliance.model.facts import Action, Facts, Flag, StatementFacts
 from appliance.sql.names import TEMPORARY_SCHEMA, search_path
 
 _UNSETTLING = frozenset(
@@ -169,11 +169,18 @@ def names_unknown(facts: Facts) -> bool:
     return any(not use.oid for statement in facts.statements for use in statement.relations)
 
 
+def _rests_on_names(statement: StatementFacts) -> bool:
+    """Whether what it was judged by has names, those in bodies of functions included."""
+    called = statement.functions or statement.functions_below or statement.calls
+    inside = called or statement.reads_inside
+    return bool(statement.relations or inside or statement.prepared is not None)
+
+
 def goes_on_after_end(facts: Facts) -> bool:
-    """Whether relations are named after the end of a transaction in the same text."""
+    """Whether anything is named after the end of a transaction in the same text."""
     ended = False
     for statement in facts.statements:
-        if ended and (statement.relations or statement.functions or statement.prepared):
+        if ended and _rests_on_names(statement):
             return True
         ended |= statement.ends_transaction
     return False
@@ -185,8 +192,7 @@ def goes_on_after_change(facts: Facts) -> bool:
     """
     changed = False
     for statement in facts.statements:
-        named = statement.relations or statement.functions or statement.prepared
-        if changed and named and statement.kind in _HOLDING:
+        if changed and _rests_on_names(statement) and statement.kind in _HOLDING:
             return True
         own = all(use.schema == TEMPORARY_SCHEMA for use in statement.relations)
         changed |= (

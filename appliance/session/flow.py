@@ -39,6 +39,7 @@ from appliance.policy.entitlements import Entitlements
 from appliance.policy.evaluate import DEFAULT_RULE
 from appliance.policy.snapshot import UNCLASSIFIED_RULE, Snapshot
 from appliance.session import changes, told
+from appliance.session.counted import uncounted
 from appliance.session.rewriting import Form, Forms, forms_of, joined
 from appliance.sql.analysis import analyse
 from appliance.sql.footing import Footing, footing
@@ -368,9 +369,11 @@ class Judge:
         """Adds what the text is when its writes spare no row. Whoever owes masks on what it reads
         gets that answer unasked: the question would see the raw values."""
         decision, sweeping = self._decided(text, sweeping_facts(verdict.facts), settings, now)
-        if sweeping.released is not None and decision.hold == verdict.decision.hold:
+        alike = decision.rows_written_max == verdict.decision.rows_written_max
+        if alike and sweeping.released is not None and decision.hold == verdict.decision.hold:
             return verdict  # held for the same, one way or the other
-        if sweeping.refusal is None and decision.would_be == verdict.decision.would_be:
+        same = alike and decision.would_be == verdict.decision.would_be
+        if sweeping.refusal is None and same:
             return verdict
         owed = verdict.decision.owed
         if any(not s.consumed.isdisjoint(owed) for s in verdict.facts.statements if s.checks):
@@ -393,9 +396,11 @@ class Judge:
         settings: SessionSettings,
     ) -> Verdict:
         plans: tuple[MaskPlan, ...] = ()
-        refusal = refusal_of(facts, decision) or unlimitable(facts, decision)
+        unbound = uncounted(facts, decision)
+        refusal = refusal_of(facts, decision) or unlimitable(facts, decision) or unbound
         unread = self.needs_catalog and self.catalog.lineage is None
-        if unread and refusal is not None and refusal.rule == DEFAULT_RULE:
+        blind = refusal is not None and (refusal.rule == DEFAULT_RULE or refusal is unbound)
+        if unread and blind:
             refusal = told.catalog_unavailable(self.catalog.failure)  # no name can match a rule now
         if refusal is None and facts.failure is not None and decision.owes_masks:
             refusal = told.unparsable(facts)

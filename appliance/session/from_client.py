@@ -7,6 +7,8 @@ keeps reply order and transaction state.
 
 from collections.abc import Callable
 
+import msgspec
+
 from _speedups.hitcycle import Hit
 from _speedups.pgframe import HEAD, TAIL, WHOLE
 from appliance.audit.record import ProtocolKind
@@ -14,6 +16,8 @@ from appliance.model.errors import ProtocolViolation
 from appliance.model.facts import Action
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.session import changes, flow, told
+from appliance.session.blast import Blast
+from appliance.session.counted import limit_of
 from appliance.session.decisions import Decisions
 from appliance.session.effects import ArmTimeout, BeginSchemaChange, Bytes, EndSession
 from appliance.session.inflight import Bound, Execution, Portal, Prepared
@@ -38,9 +42,10 @@ UNREAD = b"\xff"
 class FromClient:
     """The client's half of one session's machine."""
 
-    def __init__(self, state: SessionState, decisions: Decisions) -> None:
+    def __init__(self, state: SessionState, decisions: Decisions, blast: Blast) -> None:
         self._state = state
         self._decisions = decisions
+        self._blast = blast
 
     def run(self, run: Run) -> None:
         kind, part, _count, content = run
@@ -68,6 +73,9 @@ class FromClient:
                 self._state.copy_piece_open = not self._state.expected.skipping
             if self._state.copy_piece_open:  # a frame goes up whole, or the server loses step
                 self._state.turn.upstream.append(kept(content))
+            if part == TAIL:
+                self._state.copy_piece_open = False
+                self._blast.release()
             return
         if part == HEAD:
             self._check_copying(kind)
@@ -130,7 +138,7 @@ class FromClient:
             self._state.send(refusals.rejected_query(), Expected(Kind.QUERY, error=error))
             return
         hit = self._state.hits.query(text, verdict, self._decisions.alike(text, verdict), seen)
-        if self._state.holding:
+        if self._state.holding or limit_of(verdict.facts, verdict.decision) is not None:
             self._query_held(text, verdict, record_id, hit)
             return
         execution = Execution(record_id, verdict, self._state.now)
@@ -150,9 +158,10 @@ class FromClient:
     def _query_held(
         self, text: bytes, verdict: flow.Verdict, record_id: str, hit: Hit | None
     ) -> None:
-        """A Query of one statement, in messages of the extended protocol, so that it runs in the
-        transaction that holds what it rests on. A Query there is no way: PostgreSQL 17 and later
-        would leave that transaction open behind it (postgres.c, exec_simple_query).
+        """A Query of one statement, in messages of the extended protocol: so that it runs in the
+        transaction that holds what it rests on, or so that its rows are counted before that ends.
+        A Query there is no way: PostgreSQL 17 and later would leave that transaction open behind
+        it (postgres.c, exec_simple_query).
         """
         send, name = self._state.send, refusals.QUERY_NAME
         prepared = Prepared(name, text, (), verdict)
@@ -160,7 +169,8 @@ class FromClient:
         portal.described, portal.vouched = True, self._state.now
         portal.hit = hit
         portal.shapes = self._state.judge.catalog.shapes
-        execution = Execution(record_id, verdict, self._state.now, portal)
+        rows_max = limit_of(verdict.facts, verdict.decision)
+        execution = Execution(record_id, verdict, self._state.now, portal, rows_max)
         self._before_forward(execution)
         send(m.close(m.STATEMENT, name), Expected(Kind.CLOSE, injected=True))
         parsed = Expected(Kind.PARSE, prepared, injected=True, within=execution)
@@ -171,8 +181,9 @@ class FromClient:
         send(m.bind_unparameterised(name, name), bound)
         described = Expected(Kind.DESCRIBE_PORTAL, portal, name, within=execution)
         send(m.describe(m.PORTAL, name), described)
-        send(m.execute(name), runs)
-        send(m.SYNC_FRAME, Expected(Kind.SYNC))
+        self._blast.send(m.execute(name), runs, execution, simple=True)
+        if rows_max is None:
+            send(m.SYNC_FRAME, Expected(Kind.SYNC))
 
     def _parse(self, content: Bytes) -> None:
         if len(content) - 1 > self._state.limits.statement_bytes_max + PARSE_EXTRA_BYTES_MAX:
@@ -446,11 +457,12 @@ class FromClient:
                 Expected(Kind.DESCRIBE_PORTAL, portal, portal.name, injected=True),
             )
         portal.hit = self._state.hits.executed(portal, verdict)
-        execution = Execution(record_id, verdict, self._state.now, portal)
+        rows_max = limit_of(verdict.facts, verdict.decision)
+        execution = Execution(record_id, verdict, self._state.now, portal, rows_max)
         expected = Expected(Kind.EXECUTE, execution)
         self._before_forward(execution)
         self._state.gate(expected, refusals.rejected_execute)
-        self._state.send(message, expected)
+        self._blast.send(message, expected, execution)
         self._state.executing()
         if not verdict.plain and self._state.announcement.resets(verdict.facts):
             self._decisions.questions.announce_behind(self._state.announcement.again)
@@ -501,6 +513,7 @@ class FromClient:
     def _copy_end(self, content: Bytes) -> None:
         self._state.copy_ended = True
         self._state.turn.upstream.append(kept(content))
+        self._blast.copied()
 
     def _function_call(self, _content: Bytes) -> None:
         refusal = Refusal(
@@ -611,17 +624,7 @@ def _native(sqlstate: str, message: str) -> bytes:
 
 
 def _error(refusal: Refusal, reference: str) -> bytes:
-    return refusals.error_response(
-        Refusal(
-            refusal.code,
-            refusal.message,
-            refusal.remedy,
-            refusal.rule,
-            reference,
-            refusal.sqlstate,
-            refusal.position,
-        )
-    )
+    return refusals.error_response(msgspec.structs.replace(refusal, reference=reference))
 
 
 _ALLOWED_WHILE_COPYING = frozenset(

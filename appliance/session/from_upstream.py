@@ -12,6 +12,7 @@ from appliance.audit.record import Outcome
 from appliance.model.errors import InvariantBroken, ProtocolViolation, Refused
 from appliance.model.facts import PreparedUse
 from appliance.session import changes, flow, told
+from appliance.session.blast import Blast
 from appliance.session.decisions import Decisions
 from appliance.session.effects import (
     Bytes,
@@ -20,7 +21,7 @@ from appliance.session.effects import (
     SampleRows,
     SettleSchemaChange,
 )
-from appliance.session.inflight import Execution, Portal, Prepared, ResultLock
+from appliance.session.inflight import Execution, Portal, Prepared, ResultLock, first_frames
 from appliance.session.state import HEADER, Run, SessionState, kept
 from appliance.sql.footing import stands_alone
 from appliance.wire.postgres import messages as m
@@ -34,9 +35,10 @@ CURSORS_MAX = 4_096
 class FromUpstream:
     """The database's half of one session's machine."""
 
-    def __init__(self, state: SessionState, decisions: Decisions) -> None:
+    def __init__(self, state: SessionState, decisions: Decisions, blast: Blast) -> None:
         self._state = state
         self._decisions = decisions
+        self._blast = blast
 
     def run(self, run: Run) -> None:
         kind, part, count, content = run
@@ -60,6 +62,14 @@ class FromUpstream:
         execution = head.subject
         if not isinstance(execution, Execution):
             raise ProtocolViolation("upstream", "rows for a refused statement")
+        if execution.rows_max is None:
+            self._pass_rows(execution, part, count, content)
+            return
+        if part != WHOLE or execution.portal is None or execution.portal.kept is None:
+            raise InvariantBroken("rows of a limited write that cannot be kept")
+        execution.portal.kept.keep(count, content)
+
+    def _pass_rows(self, execution: Execution, part: int, count: int, content: Bytes) -> None:
         lock = execution.lock if execution.portal is None else execution.portal.lock
         limit = execution.verdict.decision.row_limit
         if limit is not None:
@@ -141,7 +151,7 @@ class FromUpstream:
             if head.subject is not None:
                 head.subject.description = described
             self._state.choose_row_mode()
-        if not head.injected:
+        if not head.injected and not self._blast.describes(head.within, content):
             self._state.to_client(content)
 
     def _lock_query(self, execution: Execution, content: Bytes) -> ResultLock | None:
@@ -244,9 +254,14 @@ class FromUpstream:
             self._state.expected.pop(Kind.EXECUTE)
             return
         tag = m.parse_command_complete(content[HEADER:])
-        execution = head.subject
+        execution, silent = head.subject, False
         if isinstance(execution, Execution):
             execution.tag = _shown(tag[:64])
+            if execution.rows_max is not None:
+                if self._blast.exceeds(execution, tag):
+                    return
+                content = self._pass_kept(execution, content)
+                silent = self._blast.completes(execution, kept(content))
             execution.statement_index += 1
             execution.lock = None
             execution.description = b""
@@ -260,7 +275,17 @@ class FromUpstream:
             if isinstance(execution, Execution):
                 self._state.finish(execution, Outcome.COMPLETED)
             self._state.choose_row_mode()
-        self._state.to_client(content)
+        if not silent:
+            self._state.to_client(content)
+
+    def _pass_kept(self, execution: Execution, complete: Bytes) -> Bytes:
+        """A limited write affected no more than it may: its rows leave. -> what ends them."""
+        runs, suspended = self._blast.released(execution)
+        if described := self._blast.described(execution):
+            self._state.to_client(described)
+        for count, rows in runs:
+            self._pass_rows(execution, WHOLE, count, rows)
+        return m.frame(m.PORTAL_SUSPENDED, b"") if suspended else complete
 
     def _given(self, execution: Execution) -> int:
         """Rows the client has had of a limited result, be it read in parts: by Execute with a row
@@ -320,6 +345,7 @@ class FromUpstream:
         if head is None or head.kind not in (Kind.EXECUTE, Kind.QUERY):
             raise ProtocolViolation("upstream", "an EmptyQueryResponse that is not due")
         _require_forwarded(head)
+        _require_uncounted(head)
         if head.kind is Kind.EXECUTE:
             self._state.expected.pop(Kind.EXECUTE)
             if isinstance(head.subject, Execution):
@@ -328,6 +354,7 @@ class FromUpstream:
         self._state.to_client(content)
 
     def _portal_suspended(self, content: Bytes) -> None:
+        _require_uncounted(self._state.expected.head)
         head = self._state.expected.pop(Kind.EXECUTE)
         _require_forwarded(head)
         if isinstance(head.subject, Execution):
@@ -431,6 +458,8 @@ class FromUpstream:
     def _error_out_of_turn(self, content: Bytes) -> None:
         """FATAL (the server goes away), or an error raised at commit time, at Sync."""
         fields = m.parse_error_fields(content[HEADER:])
+        if (head := self._state.expected.head) is not None:
+            head.failed = True  # it is what stands at the commit
         self._state.told_fatal = fields.get("V", fields.get("S")) in ("FATAL", "PANIC")
         if self._state.judge.entitlements.owes:
             self._state.to_client(refusals.withhold_values(content[HEADER:], m.ERROR_RESPONSE))
@@ -514,6 +543,8 @@ class FromUpstream:
             return
         if isinstance(done.subject, Execution):
             self._end_of(done.subject, done)
+        elif done.subject and not done.failed:  # what ends a Query that was counted (`blast`)
+            self._state.to_client(done.subject)
         self._state.to_client(content)
 
     def _end_of(self, execution: Execution, due: Expected) -> None:
@@ -531,6 +562,13 @@ def _require_forwarded(head: Expected) -> None:
         raise ProtocolViolation("upstream", "a refused statement was accepted")
 
 
+def _require_uncounted(head: Expected | None) -> None:
+    """A limited write ends with a tag or an error."""
+    execution = None if head is None else head.subject
+    if isinstance(execution, Execution) and execution.rows_max is not None:
+        raise ProtocolViolation("upstream", "a write that ends without saying what it affected")
+
+
 def _use(execution: Execution, index: int) -> PreparedUse | None:
     statements = execution.verdict.facts.statements
     return statements[index].prepared if index < len(statements) else None
@@ -546,10 +584,7 @@ def first_rows(content: Bytes, count: int, left: int) -> tuple[Bytes, int]:
     """The first `left` of `count` whole DataRow frames."""
     if count <= left:
         return content, count
-    end = 0
-    for _ in range(max(left, 0)):
-        end += 1 + int.from_bytes(bytes(content[end + 1 : end + HEADER]), "big")
-    return content[:end], max(left, 0)
+    return first_frames(content, max(left, 0)), max(left, 0)
 
 
 def _shown(name: bytes) -> str:

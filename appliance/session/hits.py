@@ -297,6 +297,7 @@ def teachable(verdict: flow.Verdict) -> bool:
         and decision.cacheable
         and decision.row_limit is None
         and decision.statement_timeout_ms is None
+        and decision.rows_written_max is None
         and decision.would_be is None
         and len(verdict.facts.statements) == 1
         and all(plan.prepared is None for plan in verdict.plans)

@@ -4,6 +4,7 @@ Made and changed by `session/machine` only. Rule: a mask plan is bound to the po
 was made for, never to "the last RowDescription seen" (DESIGN invariant 2).
 """
 
+from collections import deque
 from typing import NamedTuple
 
 from _speedups.hitcycle import Hit
@@ -57,6 +58,7 @@ class Portal:
         "described",
         "description",
         "hit",
+        "kept",
         "lock",
         "name",
         "parameters",
@@ -90,6 +92,59 @@ class Portal:
         self.rows = 0
         """Rows it has given, over all its Executes: for a row limit."""
         self.hit: Hit | None = None
+        self.kept: KeptRows | None = None
+        """Rows of a write that is limited (`blast`)."""
+
+
+class KeptRows:
+    """Rows that a limited write returns, as the upstream sent them, until it is known how many it
+    affected. Bounded: beyond `rows_max` rows or `bytes_max` bytes none is kept, and `over` is set.
+    """
+
+    __slots__ = ("_bytes", "_bytes_max", "_count", "_rows_max", "_runs", "over")
+
+    def __init__(self, rows_max: int, bytes_max: int) -> None:
+        self._rows_max = rows_max
+        self._bytes_max = bytes_max
+        self.over = False
+        self._runs: deque[tuple[int, bytes]] = deque()
+        self._count = self._bytes = 0
+
+    def keep(self, count: int, content: bytes | memoryview) -> None:
+        """`count` whole DataRow frames."""
+        self._count += count
+        self._bytes += len(content)
+        if self._count > self._rows_max or self._bytes > self._bytes_max:
+            self.over = True
+        if self.over:
+            self._runs.clear()
+        else:
+            self._runs.append((count, bytes(content)))
+
+    def clear(self) -> None:
+        self._runs.clear()
+
+    def take(self, wanted: int) -> tuple[deque[tuple[int, bytes]], int]:
+        """The next `wanted` rows (0 = all that are left), in runs; and how many these are."""
+        taken: deque[tuple[int, bytes]] = deque()
+        got = 0
+        while self._runs and (not wanted or got < wanted):
+            count, content = self._runs.popleft()
+            some, part = count, content
+            if wanted and got + count > wanted:
+                some, part = wanted - got, first_frames(content, wanted - got)
+                self._runs.appendleft((count - some, content[len(part) :]))
+            taken.append((some, part))
+            got += some
+        return taken, got
+
+
+def first_frames(content: bytes | memoryview, count: int) -> bytes:
+    """The first `count` of some whole frames."""
+    end = 0
+    for _ in range(count):
+        end += 1 + int.from_bytes(content[end + 1 : end + 5], "big")
+    return bytes(content[:end])
 
 
 class ResultLock:
@@ -129,6 +184,7 @@ class Execution:
         "renames",
         "result_rows",
         "rows",
+        "rows_max",
         "sensitive_unmasked",
         "shapes",
         "sqlstate",
@@ -141,12 +197,19 @@ class Execution:
     )
 
     def __init__(
-        self, record_id: str, verdict: Verdict, started: float, portal: Portal | None = None
+        self,
+        record_id: str,
+        verdict: Verdict,
+        started: float,
+        portal: Portal | None = None,
+        rows_max: int | None = None,
     ) -> None:
         self.record_id = record_id
         self.verdict = verdict
         self.started = started
         self.portal = portal
+        self.rows_max = rows_max
+        """Rows that it may affect (`blast`); None = as many as it likes."""
         self.lock: ResultLock | None = None
         self.hit: Hit | None = None
         self.description = b""

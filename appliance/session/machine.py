@@ -19,6 +19,7 @@ from appliance.model.limits import QUEUED_BYTES_MAX
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.snapshot import Snapshot
 from appliance.session import told
+from appliance.session.blast import Blast
 from appliance.session.decisions import Decisions
 from appliance.session.effects import ArmTimeout, Bytes, CancelStatement, Turn
 from appliance.session.from_client import FromClient
@@ -39,8 +40,9 @@ class SessionMachine:
     def __init__(self, state: SessionState) -> None:
         self._state = state
         self._decisions = Decisions(state)
-        self._client = FromClient(state, self._decisions)
-        self._upstream = FromUpstream(state, self._decisions)
+        self._blast = Blast(state)
+        self._client = FromClient(state, self._decisions, self._blast)
+        self._upstream = FromUpstream(state, self._decisions, self._blast)
         self._queued = 0
         """Bytes in `runs`."""
         self._in_turn = False
@@ -50,10 +52,7 @@ class SessionMachine:
     @property
     def waiting(self) -> bool:
         """What the client sends next will not be looked at yet."""
-        return (
-            self._state.waiting is not None
-            or len(self._state.expected) >= self._state.limits.inflight_max
-        )
+        return self._state.waiting is not None or self._inflight_full or self._blast.holds_back
 
     @property
     def full(self) -> bool:
@@ -240,7 +239,7 @@ class SessionMachine:
         try:
             frames.feed(chunk)
             while (run := frames.next_run()) is not None:
-                if self._state.waiting is not None or self._state.runs or self._inflight_full:
+                if self._state.runs or self.waiting:
                     self._state.runs.append((run[0], run[1], run[2], bytes(run[3])))
                     self._queued += len(run[3])
                 else:
@@ -261,6 +260,7 @@ class SessionMachine:
                 limit = self._state.limits.masked_row_bytes_max
                 raise Refused(told.row_too_long(limit)) from None
             raise ProtocolViolation("upstream", str(error)) from None
+        self._blast.release()
         self._decisions.resume()
         self._drain_runs()
         return self._end()
@@ -394,7 +394,7 @@ class SessionMachine:
         return self._state.turn
 
     def _drain_runs(self) -> None:
-        while self._state.runs and self._state.waiting is None and not self._inflight_full:
+        while self._state.runs and not self.waiting:
             run = self._state.runs.popleft()
             self._queued -= len(run[3])
             self._client.run(run)

@@ -11,6 +11,7 @@ from appliance.masking.plan import MaskPlan
 from appliance.model.catalog import ColumnKey
 from appliance.model.decision import Mask
 from appliance.model.errors import Refused
+from appliance.model.facts import StatementFacts
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.session import changes
 from appliance.session.flow import Verdict
@@ -36,6 +37,14 @@ class NamedPlans:
         self.still: Callable[[Footing], bool] | None = None
         """Whether the present catalog has all that a plan rests on as it was."""
         self.protocol: ProtocolNames | None = None
+        self._facts: dict[tuple[str, str], StatementFacts] = {}
+
+    def executed(self, name: str) -> StatementFacts | None:
+        """What SQL EXECUTE of this name runs, as far as we saw it prepared."""
+        protocol = None if self.protocol is None else self.protocol("statement", name, False)
+        if protocol is not None and len(protocol.facts.statements) == 1:
+            return protocol.facts.statements[0]
+        return self._facts.get(("statement", name)) if ("statement", name) in self._plans else None
 
     def completed(self, verdict: Verdict, index: int) -> None:
         """Statement `index` of a text completed: notes what it named or let go."""
@@ -50,6 +59,7 @@ class NamedPlans:
                 if len(self._plans) < NAMED_MAX or (space, name) in self._plans:
                     self._plans[space, name] = (plan, verdict.epoch, verdict.decision.owed)
                     self._footings[space, name] = verdict.footing
+                    self._facts[space, name] = verdict.facts.statements[index]
                     settled = changes.settled_before(verdict.facts, index)
                     self._namings[space, name] = verdict.naming if settled else None
             case "deallocate" | "close" if name:

@@ -258,7 +258,24 @@ def shown_parameters(bound: Bound, verdict: flow.Verdict) -> tuple[Parameter, ..
     for index, value in enumerate(values[:PARAMETERS_SHOWN_MAX]):
         type_name = str(bound.types[index]) if index < len(bound.types) else ""
         text = None
-        if value is not None and not hidden and codes[index] == 0:
-            text = value.decode("utf-8", "replace")[:SHOWN_CHARS_MAX]
+        if value is not None and not hidden:
+            text = shown_value(value, codes[index], type_name)
         shown.append(Parameter(type_name, text, value is None))
     return tuple(shown)
+
+
+def shown_value(value: bytes, code: int, type_name: str) -> str | None:
+    """A parameter's value for people; None where its binary form is not one of the plain ones."""
+    if code == 0 or type_name in _TEXTS:
+        return value.decode("utf-8", "replace")[:SHOWN_CHARS_MAX]
+    if type_name in _INTEGERS and len(value) == _INTEGERS[type_name]:
+        return str(int.from_bytes(value, "big", signed=True))
+    if type_name == _BOOLEAN and value in (b"\0", b"\1"):
+        return "true" if value == b"\1" else "false"
+    return None
+
+
+# OIDs of pg_type.dat.
+_INTEGERS = {"21": 2, "23": 4, "20": 8}
+_TEXTS = ("25", "1043", "1042", "19")
+_BOOLEAN = "16"

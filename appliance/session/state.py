@@ -423,8 +423,10 @@ class SessionState:
         execution = head.subject
         lock = execution.lock if execution.portal is None else execution.portal.lock
         masked = (
-            lock is not None and lock.masker is not None
-        ) or execution.verdict.decision.row_limit is not None
+            (lock is not None and lock.masker is not None)
+            or execution.verdict.decision.row_limit is not None
+            or execution.rows_max is not None
+        )
         own = not execution.verdict.plain and self.announcement.shows(execution.verdict.facts)
         self.gather_rows(masked or own)
 

@@ -77,10 +77,14 @@ def _statements(
 def after(
     raw: RawStatement, statement: StatementFacts, settings: SessionSettings
 ) -> SessionSettings:
-    """What names mean after `SET search_path = ...; ` or DDL in the same text is not certain."""
+    """What names mean after `SET search_path = ...; ` or DDL in the same text is not certain, nor
+    whether a temporary relation is still there after `ROLLBACK TO ...`."""
     undoes = statement.ends_transaction or "ROLLBACK" in raw.body.get("kind", "")
-    if raw.kind == "TransactionStmt" and undoes and settings.temp_kinds:
-        settings = msgspec.structs.replace(settings, temp_kinds=frozenset(), sealed="")
+    if raw.kind == "TransactionStmt" and undoes:
+        names = settings.temp_relations.union(own.name for own in settings.temporaries)
+        settings = msgspec.structs.replace(
+            settings, temp_kinds=frozenset(), temp_relations=names, sealed=""
+        )
     if not statement.flags & {Flag.CHANGES_SETTINGS, Flag.CHANGES_SCHEMA} or _indexes_own(
         statement
     ):
@@ -134,6 +138,8 @@ def _facts(
         actions=tuple(analyst.actions),
         relations=relations,
         beneath=analyst.uses_beneath(),
+        writes=analyst.writes,
+        carried=tuple(analyst.carried),
         functions=tuple(analyst.functions),
         functions_below=tuple(analyst.functions_below),
         reads_inside=frozenset(analyst.reads_inside),

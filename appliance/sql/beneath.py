@@ -31,6 +31,18 @@ def changed_with(
             yield from _carried_on(lineage, each, named if action is Action.UPDATE else None)
 
 
+def carried_to(
+    lineage: "CatalogLineage", action: Action, oid: int, named: Sequence[str]
+) -> Iterator[int]:
+    """OIDs of what foreign keys alone carry such a write on to."""
+    if action in (Action.UPDATE, Action.DELETE):
+        for each in (oid, *lineage.written_with(oid)):
+            for _, child, _ in _carried_on(
+                lineage, each, named if action is Action.UPDATE else None
+            ):
+                yield child
+
+
 def _carried_on(
     lineage: "CatalogLineage", oid: int, named: Sequence[str] | None
 ) -> Iterator[Change]:

@@ -16,7 +16,7 @@ from appliance.model.facts import Action, Flag, FunctionUse, PreparedUse, Relati
 from appliance.model.references import truncated_with
 from appliance.model.resolution import RelationPlace, Resolution, TargetColumn
 from appliance.sql import functions, secrets, types
-from appliance.sql.beneath import changed_with
+from appliance.sql.beneath import carried_to, changed_with
 from appliance.sql.own import stays_inside
 from appliance.sql.parse import Body
 from appliance.sql.scope import AMBIGUOUS, Field, Item, Scope
@@ -100,6 +100,10 @@ class Names:
         self.settings_changed: dict[tuple[str, str], None] = {}
         self.beneath: dict[UseKey, dict[str, None]] = {}
         """As `uses`: what is written to without being named."""
+        self.writes = 0
+        """INSERT, UPDATE, DELETE and MERGE met, at any depth."""
+        self.carried: dict[str, None] = {}
+        """Relations that foreign keys carry writes on to."""
         self.secret_columns = False
         """System secrets are read, and all of them are single columns (`SECRET_COLUMNS`)."""
         self.sets_rows = False
@@ -126,7 +130,11 @@ class Names:
     def write_beneath(self, action: Action, oid: int, columns: Iterable[str] = ()) -> None:
         """Notes what writing to a relation changes elsewhere."""
         if self.lineage is not None and oid:
-            self._note_beneath(changed_with(self.lineage, action, oid, tuple(columns)))
+            named = tuple(columns)
+            self._note_beneath(changed_with(self.lineage, action, oid, named))
+            for child in carried_to(self.lineage, action, oid, named):
+                relation = self.lineage.catalog.relations[child]
+                self.carried[f"{relation.schema}.{relation.name}"] = None
 
     def truncate_beneath(self, oid: int) -> None:
         """TRUNCATE ... CASCADE."""
@@ -569,6 +577,7 @@ class Names:
         name = words(body.get("names", ()))
         if not name or self.lineage is None or (len(name) > 1 and name[-2] == "pg_catalog"):
             return
+        self.names_called.add(name[-1])
         if len(name) > 1 and name[-2] not in self.lineage.catalog.schemas:
             self._unknown_function(name[-2], f"type {name[-1]}", None)
             return

@@ -104,6 +104,8 @@ class Analyst(Writes):
         self.open_writes = []
         self.decides = set()
         self.beneath = {}
+        self.carried = {}
+        self.writes = 0
         uses, self.uses = self.uses, {}
         for (_, oid, schema, name), columns in uses.items():
             self.use_relation(Action.EXPLAIN, schema, name, oid, columns)
@@ -115,6 +117,8 @@ class Analyst(Writes):
             self.uses.setdefault(key, {}).update(columns)
         for key, columns in inner.beneath.items():
             self.beneath.setdefault(key, {}).update(columns)
+        self.carried.update(inner.carried)
+        self.writes += inner.writes
         self.functions.update(inner.functions)
         self.functions_below.update(inner.functions_below)
         self.calls.update(inner.calls)
@@ -149,6 +153,7 @@ class Analyst(Writes):
     def _execute(self, body: Body) -> Result:
         self.act(Action.EXECUTE)
         self.prepared = PreparedUse("execute", body["name"])
+        self.deferred = True  # the server looks names up anew once it has these values
         self.walk(body.get("params", []), Scope())
         return UNKNOWN_RESULT
 

@@ -123,6 +123,7 @@ class Writes(Queries):
 
     def _begin(self, action: Action, body: Body, parent: Scope | None) -> Scope:
         self.act(action)
+        self.writes += 1
         self.flags.add(Flag.WRITES)
         scope = Scope(parent)
         if "withClause" in body:

@@ -13,6 +13,8 @@ from appliance.audit.record import (
     Outcome,
     ProtocolKind,
     RefusalPart,
+    RequestMade,
+    RequestVoted,
     RulePart,
     SessionOpened,
     StatementDecided,
@@ -79,6 +81,7 @@ rules:
     actions: [write]
     resources: [shop.public.*]
     message: Writes by agents in production wait for a person.
+    hold: {approvals: 2, groups: [dba, privacy], expires: 15min}
   - id: no-whole-table-writes
     effect: deny
     actions: [update, delete]
@@ -107,6 +110,9 @@ LONG = (
     " and received_at between now() - interval '30 days' and now()) and c.email = $1"
     " and o.total < 250.00 returning o.id, o.status"
 )
+INSERT = "insert into orders (customer_id, total) values ($1, $2) returning id"
+COUNT = "select status, count(*) from orders group by status order by count(*) desc"
+RENAME = "alter table orders_2019 rename to orders_old"
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}\u202eevil\u200b\x07"
 HOSTILE_SQL = (
     f"select '{HOSTILE}' /* </code></pre><script>alert(3)</script> */ from \"p\u0430yments\""
@@ -153,7 +159,9 @@ def fill(desk: MemoryDesk, now: float) -> None:
 
 def _requests(desk: MemoryDesk, now: float) -> None:
     shown = (Parameter("text", None), Parameter("text", "customer returned the goods"))
-    agreed = (Vote("dana", True, now - 40, "Checked with support, ticket 4411.", "slack", ("privacy",)),)
+    agreed = (
+        Vote("dana", True, now - 40, "Checked with support, ticket 4411.", "slack", ("privacy",)),
+    )
     desk.hold(asked("b1", now - 95, parameters=shown), votes=agreed)
     desk.hold(
         asked(
@@ -228,9 +236,9 @@ def _requests(desk: MemoryDesk, now: float) -> None:
 def _sessions(desk: MemoryDesk, now: float) -> None:
     rows = (
         ("5e01", "copilot", "agent", "alice", "claude-tools/1.4", "held", LONG[:160], "b1"),
-        ("5e02", "svc-checkout", "service", None, "shop-checkout", "active", "insert into orders (customer_id, total) values ($1, $2) returning id", ""),
-        ("5e03", "alice", "human", None, "DBeaver 25.1", "idle", "select status, count(*) from orders group by status order by count(*) desc", ""),
-        ("5e04", "erin", "human", None, "psql", "transaction", "alter table orders_2019 rename to orders_old", ""),
+        ("5e02", "svc-checkout", "service", None, "shop-checkout", "active", INSERT, ""),
+        ("5e03", "alice", "human", None, "DBeaver 25.1", "idle", COUNT, ""),
+        ("5e04", "erin", "human", None, "psql", "transaction", RENAME, ""),
         ("5e05", HOSTILE, "agent", HOSTILE, HOSTILE, "idle", HOSTILE_SQL, ""),
     )  # fmt: skip
     for place, (id, who, kind, behalf, client, state, sql, held) in enumerate(rows):
@@ -243,11 +251,13 @@ def _sessions(desk: MemoryDesk, now: float) -> None:
 
 def _grants(desk: MemoryDesk, now: float) -> None:
     scope = Scope(("copilot",), ("staging",), ("select", "update"), ("public.orders.status",))
+    wide = Scope(("svc-migrate",), ("shop-*",), ("alter", "create"), ("public.*",), rows_max=1000)
+    odd = Scope((HOSTILE,), (HOSTILE,), (HOSTILE,), (HOSTILE,), (HOSTILE,))
     rows = (
         ("g1", GrantState.PROPOSED, "alice", scope, 6 * 3600, "Clearing the backlog of returns."),
-        ("g2", GrantState.ACTIVE, "dana", Scope(("svc-migrate",), ("shop-*",), ("alter", "create"), ("public.*",), rows_max=1000), 3 * 3600, "Release 44."),
+        ("g2", GrantState.ACTIVE, "dana", wide, 3 * 3600, "Release 44."),
         ("g3", GrantState.EXPIRED, "bob", scope, -3600, "Last week's incident."),
-        ("g4", GrantState.PROPOSED, HOSTILE, Scope((HOSTILE,), (HOSTILE,), (HOSTILE,), (HOSTILE,), (HOSTILE,)), 3600, HOSTILE),
+        ("g4", GrantState.PROPOSED, HOSTILE, odd, 3600, HOSTILE),
     )  # fmt: skip
     for id, state, by, what, left, reason in rows:
         decided = {} if state is GrantState.PROPOSED else {"decided_by": "bob", "decided": now - 50}
@@ -268,18 +278,29 @@ def stories(now: float) -> list[Story]:
     failed = LoginFailed(
         *(), id="r1", time=now - 850, claimed="root", reason="unknown_user", client=client
     )  # fmt: skip
+    made = RequestMade(
+        *(), id="r1a", time=now - 840, session="5e01", request="b1", principal="copilot",
+        kind=PrincipalKind.AGENT, target="shop", database="shop", sql=LONG, binding="0" * 64,
+        on_behalf_of="alice", rules=("agent-writes-need-approval",),
+    )  # fmt: skip
+    broken = RequestVoted(
+        *(), id="r1b", time=now - 830, request="b1", person="otto", approve=True,
+        reason="The site is down.", break_glass=True,
+    )  # fmt: skip
     found = [Story(1, 100, opened), Story(1, 101, failed)]
+    found += [Story(0, 7, made), Story(0, 8, broken)]
     allow = RulePart("analysts-read", "allow")
     mask = RulePart("mask-contact", "mask")
     masks = (MaskPart("public.customers.email", MaskMethod.EMAIL, "mask-contact"),)
     deny = RulePart(
         "no-whole-table-writes", "deny", "This changes every row of the table. Add a WHERE."
     )
+    dba = RulePart("dba-everything", "allow")
     hostile = RulePart(HOSTILE, "deny", HOSTILE)
     rows = (
         ("alice", "select name, email from customers where id = $1", (allow, mask), masks, 1, 0),
         ("alice", "delete from orders", (deny,), (), 0, 0),
-        ("bob", "select * from customers limit $1", (RulePart("dba-everything", "allow"),), (), 200, 400),
+        ("bob", "select * from customers limit $1", (dba,), (), 200, 400),
         (HOSTILE, HOSTILE_SQL, (hostile,), (), 0, 0),
         ("copilot", LONG, (allow,), masks, 42, 0),
     )  # fmt: skip
@@ -291,7 +312,8 @@ def stories(now: float) -> list[Story]:
             sequence=place + 1, principal=who, kind=PrincipalKind.HUMAN, target="shop",
             database="shop", protocol=ProtocolKind.SIMPLE,
             statement=StatementPart(
-                sql, "9" * 64, len(sql), actions=(Action.SELECT,), relations=("select public.customers",)
+                *(sql, "9" * 64, len(sql)), actions=(Action.SELECT,),
+                relations=("select public.customers",),
             ),
             decision=DecisionPart(
                 Decided.DENY if refused else Decided.ALLOW, rules, owed, policy_version="7f3a9c21"
@@ -341,7 +363,9 @@ def history(now: float) -> tuple[Sample, ...]:
 
 def newcomer(id: str, now: float) -> Asked:
     """One more request, for tests of live updates."""
-    return asked(id, now, principal="newcomer", sql="truncate public.carts", redacted="truncate public.carts")
+    return asked(
+        id, now, principal="newcomer", sql="truncate public.carts", redacted="truncate public.carts"
+    )
 
 
 def somebody(name: str) -> Person:

@@ -72,9 +72,7 @@ class MemoryDesk:
         votes = (*request.votes, vote)
         state = ruling.outcome(request, votes)
         ended = {} if state is State.PENDING else {"ended": self.now(), "ended_by": vote.person}
-        return self._put(
-            replace(request, votes=votes, state=state, reason=vote.reason, **ended)
-        )
+        return self._put(replace(request, votes=votes, state=state, reason=vote.reason, **ended))
 
     async def break_glass(self, person: Person, id: str, reason: str) -> Request:
         request = await self.request(person, id)
@@ -102,9 +100,7 @@ class MemoryDesk:
         if self.standing[id].state is not GrantState.PROPOSED:
             raise Conflict("this grant was decided already")
         state = GrantState.ACTIVE if approve else GrantState.DENIED
-        ruled = replace(
-            self.standing[id], state=state, decided_by=person.name, decided=self.now()
-        )
+        ruled = replace(self.standing[id], state=state, decided_by=person.name, decided=self.now())
         self.standing[id] = ruled
         self.tell("grant_ruled", id)
         return ruled

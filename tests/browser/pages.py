@@ -17,6 +17,7 @@ PAGES = {
     "audit": "/audit?span=all",
     "record": "/audit/1:104",
     "record-denied": "/audit/2:105",
+    "record-request": "/audit/0:7",
     "audit-session": "/audit/5e03",
     "policy": "/policy",
     "explain": f"/policy/explain?principal=alice&place=shop/shop&sql={quote(LONG)}",

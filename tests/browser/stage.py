@@ -22,7 +22,7 @@ from appliance.console.metering import Metrics
 from appliance.console.shelf import Item
 from appliance.console.standing import Standing
 from appliance.console.studies import Studies
-from appliance.console.trails import Proof, Sums, Summary
+from appliance.console.trails import Proof, Summary, Sums
 from appliance.identity.scram import make_verifier
 from appliance.identity.verifiers import Directory, User
 from appliance.model.principal import PrincipalKind
@@ -38,12 +38,28 @@ CONFIGURATION = """
 version: 1
 data: {data}
 listeners:
-  - {{name: main, address: 127.0.0.1:6432, protocol: postgresql, target: shop, tls: {{mode: disable}}, authentication: [scram]}}
+  - name: main
+    address: 127.0.0.1:6432
+    protocol: postgresql
+    target: shop
+    tls: {{mode: disable}}
+    authentication: [scram]
 targets:
-  - {{name: shop, host: 127.0.0.1, port: 5432, environment: production, databases: [shop], tls: {{mode: disable}}, roles: [{{principals: ["*"], user: app}}]}}
+  - name: shop
+    host: 127.0.0.1
+    port: 5432
+    environment: production
+    databases: [shop]
+    tls: {{mode: disable}}
+    roles: [{{principals: ["*"], user: app}}]
 identities: {{users: users.yaml}}
 control:
-  roles: {{viewer: [staff], approver: [dba, privacy], admin: [dba], auditor: [audit], break_glass: [oncall]}}
+  roles:
+    viewer: [staff]
+    approver: [dba, privacy]
+    admin: [dba]
+    auditor: [audit]
+    break_glass: [oncall]
 """
 
 
@@ -97,7 +113,10 @@ class ListedTrails:
         ]
 
     async def proof(self) -> Proof:
-        chains = [ChainReport(1, 3, 2, 128_400, 128_400, 128_384), ChainReport(2, 2, 1, 98_120, 98_120, 98_112)]
+        chains = [
+            ChainReport(1, 3, 2, 128_400, 128_400, 128_384),
+            ChainReport(2, 2, 1, 98_120, 98_120, 98_112),
+        ]
         self.known = Proof(self.now(), True, Report(chains=chains))
         return self.known
 
@@ -148,9 +167,7 @@ class Stage:
             compile_documents(list(documents)),
             documents,
         )
-        services = services_of(
-            lambda: standing, self.desk, self.shelf, QuietRecorder(), self.now
-        )
+        services = services_of(lambda: standing, self.desk, self.shelf, QuietRecorder(), self.now)
         self.services = services._replace(
             trails=self.trails,
             studies=ReadStudies(lambda: standing, self.now),
@@ -160,9 +177,11 @@ class Stage:
         self._loop = asyncio.new_event_loop()
         self._server = uvicorn.Server(
             uvicorn.Config(
-                *(self.app, "127.0.0.1", 0), log_level="error", lifespan="off",
+                *(self.app, "127.0.0.1", 0),
+                log_level="error",
+                lifespan="off",
                 timeout_graceful_shutdown=1,
-            )  # fmt: skip
+            )
         )
         self._thread = threading.Thread(target=self._serve, daemon=True)
 

@@ -1,4 +1,4 @@
-"""Pictures of every page, light and dark, desktop and phone, for people to look at: SCREENSHOTS=dir."""
+"""Pictures of every page, light and dark, desktop and phone, to look at: SCREENSHOTS=dir."""
 
 import os
 from pathlib import Path

@@ -324,6 +324,49 @@ def test_a_column_dropped_in_the_same_text(
     assert "SECRET" not in str(direct.execute("SELECT note FROM g.orders").fetchall())
 
 
+@pytest.mark.parametrize("call", ["SELECT early.telling()", "SELECT early.loud(early.telling())"])
+def test_a_column_of_a_functions_body_dropped_in_the_same_text(
+    direct: Connection, alice: w.WireClient, call: str
+) -> None:
+    """The body is read when it is called, after the change."""
+    direct.execute(WORDS.encode())
+    direct.execute(
+        "CREATE FUNCTION early.telling() RETURNS text LANGUAGE sql AS"
+        " 'SELECT (SELECT upper(ssn) FROM early.words) FROM g.people LIMIT 1';"
+        "CREATE FUNCTION early.loud(text) RETURNS text LANGUAGE sql AS 'SELECT upper($1)'"
+    )
+    assert "OPEN" in ask(alice, call)
+    for change in ("DROP DOMAIN early.word CASCADE", "ALTER TABLE early.words DROP COLUMN ssn"):
+        assert "SECRET" not in ask(alice, f"{change}; {call}")
+    ask(alice, f"BEGIN; DROP DOMAIN early.word CASCADE; COMMIT; {call}")
+
+
+@pytest.mark.parametrize("wrap", ["{}", "EXPLAIN ANALYZE {}", "CREATE TEMP TABLE x AS {}"])
+def test_arguments_of_execute_are_worked_out_before_its_names(
+    direct: Connection, alice: w.WireClient, wrap: str
+) -> None:
+    ask(alice, "SET search_path = demo")
+    ask(alice, "PREPARE p(text) AS SELECT upper(ssn) || $1 FROM people")
+    assert "DEMO" in ask(alice, "EXECUTE p(lower('X'))")
+    for call in ("set_config('search_path', 'g', false)", "set_config('search_path', 'g', true)"):
+        assert "SECRET" not in ask(alice, wrap.format(f"EXECUTE p({call})"))
+        assert "SECRET" not in ask(alice, "SELECT * FROM x")
+
+
+@pytest.mark.parametrize("name", ["people", "pg_temp.people"])
+def test_a_savepoint_takes_a_temporary_table_back(
+    direct: Connection, alice: w.WireClient, name: str
+) -> None:
+    """In the same text: what is read behind it is the lasting one."""
+    ask(alice, "SET search_path = g")
+    text = f"SELECT upper(ssn) FROM {name}"
+    ask(alice, "BEGIN; SAVEPOINT s")
+    ask(alice, "CREATE TEMP TABLE people AS SELECT 'mine' AS ssn")
+    assert "MINE" in ask(alice, text)
+    assert "SECRET" not in ask(alice, f"ROLLBACK TO s; {text}")
+    ask(alice, "ROLLBACK")
+
+
 @pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ"])
 def test_a_column_dropped_in_ones_own_transaction(
     direct: Connection, alice: w.WireClient, level: str
@@ -487,3 +530,42 @@ def test_what_a_write_reaches_beneath(
     assert "SECRET" not in str(direct.execute("SELECT * FROM g.referring").fetchall())
     for each in ("parted", "parent"):
         assert "SECRET" not in str(direct.execute(f"SELECT * FROM g.{each}").fetchall())
+
+
+TYPES = f"""
+CREATE FUNCTION g.ck(text) RETURNS bool LANGUAGE plpgsql AS
+  $$ BEGIN RAISE EXCEPTION '%', (SELECT max(ssn) FROM g.people); END $$;
+CREATE DOMAIN g.dd AS text;
+CREATE DOMAIN g.word AS text;
+CREATE DOMAIN g.other AS text CHECK (g.ck(value));
+CREATE VIEW g.typed AS SELECT name::g.dd AS name FROM g.people;
+CREATE FUNCTION g.made() RETURNS text LANGUAGE sql AS $$ SELECT 'a'::g.dd::text $$;
+GRANT ALL ON ALL TABLES IN SCHEMA g TO {ROLE};
+"""
+CONDITION = "ALTER DOMAIN g.dd ADD CHECK (g.ck(value)) NOT VALID"
+OF_TYPES = [
+    (CONDITION, "SELECT 'a'::g.dd"),
+    (CONDITION, "SELECT '{a}'::g.dd[]"),
+    (CONDITION, "SELECT name::g.dd FROM g.people"),
+    (CONDITION, "SELECT name FROM g.typed"),
+    (CONDITION, "SELECT g.made()"),
+    ("CREATE DOMAIN early.word AS text CHECK (g.ck(value))", "SELECT 'a'::word"),
+    ("CREATE DOMAIN early.word AS text CHECK (g.ck(value))", "SELECT name::word FROM g.people"),
+    (
+        "ALTER DOMAIN g.other SET SCHEMA early; ALTER DOMAIN early.other RENAME TO word",
+        "SELECT 'a'::word",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "text"), OF_TYPES)
+def test_types_changed_past_us(
+    direct: Connection, alice: w.WireClient, change: str, text: str
+) -> None:
+    """A domain's condition is code that runs wherever a value of it is made."""
+    direct.execute(TYPES.encode())
+    ask(alice, "SET search_path = early, g")
+    for _ in range(4):
+        assert "D:" in ask(alice, text)
+    direct.execute(change.encode())
+    assert "SECRET" not in ask(alice, text)

@@ -67,6 +67,12 @@ _MASK_NAME = (
 )
 
 
+_FEW_WRITES = (
+    "  - {id: anything, effect: allow, actions: [everything]}\n"
+    "  - {id: few-writes, effect: limit, actions: [write], max_rows: 2}\n"
+)
+
+
 def _policy(*rules: str) -> Snapshot:
     return compile_documents([("policy.yaml", (_RULES + "".join(rules)).encode())])
 
@@ -74,6 +80,8 @@ def _policy(*rules: str) -> Snapshot:
 POLICY = _policy(_MASK, _LIMIT)
 UNMASKED = _policy(_LIMIT)
 """Nobody owes a mask."""
+FEW_WRITES = _policy(_MASK, _FEW_WRITES)
+"""A write may affect two rows."""
 NO_NOTES = _policy(_MASK, _LIMIT, _NO_NOTES)
 """`notes` is closed to everybody."""
 NAMES_MASKED = _policy(_MASK, _LIMIT, _MASK_NAME)

@@ -18,10 +18,12 @@ from appliance.console.table import Call
 from appliance.console.trails import Proof
 from appliance.control.desk import Unknown
 
+_ABOUT = (("request", "/requests/"), ("grant", "/grants#g-"))
+"""Fields of records of approvals, and where what they name is shown."""
 COUNTS = (50, 200, 1000)
 SPANS = {"1h": 3_600, "24h": 86_400, "7d": 604_800, "30d": 2_592_000}
 _TEXTS = ("principal", "target", "action", "rule", "effect", "text", "session")
-_PARTS = frozenset({"id", "time", "session", "statement", "decision", "refusal", "event"})
+_PARTS = frozenset({"id", "time", "session", "statement", "decision", "refusal", "event", "sql"})
 
 
 async def search(call: Call) -> Response:
@@ -73,7 +75,10 @@ def line(story: Story) -> dict[str, Any]:
         "who": who or "",
         "behalf": plain.get("on_behalf_of") or "",
         "where": "/".join(filter(None, (plain.get("target", ""), plain.get("database", "")))),
-        "sql": record.statement.sql if isinstance(record, StatementDecided) else "",
+        "sql": record.statement.sql
+        if isinstance(record, StatementDecided)
+        else plain.get("sql", ""),
+        "loud": bool(plain.get("break_glass")),
         "said": "" if decided else _said(plain),
     }
 
@@ -97,7 +102,7 @@ def _said(plain: dict[str, Any]) -> str:
 def _flat(value: object) -> str:
     if isinstance(value, dict):
         return " ".join(f"{k}={_flat(v)}" for k, v in value.items())
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return ", ".join(_flat(v) for v in value)
     return str(value)
 
@@ -125,6 +130,8 @@ async def one_record(call: Call) -> Response:
         record=record,
         decided=record if isinstance(record, StatementDecided) else None,
         event=kind(story),
+        said=line(story),
+        about=[(name, path, id) for name, path in _ABOUT if (id := getattr(record, name, ""))],
         facts=_rows(record, _PARTS),
         finished=[] if story.finished is None else _finish(story.finished),
         raw=_json(story),

@@ -64,7 +64,7 @@ def _may_rule(one: StandingGrant, who: Person) -> bool:
 
 def _may_revoke(one: StandingGrant, who: Person) -> bool:
     held = not who.roles.isdisjoint(APPROVERS | {"admin"})
-    return one.state in {GrantState.PROPOSED, GrantState.ACTIVE} and held
+    return one.state is GrantState.ACTIVE and held
 
 
 async def propose(call: Call) -> Response:

@@ -12,8 +12,15 @@ from appliance.console.problems import Problem
 from appliance.console.studies import ColumnShown, Explained
 from appliance.console.table import ANY_ROLE, Call
 from appliance.control.desk import Conflict, DeskError, Unavailable, Unknown
+from appliance.model.approval import OnHold
 from appliance.model.principal import PrincipalKind
-from appliance.policy.document import PrincipalSelector, RuleSpec, TargetSelector
+from appliance.policy.document import (
+    HoldSpec,
+    PrincipalSelector,
+    RuleEffect,
+    RuleSpec,
+    TargetSelector,
+)
 
 
 async def policy(call: Call) -> Response:
@@ -31,6 +38,7 @@ async def policy(call: Call) -> Response:
         who=who,
         where=where,
         what=what,
+        terms=terms,
     )
 
 
@@ -88,6 +96,26 @@ class Hypothesis(msgspec.Struct, frozen=True):
     groups: str = ""
     """Divided by commas; '' = those that the users file says."""
     on_behalf_of: str = ""
+
+
+def terms(rule: RuleSpec) -> str:
+    """What comes with a rule's effect, in words: mask, approvals, limits."""
+    parts = []
+    if rule.mask is not None:
+        parts.append("null" if rule.mask.method is None else rule.mask.method.value)
+    if rule.effect is RuleEffect.HOLD:
+        held = rule.hold or HoldSpec()
+        parts.append(f"{held.approvals} from {' or '.join(held.groups) or 'any approver'}")
+        parts.append(f"within {held.expires}")
+        if held.on_hold is OnHold.TICKET:
+            parts.append("by ticket")
+    if rule.row_limit is not None:
+        parts.append(f"at most {rule.row_limit} rows read")
+    if rule.max_rows is not None:
+        parts.append(f"at most {rule.max_rows} rows written")
+    if rule.statement_timeout:
+        parts.append(f"at most {rule.statement_timeout}")
+    return ", ".join(parts)
 
 
 async def explain_form(call: Call) -> Response:

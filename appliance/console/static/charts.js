@@ -14,6 +14,12 @@
     return value >= 1e4 ? `${+(value / 1e3).toFixed(1)} k` : String(+value.toFixed(value < 10 ? 2 : 0));
   };
 
+  const two = (value) => String(value).padStart(2, "0");
+  const clock = (seconds) => {
+    const moment = new Date(seconds * 1000);
+    return `${two(moment.getHours())}:${two(moment.getMinutes())}`;
+  };
+
   const read = (figure) => {
     const heads = [...figure.querySelectorAll("th[data-tone]")];
     const rows = [...figure.querySelectorAll("tbody tr")];
@@ -48,9 +54,9 @@
       scales: {x: {time: true, range: (u, low, high) => [low, high + (stacked ? step : 0)]}, y: {range: (u, low, high) => [0, high > 0 ? high * 1.08 : 1]}},
       legend: {live: false},
       cursor: {points: {show: false}, drag: {setScale: false}, y: false},
-      axes: [{...axis, grid: {show: false}}, {...axis, size: 46, values: (u, all) => all.map(short)}],
+      axes: [{...axis, grid: {show: false}, size: 26, values: (u, all) => all.map(clock)}, {...axis, size: 46, values: (u, all) => all.map(short)}],
       series: [{}, ...order.map((place) => ({
-        label: series[place].name, stroke: paints[series[place].tone], width: stacked ? 0 : 1.75,
+        label: series[place].name, stroke: paints[series[place].tone], width: stacked ? 1 : 1.75,
         fill: stacked ? paints[series[place].tone] : undefined, paths: stacked ? bars : undefined, points: {show: false}, spanGaps: true,
       }))],
     }, [x, ...order.map((place) => heights[place])], plot));

@@ -53,7 +53,7 @@
     const stream = new EventSource(root.dataset.events);
     stream.addEventListener("change", (event) => {
       const kind = String(JSON.parse(event.data).kind).split("_")[0];
-      if (live() && live().dataset.live.split(" ").includes(kind)) stale();
+      if (live() && (kind === "missed" || live().dataset.live.split(" ").includes(kind))) stale();
     });
     let opened = false;
     stream.addEventListener("open", () => {

@@ -1,10 +1,13 @@
 """Notices of a control process: sinks made from the configuration, and what keeps them going.
 
-`control/main` calls `notices` at its start and runs what it returns; `console` mounts
-`Notices.interaction`. Rule: a secret that cannot be read stops the start, not a delivery.
+Whoever composes the control process makes `notices_of(control)`, keeps its `run` going and mounts
+its `interaction`; where no console is served, `run(control)` alone is a service. Rule: a secret
+that cannot be read stops the start, not a delivery.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from appliance.config.control import Control, Mail, Webhook
 from appliance.config.credentials import Credentials
@@ -23,8 +26,11 @@ from appliance.control.notify.slack_interactions import Answer, Interactions
 from appliance.control.notify.webhook import WebhookSink, signing_key
 from appliance.control.store import Store
 from appliance.identity.verifiers import Directory, parse_users
+from appliance.telemetry.log import Log
 
 CLOCK = SystemClock()
+
+log = Log("notify")
 
 
 class Notices:
@@ -35,10 +41,11 @@ class Notices:
         self._interactions = interactions
 
     async def run(self) -> None:
-        """Until cancelled; returns at once when nobody is to be told."""
+        """Until cancelled, also when nobody is to be told: a service that ends is a failure."""
         try:
             if self._dispatcher is not None:
                 await self._dispatcher.run()
+            await asyncio.Event().wait()
         finally:
             if self._interactions is not None:
                 await self._interactions.close()
@@ -48,6 +55,38 @@ class Notices:
         if self._interactions is None:
             return 404, {}
         return await self._interactions.interaction(headers, body)
+
+
+class Running(Protocol):
+    """What we need of a control process (`control/main.Control`)."""
+
+    @property
+    def configuration(self) -> Configuration: ...
+
+    @property
+    def desk(self) -> Desk: ...
+
+    @property
+    def store(self) -> Store: ...
+
+    @property
+    def url(self) -> str: ...
+
+
+def notices_of(control: Running) -> Notices:
+    """Raises ValueError, OSError."""
+    return notices(
+        control.configuration,
+        control.desk,
+        control.store,
+        url=control.url,
+        warn=lambda text: log.warning("secret_readable_by_others", reason=text),
+    )
+
+
+async def run(control: Running) -> None:
+    """Notices without Slack's buttons, until cancelled. Raises ValueError, OSError."""
+    await notices_of(control).run()
 
 
 def notices(

@@ -37,6 +37,7 @@ from appliance.telemetry.log import Log
 WINDOW_SECONDS = 300
 ANSWER_SECONDS = 2.0
 """Slack gives up after 3."""
+CLOSE_SECONDS = 1.0
 BODY_BYTES_MAX = 512 * 1024
 UNDER_WAY_MAX = 50
 NOBODY = "your Slack account may not decide here; open the request and sign in"
@@ -126,9 +127,11 @@ class Interactions:
         return 200, {}
 
     async def close(self) -> None:
-        """Waits for what is under way."""
+        """Waits for what is under way, not for long."""
         if self._under_way:
-            await asyncio.wait(self._under_way)
+            _, late = await asyncio.wait(self._under_way, timeout=CLOSE_SECONDS)
+            for task in late:
+                task.cancel()
 
     def _genuine(self, headers: Mapping[str, str], body: bytes) -> bool:
         time = headers.get("x-slack-request-timestamp", "")

@@ -73,6 +73,7 @@ def test_decision_part_names_columns() -> None:
         },
         row_limit=10,
         statement_timeout_ms=500,
+        rows_written_max=3,
         policy_version="p1",
         would_be=Effect.DENY,
     )
@@ -83,6 +84,7 @@ def test_decision_part_names_columns() -> None:
         MaskPart("9:1", MaskMethod.NULL, "x"),
     )
     assert (part.row_limit, part.timeout_ms, part.would_be) == (10, 500, Effect.DENY)
+    assert part.rows_written_max == 3
     assert column_name((7, 99), CATALOG) == "7:99"
     assert column_name((7, 1), None) == "7:1"
 

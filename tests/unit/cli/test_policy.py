@@ -224,6 +224,17 @@ def test_explain_says_what_the_database_will_be_asked(
     assert "if its WHERE spares no row it is refused: This changes every row" in shown
 
 
+def test_explain_says_how_much_may_be_written(
+    cases: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sql = "update orders set status = 'x' where id = 1"
+    who = ("--as", "copilot", "--kind", "agent", "--on-behalf-of", "alice")
+    explain(cases, sql, *who)
+    assert "rows written at most: 100" in " ".join(capsys.readouterr().out.split())
+    explain(cases, sql, *who, "--output", "json")
+    assert json.loads(capsys.readouterr().out)["rows_written_max"] == 100
+
+
 def test_explain_as_json(cases: Path, capsys: pytest.CaptureFixture[str]) -> None:
     who = ("--as", "copilot", "--kind", "agent", "--on-behalf-of", "alice", "--output", "json")
     assert explain(cases, "select name, email from customers", *who) == 0

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.model.decision import Decision, Effect
-from appliance.model.facts import Action, Confidence, Facts, Flag, RelationUse
+from appliance.model.facts import (
+    Action,
+    Confidence,
+    Facts,
+    Flag,
+    RelationUse,
+    StatementFacts,
+)
 from appliance.model.principal import Client, Principal, PrincipalKind
 from tests.unit.policy.building import (
     ALICE,
@@ -223,6 +230,53 @@ def test_limits_the_smallest_wins() -> None:
     assert (decision.row_limit, decision.statement_timeout_ms) == (50, 5000)
     assert decide(policy(rules), DELETE_ALL).row_limit == 100
     assert decide(policy(rules), SELECT, SELECT_HR).row_limit == 1
+
+
+WRITTEN = (
+    "  - {id: a, effect: allow, actions: [everything]}\n"
+    "  - {id: w1, effect: limit, max_rows: 50, row_limit: 100}\n"
+    "  - {id: w2, effect: limit, max_rows: 5, actions: [delete], resources: [shop.public.*]}\n"
+    "  - {id: w3, effect: limit, max_rows: 1, actions: [write], resources: [shop.hr.*]}\n"
+)
+
+
+def written(*statements: StatementFacts, mode: str = "enforce") -> tuple[int | None, str]:
+    decision = decide(policy(WRITTEN, mode=mode), *statements)
+    return decision.rows_written_max, decision.rows_written_rule
+
+
+def test_rows_written_the_smallest_wins() -> None:
+    update = statement(relations=[use(Action.UPDATE, CUSTOMERS, "name")])
+    assert written(update) == (50, "w1")
+    assert written(DELETE) == (5, "w2")
+    assert written(statement(relations=[use(Action.INSERT, EMPLOYEES, "id")])) == (1, "w3")
+    assert written(DELETE, mode="observe") == (None, "")
+
+
+def test_rows_written_are_no_matter_of_what_reads() -> None:
+    """Its rule's other limits hold for that as ever."""
+    assert written(SELECT) == (None, "")
+    assert written(statement(Action.SHOW), statement(Action.TRANSACTION)) == (None, "")
+    assert decide(policy(WRITTEN), SELECT).row_limit == 100
+
+
+@pytest.mark.parametrize(
+    "action", [Action.DO, Action.CALL, Action.DYNAMIC_SQL, Action.EXECUTE, Action.OPAQUE]
+)
+def test_rows_written_unseen_may_be_anywhere(action: Action) -> None:
+    assert written(statement(action)) == (1, "w3")
+    assert written(statement(Action.SELECT, functions=["elsewhere.f"])) == (1, "w3")
+    truncate = statement(relations=[use(Action.TRUNCATE, EMPLOYEES)])
+    assert written(truncate) == (1, "w3")
+
+
+def test_rows_written_need_the_catalog() -> None:
+    """What a write carries along is not known without it."""
+    rules = "  - {id: a, effect: allow, actions: [any]}\n"
+    bound = "  - {id: w, effect: limit, max_rows: 5}\n"
+    for text, needed in ((rules, False), (rules + bound, True)):
+        entitled = policy(text).entitlements(ALICE, TARGET, None, "shop")
+        assert entitled.needs_catalog is needed
 
 
 def test_what_touches_no_resource_needs_only_its_action() -> None:

@@ -54,6 +54,13 @@ def failure(text: str) -> PolicyError:
             "can not depend on the statement",
         ),
         ("  - {id: a, effect: limit}\n", "rules[0]", "needs a limit"),
+        ("  - {id: a, effect: limit, max_rows: -1}\n", "rules[0].max_rows", ">= 0"),
+        ("  - {id: a, effect: deny, actions: [any], max_rows: 1}\n", "rules[0]", "no use"),
+        (
+            "  - {id: a, effect: limit, actions: [read], max_rows: 3}\n",
+            "rules[0]",
+            "needs actions that write rows",
+        ),
         ("  - {id: a, effect: allow, actions: [read], row_limit: 3}\n", "rules[0]", "no use"),
         (
             "  - {id: a, effect: limit, statement_timeout: '30'}\n",

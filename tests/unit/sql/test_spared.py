@@ -88,6 +88,21 @@ def test_it_works_without_a_catalog(blind: Callable[[str], Facts]) -> None:
     assert questions(blind("delete from events where n > $1"))
 
 
+def test_writes_are_counted_at_any_depth(database: Database) -> None:
+    writes = {
+        "select 1": 0,
+        "delete from clients": 1,
+        "with d as (delete from clients returning id) select * from d": 1,
+        "with d as (delete from clients), e as (select 1) insert into clients values (1)": 2,
+        "explain analyze delete from clients": 1,
+        "explain delete from clients": 0,
+        "prepare p as delete from clients": 1,
+        "copy clients from stdin": 0,
+    }
+    for text, number in writes.items():
+        assert database.one(text).writes == number, text
+
+
 def test_what_is_written_beneath(database: Database) -> None:
     def beneath(text: str) -> set[tuple[Action, str]]:
         return {(use.action, use.name) for use in database.one(text).beneath}

@@ -3,12 +3,15 @@
 import asyncio
 import urllib.parse
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from appliance.config.load import parse
 from appliance.config.schema import Configuration
-from appliance.control.notify.run import notices, users
+from appliance.control.desk import Desk
+from appliance.control.notify.run import notices, notices_of, run, users
+from appliance.control.store import Store
 from tests.desk import Desks, asked
 from tests.unit.control.notify.standins import URL, HandClock, HttpServer, becomes, http
 
@@ -20,6 +23,13 @@ control:
   roles: {approver: [approvers]}
   notify:
 """
+
+
+class Running(NamedTuple):
+    configuration: Configuration
+    desk: Desk
+    store: Store
+    url: str
 
 
 def configuration(folder: Path, notify: str) -> Configuration:
@@ -59,9 +69,12 @@ async def test_all_of_them(desks: Desks, tmp_path: Path) -> None:
 
 
 async def test_nobody_to_tell(desks: Desks, tmp_path: Path) -> None:
-    made = notices(configuration(tmp_path, "    {}\n"), desks.approvals, desks.store, url=URL)
-    await made.run()
-    assert await made.interaction({}, b"") == (404, {})
+    control = Running(configuration(tmp_path, "    {}\n"), desks.approvals, desks.store, URL)
+    service = asyncio.create_task(run(control))
+    done, _ = await asyncio.wait((service,), timeout=0.1)
+    assert not done  # a service that ends by itself is a failure
+    service.cancel()
+    assert await notices_of(control).interaction({}, b"") == (404, {})
 
 
 @pytest.mark.parametrize(
