@@ -56,6 +56,8 @@ cdef bytes SYNC = b"S\0\0\0\x04"
 cdef bytes PROVISO_ROW = b"D\0\0\0\x0b\0\1\0\0\0\1="
 cdef bytes PROVISO_COMPLETE = b"C\0\0\0\x0dSELECT 1\0"
 cdef bytes PROVISO_SQLSTATE = b"C22P02\0"
+cdef bytes CANCELLED = b"C57014\0"
+cdef bytes NOT_LOCKED = b"C55P03\0"
 
 # What is due, in order; one letter each. Small: the client does not see it.
 #   x CloseComplete  p P ParseComplete  b B BindComplete  g r c the proviso's BindComplete, row, end
@@ -470,12 +472,22 @@ cdef class HitPath(Cycle):
             if kind == c"3" and length == HEADER:
                 self._step += 1
                 return SKIP
-        if self._in_question and kind == c"E" and (step == c"r" or step == c"g"):
-            if holds(at, length, PROVISO_SQLSTATE):
-                self._proviso_failed = True
-                self._parts.clear()
-                return SKIP
+        if self._in_question and kind == c"E" and self._withheld(step, at, length):
+            self._proviso_failed = True
+            self._parts.clear()
+            return SKIP
         return STOP
+
+    cdef bint _withheld(self, char step, const uint8_t* at, Py_ssize_t length) except -1:
+        """Whether an error comes to no more than that the statement is to be looked at again. What
+        Parse and Bind work out, constants and functions of them, they do in front of the proviso:
+        under a changed schema that may be anything.
+        """
+        if step == c"r" or step == c"g":
+            return holds(at, length, PROVISO_SQLSTATE)
+        if step == c"p" or step == c"P" or step == c"b" or step == c"B":
+            return not (holds(at, length, CANCELLED) or holds(at, length, NOT_LOCKED))
+        return False
 
     cdef int _after_proviso(self, const uint8_t* at, Py_ssize_t length) except -1:
         """The database skips everything up to Sync."""

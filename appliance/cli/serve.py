@@ -15,7 +15,7 @@ from appliance.config.check import Severity, check
 from appliance.config.schema import Configuration
 from appliance.control.documents import read
 from appliance.control.sockets import Bound
-from appliance.control.supervisor import ADMIN_NAME, Service, run_service
+from appliance.control.supervisor import ADMIN_NAME, CONTROL_NAME, Service, run_service
 
 CONSOLE_MODULE = "appliance.console.serve"
 """The control process with API and console."""
@@ -64,14 +64,15 @@ def serve(
 
 def tell_ready(configuration: Configuration, places: Sequence[Bound]) -> None:
     """One line per listener on standard output, for whoever started this and waits: where it
-    really listens, where the admin listener does, and the data folder. `sallyport try` says the
-    same."""
+    really listens, where the admin listener and the control process do, and the data folder.
+    `sallyport try` says the same."""
     admin = next((shown(place) for place in places if place.name == ADMIN_NAME), "")
+    control = next((f" control={shown(p)}" for p in places if p.name == CONTROL_NAME), "")
     protocols = {listener.name: listener.protocol for listener in configuration.listeners}
     for place in places:
         if place.name in protocols:
             where = f"{protocols[place.name]} {shown(place)} listener={place.name}"
-            print(f"ready {where} admin={admin} data={configuration.data}", flush=True)
+            print(f"ready {where} admin={admin} data={configuration.data}{control}", flush=True)
 
 
 def shown(place: Bound) -> str:

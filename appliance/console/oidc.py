@@ -12,7 +12,7 @@ import os
 import ssl
 from collections.abc import Callable
 from typing import NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
 import httpx
 import msgspec
@@ -209,7 +209,8 @@ class Providers:
                 secret = resolve(console.client_secret, os.environ, _warn).reveal().decode()
             except ValueError as error:
                 raise ProviderFailed("its client secret cannot be read") from error
-            login = httpx.BasicAuth(console.client_id, secret)
+            # RFC 6749, 2.3.1: both are encoded as in a form first.
+            login = httpx.BasicAuth(quote_plus(console.client_id), quote_plus(secret))
         content = await self._ask(console, "POST", metadata.token_endpoint, fields, login)
         try:
             return msgspec.json.decode(content, type=TokenAnswer).id_token

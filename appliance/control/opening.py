@@ -38,7 +38,8 @@ def open_recorder(configuration: Configuration) -> tuple[Spool, SpoolRecorder]:
 
 
 def open_store(section: Control, folder: Path) -> Store:
-    """Not open yet. Raises ValueError and OSError for what it would need and is not there."""
+    """Not open yet. `folder`: the data folder. Raises ValueError and OSError for what it would need
+    and is not there."""
     if section.store == SQLITE:
         return SqliteStore(folder / SQLITE_NAME)
     try:

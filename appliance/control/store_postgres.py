@@ -12,7 +12,7 @@ import contextlib
 import re
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -148,21 +148,21 @@ class PostgresStore:
             raise StoreUnavailable(_reason(error)) from error
         try:
             block = connection.transaction()
-            await self._step(block.start())
+            await self._step(block.start)
             try:
                 yield PostgresTransaction(self, connection)
             except BaseException:
                 with contextlib.suppress(StoreUnavailable):  # gone: so is the transaction
-                    await self._step(block.rollback())
+                    await self._step(block.rollback)
                 raise
-            await self._step(block.commit())
+            await self._step(block.commit)
         finally:
             with contextlib.suppress(*FAILURES):  # a broken one is not given to anybody again
                 await self._pool.release(connection)
 
-    async def _step(self, step: Any) -> None:
+    async def _step(self, step: Callable[[], Awaitable[Any]]) -> None:
         try:
-            await step
+            await step()  # raises already when called, where the connection is known to be gone
         except FAILURES as error:
             raise StoreUnavailable(_reason(error)) from error
 

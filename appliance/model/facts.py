@@ -197,7 +197,7 @@ class StatementFacts(msgspec.Struct, frozen=True):
     included, with all OIDs the name may mean: what it depends on."""
     names_called: frozenset[str] = frozenset()
     """Functions and operators written without a schema, built-in ones included: a new one of that
-    name in the search path may change what the text means."""
+    name in the search path may change what the text means. Types by whatever name."""
     outputs: tuple[OutputColumn, ...] = ()
     """Result columns, stars expanded; empty when it returns no rows. See `outputs_known`."""
     outputs_known: bool = True

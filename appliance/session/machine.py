@@ -221,7 +221,7 @@ class SessionMachine:
             and state.settings.lexes_as_standard()
             and not (state.in_pipeline or state.holding or state.ending or state.discarding)
             and not (state.changing or state.reshaped or state.lexing_in_doubt)
-            and not (state.announcement.due or self._blast.holds_back)
+            and not state.announcement.due
             and not (state.copying_in or state.expected.skipping or state.bind_prefix)
             and not (state.client_frames.pending or state.client_frames.midframe)
             and not (state.upstream_frames.pending or state.upstream_frames.midframe)

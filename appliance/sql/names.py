@@ -577,6 +577,7 @@ class Names:
         name = words(body.get("names", ()))
         if not name or self.lineage is None or (len(name) > 1 and name[-2] == "pg_catalog"):
             return
+        self.names_called.add(name[-1])
         if len(name) > 1 and name[-2] not in self.lineage.catalog.schemas:
             self._unknown_function(name[-2], f"type {name[-1]}", None)
             return

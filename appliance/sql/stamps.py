@@ -37,23 +37,35 @@ _SCHEMAS = _rows("pg_namespace", "x.nspname OPERATOR(pg_catalog.!~) '^pg_(toast_
 """What a schema is called decides what a name in it means, and no row but its own changes with
 it."""
 
-CALLABLES = f"pg_catalog.concat_ws('+', {_SCHEMAS}, {', '.join(map(_user_made, _CALLED))})"
-"""One text for all schemas, and all functions, operators and casts that are not built in. Reads all
-of them."""
+_CONDITIONS = _rows("pg_constraint", f"x.contypid {_GE} {FIRST_USER_OID}")
+"""Of domains: they call functions wherever a value of theirs is made, whatever names it."""
+
+_TYPES = f"x.oid {_GE} {FIRST_USER_OID} AND x.typrelid {_EQ} 0 AND x.typarray {_NE} 0"
+"""Domains, ranges and the like; neither arrays nor rows, which are made with everything."""
+
+CALLABLES = (
+    f"pg_catalog.concat_ws('+', {_SCHEMAS}, {_CONDITIONS}, "
+    f"{', '.join(map(_user_made, _CALLED))}, {_rows('pg_type', _TYPES)})"
+)
+"""One text for all schemas, and all functions, operators, casts and types that are not built in.
+Reads all of them."""
 
 NEWEST = (
-    f"pg_catalog.concat_ws('+', {_SCHEMAS}, "
+    f"pg_catalog.concat_ws('+', {_SCHEMAS}, {_CONDITIONS}, "
     + ", ".join(f"(SELECT pg_catalog.max(x.oid) FROM pg_catalog.{name} x)" for name in _CALLED)
     + ")"
 )
-"""One text that changes when a schema is made or renamed, or a function, operator or cast is made,
-which could be meant where a built-in one was. Costs next to nothing."""
+"""One text that changes when a schema is made or renamed, a domain gets another condition, or a
+function, operator or cast is made, which could be meant where a built-in one was. Costs next to
+nothing."""
 
 NAMED = f"""SELECT x.proname AS name, {_XMIN} AS made FROM pg_catalog.pg_proc x
     WHERE x.oid {_GE} {FIRST_USER_OID}
   UNION ALL SELECT x.oprname, {_XMIN} FROM pg_catalog.pg_operator x
-    WHERE x.oid {_GE} {FIRST_USER_OID}"""
-"""What is not built in, by the name that it is called by."""
+    WHERE x.oid {_GE} {FIRST_USER_OID}
+  UNION ALL SELECT x.typname, {_XMIN} FROM pg_catalog.pg_type x
+    WHERE x.oid {_GE} {FIRST_USER_OID} AND x.typarray {_NE} 0"""
+"""What is not built in, by the name that it is called by. (An array is called by its elements'.)"""
 
 _NAMED_SO = f"""(SELECT pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.sum(n.made))
   FROM ({NAMED}) n WHERE n.name {_EQ} ANY (CAST($6 AS pg_catalog.name[])))"""

@@ -37,6 +37,7 @@ rules:
     effect: allow
     actions: [everything]
   - {id: three, effect: limit, actions: [write], resources: ["vault.public.*"], max_rows: 3}
+  - {id: sweeps, effect: limit, actions: [delete], flags: [trivial_where], max_rows: 1}
   - {id: five, effect: limit, actions: [write], max_rows: 5, row_limit: 100}
   - id: mask-ssn
     effect: mask
@@ -202,6 +203,30 @@ def test_one_row_too_many(place: Place, bob: WireClient, name: str, way: str) ->
     decided = place.proxy.recorded("statement_decided", id=finished["decided"])
     assert decided["decision"]["rows_written_max"] == 3
     assert finished["decided"] in told.fields["H"]
+
+
+@pytest.mark.parametrize("way", ["simple", "extended", "prepared"])
+def test_again_and_again(place: Place, bob: WireClient, way: str) -> None:
+    """Nothing learns to let it through."""
+    before = place.state()
+    for _ in range(6):
+        refused(bob.ask(*WAYS[way](TOO_MANY["insert, values"])))
+        bob.ask(parse("", "SELECT 1"), b"C" + b"\0\0\0\x07Sp\0", SYNC)
+    assert place.state() == before
+
+
+@pytest.mark.parametrize("way", ["simple", "extended"])
+def test_a_limit_on_what_spares_no_row(place: Place, bob: WireClient, way: str) -> None:
+    """Whether it does the database is asked first; the limit is that of what it answers."""
+    text = "DELETE FROM late WHERE id > 0"
+    place.root.execute("INSERT INTO late VALUES (1, 1), (2, 1), (-3, 1)")
+    assert bob.ask(*WAYS[way](text))[-2].tag == "DELETE 2"
+    place.root.execute("DELETE FROM late; INSERT INTO late VALUES (1, 1), (2, 1)")
+    before = place.state()
+    told = refused(bob.ask(*WAYS[way](text)))
+    assert "policy lets it affect 1 at most" in told.fields["M"]
+    assert told.fields["D"] == "code: limit, rule: sweeps"
+    assert place.state() == before
 
 
 @WAY

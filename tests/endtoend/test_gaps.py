@@ -530,3 +530,42 @@ def test_what_a_write_reaches_beneath(
     assert "SECRET" not in str(direct.execute("SELECT * FROM g.referring").fetchall())
     for each in ("parted", "parent"):
         assert "SECRET" not in str(direct.execute(f"SELECT * FROM g.{each}").fetchall())
+
+
+TYPES = f"""
+CREATE FUNCTION g.ck(text) RETURNS bool LANGUAGE plpgsql AS
+  $$ BEGIN RAISE EXCEPTION '%', (SELECT max(ssn) FROM g.people); END $$;
+CREATE DOMAIN g.dd AS text;
+CREATE DOMAIN g.word AS text;
+CREATE DOMAIN g.other AS text CHECK (g.ck(value));
+CREATE VIEW g.typed AS SELECT name::g.dd AS name FROM g.people;
+CREATE FUNCTION g.made() RETURNS text LANGUAGE sql AS $$ SELECT 'a'::g.dd::text $$;
+GRANT ALL ON ALL TABLES IN SCHEMA g TO {ROLE};
+"""
+CONDITION = "ALTER DOMAIN g.dd ADD CHECK (g.ck(value)) NOT VALID"
+OF_TYPES = [
+    (CONDITION, "SELECT 'a'::g.dd"),
+    (CONDITION, "SELECT '{a}'::g.dd[]"),
+    (CONDITION, "SELECT name::g.dd FROM g.people"),
+    (CONDITION, "SELECT name FROM g.typed"),
+    (CONDITION, "SELECT g.made()"),
+    ("CREATE DOMAIN early.word AS text CHECK (g.ck(value))", "SELECT 'a'::word"),
+    ("CREATE DOMAIN early.word AS text CHECK (g.ck(value))", "SELECT name::word FROM g.people"),
+    (
+        "ALTER DOMAIN g.other SET SCHEMA early; ALTER DOMAIN early.other RENAME TO word",
+        "SELECT 'a'::word",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "text"), OF_TYPES)
+def test_types_changed_past_us(
+    direct: Connection, alice: w.WireClient, change: str, text: str
+) -> None:
+    """A domain's condition is code that runs wherever a value of it is made."""
+    direct.execute(TYPES.encode())
+    ask(alice, "SET search_path = early, g")
+    for _ in range(4):
+        assert "D:" in ask(alice, text)
+    direct.execute(change.encode())
+    assert "SECRET" not in ask(alice, text)

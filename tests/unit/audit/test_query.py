@@ -8,19 +8,34 @@ import pytest
 from appliance.audit.lines import Layout, People, heading, layout_for, line
 from appliance.audit.query import Criteria, Story, find, recent, search
 from appliance.audit.record import (
+    AdminActed,
+    ChangeUnstored,
     ClassificationProposed,
     ClientPart,
     ConfigurationChanged,
+    ControlStarted,
+    ControlStopped,
+    GrantProposed,
+    GrantRuled,
     LoginFailed,
     PolicyChanged,
     ProtocolKind,
+    RequestEscalated,
+    RequestMade,
+    RequestRuled,
+    RequestUsed,
+    RequestVoted,
     SegmentOpened,
     SessionClosed,
+    SignedIn,
+    SignedOut,
+    SignInFailed,
     SpoolRecovered,
     StatementDecided,
     WorkerStarted,
     WorkerStopped,
 )
+from appliance.model.principal import PrincipalKind
 from tests.unit.audit.conftest import decided, finished
 
 EVERYTHING = Criteria()
@@ -140,6 +155,20 @@ def test_nothing_steers_the_terminal() -> None:
     assert line(Story(0, 1, record), Layout()).isprintable()
 
 
+MADE = RequestMade(
+    id="x",
+    time=1.0,
+    request="r1",
+    principal="copilot",
+    on_behalf_of="alice",
+    kind=PrincipalKind.AGENT,
+    target="shop",
+    database="shop",
+    sql="UPDATE o\nSET s = ?",
+    binding="b",
+)
+
+
 @pytest.mark.parametrize(
     ("record", "text"),
     [
@@ -163,10 +192,91 @@ def test_nothing_steers_the_terminal() -> None:
         (WorkerStopped(id="x", time=1.0, worker=1, reason="drained"), "worker 1 stopped: drained"),
         (SpoolRecovered(id="x", time=1.0, cause="ENOSPC"), "audit trail recovered: ENOSPC"),
         (SegmentOpened(id="x", time=1.0, worker=0, segment="s"), "segment s"),
+        (MADE, "request r1: UPDATE o SET s = ?"),
+        (
+            RequestVoted(id="x", time=1.0, request="r1", person="bob", approve=True),
+            "agreed to request r1",
+        ),
+        (
+            RequestVoted(id="x", time=1.0, request="r1", person="bob", approve=False, reason="no"),
+            "against request r1: no",
+        ),
+        (
+            RequestVoted(
+                id="x", time=1.0, request="r1", person="al", approve=True, break_glass=True
+            ),
+            "BROKE THE GLASS for request r1",
+        ),
+        (
+            RequestRuled(id="x", time=1.0, request="r1", state="denied", by="bob", reason="no"),
+            "request r1 denied: no",
+        ),
+        (
+            RequestEscalated(id="x", time=1.0, request="r1", groups=("a", "b")),
+            "request r1 escalated to a, b",
+        ),
+        (
+            RequestUsed(id="x", time=1.0, request="r1", binding="b", uses=2),
+            "request r1 used, 1 of 2",
+        ),
+        (
+            GrantProposed(
+                id="x",
+                time=1.0,
+                grant="g1",
+                person="bob",
+                principals=("c",),
+                targets=("t",),
+                databases=("*",),
+                actions=("update",),
+                resources=("s.o",),
+                until=2.0,
+            ),
+            "grant g1 proposed: c: update on s.o",
+        ),
+        (GrantRuled(id="x", time=1.0, grant="g1", state="revoked"), "grant g1 revoked"),
+        (
+            SignedIn(id="x", time=1.0, person="bob", kind=PrincipalKind.HUMAN, method="oidc"),
+            "signed in by oidc (-)",
+        ),
+        (
+            SignInFailed(id="x", time=1.0, claimed="bob", reason="bad_proof", address="::1"),
+            "sign-in failed: bad_proof (::1)",
+        ),
+        (SignedOut(id="x", time=1.0, person="bob", reason="idle"), "signed out: idle"),
+        (
+            AdminActed(id="x", time=1.0, session="s9", person="dan", action="session_ended"),
+            "session_ended s9",
+        ),
+        (
+            ControlStarted(id="x", time=1.0, node="n", pid=9, version="1", store="sqlite"),
+            "control started on n (pid 9, sqlite)",
+        ),
+        (ControlStopped(id="x", time=1.0, node="n", reason="failed"), "stopped on n: failed"),
+        (
+            ChangeUnstored(id="x", time=1.0, records=("a", "b"), reason="the store failed"),
+            "NOT SO, or not known to be: a, b (the store failed)",
+        ),
     ],
 )
 def test_other_events_have_a_line(record: Any, text: str) -> None:
-    assert text in line(Story(0, 1, record), Layout())
+    assert text in line(Story(0, 1, record), Layout(width=200))
+
+
+@pytest.mark.parametrize(
+    ("record", "names", "effect"),
+    [
+        (MADE, ("copilot", "alice"), ""),
+        (RequestVoted(id="x", time=1.0, request="r", person="bob", approve=True), ("bob",), ""),
+        (RequestRuled(id="x", time=1.0, request="r", state="s", by="a, b"), ("a", "b"), ""),
+        (SignInFailed(id="x", time=1.0, claimed="eve", reason="r"), ("eve",), "deny"),
+    ],
+)
+def test_approvals_are_found_by_person(record: Any, names: tuple[str, ...], effect: str) -> None:
+    story = Story(999, 1, record)
+    assert all(Criteria(principal=name).matches(story) for name in names)
+    assert not Criteria(principal="another").matches(story)
+    assert (story.reference, story.effect) == ("999:1", effect)
 
 
 def test_refused_though_allowed_by_policy(trail: Any) -> None:

@@ -137,6 +137,11 @@ def test_relative_paths_start_at_the_files_folder(tmp_path: Path) -> None:
         ("token_keys", {"default": "plain"}, "$.token_keys[...]", ""),
         ("listeners", [], "$.listeners", ""),
         ("version", 2, "$.version", ""),
+        ("control", {"run": "separate"}, "$.control.socket", ""),
+        ("control", {"listen": "0.0.0.0:8480"}, "$.control.tls", ""),
+        ("control", {"store": "mysql://h/d"}, "$.control.store", ""),
+        ("control", {"store": "postgresql://u:p@h/d"}, "$.control.store", "store_password"),
+        ("control", {"url": "http://console.example"}, "$.control.url", ""),
     ],
 )
 def test_errors_say_where_and_how(path: str, value: Any, where: str, hint: str) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 from appliance.control import workers
 from appliance.control.documents import read
 from appliance.control.sockets import Bound
-from appliance.control.supervisor import ADMIN_NAME, Service, run_service
+from appliance.control.supervisor import ADMIN_NAME, CONTROL_NAME, Service, run_service
 
 
 def show(bound: tuple[Bound, ...]) -> None:
-    clients = [one for one in bound if one.name != ADMIN_NAME]
+    clients = [one for one in bound if one.name not in (ADMIN_NAME, CONTROL_NAME)]
     print("ready", *(f"{one.name}={one.host}:{one.port}" for one in clients), flush=True)
 
 

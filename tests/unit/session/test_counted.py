@@ -10,13 +10,15 @@ from appliance.model.decision import Decision, Effect
 from appliance.model.facts import Facts
 from appliance.model.limits import Limits
 from appliance.model.refusal import RefusalCode
+from appliance.policy.snapshot import Snapshot
 from appliance.session.blast import affected
 from appliance.session.counted import limit_of, uncounted
+from appliance.session.hits import teachable
 from appliance.session.inflight import KeptRows
 from appliance.sql.analysis import analyse
 from appliance.sql.lineage import CatalogLineage
 from tests.playbook.speech import rows
-from tests.playbook.world import CUSTOMERS, NOTES, catalog
+from tests.playbook.world import CUSTOMERS, DAN, FEW_WRITES, NOTES, POLICY, Session, catalog
 
 BOUND = Decision(Effect.ALLOW, (), rows_written_max=2, rows_written_rule="few")
 SETTINGS = SessionSettings("shop", search_path=("public",), certain=True)
@@ -129,3 +131,17 @@ def test_kept_rows_are_bounded() -> None:
     assert not kept.over
     kept.keep(1, row)
     assert kept.over
+
+
+def test_what_is_counted_takes_no_short_way() -> None:
+    """The hit path sends a cycle with the Sync that commits it."""
+
+    def taught(policy: Snapshot, text: bytes) -> bool:
+        session = Session(DAN, policy=policy)
+        settings = session.settings.current
+        facts = session.judge.analyse_inline(text, settings)
+        return teachable(session.judge.judge(text, facts, settings, 1.0))
+
+    insert = b"INSERT INTO notes VALUES (1, 'x')"
+    assert taught(POLICY, insert) and not taught(FEW_WRITES, insert)
+    assert taught(FEW_WRITES, b"SELECT body FROM notes")

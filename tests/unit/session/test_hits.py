@@ -481,6 +481,32 @@ def test_a_proviso_that_fails_shows_the_client_nothing(chunk: bytes) -> None:
         assert front.read == extended + shape + row("****") + complete("SELECT 1") + IDLE
 
 
+@pytest.mark.parametrize("held", [True, False], ids=["query", "extended"])
+@pytest.mark.parametrize("sqlstate", ["P0001", "57014"])
+def test_an_error_in_front_of_the_proviso_is_not_shown(held: bool, sqlstate: str) -> None:
+    """Constants are worked out while a statement is parsed and planned, by functions that may be
+    other ones by now. That it was cancelled is said."""
+    front = settled(ANN, READ)
+    chunk = query(READ) if held else parse(READ) + bind() + describe_portal() + execute() + SYNC
+    for _ in range(3):
+        front.say(chunk)
+        front.answer()
+    front.read, before = b"", front.taken
+    front.say(chunk)
+    assert front.taken == before + 1
+    front._to_database = b""
+    front._hear(CLOSED if held else PARSED)
+    front._hear(failure(sqlstate, f"said {SECRET}") + IDLE)
+    front.answer()
+    if sqlstate == "57014":
+        assert front.read.endswith(failure(sqlstate, f"said {SECRET}") + IDLE)
+        return
+    assert SECRET.encode() not in front.read
+    extended = b"" if held else PARSED + BOUND
+    shape = described(EMAIL_COLUMN)
+    assert front.read == extended + shape + row("****") + complete("SELECT 1") + IDLE
+
+
 def test_where_another_statement_was_looked_at_says_nothing_of_this_one() -> None:
     """A relation changed, and what was asked since rests on another."""
     front = settled(ANN, READ)
