@@ -43,7 +43,8 @@ async def caller_of(request: Request, services: Services) -> Caller | None:
     cookie = request.cookies.get(cookie_name(services.current()), "")
     if not cookie or len(cookie) > SECRET_CHARACTERS_MAX:
         return None
-    session = await services.sessions.find(cookie)
+    # A page that brings itself up to date (htmx says so) is nobody's use: an open tab is left idle.
+    session = await services.sessions.find(cookie, use="hx-request" not in request.headers)
     if session is None:
         return None
     return await _caller(session.identity, Proof.COOKIE, cookie, services, "console")
