@@ -2,7 +2,6 @@
 kill changes. People vote through a desk of the test's own on the same store."""
 
 import asyncio
-import json
 import os
 import signal
 import tempfile
@@ -87,6 +86,13 @@ class Real:
         assert row is not None
         return str(row[0])
 
+    @property
+    def linked(self) -> bool:
+        """Whether control is up, and the worker has found it."""
+        log = self.running.child.text()
+        started = log.count('"control_ready"')
+        return started > 0 and log.count('"worker_linked"') == started
+
     def control_pid(self) -> int:
         [found] = [
             pid
@@ -94,10 +100,6 @@ class Real:
             if b"dataplane" not in Path(f"/proc/{pid}/cmdline").read_bytes()
         ]
         return found
-
-    @property
-    def control_ready(self) -> bool:
-        return bool(json.loads(self.running.get("/readyz")[1])["control"])
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +146,7 @@ def service(
 
 @pytest.fixture
 def real(service: Real) -> Real:
-    wait_for(lambda: service.control_ready, "control")
+    wait_for(lambda: service.linked, "control and its worker", 60)
     service.begin()
     return service
 
