@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from appliance.approval.request import State
 from tests.browser import content
 from tests.browser.conftest import PHONE, VENDOR
-from tests.browser.pages import PAGES
+from tests.browser.pages import ALIKE, PAGES
 from tests.browser.stage import PASSWORD
 
 
@@ -186,8 +186,8 @@ def test_audit_search_and_one_record(come) -> None:
     page.get_by_label("Who").fill("alice")
     page.get_by_label("Decision").select_option("deny")
     page.get_by_role("button", name="Search").click()
-    expect(rows).to_have_count(8)
-    assert before > 8
+    expect(rows).to_have_count(3)
+    assert before > 3
     rows.first.get_by_role("link").click()
     expect(page.locator(".reasons")).to_contain_text("no-whole-table-writes")
     expect(page.locator("main")).to_contain_text("Refused by the appliance")
@@ -336,8 +336,8 @@ def test_pages_are_accessible(come, scheme: str) -> None:
     visitor = come("bob", color_scheme=scheme)
     axe = (VENDOR / "axe-core-4.14.1.min.js").read_text()
     found = []
-    for name, path in PAGES.items():
-        page = visitor.to(path)
+    for name in PAGES.keys() - ALIKE:
+        page = visitor.to(PAGES[name])
         page.evaluate(axe)
         found += [
             (name, one["id"], one["nodes"][0]["html"][:160])
