@@ -130,8 +130,9 @@ def test_a_decision_by_somebody_else_arrives_and_keeps_what_is_being_written(com
     page = come("bob").to("/requests/b1")
     streams(page)
     page.get_by_label(re.compile("^Reason")).fill("I am writ")
-    stage.call(lambda: stage.desk.tell("request_voted", "b1"))
-    page.wait_for_timeout(500)
+    with page.expect_response("**/requests/b1"):
+        stage.call(lambda: stage.desk.tell("request_voted", "b1"))
+    page.wait_for_timeout(200)  # for the morph
     assert page.get_by_label(re.compile("^Reason")).input_value() == "I am writ"
     # dana's second word is the desk's to refuse; the clock's is not
     stage.run(stage.desk.withdraw(content.somebody("bob"), "b1"))
@@ -146,8 +147,9 @@ def test_sessions_and_ending_one(come, stage) -> None:
     expect(first.get_by_role("link", name="waits for approval")).to_be_visible()
     page.locator("#s-5e03 summary").click()
     page.locator("#s-5e03").get_by_label("Reason").fill("Left it open.")
-    stage.call(lambda: stage.desk.tell("session", "5e01"))  # nothing closes under one's hands
-    page.wait_for_timeout(400)
+    with page.expect_response("**/sessions"):  # nothing closes under one's hands
+        stage.call(lambda: stage.desk.tell("session", "5e01"))
+    page.wait_for_timeout(200)  # for the morph
     page.locator("#s-5e03").get_by_role("button", name="End this session").click()
     expect(page.get_by_role("status")).to_contain_text("told to end")
     expect(page.locator("#s-5e03")).to_have_count(0)
