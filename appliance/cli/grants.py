@@ -141,7 +141,7 @@ def _line(grant: dict[str, Any]) -> tuple[object, ...]:
     scope = grant["scope"]
     return (
         grant["id"],
-        grant.get("state", "proposed"),
+        grant["state"],
         ",".join(scope["principals"]),
         f"{','.join(scope['actions'])} {','.join(scope['resources'])}",
         ",".join(scope["targets"]),
