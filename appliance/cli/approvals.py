@@ -147,7 +147,7 @@ def _line(request: dict[str, Any]) -> tuple[object, ...]:
 
 
 def _state(request: dict[str, Any]) -> str:
-    return str(request["state"])
+    return str(request.get("state", "pending"))
 
 
 def who(asked: dict[str, Any]) -> str:

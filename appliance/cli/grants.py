@@ -141,7 +141,7 @@ def _line(grant: dict[str, Any]) -> tuple[object, ...]:
     scope = grant["scope"]
     return (
         grant["id"],
-        grant["state"],
+        grant.get("state", "proposed"),
         ",".join(scope["principals"]),
         f"{','.join(scope['actions'])} {','.join(scope['resources'])}",
         ",".join(scope["targets"]),
