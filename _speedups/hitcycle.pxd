@@ -32,6 +32,9 @@ cdef class Hit:
 cdef class HitLedger:
     cdef readonly list due
     cdef readonly list finished
+    cdef public bint within
+    cdef public bint wanted
+    cdef bint stirred
     cdef object _wake
     cdef object _wake_later
     cdef object _entropy
@@ -89,3 +92,5 @@ cdef class Cycle:
     cdef int withhold_record(self, double now) except -1
     cdef int add_up(self) except -1
     cdef bytes finished_line(self, double now, bytes outcome, double seconds)
+    cdef bint received(self, bint from_upstream, const uint8_t* at, Py_ssize_t size) except -1
+    cdef int broken(self, object error) except -1

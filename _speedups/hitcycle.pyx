@@ -68,6 +68,9 @@ cdef class HitLedger:
 
     `wake` is called when the first cycle of a round waits, `wake_later` when a finished record does
     for the first time since `woken`; `entropy(count)` gives random bytes.
+
+    `within`: a `chunks.Poller` is serving, and settles the round itself when that is `wanted`;
+    `stirred`: something was done that the event loop may have to go on with.
     """
 
 
@@ -148,7 +151,9 @@ cdef class HitLedger:
 
     cdef int put_due(self, Cycle cycle) except -1:
         self.due.append(cycle)
-        if len(self.due) == 1:
+        if self.within:
+            self.wanted = True
+        elif len(self.due) == 1:
             self._wake()
         return 0
 
@@ -260,6 +265,16 @@ cdef class Cycle:
         self.saved = None
         self.lock = None
         return 0
+
+    # --- chunks ---------------------------------------------------------------------------------
+
+    cdef bint received(self, bint from_upstream, const uint8_t* at, Py_ssize_t size) except -1:
+        """Whether a chunk is done with; see `pghits`."""
+        return False
+
+    cdef int broken(self, object error) except -1:
+        """A chunk could not be dealt with: whatever it is, both sides end."""
+        raise error
 
     # --- its end ----------------------------------------------------------------------------------
 

@@ -1,10 +1,10 @@
 """One write for the audit records of all sessions in one round of the event loop.
 
-`conductor` posts every turn that has records; at the end of the round, before the loop waits for
-the network again, all of them are appended at once and then the turns are delivered. Rule: a turn
-is delivered after its records are appended (DESIGN invariant 1), and turns of one session in the
-order in which they were made. Where the one write fails, each turn is recorded alone, so that one
-session's failure is not another's.
+`conductor` posts every turn that has records; at the end of the round, before the loop (or a
+`Poller`, within one of its callbacks) waits for the network again, all of them are appended at once
+and then the turns are delivered. Rule: a turn is delivered after its records are appended (DESIGN
+invariant 1), and turns of one session in the order in which they were made. Where the one write
+fails, each turn is recorded alone, so that one session's failure is not another's.
 """
 
 import asyncio
@@ -43,7 +43,9 @@ class Round:
         self._ready: deque[tuple[Session, Turn, bool]] = deque()
 
     def post(self, session: Session, turn: Turn) -> None:
-        if not self._held:
+        if self.ledger.within:
+            self.ledger.wanted = True
+        elif not self._held:
             self._wake()
         self._held.append((session, turn))
 

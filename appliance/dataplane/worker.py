@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
+from _speedups.chunks import Poller, poll_with
 from _speedups.sqllex import redact
 from appliance import __version__
 from appliance.audit.record import (
@@ -104,6 +105,9 @@ class Worker:
             governance, spool, analyzer, self._metrics, _mock_secret(keys / MOCK_SECRET_NAME)
         )
         self._services.worker = self._spec.index
+        poller = Poller(self._services.round.ledger, self._services.round.settle)
+        asyncio.get_running_loop().add_reader(poller, poller.serve)
+        poll_with(poller)
         self._catalogs = Catalogs(
             self._metrics,
             configuration.limits.catalog_refresh_ms,
