@@ -248,7 +248,8 @@ cdef class Poller:
                         (<Chunks>side)._arrived()
                 if ledger.wanted:
                     ledger.wanted = False
-                    self._settle()
+                    if ledger.turns or not ledger.write_due():
+                        self._settle()
                 if ledger.stirred or not alone or _monotonic() >= until:
                     break
                 count = self._wait(events, True)

@@ -189,6 +189,7 @@ cdef class HitPath(Cycle):
     cdef bint _take_query(self, const uint8_t* at, Py_ssize_t size, double now) except -1:
         cdef bytes text
         cdef Hit hit
+        cdef bytes before
         cdef bytes tail
         if length_of(at, size) != size or at[size - 1] != 0:
             return False
@@ -210,14 +211,13 @@ cdef class HitPath(Cycle):
         hit = <Hit>known
         if hit.query_tail is None or not self._may(hit):
             return False
-        tail = hit.query_tail
+        before, tail = b"", hit.query_tail
         if hit.query_tail_rest is not None:
-            tail = b'%b%b","text_bytes":%d%b' % (
-                tail, _sha256_hex(text), len(text), hit.query_tail_rest
-            )
+            before = b'%b%b","text_bytes":%d' % (tail, _sha256_hex(text), len(text))
+            tail = hit.query_tail_rest
         self.begin(hit, at, size, now)
         self.extended = False
-        self.lines = [self.decided(self.record_id, now, tail)]
+        self.lines = [self.decided(self.record_id, now, before, tail)]
         if hit.provisional:
             self._steps = HELD_STEPS
             self._sent = b"".join((
@@ -300,8 +300,8 @@ cdef class HitPath(Cycle):
         self.extended = True
         self.lines = []
         if parses:
-            self.lines.append(self.decided(self.ledger.new_id(now), now, hit.parse_tail))
-        self.lines.append(self.decided(self.record_id, now, hit.execute_tail))
+            self.lines.append(self.decided(self.ledger.new_id(now), now, b"", hit.parse_tail))
+        self.lines.append(self.decided(self.record_id, now, b"", hit.execute_tail))
         describing = hit.bound and not describes  # clients that skip Describe still get a lock
         self._steps = b"%b%b%b%b" % (
             b"PB" if parses else b"B",
@@ -558,6 +558,14 @@ cdef class HitPath(Cycle):
 
     # --- connections ------------------------------------------------------------------------------
 
+    cdef int send(self) except -1:
+        self._upstream.write(self.forward())
+        return 0
+
+    cdef int unrecorded(self) except -1:
+        self._asked().unrecorded(self.drop())
+        return 0
+
     cdef object _asked(self):
         """The owner, who may have things done that wait for the event loop."""
         self.ledger.stirred = True
@@ -592,12 +600,3 @@ cdef class HitPath(Cycle):
         if self.crowded and not self.in_question:
             self._asked().catch_up()
         return True
-
-
-def forward_all(list due not None) -> None:
-    """Sends what their records were written for."""
-    cdef HitPath path
-    for each in due:
-        path = <HitPath>each
-        if path.lines is not None:
-            path._upstream.write(path.forward())

@@ -237,7 +237,7 @@ class Worker:
         metrics.sessions = len(self._sessions)
         hits = add_sums(metrics, self._services.round.ledger)
         cache.verdicts_found += hits
-        metrics.audit_records, metrics.audit_bytes = spool.records, spool.bytes
+        metrics.audit_records, metrics.audit_bytes = spool.records, spool.octets
         metrics.audit_failures = spool.failures
         metrics.cancels_routed = self._cancels.routed
         metrics.cancels_unknown = self._cancels.unknown

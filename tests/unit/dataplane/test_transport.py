@@ -239,7 +239,7 @@ async def test_the_round_is_settled_before_the_poller_reads_again() -> None:
 
     def want(_chunk: memoryview) -> None:
         assert made.ledger.within
-        made.ledger.wanted = True
+        made.ledger.wanted = made.ledger.turns = True
 
     for peer in (one, other):
         peer.side.attach(want, peer.changed, HIGH)
