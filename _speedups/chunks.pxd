@@ -18,12 +18,12 @@ cdef class Chunks:
     cdef int _arrived(self) except -1
     cdef int _offer(self, Py_ssize_t size) except -1
     cdef bint _straight(self) except -1
-    cpdef object write(self, object content)
+    cdef int _put(self, object content) except -1
 
 
 cdef class Poller:
     cdef int _epoll
-    cdef dict _sides
+    cdef list _sides
     cdef HitLedger _ledger
     cdef object _settle
     cdef bint _waits

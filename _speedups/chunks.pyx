@@ -165,12 +165,15 @@ cdef class Chunks:
             self._behind = False
         return True
 
-    cpdef object write(self, object content):
+    def write(self, content) -> None:
+        self._put(content)
+
+    cdef int _put(self, object content) except -1:
         cdef Py_buffer view
         cdef Py_ssize_t sent
         cdef Py_ssize_t size
         if self.transport is None or self.lost:
-            return
+            return 0
         if self._straight():
             if PyBytes_CheckExact(content):
                 size = PyBytes_GET_SIZE(content)
@@ -188,16 +191,17 @@ cdef class Chunks:
                 )
                 PyBuffer_Release(&view)
             if sent == size:
-                return
+                return 0
             self._behind = True  # full, or broken: the transport sees which
             self._poller._ledger.stirred = True
+            if not PyBytes_CheckExact(content):  # what it is a view of may be the shared buffer
+                content = bytes(content)
             if sent > 0:
                 content = memoryview(content)[sent:]
-        elif self._poller is not None:
-            self._poller._ledger.stirred = True
         elif _worker is not None:
             _worker._ledger.stirred = True
         self.transport.write(content)
+        return 0
 
 
 cdef class Poller:
@@ -215,7 +219,7 @@ cdef class Poller:
 
     def __init__(self, HitLedger ledger not None, settle):
         self._ledger, self._settle = ledger, settle
-        self._sides = {}
+        self._sides = []
         self._waits = True
         self._epoll = epoll_create1(EPOLL_CLOEXEC)
         if self._epoll < 0:
@@ -243,9 +247,10 @@ cdef class Poller:
             count = self._wait(events, False)
             while count > 0:
                 for index in range(count):
-                    side = self._sides.get(events[index].data.fd)
-                    if side is not None:
-                        (<Chunks>side)._arrived()
+                    if events[index].data.fd < len(self._sides):
+                        side = self._sides[events[index].data.fd]
+                        if side is not None:
+                            (<Chunks>side)._arrived()
                 if ledger.wanted:
                     ledger.wanted = False
                     if ledger.turns or not ledger.write_due():
@@ -288,14 +293,16 @@ cdef class Poller:
         event.data.fd = side._descriptor
         if epoll_ctl(self._epoll, EPOLL_CTL_ADD, side._descriptor, &event) < 0:
             PyErr_SetFromErrno(OSError)
+        while len(self._sides) <= side._descriptor:
+            self._sides.append(None)
         self._sides[side._descriptor] = side
         side._watched = True
         return 0
 
     cdef int _forget(self, Chunks side) except -1:
         cdef epoll_event event
-        if side._watched and self._sides.get(side._descriptor) is side:
-            del self._sides[side._descriptor]
+        if side._watched and self._sides[side._descriptor] is side:
+            self._sides[side._descriptor] = None
             epoll_ctl(self._epoll, EPOLL_CTL_DEL, side._descriptor, &event)
         side._watched = False
         return 0

@@ -56,6 +56,12 @@ cdef bytes PROVISO_SQLSTATE = b"C22P02\0"
 #   Q RowDescription, rows, CommandComplete of a Query  Z ReadyForQuery
 cdef bytes QUERY_STEPS = b"QZ"
 cdef bytes HELD_STEPS = b"xpbgrcTEZ"
+cdef list EXTENDED_STEPS = [
+    opening + asked + described + b"EZ"
+    for opening in (b"B", b"PB")
+    for asked in (b"", b"grc")
+    for described in (b"", b"T", b"t")
+]
 
 
 @cython.final
@@ -303,12 +309,9 @@ cdef class HitPath(Cycle):
             self.lines.append(self.decided(self.ledger.new_id(now), now, b"", hit.parse_tail))
         self.lines.append(self.decided(self.record_id, now, b"", hit.execute_tail))
         describing = hit.bound and not describes  # clients that skip Describe still get a lock
-        self._steps = b"%b%b%b%b" % (
-            b"PB" if parses else b"B",
-            b"grc" if hit.provisional else b"",
-            b"T" if describes else b"t" if describing else b"",
-            b"EZ",
-        )
+        self._steps = <bytes>EXTENDED_STEPS[
+            6 * parses + 3 * hit.provisional + (1 if describes else 2 if describing else 0)
+        ]
         if hit.provisional or describing or (parses and hit.text is not None):
             self._sent = b"%b%b%b%b%b" % (
                 self.saved[:parse_end] if hit.text is None else hit.parse if parses else b"",
@@ -559,7 +562,7 @@ cdef class HitPath(Cycle):
     # --- connections ------------------------------------------------------------------------------
 
     cdef int send(self) except -1:
-        self._upstream.write(self.forward())
+        self._upstream._put(self.forward())
         return 0
 
     cdef int unrecorded(self) except -1:
@@ -594,7 +597,7 @@ cdef class HitPath(Cycle):
         now = wall_clock()
         out = self._follow(at, size, now, &rest)
         if out is not None:
-            self._client.write(out)
+            self._client._put(out)
         if rest >= 0:
             self._asked().fall_back(self._remainder)
         if self.crowded and not self.in_question:

@@ -5,6 +5,7 @@ A little database answers both: it knows prepared statements, skips to Sync afte
 log that moves and a catalog that changes, and sends its answers in pieces.
 """
 
+import asyncio
 import errno
 import os
 import random
@@ -12,7 +13,7 @@ import re
 import secrets
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -534,17 +535,17 @@ def test_rows_come_under_the_lock_that_was_taught(shape: bytes) -> None:
 
 
 class Wire(Chunks):
-    """An end of a connection that notes what is written to it."""
+    """An end of a connection, and its transport, which notes what is written to it."""
 
     def __init__(self, log: list[str], name: str) -> None:
-        self.log, self.name = log, name
+        written = f"to {name}"
+        self.transport = cast(
+            asyncio.Transport, SimpleNamespace(write=lambda _: log.append(written))
+        )
 
     def say(self, chunk: bytes) -> None:
         self.get_buffer(-1)[: len(chunk)] = chunk
         self.buffer_updated(len(chunk))
-
-    def write(self, content: bytes | memoryview) -> None:
-        self.log.append(f"to {self.name}")
 
 
 def on_wires(end: ChainEnd) -> tuple[Front, Wire, list[str]]:
