@@ -56,28 +56,30 @@ def unasked(facts: Facts) -> str:
     if len(facts.statements) != 1:
         return "a text of several statements is not estimated"
     statement = facts.statements[0]
-    if statement.kind not in _PLANNED or not _ROWS_ONLY.issuperset(statement.actions):
-        return "the planner is not asked about statements of this kind"
     if statement.functions or statement.functions_below:
         return "not estimated: planning could run functions that are not known to be harmless"
+    if statement.kind not in _PLANNED or not _ROWS_ONLY.issuperset(statement.actions):
+        return "the planner is not asked about statements of this kind"
     if statement.confidence is not Confidence.EXACT:
         return "not estimated: not all of this statement is understood"
     return ""
 
 
-def effect_of(answer: bytes, error: dict[str, str] | None) -> Effect:
-    """What approvers see of the database's answer, a text of JSON."""
+def effect_of(row: bytes, error: dict[str, str] | None) -> Effect:
+    """What approvers see of the database's answer, the frame of its DataRow."""
     if error is not None:
         state = error.get("C", "")
         return Effect(note=_FAILED.get(state, f"the database gave no estimate (SQLSTATE {state})"))
-    if len(answer) > ANSWER_BYTES_MAX:
+    if len(row) > ANSWER_BYTES_MAX:
         return Effect(note="not estimated: the plan is too long")
-    rows = rows_expected(answer)
+    rows = rows_expected(row[_BEFORE_CELL:])  # were it no such row, this were no JSON
     if rows is None:
         return Effect(note="not estimated: the database's answer was not understood")
     return Effect(rows_estimated=rows)
 
 
+_BEFORE_CELL = 1 + 4 + 2 + 4
+"""Type and length, the number of columns (one), and the length of the first."""
 _FAILED = {
     "57014": "the database gave no estimate in time",
     "55P03": "the database gave no estimate: another session has locked what this touches",

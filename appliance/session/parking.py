@@ -23,7 +23,7 @@ from appliance.session import estimates, flow, told
 from appliance.session.effects import AskApproval, UseApproval, WithdrawApproval
 from appliance.session.inflight import Bound
 from appliance.session.questions import Questions
-from appliance.session.state import HEADER, Parked, Question, SessionState, Waiting
+from appliance.session.state import Parked, Question, SessionState, Waiting
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 
@@ -128,7 +128,7 @@ class Parking:
                 return
             parked.asked = _with(parked.asked, Effect(note=_SNAPSHOT))
         elif question.subject == "estimate":
-            effect = estimates.effect_of(_cell(question), question.error)
+            effect = estimates.effect_of(bytes(question.whole or b""), question.error)
             parked.asked = _with(parked.asked, effect)
         self._undone(parked)
 
@@ -312,11 +312,6 @@ _SNAPSHOT = "not estimated: its transaction keeps a snapshot, which the question
 
 def _with(asked: Asked, effect: Effect) -> Asked:
     return msgspec.structs.replace(asked, effect=effect)
-
-
-def _cell(question: Question) -> bytes:
-    """The one column of the one row of an answer; what is neither is no JSON."""
-    return bytes(question.whole or b"")[HEADER + 6 :]
 
 
 def refused(verdict: flow.Verdict, refusal: Refusal) -> flow.Verdict:
