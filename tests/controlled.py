@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 from appliance.audit import checkpoint
 from appliance.audit.verify import Report, verify_trail
-from appliance.cli.audit_folder import FolderTrail
 from appliance.link.approvals import (
     FRAME_BYTES_MAX,
     VERSION,
@@ -23,6 +22,7 @@ from appliance.link.approvals import (
     control_messages,
 )
 from appliance.link.codec import encode_message
+from appliance.spool.trail_folder import FolderTrail
 
 Kind = TypeVar("Kind")
 SECONDS_MAX = 30.0

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 from cryptography import x509
 
+from appliance.config.control import Control
 from appliance.config.schema import (
     Authentication,
     Configuration,
@@ -77,6 +78,7 @@ def check(
         ),
         *check_identities(configuration, checkers),
         *check_policy(configuration, checkers),
+        *check_control(configuration.control, checkers, now),
         *(
             finding
             for name, reference in configuration.token_keys.items()
@@ -255,6 +257,41 @@ def check_policy(configuration: Configuration, checkers: Checkers) -> Iterator[F
             checkers.compile_policy(documents)
         except ValueError as problem:
             yield error("$.policy.files", str(problem))
+
+
+def check_control(
+    control: Control | None, checkers: Checkers, now: datetime.datetime
+) -> Iterator[Finding]:
+    if control is None:
+        return
+    if control.tls is not None:
+        yield from check_pair(control.tls.certificate, control.tls.key, "$.control.tls", now)
+    if control.store_ca is not None:
+        yield from check_authorities(control.store_ca, "$.control.store_ca")
+    if not control.roles.approver:
+        yield warning("$.control.roles.approver", "names no group", "nobody can approve anything")
+    for path, reference in control_secrets(control):
+        yield from check_credential(reference, f"$.control.{path}", checkers)
+
+
+def control_secrets(control: Control) -> Iterator[tuple[str, CredentialReference]]:
+    """(path below `control`, reference) of every secret that the control process uses."""
+    notify = control.notify
+    found: list[tuple[str, CredentialReference | None]] = [
+        ("store_password", control.store_password)
+    ]
+    for index, provider in enumerate(control.sign_in.oidc):
+        found.append((f"sign_in.oidc[{index}].client_secret", provider.client_secret))
+    for index, hook in enumerate(notify.webhooks):
+        found.append((f"notify.webhooks[{index}].secret", hook.secret))
+    if notify.slack is not None:
+        found.append(("notify.slack.token", notify.slack.token))
+        found.append(("notify.slack.signing_secret", notify.slack.signing_secret))
+    if notify.mail is not None:
+        found.append(("notify.mail.password", notify.mail.password))
+    for path, reference in found:
+        if reference is not None:
+            yield path, reference
 
 
 def check_credential(

@@ -25,6 +25,7 @@ from appliance.console.oidc import Providers
 from appliance.console.pacing import Pace
 from appliance.console.pages import MOUNTS, PROBLEM_PAGE
 from appliance.console.passwords import Passwords
+from appliance.console.people import Acquaintances
 from appliance.console.problems import Problem
 from appliance.console.recording import Recording
 from appliance.console.routes import TABLE
@@ -60,6 +61,7 @@ def services_of(
             shelf, now, entropy, terms.session_minutes * 60.0, terms.session_hours_max * 3_600.0
         ),
         tokens=ApiTokens(shelf, now, entropy),
+        people=Acquaintances(shelf, now),
         devices=Devices(shelf, now, entropy),
         passwords=Passwords(entropy(32), now),
         providers=Providers(shelf, current, now, entropy),

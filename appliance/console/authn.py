@@ -17,7 +17,7 @@ from appliance.console.credentials import (
     digest,
     same,
 )
-from appliance.console.people import Identity, identity_of, person_of, present
+from appliance.console.people import Identity, identity_of, person_of
 from appliance.console.problems import Problem
 from appliance.console.services import Services
 from appliance.console.standing import Standing, is_secure
@@ -43,10 +43,11 @@ async def caller_of(request: Request, services: Services) -> Caller | None:
     cookie = request.cookies.get(cookie_name(services.current()), "")
     if not cookie or len(cookie) > SECRET_CHARACTERS_MAX:
         return None
-    session = await services.sessions.find(cookie)
+    # A page that brings itself up to date (htmx says so) is nobody's use: an open tab is left idle.
+    session = await services.sessions.find(cookie, use="hx-request" not in request.headers)
     if session is None:
         return None
-    return _caller(session.identity, Proof.COOKIE, cookie, services, "console")
+    return await _caller(session.identity, Proof.COOKIE, cookie, services, "console")
 
 
 async def _bearer(header: str, services: Services) -> Caller:
@@ -73,7 +74,7 @@ async def _by_api_token(secret: str, services: Services) -> Caller | None:
     token = await services.tokens.find(secret)
     if token is None:
         return None
-    found = _caller(token.identity, Proof.API_TOKEN, secret, services, token.via)
+    found = await _caller(token.identity, Proof.API_TOKEN, secret, services, token.via)
     if found is None:
         return None
     roles = found.person.roles & frozenset(token.roles)
@@ -87,23 +88,27 @@ async def _by_issuer(secret: str, services: Services) -> Caller | None:
     except Refused:
         return None
     identity = identity_of(principal, provider)
-    return _caller(identity, Proof.OIDC_TOKEN, secret, services, "api")
+    return await _caller(identity, Proof.OIDC_TOKEN, secret, services, "api")
 
 
-def _caller(
+async def _caller(
     identity: Identity, proof: Proof, secret: str, services: Services, via: str
 ) -> Caller | None:
     standing = services.current()
-    now = present(identity, standing.directory)
-    if now is None:
-        return None
+    now = identity
+    if proof is not Proof.OIDC_TOKEN:  # which says itself who it is
+        found = await services.people.present(identity, standing.directory)
+        if found is None:
+            return None
+        now = found
     person = person_of(now, standing.control.roles, via)
     return Caller(person, now, proof, secret, digest(secret))
 
 
 async def still(caller: Caller, services: Services) -> bool:
     """Whether a caller may go on: asked now and then by what lasts (event streams)."""
-    if present(caller.identity, services.current().directory) is None:
+    directory = services.current().directory
+    if await services.people.present(caller.identity, directory) is None:
         return False
     match caller.proof:
         case Proof.COOKIE:

@@ -5,16 +5,21 @@ the sign-in: a user who is disabled or gone is nobody, a group taken away takes 
 Whoever came from an identity provider has the groups of their last sign-in.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from appliance.approval.request import Person
 from appliance.config.control import Roles
+from appliance.console.shelf import Item, Shelf, written
 from appliance.identity.verifiers import Directory
 from appliance.model.principal import Principal, PrincipalKind
 
-LOCAL = "local"
+LOCAL = "users file"
+"""No provider can be called that: their names have no space (`config/section.Name`)."""
+KIND = "person"
+KNOWN_SECONDS = 400 * 86_400.0
+"""Longer than any token lasts."""
 ROLES = ("viewer", "approver", "admin", "auditor")
 
 
@@ -52,6 +57,28 @@ def present(identity: Identity, directory: Directory) -> Identity | None:
         return identity
     principal = directory.principal(identity.name)
     return None if principal is None else identity_of(principal)
+
+
+class Acquaintances:
+    """What identity providers said of people at their last sign-in: it counts for the sessions and
+    tokens that they had before, too."""
+
+    def __init__(self, shelf: Shelf, now: Callable[[], float]) -> None:
+        self._shelf = shelf
+        self._now = now
+
+    async def meet(self, identity: Identity) -> None:
+        if identity.source != LOCAL:
+            expires = self._now() + KNOWN_SECONDS
+            body = written(identity)
+            await self._shelf.put(Item(KIND, identity.owner, identity.owner, body, expires))
+
+    async def present(self, identity: Identity, directory: Directory) -> Identity | None:
+        """The same person as of now; None when they may not come any more."""
+        if identity.source == LOCAL:
+            return present(identity, directory)
+        item = await self._shelf.get(KIND, identity.owner)
+        return identity if item is None else msgspec.json.decode(item.body, type=Identity)
 
 
 def person_of(identity: Identity, roles: Roles, via: str) -> Person:

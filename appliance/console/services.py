@@ -9,6 +9,7 @@ from appliance.console.metering import Metering
 from appliance.console.oidc import Providers
 from appliance.console.pacing import Pace
 from appliance.console.passwords import Passwords
+from appliance.console.people import Acquaintances
 from appliance.console.recording import Recording
 from appliance.console.sessions import SignInSessions
 from appliance.console.standing import Current
@@ -27,6 +28,7 @@ class Services(NamedTuple):
     recorder: Recording
     sessions: SignInSessions
     tokens: ApiTokens
+    people: Acquaintances
     devices: Devices
     passwords: Passwords
     providers: Providers

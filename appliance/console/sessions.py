@@ -57,14 +57,14 @@ class SignInSessions:
         await self._shelf.put(self._item(digest(cookie), session))
         return cookie
 
-    async def find(self, cookie: str) -> SignedIn | None:
-        """The session, and that it was used now; None when there is none (any more)."""
+    async def find(self, cookie: str, use: bool = True) -> SignedIn | None:
+        """The session; None when there is none (any more). `use`: it was used now."""
         key, now = digest(cookie), self._now()
         item = await self._shelf.get(KIND, key)
         if item is None or now >= item.expires:
             return None
         session = msgspec.json.decode(item.body, type=SignedIn)
-        if now - session.seen < TOUCH_SECONDS:
+        if not use or now - session.seen < TOUCH_SECONDS:
             return session
         touched = msgspec.structs.replace(session, seen=now)
         # When it fails, somebody else touched or ended it: either is right.

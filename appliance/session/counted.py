@@ -104,6 +104,26 @@ def executes_uncounted(
     return None
 
 
+def fetches_write(
+    facts: Facts, portal: Callable[[str], tuple[Facts, Decision] | None]
+) -> Refusal | None:
+    """Why SQL's FETCH and MOVE may not run a portal that a Bind made: PostgreSQL lets them run one
+    of a write that returns rows (pquery.c, PortalRunFetch), unasked, uncounted and by another name.
+    `portal`: what the statement of such a portal was judged to be."""
+    for statement in facts.statements:
+        use = statement.prepared
+        if use is None or use.verb != "fetch" or (bound := portal(use.name)) is None:
+            continue
+        bounded = bound[1].rows_written_max is not None
+        if any(each.writes or (bounded and may_write(each)) for each in bound[0].statements):
+            return refusal(
+                "a write that was bound by the extended protocol is run by an Execute, not by SQL",
+                "send Execute for this portal",
+                bound[1].rows_written_rule or "builtin:portal-of-a-write",
+            )
+    return None
+
+
 def refusal(message: str, remedy: str, rule: str, code: RefusalCode = RefusalCode.LIMIT) -> Refusal:
     """With SQLSTATE 54000, program_limit_exceeded, where it is the limit that speaks."""
     return Refusal(code, message, remedy, rule=rule, sqlstate="54000")

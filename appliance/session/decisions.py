@@ -13,7 +13,7 @@ from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.evaluate import DEFAULT_RULE
 from appliance.session import changes, flow, told
-from appliance.session.counted import executes_uncounted
+from appliance.session.counted import executes_uncounted, fetches_write
 from appliance.session.effects import AnalyseText, RefreshCatalog
 from appliance.session.inflight import Bound
 from appliance.session.parking import ESTIMATES, Parking, refused
@@ -472,7 +472,9 @@ class Decisions:
         if any(_reserved(statement.prepared) for statement in verdict.facts.statements):
             return told.reserved_name()
         named = self._state.locks.named
-        refusal = executes_uncounted(verdict.facts, verdict.decision, named.executed)
+        refusal = executes_uncounted(
+            verdict.facts, verdict.decision, named.executed
+        ) or fetches_write(verdict.facts, named.bound)
         if refusal is not None:
             return refusal
         refusal = named.require(verdict) if verdict.restricted else named.outdated(verdict)

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 
 from appliance.masking.plan import MaskPlan
 from appliance.model.catalog import ColumnKey
-from appliance.model.decision import Mask
+from appliance.model.decision import Decision, Mask
 from appliance.model.errors import Refused
-from appliance.model.facts import StatementFacts
+from appliance.model.facts import Facts, StatementFacts
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.session import changes
 from appliance.session.flow import Verdict
@@ -45,6 +45,11 @@ class NamedPlans:
         if protocol is not None and len(protocol.facts.statements) == 1:
             return protocol.facts.statements[0]
         return self._facts.get(("statement", name)) if ("statement", name) in self._plans else None
+
+    def bound(self, name: str) -> tuple[Facts, Decision] | None:
+        """What a protocol's portal of this name runs."""
+        portal = None if self.protocol is None else self.protocol("cursor", name, False)
+        return None if portal is None else (portal.facts, portal.decision)
 
     def completed(self, verdict: Verdict, index: int) -> None:
         """Statement `index` of a text completed: notes what it named or let go."""

@@ -104,6 +104,14 @@ def _extension(catalog: str, oid: str) -> str:
     return _EXTENSION.format(catalog=f"pg_catalog.{catalog}", oid=oid)
 
 
+def _compiled_in(catalog: str, oid: str, function: str) -> str:
+    """The extension of which a function, or the one behind it, is compiled code. Code in another
+    language is judged by itself: who owns both can add to an extension what he likes."""
+    compiled = f"""(SELECT l.lanname FROM pg_catalog.pg_proc f
+    JOIN pg_catalog.pg_language l ON l.oid = f.prolang WHERE f.oid = {function})"""
+    return f"CASE WHEN {compiled} IN ('c', 'internal') THEN {_extension(catalog, oid)} END"
+
+
 # pg_get_functiondef() shows everything but the owner, whose rights SECURITY DEFINER lends. It has
 # no text for an aggregate: that is what its parts are. Bytes of the database's own encoding: no
 # conversion can fail.
@@ -177,7 +185,7 @@ JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid AND c.relkind IN ('r', 'p', 'f'
 ORDER BY inhrelid, inhseqno""",
     "functions": f"""SELECT p.oid, n.nspname, p.proname, p.prokind, l.lanname,
   pg_catalog.oidvectortypes(p.proargtypes), p.prorettype, {_DIGEST},
-  {_extension("pg_proc", "p.oid")},
+  {_compiled_in("pg_proc", "p.oid", "p.oid")},
   CASE WHEN p.proargmodes IS NOT NULL THEN pg_catalog.json_build_array(
     pg_catalog.to_json(p.proargmodes), pg_catalog.to_json(p.proargnames)) END,
   l.lanname = 'internal' AND p.prosrc ~ '^(multi)?range_constructor[0-9]$'
@@ -193,9 +201,9 @@ WHERE pronamespace = 'pg_catalog'::pg_catalog.regnamespace""",
   pg_catalog.pg_get_expr(p.proargdefaults, 0), p.proargtypes
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
 WHERE p.oid >= {FIRST_USER_OID} AND l.lanname = 'sql' AND p.prokind = 'f'
-  AND pg_catalog.octet_length(p.prosrc) <= {BODY_BYTES_MAX}
-  AND {_extension("pg_proc", "p.oid")} IS NULL""",
-    "operators": f"""SELECT n.nspname, o.oprname, {_extension("pg_operator", "o.oid")},
+  AND pg_catalog.octet_length(p.prosrc) <= {BODY_BYTES_MAX}""",
+    "operators": f"""SELECT n.nspname, o.oprname,
+  {_compiled_in("pg_operator", "o.oid", "o.oprcode")},
   p.proname, o.oprcode::pg_catalog.oid, o.oprrest::pg_catalog.oid, o.oprjoin::pg_catalog.oid
 FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
 LEFT JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
@@ -203,7 +211,8 @@ WHERE n.nspname <> 'pg_catalog'""",
     "types": """SELECT n.nspname, t.typname, t.oid FROM pg_catalog.pg_type t
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
 WHERE t.typrelid = 0 AND t.typelem = 0 AND n.nspname <> 'pg_catalog'""",
-    "casts": f"""SELECT c.castsource, c.casttarget, c.castfunc, {_extension("pg_cast", "c.oid")},
+    "casts": f"""SELECT c.castsource, c.casttarget, c.castfunc,
+  {_compiled_in("pg_cast", "c.oid", "c.castfunc")},
   (SELECT p.proname FROM pg_catalog.pg_proc p WHERE p.oid = c.castfunc)
 FROM pg_catalog.pg_cast c WHERE c.castmethod = 'f' AND c.oid >= {FIRST_USER_OID}""",
     "guarded": f"""SELECT t.oid, n.nspname, t.typname, {_extension("pg_type", "t.oid")},

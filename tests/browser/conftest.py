@@ -4,6 +4,7 @@ A page that writes an error to its console, breaks the content security policy, 
 is not there or throws fails its test.
 """
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.browser.stage import PASSWORD, Stage
 
+collect_ignore = [] if os.environ.get("SCREENSHOTS") else ["test_pictures.py"]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 800}

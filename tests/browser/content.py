@@ -304,7 +304,7 @@ def stories(now: float) -> list[Story]:
         (HOSTILE, HOSTILE_SQL, (hostile,), (), 0, 0),
         ("copilot", LONG, (allow,), masks, 42, 0),
     )  # fmt: skip
-    for place in range(40):
+    for place in range(15):
         who, sql, rules, owed, count, raw = rows[place % len(rows)]
         refused = rules[0].effect == "deny"
         record = StatementDecided(

@@ -26,3 +26,5 @@ PAGES = {
     "device": "/device",
     "problem": "/requests/none",
 }
+ALIKE = {"approvals-all", "request-own", "request-denied", "record-denied", "record-request"}
+"""Made like others: looked at, not examined again."""

@@ -145,7 +145,9 @@ class ReadStudies(Studies):
 
 
 class Stage:
-    def __init__(self, folder: Path) -> None:
+    """`desk`: another one than that in memory, for pages over it."""
+
+    def __init__(self, folder: Path, desk: Any = None) -> None:
         self.now = time.time
         self.cookies: dict[str, list] = {}
         self.desk = MemoryDesk(self.now)
@@ -167,7 +169,9 @@ class Stage:
             compile_documents(list(documents)),
             documents,
         )
-        services = services_of(lambda: standing, self.desk, self.shelf, QuietRecorder(), self.now)
+        services = services_of(
+            lambda: standing, desk or self.desk, self.shelf, QuietRecorder(), self.now
+        )
         self.services = services._replace(
             trails=self.trails,
             studies=ReadStudies(lambda: standing, self.now),

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from appliance.approval.request import State
 from tests.browser import content
 from tests.browser.conftest import PHONE, VENDOR
-from tests.browser.pages import PAGES
+from tests.browser.pages import ALIKE, PAGES
 from tests.browser.stage import PASSWORD
 
 
@@ -130,8 +130,9 @@ def test_a_decision_by_somebody_else_arrives_and_keeps_what_is_being_written(com
     page = come("bob").to("/requests/b1")
     streams(page)
     page.get_by_label(re.compile("^Reason")).fill("I am writ")
-    stage.call(lambda: stage.desk.tell("request_voted", "b1"))
-    page.wait_for_timeout(500)
+    with page.expect_response("**/requests/b1"):
+        stage.call(lambda: stage.desk.tell("request_voted", "b1"))
+    page.wait_for_timeout(200)  # for the morph
     assert page.get_by_label(re.compile("^Reason")).input_value() == "I am writ"
     # dana's second word is the desk's to refuse; the clock's is not
     stage.run(stage.desk.withdraw(content.somebody("bob"), "b1"))
@@ -146,8 +147,9 @@ def test_sessions_and_ending_one(come, stage) -> None:
     expect(first.get_by_role("link", name="waits for approval")).to_be_visible()
     page.locator("#s-5e03 summary").click()
     page.locator("#s-5e03").get_by_label("Reason").fill("Left it open.")
-    stage.call(lambda: stage.desk.tell("session", "5e01"))  # nothing closes under one's hands
-    page.wait_for_timeout(400)
+    with page.expect_response("**/sessions"):  # nothing closes under one's hands
+        stage.call(lambda: stage.desk.tell("session", "5e01"))
+    page.wait_for_timeout(200)  # for the morph
     page.locator("#s-5e03").get_by_role("button", name="End this session").click()
     expect(page.get_by_role("status")).to_contain_text("told to end")
     expect(page.locator("#s-5e03")).to_have_count(0)
@@ -186,8 +188,8 @@ def test_audit_search_and_one_record(come) -> None:
     page.get_by_label("Who").fill("alice")
     page.get_by_label("Decision").select_option("deny")
     page.get_by_role("button", name="Search").click()
-    expect(rows).to_have_count(8)
-    assert before > 8
+    expect(rows).to_have_count(3)
+    assert before > 3
     rows.first.get_by_role("link").click()
     expect(page.locator(".reasons")).to_contain_text("no-whole-table-writes")
     expect(page.locator("main")).to_contain_text("Refused by the appliance")
@@ -336,8 +338,8 @@ def test_pages_are_accessible(come, scheme: str) -> None:
     visitor = come("bob", color_scheme=scheme)
     axe = (VENDOR / "axe-core-4.14.1.min.js").read_text()
     found = []
-    for name, path in PAGES.items():
-        page = visitor.to(path)
+    for name in PAGES.keys() - ALIKE:
+        page = visitor.to(PAGES[name])
         page.evaluate(axe)
         found += [
             (name, one["id"], one["nodes"][0]["html"][:160])

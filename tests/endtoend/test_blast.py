@@ -330,6 +330,21 @@ def test_a_sync_amid_a_portal(place: Place, bob: WireClient) -> None:
     assert [str(m) for m in bob.ask(execute("", 1), SYNC)] == ["E:34000", "Z"]
 
 
+@pytest.mark.parametrize("by", ["FETCH ALL FROM c", "MOVE ALL FROM c"])
+def test_a_portal_run_by_sql(place: Place, bob: WireClient, by: str) -> None:
+    """PostgreSQL lets FETCH run a write that was bound by the protocol; nothing would count it."""
+    before = place.state()
+    write = (query("BEGIN"), parse("", "DELETE FROM ledger RETURNING body"), bind("c"), SYNC)
+    with WireClient.login(place.direct_uri) as direct:
+        direct.ask(*write, ready=2)
+        assert direct.query(by)[-2].tag == f"{by.split()[0]} 20"
+        direct.query("ROLLBACK")
+    bob.ask(*write, ready=2)
+    refused(bob.query(by))
+    assert bob.query("COMMIT")[0].tag == "ROLLBACK"
+    assert place.state() == before
+
+
 COPYING = "COPY ledger FROM STDIN"
 
 

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from tests import clusters
 from tests.clusters import Authority, EmbeddedPostgres
 from tests.endtoend import stage
 from tests.endtoend.control_double import ControlDouble
+from tests.endtoend.held import Held
 from tests.endtoend.stage import DATABASE, Estate, Running, wait_for
 
 POLICY = """
@@ -49,38 +49,6 @@ rules:
      mask: {method: redact}}
 """
 UPDATE = "UPDATE notes SET body = 'changed' WHERE id = 7"
-
-
-class Held:
-    """A statement that runs in a thread of its own."""
-
-    def __init__(self, run: Callable[[], Any]) -> None:
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(run,), daemon=True)
-        self._thread.start()
-
-    def _run(self, run: Callable[[], Any]) -> None:
-        try:
-            self.result = run()
-        except BaseException as error:
-            self.error = error
-
-    @property
-    def waits(self) -> bool:
-        return self._thread.is_alive()
-
-    def done(self) -> Any:
-        self._thread.join(20)
-        assert not self._thread.is_alive(), "it still waits"
-        if self.error is not None:
-            raise self.error
-        return self.result
-
-    def refused(self) -> psycopg.Error:
-        with pytest.raises(psycopg.Error) as caught:
-            self.done()
-        return caught.value
 
 
 class Scene:

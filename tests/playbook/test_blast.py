@@ -5,6 +5,7 @@ import pytest
 
 from appliance.model.errors import ProtocolViolation
 from appliance.model.limits import Limits
+from appliance.policy.snapshot import Snapshot
 from appliance.session.effects import Turn
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
@@ -39,7 +40,7 @@ from tests.playbook.speech import (
     rows,
 )
 from tests.playbook.transcript import Cut, Decided, Expectation, Finished, client, error, upstream
-from tests.playbook.world import ANN, DAN, FEW_WRITES, Open, Session
+from tests.playbook.world import ANN, DAN, FEW_WRITES, POLICY, Open, Session
 
 ENDED = m.close(m.PORTAL, refusals.QUERY_NAME) + SYNC
 OURS = refusals.QUERY_NAME.decode()
@@ -633,4 +634,39 @@ def test_a_statement_prepared_by_the_protocol(play: Open) -> None:
         >> says(query("EXECUTE q"))
         << Decided()
         << upstream(query("EXECUTE q"))
+    )
+
+
+@pytest.mark.parametrize("by", ["FETCH ALL FROM c", "MOVE ALL IN c", "FETCH c"])
+@pytest.mark.parametrize("policy", [FEW_WRITES, POLICY], ids=["limited", "not limited"])
+def test_a_portal_run_by_sql(play: Open, by: str, policy: Snapshot) -> None:
+    """FETCH would run the write, whatever it was to be asked and counted for."""
+    book: Playbook = play(DAN, policy=policy)
+    assert (
+        book
+        >> says(parse(GIVING), bind("", "c"), FLUSH)
+        << Decided("parse")
+        << upstream(parse(GIVING), bind("", "c"), FLUSH)
+        >> answers(PARSED, BOUND)
+        << client(PARSED, BOUND)
+        >> says(query(by))
+        << Decided(refused="limit")
+        << upstream(refusals.rejected_query())
+        >> answers(failure("42601", "syntax error"), IDLE)
+        << error("54000", M="is run by an Execute, not by SQL", H="send Execute")
+        << client(IDLE)
+    )
+
+
+def test_a_portal_that_reads_is_run_by_sql(play: Open) -> None:
+    assert (
+        opened(play)
+        >> says(parse("SELECT 1"), bind("", "c"), FLUSH)
+        << Decided("parse")
+        << upstream(parse("SELECT 1"), bind("", "c"), FLUSH)
+        >> answers(PARSED, BOUND)
+        << client(PARSED, BOUND)
+        >> says(query("FETCH c"))
+        << Decided()
+        << upstream(query("FETCH c"))
     )

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from appliance.console.device import INTERVAL, LIFETIME, Answer, shown
 from appliance.console.dispatch import json_response
-from appliance.console.people import person_of, present
+from appliance.console.people import person_of
 from appliance.console.problems import Problem
 from appliance.console.standing import public_url
 from appliance.console.table import Call, Open, Proof, Row
@@ -98,7 +98,9 @@ async def token(call: Call) -> Response:
     if isinstance(found, Answer):
         return json_response(OauthError(found.value), 400)
     standing = call.services.current()
-    identity = None if found.identity is None else present(found.identity, standing.directory)
+    identity = None
+    if found.identity is not None:
+        identity = await call.services.people.present(found.identity, standing.directory)
     if identity is None:
         return json_response(OauthError(Answer.DENIED.value), 400)
     person = person_of(identity, standing.control.roles, "cli")

@@ -150,6 +150,7 @@ async def begin(call: Call, identity: Identity, how: str) -> str:
     standing = call.services.current()
     person = person_of(identity, standing.control.roles, "console")
     await call.services.recorder.signed_in(person, how, call.address)
+    await call.services.people.meet(identity)
     before = call.request.cookies.get(cookie_name(standing), "")[:SECRET_CHARACTERS_MAX]
     agent = printable(call.request.headers.get("user-agent", ""))
     return await call.services.sessions.begin(identity, call.address, agent, before)

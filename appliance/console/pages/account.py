@@ -5,6 +5,7 @@ See `frame`. What is done here is done by the routes of the API (`api/access`, `
 """
 
 from http import HTTPStatus
+from typing import Annotated
 
 import msgspec
 from starlette.responses import Response
@@ -67,8 +68,8 @@ async def _account(
 class TokenForm(msgspec.Struct, frozen=True):
     """A checkbox that is not ticked is not sent."""
 
-    label: str = ""
-    days: str = "30"
+    label: Annotated[str, msgspec.Meta(max_length=100)] = ""
+    days: Annotated[str, msgspec.Meta(max_length=4)] = "30"
     viewer: str = ""
     approver: str = ""
     admin: str = ""
@@ -78,13 +79,13 @@ class TokenForm(msgspec.Struct, frozen=True):
 async def make_token(call: Call) -> Response:
     """Shows the token, once, in the answer to the form: it is never in an address."""
     given = call.body(TokenForm)
+    days = int(given.days) if given.days.isascii() and given.days.isdigit() else 0
+    label = given.label.strip()
+    if not label or not 1 <= days <= DAYS_MAX:
+        return await _account(call, 422, f"Say what it is for, and for 1 to {DAYS_MAX} days.")
+    roles = tuple(role for role in ROLES if getattr(given, role))
     try:
-        wanted = TokenWanted(
-            label=given.label.strip(),
-            roles=tuple(role for role in ROLES if getattr(given, role)),
-            days=int(given.days) if given.days.isascii() and given.days.isdigit() else 0,
-        )
-        made = await access.make(_within(call, msgspec.convert(wanted, TokenWanted)))
+        made = await access.make(_within(call, TokenWanted(label, roles, days)))
     except Problem as problem:
         return await _account(call, problem.status.value, f"It was not made: {problem.detail}.")
     return await _account(call, made=made)

@@ -92,6 +92,10 @@
     });
   }
 
+  // On a phone the tabs scroll; begin where one is.
+  const tab = document.querySelector("nav [aria-current]");
+  if (tab) tab.closest("nav").scrollLeft = tab.offsetLeft - 60;
+
   // Keys. None of them changes anything by itself.
   const links = () => [...document.querySelectorAll("[data-entry]")].map((one) => one.querySelector("a, summary")).filter(Boolean);
   const go = (path) => { if (path) location.assign(path); };

@@ -218,3 +218,57 @@ def test_pooling_beyond_itself(folder: Path, wrong: dict[str, int]) -> None:
     tree["targets"][0]["pooling"] = {"mode": "session", **wrong}
     with pytest.raises(ValueError, match="pooling"):
         findings(tree, folder)
+
+
+def test_the_control_process(folder: Path) -> None:
+    tree = sound(folder)
+    tree["control"] = {
+        "roles": {"approver": ["dba"]},
+        "store": "postgresql://u@h/d",
+        "store_password": "file:password",
+        "store_ca": "ca.crt",
+        "tls": {"certificate": "localhost.crt", "key": "localhost.key"},
+    }
+    assert findings(tree, folder) == []
+    (folder / "password").chmod(0o644)
+    tree["control"] |= {
+        "roles": {},
+        "store_ca": "absent.crt",
+        "tls": {"certificate": "localhost.crt", "key": "other.key"},
+        "sign_in": {
+            "oidc": [
+                {
+                    "name": "o",
+                    "issuer": "https://i",
+                    "discovery_url": "https://i/d",
+                    "client_id": "c",
+                    "client_secret": "env:NOBODY",
+                }
+            ]
+        },
+        "notify": {
+            "webhooks": [{"name": "w", "url": "https://w", "secret": "file:absent"}],
+            "slack": {
+                "token": "file:absent",
+                "signing_secret": "file:absent",
+                "channel": "c",
+            },
+            "mail": {
+                "server": "m:25",
+                "sender": "s@m",
+                "recipients": {"*": ["r@m"]},
+                "user": "u",
+                "password": "file:absent",
+            },
+        },
+    }
+    asked_for: list[CredentialReference] = []
+    found = findings(tree, folder, resolve_credential=asked_for.append)
+    assert paths(found) == {"$.control.store_ca", "$.control.tls.certificate"}
+    loose = {"$.control.store_password", "$.control.roles.approver"}
+    assert loose <= paths(found, Severity.WARNING)
+    assert [Path(one.name).name for one in asked_for if one.source.value == "file"] == [
+        *("password", "password"),  # the target's, the store's
+        *("absent", "absent", "absent", "absent"),
+    ]
+    assert CredentialReference("env:NOBODY") in asked_for

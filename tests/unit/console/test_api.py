@@ -146,7 +146,8 @@ async def test_a_stream_ends_with_its_readers_right(
     assert await anext(reader) == b": still here\n\n"
     for key, _ in await stage.services.tokens.of(None):
         await stage.services.tokens.revoke(key)
-    assert [piece async for piece in reader] == []
+    async with asyncio.timeout(10):
+        assert [piece async for piece in reader] == []
     assert live._streams == 0
 
 

@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from appliance.console.credentials import digest
+from appliance.console.people import Identity
 from appliance.console.shelf import written
 from tests.unit.console.stage import ORIGIN, Stage, open_stage
 
@@ -106,6 +107,16 @@ async def test_the_round_trip(signing: Stage, provider: str) -> None:
     me = (await signing.client.get("/api/v1/me")).json()
     assert (me["name"], me["source"], me["roles"]) == ("bob", "corporate", ["approver"])
     assert signing.desks.trail.events() == ["signed_in"]
+
+
+async def test_groups_of_the_last_sign_in_count_for_tokens_too(signing: Stage) -> None:
+    """Somebody who was an administrator when they made a token, and is none now."""
+    before = Identity("bob", "corporate", groups=("admins",))
+    secret, _, _ = await signing.services.tokens.make(before, "old", ("admin",), 3_600.0)
+    headers = {"Authorization": f"Bearer {secret}"}
+    assert (await signing.client.get("/api/v1/me", headers=headers)).json()["roles"] == ["admin"]
+    await come_back(signing, consent(await begin(signing)))
+    assert (await signing.client.get("/api/v1/me", headers=headers)).json()["roles"] == []
 
 
 async def test_an_answer_is_taken_once(signing: Stage) -> None:

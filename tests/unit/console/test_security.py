@@ -9,9 +9,17 @@ import msgspec
 import pytest
 
 from appliance.console.api.sign_in import inside
-from appliance.console.people import Identity
+from appliance.console.people import LOCAL, Identity
 from tests.desk import asked
-from tests.unit.console.stage import HOST, ORIGIN, PASSWORD, Stage, directory, open_stage
+from tests.unit.console.stage import (
+    HOST,
+    ORIGIN,
+    PASSWORD,
+    Stage,
+    directory,
+    open_stage,
+    standing_of,
+)
 
 MAKE = {"label": "ci", "roles": ["viewer"]}
 TOKENS = "/api/v1/tokens"
@@ -220,6 +228,11 @@ async def test_every_wrong_sign_in_goes_the_same_way(
     assert "wrong" not in str(stage.desks.trail.records[0].claimed)  # type: ignore[attr-defined]
 
 
+async def test_a_disabled_user_does_not_come_in_with_the_right_password(stage: Stage) -> None:
+    answer = await stage.client.post("/sign-in", json={"name": "gone", "password": PASSWORD})
+    assert (answer.status_code, answer.headers.get("set-cookie")) == (401, None)
+
+
 async def test_guessing_is_slowed_down(stage: Stage) -> None:
     for _ in range(10):
         await stage.client.post("/sign-in", json={"name": "admin", "password": "wrong"})
@@ -364,3 +377,17 @@ async def test_sign_in_can_be_left_to_providers(tmp_path: Path) -> None:
         answer = await stage.client.post("/sign-in", json={"name": "admin", "password": PASSWORD})
         assert answer.status_code == 403
         assert isinstance(answer, httpx.Response)
+
+
+async def test_no_provider_can_pass_for_the_users_file(stage: Stage) -> None:
+    """What a provider called so said would be looked up among the local users."""
+    with pytest.raises(ValueError, match="not a valid name"):
+        standing_of(stage.services.current().configuration.data, more=PROVIDER.format(name=LOCAL))
+    standing_of(stage.services.current().configuration.data, more=PROVIDER.format(name="local"))
+
+
+PROVIDER = """
+identities:
+  oidc:
+    - {{name: "{name}", issuer: "https://idp.test", audience: [a], jwks_url: "https://idp.test/k"}}
+"""

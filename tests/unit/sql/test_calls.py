@@ -210,3 +210,24 @@ def test_blind(blind: Callable[[str], object]) -> None:
     (facts,) = blind("select public.f(1), g(2)").statements  # type: ignore[attr-defined]
     assert all(use.candidates == () for use in facts.functions)
     assert facts.calls == ()
+
+
+def test_what_somebody_adds_to_an_extension_is_judged_by_itself(any_database: Database) -> None:
+    """Compiled code of an extension that only computes is known; other code may be anybody's."""
+    with any_database.connect() as connection, connection.transaction(force_rollback=True):
+        connection.execute(
+            "CREATE EXTENSION vector;"
+            "CREATE FUNCTION said() RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';"
+            "CREATE FUNCTION said(int, int) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';"
+            "CREATE FUNCTION told() RETURNS text LANGUAGE sql AS 'SELECT ssn FROM public.clients';"
+            "CREATE OPERATOR === (FUNCTION = said, LEFTARG = int, RIGHTARG = int);"
+            "ALTER EXTENSION vector ADD FUNCTION said();"
+            "ALTER EXTENSION vector ADD FUNCTION told();"
+            "ALTER EXTENSION vector ADD OPERATOR === (int, int)"
+        )
+        lineage = CatalogLineage(read_catalog(connection, inside=True))
+    made = Database(any_database.uri, lineage, any_database.settings)
+    assert only(made.one("select said()")).name == "said"
+    assert only(made.one("select 1 === 2")).name == "operator ==="
+    assert made.names(made.one("select told()").reads_inside) == {"clients.*", "clients.ssn"}
+    assert not made.one("select '[1]'::vector <-> '[2]'::vector, vector_dims('[1]')").functions

@@ -1,0 +1,388 @@
+"""Holds with the real control process: the same over SQLite and PostgreSQL, decided through the API
+and the command line, killed amid it, and by two appliances on one store.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from appliance.identity.verifiers import User
+from tests.clusters import SALLYPORT, Authority, EmbeddedPostgres
+from tests.endtoend.held import Held
+from tests.endtoend.stage import DATABASE, Estate, Running, verifier, wait_for
+
+POLICY = """
+version: 1
+rules:
+  - {id: work, effect: allow, actions: [read, session, write]}
+  - {id: ask-first, effect: hold, actions: [update], message: Changes need a second pair of eyes.}
+  - id: two-of-us
+    effect: hold
+    actions: [delete]
+    hold: {approvals: 2, groups: [dba]}
+  - {id: by-ticket, effect: hold, actions: [insert], hold: {on_hold: ticket, expires: 1min}}
+"""
+UPDATE = "UPDATE notes SET body = 'changed' WHERE id = 7"
+INSERT = "INSERT INTO notes VALUES (%s, 'by ticket')"
+CONTROL = {
+    "listen": "127.0.0.1:0",
+    "roles": {
+        "viewer": ["analysts"], "approver": ["dba", "analysts"], "admin": ["root"],
+        "break_glass": ["oncall"],
+    },
+}  # fmt: skip
+PEOPLE = {
+    "alice": ("analysts", "oncall"),
+    "bob": ("dba",),
+    "dave": ("dba",),
+    "erin": ("root",),
+}
+
+
+class Person(httpx.Client):
+    """Somebody signed in at the API of an appliance."""
+
+    def __init__(self, running: Running, name: str) -> None:
+        super().__init__(base_url=f"http://127.0.0.1:{console_port(running)}", timeout=20)
+        self._name = name
+
+    def __enter__(self) -> "Person":
+        super().__enter__()
+        account = {"name": self._name, "password": f"{self._name}-password"}
+        me = self.post("/sign-in", json=account)
+        assert me.status_code == 200, me.text
+        self.headers["X-CSRF-Token"] = me.json()["csrf"]
+        return self
+
+    def pending(self, principal: str = "", besides: frozenset[str] = frozenset()) -> dict[str, Any]:
+        """The newest request that waits, waited for."""
+
+        def look() -> Any:
+            wanted = {"state": "pending", "principal": principal}
+            answer = self.get("/api/v1/requests", params=wanted)
+            assert answer.status_code == 200, answer.text
+            return [
+                request
+                for request in answer.json()["requests"]
+                if request["asked"]["id"] not in besides
+                and request["asked"]["terms"].get("on_hold") != "ticket"
+            ]
+
+        found: dict[str, Any] = wait_for(look, "a pending request")[0]
+        return found
+
+    def vote(self, request: dict[str, Any], approve: bool = True, reason: str = "") -> Any:
+        body = {"approve": approve, "reason": reason}
+        return self.post(f"/api/v1/requests/{request['asked']['id']}/vote", json=body)
+
+
+def console_port(running: Running) -> int:
+    """Of the control process that was started last."""
+
+    def look() -> Any:
+        return re.findall(r'"event":"console_listening","port":(\d+)', running.child.text())
+
+    return int(wait_for(look, "the console")[-1])
+
+
+@contextmanager
+def connect(
+    running: Running, user: str, **more: Any
+) -> Iterator["psycopg.Connection[tuple[Any, ...]]"]:
+    """Closed at the end even while a statement of it waits."""
+    made = running.connect(user, f"{user}-password", **more)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@contextmanager
+def installed(estate: Estate, **control: Any) -> Iterator[Running]:
+    estate.write("policy.yaml", POLICY)
+    estate.users(
+        *(User(name=n, groups=g, verifier=verifier(f"{n}-password")) for n, g in PEOPLE.items())
+    )
+    with tempfile.TemporaryDirectory() as folder:  # short: a socket's path has 107 bytes at most
+        socket = str(Path(folder) / "c.sock")
+        estate.configuration["control"] = {**CONTROL, "socket": socket, **control}
+        with estate.serve() as running:
+            console_port(running)
+            wait_for(lambda: '"event":"control_reached"' in running.child.text(), "the link")
+            yield running
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def service(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    vault: EmbeddedPostgres,
+    authority: Authority,
+) -> Iterator[Running]:
+    estate = Estate(tmp_path_factory.mktemp("approvals"), vault, authority)
+    more = {} if request.param == "sqlite" else postgres_store(estate)
+    with installed(estate, **more) as running:
+        yield running
+
+
+def postgres_store(estate: Estate) -> dict[str, Any]:
+    """A database of its own for what control keeps."""
+    server = estate.server
+    name = f"kept_{os.urandom(4).hex()}"
+    with psycopg.connect(server.uri(), autocommit=True) as root:
+        root.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'kept-password'")
+        root.execute(f"CREATE DATABASE {name} OWNER {name}")
+    return {
+        "store": f"postgresql://{name}@127.0.0.1:{server.port}/{name}",
+        "store_password": estate.secret("kept", "kept-password"),
+    }
+
+
+@pytest.fixture
+def direct(vault: EmbeddedPostgres) -> Iterator["psycopg.Connection[tuple[Any, ...]]"]:
+    with psycopg.connect(vault.uri(database=DATABASE), autocommit=True) as made:
+        made.execute("UPDATE notes SET body = 'note ' || id WHERE body <> 'note ' || id")
+        made.execute("DELETE FROM notes WHERE id > 100")
+        yield made
+
+
+def body(direct: "psycopg.Connection[tuple[Any, ...]]") -> str:
+    row = direct.execute("SELECT body FROM notes WHERE id = 7").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def test_held_seen_approved(service: Running, direct: Any) -> None:
+    with connect(service, "alice") as alice, Person(service, "bob") as bob:
+        held = Held(lambda: alice.execute(UPDATE).rowcount)
+        request = bob.pending("alice")
+        asked = request["asked"]
+        assert asked["sql"] == UPDATE and asked["kind"] == "human" and asked["target"] == "vault"
+        assert held.waits and body(direct) == "note 7"
+        assert bob.vote(request).json()["state"] in ("approved", "used")
+        assert held.done() == 1 and body(direct) == "changed"
+        wait_for(
+            lambda: bob.get(f"/api/v1/requests/{asked['id']}").json()["state"] == "used", "its use"
+        )
+        assert bob.vote(request).status_code == 409
+    assert service.recorded("statement_decided", request=asked["id"])["approved_by"] == "bob"
+
+
+def test_denied_with_a_reason(service: Running, direct: Any) -> None:
+    with connect(service, "alice") as alice, Person(service, "bob") as bob:
+        held = Held(lambda: alice.execute(UPDATE))
+        request = bob.pending("alice")
+        assert bob.vote(request, approve=False).status_code == 409  # a denial needs a reason
+        assert bob.vote(request, approve=False, reason="not today").status_code == 200
+        assert "denied by bob: not today" in str(held.refused())
+    assert body(direct) == "note 7"
+
+
+def test_four_eyes(service: Running, direct: Any) -> None:
+    with connect(service, "bob") as client, Person(service, "bob") as bob:
+        held = Held(lambda: client.execute(UPDATE))
+        request = bob.pending("bob")
+        own = bob.vote(request)
+        assert own.status_code == 403 and "of their own" in own.text
+        with Person(service, "erin") as erin:
+            assert erin.vote(request).status_code == 403  # no approver
+        client.cancel()
+        held.refused()
+        wait_for(
+            lambda: (
+                bob.get(f"/api/v1/requests/{request['asked']['id']}").json()["state"] == "withdrawn"
+            ),
+            "its withdrawal",
+        )
+    assert body(direct) == "note 7"
+
+
+def test_two_of_a_group(service: Running, direct: Any) -> None:
+    with ExitStack() as stack:
+        client = stack.enter_context(connect(service, "erin"))
+        alice, bob, dave = (
+            stack.enter_context(Person(service, name)) for name in ("alice", "bob", "dave")
+        )
+        held = Held(lambda: client.execute("DELETE FROM notes WHERE id = 1000").rowcount)
+        request = bob.pending("erin")
+        assert alice.vote(request).status_code == 403  # an approver, but not of the group
+        first = bob.vote(request)
+        assert first.status_code == 200, first.text
+        assert first.json()["state"] == "pending"
+        assert bob.vote(request).status_code == 403  # once
+        assert held.waits
+        second = dave.vote(request)
+        assert second.status_code == 200, second.text
+        assert second.json()["state"] in ("approved", "used")
+        assert held.done() == 0
+
+
+def test_break_glass(service: Running, direct: Any) -> None:
+    with connect(service, "alice") as client, Person(service, "alice") as alice:
+        held = Held(lambda: client.execute(UPDATE).rowcount)
+        request = alice.pending("alice")
+        path = f"/api/v1/requests/{request['asked']['id']}/break-glass"
+        assert alice.post(path, json={"reason": ""}).status_code == 409
+        assert alice.post(path, json={"reason": "the shop is down"}).status_code == 200
+        assert held.done() == 1
+    loud = [r for r in service.records() if "the shop is down" in json.dumps(r)]
+    assert loud and loud[0]["event"].startswith("request_")
+
+
+def test_a_ticket_is_used_once_by_whoever_asked(service: Running, direct: Any) -> None:
+    with connect(service, "alice") as alice, Person(service, "bob") as bob:
+        with pytest.raises(psycopg.Error) as caught:
+            alice.execute(INSERT, (101,))
+        ticket = json.loads(str(caught.value.diag.message_detail))
+        assert ticket["code"] == "hold_ticket"
+        with pytest.raises(psycopg.Error) as caught:  # asked again: the same request
+            alice.execute(INSERT, (101,))
+        assert json.loads(str(caught.value.diag.message_detail))["request"] == ticket["request"]
+        request = bob.get(f"/api/v1/requests/{ticket['request']}").json()
+        assert request["state"] == "pending"
+        assert bob.vote(request).json()["state"] == "approved"
+        with pytest.raises(psycopg.Error):  # another value is another statement
+            alice.execute(INSERT, (102,))
+        with connect(service, "dave") as dave, pytest.raises(psycopg.Error):
+            dave.execute(INSERT, (101,))  # and another person
+        assert alice.execute(INSERT, (101,)).rowcount == 1
+        with pytest.raises(psycopg.Error) as caught:  # used
+            alice.execute(INSERT, (101,))
+        assert json.loads(str(caught.value.diag.message_detail))["request"] != ticket["request"]
+    assert direct.execute("SELECT count(*) FROM notes WHERE id > 100").fetchone() == (1,)
+
+
+def test_standing_grants(service: Running, direct: Any) -> None:
+    scope = {
+        "principals": ["alice"], "targets": ["vault"], "actions": ["update"],
+        "resources": ["public.notes.body"],
+    }  # fmt: skip
+    with ExitStack() as stack:
+        client = stack.enter_context(connect(service, "alice"))
+        alice, bob = (stack.enter_context(Person(service, name)) for name in ("alice", "bob"))
+        proposal = {"scope": scope, "until": time.time() + 600, "reason": "the migration"}
+        made = alice.post("/api/v1/grants", json=proposal)
+        assert made.status_code == 201, made.text
+        id = made.json()["id"]
+        ballot = {"approve": True, "reason": ""}
+        assert alice.post(f"/api/v1/grants/{id}/rule", json=ballot).status_code == 403
+        ruled = bob.post(f"/api/v1/grants/{id}/rule", json=ballot)
+        assert ruled.json()["state"] == "active"
+        assert client.execute(UPDATE).rowcount == 1
+        assert client.execute("UPDATE notes SET body = %s WHERE id = %s", ("x", 7)).rowcount == 1
+        outside = Held(lambda: client.execute("UPDATE notes SET id = id WHERE id = 7"))
+        request = bob.pending("alice")
+        bob.vote(request, approve=False, reason="not covered")
+        outside.refused()
+        assert bob.post(f"/api/v1/grants/{id}/revoke", json={}).status_code == 200
+        revoked = time.monotonic()
+        held = Held(lambda: client.execute(UPDATE))
+        request = bob.pending("alice", frozenset((request["asked"]["id"],)))
+        assert time.monotonic() - revoked < 5
+        bob.vote(request, approve=False, reason="no more")
+        held.refused()
+
+
+def test_sessions_are_seen_and_ended(service: Running, direct: Any) -> None:
+    with (
+        connect(service, "alice", application_name="leaky") as client,
+        Person(service, "erin") as erin,
+    ):
+        client.execute("SELECT 1")
+        shown = wait_for(
+            lambda: [
+                s["seen"] for s in erin.get("/api/v1/sessions").json()["sessions"]
+                if s["seen"].get("application") == "leaky"
+            ],
+            "the session",
+        )  # fmt: skip
+        ended = erin.post(f"/api/v1/sessions/{shown[0]['id']}/end", json={"reason": "leak"})
+        assert ended.status_code in (200, 204), ended.text
+        with pytest.raises(psycopg.OperationalError, match="administrator command"):
+            wait_for(lambda: client.execute("SELECT 1") and None, "the end", seconds=10)
+
+
+def test_control_is_killed_while_it_holds(service: Running, direct: Any) -> None:
+    with connect(service, "alice") as client:
+        held = Held(lambda: client.execute(UPDATE).rowcount)
+        with Person(service, "bob") as bob:
+            request = bob.pending("alice")
+        started = service.child.text().count('"event":"console_listening"')
+        os.kill(control_pid(service), signal.SIGKILL)
+        wait_for(
+            lambda: service.child.text().count('"event":"console_listening"') > started,
+            "control to come back",
+        )
+        with Person(service, "bob") as bob:
+            assert held.waits and body(direct) == "note 7"
+            again = bob.pending("alice")
+            assert again["asked"] == request["asked"]
+            assert bob.vote(again).status_code == 200
+        assert held.done() == 1 and body(direct) == "changed"
+
+
+def control_pid(running: Running) -> int:
+    for pid in running.worker_pids():
+        if b"appliance.console.serve" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            return pid
+    raise AssertionError("no control process")
+
+
+def test_the_command_line(service: Running, direct: Any) -> None:
+    with connect(service, "alice") as client, Person(service, "bob") as bob:
+        token = bob.post("/api/v1/tokens", json={"label": "cli"}).json()["token"]
+        environment = {
+            **os.environ, "NO_COLOR": "1", "SALLYPORT_URL": str(bob.base_url),
+            "SALLYPORT_TOKEN": token,
+        }  # fmt: skip
+
+        def run(*words: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [SALLYPORT, *words], env=environment, capture_output=True, text=True, timeout=60
+            )
+
+        held = Held(lambda: client.execute(UPDATE).rowcount)
+        request = bob.pending("alice")["asked"]["id"]
+        listed = run("approvals", "list", "--output", "json")
+        assert listed.returncode == 0 and request in listed.stdout, listed.stderr
+        assert UPDATE in run("approvals", "show", request).stdout.replace("\n", " ")
+        approved = run("approvals", "approve", request)
+        assert approved.returncode == 0, approved.stderr
+        assert held.done() == 1
+        assert run("approvals", "show", "nonsense").returncode == 4
+        trail = run("audit", "verify", str(service.data / "audit"))
+        assert trail.returncode == 0, trail.stdout + trail.stderr
+
+
+def test_two_appliances_on_one_store(
+    tmp_path: Path, vault: EmbeddedPostgres, authority: Authority, direct: Any
+) -> None:
+    one, other = (Estate(tmp_path / name, vault, authority) for name in ("one", "other"))
+    store = postgres_store(one)
+    other.secret("kept", "kept-password")
+    with (
+        installed(one, node="one", **store) as here,
+        installed(other, node="other", **store) as there,
+        connect(here, "alice") as client,
+        Person(there, "bob") as bob,
+    ):
+        held = Held(lambda: client.execute(UPDATE).rowcount)
+        request = bob.pending("alice")
+        assert request["asked"]["node"] == "one"
+        begun = time.monotonic()
+        assert bob.vote(request).status_code == 200
+        assert held.done() == 1
+        assert time.monotonic() - begun < 1.0
+    assert body(direct) == "changed"
