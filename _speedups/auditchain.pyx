@@ -154,7 +154,7 @@ def chain(unsigned long long seq, bytes head not None, list records not None) ->
 cdef class ChainEnd:
     """Where a worker's chain ends and how much its file has: `seq`, `head` (as in `audit/chain`),
     `size` (bytes), `lines` of the file; `records`, `written` (bytes; sums of all files), `writes`. Kept by
-    `dataplane/spool`, which opens the short way, `append` (to the file `descriptor`, up to
+    `spool`, which opens the short way, `append` (to the file `descriptor`, up to
     `size_max` bytes), while nothing is in the way; -1 = it is closed.
     """
 
