@@ -128,7 +128,7 @@ class Vote(msgspec.Struct, frozen=True, omit_defaults=True):
     """The requester's own, in an emergency."""
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Request(msgspec.Struct, frozen=True, kw_only=True):
     """A request and everything that happened to it."""
 
     asked: Asked

@@ -37,7 +37,7 @@ class Scope(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
     """Requests whose expected effect is larger, or not known, are outside."""
 
 
-class StandingGrant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class StandingGrant(msgspec.Struct, frozen=True, kw_only=True):
     """One, and what happened to it. Times are unix seconds."""
 
     id: str

@@ -1,7 +1,7 @@
 """A worker's end of the link to the control process: who waits for which approval.
 
 One per worker, made by `worker`; conductors ask, use and withdraw through it. Rules: only
-`Used(ok)` releases a statement; while the link is down nothing new can be held (it is refused),
+`Used(ok)` releases a statement; while the link stays down nothing new can be held (it is refused),
 what waits goes on waiting and is asked again after a reconnect; whatever was being used when the
 link broke is refused, since nobody knows whether the use was stored. Every answer has a deadline.
 """
@@ -37,6 +37,8 @@ from appliance.link.approvals import (
 from appliance.link.codec import LinkBroken, encode_message
 from appliance.telemetry.log import Log
 
+AWAY_SECONDS_MAX = 3.0
+"""How long somebody who asks waits for control to come up, or back."""
 ANSWER_SECONDS_MAX = 10.0
 """For Known and Used: control stores before it answers."""
 RECONNECT_SECONDS = (0.1, 0.2, 0.5, 1.0)
@@ -140,13 +142,10 @@ class ApprovalLink:
         self._say(Sessions(tuple(sessions)))
 
     def _expect(self, wait: _Wait, message: WorkerApprovalMessage) -> None:
-        loop = asyncio.get_running_loop()
-        if not self._say(message):
-            loop.call_soon(self._fail, wait, "the control process is away")
-            return
-        wait.deadline = loop.call_later(
-            ANSWER_SECONDS_MAX, self._fail, wait, "the control process does not answer"
-        )
+        said = self._say(message)
+        seconds = ANSWER_SECONDS_MAX if said else 0.0 if wait.using else AWAY_SECONDS_MAX
+        reason = f"the control process {'does not answer' if said else 'is away'}"
+        wait.deadline = asyncio.get_running_loop().call_later(seconds, self._fail, wait, reason)
 
     def _fail(self, wait: _Wait, reason: str) -> None:
         if self._waits.get(wait.waiter) is wait:
@@ -205,13 +204,13 @@ class ApprovalLink:
 
     def _ask_again(self) -> None:
         for wait in list(self._waits.values()):
-            if wait.waits and not wait.using:
-                self._say(Ask(wait.asked, True))
+            if not wait.using:
+                self._say(Ask(wait.asked, wait.waits))
 
     def _broken(self) -> None:
-        """Who was only asking, or using, is answered; who waits for people goes on waiting."""
+        """Who was using an approval is answered; all others go on waiting, and are asked again."""
         for wait in list(self._waits.values()):
-            if wait.using or not wait.request:
+            if wait.using:
                 self._fail(wait, "the control process is away")
 
     def _take(self, message: ControlMessage) -> None:

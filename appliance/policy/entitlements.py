@@ -132,10 +132,11 @@ class Entitlements:
             or sensitive is None
             or bool(sensitive)
             or any(r.resources is not None or r.flags or r.condition is not None for r in rules)
-            or any(r.rows_written_max is not None for r in rules)
+            or any(r.rows_written_max is not None or r.terms is not None for r in rules)
         )
         """Whether any answer here depends on what names mean (a WHERE that is always true, too, is
-        known by its columns). False = decisions are the same without a catalog."""
+        known by its columns; approvers are told it). False = decisions are the same without a
+        catalog."""
         self.looks_at_client = any(
             rule.condition is not None or rule.source for rule in rules
         ) or any(m.conditional for m in masks)

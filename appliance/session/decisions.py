@@ -16,7 +16,7 @@ from appliance.session import changes, flow, told
 from appliance.session.counted import executes_uncounted, fetches_write
 from appliance.session.effects import AnalyseText, RefreshCatalog
 from appliance.session.inflight import Bound
-from appliance.session.parking import Parking, refused
+from appliance.session.parking import ESTIMATES, Parking, refused
 from appliance.session.questions import Questions, answered
 from appliance.session.rewriting import Forms
 from appliance.session.state import (
@@ -57,7 +57,7 @@ class Decisions:
     def __init__(self, state: SessionState) -> None:
         self._state = state
         self.questions = Questions(state, self._answered)
-        self.parking = Parking(state, self.examine)
+        self.parking = Parking(state, self.examine, self.questions)
 
     def consider(
         self,
@@ -344,6 +344,9 @@ class Decisions:
         it is asked again.
         """
         whole = question.error is None and len(question.answers) == question.due
+        if question.subject in ESTIMATES:
+            self.parking.estimated(question)
+            return
         if question.subject == "check":
             self._checked(question, question.answers[0] if whole else None)
             return

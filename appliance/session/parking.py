@@ -5,7 +5,7 @@ Rules: the verdict of a held text is a refusal until it is replaced by its `rele
 happens here only, for a grant whose binding is computed anew from the statement as it stands now;
 only an answer that the use of the grant is stored (`used`) makes a grant.
 
-Steps: asked -> pending -> using -> released, or refused at any of them.
+Steps: estimating -> asked -> pending -> using -> released, or refused at any of them.
 """
 
 import enum
@@ -16,12 +16,14 @@ import msgspec
 from appliance.approval import binding
 from appliance.approval.request import Asked, Effect, Parameter, State, Touched
 from appliance.model.approval import OnHold
+from appliance.model.errors import InvariantBroken, ProtocolViolation
 from appliance.model.facts import Confidence, Flag
 from appliance.model.refusal import Refusal
-from appliance.session import flow, told
+from appliance.session import estimates, flow, told
 from appliance.session.effects import AskApproval, UseApproval, WithdrawApproval
 from appliance.session.inflight import Bound
-from appliance.session.state import Parked, SessionState, Waiting
+from appliance.session.questions import Questions
+from appliance.session.state import Parked, Question, SessionState, Waiting
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 
@@ -29,11 +31,16 @@ SHOWN_CHARS_MAX = 200
 """Of one parameter's value, for approvers."""
 PARAMETERS_SHOWN_MAX = 100
 NAMES_MAX = 256
+UNDOING_MAX = 3
+"""How often it is tried to end a transaction of our own."""
+ESTIMATES = frozenset(("isolation", "estimate", "estimate undone"))
+"""Questions that `estimated` gets the answers to."""
 
 Settle = Callable[[Waiting], None]
 
 
 class Step(enum.Enum):
+    ESTIMATING = "estimating"
     ASKED = "asked"
     PENDING = "pending"
     USING = "using"
@@ -42,9 +49,10 @@ class Step(enum.Enum):
 class Parking:
     """The part of one session's machine that holds. `again` judges a waiting statement anew."""
 
-    def __init__(self, state: SessionState, again: Settle) -> None:
+    def __init__(self, state: SessionState, again: Settle, questions: Questions) -> None:
         self._state = state
         self._again = again
+        self._questions = questions
 
     # --- in ---------------------------------------------------------------------------------------
 
@@ -59,9 +67,14 @@ class Parking:
             return
         asked = self._asked(bound, released)
         state.waiting = waiting
-        state.parked = Parked(waiting, verdict, asked, Step.ASKED)
-        waits = terms.on_hold is OnHold.WAIT
-        state.turn.requests.append(AskApproval(asked, waits))
+        parked = state.parked = Parked(waiting, verdict, asked, Step.ESTIMATING)
+        why = self._unasked(waiting, bound, released)
+        if why:
+            self._ask(parked, Effect(note=why))
+        elif state.status != ord("I"):
+            self._questions.ask_isolation(waiting)
+        else:
+            self._questions.ask_estimate(waiting, bound)
 
     def binding(self, bound: Bound) -> str:
         """Of a statement as it would run now."""
@@ -84,6 +97,68 @@ class Parking:
         if bound is None or self.binding(bound) != grant.binding:
             return refused(verdict, told.granted_otherwise(grant.request))
         return msgspec.structs.replace(verdict.released, granted=grant, memo=[])
+
+    # --- what the database expects of it ----------------------------------------------------------
+
+    def _unasked(self, waiting: Waiting, bound: Bound, released: flow.Verdict) -> str:
+        """Why the planner is not asked, '' = it is. A Sync ends the question, whatever comes of it,
+        and would end what the client, or a check of ours, has begun before it."""
+        state = self._state
+        if why := estimates.unasked(released.facts):
+            return why
+        if state.running_in_pipeline or state.holding:
+            return "not estimated: it stands behind others in one transaction"
+        if released.restricted and waiting.sparing is not None:
+            return "not estimated: what it rests on is locked already"
+        if len(bound.text) + len(bound.body or b"") > estimates.TEXT_BYTES_MAX:
+            return "not estimated: the statement is too long"
+        if not state.settings.lexes_as_standard():
+            return "not estimated: the session's encoding is not UTF-8"
+        return ""
+
+    def estimated(self, question: Question) -> None:
+        """A question of `ESTIMATES` is answered, or failed."""
+        state, parked = self._state, self._state.parked
+        if parked is None or parked.step is not Step.ESTIMATING or parked.waiting.bound is None:
+            raise InvariantBroken("an estimate of nothing")
+        state.waiting = parked.waiting
+        if question.subject == "isolation" and not parked.given_up:
+            if question.answers == ["read committed"]:
+                self._questions.ask_estimate(parked.waiting, parked.waiting.bound)
+                return
+            parked.asked = _with(parked.asked, Effect(note=_SNAPSHOT))
+        elif question.subject == "estimate":
+            effect = estimates.effect_of(bytes(question.whole or b""), question.error)
+            parked.asked = _with(parked.asked, effect)
+        self._undone(parked)
+
+    def _undone(self, parked: Parked) -> None:
+        """Goes on once nothing is left of the question."""
+        state, inside = self._state, parked.asked.in_transaction
+        if state.status == ord("T" if inside else "I"):
+            self._ask(parked, parked.asked.effect)
+        elif parked.tries < UNDOING_MAX:
+            parked.tries += 1
+            self._questions.undo_estimate(parked.waiting, inside)
+        elif inside:  # as it would have been anyway: the transaction has failed
+            refusal = parked.verdict.refusal
+            assert refusal is not None
+            self._refuse(refusal)
+        else:
+            raise ProtocolViolation("upstream", "a transaction of ours does not end")
+
+    def _ask(self, parked: Parked, effect: Effect) -> None:
+        if parked.given_up:
+            self._refuse(told.hold_given_up(parked.given_up, ""))
+            return
+        terms = parked.asked.terms
+        if terms.dry_run:
+            note = f"{effect.note}; {estimates.UNDRY}" if effect.note else estimates.UNDRY
+            effect = msgspec.structs.replace(effect, note=note)
+        parked.asked = _with(parked.asked, effect)
+        parked.step = Step.ASKED
+        waits = terms.on_hold is OnHold.WAIT
+        self._state.turn.requests.append(AskApproval(parked.asked, waits))
 
     # --- what becomes of it -----------------------------------------------------------------------
 
@@ -128,13 +203,17 @@ class Parking:
     def failed(self, reason: str) -> None:
         """Approvals are not to be had now."""
         parked = self._state.parked
-        if parked is not None:
+        if parked is not None and parked.step is not Step.ESTIMATING:
             self._refuse(told.control_away(parked.verdict.refusal, reason))
 
     def give_up(self, why: str) -> None:
         """The client cancels, or the session has to end: cancelled, drained, expired."""
         parked = self._state.parked
         if parked is None:
+            return
+        if parked.step is Step.ESTIMATING:  # the database's answer comes first
+            if why != "expired":  # that was another's time
+                parked.given_up = why
             return
         self._withdraw(parked, why)
         if why == "expired":
@@ -145,7 +224,7 @@ class Parking:
     def disconnected(self) -> None:
         """The session is over."""
         parked, self._state.parked = self._state.parked, None
-        if parked is not None:
+        if parked is not None and parked.step is not Step.ESTIMATING:
             self._withdraw(parked, "disconnected")
 
     def remind(self) -> None:
@@ -226,6 +305,13 @@ class Parking:
             in_transaction=state.status != ord("I"),
             policy_version=released.decision.policy_version,
         )
+
+
+_SNAPSHOT = "not estimated: its transaction keeps a snapshot, which the question would take"
+
+
+def _with(asked: Asked, effect: Effect) -> Asked:
+    return msgspec.structs.replace(asked, effect=effect)
 
 
 def refused(verdict: flow.Verdict, refusal: Refusal) -> flow.Verdict:

@@ -1,20 +1,22 @@
 """What the machine asks the server itself, in the client's session: settings, temporary relations,
-whether what a statement rests on is as it was judged, and whether its writes spare any row.
+whether what a statement rests on is as it was judged, whether its writes spare any row, and what
+the planner expects of it.
 
-Used by `decisions`; replies come through `from_upstream`. Rules: one question at a time, asked when
-no reply is due; in the extended protocol under names of its own (a Query would take the client's
-unnamed statement and portal away). A Sync ends it, unless it stands amid the client's pipeline, or
-what it or one before it locked must be kept: then the client's own message follows in the same
-transaction.
+Used by `decisions` and `parking`; replies come through `from_upstream`. Rules: one question at a
+time, asked when no reply is due; in the extended protocol under names of its own (a Query would
+take the client's unnamed statement and portal away). A Sync ends it, unless it stands amid the
+client's pipeline, or what it or one before it locked must be kept: then the client's own message
+follows in the same transaction.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 
 from appliance.model.errors import ProtocolViolation
-from appliance.session import changes
+from appliance.session import changes, estimates
 from appliance.session.effects import Bytes
 from appliance.session.flow import Verdict
 from appliance.session.hits import STILL_NAME
+from appliance.session.inflight import Bound
 from appliance.session.settings import PROBE
 from appliance.session.state import Question, SessionState, Sparing, Waiting
 from appliance.sql.footing import Footing
@@ -109,12 +111,52 @@ class Questions:
                 self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
         self._end(m.close(m.STATEMENT, name))
 
-    def _begin(self, subject: str, waiting: Waiting, due: int) -> Question:
+    # The following end in a Sync of ours, amid the client's pipeline, too: see `parking`.
+
+    def ask_isolation(self, waiting: Waiting) -> None:
+        self._begin("isolation", waiting, 1, ends=True)
+        self._simple((estimates.ISOLATION,))
+
+    def ask_estimate(self, waiting: Waiting, bound: Bound) -> None:
+        """One answer, in pieces; with the values of the client's Bind."""
+        state, name = self._state, refusals.QUESTION_NAME
+        inside = state.status != ord("I")
+        self._begin("estimate", waiting, 0, ends=True).whole = bytearray()
+        state.gather_rows(False)
+        self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)  # of one that ended in an error
+        for text in estimates.BEFORE_INSIDE if inside else estimates.BEFORE:
+            self._tell(name, text)
+        values = m.bind_unparameterised(name, name)
+        if bound.body is not None:
+            count = len(m.bind_values(bound.body)[1])
+            values = m.bind_again(bound.body, name, range(1, count + 1))
+        self._run(name, m.parse(name, estimates.EXPLAIN + bound.text, bound.types), values)
+        self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
+        self._undo(name, inside)
+
+    def undo_estimate(self, waiting: Waiting, inside: bool) -> None:
+        """Ends what an estimate that failed left open: a transaction, or (`inside`) a savepoint."""
+        name = refusals.QUESTION_NAME
+        self._begin("estimate undone", waiting, 0, ends=True)
+        self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
+        self._undo(name, inside)
+
+    def _undo(self, name: bytes, inside: bool) -> None:
+        for text in estimates.AFTER_INSIDE if inside else estimates.AFTER:
+            self._tell(name, text)
+        self._end(m.close(m.STATEMENT, name))
+
+    def _tell(self, name: bytes, text: bytes) -> None:
+        """A statement that gives no rows."""
+        self._run(name, m.parse(name, text), m.bind_unparameterised(name, name))
+        self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
+
+    def _begin(self, subject: str, waiting: Waiting, due: int, *, ends: bool = False) -> Question:
         state = self._state
-        amid = state.client_in_pipeline and not waiting.simple
+        amid = state.client_in_pipeline and not waiting.simple and not ends
         question = Question(subject, waiting, due, amid)
         # In front of a Query no pipeline may be left open: it would stay so behind it.
-        question.ends = waiting.simple or not state.in_pipeline
+        question.ends = ends or waiting.simple or not state.in_pipeline
         state.waiting, state.question = waiting, question
         state.gather_rows(True)
         return question

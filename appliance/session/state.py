@@ -63,7 +63,17 @@ class Sparing(NamedTuple):
 class Parked:
     """A held statement (`parking`)."""
 
-    __slots__ = ("asked", "expires", "request", "step", "url", "verdict", "waiting")
+    __slots__ = (
+        "asked",
+        "expires",
+        "given_up",
+        "request",
+        "step",
+        "tries",
+        "url",
+        "verdict",
+        "waiting",
+    )
 
     def __init__(
         self, waiting: "Waiting", verdict: flow.Verdict, asked: Asked, step: enum.Enum
@@ -76,6 +86,10 @@ class Parked:
         """The id it is stored under, as soon as that is known."""
         self.url = ""
         self.expires = 0.0
+        self.given_up = ""
+        """Why it ends as soon as the database has answered what it expects of it."""
+        self.tries = 0
+        """How often that question was taken back in vain."""
 
     @property
     def ticket(self) -> bool:
@@ -153,11 +167,12 @@ class Question:
         "subject",
         "verdict",
         "waiting",
+        "whole",
     )
 
     def __init__(self, subject: str, waiting: Waiting, due: int, amid: bool) -> None:
         self.subject = subject
-        """settings, temporaries, check, sparing."""
+        """settings, temporaries, check, sparing, isolation, estimate, estimate undone."""
         self.waiting = waiting
         self.due = due
         """How many answers make it whole."""
@@ -172,6 +187,8 @@ class Question:
         self.footing: Footing | None = None
         self.holds = False
         self.in_transaction = False
+        self.whole: bytearray | None = None
+        """An answer that may be long, as DataRow frames (`estimates.ANSWER_BYTES_MAX`)."""
 
 
 class SessionState:
@@ -245,6 +262,8 @@ class SessionState:
         """
         self.client_in_pipeline = False
         """Some of them are the client's, who will send that Sync."""
+        self.running_in_pipeline = False
+        """The client has bound or executed something among them: a Sync of ours would end that."""
         self.lexing_in_doubt = False
         """What is under way may change how the server reads texts; cleared by a ReadyForQuery,
         which is when the server reports such settings.
@@ -327,6 +346,8 @@ class SessionState:
         self.client_in_pipeline = self.in_pipeline and (
             self.client_in_pipeline or not expected.injected
         )
+        runs = expected.kind in (Kind.BIND, Kind.EXECUTE) and not expected.injected
+        self.running_in_pipeline = self.in_pipeline and (self.running_in_pipeline or runs)
         if not self.in_pipeline:
             self.holding = False
             self.vouched.clear()  # their locks end with the transaction

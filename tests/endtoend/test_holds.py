@@ -20,6 +20,7 @@ import pytest
 
 from appliance.approval.request import State
 from appliance.link.approvals import Ask, Use, Withdraw
+from appliance.session.estimates import EXPLAIN
 from tests import clusters
 from tests.clusters import Authority, EmbeddedPostgres
 from tests.endtoend import stage
@@ -78,12 +79,16 @@ class Scene:
         return connection
 
     def ran(self, words: str = UPDATE) -> int:
-        """How many statements with these words the server was sent to run, says its log."""
+        """How many statements with these words the server was sent to run, says its log. (Asking
+        the planner what one would do runs nothing.)"""
         with self._log.open("rb") as log:
             log.seek(self._begins)
             lines = log.read().decode(errors="replace").splitlines()
         return sum(
-            words in line and (" statement: " in line or " execute " in line) for line in lines
+            words in line
+            and EXPLAIN.decode() not in line
+            and (" statement: " in line or " execute " in line)
+            for line in lines
         )
 
     def body(self, number: int = 7) -> str:
@@ -294,6 +299,7 @@ def test_one_of_a_pipeline(scene: Scene) -> None:
         held = Held(run)
         ask = scene.control.hold()
         assert [p.shown for p in ask.asked.parameters] == ["piped", "7"]
+        assert "one transaction" in ask.asked.effect.note
         assert scene.untouched
         scene.control.approve(ask)
         assert held.done() == [("note 7",), 1, ("piped",)]
@@ -363,6 +369,99 @@ def test_who_owes_masks_waits_too(scene: Scene) -> None:
         assert [p.shown for p in ask.asked.parameters] == [None, None]
         scene.control.approve(ask)
         held.done()
+
+
+LOCKS = "SELECT count(*) FROM pg_locks WHERE relation IN ('notes'::regclass, 'people'::regclass)"
+PEOPLE_LOCKED = f"{LOCKS} AND relation = 'people'::regclass"
+OPEN = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND state <> 'idle'"
+
+
+def test_what_the_planner_expects(scene: Scene) -> None:
+    """With the values that are bound; nothing runs for it, and nothing is held."""
+    scene.direct.execute("ANALYZE notes")
+    with scene.connect() as bob:
+
+        def expected(text: str, values: tuple[Any, ...] | None = None, **more: Any) -> int | None:
+            held = Held(lambda: bob.execute(text, values, **more))
+            ask = scene.control.hold()
+            assert scene.direct.execute(LOCKS).fetchone() == (0,)
+            assert scene.direct.execute(OPEN).fetchone() == (0,)
+            scene.control.rule(ask, State.DENIED, reason="no")
+            held.refused()
+            assert not ask.asked.effect.note
+            return ask.asked.effect.rows_estimated
+
+        assert expected("UPDATE notes SET body = 'x' RETURNING id") == 100
+        assert expected(UPDATE) == 1
+        ranged = "UPDATE notes SET body = %s WHERE id < %s"
+        for prepare in (False, True):
+            assert expected(ranged, ("x", 5), prepare=prepare) < 10
+            assert expected(ranged, ("x", 95), prepare=prepare) > 80
+        assert bob.execute("SHOW statement_timeout").fetchone() == ("0",)
+    assert scene.untouched and scene.ran("SET body") == 0
+
+
+def test_an_estimate_in_a_transaction(scene: Scene) -> None:
+    """Nothing of it stays, also when it fails: no lock, setting, savepoint or error."""
+    blocked = "UPDATE people SET ssn = '1' WHERE id = 3"
+    with scene.connect(autocommit=False) as bob, scene.connect() as eve:
+        bob.execute("SAVEPOINT mine")
+        held = Held(lambda: bob.execute(UPDATE).rowcount)
+        ask = scene.control.hold()
+        assert ask.asked.effect.rows_estimated == 1 and not ask.asked.effect.note
+        assert scene.direct.execute(LOCKS).fetchone() == (0,)
+        scene.control.approve(ask)
+        assert held.done() == 1
+        for client in (bob, eve):
+            with scene.direct.transaction():
+                scene.direct.execute("LOCK TABLE people")
+                held = Held(lambda c=client: c.execute(blocked).rowcount)
+                ask = scene.control.hold()
+            assert ask.asked.effect.rows_estimated is None
+            assert "another session has locked" in ask.asked.effect.note
+            assert scene.direct.execute(PEOPLE_LOCKED).fetchone() == (0,)
+            scene.control.approve(ask)
+            assert held.done() == 1
+            client.execute("SELECT 1")
+            if client is bob:
+                for name, value in (("transaction_read_only", "off"), ("statement_timeout", "0")):
+                    assert client.execute(f"SHOW {name}").fetchone() == (value,)
+                client.execute("ROLLBACK TO mine")
+                client.commit()
+        assert scene.direct.execute(OPEN).fetchone() == (0,)
+    assert scene.body() == "note 7" and scene.ran("SET ssn") == 2
+    assert not [n for n in scene.notices if "waiting for it" not in n]
+
+
+def test_where_the_planner_is_not_asked(scene: Scene) -> None:
+    """It says why; the statement waits all the same."""
+    for begin, text, why in (
+        ("BEGIN ISOLATION LEVEL REPEATABLE READ", UPDATE, "keeps a snapshot"),
+        ("SELECT 1", f"{UPDATE}; SELECT 1", "several statements"),
+        ("SELECT 1", "UPDATE notes SET body = pg_sleep(9)::text || f_unknown()", "harmless"),
+        ("SELECT 1", "UPDATE no_such_table SET body = ''", "not all of this"),
+    ):
+        with scene.connect() as bob:
+            bob.execute(begin)
+            held = Held(lambda b=bob, t=text: b.execute(t))
+            ask = scene.control.hold()
+            assert ask.asked.effect.rows_estimated is None and why in ask.asked.effect.note
+            scene.control.rule(ask, State.DENIED, reason="no")
+            held.refused()
+            bob.rollback()
+    assert scene.untouched
+
+
+def test_who_owes_masks_reads_no_estimate(scene: Scene) -> None:
+    with scene.connect("alice") as alice:
+        alice.execute("SET client_min_messages = debug1")
+        alice.execute("SET debug_print_plan = on")
+        held = Held(lambda: alice.execute("UPDATE people SET ssn = '0' WHERE id = %s", (3,)))
+        ask = scene.control.hold()
+        assert ask.asked.effect.rows_estimated == 1
+        scene.control.rule(ask, State.DENIED, reason="no")
+        assert "rows" not in str(held.refused())
+    assert all("waiting for it" in n for n in scene.notices)
 
 
 def test_tickets(scene: Scene) -> None:
@@ -545,13 +644,13 @@ def test_a_drain_ends_the_wait(estate: Callable[[], Estate]) -> None:
 
 def test_two_hundred_at_once_while_others_work(scene: Scene) -> None:
     """What waits costs the others nothing: their latency with and without it, side by side."""
-    workers = [scene.connect() for _ in range(10)]
+    workers = [scene.connect() for _ in range(50)]
 
     def median() -> float:
         times = []
         for n in range(400):
             begun = time.perf_counter()
-            workers[n % 10].execute("SELECT body FROM notes WHERE id = 3")
+            workers[n % 50].execute("SELECT body FROM notes WHERE id = 3")
             times.append(time.perf_counter() - begun)
         return sorted(times)[len(times) // 2]
 

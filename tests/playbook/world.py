@@ -71,6 +71,11 @@ _FEW_WRITES = (
     "  - {id: anything, effect: allow, actions: [everything]}\n"
     "  - {id: few-writes, effect: limit, actions: [write], max_rows: 2}\n"
 )
+_HELD = (
+    "  - {id: calls, effect: allow, actions: [calls]}\n"
+    "  - {id: ask-first, effect: hold, actions: [update, delete], message: Ask.,"
+    " hold: {dry_run: DRY}}\n"
+)
 
 
 def _policy(*rules: str) -> Snapshot:
@@ -82,6 +87,9 @@ UNMASKED = _policy(_LIMIT)
 """Nobody owes a mask."""
 FEW_WRITES = _policy(_MASK, _FEW_WRITES)
 """A write may affect two rows."""
+HELD = _policy(_MASK, _HELD.replace("DRY", "false"))
+"""An UPDATE or DELETE waits for an approval."""
+HELD_DRY = _policy(_MASK, _HELD.replace("DRY", "true"))
 NO_NOTES = _policy(_MASK, _LIMIT, _NO_NOTES)
 """`notes` is closed to everybody."""
 NAMES_MASKED = _policy(_MASK, _LIMIT, _MASK_NAME)
@@ -160,6 +168,7 @@ class Session:
         announce: Announce = Announce.VARIABLE,
         limits: Limits | None = None,
         parameters: dict[str, str] | None = None,
+        approvals: bool = False,
     ) -> None:
         limits = limits or Limits()
         numbers = itertools.count(1)
@@ -189,6 +198,7 @@ class Session:
             ResultLocks(self.judge, {}, NamedPlans()),
             limits,
         )
+        self.state.approvals = approvals
         self.machine = SessionMachine(self.state)
 
 
