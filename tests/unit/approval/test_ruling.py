@@ -1,5 +1,6 @@
 """Who may decide, and when it is decided."""
 
+import msgspec
 import pytest
 
 from appliance.approval import ruling
@@ -17,7 +18,8 @@ def request_of(terms: HoldTerms | None = None, **changes: object) -> Request:
         kind=PrincipalKind.AGENT, on_behalf_of="alice", target="shop", database="shop",
         sql="UPDATE t SET a = 1", terms=terms or HoldTerms(needs=(Need("ask"),)),
     )  # fmt: skip
-    return Request(asked=asked, expires=300.0, **changes)  # type: ignore[arg-type]
+    pending = Request(asked=asked, state=State.PENDING, expires=300.0)
+    return msgspec.structs.replace(pending, **changes)
 
 
 def person(name: str, *groups: str, **changes: object) -> Person:
