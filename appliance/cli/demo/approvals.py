@@ -184,12 +184,14 @@ def _decided(asking: Asking, stage: Stage, played: Played) -> bool:
         played.demand(asked["sql"] == asking.sql, "the approver sees another statement")
         said = {"approve": asking.approve, "reason": asking.reason}
         server.post(f"{place}/vote", said)
-    except (Failed, KeyError, IndexError) as error:
+    except (Failed, KeyError) as error:
         played.complaints.append(f"{APPROVER} cannot decide: {error}")
         return False
     label = "APPROVES" if asking.approve else "DENIES"
     who = f"{asked['principal']} for {asked['on_behalf_of']}, {asked['target']}"
-    seen = f"{who} ({asked['environment']}), {asked['terms']['needs'][0]['rule']}"
+    rows = asked.get("effect", {}).get("rows_estimated", "?")
+    seen = f"{who} ({asked['environment']})\nrows expected by the planner: {rows}"
+    played.demand(rows != "?", "the approver sees no estimate of what it would do")
     call = f"POST {place[:29]}…/vote {json.dumps(said)}"
     played.say(APPROVER, Told(label, asking.reason, f"{seen}\n{call}"))
     return True
