@@ -1,21 +1,29 @@
-"""Chains encoded audit records: the lines of `audit/chain`, many at once.
+"""Chains encoded audit records: the lines of `audit/chain`, many at once; and writes them.
 
-Called by `audit/chain`, which also says (`use`) where OpenSSL's SHA-256 is, by the functions that
+Called by `audit/chain` and `hitcycle`. The former also says (`use`) where OpenSSL's SHA-256 is, by the functions that
 need no lookup per call; without it, it is `_speedups.sha256`.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport ENOSPC, errno
 from libc.stdint cimport uint8_t, uintptr_t
 from libc.stdio cimport snprintf
-from libc.string cimport memcpy
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
 
 from _speedups.sha256 cimport digest
 
+cdef extern from "<unistd.h>":
+    Py_ssize_t write(int descriptor, const void* content, size_t size)
+    int ftruncate(int descriptor, long long size)
+
 cdef enum:
     HASH = 64
-    PREV = 8  # {"seq":
+    RAW = 32
+    ROOM_KEPT = 1 << 20
     CONTEXT_BYTES = 256  # SHA256_CTX has 112 (openssl/sha.h)
-    AROUND = 20 + 8 + 64 + 16 + 80
+    AROUND = 20 + 8 + 64 + 16 + 40 + 80  # and a digest has room where its tail goes
 
 ctypedef int (*Begin)(void* context) noexcept nogil
 ctypedef int (*Add)(void* context, const void* text, size_t length) noexcept nogil
@@ -38,18 +46,23 @@ def use(begin: int | None, add: int | None, end: int | None) -> None:
     openssl_end = <End><uintptr_t>end
 
 
-cdef void hash_into(const uint8_t* text, size_t length, uint8_t* out) noexcept nogil:
-    """32 bytes in hexadecimal."""
+cdef void hash_raw(const uint8_t* text, size_t length, uint8_t* raw) noexcept nogil:
+    """32 bytes."""
     cdef uint8_t context[CONTEXT_BYTES]
-    cdef uint8_t raw[32]
-    cdef int index
     if openssl_begin != NULL:
         openssl_begin(context)
         openssl_add(context, text, length)
         openssl_end(raw, context)
     else:
         digest(text, length, raw)
-    for index in range(32):
+
+
+cdef void hash_into(const uint8_t* text, size_t length, uint8_t* out) noexcept nogil:
+    """32 bytes in hexadecimal."""
+    cdef uint8_t raw[RAW]
+    cdef int index
+    hash_raw(text, length, raw)
+    for index in range(RAW):
         out[2 * index] = HEX[raw[index] >> 4]
         out[2 * index + 1] = HEX[raw[index] & 15]
 
@@ -65,39 +78,143 @@ def sha256_hex(bytes text not None) -> bytes:
     return out
 
 
-def chain(unsigned long long seq, bytes head not None, list records not None) -> tuple:
-    """(head, lines in one piece) for encoded records without their braces, after the line `seq`
-    with the hash `head`.
-    """
+cdef Py_ssize_t room_for(list records) except -1:
+    """Bytes that the lines of these records have at most."""
     cdef Py_ssize_t room = 0
-    cdef Py_ssize_t length
-    cdef Py_ssize_t size
+    for record in records:
+        if type(record) is tuple:
+            room += PyBytes_GET_SIZE(<bytes>(<tuple>record)[0])
+            room += PyBytes_GET_SIZE(<bytes>(<tuple>record)[1])
+        else:
+            room += PyBytes_GET_SIZE(<bytes>record)
+        room += AROUND + HASH
+    return room
+
+
+cdef char* put_lines(
+    char* at, unsigned long long seq, uint8_t* before, list records
+) except NULL:
+    """Lines behind the line `seq` with the hash `before`, which becomes the last one's. -> their
+    end."""
     cdef bytes record
-    cdef bytes payload
-    cdef uint8_t before[HASH]
-    cdef char* at
+    cdef bytes tail
+    cdef bytes digested
     cdef char* begin
-    if PyBytes_GET_SIZE(head) != HASH:
-        raise ValueError("a hash has 64 digits")
-    for record in records:
-        room += PyBytes_GET_SIZE(record) + AROUND + HASH
-    payload = PyBytes_FromStringAndSize(NULL, room)
-    at = PyBytes_AS_STRING(payload)
-    memcpy(before, PyBytes_AS_STRING(head), HASH)
-    for record in records:
+    cdef Py_ssize_t length
+    for each in records:
+        tail = digested = None
+        if type(each) is tuple:
+            record, tail, digested = <bytes>(<tuple>each)[0], (<tuple>each)[1], (<tuple>each)[2]
+            if PyBytes_GET_SIZE(digested) != RAW:
+                raise ValueError("a digest has 32 bytes")
+        else:
+            record = <bytes>each
         seq += 1
         begin = at
         at += snprintf(at, 40, b'{"seq":%llu,"prev":"', seq)
         memcpy(at, before, HASH)
         memcpy(at + HASH, b'",', 2)
+        at += HASH + 2
+        if tail is not None:
+            at += snprintf(at, 40, b'"tail":%llu,', <unsigned long long>PyBytes_GET_SIZE(tail))
         length = PyBytes_GET_SIZE(record)
-        memcpy(at + HASH + 2, PyBytes_AS_STRING(record), length)
-        at += HASH + 2 + length
-        hash_into(<const uint8_t*>begin, <size_t>(at - begin), before)
+        memcpy(at, PyBytes_AS_STRING(record), length)
+        at += length
+        if tail is None:
+            hash_into(<const uint8_t*>begin, <size_t>(at - begin), before)
+        else:  # the digest stands where the tail is going to
+            memcpy(at, PyBytes_AS_STRING(digested), RAW)
+            hash_into(<const uint8_t*>begin, <size_t>(at + RAW - begin), before)
+            length = PyBytes_GET_SIZE(tail)
+            memcpy(at, PyBytes_AS_STRING(tail), length)
+            at += length
         memcpy(at, b',"hash":"', 9)
         memcpy(at + 9, before, HASH)
         memcpy(at + 9 + HASH, b'"}\n', 3)
         at += 9 + HASH + 3
-    size = at - PyBytes_AS_STRING(payload)
+    return at
+
+
+def chain(unsigned long long seq, bytes head not None, list records not None) -> tuple:
+    """(head, lines in one piece) for encoded records without their braces, after the line `seq`
+    with the hash `head`. A record is bytes, or (what varies, tail, SHA-256 of the tail).
+    """
+    cdef Py_ssize_t size
+    cdef bytes payload
+    cdef uint8_t before[HASH]
+    if PyBytes_GET_SIZE(head) != HASH:
+        raise ValueError("a hash has 64 digits")
+    payload = PyBytes_FromStringAndSize(NULL, room_for(records))
+    memcpy(before, PyBytes_AS_STRING(head), HASH)
+    size = put_lines(PyBytes_AS_STRING(payload), seq, before, records) - PyBytes_AS_STRING(payload)
     return PyBytes_FromStringAndSize(<char*>before, HASH), payload[:size]
 
+
+@cython.final
+cdef class ChainEnd:
+    """Where a worker's chain ends and how much its file has: `seq`, `head` (as in `audit/chain`),
+    `size` (bytes), `lines` of the file; `records`, `written` (bytes; sums of all files), `writes`. Kept by
+    `spool`, which opens the short way, `append` (to the file `descriptor`, up to
+    `size_max` bytes), while nothing is in the way; -1 = it is closed.
+    """
+
+    def __cinit__(self):
+        self.descriptor = -1
+        memset(self._head, 48, HASH)
+
+    def __dealloc__(self):
+        free(self._lines_at)
+
+    @property
+    def head(self) -> bytes:
+        return PyBytes_FromStringAndSize(<char*>self._head, HASH)
+
+    @head.setter
+    def head(self, bytes head not None):
+        if PyBytes_GET_SIZE(head) != HASH:
+            raise ValueError("a hash has 64 digits")
+        memcpy(self._head, PyBytes_AS_STRING(head), HASH)
+
+    def grow(self, unsigned long long records, unsigned long long size) -> None:
+        """That much was written."""
+        self.size += <long long>size
+        self.lines += records
+        self.records += records
+        self.written += size
+        self.writes += 1
+
+    cdef bint open(self):
+        return self.descriptor >= 0 and self.size < self.size_max
+
+    cdef int append(self, list records) except -1:
+        """All in one write. -> 0, or the errno of a failure: then nothing of it is in the file, or
+        what is has to be cut off.
+        """
+        cdef Py_ssize_t room = room_for(records)
+        cdef uint8_t before[HASH]
+        cdef char* end
+        cdef Py_ssize_t written
+        cdef int number
+        if room > self._room:
+            free(self._lines_at)
+            self._room = 0
+            self._lines_at = <char*>malloc(<size_t>room)
+            if self._lines_at == NULL:
+                raise MemoryError
+            self._room = room
+        memcpy(before, self._head, HASH)
+        end = put_lines(self._lines_at, self.seq, before, records)
+        written = write(self.descriptor, self._lines_at, <size_t>(end - self._lines_at))
+        if written != end - self._lines_at:
+            number = errno if written < 0 else ENOSPC
+            ftruncate(self.descriptor, self.size)  # tried again before the next write
+            self.descriptor = -1
+            return number
+        if room > ROOM_KEPT:
+            free(self._lines_at)
+            self._lines_at = NULL
+            self._room = 0
+        memcpy(self._head, before, HASH)
+        self.seq += <unsigned long long>len(records)
+        self.grow(<unsigned long long>len(records), <unsigned long long>written)
+        return 0

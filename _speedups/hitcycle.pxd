@@ -2,6 +2,8 @@
 
 from libc.stdint cimport uint8_t
 
+from _speedups.auditchain cimport ChainEnd
+
 cdef enum:
     BOUNDS = 16
 
@@ -27,11 +29,19 @@ cdef class Hit:
     cdef readonly bint provisional
     cdef public object position
     cdef readonly dict locks
+    cdef dict _digests
+    cdef bytes digest_of(self, bytes tail)
 
 
 cdef class HitLedger:
     cdef readonly list due
     cdef readonly list finished
+    cdef public bint within
+    cdef public bint wanted
+    cdef public bint turns
+    cdef ChainEnd _end
+    cdef object _unwritten
+    cdef bint stirred
     cdef object _wake
     cdef object _wake_later
     cdef object _entropy
@@ -50,6 +60,7 @@ cdef class HitLedger:
     cdef unsigned long long _counts[BOUNDS + 1]
     cdef int observe(self, double seconds) except -1
     cdef bytes new_id(self, double now)
+    cpdef bint write_due(self) except -1
     cdef int put_due(self, Cycle cycle) except -1
     cdef int put_finished(self, bytes line) except -1
 
@@ -84,8 +95,12 @@ cdef class Cycle:
     cdef readonly unsigned long long total_sensitive_unmasked
     cdef int begin(self, Hit hit, const uint8_t* at, Py_ssize_t size, double now) except -1
     cdef int rest(self) except -1
-    cdef bytes decided(self, bytes record_id, double now, bytes tail)
+    cdef object decided(self, bytes record_id, double now, bytes before, bytes tail)
+    cdef int send(self) except -1
+    cdef int unrecorded(self) except -1
     cdef int finish_record(self, double now) except -1
     cdef int withhold_record(self, double now) except -1
     cdef int add_up(self) except -1
     cdef bytes finished_line(self, double now, bytes outcome, double seconds)
+    cdef bint received(self, bint from_upstream, const uint8_t* at, Py_ssize_t size) except -1
+    cdef int broken(self, object error) except -1

@@ -9,6 +9,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.math cimport floor
 from libc.stdint cimport uint8_t
 
+from _speedups.auditchain cimport ChainEnd, hash_raw
 from _speedups.auditwriter cimport (
     LINE_ROOM,
     Writer,
@@ -25,6 +26,7 @@ cdef enum:
     ID_BYTES = 32
     ENTROPY_BYTES = 10
     IDS_AT_ONCE = 256
+    DIGESTS_MAX = 8
 
 cdef const char* HEX = b"0123456789abcdef"
 
@@ -59,6 +61,24 @@ cdef class Hit:
         self.bound = bound
         self.provisional = provisional
         self.locks = {}
+        self._digests = {}
+
+    cdef bytes digest_of(self, bytes tail):
+        """SHA-256 of one of the tails: the same for every execution, so made once."""
+        cdef object found = self._digests.get(tail)  # (bytes know their own hash)
+        cdef bytes made
+        if found is not None:
+            return <bytes>found
+        if len(self._digests) >= DIGESTS_MAX:
+            self._digests.clear()
+        made = PyBytes_FromStringAndSize(NULL, 32)
+        hash_raw(
+            <const uint8_t*>PyBytes_AS_STRING(tail),
+            <size_t>PyBytes_GET_SIZE(tail),
+            <uint8_t*>PyBytes_AS_STRING(made),
+        )
+        self._digests[tail] = made
+        return made
 
 
 @cython.final
@@ -68,6 +88,9 @@ cdef class HitLedger:
 
     `wake` is called when the first cycle of a round waits, `wake_later` when a finished record does
     for the first time since `woken`; `entropy(count)` gives random bytes.
+
+    `within`: a `chunks.Poller` is serving, and settles the round itself when that is `wanted`;
+    `turns`: the round holds turns of machines, which come first; `stirred`: something was done that the event loop may have to go on with.
     """
 
 
@@ -83,6 +106,40 @@ cdef class HitLedger:
             self._bounds[index] = bounds[index]
         for index in range(BOUNDS + 1):
             self._counts[index] = 0
+
+    def write_to(self, ChainEnd end not None, unwritten) -> None:
+        """Where `write_due` writes. `unwritten(errno, finished)`: the records of cycles that wait
+        could not be written, nor these."""
+        self._end, self._unwritten = end, unwritten
+
+    cpdef bint write_due(self) except -1:
+        """Records the cycles that wait and forwards them, or refuses them. False: not while
+        something is in the way; they wait."""
+        cdef Cycle cycle
+        cdef list due
+        cdef list records
+        cdef list finished
+        cdef int number
+        if self._end is None or not self._end.open():
+            return not self.due
+        if not self.due:
+            return True
+        due, self.due = self.due, []
+        finished, self.finished = self.finished, []
+        records = finished.copy()
+        for each in due:
+            records += (<Cycle>each).lines
+        number = self._end.append(records)
+        if number:
+            self._unwritten(number, finished)
+        for each in due:
+            cycle = <Cycle>each
+            if cycle.lines is not None:
+                if number:
+                    cycle.unrecorded()
+                else:
+                    cycle.send()
+        return True
 
     def take_due(self) -> list:
         """The cycles that wait; they are the caller's to record and to `forward` or to `drop`."""
@@ -148,7 +205,9 @@ cdef class HitLedger:
 
     cdef int put_due(self, Cycle cycle) except -1:
         self.due.append(cycle)
-        if len(self.due) == 1:
+        if self.within:
+            self.wanted = True
+        elif len(self.due) == 1:
             self._wake()
         return 0
 
@@ -164,7 +223,7 @@ cdef class Cycle:
     """One statement on its way: what is due, its records, its sums.
 
     `hit`: what was known of it; `saved`: the client's chunk; `extended`: it came as Bind and Execute;
-    `lines`: its decided records, encoded, which are written before anything is forwarded (then
+    `lines`: its decided records, encoded as `auditchain.chain` takes them, which are written before anything is forwarded (then
     None); `record_id`, `started` (unix seconds), `rows`, `bytes_out`, `cells_masked`,
     `sensitive_unmasked`, `tag` as in `session/inflight.Execution`; `lock`: (masker, sensitive
     columns, ResultLock) of the rows that are due, None before they are described. `total_*`: sums of
@@ -211,11 +270,13 @@ cdef class Cycle:
         self._finished = False
         return 0
 
-    cdef bytes decided(self, bytes record_id, double now, bytes tail):
+    cdef object decided(self, bytes record_id, double now, bytes before, bytes tail):
+        """-> (what varies, the tail, its digest). `before`: what stands before the tail and is not
+        the same for every execution."""
         cdef Writer out
         self._sequence.value += 1
         begin_writing(
-            &out, PyBytes_GET_SIZE(tail) + PyBytes_GET_SIZE(self._opening) + LINE_ROOM
+            &out, PyBytes_GET_SIZE(before) + PyBytes_GET_SIZE(self._opening) + LINE_ROOM
         )
         put(&out, b'"event":"statement_decided","id":"')
         put(&out, record_id)
@@ -223,8 +284,21 @@ cdef class Cycle:
         put_time(&out, now)
         put(&out, self._opening)
         put_integer(&out, self._sequence.value)
-        put(&out, tail)
-        return written(&out)
+        put(&out, before)
+        return written(&out), tail, self.hit.digest_of(tail)
+
+    def send_recorded(self) -> None:
+        """To be called when `lines` are written, if that was not by `write_due`."""
+        if self.lines is not None:
+            self.send()
+
+    cdef int send(self) except -1:
+        """Its records are written; see `pghits`."""
+        return 0
+
+    cdef int unrecorded(self) except -1:
+        """Its records cannot be written; see `pghits`."""
+        return 0
 
     # --- once the records are written -------------------------------------------------------------
 
@@ -260,6 +334,16 @@ cdef class Cycle:
         self.saved = None
         self.lock = None
         return 0
+
+    # --- chunks ---------------------------------------------------------------------------------
+
+    cdef bint received(self, bint from_upstream, const uint8_t* at, Py_ssize_t size) except -1:
+        """Whether a chunk is done with; see `pghits`."""
+        return False
+
+    cdef int broken(self, object error) except -1:
+        """A chunk could not be dealt with: whatever it is, both sides end."""
+        raise error
 
     # --- its end ----------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memchr, memcmp
 
 from _speedups.auditchain import sha256_hex as _sha256_hex
+from _speedups.chunks cimport Chunks, wall_clock
 from _speedups.hitcycle cimport Count, Cycle, Hit, HitLedger
 from _speedups.pgcycle cimport (
     HEADER,
@@ -29,14 +30,6 @@ from _speedups.pgcycle cimport (
     starts,
 )
 from _speedups.sqllex import fold as _fold
-
-cdef extern from "<time.h>":
-    ctypedef int clockid_t
-    struct timespec:
-        long tv_sec
-        long tv_nsec
-    clockid_t CLOCK_REALTIME
-    int clock_gettime(clockid_t clock, timespec* now) nogil
 
 cdef enum:
     CHUNK_BYTES_MAX = 8192
@@ -65,6 +58,12 @@ cdef bytes NOT_LOCKED = b"C55P03\0"
 #   Q RowDescription, rows, CommandComplete of a Query  Z ReadyForQuery
 cdef bytes QUERY_STEPS = b"QZ"
 cdef bytes HELD_STEPS = b"xpbgrcTEZ"
+cdef list EXTENDED_STEPS = [
+    opening + asked + described + b"EZ"
+    for opening in (b"B", b"PB")
+    for asked in (b"", b"grc")
+    for described in (b"", b"T", b"t")
+]
 
 
 @cython.final
@@ -198,6 +197,7 @@ cdef class HitPath(Cycle):
     cdef bint _take_query(self, const uint8_t* at, Py_ssize_t size, double now) except -1:
         cdef bytes text
         cdef Hit hit
+        cdef bytes before
         cdef bytes tail
         if length_of(at, size) != size or at[size - 1] != 0:
             return False
@@ -219,14 +219,13 @@ cdef class HitPath(Cycle):
         hit = <Hit>known
         if hit.query_tail is None or not self._may(hit):
             return False
-        tail = hit.query_tail
+        before, tail = b"", hit.query_tail
         if hit.query_tail_rest is not None:
-            tail = b'%b%b","text_bytes":%d%b' % (
-                tail, _sha256_hex(text), len(text), hit.query_tail_rest
-            )
+            before = b'%b%b","text_bytes":%d' % (tail, _sha256_hex(text), len(text))
+            tail = hit.query_tail_rest
         self.begin(hit, at, size, now)
         self.extended = False
-        self.lines = [self.decided(self.record_id, now, tail)]
+        self.lines = [self.decided(self.record_id, now, before, tail)]
         if hit.provisional:
             self._steps = HELD_STEPS
             self._sent = b"".join((
@@ -309,15 +308,12 @@ cdef class HitPath(Cycle):
         self.extended = True
         self.lines = []
         if parses:
-            self.lines.append(self.decided(self.ledger.new_id(now), now, hit.parse_tail))
-        self.lines.append(self.decided(self.record_id, now, hit.execute_tail))
+            self.lines.append(self.decided(self.ledger.new_id(now), now, b"", hit.parse_tail))
+        self.lines.append(self.decided(self.record_id, now, b"", hit.execute_tail))
         describing = hit.bound and not describes  # clients that skip Describe still get a lock
-        self._steps = b"%b%b%b%b" % (
-            b"PB" if parses else b"B",
-            b"grc" if hit.provisional else b"",
-            b"T" if describes else b"t" if describing else b"",
-            b"EZ",
-        )
+        self._steps = <bytes>EXTENDED_STEPS[
+            6 * parses + 3 * hit.provisional + (1 if describes else 2 if describing else 0)
+        ]
         if hit.provisional or describing or (parses and hit.text is not None):
             self._sent = b"%b%b%b%b%b" % (
                 self.saved[:parse_end] if hit.text is None else hit.parse if parses else b"",
@@ -429,7 +425,7 @@ cdef class HitPath(Cycle):
             return self._after_proviso(at, length)
         if self._in_question and (kind == c"N" or kind == c"S" or kind == c"A"):
             self._parts.append(
-                self.owner.aside(kind, PyBytes_FromStringAndSize(<const char*>at, length))
+                self._asked().aside(kind, PyBytes_FromStringAndSize(<const char*>at, length))
             )
             return SKIP
         if step == c"B" or step == c"b" or step == c"g":
@@ -495,7 +491,7 @@ cdef class HitPath(Cycle):
             return DONE
         if at[0] == c"N" or at[0] == c"S" or at[0] == c"A":
             self._parts.append(
-                self.owner.aside(at[0], PyBytes_FromStringAndSize(<const char*>at, length))
+                self._asked().aside(at[0], PyBytes_FromStringAndSize(<const char*>at, length))
             )
             return SKIP
         return STOP
@@ -566,16 +562,33 @@ cdef class HitPath(Cycle):
             saved = self.saved
             self.rest()
             self._proviso_failed = False
-            self.owner.proviso_failed(saved)
+            self._asked().proviso_failed(saved)
             return 0
         if not self._finished:
             self.finish_record(now)
         self.rest()
         if self.closed:
-            self.owner.settled()
+            self._asked().settled()
         return 0
 
     # --- connections ------------------------------------------------------------------------------
+
+    cdef int send(self) except -1:
+        self._upstream._put(self.forward())
+        return 0
+
+    cdef int unrecorded(self) except -1:
+        self._asked().unrecorded(self.drop())
+        return 0
+
+    cdef object _asked(self):
+        """The owner, who may have things done that wait for the event loop."""
+        self.ledger.stirred = True
+        return self.owner
+
+    cdef int broken(self, object error) except -1:
+        self._asked().cut(error)
+        return 0
 
     cdef bint received(self, bint from_upstream, const uint8_t* at, Py_ssize_t size) except -1:
         """Whether a chunk is done with."""
@@ -583,7 +596,7 @@ cdef class HitPath(Cycle):
         cdef double now
         if not from_upstream:
             if self._steps is not None:
-                self.owner.behind(PyBytes_FromStringAndSize(<const char*>at, size))
+                self._asked().behind(PyBytes_FromStringAndSize(<const char*>at, size))
                 return True
             if not self.armed or self._upstream.writing_paused:
                 return False
@@ -596,70 +609,9 @@ cdef class HitPath(Cycle):
         now = wall_clock()
         out = self._follow(at, size, now, &rest)
         if out is not None:
-            self._client.write(out)
+            self._client._put(out)
         if rest >= 0:
-            self.owner.fall_back(self._remainder)
+            self._asked().fall_back(self._remainder)
         if self.crowded and not self.in_question:
-            self.owner.catch_up()
+            self._asked().catch_up()
         return True
-
-
-cdef class Chunks:
-    """One end of a connection as asyncio's BufferedProtocol drives it; all of a worker read into
-    one buffer (`share`). What the hit path does not take goes to `chunk`.
-    """
-
-    cdef public object transport
-    cdef public bint lost
-    cdef public bint writing_paused
-    cdef HitPath path
-    cdef bint from_upstream
-
-    def get_buffer(self, Py_ssize_t sizehint):
-        return _shared
-
-    def buffer_updated(self, Py_ssize_t nbytes):
-        if self.path is not None:
-            try:
-                if self.path.received(
-                    self.from_upstream, <const uint8_t*>_shared_at, nbytes
-                ):
-                    return
-            except Exception as error:  # whatever it is, both sides end
-                self.path.owner.cut(error)
-                return
-        self.chunk(_shared[:nbytes])
-
-    def chunk(self, chunk):
-        raise NotImplementedError
-
-    cpdef object write(self, object content):
-        if self.transport is not None and not self.lost:
-            self.transport.write(content)
-
-
-cdef object _shared = None
-cdef char* _shared_at = NULL
-
-
-def share(bytearray buffer not None) -> None:
-    """The buffer that every connection of this process reads into."""
-    global _shared, _shared_at
-    _shared = memoryview(buffer)  # holds it: it cannot be resized any more
-    _shared_at = buffer
-
-
-def forward_all(list due not None) -> None:
-    """Sends what their records were written for."""
-    cdef HitPath path
-    for each in due:
-        path = <HitPath>each
-        if path.lines is not None:
-            path._upstream.write(path.forward())
-
-
-cdef double wall_clock() noexcept nogil:
-    """Unix seconds."""
-    cdef timespec now
-    clock_gettime(CLOCK_REALTIME, &now)
-    return <double>now.tv_sec + <double>now.tv_nsec * 1e-9

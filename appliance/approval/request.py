@@ -132,7 +132,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """A request and everything that happened to it."""
 
     asked: Asked
-    state: State = State.PENDING
+    state: State
+    """Without a default: a program that polls is told of it while it is pending, too."""
     expires: float
     """Unix seconds: until when it waits for a decision; when approved, until when it may be used.
     """

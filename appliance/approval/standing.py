@@ -42,7 +42,7 @@ class StandingGrant(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     scope: Scope
-    state: GrantState = GrantState.PROPOSED
+    state: GrantState
     reason: str = ""
     proposed_by: str
     proposed: float

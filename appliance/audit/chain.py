@@ -1,20 +1,29 @@
 """The hash chain of the audit trail, exactly enough for an independent verifier to be written from
 this page.
 
-A worker's chain is a sequence of lines; each ends with LF (0x0A) and holds no other LF:
+A worker's chain is a sequence of lines; each ends with LF (0x0A), holds no other LF, and has one of
+two forms, which may follow each other in any order:
 
     {"seq":N,"prev":"P","event":"...",...,"hash":"H"}
+    {"seq":N,"prev":"P","tail":K,"event":"...",...,"hash":"H"}
 
 - N: decimal, no leading zeros. 1 for the first line of a worker's chain, then one more per line,
   across segments and restarts. A jump happens only where signed-for records were found lost
   (SpoolRecovered).
 - P: the H of the line before it in the chain, also across segments; 64 zeros for the first line
   ever.
-- H: SHA-256, 64 lower-case hex digits, of the bytes of this very line from its `{` up to, not
-  including, `,"hash":"`. That tail always is the last 76 bytes of a line: 9 + 64 + `"}` + LF.
+- `,"hash":"H"}` and the LF are the last 76 bytes of any line: 9 + 64 + `"}` + LF.
+- H, 64 lower-case hex digits, in the first form: SHA-256 of the bytes of this very line from its
+  `{` up to, not including, those last 76.
+- H in the second form: SHA-256 of the bytes from the `{` up to, not including, the tail, followed
+  by the 32 bytes (not digits) of the SHA-256 of the tail. The tail is the K bytes that stand right
+  before the last 76. K: decimal, no leading zeros, and small enough for `"event":"` and whatever
+  stands before it to lie before the tail. (So that what is the same for every execution of a
+  statement is hashed once. Trails written before this form was there have the first one only.)
 
-So each line is checkable alone, and each is bound to all lines before it. What signs H:
-`checkpoint`.
+What is hashed tells the forms apart (behind P comes either `"event"` or `"tail"`) and holds K, so
+two different lines cannot hash the same bytes, unless their tails have the same SHA-256. So each
+line is checkable alone, and each is bound to all lines before it. What signs H: `checkpoint`.
 Pure; called by `spool` to write and by `verify` to prove.
 """
 
@@ -51,8 +60,14 @@ GENESIS = "0" * 64
 
 TAIL_BYTES = 76
 _LINE = re.compile(
-    rb'\{"seq":([1-9][0-9]{0,18}),"prev":"([0-9a-f]{64})",("event":"[^\n]*),"hash":"([0-9a-f]{64})"\}\n'
+    rb'\{"seq":([1-9][0-9]{0,18}),"prev":"([0-9a-f]{64})",(?:"tail":([1-9][0-9]{0,8}),)?'
+    rb'("event":"[^\n]*),"hash":"([0-9a-f]{64})"\}\n'
 )
+_EVENT_BYTES = 9  # "event":"
+
+Encoded = bytes | tuple[bytes, bytes, bytes]
+"""A record that is encoded already, without its braces; in one piece, or as (what varies, tail, the
+tail's SHA-256)."""
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -75,17 +90,17 @@ class Line(msgspec.Struct, frozen=True):
         return Link(self.seq, self.hash)
 
 
-def link_records(link: Link, records: Iterable[Record | bytes]) -> tuple[Link, list[bytes]]:
-    """Lines for `records` after `link`, and the link after them. Bytes are a record that is encoded
-    already, without its braces.
-    """
-    encoded = [record if isinstance(record, bytes) else encode_body(record) for record in records]
+def link_records(link: Link, records: Iterable[Record | Encoded]) -> tuple[Link, list[bytes]]:
+    """Lines for `records` after `link`, and the link after them."""
+    encoded = [
+        record if isinstance(record, bytes | tuple) else encode_body(record) for record in records
+    ]
     after, payload = link_encoded(link, encoded)
     return after, payload.splitlines(keepends=True)
 
 
-def link_encoded(link: Link, encoded: list[bytes]) -> tuple[Link, bytes]:
-    """All lines in one piece for records that are encoded already, without their braces."""
+def link_encoded(link: Link, encoded: list[Encoded]) -> tuple[Link, bytes]:
+    """All lines in one piece."""
     head, payload = chain(link.seq, link.head.encode(), encoded)
     return Link(link.seq + len(encoded), head.decode()), payload
 
@@ -96,6 +111,14 @@ def parse_line(line: bytes) -> Line | None:
     match = _LINE.fullmatch(line)
     if match is None:
         return None
-    seq, prev, _, digest = match.groups()
-    claimed = digest.decode()
-    return Line(int(seq), prev.decode(), claimed, sha256(line[:-TAIL_BYTES]).hexdigest() == claimed)
+    seq, prev, tail, body, claimed = match.groups()
+    end = len(line) - TAIL_BYTES
+    hashed = line[:end]
+    if tail is not None:
+        begin = end - int(tail)
+        if int(tail) > len(body) - _EVENT_BYTES:
+            return None
+        hashed = line[:begin] + sha256(line[begin:end]).digest()
+    return Line(
+        int(seq), prev.decode(), claimed.decode(), sha256(hashed).hexdigest().encode() == claimed
+    )

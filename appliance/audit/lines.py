@@ -174,20 +174,21 @@ def what(story: Story) -> str:
 
 
 def _approval(record: Entry) -> str:
-    """What a record about a held statement or a standing grant says, '' for any other."""
+    """What a record about a held statement or a standing grant says, '' for any other. Its long
+    id comes last, where a narrow line cuts."""
     match record:
         case RequestMade():
-            return f"request {record.request}: {' '.join(record.sql.split())}"
+            return f"asks for {' '.join(record.sql.split())} (request {record.request})"
         case RequestVoted():
-            word = "agreed to" if record.approve else "against"
-            loud = "BROKE THE GLASS for" if record.break_glass else word
-            return f"{loud} request {record.request}{_because(record.reason)}"
+            word = "agrees" if record.approve else "against"
+            loud = "BROKE THE GLASS" if record.break_glass else word
+            return f"{loud}{_because(record.reason)} (request {record.request})"
         case RequestRuled():
-            return f"request {record.request} {record.state}{_because(record.reason)}"
+            return f"{record.state}{_because(record.reason)} (request {record.request})"
         case RequestEscalated():
-            return f"request {record.request} escalated to {', '.join(record.groups) or '-'}"
+            return f"escalated to {', '.join(record.groups) or '-'} (request {record.request})"
         case RequestUsed():
-            return f"request {record.request} used, {record.used} of {record.uses}"
+            return f"approval used, {record.used} of {record.uses} (request {record.request})"
         case GrantProposed():
             scope = f"{', '.join(record.actions)} on {', '.join(record.resources)}"
             who = ", ".join(record.principals)

@@ -139,7 +139,7 @@ def _line(request: dict[str, Any]) -> tuple[object, ...]:
     return (
         asked["id"],
         _state(request),
-        _who(asked),
+        who(asked),
         asked["target"],
         remote_time(request["expires"]),
         " ".join(asked["sql"].split())[:80],
@@ -150,7 +150,8 @@ def _state(request: dict[str, Any]) -> str:
     return str(request.get("state", "pending"))
 
 
-def _who(asked: dict[str, Any]) -> str:
+def who(asked: dict[str, Any]) -> str:
+    """Of a request or a session."""
     behalf = asked.get("on_behalf_of")
     return f"{asked['principal']} for {behalf}" if behalf else str(asked["principal"])
 
@@ -176,7 +177,7 @@ def _show(request: dict[str, Any], output: Output) -> None:
         ("request", asked["id"]),
         ("state", _state(request)),
         ("expires", remote_time(request["expires"])),
-        ("who", f"{_who(asked)} ({asked['kind']}) from {asked.get('address', '')}"),
+        ("who", f"{who(asked)} ({asked['kind']}) from {asked.get('address', '')}"),
         ("where", f"{asked['target']} {asked.get('environment', '')} / {asked['database']}"),
         ("rules", ", ".join(need["rule"] for need in asked["terms"].get("needs", ()))),
         ("reasons", "; ".join(asked.get("reasons", ()))),

@@ -5,6 +5,7 @@ anything heavy.
 """
 
 import importlib
+import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
@@ -12,6 +13,10 @@ from appliance import __version__
 
 if TYPE_CHECKING:
     from cyclopts import App
+
+
+BROKEN_PIPE = 141
+"""Exit status as shells say it of a program that SIGPIPE ended."""
 
 
 class Command(NamedTuple):
@@ -91,7 +96,14 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     name = arguments[0]
     if name not in COMMANDS:
         refuse(name)
-    root_with(name)(arguments)  # exits with what the command returns
+    try:
+        try:
+            root_with(name)(arguments)  # exits with what the command returns
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BROKEN_PIPE)
     sys.exit(0)
 
 

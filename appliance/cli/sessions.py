@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from appliance.cli import remote
-from appliance.cli.approvals import remote_time
+from appliance.cli.approvals import remote_time, who
 from appliance.cli.login import Url
 from appliance.cli.remote import Output, Remote, asking, segment
 
@@ -29,7 +29,7 @@ def listed(*, url: Url = "", output: Output = "table") -> int:
         rows.append(
             (
                 seen["id"],
-                seen["principal"],
+                who(seen),
                 seen["target"],
                 seen["address"],
                 remote_time(seen["since"]),

@@ -58,6 +58,7 @@ class Grants:
             grant = StandingGrant(
                 id=work.id(),
                 scope=scope,
+                state=GrantState.PROPOSED,
                 reason=reason,
                 proposed_by=person.name,
                 proposed=work.now,

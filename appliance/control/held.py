@@ -203,7 +203,7 @@ async def _check_crowd(work: Work, asked: Asked, size: int) -> None:
 async def _kept_anew(work: Work, asked: Asked, waits: bool, size: int) -> Request:
     asked_at = min(asked.time, work.now)
     expires = asked_at + asked.terms.wait_seconds
-    request = Request(asked=asked, expires=expires)
+    request = Request(asked=asked, state=State.PENDING, expires=expires)
     grant = None
     if work.now >= expires:  # it waited for us for too long
         request = msgspec.structs.replace(request, state=State.EXPIRED, ended=work.now)

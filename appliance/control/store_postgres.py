@@ -37,7 +37,13 @@ RECONNECT_SECONDS_MIN = 0.2
 RECONNECT_SECONDS_MAX = 5.0
 _SCHEMA_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 
-FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+FAILURES = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection cut in the middle, before asyncpg has noticed
+    OSError,
+    TimeoutError,
+)
 
 log = Log("control")
 

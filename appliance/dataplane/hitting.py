@@ -53,6 +53,8 @@ class Hitting:
     def attach(self, upstream: Side) -> None:
         self._path.owner = self
         self._path.attach(self._client, upstream)
+        self._client.hasten()
+        upstream.hasten()
 
     def close(self) -> None:
         """Every chunk is the machine's from now on, but for what is under way."""

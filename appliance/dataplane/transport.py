@@ -10,7 +10,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 
-from _speedups.pghits import Chunks, share
+from _speedups.chunks import Chunks, share
 from appliance.model.errors import ProtocolViolation
 from appliance.model.limits import AUTH_MESSAGE_BYTES_MAX, RECEIVE_BUFFER_BYTES
 
@@ -60,6 +60,7 @@ class Side(Chunks, asyncio.BufferedProtocol):
         return self.ssl is None  # plain TCP stays open for what is still to be sent; TLS cannot
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.leave()
         self.lost = self.ended = True
         self._wake()
         self._changed()
@@ -149,26 +150,30 @@ class Side(Chunks, asyncio.BufferedProtocol):
     def write_all(self, pieces: list[bytes | memoryview]) -> int:
         """-> how many bytes that was."""
         whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        if self.transport is not None and not self.lost:
-            self.transport.write(whole)
+        self.write(whole)
         return len(whole)
 
     def read(self, wanted: bool) -> None:
         if wanted == self._reading or self.transport is None or self.lost:
             return
         self._reading = wanted
-        if wanted:
+        if not wanted:
+            self.pauses += 1
+        if self.polled:
+            self.watch(wanted)
+        elif wanted:
             self.transport.resume_reading()
         else:
-            self.pauses += 1
             self.transport.pause_reading()
 
     def close(self) -> None:
         """Ends the connection after what was written has gone out."""
+        self.leave()
         if self.transport is not None and not self.lost:
             self.transport.close()
 
     def abort(self) -> None:
+        self.leave()
         if self.transport is not None:
             self.transport.abort()
 
@@ -187,9 +192,27 @@ class Side(Chunks, asyncio.BufferedProtocol):
         if self.ended:
             on_change()
 
+    def hasten(self) -> None:
+        """What arrives is read by the worker's poller, and what is written goes straight to the
+        socket, where there is a poller and no TLS.
+        """
+        transport = self.transport
+        if transport is None or self.lost or self.ssl is not None or transport.is_closing():
+            return
+        connection = transport.get_extra_info("socket")
+        if connection is None or self.polled:
+            return
+        transport.pause_reading()
+        if not self.poll(connection.fileno(), self._reading) and self._reading:
+            transport.resume_reading()
+
     def detach(self) -> None:
-        """Back to `receive`: what arrives is kept again."""
+        """Back to `receive`: what arrives is kept again, by way of the transport."""
         self._receiver = self._on_change = None
+        if self.polled:
+            self.leave()
+            if self._reading and self.transport is not None and not self.transport.is_closing():
+                self.transport.resume_reading()
 
     @property
     def ssl(self) -> ssl.SSLObject | None:

@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
+from _speedups.chunks import Poller, poll_with
 from _speedups.sqllex import redact
 from appliance import __version__
 from appliance.audit.record import (
@@ -108,6 +109,9 @@ class Worker:
             governance, spool, analyzer, self._metrics, _mock_secret(keys / MOCK_SECRET_NAME)
         )
         self._services.worker = self._spec.index
+        poller = Poller(self._services.round.ledger, self._services.round.settle)
+        asyncio.get_running_loop().add_reader(poller, poller.serve)
+        poll_with(poller)
         self._catalogs = Catalogs(
             self._metrics,
             configuration.limits.catalog_refresh_ms,
@@ -270,7 +274,7 @@ class Worker:
         metrics.sessions = len(self._sessions)
         hits = add_sums(metrics, self._services.round.ledger)
         cache.verdicts_found += hits
-        metrics.audit_records, metrics.audit_bytes = spool.records, spool.bytes
+        metrics.audit_records, metrics.audit_bytes = spool.records, spool.octets
         metrics.audit_failures = spool.failures
         metrics.cancels_routed = self._cancels.routed
         metrics.cancels_unknown = self._cancels.unknown

@@ -222,6 +222,11 @@ def _of(held: Refusal | None, code: RefusalCode, message: str, remedy: str) -> R
     return Refusal(code, message, remedy, rule=rule, sqlstate=HELD_SQLSTATE)
 
 
+def _held_because(held: Refusal | None) -> str:
+    """Without a full stop: more follows."""
+    return (held.message if held is not None else "this statement needs an approval").rstrip(".")
+
+
 def held_in_transaction(held: Refusal | None) -> Refusal:
     return _of(
         held,
@@ -284,8 +289,7 @@ def ticket(held: Refusal | None, request: str, url: str, poll: str, expires: flo
     refusal = _of(
         held,
         RefusalCode.HOLD_TICKET,
-        (held.message if held is not None else "this statement needs an approval")
-        + f"; it was asked for (request {request})",
+        f"{_held_because(held)}; it was asked for (request {request})",
         f"once it is approved ({url or 'approvers were told'}), send the very same statement again",
     )
     return msgspec.structs.replace(refusal, detail=json.dumps(detail))
@@ -348,8 +352,7 @@ def hold_given_up(why: str, request: str) -> Refusal:
 
 
 def holding_words(held: Refusal | None, request: str) -> str:
-    what = held.message if held is not None else "this statement needs an approval"
-    return f"{what}; waiting for it (request {request})"
+    return f"{_held_because(held)}; waiting for it (request {request})"
 
 
 def still_holding_words(request: str, seconds_left: int) -> str:

@@ -24,8 +24,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from _speedups.auditchain import ChainEnd
 from appliance.audit import checkpoint
-from appliance.audit.chain import Link, link_encoded
+from appliance.audit.chain import Encoded, Link, link_encoded
 from appliance.audit.checkpoint import Checkpoint, Signer
 from appliance.audit.encode import encode_body
 from appliance.audit.record import Record, SegmentOpened, SpoolRecovered, new_id
@@ -67,8 +68,8 @@ class Spool:
         self.available = False
         self.fault = ""
         """errno name of what makes it unavailable, '' when it is available."""
-        self.records = 0
-        self.bytes = 0
+        self.end = ChainEnd()
+        """Where the chain ends; `rounds` writes behind it while nothing is in the way."""
         self.failures = 0
         """Appends refused, and syncs, checkpoints, seals and rotations that failed."""
         self.dropped = 0
@@ -77,18 +78,16 @@ class Spool:
         self._durability = durability
         self._segment_bytes_max = segment_bytes_max
         self._now = now
-        self._link = Link()
+        self.end.size_max = segment_bytes_max
         self._segment = ""
         self._first = 0
-        self._size = 0
-        self._lines = 0
         self._descriptor = -1
         self._lock = -1
         self._retired: list[int] = []
         self._folder_changed = False
         self._claims: list[Checkpoint] = []
         self._late: deque[Checkpoint] = deque()
-        self._owed: deque[Record | bytes] = deque()
+        self._owed: deque[Record | Encoded] = deque()
         self.finished: Callable[[], list[bytes]] = list
         """Gives the encoded records that wait for the next write of any kind."""
         self._fault_refused = 0
@@ -96,22 +95,33 @@ class Spool:
         self._signed_seq = 0
         self._signed_at = 0.0
         self._closed = False
-        self._sync = GroupSync(self._sync_job, SYNC_SECONDS_MAX)
+        self._sync = GroupSync(self._sync_job, SYNC_SECONDS_MAX, lambda: self.end.writes)
         with contextlib.suppress(SpoolUnavailable):
             self._guarded(self._open)
 
+    @property
+    def records(self) -> int:
+        """Written so far."""
+        return self.end.records
+
+    @property
+    def octets(self) -> int:
+        """Written so far."""
+        return self.end.written
+
     # Writing.
 
-    def append(self, records: Sequence[Record | bytes]) -> None:
+    def append(self, records: Sequence[Record | Encoded]) -> None:
         """Writes `records` in one go. Raises SpoolUnavailable (then none of them is in the
-        trail). Bytes are a record that is encoded already, without its braces."""
+        trail)."""
         try:
             self._guarded(lambda: self._append(records))
         except SpoolUnavailable:
             self._fault_refused += 1 if records else 0
             raise
+        self._open_short_way()
 
-    def owe(self, records: Sequence[Record | bytes]) -> None:
+    def owe(self, records: Sequence[Record | Encoded]) -> None:
         """For what already happened (finished, closed): like `append`, but kept in memory on
         failure.
 
@@ -126,31 +136,28 @@ class Spool:
             else:
                 return
         for record in records:  # what cannot be encoded must not block the ones after it
-            if not isinstance(record, bytes):
+            if not isinstance(record, bytes | tuple):
                 encode_body(record)
         self._keep(records)
 
-    def _keep(self, records: Sequence[Record | bytes]) -> None:
+    def _keep(self, records: Sequence[Record | Encoded]) -> None:
         """For the next append that works."""
+        self.end.descriptor = -1
         room = AUDIT_BACKLOG_RECORDS_MAX - len(self._owed)
         self._owed.extend(records[:room])
         lost = max(0, len(records) - room)
         self.dropped += lost
         self._fault_dropped += lost
 
-    def append_encoded(self, lines: list[bytes]) -> None:
-        """Like `append`, of records that are encoded: in few steps where nothing is in the way."""
-        plain = self.available and not self._owed and self._size < self._segment_bytes_max
-        if not plain:
-            self.append(lines)
-            return
-        finished = self.finished()
-        try:
-            self._write_encoded(finished + lines)
-        except OSError as error:
-            self._keep(finished)
-            self._fault_refused += 1
-            raise self._failed(error) from error
+    def _open_short_way(self) -> None:
+        plain = self.available and not self._owed and self._durability == "os"
+        self.end.descriptor = self._descriptor if plain and not self._closed else -1
+
+    def unwritten(self, number: int, finished: Sequence[Encoded]) -> None:
+        """A write behind `end` failed: what depended on it is refused; `finished` is owed."""
+        self._keep(finished)
+        self._fault_refused += 1
+        self._failed(OSError(number, os.strerror(number)))
 
     async def durable(self) -> None:
         """Everything appended so far is on the disk ('disk') or with the kernel ('os', at once).
@@ -213,17 +220,26 @@ class Spool:
             raise self._failed(error) from error
         self.available, self.fault = True, ""
 
+    @property
+    def _link(self) -> Link:
+        return Link(self.end.seq, self.end.head.decode())
+
+    @_link.setter
+    def _link(self, link: Link) -> None:
+        self.end.seq, self.end.head = link.seq, link.head.encode()
+
     def _failed(self, error: OSError) -> SpoolUnavailable:
+        self.end.descriptor = -1
         number = errno.ETIMEDOUT if isinstance(error, TimeoutError) else error.errno or errno.EIO
         self.available = False
         self.fault = errno.errorcode.get(number, str(number))
         self.failures += 1
         return SpoolUnavailable(number, f"audit trail unavailable ({self.fault})")
 
-    def _append(self, records: Sequence[Record | bytes]) -> None:
+    def _append(self, records: Sequence[Record | Encoded]) -> None:
         if self._descriptor < 0:
             self._open()
-        elif self.available and self._size >= self._segment_bytes_max:
+        elif self.available and self.end.size >= self._segment_bytes_max:
             self._rotate()  # not after a failure: the tail may need cutting first
         finished = self.finished()
         if self._owed or not self.available:
@@ -252,14 +268,16 @@ class Spool:
             ),
         )
 
-    def _write(self, records: Sequence[Record | bytes]) -> None:
-        self._write_encoded([r if isinstance(r, bytes) else encode_body(r) for r in records])
+    def _write(self, records: Sequence[Record | Encoded]) -> None:
+        self._write_encoded(
+            [r if isinstance(r, bytes | tuple) else encode_body(r) for r in records]
+        )
 
-    def _write_encoded(self, encoded: list[bytes]) -> None:
+    def _write_encoded(self, encoded: list[Encoded]) -> None:
         """All or nothing: what a failed write left is cut off, now or before the next write."""
         link, payload = link_encoded(self._link, encoded)
         if not self.available:
-            os.ftruncate(self._descriptor, self._size)
+            os.ftruncate(self._descriptor, self.end.size)
         written = 0
         try:
             while written < len(payload):
@@ -270,14 +288,10 @@ class Spool:
                 written += count
         except OSError:
             with contextlib.suppress(OSError):  # tried again by the next write
-                os.ftruncate(self._descriptor, self._size)
+                os.ftruncate(self._descriptor, self.end.size)
             raise
         self._link = link
-        self._size += written
-        self._lines += len(encoded)
-        self.records += len(encoded)
-        self.bytes += written
-        self._sync.written += 1
+        self.end.grow(len(encoded), written)
 
     def _open(self) -> None:
         """Takes the lock, repairs, seals what a crash left open and begins a new segment."""
@@ -329,7 +343,7 @@ class Spool:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
         name = checkpoint.segment_name(stamp, self._link.seq + 1)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        before = (self._segment, self._first, self._size, self._lines, self._descriptor)
+        before = (self._segment, self._first, self.end.size, self.end.lines, self._descriptor)
         descriptor = os.open(self.folder / name, flags, 0o600)
         self._folder_changed = True
         opened = SegmentOpened(
@@ -340,14 +354,14 @@ class Spool:
             previous=previous,
             workers_seen=self._workers_seen(),
         )
-        self._segment, self._first, self._size = name, self._link.seq + 1, 0
-        self._lines, self._descriptor = 0, descriptor
+        self._segment, self._first, self.end.size = name, self._link.seq + 1, 0
+        self.end.lines, self._descriptor = 0, descriptor
         try:
             self._write((opened, *repairs))
         except OSError:
             os.close(descriptor)
             (self.folder / name).unlink()
-            self._segment, self._first, self._size, self._lines, self._descriptor = before
+            self._segment, self._first, self.end.size, self.end.lines, self._descriptor = before
             raise
         self._mark(now)
 
@@ -370,7 +384,7 @@ class Spool:
         if self._descriptor < 0:
             return
         with contextlib.suppress(OSError):  # a torn tail is the next open's work
-            os.ftruncate(self._descriptor, self._size)
+            os.ftruncate(self._descriptor, self.end.size)
         self._claims.append(self._sealing())
         if self._link.seq > self._signed_seq:
             self._claims.append(self._current(checkpoint.HEAD))
@@ -378,6 +392,7 @@ class Spool:
 
     def _retire(self) -> None:
         """The next append opens a new segment (after a survey of the folder)."""
+        self.end.descriptor = -1
         if self._descriptor >= 0:
             self._retired.append(self._descriptor)
             self._descriptor = -1
@@ -388,7 +403,7 @@ class Spool:
         return self._current(checkpoint.SEAL)
 
     def _current(self, kind: str) -> Checkpoint:
-        return self._claim(kind, self._segment, self._first, self._link, self._lines)
+        return self._claim(kind, self._segment, self._first, self._link, self.end.lines)
 
     def _seal_of(self, name: str) -> Checkpoint | None:
         """The seal for a segment a crash left open; None when it holds no sound line."""

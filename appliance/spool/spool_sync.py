@@ -13,19 +13,24 @@ from concurrent.futures import ThreadPoolExecutor
 class GroupSync:
     """`prepare` is called on the event loop and returns the job that the thread runs."""
 
-    def __init__(self, prepare: Callable[[], Callable[[], None]], seconds_max: float) -> None:
+    def __init__(
+        self,
+        prepare: Callable[[], Callable[[], None]],
+        seconds_max: float,
+        written: Callable[[], int],
+    ) -> None:
         self._prepare = prepare
         self._seconds_max = seconds_max
         self._thread = ThreadPoolExecutor(1, "audit-sync")
         self._running: asyncio.Task[None] | None = None
-        self.written = 0
-        """Raised by the caller with every write."""
+        self._written = written
+        """How many writes there were."""
         self.synced = 0
         self.rounds = 0
 
     async def reach(self) -> None:
         """Returns once all that was written before the call is on the disk. Raises OSError."""
-        wanted = self.written
+        wanted = self._written()
         async with asyncio.timeout(self._seconds_max):  # TimeoutError is an OSError
             while self.synced < wanted:
                 if self._running is None or self._running.done():
@@ -34,7 +39,7 @@ class GroupSync:
                 await asyncio.shield(self._running)
 
     async def _round(self) -> None:
-        covers, job = self.written, self._prepare()
+        covers, job = self._written(), self._prepare()
         await asyncio.get_running_loop().run_in_executor(self._thread, job)
         self.synced = max(self.synced, covers)
         self.rounds += 1

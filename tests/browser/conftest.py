@@ -68,10 +68,10 @@ class Visitor:
         self.page.goto(self.url + path, wait_until="load")
         return self.page
 
-    def sign_in(self, name: str = "bob", next: str = "/") -> "Visitor":
+    def sign_in(self, name: str = "bob", next: str = "/", password: str = PASSWORD) -> "Visitor":
         page = self.to(f"/sign-in?next={next}")
         page.get_by_label("Name").fill(name)
-        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_label("Password").fill(password)
         page.get_by_role("button", name="Sign in").click()
         page.wait_for_url(lambda url: "/sign-in" not in url)
         return self

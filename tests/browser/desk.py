@@ -31,7 +31,10 @@ class MemoryDesk:
             watcher.put_nowait(Change(kind, id, state))
 
     def hold(self, asked: Asked, **more: object) -> Request:
-        request = Request(asked=asked, **{"expires": asked.time + asked.terms.wait_seconds} | more)
+        request = Request(
+            asked=asked,
+            **{"state": State.PENDING, "expires": asked.time + asked.terms.wait_seconds} | more,
+        )
         self.held[asked.id] = request
         self.tell("request_made", asked.id, "pending")
         return request
@@ -90,8 +93,8 @@ class MemoryDesk:
     async def propose_grant(self, person, scope: Scope, until: float, reason: str):
         id = f"g{len(self.standing)}"
         self.standing[id] = StandingGrant(
-            *(), id=id, scope=scope, reason=reason, proposed_by=person.name,
-            proposed=self.now(), until=until,
+            *(), id=id, scope=scope, state=GrantState.PROPOSED, reason=reason,
+            proposed_by=person.name, proposed=self.now(), until=until,
         )  # fmt: skip
         self.tell("grant_proposed", id)
         return self.standing[id]

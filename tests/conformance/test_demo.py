@@ -1,9 +1,13 @@
 """`sallyport demo` as people run it: the tour holds, and Ctrl-C leaves nothing behind."""
 
 import os
+import queue
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -49,11 +53,77 @@ def test_the_tour_shows_what_it_says(server_folder: Path) -> None:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     assert "NOT AS IT MUST BE" not in done.stdout
     assert "OK: complete and unaltered" in done.stdout
+    assert_both_sides_of_an_approval_are_shown(done.stdout)
     assert done.stderr == ""
     again = subprocess.run(
         demo(folder, "--tour-only"), capture_output=True, text=True, timeout=120, check=False
     )
     assert again.returncode == 0, again.stdout[-3000:] + again.stderr
+
+
+def assert_both_sides_of_an_approval_are_shown(tour: str) -> None:
+    """What was held, what was said to it, what the trail keeps: whether it is so, the tour checks
+    by itself."""
+    _, _, waits = tour.partition("An UPDATE that waits")
+    waits, _, denied = waits.partition("An UPDATE that somebody denies")
+    denied, _, ticket = denied.partition("A ticket, for clients that do not wait")
+    ticket, _, trail = ticket.partition("$ sallyport audit tail")
+    assert waits.index("NOTICE") < waits.index("APPROVES") < waits.index("UPDATE 1")
+    assert denied.index("NOTICE") < denied.index("DENIES") < denied.index("REFUSED")
+    assert "denied by bob" in denied
+    assert ticket.index('"code": "hold_ticket"') < ticket.index("APPROVES")
+    assert ticket.index("APPROVES") < ticket.index("DELETE 1") < ticket.rindex("REFUSED")
+    for words in ("agrees: the customer called", "denied: they are on their way"):
+        assert words in trail
+
+
+def test_who_has_sourced_the_environment_decides_as_bob(server_folder: Path) -> None:
+    folder = server_folder / "approver"
+    output = server_folder / "approver.out"
+    with up(folder, output):
+        assert (folder / "env").stat().st_mode & 0o777 == 0o600
+        names = variables(folder)
+        assert "bob (admin, approver, auditor)" in command(names, "whoami")
+        assert names["SALLYPORT_URL"] in output.read_text()
+        update = "UPDATE orders SET quantity = 77 WHERE id = 7"
+        notices: queue.Queue[str] = queue.Queue()
+        with psycopg.connect(names["COPILOT_URI"], autocommit=True) as copilot:
+            copilot.add_notice_handler(lambda d: notices.put(str(d.message_primary)))
+            with ThreadPoolExecutor(1) as pool:
+                waiting = pool.submit(copilot.execute, update)
+                try:
+                    request = notices.get(timeout=30).rpartition("(request ")[2].rstrip(")")
+                    assert update in command(names, "approvals", "list")
+                    told = command(names, "approvals", "approve", request, "--reason", "fine")
+                    assert "bob approved: fine" in told
+                    assert waiting.result(30).statusmessage == "UPDATE 1"
+                finally:
+                    copilot.cancel_safe(timeout=10)
+
+
+def command(names: dict[str, str], *words: str) -> str:
+    """What a command says to whoever has sourced `.demo/env`."""
+    done = subprocess.run(
+        [SALLYPORT, *words], env=names, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@contextmanager
+def up(folder: Path, output: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A demo without tour, from when it says what to do next; ended afterwards."""
+    with output.open("w") as file:
+        running = subprocess.Popen(demo(folder, "--no-tour"), stdout=file, stderr=file)
+    try:
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while "No psql?" not in output.read_text():
+            assert running.poll() is None and time.monotonic() < deadline, output.read_text()
+            time.sleep(0.05)
+        yield running
+    finally:
+        running.terminate()
+        running.wait(60)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -66,7 +136,7 @@ def test_it_stays_up_and_ends_with_everything_it_started(
         running = subprocess.Popen(demo(folder, "--no-tour"), stdout=file, stderr=file)
     try:
         deadline = time.monotonic() + START_SECONDS_MAX
-        while "Now you" not in output.read_text():
+        while "No psql?" not in output.read_text():
             assert running.poll() is None and time.monotonic() < deadline, output.read_text()
             time.sleep(0.05)
         children = descendants(running.pid)

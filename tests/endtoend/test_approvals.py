@@ -17,8 +17,11 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from playwright.sync_api import expect, sync_playwright
 
 from appliance.identity.verifiers import User
+from tests import clusters
+from tests.browser.conftest import CHROMIUM, Visitor
 from tests.clusters import SALLYPORT, Authority, EmbeddedPostgres
 from tests.endtoend.held import Held
 from tests.endtoend.stage import DATABASE, Estate, Running, verifier, wait_for
@@ -386,3 +389,40 @@ def test_two_appliances_on_one_store(
         assert held.done() == 1
         assert time.monotonic() - begun < 1.0
     assert body(direct) == "changed"
+
+
+def test_a_browser_lets_a_psql_session_go_on(service: Running, direct: Any) -> None:
+    """Signed in, found in the inbox as it arrives, read, approved: psql's own UPDATE then runs."""
+    psql = clusters.installed_program("psql")
+    if CHROMIUM is None or psql is None:
+        pytest.skip("chromium or psql is not installed: scripts/test-programs.sh")
+    uri = (
+        f"postgresql://alice:alice-password@127.0.0.1:{service.ports['main']}/{DATABASE}"
+        "?sslmode=disable"
+    )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        visitor = Visitor(browser.new_context(), f"http://127.0.0.1:{console_port(service)}")
+        visitor.sign_in("bob", next="/requests", password="bob-password")
+        page = visitor.page
+        page.wait_for_function("document.documentElement.dataset.stream === 'open'")
+        with subprocess.Popen(
+            [psql, uri, "-X", "-c", UPDATE], text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        ) as client:  # fmt: skip
+            entry = page.locator("[data-entry]", has_text="alice").first
+            expect(entry).to_contain_text("vault")  # without a reload
+            entry.get_by_role("link").first.click()
+            page.wait_for_url("**/requests/*")
+            expect(page.locator(".sql").first).to_contain_text("notes")
+            assert client.poll() is None and body(direct) == "note 7"
+            page.get_by_role("button", name="Approve").click()
+            said, told = client.communicate(timeout=20)
+        assert said == "UPDATE 1\n" and "waiting for it (request" in told
+        assert body(direct) == "changed"
+        page.goto(visitor.url + "/sessions")
+        expect(page.locator("main")).to_contain_text("Sessions")
+        assert not visitor.complaints
+        browser.close()

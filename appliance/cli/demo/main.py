@@ -48,7 +48,6 @@ def demo(
     from appliance.cli.demo.child import NotReady
     from appliance.cli.demo.page import Page
     from appliance.cli.demo.stage import StageTaken, stage
-    from appliance.cli.demo.steps import STEPS
     from appliance.cli.demo.unprivileged import CannotRun
 
     for number in ENDING:
@@ -58,7 +57,7 @@ def demo(
     try:
         with stage(folder, listen) as built:
             page.line(f"Up after {time.monotonic() - started:.1f} s, all in {built.folder}")
-            failures = _tour(built, page, len(STEPS)) if tour or tour_only else []
+            failures = _tour(built, page) if tour or tour_only else []
             if not tour_only:
                 _stay(built, page)
             return 1 if failures else 0
@@ -70,17 +69,17 @@ def demo(
         return 0
 
 
-def _tour(built: "Stage", page: "Page", steps: int) -> list[str]:
-    from appliance.cli.demo.tour import walk
+def _tour(built: "Stage", page: "Page") -> list[str]:
+    from appliance.cli.demo.tour import steps, walk
 
     failures = walk(built, page)
-    page.verdict(failures, steps)
+    page.verdict(failures, steps())
     return failures
 
 
 def _stay(built: "Stage", page: "Page") -> None:
     """Says how to go on by hand, then waits for Ctrl-C."""
-    env = _shown(built.folder / "env")
+    env, command = _shown(built.folder / "env"), _shown(_command())
     page.box(
         "Now you (Ctrl-C ends everything)",
         [
@@ -89,7 +88,9 @@ def _stay(built: "Stage", page: "Page") -> None:
             'psql "$BOB_URI"        # a DBA in the group privacy: raw',
             'psql "$COPILOT_URI"    # an AI agent for alice; its password is a token',
             'psql "$DIRECT_URI"     # round Sallyport, to compare',
-            f"{_shown(_command())} audit tail --follow   # in another terminal",
+            f"{command} audit tail --follow   # in another terminal",
+            "",
+            *_approving(built, command),
             "",
             f"Configuration: {_shown(built.config)}, policy: {_shown(built.policy)}",
             f"Change the policy, `kill -HUP {built.pid}`, ask again.",
@@ -98,6 +99,22 @@ def _stay(built: "Stage", page: "Page") -> None:
     )
     while True:
         signal.pause()
+
+
+def _approving(built: "Stage", command: str) -> list[str]:
+    """How to be asked, and to decide: on the command line and in a browser."""
+    from appliance.cli.demo.stage import APPROVER
+
+    approver, viewer = built.people[APPROVER], built.people["alice"]
+    return [
+        'psql "$COPILOT_URI" -c "UPDATE orders SET status = \'paid\' WHERE id = 7"   # waits for:',
+        f"{command} approvals list    # as {APPROVER}, whose token env exports",
+        f"{command} approvals approve ID",
+        "",
+        f"Console: {built.login.url}   (your browser does not know the demo's authority and warns)",
+        f"    {approver.name:6} {approver.secret}   decides, ends sessions, reads the trail",
+        f"    {viewer.name:6} {viewer.secret}   looks on",
+    ]
 
 
 def _command() -> Path:

@@ -1,7 +1,8 @@
 """Prints the tour: three columns side by side, readable at 110 columns, with or without colour."""
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich import box
 from rich.console import Console
@@ -12,7 +13,9 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from appliance.cli.demo.seen import Seen
+from appliance.cli.demo.approvals import AGENT, Asking, Played
+from appliance.cli.demo.seen import Seen, Told
+from appliance.cli.demo.stage import APPROVER
 from appliance.cli.demo.steps import Step
 
 WIDTH = 110
@@ -21,6 +24,7 @@ SAMPLE = 3
 QUOTED = re.compile(r" \(quote [0-9a-f]+\)")
 """The audit record's id in a hint: for quoting to somebody, not for reading here."""
 GAP = "  "
+STYLES = {"APPROVES": "bold green", "DENIES": "bold red"}
 
 
 class Page:
@@ -48,19 +52,29 @@ class Page:
         self, number: int, step: Step, seen: Mapping[str, Seen], wrong: Mapping[str, str]
     ) -> None:
         """One step, what each saw of it, and complaints where something is not as it must be."""
-        self.heading(f"{number:2}. {step.title}")
-        self._console.print(Padding(Text(step.point, style="italic"), (0, 0, 0, 4)))
-        code = Syntax(
-            step.sql, "sql", theme="ansi_light", background_color="default", word_wrap=True
-        )
-        self._console.print(Padding(code, (0, 0, 0, 4)))
-        table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 1, 0, 0))
-        for name in seen:
-            table.add_column(name, ratio=1, overflow="fold")
+        self._question(number, step.title, step.point, step.sql)
+        table = _columns(seen)
         table.add_row(*(_cell(one) for one in seen.values()))
         self._console.print(table)
         for name, complaint in wrong.items():
             self.line(f"    NOT AS IT MUST BE for {name}: {complaint}", "bold red")
+
+    def asking(self, number: int, asking: Asking, played: Played) -> None:
+        """A step in which people take turns: one line of the table each."""
+        self._question(number, asking.title, asking.point, asking.sql)
+        names = (AGENT, APPROVER)
+        table = _columns(names)
+        for moment in played.moments:
+            table.add_row(*(_cell(moment.what) if moment.who == one else "" for one in names))
+        self._console.print(table)
+        for complaint in played.complaints:
+            self.line(f"    NOT AS IT MUST BE: {complaint}", "bold red")
+
+    def _question(self, number: int, title: str, point: str, sql: str) -> None:
+        self.heading(f"{number:2}. {title}")
+        self._console.print(Padding(Text(point, style="italic"), (0, 0, 0, 4)))
+        code = Syntax(sql, "sql", theme="ansi_light", background_color="default", word_wrap=True)
+        self._console.print(Padding(code, (0, 0, 0, 4)))
 
     def command(self, command: str, output: str) -> None:
         """A command of ours and what it printed."""
@@ -91,19 +105,44 @@ def _console() -> Console:
     return found
 
 
-def _cell(seen: Seen) -> Text:
-    return _refusal(seen) if seen.refused else _result(seen)
+def _columns(names: Iterable[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 1, 0, 0))
+    for name in names:
+        table.add_column(name, ratio=1, overflow="fold")
+    return table
+
+
+def _cell(what: Seen | Told) -> Text:
+    if isinstance(what, Told):
+        return _told(what)
+    return _refusal(what) if what.refused else _result(what)
+
+
+def _told(told: Told) -> Text:
+    style = STYLES.get(told.label, "bold yellow")
+    return _words(told.label, style, told.text, told.detail, told.hint)
 
 
 def _refusal(seen: Seen) -> Text:
+    return _words("REFUSED", "bold red", seen.message, seen.detail, seen.hint)
+
+
+def _words(label: str, style: str, message: str, detail: str, hint: str) -> Text:
     text = Text()
-    text.append("REFUSED ", style="bold red")
-    text.append(seen.message)
-    if seen.detail:
-        text.append(f"\n{seen.detail}", style="dim")
-    if seen.hint:
-        text.append(f"\n→ {QUOTED.sub('', seen.hint)}", style="cyan")
+    text.append(f"{label} ", style=style)
+    text.append(message)
+    if detail:
+        text.append(f"\n{_readable(detail)}", style="dim")
+    if hint:
+        text.append(f"\n→ {QUOTED.sub('', hint)}", style="cyan")
     return text
+
+
+def _readable(detail: str) -> str:
+    """A ticket's JSON, one line each."""
+    if not detail.startswith("{"):
+        return detail
+    return json.dumps(json.loads(detail), indent=1)
 
 
 def _result(seen: Seen) -> Text:

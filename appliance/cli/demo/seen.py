@@ -37,6 +37,25 @@ class Seen:
         return [row[place] for row in self.rows]
 
 
+@dataclass(frozen=True)
+class Told:
+    """Something that is neither: a notice, or what somebody else did about it."""
+
+    label: str
+    """NOTICE, APPROVES, DENIES, ..."""
+    text: str
+    detail: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One turn of a step in which several people take part."""
+
+    who: str
+    what: Seen | Told
+
+
 Connection = psycopg.Connection[tuple[object, ...]]
 Act = Callable[[Connection], Seen]
 Check = Callable[[Seen, Seen | None], str]

@@ -26,16 +26,22 @@ from joserfc.jwk import ECKey, KeySet
 
 from appliance.cli.authority import issue, make_authority
 from appliance.cli.demo import shop
-from appliance.cli.demo.child import Child, ready_fields
+from appliance.cli.demo.child import Child, NotReady, ready_fields
 from appliance.cli.demo.postgres import EmbeddedPostgres
 from appliance.cli.files import write_private
+from appliance.cli.login import token_by_password
+from appliance.cli.remote import Failed, Login, Remote
 from appliance.identity.scram import make_verifier
 from appliance.identity.verifiers import Directory, User, render_users
 
 ISSUER = "https://idp.shop.example"
 AUDIENCE = "sallyport"
 TOKEN_SECONDS = 12 * 3600
-PREFERRED_PORT = 6432
+TOKEN_DAYS = 1
+APPROVER = "bob"
+CLIENTS_PORT = 6432
+"""What people expect of a pooler or proxy."""
+CONSOLE_PORT = 8480
 CERTIFICATE_DAYS = 30
 SALLYPORT = Path(sys.executable).with_name("sallyport")
 LOCK_NAME = "demo.lock"
@@ -68,6 +74,8 @@ class Stage:
     pid: int = 0
     """Of `sallyport serve`."""
     fields: dict[str, str] = field(default_factory=dict)
+    login: Login = field(default_factory=lambda: Login("", ""))
+    """APPROVER's, for API and commands: the console's URL, a token of theirs, the authority."""
 
     @property
     def ca(self) -> Path:
@@ -105,12 +113,13 @@ def stage(folder: Path, listen: str = "") -> Iterator[Stage]:
     with _alone(folder), EmbeddedPostgres(folder / "postgres") as database:
         passwords = {role: secrets.token_urlsafe(18) for role in shop.ROLES}
         shop.load(database.uri(), passwords)
-        built = Stage(folder, database, {}, passwords, listen or _free_listen())
+        built = Stage(folder, database, {}, passwords, listen or _free_listen(CLIENTS_PORT))
         _write(built)
         command: list[str | Path] = [SALLYPORT, "serve", "--config", built.config]
         with Child(command, folder / "sallyport.log", {"NO_COLOR": "1"}) as child:
             _, built.port, built.fields = ready_fields(child.wait_line("ready "))
             built.pid = child.pid
+            built.login = _login(built)
             _write_environment(built)
             yield built
 
@@ -141,15 +150,27 @@ def _lock(file: IO[str], folder: Path) -> None:
         raise StageTaken(f"a demo is running in {folder} already") from None
 
 
-def _free_listen() -> str:
-    """The port that people expect of a pooler or proxy, or any when it is taken."""
+def _free_listen(preferred: int) -> str:
+    """That port on loopback, or any when it is taken."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", PREFERRED_PORT))
+            probe.bind(("127.0.0.1", preferred))
         except OSError:
             return "127.0.0.1:0"
-    return f"127.0.0.1:{PREFERRED_PORT}"
+    return f"127.0.0.1:{preferred}"
+
+
+def _free_port() -> int:
+    """For the admin listener: the console's dashboards ask for its figures at a port by number."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _console_listen(listen: str) -> str:
+    """Where the console goes: a free port when clients get one, too."""
+    return "127.0.0.1:0" if listen.endswith(":0") else _free_listen(CONSOLE_PORT)
 
 
 def _write(built: Stage) -> None:
@@ -171,7 +192,9 @@ def _local_people(folder: Path) -> list[Person]:
     """alice and bob, whose SCRAM verifiers (never passwords) go into the users file."""
     people = [
         Person("alice", "analyst", secrets.token_urlsafe(12)),
-        Person("bob", "DBA, group privacy", secrets.token_urlsafe(12)),
+        Person(
+            "bob", "DBA, group privacy; approves what agents ask for", secrets.token_urlsafe(12)
+        ),
     ]
     groups = {"alice": ("analysts",), "bob": ("dba", "privacy")}
     users = [
@@ -221,7 +244,17 @@ def _configuration(built: Stage) -> dict[str, object]:
         "version": 1,
         "data": built.trail.name,
         "workers": 1,
-        "admin": "127.0.0.1:0",
+        "admin": f"127.0.0.1:{_free_port()}",
+        "control": {
+            "listen": _console_listen(built.listen),
+            "tls": {"certificate": "ca/proxy.crt", "key": "ca/proxy.key"},
+            "roles": {
+                "viewer": ["analysts"],
+                "approver": ["dba"],
+                "admin": ["dba"],
+                "auditor": ["dba"],
+            },
+        },
         "listeners": [
             {
                 "name": "postgresql",
@@ -264,8 +297,20 @@ def _configuration(built: Stage) -> dict[str, object]:
     }
 
 
+def _login(built: Stage) -> Login:
+    """Raises NotReady."""
+    stranger = Login(f"https://{built.fields['control']}", "", str(built.ca))
+    password = built.people[APPROVER].secret
+    try:
+        token = token_by_password(Remote(stranger), APPROVER, password, "demo", TOKEN_DAYS)
+    except Failed as error:
+        raise NotReady(f"{APPROVER} cannot sign in: {error}") from None
+    return Login(stranger.url, token, stranger.ca)
+
+
 def _write_environment(built: Stage) -> None:
-    """`.demo/env`: `. .demo/env` in a shell, then `psql "$ALICE_URI"`."""
+    """`.demo/env`: `. .demo/env` in a shell, then `psql "$ALICE_URI"`, or `sallyport approvals` as
+    APPROVER."""
     variables = {
         **{f"{name.upper()}_URI": built.uri(name) for name in built.people},
         "DIRECT_URI": built.direct_uri(),
@@ -274,6 +319,8 @@ def _write_environment(built: Stage) -> None:
         "SALLYPORT_DATA": str(built.trail),
         "SALLYPORT_CONFIG": str(built.config),
         "SALLYPORT_ADMIN": built.fields.get("admin", ""),
+        "SALLYPORT_URL": built.login.url,
+        "SALLYPORT_TOKEN": built.login.token,
     }
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
     write_private(built.folder / "env", "".join(lines).encode())

@@ -1,4 +1,5 @@
-"""Walks the steps as alice, bob and copilot, prints side by side what they see, and checks it.
+"""Walks the steps as alice, bob and copilot, prints side by side what they see, and checks it; then
+the steps in which copilot has to wait for bob.
 
 Called by `main` with an open stage. A step that does not show what it should is marked and makes
 the tour fail; so does an audit trail that misses a statement or does not verify.
@@ -7,19 +8,19 @@ the tour fail; so does an audit trail that misses a statement or does not verify
 import contextlib
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 import psycopg
 from psycopg.pq import TransactionStatus
 
+from appliance.cli.demo.approvals import AGENT, ASKINGS, play
 from appliance.cli.demo.page import Page
 from appliance.cli.demo.seen import REFUSED, Connection, Seen
-from appliance.cli.demo.stage import SALLYPORT, Stage
+from appliance.cli.demo.stage import APPROVER, SALLYPORT, Stage
 from appliance.cli.demo.steps import STEPS
 
 PRINCIPALS = ("alice", "bob", "copilot")
-AGENT = "copilot"
 AUDIT_LINES = 120
 STATEMENT_SECONDS_MAX = 20
 
@@ -41,8 +42,20 @@ def walk(stage: Stage, page: Page) -> list[str]:
             failures += [f"step {number} ({step.title}), {n}: {t}" for n, t in wrong.items()]
             refusals.update({name: _refusals(one) for name, one in seen.items()})
             page.step(number, step, seen, wrong)
+        rulings: dict[str, bool] = {}
+        for number, asking in enumerate(ASKINGS, len(STEPS) + 1):
+            played = play(asking, stage, sessions[AGENT], direct)
+            failures += [f"step {number} ({asking.title}): {text}" for text in played.complaints]
+            refusals[AGENT] += played.refusals
+            if played.request:
+                rulings[played.request] = asking.approve
+            page.asking(number, asking, played)
         failures += _database_complaints(direct)
-    return failures + _audit(stage, page, refusals)
+    return failures + _audit(stage, page, refusals, rulings)
+
+
+def steps() -> int:
+    return len(STEPS) + len(ASKINGS)
 
 
 @contextlib.contextmanager
@@ -74,7 +87,7 @@ def _session_complaint(session: Connection) -> str:
 def _database_complaints(direct: Connection) -> list[str]:
     """What was blocked must not have happened."""
     facts = {
-        "orders were deleted": "SELECT count(*) >= 8000 FROM orders",
+        "orders were deleted, or not the one": "SELECT count(*) = 7999 FROM orders",
         "customers is gone": "SELECT count(*) = 2000 FROM customers",
         "tickets were deleted": "SELECT count(*) = 63 FROM support_tickets",
     }
@@ -91,7 +104,9 @@ def _holds(direct: Connection, text: str) -> bool:
 # --- the audit trail ---------------------------------------------------------------------------
 
 
-def _audit(stage: Stage, page: Page, refusals: Counter[str]) -> list[str]:
+def _audit(
+    stage: Stage, page: Page, refusals: Counter[str], rulings: Mapping[str, bool]
+) -> list[str]:
     """Shows the trail, checks that it has every statement of the tour, verifies it."""
     tail = _sallyport("audit", "tail", "--data", str(stage.trail), "-n", str(AUDIT_LINES))
     page.command("sallyport audit tail", tail.stdout + tail.stderr)
@@ -102,11 +117,14 @@ def _audit(stage: Stage, page: Page, refusals: Counter[str]) -> list[str]:
         complaints.append(f"audit tail: status {tail.returncode}")
     if verified.returncode:
         complaints.append(f"audit verify: status {verified.returncode}")
-    return complaints + _trail_complaints(stage, refusals)
+    return complaints + _trail_complaints(stage, refusals, rulings)
 
 
-def _trail_complaints(stage: Stage, refusals: Counter[str]) -> list[str]:
-    """Per principal: at least one statement per step, and exactly the refusals that were seen."""
+def _trail_complaints(
+    stage: Stage, refusals: Counter[str], rulings: Mapping[str, bool]
+) -> list[str]:
+    """Per principal: at least one statement per step, and exactly the refusals that were seen. Per
+    request: who decided, and the one statement that an approval let through."""
     found = _sallyport(
         "audit", "tail", "--data", str(stage.trail), "-n", "100000", "--output", "ndjson"
     )
@@ -114,7 +132,8 @@ def _trail_complaints(stage: Stage, refusals: Counter[str]) -> list[str]:
         stories = [msgspec.json.decode(line, type=_Story) for line in found.stdout.splitlines()]
     except msgspec.DecodeError as error:
         return [f"audit tail --output ndjson: {error}"]
-    decided = [story.record for story in stories if story.record.event == "statement_decided"]
+    records = [story.record for story in stories]
+    decided = [record for record in records if record.event == "statement_decided"]
     complaints = []
     for name in PRINCIPALS:
         own = [record for record in decided if record.principal == name]
@@ -126,6 +145,13 @@ def _trail_complaints(stage: Stage, refusals: Counter[str]) -> list[str]:
             )
         if name == AGENT and {record.on_behalf_of for record in own} != {"alice"}:
             complaints.append(f"the trail does not say for whom {name} acted")
+    for request, approved in rulings.items():
+        ruled = [r for r in records if r.event == "request_ruled" and r.request == request]
+        if [(r.state, r.by) for r in ruled] != [("approved" if approved else "denied", APPROVER)]:
+            complaints.append(f"the trail does not say what {APPROVER} decided")
+        let = [record.approved_by for record in decided if record.request == request]
+        if let != [APPROVER] * approved:
+            complaints.append(f"the trail does not say, once, what {APPROVER}'s word let through")
     return complaints
 
 
@@ -136,6 +162,10 @@ class _Record(msgspec.Struct, frozen=True):
     principal: str = ""
     on_behalf_of: str = ""
     refusal: dict[str, object] | None = None
+    request: str = ""
+    approved_by: str = ""
+    state: str = ""
+    by: str = ""
 
 
 class _Story(msgspec.Struct, frozen=True):

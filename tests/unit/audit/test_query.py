@@ -192,32 +192,32 @@ MADE = RequestMade(
         (WorkerStopped(id="x", time=1.0, worker=1, reason="drained"), "worker 1 stopped: drained"),
         (SpoolRecovered(id="x", time=1.0, cause="ENOSPC"), "audit trail recovered: ENOSPC"),
         (SegmentOpened(id="x", time=1.0, worker=0, segment="s"), "segment s"),
-        (MADE, "request r1: UPDATE o SET s = ?"),
+        (MADE, "asks for UPDATE o SET s = ? (request r1)"),
         (
             RequestVoted(id="x", time=1.0, request="r1", person="bob", approve=True),
-            "agreed to request r1",
+            "agrees (request r1)",
         ),
         (
             RequestVoted(id="x", time=1.0, request="r1", person="bob", approve=False, reason="no"),
-            "against request r1: no",
+            "against: no (request r1)",
         ),
         (
             RequestVoted(
                 id="x", time=1.0, request="r1", person="al", approve=True, break_glass=True
             ),
-            "BROKE THE GLASS for request r1",
+            "BROKE THE GLASS (request r1)",
         ),
         (
             RequestRuled(id="x", time=1.0, request="r1", state="denied", by="bob", reason="no"),
-            "request r1 denied: no",
+            "denied: no (request r1)",
         ),
         (
             RequestEscalated(id="x", time=1.0, request="r1", groups=("a", "b")),
-            "request r1 escalated to a, b",
+            "escalated to a, b (request r1)",
         ),
         (
             RequestUsed(id="x", time=1.0, request="r1", binding="b", uses=2),
-            "request r1 used, 1 of 2",
+            "approval used, 1 of 2 (request r1)",
         ),
         (
             GrantProposed(

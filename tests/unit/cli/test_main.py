@@ -28,6 +28,18 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"sallyport {__version__}\n" * 2
 
 
+def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
+    """`sallyport config schema | head -1`, with more to say than a pipe holds."""
+    program = "from appliance.cli.main import main; main(['config', 'schema'])"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        assert running.stdout is not None and running.stderr is not None
+        running.stdout.close()
+        said = running.stderr.read()
+    assert (running.returncode, said) == (141, b"")
+
+
 def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("usr") == 2
     assert "Did you mean `user`?" in capsys.readouterr().err

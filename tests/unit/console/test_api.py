@@ -34,7 +34,8 @@ async def test_a_request_from_question_to_answer(stage: Stage) -> None:
     id = await held(stage)
     path = f"/api/v1/requests/{id}"
     agent, approver = await stage.token("copilot", ()), await stage.token("approver")
-    assert (await stage.client.get(path, headers=agent)).json()["asked"]["id"] == id
+    polled = (await stage.client.get(path, headers=agent)).json()
+    assert (polled["asked"]["id"], polled["state"]) == (id, "pending")
     listed = await stage.client.get("/api/v1/requests?state=pending", headers=approver)
     assert [one["asked"]["id"] for one in listed.json()["requests"]] == [id]
     bare = await stage.client.post(path + "/vote", json={"approve": False}, headers=approver)

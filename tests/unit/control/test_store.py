@@ -14,7 +14,7 @@ from appliance.control import migrations
 from appliance.control.desk import Change, Unavailable
 from appliance.control.migrations import MIGRATIONS, NewerStore
 from appliance.control.store import Sheet, Store, StoreUnavailable
-from appliance.control.store_postgres import PostgresStore, Server
+from appliance.control.store_postgres import PostgresStore, PostgresTransaction, Server
 from appliance.control.store_sqlite import SqliteStore
 from tests.desk import BOB, EVE, Desks, asked, desks_of, new_schema
 
@@ -207,6 +207,18 @@ async def test_a_commit_that_fails_is_taken_back_in_the_trail(
         assert desks.trail.events()[-1] == "change_unstored"
         voted, ruled, unstored = desks.trail.records[-3:]
         assert unstored.records == (voted.id, ruled.id)  # type: ignore[attr-defined]
+
+
+async def test_a_connection_cut_before_the_driver_noticed_is_a_store_that_is_away(
+    postgres: EmbeddedPostgres,
+) -> None:
+    class Cut:
+        async def fetch(self, *_: object) -> None:
+            raise asyncpg.InternalClientError("cannot switch to state 12; another operation")
+
+    transaction = PostgresTransaction(PostgresStore(server_of(postgres)), Cut())
+    with pytest.raises(StoreUnavailable):
+        await transaction.serialise("anything")
 
 
 async def test_where_there_is_no_postgres(postgres: EmbeddedPostgres) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from appliance.cli.serve import DEFAULT_CONFIGURATION
 
+SERVICES = ("sallyport.service", "sallyport-control.service")
 UNITS = Path(__file__).parents[3] / "systemd"
 EXPOSURE_TENTHS_MAX = 15
 """`systemd-analyze security` gives 0.0 (safe) to 10.0; its threshold is in tenths."""
@@ -37,7 +38,7 @@ def installed(tmp_path: Path) -> Path:
     program = tmp_path / "sallyport"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    for name in ("sallyport.service", "sallyport.socket"):
+    for name in (*SERVICES, "sallyport.socket"):
         text = (UNITS / name).read_text().replace("/opt/sallyport/bin/sallyport", str(program))
         (tmp_path / name).write_text(text.replace("man:sallyport(1)", "https://example.org"))
     return tmp_path
@@ -45,17 +46,18 @@ def installed(tmp_path: Path) -> Path:
 
 @with_systemd
 def test_units_verify(installed: Path) -> None:
-    units = [str(installed / name) for name in ("sallyport.service", "sallyport.socket")]
+    units = [str(installed / name) for name in (*SERVICES, "sallyport.socket")]
     found = analyzed("verify", *units)
     assert found.returncode == 0, found.stderr
     assert "sallyport" not in found.stderr, found.stderr
 
 
 @with_systemd
-def test_the_sandbox_is_tight(installed: Path) -> None:
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_sandbox_is_tight(installed: Path, name: str) -> None:
     found = analyzed(
         "security", "--offline=true", f"--threshold={EXPOSURE_TENTHS_MAX}",
-        str(installed / "sallyport.service"),
+        str(installed / name),
     )  # fmt: skip
     assert found.returncode == 0, found.stdout[-2000:] + found.stderr
 
@@ -79,6 +81,11 @@ def test_units_say_what_the_program_does() -> None:
     assert service["KillMode"] == "mixed"  # only the supervisor gets SIGTERM
     assert str(DEFAULT_CONFIGURATION) in service["ExecStart"]
     assert service["RuntimeDirectory"] == service["StateDirectory"] == "sallyport"
+    control = Unit("sallyport-control.service")["Service"]
+    assert (
+        str(DEFAULT_CONFIGURATION) in control["ExecStart"] and " control " in control["ExecStart"]
+    )
+    assert control["StateDirectory"] == "sallyport"  # keys and the trail are shared
     assert Unit("sallyport.socket")["Socket"]["Service"] == "sallyport.service"
 
 

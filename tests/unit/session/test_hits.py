@@ -5,16 +5,24 @@ A little database answers both: it knows prepared statements, skips to Sync afte
 log that moves and a catalog that changes, and sends its answers in pieces.
 """
 
+import asyncio
+import errno
+import os
 import random
 import re
 import secrets
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 import pytest
 
+from _speedups.auditchain import ChainEnd
+from _speedups.chunks import Chunks, share
 from _speedups.hitcycle import Count, HitLedger
 from _speedups.pghits import HitPath
+from appliance.audit.chain import parse_line
 from appliance.audit.encode import decode_record, encode_record
 from appliance.audit.record import (
     Entry,
@@ -253,7 +261,7 @@ class Front:
             self.machine.take_over()
         elif path is not None and path.client(chunk, NOW):
             self.taken += 1
-            self.records += [decode_record(b"{%b}" % line) for line in path.lines]
+            self.records += [decode_record(b"{%b%b}" % line[:2]) for line in path.lines]
             self._to_database += path.forward()
             return
         self._carry_out(self.machine.client_received(chunk, NOW))
@@ -550,3 +558,73 @@ def test_rows_come_under_the_lock_that_was_taught(shape: bytes) -> None:
     with pytest.raises((InvariantBroken, ProtocolViolation, Refused)):
         front._hear(said + complete("SELECT 1") + IDLE)
     assert SECRET.encode() not in front.read
+
+
+class Wire(Chunks):
+    """An end of a connection, and its transport, which notes what is written to it."""
+
+    def __init__(self, log: list[str], name: str) -> None:
+        written = f"to {name}"
+        self.transport = cast(
+            asyncio.Transport, SimpleNamespace(write=lambda _: log.append(written))
+        )
+
+    def say(self, chunk: bytes) -> None:
+        self.get_buffer(-1)[: len(chunk)] = chunk
+        self.buffer_updated(len(chunk))
+
+
+def on_wires(end: ChainEnd) -> tuple[Front, Wire, list[str]]:
+    """A front that knows READ, between wires, whose records are written behind `end`."""
+    share(bytearray(65536))
+    front = Front(DAN, True, random.Random(1))
+    path = front.path
+    assert path is not None
+    for _ in range(6):
+        front.say(query(READ))
+        front.answer()
+    log: list[str] = []
+    client = Wire(log, "client")
+    path.attach(client, Wire(log, "database"))
+    path.owner = SimpleNamespace(
+        unrecorded=lambda chunk: log.append("unrecorded"), cut=lambda error: log.append("cut")
+    )
+    front.ledger.take_finished()
+    front.ledger.write_to(end, lambda number, _: log.append(errno.errorcode[number]))
+    return front, client, log
+
+
+def test_records_are_in_the_file_before_anything_is_forwarded(tmp_path: Path) -> None:
+    end = ChainEnd()
+    end.size_max = 1 << 20
+    front, client, log = on_wires(end)
+    assert front.path is not None
+    client.say(query(READ))
+    assert log == []
+    assert not front.ledger.write_due()  # there is no file yet
+    assert (log, len(front.ledger.due)) == ([], 1)
+    end.descriptor = os.open(tmp_path / "trail", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    assert front.ledger.write_due()
+    assert (log, front.path.unsent) == (["to database"], False)
+    line = (tmp_path / "trail").read_bytes()
+    parsed = parse_line(line)
+    assert parsed is not None
+    assert parsed.sound
+    assert (parsed.seq, parsed.hash.encode()) == (end.seq, end.head) == (1, end.head)
+    assert (end.size, end.lines, end.records, end.written) == (len(line), 1, 1, len(line))
+    assert isinstance(decode_record(line), StatementDecided)
+    os.close(end.descriptor)
+
+
+def test_what_cannot_be_recorded_is_not_forwarded() -> None:
+    end = ChainEnd()
+    end.size_max = 1 << 20
+    front, client, log = on_wires(end)
+    end.descriptor = full = os.open("/dev/full", os.O_WRONLY)
+    client.say(query(READ))
+    assert front.ledger.write_due()
+    assert log == ["ENOSPC", "unrecorded"]
+    assert (end.descriptor, end.seq, end.records, end.head) == (-1, 0, 0, b"0" * 64)
+    assert front.path is not None
+    assert not front.path.underway
+    os.close(full)

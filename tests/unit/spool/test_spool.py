@@ -95,7 +95,7 @@ def test_append_writes_whole_lines_at_once(
     assert len(writes) == 1
     assert spool.available
     assert spool.records == 21  # with SegmentOpened
-    assert spool.bytes == segments(folder)[0].stat().st_size
+    assert spool.octets == segments(folder)[0].stat().st_size
     assert segments(folder)[0].stat().st_mode & 0o777 == 0o600
     spool.close()
     assert_chained(folder)
@@ -471,7 +471,7 @@ async def test_disk_durability_is_grouped(
 
     async def statement() -> None:
         spool.append([record()])
-        size = spool._size
+        size = spool.end.size
         await spool.durable()
         assert max(synced) >= size
 

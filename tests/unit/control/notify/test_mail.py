@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword
 
-from appliance.approval.request import Request
+from appliance.approval.request import Request, State
 from appliance.config.control import Mail, MailTls
 from appliance.config.credentials import Secret
 from appliance.config.values import Address, CredentialReference
@@ -122,7 +122,9 @@ def sink(mail: Mail, password: str = PASSWORD) -> MailSink:
 
 
 def notice(**different: Any) -> Notice:
-    return next(of_request(Request(asked=asked(**different), expires=START + 300), URL))
+    return next(
+        of_request(Request(asked=asked(**different), state=State.PENDING, expires=START + 300), URL)
+    )
 
 
 async def sent(one: MailSink, told: Notice) -> None:
@@ -252,7 +254,7 @@ def test_who_is_told() -> None:
     anybody = notice()
     assert recipients(anybody, addresses, ("approvers",)) == ["all@x.y", "a@x.y"]
     needs = terms(needs=(Need("r", 1, ("dba",)),), escalate_groups=("sec",), escalate_seconds=9)
-    some = Request(asked=asked(terms=needs), expires=START)
+    some = Request(asked=asked(terms=needs), state=State.PENDING, expires=START)
     assert recipients(next(of_request(some, URL)), addresses, ()) == ["all@x.y", "d@x.y"]
     escalated = msgspec.structs.replace(some, escalated=True)
     assert "s@x.y" in recipients(list(of_request(escalated, URL))[1], addresses, ())

@@ -67,7 +67,9 @@ def api(server: HttpServer) -> SlackApi:
 
 
 def notice(**different: Any) -> Notice:
-    return next(of_request(Request(asked=asked(**different), expires=START + 300), URL))
+    return next(
+        of_request(Request(asked=asked(**different), state=State.PENDING, expires=START + 300), URL)
+    )
 
 
 def texts(content: Any) -> list[dict[str, Any]]:

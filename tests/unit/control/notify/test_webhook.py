@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from appliance.approval.request import Request
+from appliance.approval.request import Request, State
 from appliance.control.notify.notice import Notice, of_request
 from appliance.control.notify.outgoing import ANSWER_BYTES_MAX, client
 from appliance.control.notify.sink import NotDelivered, Undeliverable
@@ -20,7 +20,7 @@ FORMER = b"fedcba9876543210fedcba9876543210"
 
 
 def notice() -> Notice:
-    return next(of_request(Request(asked=asked(), expires=START + 300), URL))
+    return next(of_request(Request(asked=asked(), state=State.PENDING, expires=START + 300), URL))
 
 
 def genuine(seen: Seen, secret: bytes) -> bool:

@@ -1,0 +1,36 @@
+# What `pghits` needs of `chunks.pyx`.
+
+from _speedups.hitcycle cimport Cycle, HitLedger
+
+
+cdef class Chunks:
+    cdef public object transport
+    cdef public bint lost
+    cdef public bint writing_paused
+    cdef readonly bint polled
+    cdef Cycle path
+    cdef bint from_upstream
+    cdef Poller _poller
+    cdef int _descriptor
+    cdef bint _watched
+    cdef bint _behind
+    cdef bint _over
+    cdef int _arrived(self) except -1
+    cdef int _offer(self, Py_ssize_t size) except -1
+    cdef bint _straight(self) except -1
+    cdef int _put(self, object content) except -1
+
+
+cdef class Poller:
+    cdef int _epoll
+    cdef list _sides
+    cdef HitLedger _ledger
+    cdef object _settle
+    cdef bint _waits
+    cdef bint _elsewhere
+    cdef int _watch(self, Chunks side) except -1
+    cdef int _forget(self, Chunks side) except -1
+    cdef int _wait(self, void* events, bint long) except -2
+
+
+cdef double wall_clock() noexcept nogil

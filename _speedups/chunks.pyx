@@ -1,0 +1,341 @@
+"""The ends of connections as bytes come and go, without a step of the interpreter where that can be.
+
+`Chunks` is the base of `dataplane/transport.Side`; `Poller` is made by `dataplane/worker`. An event
+loop's transport drives a `Chunks` until `poll`; from then on the worker's one `Poller` reads its
+socket, and it writes to its socket itself as long as the transport holds nothing back. All else (what
+the socket does not take at once, closing, errors) stays the transport's. Rule: a descriptor is
+used only while the transport has it open, that is until `leave`, which comes at the latest with
+`connection_lost`.
+
+System calls: epoll(7), recv(2), send(2).
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_SetFromErrno
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+from _speedups.hitcycle cimport Cycle, HitLedger
+
+cdef extern from "<time.h>":
+    ctypedef int clockid_t
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    clockid_t CLOCK_REALTIME
+    clockid_t CLOCK_MONOTONIC
+    int clock_gettime(clockid_t clock, timespec* now) nogil
+
+cdef extern from "<sys/epoll.h>":
+    ctypedef union epoll_data_t:
+        int fd
+    struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    int EPOLL_CLOEXEC
+    int EPOLL_CTL_ADD
+    int EPOLL_CTL_DEL
+    uint32_t EPOLLIN
+    int epoll_create1(int flags)
+    int epoll_ctl(int epoll, int operation, int descriptor, epoll_event* event)
+    int epoll_wait(int epoll, epoll_event* events, int count, int milliseconds) nogil
+
+cdef extern from "<sys/socket.h>":
+    int MSG_DONTWAIT
+    int MSG_NOSIGNAL
+    Py_ssize_t recv(int descriptor, void* into, size_t size, int flags)
+    Py_ssize_t send(int descriptor, const void* content, size_t size, int flags)
+
+cdef extern from "<unistd.h>":
+    int close(int descriptor)
+    long syscall(long number, ...) nogil
+
+cdef enum:
+    EVENTS_MAX = 64
+    SYS_EPOLL_PWAIT2 = 441  # the same number on every architecture; Linux 5.11
+    WAIT_NANOSECONDS = 100000
+
+cdef double SERVE_SECONDS_MAX = 0.0005
+
+
+cdef class Chunks:
+    """One end of a connection as asyncio's BufferedProtocol drives it, or a `Poller`; all of a
+    worker read into one buffer (`share`). What the hit path does not take goes to `chunk`.
+    """
+
+    def __cinit__(self):
+        self._descriptor = -1
+
+    # asyncio.BufferedProtocol
+
+    def get_buffer(self, Py_ssize_t sizehint):
+        return _shared
+
+    def buffer_updated(self, Py_ssize_t nbytes):
+        if _worker is not None:
+            _worker._elsewhere = True
+        self._offer(nbytes)
+
+    cdef int _offer(self, Py_ssize_t size) except -1:
+        """What was received to the hit path, or else to `chunk`."""
+        if self.path is not None:
+            try:
+                if self.path.received(self.from_upstream, <const uint8_t*>_shared_at, size):
+                    return 0
+            except Exception as error:  # whatever it is, both sides end
+                self.path.broken(error)
+                return 0
+        if self._poller is not None:
+            self._poller._ledger.stirred = True
+        self.chunk(_shared[:size])
+        return 0
+
+    def chunk(self, chunk):
+        raise NotImplementedError
+
+    def eof_received(self):
+        raise NotImplementedError
+
+    # polled
+
+    def poll(self, int descriptor, bint wanted) -> bool:
+        """From here on the worker's poller reads this socket, if there is one. The transport must
+        have stopped reading. `wanted`: whether to read now, as in `watch`.
+        """
+        if _worker is None or descriptor < 0 or self.lost:
+            return False
+        self._poller, self._descriptor = _worker, descriptor
+        self.polled = True
+        self._behind = True  # until the transport says that it holds nothing
+        self._over = False
+        self.watch(wanted)
+        return True
+
+    def watch(self, bint wanted) -> None:
+        """Whether what comes is read."""
+        if not self.polled or wanted == self._watched or (wanted and self._over):
+            return
+        if wanted:
+            self._poller._watch(self)
+        else:
+            self._poller._forget(self)
+
+    def leave(self) -> None:
+        """The socket is the transport's alone again."""
+        if self.polled:
+            if self._watched:
+                self._poller._forget(self)
+            self.polled = False
+            self._poller = None
+            self._descriptor = -1
+
+    cdef int _arrived(self) except -1:
+        cdef Py_ssize_t size = recv(
+            self._descriptor, _shared_at, <size_t>_shared_size, MSG_DONTWAIT
+        )
+        if size > 0:
+            try:
+                self._offer(size)
+            except Exception:
+                self.transport.abort()
+                raise
+            return 0
+        if size < 0 and (errno == EAGAIN or errno == EINTR):
+            return 0
+        self._over = True
+        self._poller._ledger.stirred = True
+        self._poller._forget(self)
+        if size == 0:
+            self.eof_received()
+        else:  # `connection_lost` comes
+            self.transport.abort()
+        return 0
+
+    # writing
+
+    cdef bint _straight(self) except -1:
+        """Whether the socket is ours to write to: the transport holds nothing back."""
+        if self._descriptor < 0:
+            return False
+        if self._behind:
+            if self.transport.is_closing() or self.transport.get_write_buffer_size():
+                return False
+            self._behind = False
+        return True
+
+    def write(self, content) -> None:
+        self._put(content)
+
+    cdef int _put(self, object content) except -1:
+        cdef Py_buffer view
+        cdef Py_ssize_t sent
+        cdef Py_ssize_t size
+        if self.transport is None or self.lost:
+            return 0
+        if self._straight():
+            if PyBytes_CheckExact(content):
+                size = PyBytes_GET_SIZE(content)
+                sent = send(
+                    self._descriptor,
+                    PyBytes_AS_STRING(content),
+                    <size_t>size,
+                    MSG_DONTWAIT | MSG_NOSIGNAL,
+                )
+            else:
+                PyObject_GetBuffer(content, &view, PyBUF_SIMPLE)
+                size = view.len
+                sent = send(
+                    self._descriptor, view.buf, <size_t>size, MSG_DONTWAIT | MSG_NOSIGNAL
+                )
+                PyBuffer_Release(&view)
+            if sent == size:
+                return 0
+            self._behind = True  # full, or broken: the transport sees which
+            self._poller._ledger.stirred = True
+            if not PyBytes_CheckExact(content):  # what it is a view of may be the shared buffer
+                content = bytes(content)
+            if sent > 0:
+                content = memoryview(content)[sent:]
+        elif _worker is not None:
+            _worker._ledger.stirred = True
+        self.transport.write(content)
+        return 0
+
+
+cdef class Poller:
+    """Reads the sockets of a worker that were given to it.
+
+    The event loop watches `fileno` and calls `serve` when something came. Then all that came is
+    read; then the round is settled (`settle`, see `dataplane/rounds`); then what came meanwhile is
+    read, and so on as long as everything is done with where it is: nothing was asked of the machine
+    or the event loop, no other connection has anything, and not for more than SERVE_SECONDS_MAX. It
+    waits a little for more, since the loop's own way there is long.
+    """
+
+    def __cinit__(self):
+        self._epoll = -1
+
+    def __init__(self, HitLedger ledger not None, settle):
+        self._ledger, self._settle = ledger, settle
+        self._sides = []
+        self._waits = True
+        self._epoll = epoll_create1(EPOLL_CLOEXEC)
+        if self._epoll < 0:
+            PyErr_SetFromErrno(OSError)
+
+    def __dealloc__(self):
+        if self._epoll >= 0:
+            close(self._epoll)
+
+    def fileno(self) -> int:
+        return self._epoll
+
+    def serve(self) -> None:
+        cdef epoll_event events[EVENTS_MAX]
+        cdef HitLedger ledger = self._ledger
+        cdef bint alone = not self._elsewhere
+        cdef double until = _monotonic() + SERVE_SECONDS_MAX
+        cdef int count
+        cdef int index
+        if ledger.within:
+            return
+        self._elsewhere = ledger.stirred = False
+        ledger.within = True
+        try:
+            count = self._wait(events, False)
+            while count > 0:
+                for index in range(count):
+                    if events[index].data.fd < len(self._sides):
+                        side = self._sides[events[index].data.fd]
+                        if side is not None:
+                            (<Chunks>side)._arrived()
+                if ledger.wanted:
+                    ledger.wanted = False
+                    if ledger.turns or not ledger.write_due():
+                        self._settle()
+                if ledger.stirred or not alone or _monotonic() >= until:
+                    break
+                count = self._wait(events, True)
+        finally:
+            ledger.within = False
+            if ledger.wanted:
+                ledger.wanted = False
+                self._settle()
+
+    cdef int _wait(self, void* events, bint long) except -2:
+        """-> how many are there. `long`: waits for them a little."""
+        cdef int count = epoll_wait(self._epoll, <epoll_event*>events, EVENTS_MAX, 0)
+        cdef timespec most
+        if count or not long or not self._waits:
+            return count
+        most.tv_sec, most.tv_nsec = 0, WAIT_NANOSECONDS
+        with nogil:
+            count = <int>syscall(
+                SYS_EPOLL_PWAIT2,
+                self._epoll,
+                events,
+                <int>EVENTS_MAX,
+                &most,
+                <void*>NULL,
+                <size_t>0,
+            )
+        if count < 0:
+            self._waits = errno == EINTR
+            return 0
+        return count
+
+    cdef int _watch(self, Chunks side) except -1:
+        cdef epoll_event event
+        memset(&event, 0, sizeof(event))
+        event.events = EPOLLIN
+        event.data.fd = side._descriptor
+        if epoll_ctl(self._epoll, EPOLL_CTL_ADD, side._descriptor, &event) < 0:
+            PyErr_SetFromErrno(OSError)
+        while len(self._sides) <= side._descriptor:
+            self._sides.append(None)
+        self._sides[side._descriptor] = side
+        side._watched = True
+        return 0
+
+    cdef int _forget(self, Chunks side) except -1:
+        cdef epoll_event event
+        if side._watched and self._sides[side._descriptor] is side:
+            self._sides[side._descriptor] = None
+            epoll_ctl(self._epoll, EPOLL_CTL_DEL, side._descriptor, &event)
+        side._watched = False
+        return 0
+
+
+cdef object _shared = None
+cdef char* _shared_at = NULL
+cdef Py_ssize_t _shared_size = 0
+cdef Poller _worker = None
+
+
+def share(bytearray buffer not None) -> None:
+    """The buffer that every connection of this process reads into."""
+    global _shared, _shared_at, _shared_size
+    _shared = memoryview(buffer)  # holds it: it cannot be resized any more
+    _shared_at = buffer
+    _shared_size = len(buffer)
+
+
+def poll_with(Poller poller) -> None:
+    """The poller of this process; None = transports read everything."""
+    global _worker
+    _worker = poller
+
+
+cdef double wall_clock() noexcept nogil:
+    """Unix seconds."""
+    cdef timespec now
+    clock_gettime(CLOCK_REALTIME, &now)
+    return <double>now.tv_sec + <double>now.tv_nsec * 1e-9
+
+
+cdef double _monotonic() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <double>now.tv_sec + <double>now.tv_nsec * 1e-9

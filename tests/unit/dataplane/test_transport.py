@@ -1,0 +1,250 @@
+"""A connection whose socket is read by the worker's poller is, for whoever drives it, like one that
+the event loop's transport reads.
+"""
+
+import asyncio
+import secrets
+import socket
+from collections.abc import Callable, Coroutine
+
+import pytest
+import uvloop
+
+from _speedups.chunks import Poller, poll_with
+from _speedups.hitcycle import HitLedger
+from appliance.dataplane.transport import Side
+from appliance.telemetry.metrics import SECONDS_BOUNDS
+
+HIGH = 64 * 1024
+
+
+class Peer:
+    """One side under test, what it was told, and the other end of its connection."""
+
+    def __init__(self, side: Side, far: socket.socket) -> None:
+        self.side = side
+        self.far = far
+        self.arrived = bytearray()
+        self.changes = 0
+        self.moved = asyncio.Event()
+
+    def take(self, chunk: memoryview) -> None:
+        self.arrived += chunk
+        self.moved.set()
+
+    def changed(self) -> None:
+        self.changes += 1
+        self.moved.set()
+
+    async def until(self, size: int) -> bytes:
+        async with asyncio.timeout(10):
+            while len(self.arrived) < size:
+                self.moved.clear()
+                await self.moved.wait()
+        return bytes(self.arrived)
+
+    async def told(self, changes: int = 1) -> None:
+        async with asyncio.timeout(10):
+            while self.changes < changes:
+                self.moved.clear()
+                await self.moved.wait()
+
+    async def end(self) -> None:
+        """Both ends are closed when this returns."""
+        self.far.close()
+        self.side.abort()
+        async with asyncio.timeout(10):
+            while not self.side.lost:
+                self.moved.clear()
+                await self.moved.wait()
+
+
+class Settling:
+    """A round that is asked to settle."""
+
+    def __init__(self) -> None:
+        self.settled = 0
+        self.ledger = HitLedger(lambda: None, lambda: None, secrets.token_bytes, SECONDS_BOUNDS)
+
+    def settle(self) -> None:
+        self.settled += 1
+
+
+def on_uvloop(test: Callable[[], Coroutine[None, None, None]]) -> Callable[[bool], None]:
+    """Twice: with a poller, and with the transport alone."""
+
+    async def run(polled: bool) -> None:
+        made = Settling()
+        poller = Poller(made.ledger, made.settle)
+        if polled:
+            asyncio.get_running_loop().add_reader(poller, poller.serve)
+            poll_with(poller)
+        try:
+            await test()
+        finally:
+            poll_with(None)
+
+    @pytest.mark.parametrize("polled", [True, False])
+    def tested(polled: bool) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(polled))
+
+    return tested
+
+
+async def connect() -> Peer:
+    near, far = socket.socketpair()
+    for one in (near, far):
+        one.setblocking(False)
+    side = Side("client")
+    await asyncio.get_running_loop().connect_accepted_socket(lambda: side, near)
+    peer = Peer(side, far)
+    side.attach(peer.take, peer.changed, HIGH)
+    side.hasten()
+    return peer
+
+
+async def drained(peer: Peer, size: int) -> bytes:
+    loop, content = asyncio.get_running_loop(), bytearray()
+    async with asyncio.timeout(10):
+        while len(content) < size:
+            content += await loop.sock_recv(peer.far, 65536)
+    return bytes(content)
+
+
+@on_uvloop
+async def test_chunks_come_and_go() -> None:
+    peer = await connect()
+    for number in range(20):
+        peer.far.send(b"to %d." % number)
+        await peer.until(len(peer.arrived) + 1)
+        peer.side.write(b"fro %d." % number)
+    expected = b"".join(b"to %d." % number for number in range(20))
+    assert await peer.until(len(expected)) == expected
+    expected = b"".join(b"fro %d." % number for number in range(20))
+    assert await drained(peer, len(expected)) == expected
+    await peer.end()
+
+
+@on_uvloop
+async def test_more_than_a_socket_takes_goes_out_in_order_and_pauses() -> None:
+    peer = await connect()
+    pieces = [bytes([number]) * 100_000 for number in range(30)]
+    for piece in pieces:
+        peer.side.write_all([memoryview(piece)])
+    assert peer.side.writing_paused
+    assert await drained(peer, 3_000_000) == b"".join(pieces)
+    await peer.told(2)
+    assert not peer.side.writing_paused
+    peer.side.write(b"afterwards")
+    assert await drained(peer, 10) == b"afterwards"
+    await peer.end()
+
+
+@on_uvloop
+async def test_nothing_comes_while_reading_is_not_wanted() -> None:
+    peer = await connect()
+    peer.side.read(False)
+    peer.far.send(b"held")
+    await asyncio.sleep(0.02)
+    assert (peer.arrived, peer.side.pauses) == (b"", 1)
+    peer.side.read(True)
+    assert await peer.until(4) == b"held"
+    await peer.end()
+
+
+@on_uvloop
+async def test_the_end_of_a_stream_leaves_the_other_direction_open() -> None:
+    peer = await connect()
+    peer.far.send(b"last")
+    peer.far.shutdown(socket.SHUT_WR)
+    await peer.told()
+    assert peer.arrived == b"last"
+    assert peer.side.ended
+    assert not peer.side.lost
+    peer.side.write(b"answer")
+    assert await drained(peer, 6) == b"answer"
+    assert peer.changes == 1
+    await peer.end()
+
+
+@on_uvloop
+async def test_a_connection_that_breaks_is_lost() -> None:
+    peer = await connect()
+    peer.far.close()
+    async with asyncio.timeout(10):
+        while not peer.side.lost:
+            peer.side.write(b"x" * 1000)
+            await asyncio.sleep(0)
+    assert not peer.side.polled
+    peer.side.write(b"into the void")
+    await peer.end()
+
+
+@on_uvloop
+async def test_close_lets_what_was_written_go_out() -> None:
+    peer = await connect()
+    peer.side.write(b"y" * 1_000_000)
+    peer.side.close()
+    assert not peer.side.polled
+    assert await drained(peer, 1_000_000) == b"y" * 1_000_000
+    assert await asyncio.get_running_loop().sock_recv(peer.far, 10) == b""
+    await peer.end()
+
+
+@on_uvloop
+async def test_who_detaches_gets_what_comes_by_the_transport() -> None:
+    peer = await connect()
+    peer.side.detach()
+    assert not peer.side.polled
+    peer.far.send(b"kept")
+    async with asyncio.timeout(10):
+        assert await peer.side.at_least(4) == b"kept"
+    peer.side.take(4)
+    peer.side.attach(peer.take, peer.changed, HIGH)
+    peer.side.hasten()
+    peer.far.send(b"again")
+    assert await peer.until(5) == b"again"
+    await peer.end()
+
+
+async def test_a_receiver_that_fails_loses_its_own_connection_only() -> None:
+    made = Settling()
+    poller = Poller(made.ledger, made.settle)
+    poll_with(poller)
+    one, other = await connect(), await connect()
+    poll_with(None)
+
+    def fail(_chunk: memoryview) -> None:
+        raise ValueError("broken")
+
+    one.side.attach(fail, one.changed, HIGH)
+    one.far.send(b"1")
+    other.far.send(b"2")
+    with pytest.raises(ValueError, match="broken"):
+        for _ in range(10):
+            poller.serve()
+    poller.serve()
+    assert other.arrived == b"2"
+    await one.end()
+    await other.end()
+
+
+async def test_the_round_is_settled_before_the_poller_reads_again() -> None:
+    made = Settling()
+    poller = Poller(made.ledger, made.settle)
+    poll_with(poller)
+    one, other = await connect(), await connect()
+    poll_with(None)
+
+    def want(_chunk: memoryview) -> None:
+        assert made.ledger.within
+        made.ledger.wanted = made.ledger.turns = True
+
+    for peer in (one, other):
+        peer.side.attach(want, peer.changed, HIGH)
+        peer.far.send(b"1")
+    poller.serve()
+    assert (made.settled, made.ledger.within) == (1, False)
+    await one.end()
+    await other.end()
