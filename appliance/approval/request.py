@@ -54,7 +54,7 @@ class Effect(msgspec.Struct, frozen=True, omit_defaults=True):
     rows_estimated: int | None = None
     """The planner's guess of the rows that are written (of a read: returned)."""
     rows_counted: int | None = None
-    """From a dry run that was rolled back."""
+    """Counted, where somebody has counted; the appliance itself only estimates so far."""
     note: str = ""
     """Why there is no figure, or what it leaves out, for people."""
 

@@ -47,8 +47,6 @@ class HoldTerms(msgspec.Struct, frozen=True, omit_defaults=True):
     """After how long without a decision `escalate_groups` are told and may agree, too; 0 = never.
     """
     escalate_groups: tuple[str, ...] = ()
-    dry_run: bool = False
-    """Run the write in a transaction that is rolled back, to count its rows, where that is safe."""
 
 
 def joined(one: HoldTerms | None, other: HoldTerms | None) -> HoldTerms | None:
@@ -68,5 +66,4 @@ def joined(one: HoldTerms | None, other: HoldTerms | None) -> HoldTerms | None:
         human_may_approve=one.human_may_approve and other.human_may_approve,
         escalate_seconds=later.escalate_seconds if len(escalating) == 2 else 0,
         escalate_groups=tuple(g for g in one.escalate_groups if g in other.escalate_groups),
-        dry_run=one.dry_run or other.dry_run,
     )

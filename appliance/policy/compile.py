@@ -238,7 +238,6 @@ def _terms(spec: RuleSpec) -> HoldTerms | None:
         human_may_approve=hold.human_may_approve,
         escalate_seconds=0 if escalate is None else _seconds(escalate.after),
         escalate_groups=() if escalate is None else escalate.groups,
-        dry_run=hold.dry_run,
     )
 
 

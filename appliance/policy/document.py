@@ -138,8 +138,6 @@ class HoldSpec(
     human_may_approve: bool = False
     """Whether an agent's own human counts."""
     escalate: EscalationSpec | None = None
-    dry_run: bool = False
-    """Count the rows of a write in a transaction that is rolled back, where that is safe."""
 
 
 class RuleSpec(

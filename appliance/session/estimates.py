@@ -48,8 +48,6 @@ _ROWS_ONLY = frozenset(
     )
 )
 
-UNDRY = "it was not run to count its rows: the appliance makes no dry runs yet"
-
 
 def unasked(facts: Facts) -> str:
     """Why the planner is not asked about a text, for approvers; '' = it is."""

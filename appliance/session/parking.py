@@ -151,13 +151,9 @@ class Parking:
         if parked.given_up:
             self._refuse(told.hold_given_up(parked.given_up, ""))
             return
-        terms = parked.asked.terms
-        if terms.dry_run:
-            note = f"{effect.note}; {estimates.UNDRY}" if effect.note else estimates.UNDRY
-            effect = msgspec.structs.replace(effect, note=note)
         parked.asked = _with(parked.asked, effect)
         parked.step = Step.ASKED
-        waits = terms.on_hold is OnHold.WAIT
+        waits = parked.asked.terms.on_hold is OnHold.WAIT
         self._state.turn.requests.append(AskApproval(parked.asked, waits))
 
     # --- what becomes of it -----------------------------------------------------------------------

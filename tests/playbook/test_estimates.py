@@ -48,7 +48,7 @@ from tests.playbook.transcript import (
     refusal,
     upstream,
 )
-from tests.playbook.world import ANN, DAN, HELD, HELD_DRY, Open, Session
+from tests.playbook.world import ANN, DAN, HELD, Open, Session
 
 UPDATE = "UPDATE notes SET body = 'x'"
 CHANGE = "UPDATE notes SET body = $1"
@@ -413,16 +413,3 @@ def test_a_plan_without_end_is_not_kept() -> None:
 )
 def test_what_is_not_asked_about(held: Open, text: str, note: str) -> None:
     assert held() >> says(query(text)) << AsksFor(note=note) >> gone() << Asks(WithdrawApproval)
-
-
-def test_a_dry_run_is_said_not_to_be_made(held: Open) -> None:
-    note = "it was not run to count its rows: the appliance makes no dry runs yet"
-    assert (
-        held(policy=HELD_DRY)
-        >> says(query(UPDATE))
-        << asked()
-        >> answers(planned())
-        << AsksFor(42, note)
-        >> gone()
-        << Asks(WithdrawApproval)
-    )

@@ -73,8 +73,7 @@ _FEW_WRITES = (
 )
 _HELD = (
     "  - {id: calls, effect: allow, actions: [calls]}\n"
-    "  - {id: ask-first, effect: hold, actions: [update, delete], message: Ask.,"
-    " hold: {dry_run: DRY}}\n"
+    "  - {id: ask-first, effect: hold, actions: [update, delete], message: Ask.}\n"
 )
 
 
@@ -87,9 +86,8 @@ UNMASKED = _policy(_LIMIT)
 """Nobody owes a mask."""
 FEW_WRITES = _policy(_MASK, _FEW_WRITES)
 """A write may affect two rows."""
-HELD = _policy(_MASK, _HELD.replace("DRY", "false"))
+HELD = _policy(_MASK, _HELD)
 """An UPDATE or DELETE waits for an approval."""
-HELD_DRY = _policy(_MASK, _HELD.replace("DRY", "true"))
 NO_NOTES = _policy(_MASK, _LIMIT, _NO_NOTES)
 """`notes` is closed to everybody."""
 NAMES_MASKED = _policy(_MASK, _LIMIT, _MASK_NAME)

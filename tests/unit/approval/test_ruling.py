@@ -81,9 +81,9 @@ def test_several_people_of_several_rules() -> None:
 
 def test_terms_that_meet_are_the_strictest() -> None:
     one = HoldTerms(needs=(Need("a"),), wait_seconds=60, uses=3, human_may_approve=True)
-    other = HoldTerms(needs=(Need("b", 2),), grant_seconds=30, in_transaction=False, dry_run=True)
+    other = HoldTerms(needs=(Need("b", 2),), grant_seconds=30, in_transaction=False)
     met = both(one, other)
     assert met is not None and met.needs == (Need("a"), Need("b", 2))
     assert (met.wait_seconds, met.grant_seconds, met.uses) == (60, 30, 1)
-    assert not met.in_transaction and met.dry_run and not met.human_may_approve
+    assert not met.in_transaction and not met.human_may_approve
     assert both(None, one) == one and both(one, None) == one
