@@ -175,7 +175,7 @@ def _checked(asked: Asked) -> int:
 
 async def _found_again(work: Work, asked: Asked, waits: bool) -> Request | None:
     """An earlier request for the very same statement that this one may go by."""
-    pending = None
+    answer = None
     for kept in await work.tx.alike(asked.binding, asked.principal):
         request = kept.request
         if request.asked.terms != asked.terms:  # policy asks for something else by now
@@ -184,9 +184,9 @@ async def _found_again(work: Work, asked: Asked, waits: bool) -> Request | None:
             continue
         if request.state is State.APPROVED and (not kept.waits or request.used):
             return request
-        if request.state is State.PENDING and not kept.waits and not waits:
-            pending = pending or request
-    return pending
+        if request.state is not State.APPROVED and not (kept.waits or waits):
+            answer = request  # the last word: a no is not asked about again until its time is over
+    return answer
 
 
 async def _check_crowd(work: Work, asked: Asked, size: int) -> None:

@@ -72,7 +72,8 @@ class Transaction(Protocol):
         `before`: ids older than this."""
 
     async def alike(self, binding: str, principal: str) -> list[Kept]:
-        """Pending and approved requests for the very same statement, oldest first. Not locked."""
+        """Requests for the very same statement that are pending, approved or denied, oldest first.
+        Not locked."""
 
     async def crowd(self, principal: str) -> Crowd: ...
 

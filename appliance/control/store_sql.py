@@ -19,6 +19,8 @@ Row = Sequence[Any]
 
 REQUEST = "asked, state, expires, votes, escalated, ended, ended_by, reason, used, waits, grant_id"
 LIVE = "('pending', 'approved')"
+ANSWERING = "('pending', 'approved', 'denied')"
+"""States in which a request may answer the same statement sent again."""
 IDS_MAX = 200
 """Asked for in one statement."""
 SHEET = "kind, id, body, owner, expires"
@@ -82,7 +84,7 @@ class SqlTransaction:
     async def alike(self, binding: str, principal: str) -> list[Kept]:
         sql = (
             f"SELECT {REQUEST} FROM requests WHERE binding = $1 AND principal = $2 "
-            f"AND state IN {LIVE} ORDER BY id"
+            f"AND state IN {ANSWERING} ORDER BY id"
         )
         return [_kept(row) for row in await self._run(sql, binding, principal)]
 

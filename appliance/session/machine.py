@@ -290,7 +290,7 @@ class SessionMachine:
     def approval_known(self, known: Known, now: float) -> Turn:
         """Answer to AskApproval: it is stored."""
         self._begin(now)
-        self._parking.known(known.request, known.state, known.url, known.poll, known.expires)
+        self._parking.known(known)
         return self._resumed()
 
     def approval_ruled(self, ruled: Ruled, now: float) -> Turn:

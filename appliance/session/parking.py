@@ -15,6 +15,7 @@ import msgspec
 
 from appliance.approval import binding
 from appliance.approval.request import Asked, Effect, Parameter, State, Touched
+from appliance.link.approvals import Known
 from appliance.model.approval import OnHold
 from appliance.model.errors import InvariantBroken, ProtocolViolation
 from appliance.model.facts import Confidence, Flag
@@ -158,21 +159,22 @@ class Parking:
 
     # --- what becomes of it -----------------------------------------------------------------------
 
-    def known(self, request: str, state: State, url: str, poll: str, expires: float) -> None:
+    def known(self, known: Known) -> None:
         """It is stored as this request, which may have been asked for before."""
         parked = self._state.parked
         if parked is None or parked.step is not Step.ASKED:
             return
-        parked.request, parked.url, parked.expires = request, url, expires
-        if state is State.APPROVED:
+        request, held = known.request, parked.verdict.refusal
+        parked.request, parked.url, parked.expires = request, known.url, known.expires
+        if known.state is State.APPROVED:
             self._use(parked)
-        elif state is not State.PENDING:
-            self._refuse(told.not_approved(request, state, "", ""))
+        elif known.state is not State.PENDING:
+            self._refuse(told.not_approved(request, known.state, known.by, known.reason))
         elif parked.ticket:
-            self._refuse(told.ticket(parked.verdict.refusal, request, url, poll, expires))
+            self._refuse(told.ticket(held, request, known.url, known.poll, known.expires))
         else:
             parked.step = Step.PENDING
-            self._tell(told.holding_words(parked.verdict.refusal, request))
+            self._tell(told.holding_words(held, request))
 
     def ruled(self, request: str, state: State, by: str, reason: str) -> None:
         """Somebody decided, or nobody in time."""

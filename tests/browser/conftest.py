@@ -1,4 +1,5 @@
-"""One chromium (Debian's) and one console for the session; each test has a browser context.
+"""One chromium (Debian's) a module and one console for the session; each test has a browser
+context.
 
 A page that writes an error to its console, breaks the content security policy, asks for a file that
 is not there or throws fails its test.
@@ -22,8 +23,11 @@ EXPECTED = "the server responded with a status of 4"
 """Chromium's own line for a refused form (403, 404, 422)."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Of one module, because playwright's own event loop runs on in this thread as long as it is
+    open, and no other test could run one.
+    """
     if CHROMIUM is None:
         pytest.skip("chromium is not installed (scripts/test-programs.sh)")
     with sync_playwright() as playwright:

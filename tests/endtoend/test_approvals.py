@@ -264,6 +264,11 @@ def test_a_ticket_is_used_once_by_whoever_asked(service: Running, direct: Any) -
         with pytest.raises(psycopg.Error) as caught:  # used
             alice.execute(INSERT, (101,))
         assert json.loads(str(caught.value.diag.message_detail))["request"] != ticket["request"]
+        later = json.loads(str(caught.value.diag.message_detail))["request"]
+        path = f"/api/v1/requests/{later}/vote"
+        assert bob.post(path, json={"approve": False, "reason": "enough"}).status_code == 200
+        with pytest.raises(psycopg.Error, match="denied by bob: enough"):  # and not asked again
+            alice.execute(INSERT, (101,))
     assert direct.execute("SELECT count(*) FROM notes WHERE id > 100").fetchone() == (1,)
 
 
@@ -412,7 +417,7 @@ def test_a_browser_lets_a_psql_session_go_on(service: Running, direct: Any) -> N
             [psql, uri, "-X", "-c", UPDATE], text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         ) as client:  # fmt: skip
-            entry = page.locator("[data-entry]", has_text="alice").first
+            entry = page.locator("[data-entry]", has_text=re.compile("update notes", re.I)).first
             expect(entry).to_contain_text("vault")  # without a reload
             entry.get_by_role("link").first.click()
             page.wait_for_url("**/requests/*")

@@ -130,9 +130,9 @@ def test_hold_is_answered(proxy: Running, bob: Session, extended: bool) -> None:
     with pytest.raises(psycopg.Error) as told:
         run(bob, "CREATE TABLE held (id int)", extended=extended)
     words = told.value.diag
-    assert "needs an approval (rule ask-first)" in (words.message_primary or "")
-    assert "approvals are not configured" in (words.message_primary or "")
-    assert "code: hold_unavailable" in (words.message_detail or "")
+    assert "needs an approval: Ask first." in (words.message_primary or "")
+    assert "approvals are not configured here" in (words.message_hint or "")
+    assert "code: hold_unavailable, rule: ask-first" in (words.message_detail or "")
     assert one(bob, "SELECT 1") == 1
     record = [r for r in proxy.records("statement_decided", principal="bob") if "refusal" in r][-1]
     assert record["decision"]["effect"] == "hold"
