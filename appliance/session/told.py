@@ -246,6 +246,16 @@ def held_prepare(held: Refusal | None) -> Refusal:
     )
 
 
+def executes_unasked() -> Refusal:
+    return Refusal(
+        RefusalCode.DENIED,
+        "what this EXECUTE runs is decided each time it runs, which SQL's EXECUTE would spare it",
+        "send the statement itself, or execute it by the protocol (as drivers do)",
+        rule="builtin:named-statement",
+        sqlstate=HELD_SQLSTATE,
+    )
+
+
 def held_unseen(held: Refusal | None) -> Refusal:
     return _of(
         held,
@@ -255,12 +265,13 @@ def held_unseen(held: Refusal | None) -> Refusal:
     )
 
 
-def held_anew(held: Refusal | None) -> Refusal:
-    return _of(
-        held,
-        RefusalCode.HOLD_UNAVAILABLE,
-        "policy has changed since this statement was bound, and it needs an approval now",
-        "send the statement again",
+def held_anew() -> Refusal:
+    return Refusal(
+        RefusalCode.HOLD_MISMATCH,
+        "policy, or what this statement rests on, changed while it waited for an approval",
+        "send the statement again, for a new approval",
+        rule="builtin:approval",
+        sqlstate=HELD_SQLSTATE,
     )
 
 

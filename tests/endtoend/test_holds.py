@@ -27,6 +27,7 @@ from tests.endtoend import stage
 from tests.endtoend.control_double import ControlDouble
 from tests.endtoend.held import Held
 from tests.endtoend.stage import DATABASE, Estate, Running, wait_for
+from tests.wireclient import SYNC, WireClient, bind, error, execute, parse, query
 
 POLICY = """
 version: 1
@@ -72,6 +73,14 @@ class Scene:
         self.direct.execute("UPDATE notes SET body = 'note ' || id WHERE body <> 'note ' || id")
         self.direct.execute("DELETE FROM notes WHERE id > 100")
         self._begins = self._log.stat().st_size
+
+    def wire(self, user: str = "bob") -> WireClient:
+        port = self.running.ports["main"]
+        return WireClient.login(f"postgresql://{user}:{user}-password@127.0.0.1:{port}/{DATABASE}")
+
+    def govern(self, policy: str) -> None:
+        (self.running.folder / "policy.yaml").write_text(policy)
+        assert self.running.reload()
 
     def connect(self, user: str = "bob", **more: Any) -> psycopg.Connection:
         connection = self.running.connect(user, f"{user}-password", **more)
@@ -668,3 +677,91 @@ def test_two_hundred_at_once_while_others_work(scene: Scene) -> None:
         connection.close()
     assert with_holds < 3 * alone + 0.002
     assert scene.untouched
+
+
+# --- ways round ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("user", ["bob", "alice"])
+def test_sql_execute_does_not_run_what_the_protocol_prepared(scene: Scene, user: str) -> None:
+    """The Parse passes, since each Bind waits; SQL's EXECUTE shares its names, and has no Bind."""
+    with scene.wire(user) as client:
+        assert "E" not in "".join(m.kind for m in client.ask(parse("p", UPDATE), SYNC))
+        for pieces in (
+            (query("EXECUTE p"),),
+            (query("EXPLAIN ANALYZE EXECUTE p"),),
+            (query("SELECT 1; EXECUTE p"),),
+            (query("CREATE TEMP TABLE t AS EXECUTE p"),),
+            (parse("", "EXECUTE p"), bind(), execute(), SYNC),
+        ):
+            assert error(client.ask(*pieces))["C"] == "42501"
+    assert scene.control.quiet() and scene.untouched
+
+
+def test_a_pipeline_is_a_transaction(scene: Scene) -> None:
+    """What it ran keeps its locks, whether or not a ReadyForQuery has told so."""
+    alter = (parse("", "ALTER TABLE notes ADD x int"), bind(), execute(), SYNC)
+    for begin in ("BEGIN", "SELECT count(*) FROM people"):
+        with scene.wire() as client:
+            got = client.ask(parse("", begin), bind(), execute(), *alter)
+            assert "while a transaction is open" in error(got)["M"]
+    assert scene.control.quiet() and scene.ran("ADD x") == 0
+
+
+TWO = ", hold: {approvals: 2}"
+SWEEPING = "UPDATE notes SET body = 'changed' WHERE id > (SELECT 0)"
+SWEEPS = """
+version: 1
+rules:
+  - {id: work, effect: allow, actions: [read, session, write]}
+  - {id: sweeps, effect: hold, actions: [update], flags: [trivial_where], hold: {approvals: 2}}
+"""
+ALSO = "  - {id: changes, effect: hold, actions: [update]}\n"
+
+
+def test_what_sweeps_is_judged_by_the_policy_of_then(estate: Callable[[], Estate]) -> None:
+    """It is held once the database has said that it spares no row; policy changes meanwhile."""
+    with staged(estate()) as scene, scene.connect() as bob:
+        scene.govern(SWEEPS)
+        held = Held(lambda: bob.execute(SWEEPING).rowcount)
+        scene.control.approve(scene.control.hold())
+        assert held.done() == 100
+        scene.begin()
+        held = Held(lambda: bob.execute(SWEEPING))
+        ask = scene.control.hold()
+        scene.govern(SWEEPS.replace("effect: hold", "effect: deny").replace(TWO, ""))
+        scene.control.approve(ask)
+        assert "changed while it waited" in str(held.refused())
+        assert scene.untouched and scene.ran(SWEEPING) == 0
+
+
+@pytest.mark.parametrize("prepare", [False, True])
+def test_an_approval_of_less_is_none_of_what_sweeps(
+    estate: Callable[[], Estate], prepare: bool
+) -> None:
+    """Two rules: one holds it anyway, the other once it turns out to spare no row."""
+    with staged(estate()) as scene, scene.connect() as bob:
+        scene.govern(SWEEPS + ALSO)
+        held = Held(lambda: bob.execute(SWEEPING, prepare=prepare).rowcount)
+        first = scene.control.hold()
+        assert [need.rule for need in first.asked.terms.needs] == ["changes"]
+        scene.control.approve(first)
+        second = scene.control.hold()
+        assert {need.rule for need in second.asked.terms.needs} == {"changes", "sweeps"}
+        assert held.waits and scene.untouched
+        scene.control.approve(second)
+        assert held.done() == 100 and scene.ran(SWEEPING) == 1
+
+
+def test_policy_asks_for_more_meanwhile(scene: Scene) -> None:
+    with scene.connect() as bob:
+        held = Held(lambda: bob.execute(UPDATE).rowcount)
+        ask = scene.control.hold()
+        scene.govern(POLICY.replace("eyes.}", "eyes., hold: {approvals: 2}}"))
+        scene.control.approve(ask)
+        more = scene.control.hold()
+        assert [need.approvals for need in more.asked.terms.needs] == [2]
+        assert held.waits and scene.untouched
+        scene.control.approve(more)
+        assert held.done() == 1 and scene.ran() == 1
+        scene.govern(POLICY)
