@@ -65,6 +65,9 @@ class Parking:
         if self._inside and not terms.in_transaction:
             waiting.then(refused(verdict, told.held_in_transaction(verdict.refusal)))
             return
+        if state.reports_in_doubt:
+            waiting.then(refused(verdict, told.held_unreported(verdict.refusal)))
+            return
         asked = self._asked(bound, released)
         state.waiting = waiting
         parked = state.parked = Parked(waiting, verdict, asked, Step.ESTIMATING)
@@ -105,6 +108,8 @@ class Parking:
         if verdict.released.decision.hold != grant.terms:
             waiting.grant = None
             return verdict
+        if self._state.reports_in_doubt:
+            return refused(verdict, told.held_unreported(verdict.refusal))
         if bound is None or self.binding(bound) != grant.binding:
             return refused(verdict, told.granted_otherwise(grant.request))
         return msgspec.structs.replace(verdict.released, granted=grant, memo=[])

@@ -19,6 +19,7 @@ import psycopg
 import pytest
 
 from appliance.approval.request import State
+from appliance.identity.verifiers import Directory, parse_users, render_users
 from appliance.link.approvals import Ask, Use, Withdraw
 from appliance.session.estimates import EXPLAIN
 from tests import clusters
@@ -27,7 +28,7 @@ from tests.endtoend import stage
 from tests.endtoend.control_double import ControlDouble
 from tests.endtoend.held import Held
 from tests.endtoend.stage import DATABASE, Estate, Running, wait_for
-from tests.wireclient import SYNC, WireClient, bind, error, execute, parse, query
+from tests.wireclient import SYNC, TERMINATE, WireClient, bind, error, execute, parse, query
 
 POLICY = """
 version: 1
@@ -765,3 +766,57 @@ def test_policy_asks_for_more_meanwhile(scene: Scene) -> None:
         scene.control.approve(more)
         assert held.done() == 1 and scene.ran() == 1
         scene.govern(POLICY)
+
+
+@pytest.mark.parametrize("last", [b"", TERMINATE])
+def test_who_hangs_up_is_withdrawn_at_once(scene: Scene, last: bytes) -> None:
+    """An approval that comes a moment later releases nothing."""
+    with scene.wire() as client:
+        client.send(query(UPDATE))
+        ask = scene.control.hold()
+        client.send(last)
+    assert scene.control.took(Withdraw, 1.0).reason == "disconnected"
+    scene.control.rule(ask, State.APPROVED)
+    assert scene.control.quiet() and scene.untouched
+
+
+def test_settings_that_a_pipeline_changes(scene: Scene) -> None:
+    """The server reports them with its next ReadyForQuery only: no approval binds to them before,
+    neither one that is asked for nor one that was got."""
+    update = (parse("u", "UPDATE notes SET body = now()::text WHERE id = 7"), SYNC)
+    change = (parse("", "SET LOCAL TimeZone TO 'Asia/Tokyo'"), bind(), execute())
+    with scene.wire() as client:
+        client.ask(*update)
+        got = client.ask(query("BEGIN"), *change, bind("", "u"), execute(), SYNC, ready=2)
+        assert "may have changed them" in error(got)["M"]
+        assert scene.control.quiet()
+        client.ask(query("ROLLBACK"), query("BEGIN"), ready=2)
+        client.send(bind("approved", "u"), SYNC)
+        scene.control.approve(scene.control.hold())
+        client.until("Z")
+        got = client.ask(*change, execute("approved"), SYNC)
+        assert "may have changed them" in error(got)["M"]
+        client.ask(query("ROLLBACK"))
+        client.send(bind("", "u"), execute(), SYNC)
+        scene.control.approve(scene.control.hold())
+        assert not [m for m in client.until("Z") if m.kind == "E"]
+    assert scene.ran("SET body") == 1
+
+
+def test_who_may_no_longer_log_in(scene: Scene) -> None:
+    """What waits for them is withdrawn, and so is what they sent behind it."""
+    users = scene.running.folder / "users.yaml"
+    before = users.read_text()
+    with scene.wire() as client:
+        client.send(query(UPDATE), query(UPDATE))
+        ask = scene.control.hold()
+        kept = [user for user in parse_users(before).users if user.name != "bob"]
+        users.write_text(render_users(Directory(kept)))
+        assert scene.running.reload()
+        assert scene.control.took(Withdraw, 5.0).reason == "session_ended"
+        scene.control.rule(ask, State.APPROVED)
+        errors = [m.fields["C"] for m in client.rest() if m.kind == "E"]
+        assert errors[0] == "57P01" and errors[-1] == "28000"
+    users.write_text(before)
+    assert scene.running.reload()
+    assert scene.untouched
