@@ -305,7 +305,7 @@ class Conductor:
             case AskApproval() | UseApproval() | WithdrawApproval():
                 self._holding.carry_out(request)
                 if isinstance(request, AskApproval):
-                    self._after(self._holding.pause, self._remind)
+                    self._asked()
             case EndSession():
                 self._farewell(request.reason)
 
@@ -320,6 +320,16 @@ class Conductor:
         except Exception as error:  # as where bytes come in
             self.cut(error)
         self.settled()
+
+    def _asked(self) -> None:
+        """A statement waits from now on, unless nobody is there for it, or soon will not be."""
+        if self._leaving:
+            self._end(self._leaving)
+        elif self._retired or self._draining:
+            why = "session_ended" if self._retired else "drained"
+            self._loop.call_soon(self._give_up_waiting, why)
+        else:
+            self._after(self._holding.pause, self._remind)
 
     def _give_up_waiting(self, why: str) -> None:
         if not self.ended and self._machine.parked is not None:
@@ -436,7 +446,9 @@ class Conductor:
             return
         self._leaving = reason
         self._close_path()
-        if self._machine.busy or self._machine.waiting:
+        if self._machine.parked is not None:
+            self._end(reason)  # who is gone cannot be told, so nothing may run for them any more
+        elif self._machine.busy or self._machine.waiting:
             self._timers.append(self._loop.call_later(HALF_CLOSED_SECONDS_MAX, self._end, reason))
             self._draining = True
         else:
@@ -579,6 +591,7 @@ class Conductor:
             return
         self._retired = (reason, refusals.fatal("28000", message, hint))
         self._close_path()
+        self._give_up_waiting("session_ended")
         if self._machine.busy or self._machine.waiting:
             self._after(RETIRED_SECONDS_MAX, self._end_retired)
             self.update_reading()

@@ -78,6 +78,11 @@ def unsettles_lexing(facts: Facts) -> bool:
     return False
 
 
+def unsettles_reports(facts: Facts) -> bool:
+    """Whether it may change a setting that the server reports (with its next ReadyForQuery)."""
+    return unsettles(facts) or any(s.settings or s.ends_transaction for s in facts.statements)
+
+
 _SETTING_ONLY = frozenset((Action.SET, Action.SELECT, Action.SHOW))
 
 

@@ -94,7 +94,10 @@ class Decisions:
         if self._state.announcement.due and self._announce(waiting):
             return
         if waiting.sparing is not None:
-            self._pose(waiting, waiting.sparing)
+            if self._held_meanwhile(waiting, waiting.sparing.verdict):
+                waiting.then(refused(waiting.sparing.verdict, told.held_anew()))
+            else:
+                self._pose(waiting, waiting.sparing)
             return
         if self._state.judge.needs_catalog:
             stale = self._state.judge.catalog.lineage is None and not waiting.refreshed
@@ -130,8 +133,7 @@ class Decisions:
         """Goes on with a verdict; one that failed on an unknown name is tried once more with a
         fresh catalog.
         """
-        if verdict.released is not None and waiting.grant is not None:
-            verdict = self.parking.released(waiting, verdict)
+        verdict = self.parking.released(waiting, verdict)
         if self._state.expected.skipping or self._needs_temporaries(waiting, verdict):
             return
         if self._may_be_outdated(verdict) and not waiting.refreshed:
@@ -376,6 +378,21 @@ class Decisions:
         else:
             self.questions.ask_sparing(waiting, sparing)
 
+    def _held_meanwhile(self, waiting: Waiting, verdict: flow.Verdict) -> bool:
+        """Whether it waited for an approval since it was judged, and is no longer judged so."""
+        if waiting.grant is None or waiting.grant is verdict.granted:
+            return False
+        if verdict.epoch != self.epoch():
+            return True
+        if verdict.decision.cacheable:
+            return False
+        state = self._state
+        settings, now = state.settings.current, state.now
+        again = state.judge.judge(waiting.text, verdict.facts, settings, now, keep=False)
+        again = again.released or again
+        sweeping = [v.sweeping and v.sweeping.decision for v in (again, verdict)]
+        return again.decision != verdict.decision or sweeping[0] != sweeping[1]
+
     def _spared(self, question: Question) -> None:
         """Anything but a plain "false" to each check counts as sparing no row."""
         waiting, verdict = question.waiting, question.verdict
@@ -386,8 +403,7 @@ class Decisions:
         if question.error is not None and settled.restricted and settled.refusal is None:
             # What it rests on was let go of with the transaction that failed.
             settled = msgspec.structs.replace(settled, refusal=told.not_asked(), memo=[])
-        if settled.released is not None and waiting.grant is not None:
-            settled = self.parking.released(waiting, settled)
+        settled = self.parking.released(waiting, settled)
         if not self._parks(waiting, settled):
             waiting.then(settled)
 
@@ -472,9 +488,11 @@ class Decisions:
         if any(_reserved(statement.prepared) for statement in verdict.facts.statements):
             return told.reserved_name()
         named = self._state.locks.named
-        refusal = executes_uncounted(
-            verdict.facts, verdict.decision, named.executed
-        ) or fetches_write(verdict.facts, named.bound)
+        refusal = (
+            named.unasked(verdict.facts)
+            or executes_uncounted(verdict.facts, verdict.decision, named.executed)
+            or fetches_write(verdict.facts, named.bound)
+        )
         if refusal is not None:
             return refusal
         refusal = named.require(verdict) if verdict.restricted else named.outdated(verdict)

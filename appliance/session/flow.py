@@ -20,6 +20,7 @@ import msgspec
 from _speedups.sqllex import fold
 from appliance.masking.masked_relations import MaskedRelations, Unmaskable
 from appliance.masking.plan import MaskPlan, measures, plan, source_plan
+from appliance.model.approval import HoldTerms
 from appliance.model.catalog import ColumnKey, Relation, SessionSettings
 from appliance.model.decision import Decision, Effect, Mask
 from appliance.model.errors import Refused
@@ -53,6 +54,8 @@ class Granted(msgspec.Struct, frozen=True):
     binding: str
     """What it holds for (`approval.binding`)."""
     by: str
+    terms: HoldTerms
+    """What policy demanded of it."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -342,7 +345,8 @@ class Judge:
                 verdict = self._with_sweeping(text, verdict, settings, now)
             elif verdict.released is not None:
                 released = self._with_sweeping(text, verdict.released, settings, now)
-                verdict = held(released, verdict.refusal)
+                # Swept unasked it may be denied, or held for more: then that is the verdict.
+                verdict = released if released.refusal else held(released, verdict.refusal)
         if keep and len(text) <= CACHED_TEXT_BYTES_MAX:
             key = self._key(text, settings)
             self._cache.put(key, facts)

@@ -393,6 +393,7 @@ class FromClient:
         message = kept(content)
         verdict = portal.verdict
         current = verdict.decision.cacheable and verdict.epoch == self._decisions.epoch()
+        current &= verdict.granted is None or not self._state.reports_in_doubt
         vouched = self._state.vouches_for(portal)
         if current and (vouched or not verdict.restricted):
             self._execute_judged(portal, message, verdict)
@@ -553,6 +554,7 @@ class FromClient:
         if changes.changes_schema(verdict.facts):
             self._state.changing = True
             self._state.turn.requests.append(BeginSchemaChange())
+        self._state.reports_in_doubt |= changes.unsettles_reports(verdict.facts)
         if changes.unsettles(verdict.facts):
             self._state.settings.unsettle(True)
         elif (

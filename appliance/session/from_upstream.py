@@ -533,6 +533,12 @@ class FromUpstream:
                 isinstance(due.subject, Execution) and due.subject.unsettles_lexing
                 for due in self._state.expected
             )
+        if self._state.reports_in_doubt:
+            self._state.reports_in_doubt = any(
+                isinstance(due.subject, Execution)
+                and changes.unsettles_reports(due.subject.verdict.facts)
+                for due in self._state.expected
+            )
         if self._state.status == ord("I"):
             self._state.portals.forget_confirmed()
             self._state.settings.transaction_ended()

@@ -13,7 +13,7 @@ from appliance.model.decision import Decision, Mask
 from appliance.model.errors import Refused
 from appliance.model.facts import Facts, StatementFacts
 from appliance.model.refusal import Refusal, RefusalCode
-from appliance.session import changes
+from appliance.session import changes, told
 from appliance.session.flow import Verdict
 from appliance.sql.footing import Footing
 
@@ -38,6 +38,8 @@ class NamedPlans:
         """Whether the present catalog has all that a plan rests on as it was."""
         self.protocol: ProtocolNames | None = None
         self._facts: dict[tuple[str, str], StatementFacts] = {}
+        self._anew: set[tuple[str, str]] = set()
+        """Of these, what is decided each time it runs."""
 
     def executed(self, name: str) -> StatementFacts | None:
         """What SQL EXECUTE of this name runs, as far as we saw it prepared."""
@@ -45,6 +47,19 @@ class NamedPlans:
         if protocol is not None and len(protocol.facts.statements) == 1:
             return protocol.facts.statements[0]
         return self._facts.get(("statement", name)) if ("statement", name) in self._plans else None
+
+    def unasked(self, facts: Facts) -> Refusal | None:
+        """Why SQL's EXECUTE may not run what it names: that is decided each time it runs, with its
+        values and by the hour, and perhaps held; nobody would be asked about an EXECUTE."""
+        for statement in facts.statements:
+            use = statement.prepared
+            if use is None or use.verb != "execute":
+                continue
+            found = None if self.protocol is None else self.protocol("statement", use.name, False)
+            anew = found is not None and _decided_anew(found)
+            if anew or ("statement", use.name) in self._anew:
+                return told.executes_unasked()
+        return None
 
     def bound(self, name: str) -> tuple[Facts, Decision] | None:
         """What a protocol's portal of this name runs."""
@@ -65,6 +80,9 @@ class NamedPlans:
                     self._plans[space, name] = (plan, verdict.epoch, verdict.decision.owed)
                     self._footings[space, name] = verdict.footing
                     self._facts[space, name] = verdict.facts.statements[index]
+                    self._anew.discard((space, name))
+                    if _decided_anew(verdict):
+                        self._anew.add((space, name))
                     settled = changes.settled_before(verdict.facts, index)
                     self._namings[space, name] = verdict.naming if settled else None
             case "deallocate" | "close" if name:
@@ -156,6 +174,12 @@ class NamedPlans:
                 if naming != verdict.naming or not settled:
                     return other_names()
         return None
+
+
+def _decided_anew(verdict: Verdict) -> bool:
+    """Whether a verdict on one execution is none on the next."""
+    held, asked = verdict.released is not None, verdict.sweeping is not None
+    return held or asked or verdict.granted is not None or not verdict.decision.cacheable
 
 
 def _space(verb: str) -> str:

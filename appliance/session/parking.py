@@ -63,8 +63,11 @@ class Parking:
         bound, released = waiting.bound, verdict.released
         terms = verdict.decision.hold
         assert bound is not None and released is not None and terms is not None
-        if state.status != ord("I") and not terms.in_transaction:
+        if self._inside and not terms.in_transaction:
             waiting.then(refused(verdict, told.held_in_transaction(verdict.refusal)))
+            return
+        if state.reports_in_doubt:
+            waiting.then(refused(verdict, told.held_unreported(verdict.refusal)))
             return
         asked = self._asked(bound, released)
         state.waiting = waiting
@@ -76,6 +79,12 @@ class Parking:
             self._questions.ask_isolation(waiting)
         else:
             self._questions.ask_estimate(waiting, bound)
+
+    @property
+    def _inside(self) -> bool:
+        """Whether locks of the client's are kept meanwhile: also by what a pipeline has run, which
+        may have begun a transaction that no ReadyForQuery has told of yet."""
+        return self._state.status != ord("I") or self._state.running_in_pipeline
 
     def binding(self, bound: Bound) -> str:
         """Of a statement as it would run now."""
@@ -92,9 +101,16 @@ class Parking:
         )
 
     def released(self, waiting: Waiting, verdict: flow.Verdict) -> flow.Verdict:
-        """What a held verdict becomes under the grant that its statement got."""
+        """What a held verdict becomes under the grant that its statement got, if it got one. Where
+        policy demands something else by now, it is held anew."""
         grant, bound = waiting.grant, waiting.bound
-        assert grant is not None and verdict.released is not None
+        if grant is None or verdict.released is None:
+            return verdict
+        if verdict.released.decision.hold != grant.terms:
+            waiting.grant = None
+            return verdict
+        if self._state.reports_in_doubt:
+            return refused(verdict, told.held_unreported(verdict.refusal))
         if bound is None or self.binding(bound) != grant.binding:
             return refused(verdict, told.granted_otherwise(grant.request))
         return msgspec.structs.replace(verdict.released, granted=grant, memo=[])
@@ -195,7 +211,7 @@ class Parking:
             self._refuse(told.not_usable(request, reason))
             return
         waiting = self._leave(parked)
-        waiting.grant = flow.Granted(request, parked.asked.binding, by)
+        waiting.grant = flow.Granted(request, parked.asked.binding, by, parked.asked.terms)
         self._again(waiting)
 
     def failed(self, reason: str) -> None:
@@ -300,7 +316,7 @@ class Parking:
                 if reason.effect == "hold" and not reason.observed
             ),
             effect=Effect(),
-            in_transaction=state.status != ord("I"),
+            in_transaction=self._inside,
             policy_version=released.decision.policy_version,
         )
 

@@ -268,6 +268,8 @@ class SessionState:
         """What is under way may change how the server reads texts; cleared by a ReadyForQuery,
         which is when the server reports such settings.
         """
+        self.reports_in_doubt = False
+        """The same of the settings that the server reports."""
         self.copy_piece_open = False
         """The head of a CopyData frame went upstream: the rest of it must, too."""
         self.copy_ended = False

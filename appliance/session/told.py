@@ -246,6 +246,26 @@ def held_prepare(held: Refusal | None) -> Refusal:
     )
 
 
+def held_unreported(held: Refusal | None) -> Refusal:
+    return _of(
+        held,
+        RefusalCode.HOLD_UNAVAILABLE,
+        "this statement needs an approval, which is for the session's settings, and its pipeline"
+        " may have changed them",
+        "send a Sync between what changes settings and this statement",
+    )
+
+
+def executes_unasked() -> Refusal:
+    return Refusal(
+        RefusalCode.DENIED,
+        "what this EXECUTE runs is decided each time it runs, which SQL's EXECUTE would spare it",
+        "send the statement itself, or execute it by the protocol (as drivers do)",
+        rule="builtin:named-statement",
+        sqlstate=HELD_SQLSTATE,
+    )
+
+
 def held_unseen(held: Refusal | None) -> Refusal:
     return _of(
         held,
@@ -255,12 +275,13 @@ def held_unseen(held: Refusal | None) -> Refusal:
     )
 
 
-def held_anew(held: Refusal | None) -> Refusal:
-    return _of(
-        held,
-        RefusalCode.HOLD_UNAVAILABLE,
-        "policy has changed since this statement was bound, and it needs an approval now",
-        "send the statement again",
+def held_anew() -> Refusal:
+    return Refusal(
+        RefusalCode.HOLD_MISMATCH,
+        "policy, or what this statement rests on, changed while it waited for an approval",
+        "send the statement again, for a new approval",
+        rule="builtin:approval",
+        sqlstate=HELD_SQLSTATE,
     )
 
 
@@ -338,13 +359,14 @@ def granted_otherwise(request: str) -> Refusal:
 
 
 def hold_given_up(why: str, request: str) -> Refusal:
-    """`why`: cancelled or drained."""
+    """`why`: cancelled, drained or session_ended."""
     cancelled = why == "cancelled"
+    ending = "the appliance is being stopped" if why == "drained" else "this login ends"
     return Refusal(
         RefusalCode.HOLD_WITHDRAWN,
         "canceling statement due to user request, while it waited for an approval"
         if cancelled
-        else "the appliance is being stopped, and this statement waited for an approval",
+        else f"{ending}, and this statement waited for an approval",
         f"request {request} was withdrawn" if request else "the request was withdrawn",
         rule="builtin:approval",
         sqlstate="57014" if cancelled else "57P01",

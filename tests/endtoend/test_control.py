@@ -22,8 +22,9 @@ from appliance.control.store_sqlite import SqliteStore
 from appliance.session.estimates import EXPLAIN
 from tests.clusters import Authority, EmbeddedPostgres
 from tests.desk import CAROL, EVE, Clock, Desks, desks_of
+from tests.endtoend.held import Held
+from tests.endtoend.holds import POLICY, UPDATE
 from tests.endtoend.stage import DATABASE, Estate, Running, wait_for
-from tests.endtoend.test_holds import POLICY, UPDATE, Held
 
 Result = TypeVar("Result")
 
