@@ -33,7 +33,7 @@ async def held(stage: Stage, **different: Any) -> str:
 
 
 async def test_a_request_from_question_to_answer(stage: Stage) -> None:
-    id = await held(stage)
+    id = await held(stage, on_behalf_of="norole")
     path = f"/api/v1/requests/{id}"
     agent, approver = await stage.token("copilot", ()), await stage.token("approver")
     assert (await stage.client.get(path, headers=agent)).json()["asked"]["id"] == id
