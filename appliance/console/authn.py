@@ -17,7 +17,7 @@ from appliance.console.credentials import (
     digest,
     same,
 )
-from appliance.console.people import Identity, identity_of, person_of
+from appliance.console.people import Identity, identity_of, person_of, roles_of
 from appliance.console.problems import Problem
 from appliance.console.services import Services
 from appliance.console.standing import Standing, is_secure
@@ -106,10 +106,13 @@ async def _caller(
 
 
 async def still(caller: Caller, services: Services) -> bool:
-    """Whether a caller may go on: asked now and then by what lasts (event streams)."""
-    directory = services.current().directory
-    if await services.people.present(caller.identity, directory) is None:
-        return False
+    """Whether a caller may go on, with all the roles they came with: asked now and then by what
+    lasts (event streams)."""
+    standing = services.current()
+    if caller.proof is not Proof.OIDC_TOKEN:
+        now = await services.people.present(caller.identity, standing.directory)
+        if now is None or not caller.person.roles <= roles_of(now.groups, standing.control.roles):
+            return False
     match caller.proof:
         case Proof.COOKIE:
             return await services.sessions.alive(caller.secret)

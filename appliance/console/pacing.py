@@ -6,8 +6,24 @@ bounded; when it is full, the longest untouched key is forgotten.
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from ipaddress import IPv6Address, ip_address, ip_network
 
 KEYS_MAX = 20_000
+SUBSCRIBER_BITS = 64
+"""Of an IPv6 address: whoever has one has all that begin alike (RFC 6177)."""
+
+
+def whence(address: str) -> str:
+    """What attempts from an address are counted under: the address, of IPv6 its network."""
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if not isinstance(found, IPv6Address):
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ip_network((found, SUBSCRIBER_BITS), strict=False))
 
 
 class Pace:

@@ -8,7 +8,7 @@ neither words nor time tell them apart; few at once, few per address, few failur
 import asyncio
 from collections.abc import Callable
 
-from appliance.console.pacing import Pace
+from appliance.console.pacing import Pace, whence
 from appliance.console.people import Identity, identity_of
 from appliance.identity.scram import Verifier, verify_password
 from appliance.identity.verifiers import Directory
@@ -40,9 +40,10 @@ class Passwords:
         self, directory: Directory, name: str, password: str, address: str
     ) -> Identity | None:
         """None = wrong, for whatever reason. Raises TooOften."""
-        if wait := max(self._addresses.wait(address), self._names.wait(name)):
+        origin = whence(address)
+        if wait := max(self._addresses.wait(origin), self._names.wait(name)):
             raise TooOften(wait)
-        self._addresses.count(address)
+        self._addresses.count(origin)
         self._names.count(name)  # before the slow part: many at once are many
         verifier, doomed = directory.verifier_for(name, self._secret)
         async with self._room:

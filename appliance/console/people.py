@@ -20,7 +20,9 @@ LOCAL = "users file"
 KIND = "person"
 KNOWN_SECONDS = 400 * 86_400.0
 """Longer than any token lasts."""
-ROLES = ("viewer", "approver", "admin", "auditor")
+BREAK_GLASS = "break_glass"
+ROLES = ("viewer", "approver", "admin", "auditor", BREAK_GLASS)
+"""What an API token can be given; `break_glass` lets nobody see more than is their own."""
 
 
 class Identity(msgspec.Struct, frozen=True, omit_defaults=True):

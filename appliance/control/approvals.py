@@ -19,8 +19,10 @@ from appliance.control.grants import Grants
 from appliance.control.held import end, record_ruling, unless_expired
 from appliance.control.rights import (
     ADMIN,
+    as_seen,
     concerns,
     could_be_kept,
+    is_of,
     may_break_glass,
     said,
     sees_everything,
@@ -75,16 +77,19 @@ class Approvals:
         before: str = "",
         limit: int = 100,
     ) -> list[Request]:
-        if not could_be_kept(principal, before, person.name):
+        if not could_be_kept(principal, before, person.name, person.on_behalf_of or ""):
             return []
         async with self._changes.reading() as tx:
-            return await tx.requests(
+            everything = sees_everything(person)
+            found = await tx.requests(
                 state=state,
                 principal=principal,
-                concerning="" if sees_everything(person) else person.name,
+                concerning="" if everything else person.name,
+                acting_for="" if everything else person.on_behalf_of or "",
                 before=before,
                 limit=max(1, min(limit, LISTED_MAX)),
             )
+        return [as_seen(request, person) for request in found]
 
     async def request(self, person: Person, id: str) -> Request:
         if not could_be_kept(id):
@@ -93,7 +98,7 @@ class Approvals:
             request = await tx.look(id)
         if request is None or not _sees(person, request):
             raise Unknown(NO_REQUEST)
-        return request
+        return as_seen(request, person)
 
     async def vote(self, person: Person, id: str, approve: bool, reason: str = "") -> Request:
         reason = said(reason)
@@ -163,7 +168,7 @@ class Approvals:
         live = self._sessions.live()
         if sees_everything(person):
             return live
-        return [one for one in live if person.name in (one.seen.principal, one.seen.on_behalf_of)]
+        return [one for one in live if is_of(one.seen.principal, one.seen.on_behalf_of, person)]
 
     async def end_session(self, person: Person, session: str, reason: str = "") -> None:
         if ADMIN not in person.roles:

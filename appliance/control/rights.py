@@ -5,7 +5,10 @@ Used by `approvals` and `grants`. Rule: whoever has no role sees what is their o
 
 from collections.abc import Iterable
 
-from appliance.approval.request import Asked, Person
+import msgspec
+
+from appliance.approval.request import Asked, Person, Request
+from appliance.approval.ruling import APPROVER
 from appliance.audit.redact import clean_name
 from appliance.model.principal import PrincipalKind
 
@@ -21,7 +24,31 @@ def sees_everything(person: Person) -> bool:
 
 def concerns(asked: Asked, person: Person) -> bool:
     """Whether the person asked for it, or it was asked on their behalf."""
-    return person.name in (asked.principal, asked.on_behalf_of)
+    return is_of(asked.principal, asked.on_behalf_of, person)
+
+
+def is_of(principal: str, on_behalf_of: str | None, person: Person) -> bool:
+    """Whether something of this principal is the person's. What an agent did for one human is
+    nothing to the same agent when it comes for another."""
+    if person.name == principal:
+        return person.on_behalf_of in (None, on_behalf_of)
+    return person.name == on_behalf_of
+
+
+def sees_values(asked: Asked, person: Person) -> bool:
+    """Whether literals and parameters are for this person: whoever decides, whoever it concerns."""
+    return APPROVER in person.roles or concerns(asked, person)
+
+
+def as_seen(request: Request, person: Person) -> Request:
+    """The request as far as the person sees it: without values, the statement is what the audit
+    trail has."""
+    asked = request.asked
+    if sees_values(asked, person):
+        return request
+    hidden = tuple(msgspec.structs.replace(one, shown=None) for one in asked.parameters)
+    bare = msgspec.structs.replace(asked, sql=asked.redacted, parameters=hidden)
+    return msgspec.structs.replace(request, asked=bare)
 
 
 def may_break_glass(asked: Asked, person: Person, groups: Iterable[str]) -> str:

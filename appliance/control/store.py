@@ -66,10 +66,17 @@ class Transaction(Protocol):
         """Not locked."""
 
     async def requests(
-        self, *, state: State | None, principal: str, concerning: str, before: str, limit: int
+        self,
+        *,
+        state: State | None,
+        principal: str,
+        concerning: str,
+        acting_for: str = "",
+        before: str,
+        limit: int,
     ) -> list[Request]:
         """Newest first. '' = whoever; `concerning`: asked by this principal or on their behalf;
-        `before`: ids older than this."""
+        `acting_for`: on behalf of this one; `before`: ids older than this."""
 
     async def alike(self, binding: str, principal: str) -> list[Kept]:
         """Requests for the very same statement that are pending, approved or denied, oldest first.

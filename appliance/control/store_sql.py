@@ -62,7 +62,14 @@ class SqlTransaction:
         return _kept(rows[0]).request if rows else None
 
     async def requests(
-        self, *, state: State | None, principal: str, concerning: str, before: str, limit: int
+        self,
+        *,
+        state: State | None,
+        principal: str,
+        concerning: str,
+        acting_for: str = "",
+        before: str,
+        limit: int,
     ) -> list[Request]:
         arguments: list[object] = []
         conditions = ["TRUE"]
@@ -70,6 +77,7 @@ class SqlTransaction:
             ("state = $", None if state is None else state.value),
             ("principal = $", principal),
             ("$ IN (principal, on_behalf_of)", concerning),
+            ("on_behalf_of = $", acting_for),
             ("id < $", before),
         ):
             if value:

@@ -154,7 +154,8 @@ def subject_name(claims: dict[str, Any], provider: OidcProvider) -> str:
     name = text_claim(claims, provider.username_claim)
     if name is None:
         raise login_refused("identity.token.name")
-    if provider.username_claim == "email" and claims.get("email_verified") is False:
+    verified = claims.get("email_verified", True)
+    if provider.username_claim == "email" and verified is not True and verified != "true":
         raise login_refused("identity.token.email_not_verified")
     return named(name, provider)
 

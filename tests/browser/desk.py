@@ -9,6 +9,7 @@ from appliance.approval import ruling
 from appliance.approval.request import Asked, Person, Request, State, Vote
 from appliance.approval.standing import GrantState, Scope, StandingGrant
 from appliance.control.desk import Change, Conflict, LiveSession, NotAllowed, Unknown
+from appliance.control.rights import concerns, sees_everything
 
 replace = msgspec.structs.replace
 
@@ -51,7 +52,7 @@ class MemoryDesk:
         return found[:limit]
 
     def _sees(self, person: Person, one: Request) -> bool:
-        return bool(person.roles) or person.name in {one.asked.principal, one.asked.on_behalf_of}
+        return sees_everything(person) or concerns(one.asked, person)
 
     async def request(self, person: Person, id: str) -> Request:
         found = self.held.get(id)

@@ -63,7 +63,7 @@ class Real:
         return asyncio.run(asking())
 
     def requests(self, state: State) -> list[Request]:
-        return self.ask(lambda desks: desks.approvals.requests(EVE, state=state))
+        return self.ask(lambda desks: desks.approvals.requests(BOB, state=state))
 
     def held(self) -> Request:
         """The one that waits."""

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from appliance.console.device import INTERVAL, LIFETIME, Answer, shown
 from appliance.console.dispatch import json_response
+from appliance.console.pacing import whence
 from appliance.console.people import person_of
 from appliance.console.problems import Problem
 from appliance.console.standing import public_url
@@ -80,7 +81,7 @@ class Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def authorize(call: Call) -> DeviceBegun:
-    pace, key = call.services.codes, f"device {call.address}"
+    pace, key = call.services.codes, f"device {whence(call.address)}"
     if wait := pace.wait(key):
         raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "later", {"Retry-After": str(wait)})
     pace.count(key)
@@ -148,7 +149,7 @@ async def confirm(call: Call) -> Response:
 def _typed(call: Call, typed: str) -> str:
     """Paces guesses, per person and per address. Raises Problem."""
     pace = call.services.codes
-    keys = (f"code {call.known.identity.owner}", f"code {call.address}")
+    keys = (f"code {call.known.identity.owner}", f"code {whence(call.address)}")
     if wait := max(pace.wait(key) for key in keys):
         raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "later", {"Retry-After": str(wait)})
     for key in keys:

@@ -72,7 +72,13 @@ ROWS = (
         gives=StandingGrant,
     ),
     Row(
-        *("POST", ROOT + "/{id}/revoke", revoke, APPROVERS | {"admin"}, "End a grant now."),
+        *(
+            "POST",
+            ROOT + "/{id}/revoke",
+            revoke,
+            Open.SIGNED_IN,
+            "End a grant now; a proposal of one's own, too.",
+        ),
         takes=Said,
         gives=StandingGrant,
     ),

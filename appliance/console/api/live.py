@@ -47,15 +47,19 @@ async def stream(call: Call) -> AsyncGenerator[bytes, None]:
     _streams += 1
     changes = call.services.desk.watch()
     following: asyncio.Task[Change] | None = None
+    clock = asyncio.get_running_loop().time
+    beat = clock() + BEAT_SECONDS
     try:
         yield RETRY
         while True:
             following = following or asyncio.ensure_future(_next(changes))
-            done, _ = await asyncio.wait({following}, timeout=BEAT_SECONDS)
-            if not done:
+            done, _ = await asyncio.wait({following}, timeout=max(0.0, beat - clock()))
+            if clock() >= beat:  # also where changes never pause for so long
                 if not await still(call.known, call.services):
                     return
+                beat = clock() + BEAT_SECONDS
                 yield b": still here\n\n"
+            if not done:
                 continue
             try:
                 change = following.result()

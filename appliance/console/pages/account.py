@@ -74,6 +74,7 @@ class TokenForm(msgspec.Struct, frozen=True):
     approver: str = ""
     admin: str = ""
     auditor: str = ""
+    break_glass: str = ""
 
 
 async def make_token(call: Call) -> Response:

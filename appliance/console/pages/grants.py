@@ -63,7 +63,9 @@ def _may_rule(one: StandingGrant, who: Person) -> bool:
 
 
 def _may_revoke(one: StandingGrant, who: Person) -> bool:
-    held = not who.roles.isdisjoint(APPROVERS | {"admin"})
+    if one.state is GrantState.PROPOSED:  # others turn it down
+        return who.name == one.proposed_by
+    held = not who.roles.isdisjoint(APPROVERS | {"admin"}) or who.name == one.proposed_by
     return one.state is GrantState.ACTIVE and held
 
 
@@ -140,5 +142,5 @@ ROWS = (
     get("/grants", grants, ANY_ROLE),
     post("/grants", propose, Open.SIGNED_IN, Proposed),
     post("/grants/{id}/rule", rule, APPROVERS, Verdict),
-    post("/grants/{id}/revoke", revoke, APPROVERS | {"admin"}, Said),
+    post("/grants/{id}/revoke", revoke, Open.SIGNED_IN, Said),
 )

@@ -8,10 +8,12 @@ from starlette.responses import PlainTextResponse, Response
 
 from appliance.approval.request import Person, Request, State
 from appliance.approval.ruling import agreeing, missing, objection
-from appliance.console.api.requests import APPROVERS, Reason, Said
+from appliance.console.api.requests import APPROVERS, GLASS_BREAKERS, Reason, Said
 from appliance.console.pages.frame import NO_STORE, asked, back_to, draw, get, post
+from appliance.console.people import BREAK_GLASS
 from appliance.console.table import Call, Open
 from appliance.control.desk import Conflict, DeskError, NotAllowed
+from appliance.control.rights import concerns, sees_values
 
 LISTED = 100
 _VIEWS = ("pending", "mine", "decided", "all")
@@ -87,7 +89,7 @@ async def _drawn(
         asked=found.asked,
         pending=found.state is State.PENDING,
         objection=objection(found, who),
-        own=who.name in {found.asked.principal, found.asked.on_behalf_of},
+        own=concerns(found.asked, who),
         may_break_glass=_may_break_glass(call, found),
         needs=[(need, agreeing(need, found.votes, found)) for need in found.asked.terms.needs],
         mistake=mistake,
@@ -95,14 +97,14 @@ async def _drawn(
         previous=order[place - 1] if place > 0 else "",
         following=order[place + 1] if 0 <= place < len(order) - 1 else next(iter(others), ""),
         over=call.services.now() >= found.expires,
+        bare=not sees_values(found.asked, who),
     )
 
 
 def _may_break_glass(call: Call, found: Request) -> bool:
     who = call.person
-    groups = call.services.current().control.roles.break_glass
-    own = who.name in {found.asked.principal, found.asked.on_behalf_of}
-    return own and found.state is State.PENDING and not set(groups).isdisjoint(who.groups)
+    own = concerns(found.asked, who)
+    return own and found.state is State.PENDING and BREAK_GLASS in who.roles
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -171,6 +173,6 @@ ROWS = (
     get("/requests/{id}", one_request, Open.SIGNED_IN),
     get("/requests/{id}/statement.sql", statement_text, Open.SIGNED_IN),
     post("/requests/{id}/vote", vote, APPROVERS, Verdict),
-    post("/requests/{id}/break-glass", break_glass, Open.SIGNED_IN, Said),
+    post("/requests/{id}/break-glass", break_glass, GLASS_BREAKERS, Said),
     post("/requests/{id}/withdraw", withdraw, Open.SIGNED_IN),
 )

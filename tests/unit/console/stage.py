@@ -11,7 +11,7 @@ import msgspec
 
 from appliance.config.load import parse
 from appliance.console.app import make_app, services_of
-from appliance.console.people import Identity
+from appliance.console.people import ROLES, Identity
 from appliance.console.recording import Recording
 from appliance.console.services import Services
 from appliance.console.standing import Standing
@@ -30,6 +30,7 @@ ORIGIN = f"https://{HOST}"
 PASSWORD = "correct horse"
 PEOPLE = {
     "norole": ("staff",),
+    "breaker": ("oncall",),
     "viewer": ("lookers",),
     "approver": ("approvers",),
     "admin": ("admins",),
@@ -53,6 +54,7 @@ control:
     approver: [approvers]
     admin: [admins]
     auditor: [auditors]
+    break_glass: [oncall]
 {more}
 """
 POLICY = b"""
@@ -96,7 +98,7 @@ class Stage(msgspec.Struct):
     async def token(self, name: str, roles: tuple[str, ...] | None = None) -> dict[str, str]:
         """An Authorization header of this person."""
         groups = PEOPLE.get(name, ())
-        held = ("viewer", "approver", "admin", "auditor") if roles is None else roles
+        held = ROLES if roles is None else roles
         secret, _, _ = await self.services.tokens.make(
             Identity(name, groups=groups), "test", held, 3_600.0
         )

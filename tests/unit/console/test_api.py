@@ -2,6 +2,7 @@
 description."""
 
 import asyncio
+import itertools
 import json
 import re
 from typing import Any
@@ -13,9 +14,10 @@ from appliance.console import studies
 from appliance.console.api import live
 from appliance.console.metering import figures
 from appliance.console.routes import TABLE
+from appliance.control.desk import Change
 from appliance.sql.lineage import CatalogLineage
 from tests.desk import asked, terms
-from tests.unit.console.stage import Stage
+from tests.unit.console.stage import Stage, directory, user
 
 TABLES = {"public.customers": ("id int", "name text", "email text")}
 SCOPE = {
@@ -31,7 +33,7 @@ async def held(stage: Stage, **different: Any) -> str:
 
 
 async def test_a_request_from_question_to_answer(stage: Stage) -> None:
-    id = await held(stage)
+    id = await held(stage, on_behalf_of="norole")
     path = f"/api/v1/requests/{id}"
     agent, approver = await stage.token("copilot", ()), await stage.token("approver")
     polled = (await stage.client.get(path, headers=agent)).json()
@@ -94,6 +96,35 @@ async def test_break_glass_is_for_its_groups(stage: Stage) -> None:
     assert (await stage.client.post(path, json={"reason": "x"}, headers=headers)).status_code == 403
 
 
+async def test_a_token_made_for_less_breaks_no_glass(stage: Stage) -> None:
+    """Its owner may: the group is theirs, the role was not given to the token."""
+    id = await held(stage, on_behalf_of="breaker", terms=terms())
+    path = f"/api/v1/requests/{id}/break-glass"
+    narrow = await stage.token("breaker", roles=("viewer",))
+    assert (await stage.client.post(path, json={"reason": "x"}, headers=narrow)).status_code == 403
+    whole = await stage.token("breaker")
+    broken = await stage.client.post(path, json={"reason": "x"}, headers=whole)
+    assert broken.json()["state"] == "approved"
+
+
+async def test_who_may_break_the_glass_sees_no_more_for_it(stage: Stage) -> None:
+    id = await held(stage)
+    headers = await stage.token("breaker")
+    shown = await stage.client.get(f"/api/v1/requests/{id}", headers=headers)
+    listed = await stage.client.get("/api/v1/requests", headers=headers)
+    assert (shown.status_code, listed.json()["requests"]) == (404, [])
+
+
+async def test_whoever_proposed_a_grant_takes_it_back(stage: Stage) -> None:
+    proposal = {"scope": SCOPE, "until": stage.clock.now + 3_600, "reason": "tonight"}
+    mine = await stage.token("norole")
+    made = await stage.client.post("/api/v1/grants", json=proposal, headers=mine)
+    path = f"/api/v1/grants/{made.json()['id']}/revoke"
+    other = await stage.client.post(path, json={}, headers=await stage.token("breaker"))
+    taken = await stage.client.post(path, json={}, headers=mine)
+    assert (other.status_code, taken.json()["state"]) == (404, "revoked")
+
+
 async def test_an_administrator_ends_a_session(stage: Stage) -> None:
     headers = await stage.token("admin")
     (one,) = (await stage.client.get("/api/v1/sessions", headers=headers)).json()["sessions"]
@@ -150,6 +181,42 @@ async def test_a_stream_ends_with_its_readers_right(
     async with asyncio.timeout(10):
         assert [piece async for piece in reader] == []
     assert live._streams == 0
+
+
+async def test_a_busy_stream_ends_with_its_readers_right_too(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Changes that come faster than the beat do not put off the look at who reads them."""
+    reader = await stream(stage, monkeypatch, "viewer")
+    monkeypatch.setattr(live, "BEAT_SECONDS", 0.5)
+    assert await anext(reader) == live.RETRY
+    for key, _ in await stage.services.tokens.of(None):
+        await stage.services.tokens.revoke(key)
+
+    async def always() -> None:
+        for number in itertools.count():
+            stage.desks.changes.publish(Change("request_voted", str(number)))
+            await asyncio.sleep(0.01)
+
+    busy = asyncio.ensure_future(always())
+    try:
+        async with asyncio.timeout(10):
+            pieces = [piece async for piece in reader]
+    finally:
+        busy.cancel()
+    assert pieces and all(piece.startswith(b"event: change") for piece in pieces)
+    assert live._streams == 0
+
+
+async def test_a_stream_ends_with_its_readers_role(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = await stream(stage, monkeypatch, "viewer")
+    assert await anext(reader) == live.RETRY
+    demoted = directory().with_user(user("viewer", "staff"))
+    stage.standing.append(stage.standing[-1]._replace(directory=demoted))
+    async with asyncio.timeout(10):
+        assert [piece async for piece in reader] == []
 
 
 async def test_readers_are_counted(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

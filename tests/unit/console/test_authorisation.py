@@ -9,9 +9,9 @@ from appliance.console.routes import TABLE
 from appliance.console.table import Row
 from tests.unit.console.stage import Stage
 
-EVERYBODY = frozenset({"nobody", "norole", "viewer", "approver", "admin", "auditor"})
+EVERYBODY = frozenset({"nobody", "norole", "breaker", "viewer", "approver", "admin", "auditor"})
 KNOWN = EVERYBODY - {"nobody"}
-ROLES = KNOWN - {"norole"}
+ROLES = KNOWN - {"norole", "breaker"}
 REFUSED = {401, 403}
 
 
@@ -27,7 +27,7 @@ CASES: dict[tuple[str, str], Case] = {
     ("GET", "/api/v1/requests"): Case(KNOWN),
     ("GET", "/api/v1/requests/{id}"): Case(KNOWN),
     ("POST", "/api/v1/requests/{id}/vote"): Case(frozenset({"approver"}), {"approve": True}),
-    ("POST", "/api/v1/requests/{id}/break-glass"): Case(KNOWN, {"reason": "fire"}),
+    ("POST", "/api/v1/requests/{id}/break-glass"): Case(frozenset({"breaker"}), {"reason": "fire"}),
     ("POST", "/api/v1/requests/{id}/withdraw"): Case(KNOWN),
     ("GET", "/api/v1/grants"): Case(KNOWN),
     ("POST", "/api/v1/grants"): Case(
@@ -39,7 +39,7 @@ CASES: dict[tuple[str, str], Case] = {
         },
     ),
     ("POST", "/api/v1/grants/{id}/rule"): Case(frozenset({"approver"}), {"approve": True}),
-    ("POST", "/api/v1/grants/{id}/revoke"): Case(frozenset({"approver", "admin"}), {}),
+    ("POST", "/api/v1/grants/{id}/revoke"): Case(KNOWN, {}),
     ("GET", "/api/v1/sessions"): Case(KNOWN),
     ("POST", "/api/v1/sessions/{id}/end"): Case(frozenset({"admin"}), {}),
     ("GET", "/api/v1/events"): Case(ROLES),
@@ -83,12 +83,12 @@ CASES: dict[tuple[str, str], Case] = {
     ("GET", "/requests/{id}"): Case(KNOWN),
     ("GET", "/requests/{id}/statement.sql"): Case(KNOWN),
     ("POST", "/requests/{id}/vote"): Case(frozenset({"approver"})),
-    ("POST", "/requests/{id}/break-glass"): Case(KNOWN),
+    ("POST", "/requests/{id}/break-glass"): Case(frozenset({"breaker"})),
     ("POST", "/requests/{id}/withdraw"): Case(KNOWN),
     ("GET", "/grants"): Case(ROLES),
     ("POST", "/grants"): Case(KNOWN),
     ("POST", "/grants/{id}/rule"): Case(frozenset({"approver"})),
-    ("POST", "/grants/{id}/revoke"): Case(frozenset({"approver", "admin"})),
+    ("POST", "/grants/{id}/revoke"): Case(KNOWN),
     ("GET", "/sessions"): Case(ROLES),
     ("POST", "/sessions/{id}/end"): Case(frozenset({"admin"})),
     ("GET", "/audit"): Case(frozenset({"auditor"})),

@@ -216,6 +216,12 @@ async def test_static_files_are_there_under_addresses_of_their_content(stage: St
 async def test_the_statement_as_text_is_exact_and_plain(stage: Stage) -> None:
     id = await held(stage, sql=HOSTILE_SQL)
     await signed_in(stage, "viewer")
+    bare = await stage.client.get(f"/requests/{id}/statement.sql")
+    assert bare.text == "UPDATE shop.orders SET status = ? WHERE id = ?"
+    page = await stage.client.get(f"/requests/{id}")
+    assert "Without its values" in page.text and "alert(" not in page.text
+    await signed_in(stage, "approver")
+    assert "Without its values" not in (await stage.client.get(f"/requests/{id}")).text
     answer = await stage.client.get(f"/requests/{id}/statement.sql")
     assert answer.headers["content-type"].startswith("text/plain")
     assert answer.headers["x-content-type-options"] == "nosniff"

@@ -251,6 +251,20 @@ async def test_one_address_is_slowed_down_over_all_names(stage: Stage) -> None:
     assert answer.status_code == 429
 
 
+async def test_a_whole_network_is_one_address(stage: Stage) -> None:
+    """An IPv6 subscriber has 2^64 addresses."""
+    transport = [
+        httpx.ASGITransport(stage.app, client=(f"2001:db8:1:{net}::{host:x}", 1))
+        for net, host in [(1, number) for number in range(1, 32)] + [(2, 1)]
+    ]
+    seen = []
+    for number, one in enumerate(transport):
+        async with httpx.AsyncClient(transport=one, base_url=ORIGIN) as client:
+            body = {"name": f"n{number}", "password": "wrong"}
+            seen.append((await client.post("/sign-in", json=body)).status_code)
+    assert seen == [401] * 30 + [429, 401]
+
+
 async def test_what_cannot_be_recorded_does_not_happen(stage: Stage) -> None:
     stage.desks.trail.broken = True
     answer = await stage.client.post("/sign-in", json={"name": "admin", "password": PASSWORD})

@@ -2,9 +2,10 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
-from appliance.approval.request import State
+from appliance.approval.request import Parameter, State
 from appliance.control.desk import Conflict, NotAllowed, Unavailable, Unknown
 from appliance.model.approval import Need
 from tests.desk import ALICE, BOB, CAROL, COPILOT, DAN, EVE, Desks, asked, person, terms
@@ -81,10 +82,10 @@ async def test_whoever_has_no_role_sees_their_own(desks: Desks) -> None:
             await desks.approvals.request(who, other.asked.id)
         with pytest.raises(Unknown):
             await desks.approvals.vote(who, other.asked.id, True)
-    assert await desks.approvals.requests(EVE) == [other, own]
-    assert await desks.approvals.requests(EVE, principal="etl") == [other]
-    assert await desks.approvals.requests(EVE, before=other.asked.id) == [own]
-    assert await desks.approvals.requests(EVE, state=State.APPROVED) == []
+    assert await desks.approvals.requests(BOB) == [other, own]
+    assert await desks.approvals.requests(BOB, principal="etl") == [other]
+    assert await desks.approvals.requests(BOB, before=other.asked.id) == [own]
+    assert await desks.approvals.requests(BOB, state=State.APPROVED) == []
 
 
 async def test_an_emergency_is_for_members_only_and_loud(desks: Desks) -> None:
@@ -139,3 +140,37 @@ async def test_watchers_hear_what_was_committed(desks: Desks) -> None:
     await desks.approvals.vote(BOB, made.asked.id, True)
     change = await anext(watching)
     assert (change.kind, change.state) == ("request_ruled", "approved")
+
+
+async def test_values_are_for_whoever_decides_and_whoever_it_concerns(desks: Desks) -> None:
+    secret = "UPDATE people SET ssn = '123-45-6789' WHERE id = $1"
+    made = await desks.held.ask(
+        asked(
+            sql=secret, redacted="UPDATE people SET ssn = $_", parameters=(Parameter("int4", "7"),)
+        ),
+        waits=True,
+    )
+    for whole in (BOB, ALICE, COPILOT):
+        assert (await desks.approvals.request(whole, made.asked.id)).asked == made.asked
+    for role in ("viewer", "admin", "auditor"):
+        looker = person("zoe", role)
+        shown = await desks.approvals.request(looker, made.asked.id)
+        (listed,) = await desks.approvals.requests(looker)
+        for one in (shown, listed):
+            assert one.asked.sql == "UPDATE people SET ssn = $_"
+            assert one.asked.parameters == (Parameter("int4", None),)
+            assert one.asked.binding == made.asked.binding
+
+
+async def test_an_agent_has_the_requests_of_whom_it_acts_for(desks: Desks) -> None:
+    """The same agent comes for several humans, each with a token of their own."""
+    made = await desks.held.ask(asked(), waits=True)
+    other = msgspec.structs.replace(COPILOT, on_behalf_of="mallory")
+    with pytest.raises(Unknown):
+        await desks.approvals.request(other, made.asked.id)
+    with pytest.raises(Unknown):
+        await desks.approvals.withdraw(other, made.asked.id)
+    assert await desks.approvals.requests(other) == []
+    mine = msgspec.structs.replace(COPILOT, on_behalf_of="alice")
+    assert [one.asked.id for one in await desks.approvals.requests(mine)] == [made.asked.id]
+    assert (await desks.approvals.withdraw(mine, made.asked.id)).state is State.WITHDRAWN

@@ -16,7 +16,7 @@ from appliance.control.migrations import MIGRATIONS, NewerStore
 from appliance.control.store import Sheet, Store, StoreUnavailable
 from appliance.control.store_postgres import PostgresStore, PostgresTransaction, Server
 from appliance.control.store_sqlite import SqliteStore
-from tests.desk import BOB, EVE, Desks, asked, desks_of, new_schema
+from tests.desk import BOB, Desks, asked, desks_of, new_schema
 
 WAIT_SECONDS = 10.0
 
@@ -25,9 +25,9 @@ async def test_what_was_stored_is_there_after_opening_again(new_store: Callable[
     async with desks_of(new_store()) as desks:
         made = await desks.held.ask(asked(sql="select '\0 ü \U0001f600'"), waits=True)
         await desks.approvals.vote(BOB, made.asked.id, True)
-        found = await desks.approvals.requests(EVE)
+        found = await desks.approvals.requests(BOB)
     async with desks_of(new_store()) as desks:
-        assert await desks.approvals.requests(EVE) == found
+        assert await desks.approvals.requests(BOB) == found
         assert found[0].asked == made.asked
 
 
@@ -103,14 +103,14 @@ async def test_a_migration_that_fails_leaves_nothing_behind(
     await store.close()
     monkeypatch.undo()
     async with desks_of(new_store()) as desks:
-        assert await desks.approvals.requests(EVE) == []
+        assert await desks.approvals.requests(BOB) == []
 
 
 async def test_a_closed_store_says_so(new_store: Callable[[], Store]) -> None:
     async with desks_of(new_store()) as desks:
         pass
     with pytest.raises((Unavailable, RuntimeError)):
-        await desks.approvals.requests(EVE)
+        await desks.approvals.requests(BOB)
 
 
 def modes(folder: Path) -> set[int]:
