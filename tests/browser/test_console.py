@@ -14,7 +14,7 @@ from tests.browser.stage import PASSWORD
 
 def streams(page) -> None:
     """Until the page hears of changes."""
-    page.wait_for_function("document.documentElement.dataset.stream === 'open'")
+    page.locator("html[data-stream=open]").wait_for(state="attached")
 
 
 def test_signing_in_leads_where_one_wanted_to_go(come) -> None:

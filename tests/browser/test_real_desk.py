@@ -43,13 +43,13 @@ def test_a_request_arrives_is_agreed_to_by_two_and_both_see_it(browser, real) ->
     stage, url, desks = real
     bob, dana = (Visitor(browser.new_context(), url).sign_in(name) for name in ("bob", "dana"))
     for visitor in (bob, dana):
-        visitor.page.wait_for_function("document.documentElement.dataset.stream === 'open'")
+        visitor.page.locator("html[data-stream=open]").wait_for(state="attached")
     wanted = asked(time=stage.now(), terms=terms(needs=(Need("two-agree", 2),)))
     stage.run(desks.held.ask(wanted, True))
     for visitor in (bob, dana):
         expect(visitor.page.locator(f"#r-{wanted.id}")).to_contain_text("copilot")
         visitor.page.locator(f"#r-{wanted.id} a").click()
-        visitor.page.wait_for_function("document.documentElement.dataset.stream === 'open'")
+        visitor.page.locator("html[data-stream=open]").wait_for(state="attached")
     bob.page.get_by_role("button", name="Approve").click()
     expect(bob.page.locator(".objection")).to_contain_text("you have voted")
     expect(dana.page.locator(".needs")).to_contain_text("1 of 2")  # without a reload

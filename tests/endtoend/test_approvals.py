@@ -412,7 +412,7 @@ def test_a_browser_lets_a_psql_session_go_on(service: Running, direct: Any) -> N
         visitor = Visitor(browser.new_context(), f"http://127.0.0.1:{console_port(service)}")
         visitor.sign_in("bob", next="/requests", password="bob-password")
         page = visitor.page
-        page.wait_for_function("document.documentElement.dataset.stream === 'open'")
+        page.locator("html[data-stream=open]").wait_for(state="attached")
         with subprocess.Popen(
             [psql, uri, "-X", "-c", UPDATE], text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
