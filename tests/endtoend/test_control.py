@@ -21,7 +21,7 @@ from appliance.control.store_postgres import PostgresStore, Server
 from appliance.control.store_sqlite import SqliteStore
 from appliance.session.estimates import EXPLAIN
 from tests.clusters import Authority, EmbeddedPostgres
-from tests.desk import CAROL, EVE, Clock, Desks, desks_of
+from tests.desk import BOB, CAROL, EVE, Clock, Desks, desks_of
 from tests.endtoend.held import Held
 from tests.endtoend.holds import POLICY, UPDATE
 from tests.endtoend.stage import DATABASE, Estate, Running, wait_for
