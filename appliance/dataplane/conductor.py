@@ -329,7 +329,7 @@ class Conductor:
             why = "session_ended" if self._retired else "drained"
             self._loop.call_soon(self._give_up_waiting, why)
         else:
-            self._after(self._holding.pause, self._remind)
+            self._holding.remind_later(self._remind)
 
     def _give_up_waiting(self, why: str) -> None:
         if not self.ended and self._machine.parked is not None:
@@ -344,7 +344,7 @@ class Conductor:
             self._give_up_waiting("expired")
             return
         self._carry_out(self._machine.remind(self._services.now()))
-        self._after(self._holding.pause, self._remind)
+        self._holding.remind_later(self._remind)
 
     def end_by(self, person: str, reason: str) -> None:
         """An administrator ends this session."""
@@ -625,6 +625,7 @@ class Conductor:
         now = self._services.now()
         turn = self._machine.disconnected(now)
         self.ended = True
+        self._holding.remind_no_more()
         for request in turn.requests:
             if isinstance(request, WithdrawApproval):
                 self._holding.carry_out(request)

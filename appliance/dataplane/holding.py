@@ -4,6 +4,8 @@ Owned by `conductor`, which carries out the turns made here. Rule: whatever is a
 alone decides what it means for the statement.
 """
 
+import asyncio
+from collections.abc import Callable
 from time import monotonic
 
 from appliance.dataplane.approvals import Answer, ApprovalLink, Failed, Waiter
@@ -31,6 +33,7 @@ class Holding:
         self._services = services
         self._since = 0.0
         """Since when a statement waits (monotonic)."""
+        self._reminder: asyncio.TimerHandle | None = None
 
     @property
     def _link(self) -> ApprovalLink:
@@ -74,10 +77,16 @@ class Holding:
         limit = self._services.governance.configuration.limits.hold_ms_max / 1000
         return limit - (monotonic() - self._since)
 
-    @property
-    def pause(self) -> float:
-        """Seconds until the next reminder."""
-        return max(PAUSE_SECONDS_MIN, min(REMIND_SECONDS, self._left_seconds))
+    def remind_later(self, remind: Callable[[], None]) -> None:
+        """One reminder is due at a time, however many statements were held before this one."""
+        self.remind_no_more()
+        pause = max(PAUSE_SECONDS_MIN, min(REMIND_SECONDS, self._left_seconds))
+        self._reminder = asyncio.get_running_loop().call_later(pause, remind)
+
+    def remind_no_more(self) -> None:
+        if self._reminder is not None:
+            self._reminder.cancel()
+            self._reminder = None
 
 
 def told_of(seen: Seen, machine: SessionMachine, principal: Principal | None) -> SessionSeen:

@@ -82,9 +82,11 @@ class Parking:
 
     @property
     def _inside(self) -> bool:
-        """Whether locks of the client's are kept meanwhile: also by what a pipeline has run, which
-        may have begun a transaction that no ReadyForQuery has told of yet."""
-        return self._state.status != ord("I") or self._state.running_in_pipeline
+        """Whether locks are kept meanwhile: of the client's transaction (a pipeline may have begun
+        one that no ReadyForQuery has told of yet), or of a check of ours.
+        """
+        state = self._state
+        return state.status != ord("I") or state.running_in_pipeline or state.holding
 
     def binding(self, bound: Bound) -> str:
         """Of a statement as it would run now."""

@@ -176,3 +176,15 @@ def test_who_may_no_longer_log_in(scene: Scene) -> None:
     users.write_text(before)
     assert scene.running.reload()
     assert scene.untouched
+
+
+def test_no_lock_of_a_check_is_kept_against_policy(estate: Callable[[], Estate]) -> None:
+    """What somebody who owes masks writes to is locked before the database says that it sweeps."""
+    alone = "{approvals: 2, in_transaction: refuse}"
+    masked = POLICY[POLICY.index("  - {id: hide") :]
+    with staged(estate()) as scene, scene.wire("alice") as alice:
+        classified = 'version: 1\nclassifications:\n  ssn: ["*.public.people.ssn"]'
+        policy = SWEEPS.replace("{approvals: 2}", alone) + masked
+        scene.govern(policy.replace("version: 1", classified))
+        assert "while a transaction is open" in error(alice.query(SWEEPING))["M"]
+        assert scene.control.quiet() and scene.untouched

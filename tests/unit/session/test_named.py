@@ -4,11 +4,12 @@ import msgspec
 import pytest
 
 from appliance.masking.plan import UNRESTRICTED, MaskPlan
+from appliance.model.approval import HoldTerms
 from appliance.model.decision import Decision, Effect, Mask, MaskMethod
 from appliance.model.errors import Refused
 from appliance.model.facts import Facts, PreparedUse, StatementFacts
 from appliance.session import named
-from appliance.session.flow import Verdict
+from appliance.session.flow import Granted, Verdict
 from appliance.session.named import NamedPlans
 
 NOW = ("policy 1", "catalog 1", "settings 1")
@@ -165,3 +166,27 @@ def test_nothing_named() -> None:
     plans.completed(plain, 0)
     plans.completed(plain, 5)
     assert plans.require(plain) is None and plans.outdated(plain) is None
+
+
+@pytest.mark.parametrize("by", ["hour", "sweeping", "held", "approved"])
+def test_what_is_decided_each_time_is_not_executed_by_sql(by: str) -> None:
+    plain = verdict("prepare", "p")
+    terms = HoldTerms()
+    once = {
+        "hour": {"decision": msgspec.structs.replace(plain.decision, cacheable=False)},
+        "sweeping": {"sweeping": plain},
+        "held": {"released": plain},
+        "approved": {"granted": Granted("r", "b", "eve", terms)},
+    }[by]
+    anew = msgspec.structs.replace(plain, **once)
+    executes = verdict("execute", "p").facts
+    plans = made(("prepare", "p"))
+    assert plans.unasked(executes) is None
+    plans.completed(anew, 0)
+    assert plans.unasked(executes) is not None
+    assert plans.unasked(verdict("execute", "q").facts) is None
+    plans.completed(plain, 0)
+    assert plans.unasked(executes) is None
+    plans.protocol = lambda space, name, now: anew if name == "p" else None
+    assert plans.unasked(executes) is not None
+    assert plans.unasked(verdict("deallocate", "p").facts) is None
