@@ -20,7 +20,7 @@ from appliance.control.store import Store
 from appliance.control.store_postgres import PostgresStore, Server
 from appliance.control.store_sqlite import SqliteStore
 from tests.clusters import Authority, EmbeddedPostgres
-from tests.desk import CAROL, EVE, Clock, Desks, desks_of
+from tests.desk import BOB, CAROL, EVE, Clock, Desks, desks_of
 from tests.endtoend.stage import DATABASE, Estate, Running, wait_for
 from tests.endtoend.test_holds import POLICY, UPDATE, Held
 
