@@ -24,6 +24,8 @@ from appliance.telemetry.log import Log
 
 FIELDS_MAX = 100
 QUERY_BYTES_MAX = 8 * 1024
+BODY_SECONDS = 10.0
+"""For a body to arrive."""
 JSON_TYPE = "application/json"
 FORM_TYPE = "application/x-www-form-urlencoded"
 
@@ -54,7 +56,10 @@ def endpoint(
             problem = Problem(HTTPStatus.INTERNAL_SERVER_ERROR)
             place = _place(error)
             log.error("route_failed", route=row.path, kind=type(error).__name__, place=place)
-        return _told(row, problem, request, services, caller[0], page)
+        told = _told(row, problem, request, services, caller[0], page)
+        if request.method not in authn.SAFE:  # a body that is still to come would keep its place
+            told.headers["Connection"] = "close"
+        return told
 
     return answer
 
@@ -152,11 +157,12 @@ async def _body(request: Request, bytes_max: int) -> bytes:
     if not length.isascii() or not length.isdigit() or int(length[:12]) > bytes_max:
         raise too_large
     pieces, size = [], 0
-    async for piece in request.stream():
-        size += len(piece)
-        if size > bytes_max:
-            raise too_large
-        pieces.append(piece)
+    async with asyncio.timeout(BODY_SECONDS):
+        async for piece in request.stream():
+            size += len(piece)
+            if size > bytes_max:
+                raise too_large
+            pieces.append(piece)
     return b"".join(pieces)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.console import web
+from appliance.console import dispatch, web
 from tests.unit.console.served import Served, served
 
 
@@ -50,6 +50,17 @@ def test_whoever_drips_is_cut_off_too(server: Served) -> None:
         except (BrokenPipeError, ConnectionResetError):
             return
     pytest.fail("it may drip for ever")
+
+
+def test_a_body_that_does_not_come_keeps_no_place(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answered, and closed: not left open as if another request might follow."""
+    monkeypatch.setattr(dispatch, "BODY_SECONDS", 0.1)
+    head = b"POST /sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
+    with connected(server) as connection:
+        connection.sendall(head)
+        assert until_closed(connection).startswith(b"HTTP/1.1 503")
 
 
 def test_heads_are_bounded(server: Served) -> None:
