@@ -273,7 +273,7 @@ class Parking:
         parked = self._state.parked
         assert parked is not None
         hint = f"decide at {parked.url}" if parked.url else "approvers were told"
-        self._state.to_client(refusals.notice("00000", message, f"{hint}; cancel to give up"))
+        self._state.to_client(refusals.notice("00000", message, f"{hint} (cancel to give up)"))
 
     # --- what approvers see -----------------------------------------------------------------------
 
