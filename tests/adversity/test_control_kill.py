@@ -14,7 +14,7 @@ from appliance.approval.request import Asked, Request, State
 from appliance.control.store_sqlite import SqliteStore
 from appliance.link.approvals import Ask, Known, Ruled, Use, Used
 from tests.controlled import Controlled, Linked, controlled
-from tests.desk import BOB, EVE, Clock, Desks, asked, desks_of
+from tests.desk import BOB, Clock, Desks, asked, desks_of
 
 ROUNDS = 6
 AT_ONCE = 12
@@ -92,7 +92,7 @@ async def one_life(process: Controlled, told: Told, seconds: float) -> None:
         await asyncio.sleep(seconds)
         await process.kill()
         await working
-        found = await desks.approvals.requests(EVE, limit=500)
+        found = await desks.approvals.requests(BOB, limit=500)
     there = {request.asked.id for request in found}
     assert told.kept <= there <= told.asked.keys()
     for request in found:

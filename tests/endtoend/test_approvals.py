@@ -417,10 +417,12 @@ def test_a_browser_lets_a_psql_session_go_on(service: Running, direct: Any) -> N
             [psql, uri, "-X", "-c", UPDATE], text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         ) as client:  # fmt: skip
-            entry = page.locator("[data-entry]", has_text=re.compile("update notes", re.I)).first
+            with Person(service, "bob") as bob:
+                request = bob.pending("alice")["asked"]["id"]
+            entry = page.locator(f"#r-{request}")
             expect(entry).to_contain_text("vault")  # without a reload
             entry.get_by_role("link").first.click()
-            page.wait_for_url("**/requests/*")
+            page.wait_for_url(f"**/requests/{request}")
             expect(page.locator(".sql").first).to_contain_text("notes")
             assert client.poll() is None and body(direct) == "note 7"
             page.get_by_role("button", name="Approve").click()
