@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -157,7 +158,7 @@ def test_the_client_is_killed(scene: Scene) -> None:
     )
     port = scene.running.ports["main"]
     uri = f"postgresql://bob:bob-password@127.0.0.1:{port}/{DATABASE}?sslmode=disable"
-    client = subprocess.Popen([os.sys.executable, "-c", script, uri, UPDATE])  # type: ignore[attr-defined]
+    client = subprocess.Popen([sys.executable, "-c", script, uri, UPDATE])
     ask = scene.control.hold()
     client.kill()
     client.wait()
