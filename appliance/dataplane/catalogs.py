@@ -39,6 +39,9 @@ QUIET_POLL_SECONDS = 0.02
 LEAVING_SECONDS = 1.0
 TOLD_SECONDS_MAX = 30.0
 """How long a schema change that another worker told of is believed to be under way."""
+CACHE_LOOKUP_FAILED = "XX000"
+MET_MAX = 5
+"""Schema changes met while one catalog is read, before that counts as failed."""
 SHAPERS_KEPT_MAX = 1_024
 """Schema changes of which it is known whose they were."""
 
@@ -220,10 +223,7 @@ class DatabaseCatalog:
     async def _refresh(self) -> None:
         try:
             async with asyncio.timeout(LOAD_SECONDS_MAX):
-                seen = -1
-                while seen != self._changes:  # a change noted meanwhile may not have been seen
-                    seen = self._changes
-                    await self._load()
+                await self._load_as_it_is()
             self.failure = ""
             self._fresh = True
             self._metrics.catalog_loads_ok += 1
@@ -238,6 +238,22 @@ class DatabaseCatalog:
             self._disconnect()
             self._fresh = False
             self.failure = _reason(e)
+
+    async def _load_as_it_is(self) -> None:
+        """Again where a change was noted meanwhile, which may not have been seen, and where one was
+        met: what prints definitions looks at what is there now, not at the snapshot that all else
+        is read in, and fails on what has just been dropped.
+        """
+        seen, met = -1, 0
+        while seen != self._changes:
+            seen = self._changes
+            try:
+                await self._load()
+            except UpstreamRefused as refused:
+                if refused.fields.get("C") != CACHE_LOOKUP_FAILED or met >= MET_MAX:
+                    raise
+                seen, met = -1, met + 1
+                self._disconnect()
 
     async def _load(self) -> None:
         upstream = self._upstream

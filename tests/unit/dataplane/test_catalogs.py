@@ -1,0 +1,68 @@
+"""Reading a catalog while somebody changes it."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from appliance.dataplane import catalogs
+from appliance.dataplane.catalogs import CACHE_LOOKUP_FAILED, MET_MAX, DatabaseCatalog
+from appliance.dataplane.upstreams import UpstreamRefused
+from appliance.model.catalog import Catalog
+from appliance.sql.reader import EPOCH_QUERY
+from appliance.telemetry.metrics import Metrics
+
+DEFINITIONS = "functions that print themselves"
+
+
+class Server:
+    """Gives a catalog, but for the first `met` times that its definitions are asked for."""
+
+    def __init__(self, met: int, sqlstate: str = CACHE_LOOKUP_FAILED) -> None:
+        self.met = met
+        self.sqlstate = sqlstate
+        self.connections = 0
+
+    async def open_upstream(self, *_parts: object) -> Any:
+        self.connections += 1
+        return SimpleNamespace(side=SimpleNamespace(ended=False, close=lambda: None))
+
+    async def simple_query(self, _upstream: object, text: str) -> list[tuple[str | None, ...]]:
+        if text == DEFINITIONS and self.met:
+            self.met -= 1
+            raise UpstreamRefused({"C": self.sqlstate})
+        return [("e1",)] if text == EPOCH_QUERY else []
+
+
+def refreshed(server: Server, patched: pytest.MonkeyPatch) -> DatabaseCatalog:
+    patched.setattr(catalogs, "open_upstream", server.open_upstream)
+    patched.setattr(catalogs, "simple_query", server.simple_query)
+    patched.setattr(catalogs, "QUERIES", {"functions": DEFINITIONS})
+    empty = Catalog("t", "d", "v1", 180000, ("public",), {}, {}, {})
+    patched.setattr(catalogs, "build_catalog", lambda *_parts: empty)
+
+    async def once() -> DatabaseCatalog:
+        made: Any = SimpleNamespace(name="t")
+        database = DatabaseCatalog(made, "d", made, Metrics(), 60_000)
+        await database.refresh()
+        return database
+
+    return asyncio.run(once())
+
+
+def test_what_was_dropped_meanwhile_is_read_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(met=MET_MAX)
+    database = refreshed(server, monkeypatch)
+    assert database.failure == "" and database.kept is not None
+    assert server.connections == MET_MAX + 1  # a transaction that failed is not gone on with
+
+
+def test_what_cannot_be_read_is_not_asked_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    database = refreshed(Server(met=MET_MAX + 1), monkeypatch)
+    assert CACHE_LOOKUP_FAILED in database.failure and database.kept is None
+
+
+def test_other_errors_are_failures_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(met=1, sqlstate="42501")
+    assert "42501" in refreshed(server, monkeypatch).failure and server.connections == 1
