@@ -262,6 +262,9 @@ class Comparison(msgspec.Struct, frozen=True):
     """Looked at for whether a write changes them."""
     deleted: tuple[int, ...] = ()
     """Looked at when a row is deleted."""
+    gathered: tuple[int, ...] = ()
+    """Looked at when the relation is analysed or refreshed: an expression over them may fail, or a
+    unique index of a materialised view."""
 
 
 class Catalog(msgspec.Struct, frozen=True):

@@ -108,6 +108,14 @@ _PARTS = f"""
   FROM pg_catalog.pg_index i WHERE i.indisexclusion OR i.indexprs IS NOT NULL
     OR i.indpred IS NOT NULL OR i.indisunique AND i.indnkeyatts > 1
   UNION ALL
+  SELECT 'm', i.indrelid, ((i.indkey::int2[])[0:i.indnkeyatts - 1])::text, true, 0,
+    i.indexprs::text, NULL, NULL
+  FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indrelid
+  WHERE i.indisunique AND c.relkind = 'm'
+  UNION ALL
+  SELECT 'a', s.stxrelid, NULL, true, 0, pg_catalog.to_jsonb(s) ->> 'stxexprs', NULL, NULL
+  FROM pg_catalog.pg_statistic_ext s WHERE pg_catalog.to_jsonb(s) ->> 'stxexprs' IS NOT NULL
+  UNION ALL
   SELECT 'p', t.partrelid, t.partattrs::int2[]::text, true, 0, t.partexprs::text, NULL, NULL
   FROM pg_catalog.pg_partitioned_table t
   UNION ALL
@@ -154,15 +162,16 @@ COMPARISONS = f"""SELECT e.kind, e.relation, e.keys, e.settled AND NOT COALESCE(
   e.number, COALESCE(e.extra, false), {_looks_at("e.tree")}, {_looks_at("e.predicate")},
   CASE e.kind WHEN 't' THEN
     {_looks_at(f"pg_catalog.regexp_replace(e.tree, '{_CHANGED}', '', 'g')")} END,
-  CASE WHEN e.kind IN ('g', 'i', 'u') THEN
+  CASE WHEN e.kind IN ('a', 'g', 'i', 'u') THEN
     (SELECT pg_catalog.json_agg(DISTINCT m.m[1])
      FROM pg_catalog.regexp_matches(e.tree, '(?:[{{]|:resulttype )([A-Z0-9]+)', 'g') m (m)) END,
-  CASE WHEN e.kind IN ('g', 'i', 'u') THEN
+  CASE WHEN e.kind IN ('a', 'g', 'i', 'u') THEN
     (SELECT pg_catalog.json_agg(DISTINCT p.oid::pg_catalog.regprocedure::text) FROM {_CALLED}) END
 FROM ({_PARTS}) e (kind, relation, keys, settled, number, tree, predicate, extra)
 WHERE e.relation >= {FIRST_USER_OID}"""
 """One row for each. kind: c check, n NOT NULL that was not validated, u unique index, x exclusion,
-i other index with expressions, p partition key, g generated column, t trigger with a condition, s
+i other index with expressions, m unique index of a materialised view, a statistics of expressions,
+p partition key, g generated column, t trigger with a condition, s
 one that suppresses updates, w one that fills a tsvector; relation; attribute numbers as an array;
 whether every row there is passes (of g: whether it is stored; of w: whether it is enabled); the
 trigger's events, or the column that is made; of g whether it is NOT NULL; columns in the expression
@@ -240,6 +249,9 @@ class _Relation:
         columns = self._with_sources((*found.keys, *_attnums(looked_at, self.columns)))
         if found.kind in ("g", "w"):
             return self._making(found, columns)
+        if found.kind in ("a", "m"):
+            quiet = found.kind == "a" and found.quiet
+            return [] if quiet else [Comparison(gathered=columns)]
         if found.kind in ("c", "n"):
             return [Comparison(columns, always=not found.settled)]
         return self._index(found, columns)

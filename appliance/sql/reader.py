@@ -85,6 +85,7 @@ SELECT pg_catalog.md5(pg_catalog.concat_ws('/',
   {_stamp("pg_trigger", f"NOT x.tgisinternal AND x.tgrelid {_IN_KEPT}")},
   {_stamp("pg_policy", f"x.polrelid {_IN_KEPT}")},
   {_stamp("pg_constraint", f"x.contypid <> 0 OR x.conrelid {_IN_KEPT}")},
+  {_stamp("pg_statistic_ext", f"x.stxrelid {_IN_KEPT}")},
   {_stamp("pg_index", f"x.indrelid {_IN_KEPT} AND (x.indisunique OR {_COMPUTED_INDEX})")},
   (SELECT pg_catalog.concat_ws('.', pg_catalog.count(*),
      pg_catalog.sum(pg_catalog.hashtextextended(pg_catalog.concat_ws('.', oid, nspname), 0)))

@@ -6,9 +6,10 @@ from typing import Any
 
 from appliance.model.catalog import SECRET_COLUMNS
 from appliance.model.facts import Action, Flag, OutputColumn, PreparedUse
-from appliance.sql import classify
+from appliance.sql import classify, maintenance
 from appliance.sql.expressions import Node, Result, constant_text, is_wrapped
 from appliance.sql.names import WHOLE_ROW, words
+from appliance.sql.options import analyzes
 from appliance.sql.parse import Body
 from appliance.sql.scope import Field, Scope
 from appliance.sql.unseen import NOTHING as NOTHING_HIDDEN
@@ -71,9 +72,9 @@ class Analyst(Writes):
         result = inner.statement(kind, inside)
         options = [node["DefElem"] for node in body.get("options", ())]
         inner.measured(
-            result, _analyzes(options) or any(o["defname"] == "serialize" for o in options)
+            result, analyzes(options) or any(o["defname"] == "serialize" for o in options)
         )
-        if _analyzes(options):
+        if analyzes(options):
             self.flags.add(Flag.EXPLAIN_ANALYZE)
         else:
             inner.plan_only()
@@ -333,6 +334,12 @@ class Analyst(Writes):
                     self.truncate_beneath(oid)
         if kind == "ClusterStmt":
             self._clustered(body)
+        if self.lineage is not None and kind in maintenance.COMPUTING:
+            oids = [self._meant(relation)[2] for relation in _ranges(kind, body)]
+            decided = maintenance.deciding(kind, body, oids, self.lineage)
+            self.decides |= decided.columns
+            for why in decided.unresolved:
+                self.puzzle(why)
         if kind == "CreatedbStmt":
             self._copied_database(body)
         self._inside_definition(kind, body)
@@ -567,24 +574,9 @@ CLASSIFIED = (
 """Every statement node that is understood."""
 
 
-def is_on(argument: Node) -> bool:
-    """Whether an option such as ANALYZE is on: bare, or a true word or number."""
-    if not argument:
-        return True
-    ((kind, body),) = argument.items()
-    if kind == "Boolean":
-        return bool(body.get("boolval"))
-    word = body.get("sval", body.get("ival", body.get("fval", "")))
-    return str(word).lower() not in ("off", "false", "no", "0", "f", "n", "of", "fa", "fal", "fals")
-
-
 def _word(argument: Node) -> str:
     """An option's value, where it is a word."""
     return str((argument or {}).get("String", {}).get("sval", ""))
-
-
-def _analyzes(options: Sequence[Body]) -> bool:
-    return any(o["defname"] == "analyze" and is_on(o.get("arg")) for o in options)
 
 
 _SHOWN_AS = {"datestyle": "DateStyle", "timezone": "TimeZone", "intervalstyle": "IntervalStyle"}

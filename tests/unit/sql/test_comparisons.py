@@ -39,6 +39,8 @@ LOUD = f"{ROW} WHEN ({{}}) EXECUTE FUNCTION told.refuse()"
 REFUSE = """CREATE FUNCTION told.refuse() RETURNS trigger LANGUAGE plpgsql
     AS $$ BEGIN RAISE 'no'; END $$;"""
 
+FAILING = "100 / (ascii(pin) - 53)"
+
 # name -> (definitions, statement); those that need PostgreSQL 18 last.
 TELLING = {
     "check": (
@@ -181,6 +183,44 @@ TELLING = {
         "INSERT INTO told.parts SELECT id, pin FROM told.t",
         "UPDATE told.parts SET id = 9 WHERE id = 1",
     ),
+    "statistics of an expression": (
+        f"CREATE STATISTICS told.s ON ({FAILING}) FROM told.t",
+        "ANALYZE told.t",
+    ),
+    "statistics of an expression of a parent": (
+        "CREATE TABLE told.parts (id int, pin text) PARTITION BY LIST (id);"
+        "CREATE TABLE told.first PARTITION OF told.parts FOR VALUES IN (1);"
+        "INSERT INTO told.parts SELECT id, pin FROM told.t WHERE id = 1;"
+        f"CREATE STATISTICS told.s ON ({FAILING}) FROM told.first",
+        "ANALYZE told.parts",
+    ),
+    "statistics of any expression": (
+        f"CREATE STATISTICS told.s ON ({FAILING}) FROM told.t",
+        "ANALYZE",
+    ),
+    "a unique index is made": (
+        "UPDATE told.t SET pin = '5' WHERE id = 2",
+        "CREATE UNIQUE INDEX ON told.t (pin)",
+    ),
+    "a unique index of a materialised view": (
+        "UPDATE told.t SET pin = '5' WHERE id = 2;"
+        "CREATE MATERIALIZED VIEW told.m AS SELECT id, pin FROM told.t",
+        "CREATE UNIQUE INDEX ON told.m (pin)",
+    ),
+    "a materialised view with a unique index": (
+        "UPDATE told.t SET pin = '5' WHERE id = 2; CREATE MATERIALIZED VIEW told.m AS"
+        " SELECT id, pin FROM told.t WITH NO DATA; CREATE UNIQUE INDEX ON told.m (pin)",
+        "REFRESH MATERIALIZED VIEW told.m",
+    ),
+    "a materialised view that computes": (
+        f"CREATE MATERIALIZED VIEW told.m AS SELECT {FAILING} AS q FROM told.t WITH NO DATA",
+        "REFRESH MATERIALIZED VIEW told.m",
+    ),
+    "a materialised view's condition": (
+        f"CREATE MATERIALIZED VIEW told.m AS SELECT id FROM told.t WHERE {FAILING} > 0"
+        " WITH NO DATA",
+        "REFRESH MATERIALIZED VIEW told.m",
+    ),
 }
 TELLING_18 = {
     "NOT NULL not validated": (
@@ -200,6 +240,22 @@ TELLING_18 = {
 }
 
 ORDINARY = {
+    "statistics": ("", "ANALYZE told.t"),
+    "statistics of texts": (
+        "CREATE STATISTICS told.s ON (lower(pin)) FROM told.t",
+        "ANALYZE told.t",
+    ),
+    "statistics of another relation": (
+        f"CREATE STATISTICS told.s ON ({FAILING}) FROM told.t",
+        "ANALYZE told.child",
+    ),
+    "an index": ("", "CREATE INDEX ON told.t (pin)"),
+    "a unique index of other columns": ("", "CREATE UNIQUE INDEX ON told.t (label) INCLUDE (pin)"),
+    "a materialised view that shows": (
+        "CREATE MATERIALIZED VIEW told.m AS SELECT id, pin FROM told.t;"
+        "CREATE UNIQUE INDEX ON told.m (id)",
+        "REFRESH MATERIALIZED VIEW told.m",
+    ),
     "nothing beside": ("", "UPDATE told.t SET label = 'q'"),
     "a check that all rows pass": (
         "ALTER TABLE told.t ADD CHECK (pin <> 'x')",
