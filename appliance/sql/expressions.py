@@ -5,7 +5,7 @@ Called by `queries` and above. Its rule: a node that is not listed here makes th
 and counts every column in reach as used.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from appliance.model.facts import Action, Flag
@@ -379,6 +379,21 @@ def is_wrapped(value: Mapping[str, Any]) -> bool:
     """Whether this is {"NodeName": {...}} rather than a bare struct (whose fields are in lower
     case)."""
     return len(value) == 1 and next(iter(value))[:1].isupper()
+
+
+def every_node(value: Any) -> Iterator[tuple[str, Body]]:
+    """Every wrapped node in a tree, with its name. Iterative: trees may be deep."""
+    stack = [value]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            if value and is_wrapped(value):
+                ((name, body),) = value.items()
+                if isinstance(body, dict):
+                    yield name, body
+            stack.extend(value.values())
+        elif isinstance(value, list):
+            stack.extend(value)
 
 
 PG_SETTINGS = ("pg_catalog", "pg_settings")

@@ -2,12 +2,12 @@
 reads its ledger."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any
 
 from appliance.model.catalog import SECRET_COLUMNS
 from appliance.model.facts import Action, Flag, OutputColumn, PreparedUse
 from appliance.sql import classify, maintenance
-from appliance.sql.expressions import Node, Result, constant_text, is_wrapped
+from appliance.sql.explained import carried
+from appliance.sql.expressions import Node, Result, constant_text, every_node
 from appliance.sql.names import WHOLE_ROW, words
 from appliance.sql.options import analyzes
 from appliance.sql.parse import Body
@@ -71,6 +71,9 @@ class Analyst(Writes):
         ((kind, inside),) = body["query"].items()
         result = inner.statement(kind, inside)
         options = [node["DefElem"] for node in body.get("options", ())]
+        if self.lineage is not None:
+            used = [oid for _, oid, _, _ in inner.uses]
+            inner.consumed |= carried(kind, inside, inner.read, used, self.lineage)
         inner.measured(
             result, analyzes(options) or any(o["defname"] == "serialize" for o in options)
         )
@@ -411,7 +414,7 @@ class Analyst(Writes):
         """
         self.deferred = True
         columns = False
-        for name, node in _deep(body):
+        for name, node in every_node(body):
             if "typeName" in node:
                 self.type_name(node["typeName"])
             if name == "FuncCall":
@@ -435,7 +438,7 @@ class Analyst(Writes):
     def _looked_into(self, kind: str, body: Body) -> None:
         """Whose rows the server holds against what is defined: its success tells of them."""
         made = body["relation"] if kind == "CreateStmt" else {}
-        for name, node in list(_deep(body)):
+        for name, node in list(every_node(body)):
             if name == "Constraint" and "pktable" in node:
                 self._referred_to(node["pktable"], words(node.get("pk_attrs", ())), made)
             elif name == "PartitionCmd" and "name" in node:
@@ -668,18 +671,3 @@ def _commented(body: Body) -> Iterator[Body]:
 
 def _spelled(relation: Body) -> tuple[str, str]:
     return relation.get("schemaname", ""), relation["relname"]
-
-
-def _deep(value: Any) -> Iterator[tuple[str, Body]]:
-    """Every wrapped node in a tree, with its name. Iterative: trees may be deep."""
-    stack = [value]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, dict):
-            if value and is_wrapped(value):
-                ((name, body),) = value.items()
-                if isinstance(body, dict):
-                    yield name, body
-            stack.extend(value.values())
-        elif isinstance(value, list):
-            stack.extend(value)
