@@ -12,6 +12,13 @@ cdef class Count:
     cdef public unsigned long long value
 
 
+cdef class Pace:
+    cdef public double due
+    cdef public double seconds
+    cdef public double claimed
+    cdef bint claim(self, double now)
+
+
 cdef class Hit:
     cdef readonly object verdict
     cdef readonly tuple epoch

@@ -36,6 +36,22 @@ cdef class Count:
     """An integer that Python and the hit path both count in: `value`."""
 
 
+cdef class Pace:
+    """When the machine is wanted for a statement, though it is known: the base of
+    `session/pace.SamplePace`.
+
+    `due`: unix seconds, infinite = never. `seconds`: one statement is the machine's, of whatever
+    session, and then none for so long, as long as it stays due; `claimed`: until then.
+    """
+
+    cdef bint claim(self, double now):
+        """Whether a statement that comes now is the one for the machine."""
+        if self.due > now or self.claimed > now:
+            return False
+        self.claimed = now + self.seconds
+        return True
+
+
 @cython.final
 cdef class Hit:
     """What is known of one text in one session, under one epoch. Made by `session/hits`.

@@ -18,7 +18,7 @@ from libc.string cimport memchr, memcmp
 
 from _speedups.auditchain import sha256_hex as _sha256_hex
 from _speedups.chunks cimport Chunks, wall_clock
-from _speedups.hitcycle cimport Count, Cycle, Hit, HitLedger
+from _speedups.hitcycle cimport Count, Cycle, Hit, HitLedger, Pace
 from _speedups.pgcycle cimport (
     HEADER,
     INCOMPLETE,
@@ -79,7 +79,7 @@ cdef class HitPath(Cycle):
     """
 
     cdef Count _generation
-    cdef object _pace
+    cdef Pace _pace
     cdef dict _confirmed
     cdef Py_ssize_t _text_bytes_max
     cdef public object owner
@@ -111,7 +111,7 @@ cdef class HitPath(Cycle):
         HitLedger ledger not None,
         Count generation not None,
         Count sequence not None,
-        object pace,
+        Pace pace not None,
         dict confirmed not None,
         str session not None,
         tuple held not None,
@@ -174,7 +174,7 @@ cdef class HitPath(Cycle):
     cdef bint _take(self, const uint8_t* at, Py_ssize_t size, double now) except -1:
         if not self.armed or self._steps is not None or not HEADER < size <= CHUNK_BYTES_MAX:
             return False
-        if self._generation.value != self._seen or <double>self._pace.due <= now:
+        if self._generation.value != self._seen or self._pace.claim(now):
             return False
         if at[0] == c"Q":
             return self._take_query(at, size, now)
