@@ -2,6 +2,7 @@ from collections.abc import Callable
 from typing import Any
 
 from _speedups.auditchain import ChainEnd
+from _speedups.pgrows import RowMasker
 
 class Count:
     @property
@@ -90,6 +91,9 @@ class Hit:
     def locks(self, value: dict[bytes, tuple[Any, int, Any]]) -> None: ...
     def __init__(
         self, verdict: Any, epoch: tuple[str, str, str], bound: bool, provisional: bool
+    ) -> None: ...
+    def described(
+        self, frame: bytes, masker: RowMasker | None, columns: int, lock: Any
     ) -> None: ...
 
 class HitLedger:
