@@ -16,11 +16,14 @@ cdef class Count:
     cdef public unsigned long long value
 
 
+cdef class Hit
+
+
 cdef class Pace:
     cdef public double due
     cdef public double seconds
     cdef public double claimed
-    cdef bint claim(self, double now)
+    cdef bint claim(self, Hit hit, double now) noexcept
 
 
 cdef class Hit:
@@ -39,6 +42,7 @@ cdef class Hit:
     cdef readonly bint bound
     cdef readonly bint provisional
     cdef public object position
+    cdef public double dull_until
     cdef readonly dict locks
     cdef dict _digests
     cdef bytes _description

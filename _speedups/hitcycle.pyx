@@ -32,6 +32,8 @@ cdef enum:
     ROOM_KEPT = 1 << 16
     SIZE = 4  # of what stands before a finished record
 
+cdef double DULL_SECONDS = 0.25
+
 
 @cython.final
 cdef class Count:
@@ -46,11 +48,12 @@ cdef class Pace:
     session, and then none for so long, as long as it stays due; `claimed`: until then.
     """
 
-    cdef bint claim(self, double now):
+    cdef bint claim(self, Hit hit, double now) noexcept:
         """Whether a statement that comes now is the one for the machine."""
-        if self.due > now or self.claimed > now:
+        if self.due > now or self.claimed > now or hit.dull_until > now:
             return False
         self.claimed = now + self.seconds
+        hit.dull_until = now + DULL_SECONDS
         return True
 
 
@@ -71,6 +74,7 @@ cdef class Hit:
     - `provisional`: it rests on the catalog; the database is asked, before it runs, whether that still
       holds. `position`: where the server's log ended when what it rests on was found as judged;
       None = not known.
+    - `dull_until` (unix seconds): until then no rows of it are worth looking at.
     """
 
     def __init__(self, object verdict, tuple epoch, bint bound, bint provisional):

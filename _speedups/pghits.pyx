@@ -189,7 +189,7 @@ cdef class HitPath(Cycle):
     cdef bint _take(self, const uint8_t* at, Py_ssize_t size, double now) except -1:
         if not self.armed or self._steps != NULL or not HEADER < size <= CHUNK_BYTES_MAX:
             return False
-        if self._generation.value != self._seen or self._pace.claim(now):
+        if self._generation.value != self._seen:
             return False
         if at[0] == c"Q":
             return self._take_query(at, size, now)
@@ -237,6 +237,8 @@ cdef class HitPath(Cycle):
             return False
         hit = self._known_text(text, length)
         if hit is None or hit.query_tail is None or not self._may(hit):
+            return False
+        if self._pace.claim(hit, now):
             return False
         self.begin(hit, at, size, now)
         self.extended = False
@@ -348,6 +350,8 @@ cdef class HitPath(Cycle):
             return False
         offset += PyBytes_GET_SIZE(EXECUTE_ALL)
         if not starts(at, size, offset, SYNC) or offset + PyBytes_GET_SIZE(SYNC) != size:
+            return False
+        if self._pace.claim(hit, now):
             return False
         self.begin(hit, at, size, now)
         self.extended = True
