@@ -2,6 +2,11 @@
 
 from libc.stdint cimport uint8_t
 
+cdef enum:
+    HASH = 64
+    RAW = 32
+    AROUND = 7 + 20 + 9 + 64 + 2 + 7 + 20 + 1 + 32 + 9 + 64 + 3  # of a line, beside its parts
+
 
 cdef class ChainEnd:
     cdef public int descriptor
@@ -13,10 +18,23 @@ cdef class ChainEnd:
     cdef public unsigned long long written
     cdef public unsigned long long writes
     cdef uint8_t _head[64]
-    cdef char* _lines_at
-    cdef Py_ssize_t _room
+    cdef uint8_t* _lines_at
+    cdef size_t _room
     cdef bint open(self)
-    cdef int append(self, list records) except -1
+    cdef uint8_t* begin(self, size_t room) except NULL
+    cdef void head_into(self, uint8_t* out) noexcept
+    cdef int write(self, const uint8_t* end, unsigned long long count, const uint8_t* last) noexcept
 
 
 cdef void hash_raw(const uint8_t* text, size_t length, uint8_t* raw) noexcept nogil
+cdef void hash_into(const uint8_t* text, size_t length, uint8_t* out) noexcept nogil
+cdef uint8_t* put_line(
+    uint8_t* at,
+    unsigned long long seq,
+    uint8_t* before,
+    const void* record,
+    size_t length,
+    const void* tail,
+    size_t tail_length,
+    const uint8_t* digested,
+) noexcept nogil

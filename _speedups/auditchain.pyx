@@ -8,10 +8,10 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport ENOSPC, errno
 from libc.stdint cimport uint8_t, uintptr_t
-from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+from _speedups.auditwriter cimport write_hex, write_integer
 from _speedups.sha256 cimport digest
 
 cdef extern from "<unistd.h>":
@@ -19,11 +19,8 @@ cdef extern from "<unistd.h>":
     int ftruncate(int descriptor, long long size)
 
 cdef enum:
-    HASH = 64
-    RAW = 32
     ROOM_KEPT = 1 << 20
     CONTEXT_BYTES = 256  # SHA256_CTX has 112 (openssl/sha.h)
-    AROUND = 20 + 8 + 64 + 16 + 40 + 80  # and a digest has room where its tail goes
 
 ctypedef int (*Begin)(void* context) noexcept nogil
 ctypedef int (*Add)(void* context, const void* text, size_t length) noexcept nogil
@@ -32,7 +29,6 @@ ctypedef int (*End)(uint8_t* out, void* context) noexcept nogil
 cdef Begin openssl_begin = NULL
 cdef Add openssl_add = NULL
 cdef End openssl_end = NULL
-cdef const char* HEX = b"0123456789abcdef"
 
 
 def use(begin: int | None, add: int | None, end: int | None) -> None:
@@ -60,11 +56,8 @@ cdef void hash_raw(const uint8_t* text, size_t length, uint8_t* raw) noexcept no
 cdef void hash_into(const uint8_t* text, size_t length, uint8_t* out) noexcept nogil:
     """32 bytes in hexadecimal."""
     cdef uint8_t raw[RAW]
-    cdef int index
     hash_raw(text, length, raw)
-    for index in range(RAW):
-        out[2 * index] = HEX[raw[index] >> 4]
-        out[2 * index + 1] = HEX[raw[index] & 15]
+    write_hex(out, raw, RAW)
 
 
 def sha256_hex(bytes text not None) -> bytes:
@@ -78,7 +71,7 @@ def sha256_hex(bytes text not None) -> bytes:
     return out
 
 
-cdef Py_ssize_t room_for(list records) except -1:
+cdef Py_ssize_t room_of(list records) except -1:
     """Bytes that the lines of these records have at most."""
     cdef Py_ssize_t room = 0
     for record in records:
@@ -87,51 +80,79 @@ cdef Py_ssize_t room_for(list records) except -1:
             room += PyBytes_GET_SIZE(<bytes>(<tuple>record)[1])
         else:
             room += PyBytes_GET_SIZE(<bytes>record)
-        room += AROUND + HASH
+        room += AROUND
     return room
 
 
-cdef char* put_lines(
-    char* at, unsigned long long seq, uint8_t* before, list records
+cdef uint8_t* put_line(
+    uint8_t* at,
+    unsigned long long seq,
+    uint8_t* before,
+    const void* record,
+    size_t length,
+    const void* tail,
+    size_t tail_length,
+    const uint8_t* digested,
+) noexcept nogil:
+    """The line `seq` behind the one with the hash `before`, which becomes its own. `tail` may be
+    NULL; else `digested` is its SHA-256. -> its end; AROUND bytes more than the parts have are
+    enough."""
+    cdef uint8_t* begin = at
+    memcpy(at, b'{"seq":', 7)
+    at += 7
+    at += write_integer(at, seq)
+    memcpy(at, b',"prev":"', 9)
+    memcpy(at + 9, before, HASH)
+    memcpy(at + 9 + HASH, b'",', 2)
+    at += 9 + HASH + 2
+    if tail != NULL:
+        memcpy(at, b'"tail":', 7)
+        at += 7
+        at += write_integer(at, tail_length)
+        at[0] = c","
+        at += 1
+    memcpy(at, record, length)
+    at += length
+    if tail == NULL:
+        hash_into(begin, <size_t>(at - begin), before)
+    else:  # the digest stands where the tail is going to
+        memcpy(at, digested, RAW)
+        hash_into(begin, <size_t>(at + RAW - begin), before)
+        memcpy(at, tail, tail_length)
+        at += tail_length
+    memcpy(at, b',"hash":"', 9)
+    memcpy(at + 9, before, HASH)
+    memcpy(at + 9 + HASH, b'"}\n', 3)
+    return at + 9 + HASH + 3
+
+
+cdef uint8_t* put_lines(
+    uint8_t* at, unsigned long long seq, uint8_t* before, list records
 ) except NULL:
     """Lines behind the line `seq` with the hash `before`, which becomes the last one's. -> their
     end."""
     cdef bytes record
     cdef bytes tail
     cdef bytes digested
-    cdef char* begin
-    cdef Py_ssize_t length
     for each in records:
-        tail = digested = None
+        seq += 1
         if type(each) is tuple:
             record, tail, digested = <bytes>(<tuple>each)[0], (<tuple>each)[1], (<tuple>each)[2]
             if PyBytes_GET_SIZE(digested) != RAW:
                 raise ValueError("a digest has 32 bytes")
+            at = put_line(
+                at, seq, before,
+                PyBytes_AS_STRING(record), <size_t>PyBytes_GET_SIZE(record),
+                PyBytes_AS_STRING(tail), <size_t>PyBytes_GET_SIZE(tail),
+                <const uint8_t*>PyBytes_AS_STRING(digested),
+            )
         else:
             record = <bytes>each
-        seq += 1
-        begin = at
-        at += snprintf(at, 40, b'{"seq":%llu,"prev":"', seq)
-        memcpy(at, before, HASH)
-        memcpy(at + HASH, b'",', 2)
-        at += HASH + 2
-        if tail is not None:
-            at += snprintf(at, 40, b'"tail":%llu,', <unsigned long long>PyBytes_GET_SIZE(tail))
-        length = PyBytes_GET_SIZE(record)
-        memcpy(at, PyBytes_AS_STRING(record), length)
-        at += length
-        if tail is None:
-            hash_into(<const uint8_t*>begin, <size_t>(at - begin), before)
-        else:  # the digest stands where the tail is going to
-            memcpy(at, PyBytes_AS_STRING(digested), RAW)
-            hash_into(<const uint8_t*>begin, <size_t>(at + RAW - begin), before)
-            length = PyBytes_GET_SIZE(tail)
-            memcpy(at, PyBytes_AS_STRING(tail), length)
-            at += length
-        memcpy(at, b',"hash":"', 9)
-        memcpy(at + 9, before, HASH)
-        memcpy(at + 9 + HASH, b'"}\n', 3)
-        at += 9 + HASH + 3
+            at = put_line(
+                at, seq, before,
+                PyBytes_AS_STRING(record), <size_t>PyBytes_GET_SIZE(record),
+                NULL, 0, NULL,
+            )
     return at
 
 
@@ -141,12 +162,14 @@ def chain(unsigned long long seq, bytes head not None, list records not None) ->
     """
     cdef Py_ssize_t size
     cdef bytes payload
+    cdef uint8_t* at
     cdef uint8_t before[HASH]
     if PyBytes_GET_SIZE(head) != HASH:
         raise ValueError("a hash has 64 digits")
-    payload = PyBytes_FromStringAndSize(NULL, room_for(records))
+    payload = PyBytes_FromStringAndSize(NULL, room_of(records))
+    at = <uint8_t*>PyBytes_AS_STRING(payload)
     memcpy(before, PyBytes_AS_STRING(head), HASH)
-    size = put_lines(PyBytes_AS_STRING(payload), seq, before, records) - PyBytes_AS_STRING(payload)
+    size = put_lines(at, seq, before, records) - at
     return PyBytes_FromStringAndSize(<char*>before, HASH), payload[:size]
 
 
@@ -186,35 +209,43 @@ cdef class ChainEnd:
     cdef bint open(self):
         return self.descriptor >= 0 and self.size < self.size_max
 
-    cdef int append(self, list records) except -1:
-        """All in one write. -> 0, or the errno of a failure: then nothing of it is in the file, or
-        what is has to be cut off.
-        """
-        cdef Py_ssize_t room = room_for(records)
-        cdef uint8_t before[HASH]
-        cdef char* end
-        cdef Py_ssize_t written
-        cdef int number
+    cdef uint8_t* begin(self, size_t room) except NULL:
+        """Where lines are to be put (`put_line`) that need no more than `room`, behind `seq` and
+        `head_into`."""
         if room > self._room:
             free(self._lines_at)
             self._room = 0
-            self._lines_at = <char*>malloc(<size_t>room)
+            self._lines_at = <uint8_t*>malloc(room)
             if self._lines_at == NULL:
                 raise MemoryError
             self._room = room
-        memcpy(before, self._head, HASH)
-        end = put_lines(self._lines_at, self.seq, before, records)
-        written = write(self.descriptor, self._lines_at, <size_t>(end - self._lines_at))
-        if written != end - self._lines_at:
+        return self._lines_at
+
+    cdef void head_into(self, uint8_t* out) noexcept:
+        memcpy(out, self._head, HASH)
+
+    cdef int write(self, const uint8_t* end, unsigned long long count, const uint8_t* last) noexcept:
+        """The lines that were put, `count` of them with the hash `last` at their end, all in one
+        write. -> 0, or the errno of a failure: then nothing of it is in the file, or what is has to
+        be cut off.
+        """
+        cdef Py_ssize_t size = end - self._lines_at
+        cdef Py_ssize_t written = write(self.descriptor, self._lines_at, <size_t>size)
+        cdef int number
+        if written != size:
             number = errno if written < 0 else ENOSPC
             ftruncate(self.descriptor, self.size)  # tried again before the next write
             self.descriptor = -1
             return number
-        if room > ROOM_KEPT:
+        if self._room > ROOM_KEPT:
             free(self._lines_at)
             self._lines_at = NULL
             self._room = 0
-        memcpy(self._head, before, HASH)
-        self.seq += <unsigned long long>len(records)
-        self.grow(<unsigned long long>len(records), <unsigned long long>written)
+        memcpy(self._head, last, HASH)
+        self.seq += count
+        self.size += size
+        self.lines += count
+        self.records += count
+        self.written += <unsigned long long>size
+        self.writes += 1
         return 0

@@ -1,84 +1,90 @@
-# Writes encoded audit records piece by piece; numbers as JSON has them. Used by `hitcycle`.
+# Writes encoded audit records piece by piece; numbers as JSON has them. Used by `hitcycle` and
+# `auditchain`. Whoever begins a record has seen to it that there is room for all of it (`room_for`).
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.math cimport floor
 from libc.stdint cimport uint8_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
+from _speedups.growing cimport Output, grow
+
 cdef enum:
-    LINE_ROOM = 512  # more than all that is written beside the parts whose length is counted
+    LINE_ROOM = 640  # more than all that is written beside the parts whose length is counted
+    ID_BYTES = 32
+    DIGITS_MAX = 20
 
 
-cdef struct Writer:
-    uint8_t* begin
-    uint8_t* at
-    uint8_t* end
-
-
-cdef inline int begin_writing(Writer* out, Py_ssize_t room) except -1:
-    out.begin = <uint8_t*>malloc(<size_t>room)
-    if out.begin == NULL:
+cdef inline int room_for(Output* out, size_t counted) except -1:
+    """Room for a record, of whose parts those that vary have `counted` bytes."""
+    if not grow(out, counted + LINE_ROOM):
         raise MemoryError
-    out.at = out.begin
-    out.end = out.begin + room
     return 0
 
 
-cdef inline int put(Writer* out, bytes part) except -1:
-    cdef Py_ssize_t length = PyBytes_GET_SIZE(part)
-    if length > out.end - out.at:
-        free(out.begin)
-        raise AssertionError("a record has no room")
-    memcpy(out.at, PyBytes_AS_STRING(part), length)
-    out.at += length
-    return 0
+cdef inline void put(Output* out, const void* piece, size_t size) noexcept nogil:
+    memcpy(out.bytes + out.length, piece, size)
+    out.length += size
 
 
-cdef inline bytes written(Writer* out):
-    try:
-        return PyBytes_FromStringAndSize(<char*>out.begin, out.at - out.begin)
-    finally:
-        free(out.begin)
+cdef inline void put_bytes(Output* out, bytes piece) noexcept:
+    put(out, PyBytes_AS_STRING(piece), <size_t>PyBytes_GET_SIZE(piece))
 
 
-cdef inline void put_integer(Writer* out, unsigned long long value) noexcept:
-    cdef uint8_t digits[20]
-    cdef int count = 0
+cdef inline void write_hex(uint8_t* out, const uint8_t* raw, int count) noexcept nogil:
+    """Two digits a byte."""
+    cdef const char* digits = b"0123456789abcdef"
+    cdef int index
+    for index in range(count):
+        out[2 * index] = <uint8_t>digits[raw[index] >> 4]
+        out[2 * index + 1] = <uint8_t>digits[raw[index] & 15]
+
+
+cdef inline size_t write_integer(uint8_t* out, unsigned long long value) noexcept nogil:
+    """-> how many digits, at most DIGITS_MAX."""
+    cdef uint8_t digits[DIGITS_MAX]
+    cdef size_t count = 0
+    cdef size_t index
     while True:
         digits[count] = <uint8_t>(48 + value % 10)
         count += 1
         value //= 10
         if not value:
             break
-    while count and out.at < out.end:
-        count -= 1
-        out.at[0] = digits[count]
-        out.at += 1
+    for index in range(count):
+        out[index] = digits[count - 1 - index]
+    return count
 
 
-cdef inline void put_decimal(Writer* out, unsigned long long value, unsigned long long parts) noexcept:
+cdef inline void put_integer(Output* out, unsigned long long value) noexcept nogil:
+    out.length += write_integer(out.bytes + out.length, value)
+
+
+cdef inline void put_decimal(
+    Output* out, unsigned long long value, unsigned long long parts
+) noexcept nogil:
     """value / parts, `parts` a power of ten; at least one digit behind the point, as msgspec has
     it."""
     cdef unsigned long long rest = value % parts
+    cdef uint8_t* at
     put_integer(out, value // parts)
-    out.at[0] = c"."
-    out.at += 1
+    at = out.bytes + out.length
+    at[0] = c"."
+    at += 1
     while True:
         parts //= 10
-        out.at[0] = <uint8_t>(48 + rest // parts)
-        out.at += 1
+        at[0] = <uint8_t>(48 + rest // parts)
+        at += 1
         rest %= parts
         if not rest:
             break
+    out.length = <size_t>(at - out.bytes)
 
 
-cdef inline void put_time(Writer* out, double seconds) noexcept:
+cdef inline void put_time(Output* out, double seconds) noexcept nogil:
     put_decimal(out, <unsigned long long>floor(seconds * 1e6 + 0.5), 1000000)
 
 
-cdef inline int put_field(Writer* out, bytes name, unsigned long long value) except -1:
+cdef inline void put_field(Output* out, bytes name, unsigned long long value) noexcept:
     if value:
-        put(out, name)
+        put_bytes(out, name)
         put_integer(out, value)
-    return 0

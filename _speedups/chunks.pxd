@@ -1,5 +1,7 @@
 # What `pghits` needs of `chunks.pyx`.
 
+from libc.stdint cimport uint8_t
+
 from _speedups.hitcycle cimport Cycle, HitLedger
 
 
@@ -19,6 +21,7 @@ cdef class Chunks:
     cdef int _offer(self, Py_ssize_t size) except -1
     cdef bint _straight(self) except -1
     cdef int _put(self, object content) except -1
+    cdef int _put_raw(self, const uint8_t* at, Py_ssize_t size) except -1
 
 
 cdef class Poller:

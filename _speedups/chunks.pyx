@@ -11,7 +11,7 @@ System calls: epoll(7), recv(2), send(2).
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_SetFromErrno
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -170,37 +170,36 @@ cdef class Chunks:
 
     cdef int _put(self, object content) except -1:
         cdef Py_buffer view
+        if self.transport is None or self.lost:
+            return 0
+        if not self._straight():
+            if _worker is not None:
+                _worker._ledger.stirred = True
+            self.transport.write(content)
+            return 0
+        PyObject_GetBuffer(content, &view, PyBUF_SIMPLE)
+        try:
+            return self._put_raw(<const uint8_t*>view.buf, view.len)
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef int _put_raw(self, const uint8_t* at, Py_ssize_t size) except -1:
+        """What the socket does not take is copied for the transport."""
         cdef Py_ssize_t sent
-        cdef Py_ssize_t size
         if self.transport is None or self.lost:
             return 0
         if self._straight():
-            if PyBytes_CheckExact(content):
-                size = PyBytes_GET_SIZE(content)
-                sent = send(
-                    self._descriptor,
-                    PyBytes_AS_STRING(content),
-                    <size_t>size,
-                    MSG_DONTWAIT | MSG_NOSIGNAL,
-                )
-            else:
-                PyObject_GetBuffer(content, &view, PyBUF_SIMPLE)
-                size = view.len
-                sent = send(
-                    self._descriptor, view.buf, <size_t>size, MSG_DONTWAIT | MSG_NOSIGNAL
-                )
-                PyBuffer_Release(&view)
+            sent = send(self._descriptor, at, <size_t>size, MSG_DONTWAIT | MSG_NOSIGNAL)
             if sent == size:
                 return 0
             self._behind = True  # full, or broken: the transport sees which
             self._poller._ledger.stirred = True
-            if not PyBytes_CheckExact(content):  # what it is a view of may be the shared buffer
-                content = bytes(content)
             if sent > 0:
-                content = memoryview(content)[sent:]
+                at += sent
+                size -= sent
         elif _worker is not None:
             _worker._ledger.stirred = True
-        self.transport.write(content)
+        self.transport.write(PyBytes_FromStringAndSize(<const char*>at, size))
         return 0
 
 

@@ -3,13 +3,27 @@
 from libc.stdint cimport uint8_t
 
 from _speedups.auditchain cimport ChainEnd
+from _speedups.growing cimport Output
+from _speedups.pgrows cimport RowMasker
 
 cdef enum:
     BOUNDS = 16
+    LINES_MAX = 2  # decided records of one cycle: of its Parse, and of what it executes
+    TAG_BYTES_MAX = 60
 
 
 cdef class Count:
     cdef public unsigned long long value
+
+
+cdef class Hit
+
+
+cdef class Pace:
+    cdef public double due
+    cdef public double seconds
+    cdef public double claimed
+    cdef bint claim(self, Hit hit, double now) noexcept
 
 
 cdef class Hit:
@@ -28,14 +42,20 @@ cdef class Hit:
     cdef readonly bint bound
     cdef readonly bint provisional
     cdef public object position
+    cdef public double dull_until
     cdef readonly dict locks
     cdef dict _digests
+    cdef bytes _description
+    cdef tuple _lock
     cdef bytes digest_of(self, bytes tail)
+    cdef tuple lock_of(self, const uint8_t* frame, size_t length)
 
 
 cdef class HitLedger:
     cdef readonly list due
-    cdef readonly list finished
+    cdef Output _finished
+    cdef unsigned long long _finished_count
+    cdef size_t _begun
     cdef public bint within
     cdef public bint wanted
     cdef public bint turns
@@ -58,11 +78,14 @@ cdef class HitLedger:
     cdef double _seconds
     cdef double _bounds[BOUNDS]
     cdef unsigned long long _counts[BOUNDS + 1]
-    cdef int observe(self, double seconds) except -1
-    cdef bytes new_id(self, double now)
+    cdef void observe(self, double seconds) noexcept
+    cdef int new_id(self, double now, uint8_t* out) except -1
+    cdef int _append(self, list due) except -1
+    cdef void _forget_finished(self) noexcept
     cpdef bint write_due(self) except -1
     cdef int put_due(self, Cycle cycle) except -1
-    cdef int put_finished(self, bytes line) except -1
+    cdef Output* begin_finished(self, size_t counted) except NULL
+    cdef int end_finished(self) except -1
 
 
 cdef class Cycle:
@@ -70,7 +93,7 @@ cdef class Cycle:
     cdef Count _sequence
     cdef bytes _opening
     cdef bytes _finish_opening
-    cdef bytes _steps
+    cdef const char* _steps
     cdef Py_ssize_t _step
     cdef bint _in_question
     cdef bint _proviso_failed
@@ -78,29 +101,43 @@ cdef class Cycle:
     cdef bint _described
     cdef readonly bint extended
     cdef readonly Hit hit
-    cdef readonly bytes saved
-    cdef bytes _sent
-    cdef readonly list lines
-    cdef readonly bytes record_id
+    cdef Output _saved
+    cdef Output _sent
+    cdef bint _unwritten
+    cdef int _line_count
+    cdef Output _decided
+    cdef size_t _line_ends[LINES_MAX]
+    cdef bytes _parse_tail
+    cdef bytes _tail
+    cdef uint8_t _record_id[32]
     cdef readonly double started
     cdef readonly unsigned long long rows
     cdef readonly unsigned long long bytes_out
     cdef readonly unsigned long long cells_masked
     cdef readonly unsigned long long sensitive_unmasked
-    cdef readonly bytes tag
+    cdef uint8_t _tag[TAG_BYTES_MAX]
+    cdef size_t _tag_bytes
     cdef readonly tuple lock
+    cdef RowMasker _masker
+    cdef unsigned long long _sensitive
     cdef readonly unsigned long long total_rows
     cdef readonly unsigned long long total_bytes_out
     cdef readonly unsigned long long total_cells_masked
     cdef readonly unsigned long long total_sensitive_unmasked
     cdef int begin(self, Hit hit, const uint8_t* at, Py_ssize_t size, double now) except -1
-    cdef int rest(self) except -1
-    cdef object decided(self, bytes record_id, double now, bytes before, bytes tail)
+    cdef void rest(self) noexcept
+    cdef size_t lines_room(self) noexcept
+    cdef bytes tail_of(self, int line)
+    cdef Output* begin_decided(
+        self, const uint8_t* record_id, double now, size_t counted
+    ) except NULL
+    cdef int end_decided(self, bytes tail) except -1
+    cdef Output* forwarded(self) noexcept
     cdef int send(self) except -1
     cdef int unrecorded(self) except -1
     cdef int finish_record(self, double now) except -1
+    cdef void add_up(self) noexcept
     cdef int withhold_record(self, double now) except -1
-    cdef int add_up(self) except -1
-    cdef bytes finished_line(self, double now, bytes outcome, double seconds)
+    cdef int put_finished(self, double now, bytes outcome, double seconds) except -1
     cdef bint received(self, bint from_upstream, const uint8_t* at, Py_ssize_t size) except -1
     cdef int broken(self, object error) except -1

@@ -7,33 +7,54 @@ Used by `pghits`, which follows the messages; taught by `session/hits`. Rule: re
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.math cimport floor
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint32_t
+from libc.stdlib cimport free
+from libc.string cimport memcmp, memcpy
 
-from _speedups.auditchain cimport ChainEnd, hash_raw
+from _speedups.auditchain cimport AROUND, HASH, ChainEnd, hash_raw, put_line
 from _speedups.auditwriter cimport (
-    LINE_ROOM,
-    Writer,
-    begin_writing,
+    ID_BYTES,
     put,
+    put_bytes,
     put_decimal,
     put_field,
     put_integer,
     put_time,
-    written,
+    room_for,
+    write_hex,
 )
+from _speedups.growing cimport Output, add
 
 cdef enum:
-    ID_BYTES = 32
     ENTROPY_BYTES = 10
     IDS_AT_ONCE = 256
     DIGESTS_MAX = 8
+    ROOM_KEPT = 1 << 16
+    SIZE = 4  # of what stands before a finished record
 
-cdef const char* HEX = b"0123456789abcdef"
+cdef double DULL_SECONDS = 0.25
 
 
 @cython.final
 cdef class Count:
     """An integer that Python and the hit path both count in: `value`."""
+
+
+cdef class Pace:
+    """When the machine is wanted for a statement, though it is known: the base of
+    `session/pace.SamplePace`.
+
+    `due`: unix seconds, infinite = never. `seconds`: one statement is the machine's, of whatever
+    session, and then none for so long, as long as it stays due; `claimed`: until then.
+    """
+
+    cdef bint claim(self, Hit hit, double now) noexcept:
+        """Whether a statement that comes now is the one for the machine."""
+        if self.due > now or self.claimed > now or hit.dull_until > now:
+            return False
+        self.claimed = now + self.seconds
+        hit.dull_until = now + DULL_SECONDS
+        return True
 
 
 @cython.final
@@ -53,6 +74,7 @@ cdef class Hit:
     - `provisional`: it rests on the catalog; the database is asked, before it runs, whether that still
       holds. `position`: where the server's log ended when what it rests on was found as judged;
       None = not known.
+    - `dull_until` (unix seconds): until then no rows of it are worth looking at.
     """
 
     def __init__(self, object verdict, tuple epoch, bint bound, bint provisional):
@@ -80,6 +102,23 @@ cdef class Hit:
         self._digests[tail] = made
         return made
 
+    def described(self, bytes frame not None, masker, unsigned long long columns, lock) -> None:
+        """Rows behind this RowDescription come under `lock`."""
+        self.locks[frame] = (masker, columns, lock)
+        self._description = self._lock = None
+
+    cdef tuple lock_of(self, const uint8_t* frame, size_t length):
+        """As in `locks`; None: it was taught for no such description."""
+        cdef bytes described
+        if self._description is not None and length == <size_t>PyBytes_GET_SIZE(self._description):
+            if memcmp(frame, PyBytes_AS_STRING(self._description), length) == 0:
+                return self._lock
+        described = PyBytes_FromStringAndSize(<const char*>frame, <Py_ssize_t>length)
+        found = self.locks.get(described)
+        if found is not None:
+            self._description, self._lock = described, <tuple>found
+        return <tuple>found
+
 
 @cython.final
 cdef class HitLedger:
@@ -93,19 +132,33 @@ cdef class HitLedger:
     `turns`: the round holds turns of machines, which come first; `stirred`: something was done that the event loop may have to go on with.
     """
 
-
     def __init__(self, wake, wake_later, entropy, tuple bounds):
         cdef int index
         if len(bounds) != BOUNDS:
             raise ValueError("another number of bounds")
         self.due = []
-        self.finished = []
         self._wake, self._wake_later, self._entropy = wake, wake_later, entropy
         self._pool = b""
         for index in range(BOUNDS):
             self._bounds[index] = bounds[index]
         for index in range(BOUNDS + 1):
             self._counts[index] = 0
+
+    def __dealloc__(self):
+        free(self._finished.bytes)
+
+    @property
+    def finished(self) -> list:
+        """Encoded records that wait for the next write of any kind."""
+        cdef list found = []
+        cdef const char* at = <const char*>self._finished.bytes
+        cdef const char* end = at + self._finished.length
+        cdef uint32_t size
+        while at < end:
+            memcpy(&size, at, SIZE)
+            found.append(PyBytes_FromStringAndSize(at + SIZE, size))
+            at += SIZE + size
+        return found
 
     def write_to(self, ChainEnd end not None, unwritten) -> None:
         """Where `write_due` writes. `unwritten(errno, finished)`: the records of cycles that wait
@@ -117,29 +170,77 @@ cdef class HitLedger:
         something is in the way; they wait."""
         cdef Cycle cycle
         cdef list due
-        cdef list records
-        cdef list finished
         cdef int number
         if self._end is None or not self._end.open():
             return not self.due
         if not self.due:
             return True
         due, self.due = self.due, []
-        finished, self.finished = self.finished, []
-        records = finished.copy()
-        for each in due:
-            records += (<Cycle>each).lines
-        number = self._end.append(records)
+        number = self._append(due)
         if number:
+            finished = self.take_finished()
             self._unwritten(number, finished)
         for each in due:
             cycle = <Cycle>each
-            if cycle.lines is not None:
+            if cycle._unwritten:
                 if number:
                     cycle.unrecorded()
                 else:
                     cycle.send()
         return True
+
+    cdef int _append(self, list due) except -1:
+        """What has finished and what these cycles have decided, in one write. -> 0, or an errno;
+        then nothing of it is written."""
+        cdef ChainEnd end = self._end
+        cdef Cycle cycle
+        cdef uint8_t last[HASH]
+        cdef unsigned long long count = 0
+        cdef size_t room = self._finished.length + self._finished_count * AROUND
+        cdef size_t begin
+        cdef uint32_t size
+        cdef const uint8_t* record = self._finished.bytes
+        cdef uint8_t* at
+        cdef bytes tail
+        cdef int line
+        cdef int number
+        for each in due:
+            room += (<Cycle>each).lines_room()
+        at = end.begin(room)
+        end.head_into(last)
+        for count in range(self._finished_count):
+            memcpy(&size, record, SIZE)
+            at = put_line(at, end.seq + count + 1, last, record + SIZE, size, NULL, 0, NULL)
+            record += SIZE + size
+        count = self._finished_count
+        for each in due:
+            cycle = <Cycle>each
+            begin = 0
+            for line in range(cycle._line_count):
+                tail = cycle.tail_of(line)
+                count += 1
+                at = put_line(
+                    at,
+                    end.seq + count,
+                    last,
+                    cycle._decided.bytes + begin,
+                    cycle._line_ends[line] - begin,
+                    PyBytes_AS_STRING(tail),
+                    <size_t>PyBytes_GET_SIZE(tail),
+                    <const uint8_t*>PyBytes_AS_STRING(cycle.hit.digest_of(tail)),
+                )
+                begin = cycle._line_ends[line]
+        number = end.write(at, count, last)
+        if not number:
+            self._forget_finished()
+        return number
+
+    cdef void _forget_finished(self) noexcept:
+        self._finished.length = self._finished_count = 0
+        if self._finished.room > ROOM_KEPT:
+            free(self._finished.bytes)
+            self._finished.bytes = NULL
+            self._finished.room = 0
 
     def take_due(self) -> list:
         """The cycles that wait; they are the caller's to record and to `forward` or to `drop`."""
@@ -151,7 +252,8 @@ cdef class HitLedger:
         self._waking = False
 
     def take_finished(self) -> list:
-        finished, self.finished = self.finished, []
+        finished = self.finished
+        self._forget_finished()
         return finished
 
     def take_sums(self) -> dict:
@@ -177,31 +279,29 @@ cdef class HitLedger:
             self._counts[index] = 0
         return sums
 
-    cdef int observe(self, double seconds) except -1:
+    cdef void observe(self, double seconds) noexcept:
         cdef int index = 0
         while index < BOUNDS and seconds > self._bounds[index]:
             index += 1
         self._counts[index] += 1
         self._seconds += seconds
-        return 0
 
-    cdef bytes new_id(self, double now):
-        """As `audit.record.new_id`."""
-        cdef char text[ID_BYTES]
+    cdef int new_id(self, double now, uint8_t* out) except -1:
+        """As `audit.record.new_id`: ID_BYTES."""
         cdef unsigned long long milliseconds = <unsigned long long>(now * 1000)
-        cdef const uint8_t* entropy
+        cdef uint8_t stamp[6]
         cdef int index
         if self._used + ENTROPY_BYTES > PyBytes_GET_SIZE(self._pool):
             self._pool, self._used = self._entropy(IDS_AT_ONCE * ENTROPY_BYTES), 0
-        entropy = <const uint8_t*>PyBytes_AS_STRING(self._pool) + self._used
+        for index in range(5, -1, -1):
+            stamp[index] = <uint8_t>(milliseconds & 255)
+            milliseconds >>= 8
+        write_hex(out, stamp, 6)
+        write_hex(
+            out + 12, <const uint8_t*>PyBytes_AS_STRING(self._pool) + self._used, ENTROPY_BYTES
+        )
         self._used += ENTROPY_BYTES
-        for index in range(11, -1, -1):
-            text[index] = HEX[milliseconds & 15]
-            milliseconds >>= 4
-        for index in range(ENTROPY_BYTES):
-            text[12 + 2 * index] = HEX[entropy[index] >> 4]
-            text[13 + 2 * index] = HEX[entropy[index] & 15]
-        return PyBytes_FromStringAndSize(text, ID_BYTES)
+        return 0
 
     cdef int put_due(self, Cycle cycle) except -1:
         self.due.append(cycle)
@@ -211,8 +311,18 @@ cdef class HitLedger:
             self._wake()
         return 0
 
-    cdef int put_finished(self, bytes line) except -1:
-        self.finished.append(line)
+    cdef Output* begin_finished(self, size_t counted) except NULL:
+        """Where a record of that size at most is to be put."""
+        room_for(&self._finished, counted + SIZE)
+        self._begun = self._finished.length
+        self._finished.length += SIZE
+        return &self._finished
+
+    cdef int end_finished(self) except -1:
+        """It is there."""
+        cdef uint32_t size = <uint32_t>(self._finished.length - self._begun - SIZE)
+        memcpy(self._finished.bytes + self._begun, &size, SIZE)
+        self._finished_count += 1
         if not self._waking:
             self._waking = True
             self._wake_later()
@@ -223,11 +333,11 @@ cdef class Cycle:
     """One statement on its way: what is due, its records, its sums.
 
     `hit`: what was known of it; `saved`: the client's chunk; `extended`: it came as Bind and Execute;
-    `lines`: its decided records, encoded as `auditchain.chain` takes them, which are written before anything is forwarded (then
-    None); `record_id`, `started` (unix seconds), `rows`, `bytes_out`, `cells_masked`,
-    `sensitive_unmasked`, `tag` as in `session/inflight.Execution`; `lock`: (masker, sensitive
-    columns, ResultLock) of the rows that are due, None before they are described. `total_*`: sums of
-    the session.
+    `lines`: its decided records, encoded as `auditchain.chain` takes them, which are written before
+    anything is forwarded (then None); `record_id`, `started` (unix seconds), `rows`, `bytes_out`,
+    `cells_masked`, `sensitive_unmasked`, `tag` as in `session/inflight.Execution`; `lock`: (masker,
+    sensitive columns, ResultLock) of the rows that are due, None before they are described.
+    `total_*`: sums of the session.
     """
 
     def __init__(self, HitLedger ledger not None, Count sequence not None, str session not None):
@@ -236,33 +346,86 @@ cdef class Cycle:
         self._opening = b',"session":"%b","sequence":' % session.encode()
         self._finish_opening = b',"session":"%b","decided":"' % session.encode()
 
+    def __dealloc__(self):
+        free(self._saved.bytes)
+        free(self._sent.bytes)
+        free(self._decided.bytes)
+
     @property
     def underway(self) -> bool:
-        return self._steps is not None
+        return self._steps != NULL
 
     @property
     def unsent(self) -> bool:
         """Under way, and its records are not written yet."""
-        return self._steps is not None and self.lines is not None
+        return self._steps != NULL and self._unwritten
 
     @property
     def in_question(self) -> bool:
         """The database has not said yet whether what the statement rests on still holds."""
-        return self._steps is not None and self._in_question
+        return self._steps != NULL and self._in_question
 
     @property
     def steps_left(self) -> bytes:
-        """What is still due; see the letters above."""
-        return b"" if self._steps is None else self._steps[self._step :]
+        """What is still due; see the letters of `pghits`."""
+        return b"" if self._steps == NULL else <bytes>(self._steps + self._step)
+
+    @property
+    def saved(self) -> bytes:
+        return PyBytes_FromStringAndSize(
+            <const char*>self._saved.bytes, <Py_ssize_t>self._saved.length
+        )
+
+    @property
+    def record_id(self) -> bytes:
+        return PyBytes_FromStringAndSize(<const char*>self._record_id, ID_BYTES)
+
+    @property
+    def tag(self) -> bytes:
+        return PyBytes_FromStringAndSize(<const char*>self._tag, <Py_ssize_t>self._tag_bytes)
+
+    @property
+    def lines(self) -> list | None:
+        cdef list found = []
+        cdef size_t begin = 0
+        cdef int line
+        if not self._unwritten:
+            return None
+        for line in range(self._line_count):
+            tail = self.tail_of(line)
+            varies = PyBytes_FromStringAndSize(
+                <const char*>self._decided.bytes + begin,
+                <Py_ssize_t>(self._line_ends[line] - begin),
+            )
+            found.append((varies, tail, self.hit.digest_of(tail)))
+            begin = self._line_ends[line]
+        return found
+
+    cdef bytes tail_of(self, int line):
+        return self._parse_tail if line + 1 < self._line_count else self._tail
+
+    cdef size_t lines_room(self) noexcept:
+        """Bytes that its lines have at most."""
+        cdef size_t room = self._decided.length + <size_t>self._line_count * AROUND
+        room += <size_t>PyBytes_GET_SIZE(self._tail)
+        if self._line_count > 1:
+            room += <size_t>PyBytes_GET_SIZE(self._parse_tail)
+        return room
 
     cdef int begin(self, Hit hit, const uint8_t* at, Py_ssize_t size, double now) except -1:
+        self._saved.length = self._sent.length = self._decided.length = 0
+        if not add(&self._saved, at, <size_t>size):
+            raise MemoryError
+        self.ledger.new_id(now, self._record_id)
         self.hit = hit
-        self.saved = PyBytes_FromStringAndSize(<const char*>at, size)
         self.started = now
-        self.record_id = self.ledger.new_id(now)
         self.rows = self.bytes_out = self.cells_masked = self.sensitive_unmasked = 0
-        self.tag = b""
+        self._tag_bytes = 0
+        self._line_count = 0
+        self._unwritten = True
         self.lock = None
+        self._masker = None
+        self._sensitive = 0
         self._described = False
         self._step = 0
         self._in_question = hit.provisional
@@ -270,26 +433,31 @@ cdef class Cycle:
         self._finished = False
         return 0
 
-    cdef object decided(self, bytes record_id, double now, bytes before, bytes tail):
-        """-> (what varies, the tail, its digest). `before`: what stands before the tail and is not
-        the same for every execution."""
-        cdef Writer out
+    cdef Output* begin_decided(
+        self, const uint8_t* record_id, double now, size_t counted
+    ) except NULL:
+        """A decided record, up to where its tail begins; `counted`: bytes of what its writer adds
+        to it before `end_decided`."""
+        cdef Output* out = &self._decided
+        room_for(out, counted + <size_t>PyBytes_GET_SIZE(self._opening))
         self._sequence.value += 1
-        begin_writing(
-            &out, PyBytes_GET_SIZE(before) + PyBytes_GET_SIZE(self._opening) + LINE_ROOM
-        )
-        put(&out, b'"event":"statement_decided","id":"')
-        put(&out, record_id)
-        put(&out, b'","time":')
-        put_time(&out, now)
-        put(&out, self._opening)
-        put_integer(&out, self._sequence.value)
-        put(&out, before)
-        return written(&out), tail, self.hit.digest_of(tail)
+        put_bytes(out, b'"event":"statement_decided","id":"')
+        put(out, record_id, ID_BYTES)
+        put_bytes(out, b'","time":')
+        put_time(out, now)
+        put_bytes(out, self._opening)
+        put_integer(out, self._sequence.value)
+        return out
+
+    cdef int end_decided(self, bytes tail) except -1:
+        self._line_ends[self._line_count] = self._decided.length
+        self._line_count += 1
+        self._tail, self._parse_tail = tail, self._tail
+        return 0
 
     def send_recorded(self) -> None:
         """To be called when `lines` are written, if that was not by `write_due`."""
-        if self.lines is not None:
+        if self._unwritten:
             self.send()
 
     cdef int send(self) except -1:
@@ -302,23 +470,26 @@ cdef class Cycle:
 
     # --- once the records are written -------------------------------------------------------------
 
-    def forward(self) -> bytes:
-        """What goes upstream; to be called when `lines` are written."""
-        cdef bytes sent = self._sent
-        self.lines = None
-        self._sent = None
+    cdef Output* forwarded(self) noexcept:
+        """What goes upstream now; its records are written."""
+        cdef Output* sent = &self._sent if self._sent.length else &self._saved
+        self._unwritten = False
         self.ledger.statements += 1
         self.ledger.running += 1
-        self.ledger.bytes_to_upstream += <unsigned long long>PyBytes_GET_SIZE(sent)
+        self.ledger.bytes_to_upstream += sent.length
         return sent
+
+    def forward(self) -> bytes:
+        """What goes upstream; to be called when `lines` are written."""
+        cdef Output* sent = self.forwarded()
+        return PyBytes_FromStringAndSize(<const char*>sent.bytes, <Py_ssize_t>sent.length)
 
     def drop(self) -> bytes:
         """The records could not be written: nothing of this cycle happened. -> the client's
         chunk."""
         cdef bytes saved = self.saved
-        self._sequence.value -= <unsigned long long>len(self.lines)
-        self.lines = None
-        self._sent = None
+        self._sequence.value -= <unsigned long long>self._line_count
+        self._unwritten = False
         self.rest()
         return saved
 
@@ -328,12 +499,12 @@ cdef class Cycle:
             self.add_up()
         self.rest()
 
-    cdef int rest(self) except -1:
-        self._steps = None
+    cdef void rest(self) noexcept:
+        self._steps = NULL
         self.hit = None
-        self.saved = None
         self.lock = None
-        return 0
+        self._masker = None
+        self._parse_tail = self._tail = None
 
     # --- chunks ---------------------------------------------------------------------------------
 
@@ -351,7 +522,7 @@ cdef class Cycle:
         cdef HitLedger ledger = self.ledger
         cdef double seconds = now - self.started
         self._finished = True
-        ledger.put_finished(self.finished_line(now, b"completed", seconds))
+        self.put_finished(now, b"completed", seconds)
         ledger.running -= 1
         ledger.rows += self.rows
         ledger.cells_masked += self.cells_masked
@@ -360,42 +531,45 @@ cdef class Cycle:
         self.add_up()
         return 0
 
-    cdef int add_up(self) except -1:
+    cdef void add_up(self) noexcept:
         self.total_rows += self.rows
         self.total_bytes_out += self.bytes_out
         self.total_cells_masked += self.cells_masked
         self.total_sensitive_unmasked += self.sensitive_unmasked
-        return 0
 
     cdef int withhold_record(self, double now) except -1:
         """It was recorded as let through, and did not run after all."""
-        self.ledger.put_finished(self.finished_line(now, b"withheld", now - self.started))
+        self.put_finished(now, b"withheld", now - self.started)
         self.ledger.running -= 1
         return 0
 
-    cdef bytes finished_line(self, double now, bytes outcome, double seconds):
+    cdef int put_finished(self, double now, bytes outcome, double seconds) except -1:
         """Fields as in `audit.record.StatementFinished`, in its order, defaults left out."""
-        cdef unsigned long long micros = <unsigned long long>floor(seconds * 1e6 + 0.5)
-        cdef Writer out
-        begin_writing(&out, PyBytes_GET_SIZE(self._finish_opening) + LINE_ROOM)
-        put(&out, b'"event":"statement_finished","id":"')
-        put(&out, self.ledger.new_id(now))
-        put(&out, b'","time":')
-        put_time(&out, now)
-        put(&out, self._finish_opening)
-        put(&out, self.record_id)
-        put(&out, b'","outcome":"')
-        put(&out, outcome)
-        put(&out, b'"')
-        put_field(&out, b',"rows":', self.rows)
-        put_field(&out, b',"bytes_out":', self.bytes_out)
-        put_field(&out, b',"cells_masked":', self.cells_masked)
-        put_field(&out, b',"sensitive_unmasked_cells":', self.sensitive_unmasked)
-        if micros and seconds > 0:
-            put(&out, b',"duration_ms":')
-            put_decimal(&out, micros, 1000)
-        if self.tag:
-            put(&out, b',"command_tag":"')
-            put(&out, self.tag)
-            put(&out, b'"')
-        return written(&out)
+        cdef unsigned long long micros = 0
+        cdef uint8_t own_id[ID_BYTES]
+        cdef Output* out
+        self.ledger.new_id(now, own_id)
+        out = self.ledger.begin_finished(<size_t>PyBytes_GET_SIZE(self._finish_opening))
+        put_bytes(out, b'"event":"statement_finished","id":"')
+        put(out, own_id, ID_BYTES)
+        put_bytes(out, b'","time":')
+        put_time(out, now)
+        put_bytes(out, self._finish_opening)
+        put(out, self._record_id, ID_BYTES)
+        put_bytes(out, b'","outcome":"')
+        put_bytes(out, outcome)
+        put_bytes(out, b'"')
+        put_field(out, b',"rows":', self.rows)
+        put_field(out, b',"bytes_out":', self.bytes_out)
+        put_field(out, b',"cells_masked":', self.cells_masked)
+        put_field(out, b',"sensitive_unmasked_cells":', self.sensitive_unmasked)
+        if seconds > 0:
+            micros = <unsigned long long>floor(seconds * 1e6 + 0.5)
+        if micros:
+            put_bytes(out, b',"duration_ms":')
+            put_decimal(out, micros, 1000)
+        if self._tag_bytes:
+            put_bytes(out, b',"command_tag":"')
+            put(out, self._tag, self._tag_bytes)
+            put_bytes(out, b'"')
+        return self.ledger.end_finished()

@@ -1,10 +1,11 @@
 # Whole PostgreSQL frames as the hit path looks at them (`pghits`).
 # https://www.postgresql.org/docs/current/protocol-message-formats.html
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memchr, memcmp, memcpy
 
+from _speedups.growing cimport Output, grow
 from _speedups.reader cimport Reader, put_u32, take_u16, take_u32
 
 cdef enum:
@@ -78,17 +79,21 @@ cdef inline int parameters_of(const uint8_t* at, const uint8_t* end) noexcept no
     return count
 
 
-cdef inline bytes parse_frame(bytes name, bytes text):
-    """A Parse without parameter types."""
-    cdef Py_ssize_t names = PyBytes_GET_SIZE(name)
-    cdef Py_ssize_t texts = PyBytes_GET_SIZE(text)
-    cdef Py_ssize_t size = HEADER + names + 1 + texts + 1 + 2
-    cdef bytes frame = PyBytes_FromStringAndSize(NULL, size)
-    cdef uint8_t* at = <uint8_t*>PyBytes_AS_STRING(frame)
+cdef inline bint add_parse_frame(
+    Output* out, bytes name, const uint8_t* text, size_t size
+) noexcept:
+    """A Parse without parameter types. False: there is no memory for it."""
+    cdef size_t names = <size_t>PyBytes_GET_SIZE(name)
+    cdef size_t length = HEADER + names + 1 + size + 1 + 2
+    cdef uint8_t* at
+    if not grow(out, length):
+        return False
+    at = out.bytes + out.length
     at[0] = c"P"
-    put_u32(at + 1, <uint32_t>(size - 1))
+    put_u32(at + 1, <uint32_t>(length - 1))
     memcpy(at + HEADER, PyBytes_AS_STRING(name), names)
     at[HEADER + names] = 0
-    memcpy(at + HEADER + names + 1, PyBytes_AS_STRING(text), texts)
-    at[size - 3] = at[size - 2] = at[size - 1] = 0
-    return frame
+    memcpy(at + HEADER + names + 1, text, size)
+    at[length - 3] = at[length - 2] = at[length - 1] = 0
+    out.length += length
+    return True

@@ -1,7 +1,7 @@
 from typing import Any
 
 from _speedups.chunks import Chunks
-from _speedups.hitcycle import Count, Cycle, Hit, HitLedger
+from _speedups.hitcycle import Count, Cycle, Hit, HitLedger, Pace
 
 class HitPath(Cycle):
     @property
@@ -33,7 +33,7 @@ class HitPath(Cycle):
         ledger: HitLedger,
         generation: Count,
         sequence: Count,
-        pace: Any,
+        pace: Pace,
         confirmed: dict[bytes, Any],
         session: str,
         held: tuple[bytes, bytes, bytes, bytes],

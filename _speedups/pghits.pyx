@@ -14,27 +14,32 @@ Message formats: https://www.postgresql.org/docs/current/protocol-message-format
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t
-from libc.string cimport memchr, memcmp
+from libc.stdlib cimport free
+from libc.string cimport memchr, memcmp, memcpy, memmove
 
-from _speedups.auditchain import sha256_hex as _sha256_hex
+from _speedups.auditchain cimport HASH, hash_into
+from _speedups.auditwriter cimport ID_BYTES, put_bytes, put_integer
 from _speedups.chunks cimport Chunks, wall_clock
-from _speedups.hitcycle cimport Count, Cycle, Hit, HitLedger
+from _speedups.growing cimport Output, add
+from _speedups.hitcycle cimport TAG_BYTES_MAX, Count, Cycle, Hit, HitLedger, Pace
 from _speedups.pgcycle cimport (
     HEADER,
     INCOMPLETE,
+    add_parse_frame,
     holds,
     length_of,
     parameters_of,
-    parse_frame,
     same_frame,
     starts,
 )
-from _speedups.sqllex import fold as _fold
+from _speedups.pgrows cimport RowMasker
+from _speedups.sqllex cimport fold_text
 
 cdef enum:
     CHUNK_BYTES_MAX = 8192
     CARRY_BYTES_MAX = 65536
     NAME_BYTES_MAX = 63
+    ROOM_KEPT = 16384
 
 cdef enum Became:
     PASS = 0
@@ -56,8 +61,8 @@ cdef bytes NOT_LOCKED = b"C55P03\0"
 #   x CloseComplete  p P ParseComplete  b B BindComplete  g r c the proviso's BindComplete, row, end
 #   t T RowDescription or NoData  E rows and CommandComplete of an Execute
 #   Q RowDescription, rows, CommandComplete of a Query  Z ReadyForQuery
-cdef bytes QUERY_STEPS = b"QZ"
-cdef bytes HELD_STEPS = b"xpbgrcTEZ"
+cdef const char* QUERY_STEPS = b"QZ"
+cdef const char* HELD_STEPS = b"xpbgrcTEZ"
 cdef list EXTENDED_STEPS = [
     opening + asked + described + b"EZ"
     for opening in (b"B", b"PB")
@@ -79,7 +84,7 @@ cdef class HitPath(Cycle):
     """
 
     cdef Count _generation
-    cdef object _pace
+    cdef Pace _pace
     cdef dict _confirmed
     cdef Py_ssize_t _text_bytes_max
     cdef public object owner
@@ -103,15 +108,21 @@ cdef class HitPath(Cycle):
     cdef unsigned long long _seen
     cdef object _position
     cdef bytes _proviso
-    cdef list _parts
-    cdef bytes _carry
+    cdef Output _out
+    """What the client gets of the database's answer, as far as it was not sent."""
+    cdef Output _carry
+    """A frame's beginning, until the rest comes."""
+    cdef Output _folded
+    cdef bytes _name
+    """A prepared statement, and what is known of it since `arm`; None = not looked up."""
+    cdef Hit _named
 
     def __init__(
         self,
         HitLedger ledger not None,
         Count generation not None,
         Count sequence not None,
-        object pace,
+        Pace pace not None,
         dict confirmed not None,
         str session not None,
         tuple held not None,
@@ -129,8 +140,11 @@ cdef class HitPath(Cycle):
         self._held_opening, self._held_name, self._held_bind, self._held_closing = held
         self.exact = {}
         self.alike = {}
-        self._parts = []
-        self._carry = b""
+
+    def __dealloc__(self):
+        free(self._out.bytes)
+        free(self._carry.bytes)
+        free(self._folded.bytes)
 
     def attach(self, Chunks client not None, Chunks upstream not None) -> None:
         """From here on both ends offer their chunks here first."""
@@ -156,6 +170,7 @@ cdef class HitPath(Cycle):
                 self.exact.clear()
                 self.alike.clear()
         self._position, self._proviso = position, proviso
+        self._name = None
         self._seen = self._generation.value
         self.armed = True
 
@@ -172,9 +187,9 @@ cdef class HitPath(Cycle):
         )
 
     cdef bint _take(self, const uint8_t* at, Py_ssize_t size, double now) except -1:
-        if not self.armed or self._steps is not None or not HEADER < size <= CHUNK_BYTES_MAX:
+        if not self.armed or self._steps != NULL or not HEADER < size <= CHUNK_BYTES_MAX:
             return False
-        if self._generation.value != self._seen or <double>self._pace.due <= now:
+        if self._generation.value != self._seen:
             return False
         if at[0] == c"Q":
             return self._take_query(at, size, now)
@@ -194,51 +209,89 @@ cdef class HitPath(Cycle):
             and (hit.position is self._position or hit.position == self._position)
         )
 
+    cdef Hit _known_text(self, const uint8_t* at, Py_ssize_t size):
+        """What is known of a Query's text, or None."""
+        cdef Py_ssize_t index
+        known = self.exact.get(PyBytes_FromStringAndSize(<const char*>at, size))
+        if known is not None or not self.alike:
+            return <Hit>known
+        for index in range(size):
+            if at[index] >= 128:
+                return None
+        if not fold_text(at, <size_t>size, &self._folded):
+            return None
+        return <Hit>self.alike.get(
+            PyBytes_FromStringAndSize(
+                <const char*>self._folded.bytes, <Py_ssize_t>self._folded.length
+            )
+        )
+
     cdef bint _take_query(self, const uint8_t* at, Py_ssize_t size, double now) except -1:
-        cdef bytes text
         cdef Hit hit
-        cdef bytes before
-        cdef bytes tail
-        if length_of(at, size) != size or at[size - 1] != 0:
+        cdef Output* record
+        cdef Py_ssize_t length = size - HEADER - 1
+        cdef const uint8_t* text = at + HEADER
+        if length_of(at, size) != size or at[size - 1] != 0 or length > self._text_bytes_max:
             return False
-        if size - HEADER - 1 > self._text_bytes_max:
+        if memchr(text, 0, length + 1) != at + size - 1:
             return False
-        if memchr(at + HEADER, 0, size - HEADER) != at + size - 1:
+        hit = self._known_text(text, length)
+        if hit is None or hit.query_tail is None or not self._may(hit):
             return False
-        text = PyBytes_FromStringAndSize(<const char*>at + HEADER, size - HEADER - 1)
-        known = self.exact.get(text)
-        if known is None:
-            if not self.alike or not text.isascii():
-                return False
-            folded = _fold(text)
-            if folded is None:
-                return False
-            known = self.alike.get(folded[0])
-            if known is None:
-                return False
-        hit = <Hit>known
-        if hit.query_tail is None or not self._may(hit):
+        if self._pace.claim(hit, now):
             return False
-        before, tail = b"", hit.query_tail
-        if hit.query_tail_rest is not None:
-            before = b'%b%b","text_bytes":%d' % (tail, _sha256_hex(text), len(text))
-            tail = hit.query_tail_rest
         self.begin(hit, at, size, now)
         self.extended = False
-        self.lines = [self.decided(self.record_id, now, before, tail)]
+        if hit.query_tail_rest is None:
+            self.begin_decided(self._record_id, now, 0)
+            self.end_decided(hit.query_tail)
+        else:
+            record = self.begin_decided(
+                self._record_id, now, <size_t>PyBytes_GET_SIZE(hit.query_tail) + HASH
+            )
+            put_bytes(record, hit.query_tail)
+            hash_into(text, <size_t>length, record.bytes + record.length)
+            record.length += HASH
+            put_bytes(record, b'","text_bytes":')
+            put_integer(record, <unsigned long long>length)
+            self.end_decided(hit.query_tail_rest)
         if hit.provisional:
             self._steps = HELD_STEPS
-            self._sent = b"".join((
-                self._held_opening,
-                parse_frame(self._held_name, text if hit.text is None else hit.text),
-                self._held_bind,
-                self._proviso,
-                self._held_closing,
-            ))
+            self._send_bytes(self._held_opening)
+            if hit.text is not None:
+                text = <const uint8_t*>PyBytes_AS_STRING(hit.text)
+                length = PyBytes_GET_SIZE(hit.text)
+            if not add_parse_frame(&self._sent, self._held_name, text, <size_t>length):
+                raise MemoryError
+            self._send_bytes(self._held_bind)
+            self._send_bytes(self._proviso)
+            self._send_bytes(self._held_closing)
         else:
             self._steps = QUERY_STEPS
-            self._sent = self.saved if hit.sent is None else hit.sent
+            if hit.sent is not None:
+                self._send_bytes(hit.sent)
         return True
+
+    cdef int _send(self, const void* piece, Py_ssize_t size) except -1:
+        """Behind what else goes upstream."""
+        if not add(&self._sent, piece, <size_t>size):
+            raise MemoryError
+        return 0
+
+    cdef int _send_bytes(self, bytes piece) except -1:
+        return self._send(PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece))
+
+    cdef Hit _prepared(self, const uint8_t* name, Py_ssize_t size):
+        """What is known of a prepared statement, or None."""
+        cdef bytes named
+        if self._name is not None and size == PyBytes_GET_SIZE(self._name):
+            if memcmp(name, PyBytes_AS_STRING(self._name), <size_t>size) == 0:
+                return self._named
+        named = PyBytes_FromStringAndSize(<const char*>name, size)
+        prepared = self._confirmed.get(named)
+        self._named = None if prepared is None else <Hit>prepared.hit
+        self._name = named
+        return self._named
 
     cdef bint _take_extended(self, const uint8_t* at, Py_ssize_t size, double now) except -1:
         cdef Py_ssize_t offset = 0
@@ -251,7 +304,7 @@ cdef class HitPath(Cycle):
         cdef bint describes = False
         cdef bint describing
         cdef int parameters
-        cdef bytes name
+        cdef uint8_t parse_id[ID_BYTES]
         if parses:
             length = length_of(at, size)
             if not HEADER + 4 <= length < size or at[HEADER] != 0:
@@ -278,22 +331,16 @@ cdef class HitPath(Cycle):
         stop = <const uint8_t*>memchr(at + offset + HEADER + 1, 0, length - HEADER - 1)
         if stop == NULL or stop - (at + offset + HEADER + 1) > NAME_BYTES_MAX:
             return False
-        name = PyBytes_FromStringAndSize(
-            <const char*>at + offset + HEADER + 1, stop - (at + offset + HEADER + 1)
-        )
         parameters = parameters_of(stop + 1, at + offset + length)
         if parameters < 0:
             return False
-        if parses:
-            if name:
-                return False
-        else:
-            prepared = self._confirmed.get(name)
-            known = None if prepared is None else prepared.hit
-            if known is None:
-                return False
-            hit = <Hit>known
-        if hit.execute_tail is None or hit.parameters != parameters or not self._may(hit):
+        if not parses:
+            hit = self._prepared(
+                at + offset + HEADER + 1, stop - (at + offset + HEADER + 1)
+            )
+        elif stop != at + offset + HEADER + 1:  # it has a name
+            return False
+        if hit is None or hit.execute_tail is None or hit.parameters != parameters or not self._may(hit):
             return False
         offset = bound_end = offset + length
         if starts(at, size, offset, DESCRIBE_PORTAL):
@@ -304,26 +351,33 @@ cdef class HitPath(Cycle):
         offset += PyBytes_GET_SIZE(EXECUTE_ALL)
         if not starts(at, size, offset, SYNC) or offset + PyBytes_GET_SIZE(SYNC) != size:
             return False
+        if self._pace.claim(hit, now):
+            return False
         self.begin(hit, at, size, now)
         self.extended = True
-        self.lines = []
         if parses:
-            self.lines.append(self.decided(self.ledger.new_id(now), now, b"", hit.parse_tail))
-        self.lines.append(self.decided(self.record_id, now, b"", hit.execute_tail))
+            self.ledger.new_id(now, parse_id)
+            self.begin_decided(parse_id, now, 0)
+            self.end_decided(hit.parse_tail)
+        self.begin_decided(self._record_id, now, 0)
+        self.end_decided(hit.execute_tail)
         describing = hit.bound and not describes  # clients that skip Describe still get a lock
-        self._steps = <bytes>EXTENDED_STEPS[
-            6 * parses + 3 * hit.provisional + (1 if describes else 2 if describing else 0)
-        ]
+        self._steps = PyBytes_AS_STRING(
+            <bytes>EXTENDED_STEPS[
+                6 * parses + 3 * hit.provisional + (1 if describes else 2 if describing else 0)
+            ]
+        )
         if hit.provisional or describing or (parses and hit.text is not None):
-            self._sent = b"%b%b%b%b%b" % (
-                self.saved[:parse_end] if hit.text is None else hit.parse if parses else b"",
-                self.saved[parse_end:bound_end],
-                self._proviso if hit.provisional else b"",
-                DESCRIBE_PORTAL if describing else b"",
-                self.saved[bound_end:],
-            )
-        else:
-            self._sent = self.saved
+            if not parses or hit.text is None:
+                self._send(at, bound_end)
+            else:
+                self._send_bytes(hit.parse)
+                self._send(at + parse_end, bound_end - parse_end)
+            if hit.provisional:
+                self._send_bytes(self._proviso)
+            if describing:
+                self._send_bytes(DESCRIBE_PORTAL)
+            self._send(at + bound_end, size - bound_end)
         return True
 
     # --- from the database ------------------------------------------------------------------------
@@ -331,102 +385,131 @@ cdef class HitPath(Cycle):
     def upstream(self, bytes chunk not None, double now) -> tuple:
         """-> (what the client gets, rest that is the machine's or None). For tests; connections use
         `received`."""
-        cdef Py_ssize_t rest = -1
-        out = self._follow(
-            <const uint8_t*>PyBytes_AS_STRING(chunk), PyBytes_GET_SIZE(chunk), now, &rest
+        cdef bint rest = self._follow(
+            <const uint8_t*>PyBytes_AS_STRING(chunk), PyBytes_GET_SIZE(chunk), now
         )
-        return b"" if out is None else bytes(out), (None if rest < 0 else self._remainder)
+        out = PyBytes_FromStringAndSize(<const char*>self._gets, self._gets_bytes)
+        self._sent_to_client()
+        if self._done:
+            self._finish_cycle(now)
+        return out, (self._remainder if rest else None)
 
     cdef bytes _remainder
+    cdef const uint8_t* _begin
+    """Where what goes to the client as it is begins."""
+    cdef const uint8_t* _gets
+    """What the client gets now: of `_out`, or of the chunk itself."""
+    cdef Py_ssize_t _gets_bytes
+    cdef bint _got
+    cdef bint _done
 
-    cdef object _follow(
-        self, const uint8_t* at, Py_ssize_t size, double now, Py_ssize_t* rest
-    ):
-        """-> bytes for the client or None. `rest` becomes 0 when the machine is to go on, with
-        `_remainder`."""
-        cdef bytes whole = None
+    cdef bint _follow(self, const uint8_t* at, Py_ssize_t size, double now) except -1:
+        """Sets what the client gets now (`_gets`), and whether the cycle is `_done`, which remains to
+        be told. -> whether the machine is to go on, with `_remainder`."""
         cdef const uint8_t* end
-        cdef const uint8_t* begin
         cdef Py_ssize_t length
         cdef int became
-        if self._carry:
-            whole = self._carry + PyBytes_FromStringAndSize(<const char*>at, size)
-            self._carry = b""
-            at = <const uint8_t*>PyBytes_AS_STRING(whole)
-            size = PyBytes_GET_SIZE(whole)
-        begin, end = at, at + size
+        self._gets_bytes = 0
+        self._done = self._got = False
+        if self._carry.length:
+            if not add(&self._carry, at, <size_t>size):
+                raise MemoryError
+            at, size = self._carry.bytes, <Py_ssize_t>self._carry.length
+            self._carry.length = 0
+        self._begin, end = at, at + size
         while at < end:
             length = length_of(at, end - at)
             if length < HEADER or length > end - at:
                 if length == INCOMPLETE or length > end - at:
                     if self._in_question and end - at <= CARRY_BYTES_MAX:
-                        self._keep(begin, at)
-                        self._carry = PyBytes_FromStringAndSize(<const char*>at, end - at)
-                        return None
+                        return self._wait_for_more(at, end)
                 became = STOP
             else:
                 became = self._reply(at, length, end, now)
-            if became == STOP:
-                self._keep(begin, at)
-                self._remainder = PyBytes_FromStringAndSize(<const char*>at, end - at)
-                rest[0] = 0
-                return self._out()
             if became == PASS:
                 at += length
             elif became == SKIP:
-                self._keep(begin, at)
+                self._keep(at)
                 at += length
-                begin = at
+                self._begin = at
             elif became == ROWS:  # a run of rows was masked, or passes
-                if self._masked is not None:
-                    self._keep(begin, at)
-                    self._parts.append(self._masked)
-                    self._masked = None
-                    begin = self._run_end
                 at = self._run_end
-            else:  # DONE
-                at += length
-                self._keep(begin, at)
-                if at < end:  # nothing is due behind it
-                    self._finish_cycle(now)
-                    self._remainder = PyBytes_FromStringAndSize(<const char*>at, end - at)
-                    rest[0] = 0
-                    return self._out()
-                out = self._out()
-                self._finish_cycle(now)
-                return out
-        self._keep(begin, at)
-        return None if self._in_question else self._out()
+            else:
+                if became == DONE:
+                    self._done = True
+                    at += length
+                    if at == end:
+                        self._get(at)
+                        return False
+                self._get(at)  # nothing is due behind it, or it is not what is due
+                self._remainder = PyBytes_FromStringAndSize(<const char*>at, end - at)
+                return True
+        if self._in_question:
+            self._keep(at)
+        else:
+            self._get(at)
+        return False
 
-    cdef object _masked
+    cdef bint _wait_for_more(self, const uint8_t* at, const uint8_t* end) except -1:
+        self._keep(at)
+        if self._carry.bytes != NULL and self._carry.bytes <= at < self._carry.bytes + (
+            self._carry.room
+        ):  # what is carried already moves to the front of what it is in
+            memmove(self._carry.bytes, at, <size_t>(end - at))
+            self._carry.length = <size_t>(end - at)
+        elif not add(&self._carry, at, <size_t>(end - at)):
+            raise MemoryError
+        return False
+
     cdef const uint8_t* _run_end
 
-    cdef int _keep(self, const uint8_t* begin, const uint8_t* end) except -1:
-        if begin < end and not self._proviso_failed:
-            self._parts.append(PyBytes_FromStringAndSize(<const char*>begin, end - begin))
+    cdef int _keep(self, const uint8_t* at) except -1:
+        """For the client, but not now: what came between `_begin` and here."""
+        if self._begin < at and not self._proviso_failed:
+            if not add(&self._out, self._begin, <size_t>(at - self._begin)):
+                raise MemoryError
+        self._begin = at
         return 0
 
-    cdef object _out(self):
-        cdef bytes out
-        if not self._parts:
-            return None
-        out = <bytes>self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        self._parts.clear()
-        self.ledger.bytes_to_client += <unsigned long long>PyBytes_GET_SIZE(out)
-        return out
+    cdef int _get(self, const uint8_t* at) except -1:
+        """For the client, now: all that was kept, and what came between `_begin` and here."""
+        self._got = True
+        if not self._out.length and not self._proviso_failed:
+            self._gets, self._gets_bytes = self._begin, at - self._begin
+        else:
+            self._keep(at)
+            self._gets, self._gets_bytes = self._out.bytes, <Py_ssize_t>self._out.length
+        self.ledger.bytes_to_client += <unsigned long long>self._gets_bytes
+        return 0
+
+    cdef void _sent_to_client(self) noexcept:
+        if self._got:
+            self._out.length = 0
+            if self._out.room > ROOM_KEPT:
+                free(self._out.bytes)
+                self._out.bytes = NULL
+                self._out.room = 0
+
+    cdef int _aside(self, const uint8_t* at, Py_ssize_t length) except -1:
+        """What a notice or the like comes to, in its place."""
+        cdef bytes shown = self._asked().aside(
+            at[0], PyBytes_FromStringAndSize(<const char*>at, length)
+        )
+        self._keep(at)
+        if not add(&self._out, PyBytes_AS_STRING(shown), <size_t>PyBytes_GET_SIZE(shown)):
+            raise MemoryError
+        return 0
 
     cdef int _reply(
         self, const uint8_t* at, Py_ssize_t length, const uint8_t* end, double now
     ) except -1:
         """One whole frame against what is due."""
-        cdef char step = PyBytes_AS_STRING(self._steps)[self._step]
+        cdef char step = self._steps[self._step]
         cdef uint8_t kind = at[0]
         if self._proviso_failed:
             return self._after_proviso(at, length)
         if self._in_question and (kind == c"N" or kind == c"S" or kind == c"A"):
-            self._parts.append(
-                self._asked().aside(kind, PyBytes_FromStringAndSize(<const char*>at, length))
-            )
+            self._aside(at, length)
             return SKIP
         if step == c"B" or step == c"b" or step == c"g":
             if kind == c"2" and length == HEADER:
@@ -463,6 +546,7 @@ cdef class HitPath(Cycle):
                 self._step += 1
                 if step == c"P":
                     self._confirmed[b""] = self.hit.prepared
+                    self._name = None
                 return PASS if step == c"P" else SKIP
         elif step == c"x":
             if kind == c"3" and length == HEADER:
@@ -470,7 +554,7 @@ cdef class HitPath(Cycle):
                 return SKIP
         if self._in_question and kind == c"E" and self._withheld(step, at, length):
             self._proviso_failed = True
-            self._parts.clear()
+            self._out.length = 0
             return SKIP
         return STOP
 
@@ -490,21 +574,19 @@ cdef class HitPath(Cycle):
         if at[0] == c"Z" and length == HEADER + 1 and at[HEADER] == c"I":
             return DONE
         if at[0] == c"N" or at[0] == c"S" or at[0] == c"A":
-            self._parts.append(
-                self._asked().aside(at[0], PyBytes_FromStringAndSize(<const char*>at, length))
-            )
+            self._aside(at, length)
             return SKIP
         return STOP
 
     cdef bint _describe(self, const uint8_t* at, Py_ssize_t length) except -1:
-        cdef bytes frame
         if self._generation.value != self._seen:
             return False  # the schema may have changed since it was judged: the machine tells
         if self.hit.bound:
-            frame = PyBytes_FromStringAndSize(<const char*>at, length)
-            self.lock = self.hit.locks.get(frame)
+            self.lock = self.hit.lock_of(at, <size_t>length)
             if self.lock is None:
                 return False
+            self._masker = self.lock[0]
+            self._sensitive = <unsigned long long>self.lock[1]
         self._described = True
         return True
 
@@ -512,9 +594,9 @@ cdef class HitPath(Cycle):
         """A run of whole DataRows."""
         cdef const uint8_t* begin = at
         cdef Py_ssize_t length
-        cdef unsigned long long count = 0
+        cdef Py_ssize_t count = 0
         cdef unsigned long long before
-        cdef unsigned long long cells
+        cdef size_t kept
         if self.hit.bound and self.lock is None:
             return STOP
         while at < end and at[0] == c"D":
@@ -523,35 +605,31 @@ cdef class HitPath(Cycle):
                 break
             at += length
             count += 1
-        self._masked = None
-        masker = None
-        if self.lock is not None:
-            masker = (<tuple>self.lock)[0]
-            cells = count * <unsigned long long>(<tuple>self.lock)[1]
-            self.sensitive_unmasked += cells
-        if masker is not None:
-            before = masker.cells_masked
-            self._masked = masker.mask(
-                PyBytes_FromStringAndSize(<const char*>begin, at - begin), count
-            )
-            self.cells_masked += <unsigned long long>masker.cells_masked - before
-            self.bytes_out += <unsigned long long>PyBytes_GET_SIZE(self._masked)
+        self.sensitive_unmasked += <unsigned long long>count * self._sensitive
+        if self._masker is not None:
+            self._keep(begin)
+            before, kept = self._masker.cells_masked, self._out.length
+            self._masker.mask_into(begin, <size_t>(at - begin), count, &self._out)
+            self.cells_masked += self._masker.cells_masked - before
+            self.bytes_out += self._out.length - kept
+            self._begin = at
         else:
             self.bytes_out += <unsigned long long>(at - begin)
-        self.rows += count
+        self.rows += <unsigned long long>count
         self._run_end = at
         return ROWS
 
     cdef int _complete(self, const uint8_t* at, Py_ssize_t length, double now) except -1:
         cdef Py_ssize_t index
-        if length < HEADER + 2 or length > HEADER + 65 or at[length - 1] != 0:
+        if length < HEADER + 2 or length > HEADER + 1 + TAG_BYTES_MAX or at[length - 1] != 0:
             return STOP
         for index in range(HEADER, length - 1):
             if not (at[index] == 32 or 48 <= at[index] <= 57 or 65 <= at[index] <= 90):
                 return STOP
-        self.tag = PyBytes_FromStringAndSize(<const char*>at + HEADER, length - HEADER - 1)
+        self._tag_bytes = <size_t>(length - HEADER - 1)
+        memcpy(self._tag, at + HEADER, self._tag_bytes)
         self._step += 1
-        if PyBytes_AS_STRING(self._steps)[self._step - 1] == c"E":  # a Query ends when all is ready
+        if self._steps[self._step - 1] == c"E":  # a Query ends when all is ready
             self.finish_record(now)
         return PASS
 
@@ -574,7 +652,8 @@ cdef class HitPath(Cycle):
     # --- connections ------------------------------------------------------------------------------
 
     cdef int send(self) except -1:
-        self._upstream._put(self.forward())
+        cdef Output* sent = self.forwarded()
+        self._upstream._put_raw(sent.bytes, <Py_ssize_t>sent.length)
         return 0
 
     cdef int unrecorded(self) except -1:
@@ -592,10 +671,10 @@ cdef class HitPath(Cycle):
 
     cdef bint received(self, bint from_upstream, const uint8_t* at, Py_ssize_t size) except -1:
         """Whether a chunk is done with."""
-        cdef Py_ssize_t rest = -1
+        cdef bint rest
         cdef double now
         if not from_upstream:
-            if self._steps is not None:
+            if self._steps != NULL:
                 self._asked().behind(PyBytes_FromStringAndSize(<const char*>at, size))
                 return True
             if not self.armed or self._upstream.writing_paused:
@@ -604,13 +683,16 @@ cdef class HitPath(Cycle):
                 return False
             self.ledger.put_due(self)
             return True
-        if self._steps is None:
+        if self._steps == NULL:
             return False
         now = wall_clock()
-        out = self._follow(at, size, now, &rest)
-        if out is not None:
-            self._client._put(out)
-        if rest >= 0:
+        rest = self._follow(at, size, now)
+        if self._gets_bytes:
+            self._client._put_raw(self._gets, self._gets_bytes)
+        self._sent_to_client()
+        if self._done:
+            self._finish_cycle(now)
+        if rest:
             self._asked().fall_back(self._remainder)
         if self.crowded and not self.in_question:
             self._asked().catch_up()

@@ -11,9 +11,10 @@ cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
+from _speedups.growing cimport Output, grow
 from _speedups.maskops cimport MaskOp, Op, mask_value
 from _speedups.reader cimport Reader, left, put_u32, take_u8, take_u16, take_u32
 
@@ -23,16 +24,6 @@ cdef enum:
     LENGTH_MAX = 0x3FFFFFFF
     NULL_CELL = 0xFFFFFFFF
     HEADER = 5
-
-cdef enum Fault:
-    NONE = 0
-    NOT_A_ROW = 1
-    ROW_LENGTH = 2
-    COLUMN_COUNT = 3
-    CELL_LENGTH = 4
-    TRAILING = 5
-    TOO_LONG = 6
-    NO_MEMORY = 7
 
 cdef tuple FAULT_TEXTS = (
     "",
@@ -46,12 +37,6 @@ cdef tuple FAULT_TEXTS = (
 )
 
 
-cdef struct Output:
-    uint8_t* bytes
-    size_t length
-    size_t room
-
-
 @cython.final
 cdef class RowMasker:
     """One mask op (see maskops) or None per column, for rows of exactly that many columns.
@@ -59,14 +44,6 @@ cdef class RowMasker:
     `rows`, `cells_masked` and `bytes_out` are totals over all calls that succeeded; a NULL cell
     is not counted as masked.
     """
-
-    cdef list _ops
-    cdef const Op** _columns  # a NULL pointer: the column passes
-    cdef size_t _column_count
-    cdef size_t _growth
-    cdef readonly unsigned long long rows
-    cdef readonly unsigned long long cells_masked
-    cdef readonly unsigned long long bytes_out
 
     def __cinit__(self, list ops not None):
         cdef Py_ssize_t index
@@ -91,8 +68,6 @@ cdef class RowMasker:
         """`count` whole DataRow frames, the same with cells masked; ValueError when malformed."""
         cdef Py_buffer buffer
         cdef Output output
-        cdef Fault fault
-        cdef unsigned long long cells = 0
         if count < 0:
             raise ValueError("row count must not be negative")
         PyObject_GetBuffer(run, &buffer, PyBUF_SIMPLE)
@@ -100,20 +75,29 @@ cdef class RowMasker:
         output.length = 0
         output.room = 0
         try:
-            fault = self._mask_rows(
-                <const uint8_t*>buffer.buf, <size_t>buffer.len, count, &output, &cells
-            )
-            if fault == NO_MEMORY:
-                raise MemoryError
-            if fault != NONE:
-                raise ValueError(FAULT_TEXTS[<int>fault])
-            self.rows += <unsigned long long>count
-            self.cells_masked += cells
-            self.bytes_out += output.length
+            self.mask_into(<const uint8_t*>buffer.buf, <size_t>buffer.len, count, &output)
             return PyBytes_FromStringAndSize(<char*>output.bytes, <Py_ssize_t>output.length)
         finally:
             free(output.bytes)
             PyBuffer_Release(&buffer)
+
+    cdef int mask_into(
+        self, const uint8_t* run, size_t length, Py_ssize_t count, Output* output
+    ) except -1:
+        """The same, behind what is in `output`; nothing is added when it raises."""
+        cdef unsigned long long cells = 0
+        cdef size_t before = output.length
+        cdef Fault fault = self._mask_rows(run, length, count, output, &cells)
+        if fault != NONE:
+            output.length = before
+        if fault == NO_MEMORY:
+            raise MemoryError
+        if fault != NONE:
+            raise ValueError(FAULT_TEXTS[<int>fault])
+        self.rows += <unsigned long long>count
+        self.cells_masked += cells
+        self.bytes_out += output.length - before
+        return 0
 
     cdef Fault _mask_rows(
         self,
@@ -201,18 +185,3 @@ cdef class RowMasker:
         output.length += size
         return NONE
 
-
-cdef inline bint grow(Output* output, size_t more) noexcept nogil:
-    """Room for `more` bytes, which the caller derives from bytes it has, never from a claim."""
-    cdef size_t room = output.length + more
-    cdef void* grown
-    if room <= output.room:
-        return True
-    if output.room:
-        room += room / 2
-    grown = realloc(output.bytes, room)
-    if grown == NULL:
-        return False
-    output.bytes = <uint8_t*>grown
-    output.room = room
-    return True

@@ -7,8 +7,10 @@ Called by sql/ before a parser sees the text (measure) and by whatever writes SQ
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memchr, memcpy
+from libc.string cimport memchr, memcpy, memset
 
+from _speedups.growing cimport Output, grow
+from _speedups.growing cimport add as add_piece
 from _speedups.sqltokens cimport (
     CLASSES,
     COMMENT,
@@ -23,6 +25,7 @@ from _speedups.sqltokens cimport (
     STRING,
     Lexer,
     Token,
+    lexer_at,
     lexer_of,
     next_token,
 )
@@ -365,39 +368,74 @@ cdef bint unfoldable(const Token* token) noexcept nogil:
     )
 
 
+cdef enum Folded:
+    UNFOLDED = 0
+    FOLDED = 1
+    NO_MEMORY = 2
+
+
+cdef Folded fold_tokens(Lexer* lexer, Output* out, Output* offsets) noexcept nogil:
+    """See `fold`. Offsets are size_t, one behind another; `offsets` may be NULL."""
+    cdef Token token
+    cdef const uint8_t* begin = lexer.at
+    cdef size_t length = <size_t>(lexer.end - lexer.at)
+    cdef size_t offset
+    cdef bint marked = False
+    cdef int kind
+    out.length = 0
+    if memchr(begin, 0, length) != NULL:
+        return UNFOLDED
+    if not grow(out, 2 * length + 1):
+        return NO_MEMORY
+    while next_token(lexer, &token):
+        if unfoldable(&token):
+            return UNFOLDED
+        kind = folded_kind(&token)
+        if kind:
+            marked = True
+            if offsets != NULL:
+                offset = <size_t>(token.start - begin)
+                if not add_piece(offsets, &offset, sizeof(size_t)):
+                    return NO_MEMORY
+            out.bytes[out.length] = 0  # no other part of a key has this byte
+            out.bytes[out.length + 1] = <uint8_t>kind
+            out.length += 2
+        else:
+            add_piece(out, token.start, <size_t>(token.end - token.start))
+    return UNFOLDED if lexer.broken or not marked else FOLDED
+
+
+cdef bint fold_text(const uint8_t* text, size_t size, Output* out) except -1:
+    """The key of `fold` into `out`; False where that gives None."""
+    cdef Lexer lexer = lexer_at(text, size, True)
+    cdef Folded folded = fold_tokens(&lexer, out, NULL)
+    if folded == NO_MEMORY:
+        raise MemoryError
+    return folded == FOLDED
+
+
 def fold(bytes text not None):
     """(key, offsets): the text with a mark in place of each short integer and each plain string,
     and where these begin; None when there are none, or the text does not lex. For a server with
     standard_conforming_strings on. Equal keys: the same tokens but for the values of these.
     """
     cdef Lexer lexer = lexer_of(text, True)
-    cdef Token token
-    cdef const uint8_t* begin = lexer.at
-    cdef size_t length = <size_t>PyBytes_GET_SIZE(text)
-    cdef size_t size = 0
-    cdef int kind
-    cdef uint8_t* out
-    if memchr(PyBytes_AS_STRING(text), 0, length) != NULL:
-        return None
-    out = <uint8_t*>malloc(2 * length + 1)
-    if out == NULL:
-        raise MemoryError
-    offsets = []
+    cdef Output out
+    cdef Output offsets
+    cdef Folded folded
+    cdef size_t index
+    memset(&out, 0, sizeof(Output))
+    memset(&offsets, 0, sizeof(Output))
     try:
-        while next_token(&lexer, &token):
-            if unfoldable(&token):
-                return None
-            kind = folded_kind(&token)
-            if kind:
-                offsets.append(token.start - begin)
-                out[size] = 0  # no other part of a key has this byte
-                out[size + 1] = <uint8_t>kind
-                size += 2
-            else:
-                memcpy(out + size, token.start, <size_t>(token.end - token.start))
-                size += <size_t>(token.end - token.start)
-        if lexer.broken or not offsets:
+        folded = fold_tokens(&lexer, &out, &offsets)
+        if folded == NO_MEMORY:
+            raise MemoryError
+        if folded == UNFOLDED:
             return None
-        return PyBytes_FromStringAndSize(<char*>out, <Py_ssize_t>size), tuple(offsets)
+        places = [
+            (<size_t*>offsets.bytes)[index] for index in range(offsets.length // sizeof(size_t))
+        ]
+        return PyBytes_FromStringAndSize(<char*>out.bytes, <Py_ssize_t>out.length), tuple(places)
     finally:
-        free(out)
+        free(out.bytes)
+        free(offsets.bytes)

@@ -41,4 +41,5 @@ cdef struct Token:
 
 
 cdef Lexer lexer_of(bytes text, bint standard_strings)
+cdef Lexer lexer_at(const uint8_t* text, size_t size, bint standard_strings) noexcept nogil
 cdef bint next_token(Lexer* lexer, Token* token) noexcept nogil

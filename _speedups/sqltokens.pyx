@@ -301,9 +301,15 @@ cdef const uint8_t* operator_end(Lexer* lexer, const uint8_t* at) noexcept nogil
 
 
 cdef Lexer lexer_of(bytes text, bint standard_strings):
+    return lexer_at(
+        <const uint8_t*>PyBytes_AS_STRING(text), <size_t>PyBytes_GET_SIZE(text), standard_strings
+    )
+
+
+cdef Lexer lexer_at(const uint8_t* text, size_t size, bint standard_strings) noexcept nogil:
     cdef Lexer lexer
-    lexer.at = <const uint8_t*>PyBytes_AS_STRING(text)
-    lexer.end = lexer.at + PyBytes_GET_SIZE(text)
+    lexer.at = text
+    lexer.end = text + size
     lexer.backslashes = not standard_strings
     lexer.broken = False
     lexer.run_end = lexer.run_core = NULL

@@ -48,6 +48,8 @@ PATIENCE_SECONDS = 5.0
 """After which a column with fewer values is judged by those (VALUES_MIN at least)."""
 GIVE_UP_SECONDS = 600.0
 CHECK_SECONDS = 1.0
+DULL_SECONDS = 4.0
+"""A result with nothing to look at is not offered again by the hit path, for so long."""
 AGAIN_SECONDS = 3_600.0
 """After which a column that looked like nothing is looked at again."""
 TOLD_SECONDS = 86_400.0
@@ -153,6 +155,8 @@ class Alarm:
         if not wanted:
             if self.pace.on:
                 self.pace.spared(now)
+            if request.hit is not None:
+                request.hit.dull_until = now + DULL_SECONDS
             return
         rows_max = max(1, min(ROWS_MAX, CELLS_WALKED_MAX // (max(wanted) + 1)))
         for index, values in cells(request.rows, tuple(wanted), rows_max, CELL_BYTES_MAX).items():

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from _speedups.hitcycle import Hit
 from appliance.approval.request import Asked
 from appliance.model.catalog import ColumnKey, SessionSettings
 from appliance.model.decision import Mask
@@ -84,6 +85,10 @@ class SampleRows(msgspec.Struct, frozen=True):
     count: int
     classified: tuple[Container[ColumnKey], ...]
     """Columns that policy knows already."""
+    hit: Hit | None = None
+    """What the hit path knows of the statement, to be told (`dull_until`) when there was nothing to
+    look at.
+    """
 
 
 class AskApproval(msgspec.Struct, frozen=True):

@@ -117,7 +117,9 @@ class FromUpstream:
             self._state.pace.taken(self._state.now)
             known = (execution.verdict.decision.owed, execution.verdict.sensitive)
             rows = bytes(self._state.turn.client[-1])  # bytes already: `to_client` keeps them
-            self._state.turn.requests.append(SampleRows(described[HEADER:], rows, count, known))
+            hit = execution.hit if portal is None else portal.hit
+            sample = SampleRows(described[HEADER:], rows, count, known, hit)
+            self._state.turn.requests.append(sample)
 
     def _probe_row(self, part: int, content: Bytes) -> None:
         question = self._state.question

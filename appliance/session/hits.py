@@ -138,7 +138,7 @@ class Hits:
         if hit is None or lock is None or not lock.rows_expected or not hit.bound:
             return
         if len(hit.locks) < DESCRIPTIONS_MAX:
-            hit.locks[bytes(frame)] = (lock.masker, lock.sensitive_columns, lock)
+            hit.described(bytes(frame), lock.masker, lock.sensitive_columns, lock)
 
     def _made(self, verdict: flow.Verdict) -> Hit:
         bound = verdict.restricted or bool(verdict.sensitive)

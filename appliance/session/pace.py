@@ -2,9 +2,12 @@
 
 One `SamplePace` is shared by all sessions of a worker; `from_upstream` asks it once per run of rows
 and then only passes on what it queued for the client anyway (`effects.SampleRows`), so everything
-that costs time happens after the bytes have left. Rule: never the control; a result that is not
-looked at is sent just the same.
+that costs time happens after the bytes have left. The hit path, which looks at nothing, leaves one
+statement at a time to the machine while a result is due. Rule: never the control; a result that is
+not looked at is sent just the same.
 """
+
+from _speedups.hitcycle import Pace
 
 DESCRIPTION_BYTES_MAX = 4_096
 """A longer RowDescription is not kept: its result is not looked at."""
@@ -12,14 +15,13 @@ SPARED = 8
 """How many descriptions are read, where one result would be looked at."""
 
 
-class SamplePace:
+class SamplePace(Pace):
     """`due`: unix seconds from when on the next run of rows is looked at; infinite = never."""
 
-    __slots__ = ("_seconds", "description_bytes_max", "due")
+    __slots__ = ("_seconds", "description_bytes_max")
 
     def __init__(self, per_second: int) -> None:
         self._seconds = 0.0
-        self.due = 0.0
         self.description_bytes_max = 0
         """A RowDescription no longer than this is kept with what it describes."""
         self.change(per_second)
@@ -28,6 +30,7 @@ class SamplePace:
         """0 turns it off."""
         self._seconds = 1 / per_second if per_second else float("inf")
         self.due = 0.0 if per_second else float("inf")
+        self.seconds = self._seconds / SPARED
         self.description_bytes_max = DESCRIPTION_BYTES_MAX if per_second else 0
 
     @property
@@ -39,4 +42,4 @@ class SamplePace:
 
     def spared(self, now: float) -> None:
         """There was nothing to look at: another result may have its turn earlier."""
-        self.due = now + self._seconds / SPARED
+        self.due = now + self.seconds

@@ -464,6 +464,26 @@ def settled(principal: Principal, *texts: str) -> Front:
     return front
 
 
+def test_one_statement_at_a_time_is_left_to_be_looked_at() -> None:
+    """Not those of all sessions, nor all that come until there are rows."""
+    front = settled(DAN, READ)
+    path, pace = front.path, front.session.state.pace
+    assert path is not None and path.client(query(READ), NOW)
+    path.drop()
+    pace.change(4)
+    assert not path.client(query(READ), NOW)
+    for after in (0.0, 0.03):
+        assert path.client(query(READ), NOW + after)
+        path.drop()
+    assert path.client(query(READ), NOW + 0.04)  # a statement has its turn seldom
+    path.drop()
+    assert not path.client(query(READ), NOW + 0.3)
+    path.exact[READ.encode()].dull_until = NOW + 4  # there was nothing to look at
+    assert path.client(query(READ), NOW + 3.9)
+    path.drop()
+    assert not path.client(query(READ), NOW + 4.0)
+
+
 @pytest.mark.parametrize(
     "chunk", [query(READ), parse(READ) + bind() + describe_portal() + execute() + SYNC]
 )
