@@ -55,8 +55,16 @@ class Effect(msgspec.Struct, frozen=True, omit_defaults=True):
     """The planner's guess of the rows that are written (of a read: returned)."""
     rows_counted: int | None = None
     """Counted, where somebody has counted; the appliance itself only estimates so far."""
+    rows_allowed: int | None = None
+    """What it may write once it is approved: one that writes more is rolled back. None = no limit
+    but policy's."""
     note: str = ""
     """Why there is no figure, or what it leaves out, for people."""
+
+    @property
+    def rows(self) -> int | None:
+        """The better one of the figures."""
+        return self.rows_estimated if self.rows_counted is None else self.rows_counted
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -75,8 +75,7 @@ def covers(grant: StandingGrant, asked: Asked, now: float) -> bool:
 
 
 def _within(asked: Asked, rows_max: int) -> bool:
-    effect = asked.effect
-    rows = effect.rows_counted if effect.rows_counted is not None else effect.rows_estimated
+    rows = asked.effect.rows
     return rows is not None and rows <= rows_max
 
 

@@ -182,6 +182,8 @@ def _show(request: dict[str, Any], output: Output) -> None:
         ("rules", ", ".join(need["rule"] for need in asked["terms"].get("needs", ()))),
         ("reasons", "; ".join(asked.get("reasons", ()))),
         ("rows expected", effect.get("rows_counted", effect.get("rows_estimated", "unknown"))),
+        ("rows at most", effect.get("rows_allowed")),
+        ("about rows", effect.get("note", "")),
         ("votes", "; ".join(votes)),
         ("ended by", request.get("ended_by", "")),
         ("reason", request.get("reason", "")),

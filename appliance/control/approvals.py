@@ -123,7 +123,7 @@ class Approvals:
                 if words := may_break_glass(request.asked, person, self._break_glass):
                     raise NotAllowed(words)
                 ballot = Vote(person.name, True, work.now, reason, person.via, person.groups, True)
-                return await _count(work, request, ballot)
+                return as_seen(await _count(work, request, ballot), person)
         raise Conflict(f"this request is {request.state.value}")
 
     async def withdraw(self, person: Person, id: str) -> Request:
@@ -132,7 +132,8 @@ class Approvals:
             if request.state in (State.PENDING, State.APPROVED):
                 if not concerns(request.asked, person):
                     raise NotAllowed("only whoever asked can withdraw a request")
-                return await end(work, request, State.WITHDRAWN, by=person.name)
+                ended = await end(work, request, State.WITHDRAWN, by=person.name)
+                return as_seen(ended, person)
         raise Conflict(f"this request is {request.state.value}")
 
     async def _pending(self, work: Work, person: Person, id: str) -> Request:

@@ -7,9 +7,11 @@ alone until it was used.
 """
 
 import re
+from typing import NamedTuple
 
 import msgspec
 
+from appliance.approval.extent import released_rows
 from appliance.approval.request import Asked, Request, State, Vote
 from appliance.approval.ruling import outcome
 from appliance.approval.standing import GrantState, StandingGrant, covers
@@ -32,6 +34,14 @@ _BINDING = re.compile(r"[0-9a-f]{64}")
 
 class Crowded(DeskError):
     """There are as many requests as there may be."""
+
+
+class Release(NamedTuple):
+    """A use that was given."""
+
+    request: Request
+    rows_max: int | None
+    """Rows that it may write; None = the approval says nothing of that."""
 
 
 class Held:
@@ -61,17 +71,18 @@ class Held:
             await _check_crowd(work, asked, size)
             return await _kept_anew(work, asked, waits, size)
 
-    async def use(self, id: str, binding: str, session: str, attempt: str = "") -> Request:
+    async def use(self, id: str, binding: str, session: str, attempt: str = "") -> Release:
         """Takes one use. When it returns, that statement may run, once. The same `attempt` again
         (because the answer got lost) is the same use. Raises Unknown or Conflict."""
         async with self._changes.work() as work:
             if attempt and await work.tx.used_before(id, attempt):
                 return await _same_use(work, id, binding)
-            request = await work.tx.use(id, binding, work.now)
-            if request is None:
+            kept = await work.tx.use(id, binding, work.now)
+            if kept is None:
                 if attempt and await work.tx.used_before(id, attempt):
                     return await _same_use(work, id, binding)
                 raise await _useless(work, id, binding)
+            request = kept.request
             if attempt:
                 await work.tx.note_use(id, attempt, session, work.now)
             work.record(
@@ -88,7 +99,7 @@ class Held:
                 )
             )
             work.tell("request_used", id, request.state.value)
-        return request
+            return await _released(work, kept)
 
     async def withdraw(self, id: str, reason: str) -> None:
         """Whoever waited is gone. Does nothing to a ticket's request, to one that was used, or to
@@ -293,11 +304,19 @@ async def _escalate(work: Work, request: Request) -> None:
     work.tell("request_escalated", request.asked.id, request.state.value)
 
 
-async def _same_use(work: Work, id: str, binding: str) -> Request:
-    request = await work.tx.look(id)
-    if request is None or request.asked.binding != binding:
+async def _same_use(work: Work, id: str, binding: str) -> Release:
+    kept = await work.tx.request(id)
+    if kept is None or kept.request.asked.binding != binding:
         raise Conflict("the approval is for another statement")
-    return request
+    return await _released(work, kept)
+
+
+async def _released(work: Work, kept: Kept) -> Release:
+    """Under the limit of the standing grant that approved it, too. (Were that gone, so would be
+    what it approved.)"""
+    grant = await work.tx.grant(kept.grant) if kept.grant else None
+    of_grant = None if grant is None else grant.scope.rows_max
+    return Release(kept.request, released_rows(kept.request, of_grant))
 
 
 async def _useless(work: Work, id: str, binding: str) -> DeskError:

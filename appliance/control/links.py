@@ -298,7 +298,7 @@ class Links:
     async def _use(self, peer: Peer, message: Use) -> None:
         id = message.id
         try:
-            request = await self._held.use(id, message.binding, message.session, message.attempt)
+            release = await self._held.use(id, message.binding, message.session, message.attempt)
         except Unavailable as error:
             peer.say(Unstored(id, str(error)))
             return
@@ -306,7 +306,8 @@ class Links:
             peer.say(Used(id, ok=False, session=message.session, reason=str(error)))
             return
         self._forget(peer, id)
-        peer.say(Used(id, ok=True, session=message.session, by=request.ended_by))
+        by, rows_max = release.request.ended_by, release.rows_max
+        peer.say(Used(id, ok=True, session=message.session, by=by, rows_max=rows_max))
 
     async def _withdraw(self, message: Withdraw) -> None:
         self._waiting.pop(message.id, None)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from appliance.approval.request import Asked, Person, Request
+from appliance.approval.request import Asked, Effect, Person, Request
 from appliance.approval.ruling import APPROVER
 from appliance.audit.redact import clean_name
 from appliance.model.principal import PrincipalKind
@@ -44,6 +44,10 @@ def as_seen(request: Request, person: Person) -> Request:
     """The request as far as the person sees it: without values, the statement is what the audit
     trail has."""
     asked = request.asked
+    if APPROVER not in person.roles:
+        # Figures are for who decides: they come before any approval, and tell of rows.
+        asked = msgspec.structs.replace(asked, effect=Effect())
+        request = msgspec.structs.replace(request, asked=asked)
     if sees_values(asked, person):
         return request
     hidden = tuple(msgspec.structs.replace(one, shown=None) for one in asked.parameters)

@@ -90,7 +90,7 @@ class Transaction(Protocol):
     async def put_request(self, request: Request) -> None:
         """All of it that can change."""
 
-    async def use(self, id: str, binding: str, now: float) -> Request | None:
+    async def use(self, id: str, binding: str, now: float) -> Kept | None:
         """Takes one use of an approval, in one step; None when there is none to take."""
 
     async def used_before(self, id: str, attempt: str) -> bool:

@@ -127,7 +127,7 @@ class SqlTransaction:
             *(_json(request.votes), request.ended, request.ended_by, request.reason, request.used),
         )
 
-    async def use(self, id: str, binding: str, now: float) -> Request | None:
+    async def use(self, id: str, binding: str, now: float) -> Kept | None:
         sql = (
             "UPDATE requests SET used = used + 1, "
             "state = CASE WHEN used + 1 >= uses THEN 'used' ELSE state END, "
@@ -136,7 +136,7 @@ class SqlTransaction:
             f"AND expires > $3 RETURNING {REQUEST}"
         )
         rows = await self._run(sql, id, binding, now)
-        return _kept(rows[0]).request if rows else None
+        return _kept(rows[0]) if rows else None
 
     async def used_before(self, id: str, attempt: str) -> bool:
         sql = "SELECT 1 FROM uses WHERE request = $1 AND attempt = $2"

@@ -16,7 +16,7 @@ import msgspec
 from appliance.approval.request import Asked, State
 from appliance.link.codec import MessageReader
 
-VERSION = 1
+VERSION = 2
 CONTROL_SOCKET_NAME = "control.sock"
 """In the run folder, where the configuration names no other."""
 FRAME_BYTES_MAX = 16 * 1024 * 1024
@@ -133,6 +133,8 @@ class Used(msgspec.Struct, frozen=True, tag=True):
     by: str = ""
     """Who approved, for the audit record."""
     reason: str = ""
+    rows_max: int | None = None
+    """Rows that it may write, by what was approved; None = that says nothing."""
 
 
 class EndSession(msgspec.Struct, frozen=True, tag=True):

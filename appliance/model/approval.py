@@ -47,6 +47,9 @@ class HoldTerms(msgspec.Struct, frozen=True, omit_defaults=True):
     """After how long without a decision `escalate_groups` are told and may agree, too; 0 = never.
     """
     escalate_groups: tuple[str, ...] = ()
+    rows_margin: int | None = None
+    """Per cent: what is released may write as many rows as approvers were shown and so many more,
+    or it is rolled back; None = as many as it likes."""
 
 
 def joined(one: HoldTerms | None, other: HoldTerms | None) -> HoldTerms | None:
@@ -55,6 +58,7 @@ def joined(one: HoldTerms | None, other: HoldTerms | None) -> HoldTerms | None:
         return one if other is None else other
     ticket = OnHold.TICKET in (one.on_hold, other.on_hold)
     escalating = [t for t in (one, other) if t.escalate_seconds]
+    margins = [t.rows_margin for t in (one, other) if t.rows_margin is not None]
     later = max(escalating, key=lambda t: t.escalate_seconds, default=one)
     return HoldTerms(
         needs=tuple(dict.fromkeys(one.needs + other.needs)),
@@ -66,4 +70,5 @@ def joined(one: HoldTerms | None, other: HoldTerms | None) -> HoldTerms | None:
         human_may_approve=one.human_may_approve and other.human_may_approve,
         escalate_seconds=later.escalate_seconds if len(escalating) == 2 else 0,
         escalate_groups=tuple(g for g in one.escalate_groups if g in other.escalate_groups),
+        rows_margin=min(margins, default=None),
     )

@@ -238,7 +238,15 @@ def _terms(spec: RuleSpec) -> HoldTerms | None:
         human_may_approve=hold.human_may_approve,
         escalate_seconds=0 if escalate is None else _seconds(escalate.after),
         escalate_groups=() if escalate is None else escalate.groups,
+        rows_margin=_margin(hold.max_rows),
     )
+
+
+def _margin(max_rows: str | None) -> int | None:
+    """Per cent, of `approved + 10%`."""
+    if max_rows is None:
+        return None
+    return int(max_rows.rpartition("+")[2].strip().removesuffix("%")) if "+" in max_rows else 0
 
 
 def _seconds(duration: str) -> int:

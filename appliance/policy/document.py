@@ -138,6 +138,19 @@ class HoldSpec(
     human_may_approve: bool = False
     """Whether an agent's own human counts."""
     escalate: EscalationSpec | None = None
+    max_rows: (
+        Annotated[
+            str,
+            msgspec.Meta(
+                pattern=r"^approved( ?\+ ?[0-9]{1,3}%)?$",
+                description="approved, or approved + 10%",
+            ),
+        ]
+        | None
+    ) = None
+    """A write that affects more rows than approvers were shown (and so many per cent more, rounded
+    up) is rolled back. One of which nobody can say how many it will affect is not held but refused.
+    """
 
 
 class RuleSpec(

@@ -18,6 +18,7 @@ from appliance.model.refusal import Refusal
 from appliance.session.counted import refusal
 from appliance.session.effects import Bytes
 from appliance.session.inflight import Execution, KeptRows
+from appliance.session.released import APPROVED_ROWS
 from appliance.session.state import HEADER, SessionState
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
@@ -130,9 +131,9 @@ class Blast:
         rows_max, rule = execution.rows_max, execution.verdict.decision.rows_written_rule
         remedy = "narrow the statement down, or ask for an approval of this many rows"
         if rows is None:
-            why = f"how many rows this write affected is not known, and {rows_max} may be"
+            why = f"how many rows this write affected is not known, and {_allowing(execution)}"
         elif rows_max is not None and rows > rows_max:
-            why = f"this write affected {rows} rows, and policy lets it affect {rows_max} at most"
+            why = f"this write affected {rows} rows, and {_allowing(execution)} at most"
         elif kept.over:
             why = "what this write returns is more than is kept while its rows are counted"
             remedy = "return less"
@@ -185,6 +186,13 @@ class Blast:
                 name = refusals.QUERY_NAME
                 state.send(m.close(m.PORTAL, name), Expected(Kind.CLOSE, injected=True))
             state.send(m.SYNC_FRAME, Expected(Kind.SYNC, limited.complete))
+
+
+def _allowing(execution: Execution) -> str:
+    decision = execution.verdict.decision
+    if decision.rows_written_rule == APPROVED_ROWS:
+        return f"{execution.rows_max} were approved"
+    return f"policy lets it affect {execution.rows_max}"
 
 
 def affected(tag: bytes) -> int | None:

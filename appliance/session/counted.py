@@ -60,8 +60,7 @@ def limit_of(facts: Facts, decision: Decision) -> int | None:
 
 def uncounted(facts: Facts, decision: Decision) -> Refusal | None:
     """Why a text may not run under its limit on rows written; None = it may."""
-    rows_max = decision.rows_written_max
-    if rows_max is None:
+    if decision.rows_written_max is None and not _as_approved(decision):
         return None
     writing = [statement for statement in facts.statements if may_write(statement)]
     if not writing:
@@ -75,9 +74,9 @@ def uncounted(facts: Facts, decision: Decision) -> Refusal | None:
         why, remedy = found
     known = writing[0].confidence is not Confidence.PARTIAL
     return refusal(
-        f"policy lets a write affect {rows_max} rows at most here, and {why}",
+        f"policy lets a write affect {_so_many(decision)} at most here, and {why}",
         remedy,
-        decision.rows_written_rule,
+        _rule(decision),
         RefusalCode.LIMIT if known else RefusalCode.UNRESOLVED,
     )
 
@@ -87,7 +86,7 @@ def executes_uncounted(
 ) -> Refusal | None:
     """Why SQL EXECUTE may not run what it names under a limit on rows written. `named`: what we
     know of that."""
-    if decision.rows_written_max is None:
+    if decision.rows_written_max is None and not _as_approved(decision):
         return None
     for statement in facts.statements:
         use = statement.prepared
@@ -96,10 +95,10 @@ def executes_uncounted(
         found = named(use.name)
         if found is None or may_write(found):
             return refusal(
-                f"policy lets a write affect {decision.rows_written_max} rows at most here, and"
+                f"policy lets a write affect {_so_many(decision)} at most here, and"
                 " what EXECUTE runs is not counted",
                 "send the statement itself, or execute it by the extended protocol",
-                decision.rows_written_rule,
+                _rule(decision),
             )
     return None
 
@@ -122,6 +121,23 @@ def fetches_write(
                 bound[1].rows_written_rule or "builtin:portal-of-a-write",
             )
     return None
+
+
+def _as_approved(decision: Decision) -> bool:
+    return decision.hold is not None and decision.hold.rows_margin is not None
+
+
+def _rule(decision: Decision) -> str:
+    """Id of the one that limits."""
+    if decision.rows_written_max is not None or decision.hold is None:
+        return decision.rows_written_rule
+    return next((need.rule for need in decision.hold.needs), "")
+
+
+def _so_many(decision: Decision) -> str:
+    if decision.rows_written_max is None:
+        return "what was approved"
+    return f"{decision.rows_written_max} rows"
 
 
 def refusal(message: str, remedy: str, rule: str, code: RefusalCode = RefusalCode.LIMIT) -> Refusal:

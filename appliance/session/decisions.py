@@ -18,6 +18,7 @@ from appliance.session.effects import AnalyseText, RefreshCatalog
 from appliance.session.inflight import Bound
 from appliance.session.parking import ESTIMATES, Parking, refused
 from appliance.session.questions import Questions, answered
+from appliance.session.released import under
 from appliance.session.rewriting import Forms
 from appliance.session.state import (
     Continuation,
@@ -389,7 +390,8 @@ class Decisions:
         state = self._state
         settings, now = state.settings.current, state.now
         again = state.judge.judge(waiting.text, verdict.facts, settings, now, keep=False)
-        again = again.released or again
+        if again.released is not None:
+            again = under(again.released, waiting.grant)
         sweeping = [v.sweeping and v.sweeping.decision for v in (again, verdict)]
         return again.decision != verdict.decision or sweeping[0] != sweeping[1]
 

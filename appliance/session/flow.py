@@ -56,6 +56,8 @@ class Granted(msgspec.Struct, frozen=True):
     by: str
     terms: HoldTerms
     """What policy demanded of it."""
+    rows_max: int | None = None
+    """Rows that the statement may write, by what was approved."""
 
 
 class Verdict(msgspec.Struct, frozen=True):

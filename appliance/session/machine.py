@@ -302,7 +302,7 @@ class SessionMachine:
     def approval_used(self, used: Used, now: float) -> Turn:
         """Answer to UseApproval."""
         self._begin(now)
-        self._parking.used(used.request, used.ok, used.by, used.reason)
+        self._parking.used(used)
         return self._resumed()
 
     def approval_failed(self, reason: str, now: float) -> Turn:

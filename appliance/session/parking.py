@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from appliance.approval import binding
+from appliance.approval import binding, extent
 from appliance.approval.request import Asked, Effect, Parameter, State, Touched
-from appliance.link.approvals import Known
+from appliance.link.approvals import Known, Used
 from appliance.model.approval import OnHold
 from appliance.model.errors import InvariantBroken, ProtocolViolation
 from appliance.model.facts import Confidence, Flag
@@ -24,6 +24,7 @@ from appliance.session import estimates, flow, told
 from appliance.session.effects import AskApproval, UseApproval, WithdrawApproval
 from appliance.session.inflight import Bound
 from appliance.session.questions import Questions
+from appliance.session.released import bounds_writes, under
 from appliance.session.state import Parked, Question, SessionState, Waiting
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
@@ -78,7 +79,7 @@ class Parking:
         elif state.status != ord("I"):
             self._questions.ask_isolation(waiting)
         else:
-            self._questions.ask_estimate(waiting, bound)
+            self._questions.ask_estimate(waiting, parked.text, bound)
 
     @property
     def _inside(self) -> bool:
@@ -115,7 +116,7 @@ class Parking:
             return refused(verdict, told.held_unreported(verdict.refusal))
         if bound is None or self.binding(bound) != grant.binding:
             return refused(verdict, told.granted_otherwise(grant.request))
-        return msgspec.structs.replace(verdict.released, granted=grant, memo=[])
+        return under(verdict.released, grant)
 
     # --- what the database expects of it ----------------------------------------------------------
 
@@ -129,7 +130,8 @@ class Parking:
             return "not estimated: it stands behind others in one transaction"
         if released.restricted and waiting.sparing is not None:
             return "not estimated: what it rests on is locked already"
-        if len(bound.text) + len(bound.body or b"") > estimates.TEXT_BYTES_MAX:
+        text = released.rewritten or bound.text
+        if len(text) + len(bound.body or b"") > estimates.TEXT_BYTES_MAX:
             return "not estimated: the statement is too long"
         if not state.settings.lexes_as_standard():
             return "not estimated: the session's encoding is not UTF-8"
@@ -143,7 +145,7 @@ class Parking:
         state.waiting = parked.waiting
         if question.subject == "isolation" and not parked.given_up:
             if question.answers == ["read committed"]:
-                self._questions.ask_estimate(parked.waiting, parked.waiting.bound)
+                self._questions.ask_estimate(parked.waiting, parked.text, parked.waiting.bound)
                 return
             parked.asked = _with(parked.asked, Effect(note=_SNAPSHOT))
         elif question.subject == "estimate":
@@ -170,9 +172,15 @@ class Parking:
         if parked.given_up:
             self._refuse(told.hold_given_up(parked.given_up, ""))
             return
+        terms, released = parked.asked.terms, parked.verdict.released
+        if released is not None and bounds_writes(released):
+            effect = extent.bounded(effect, terms.rows_margin or 0)
+            if effect.rows_allowed is None:
+                self._refuse(told.held_uncounted(parked.verdict.refusal, effect.note))
+                return
         parked.asked = _with(parked.asked, effect)
         parked.step = Step.ASKED
-        waits = parked.asked.terms.on_hold is OnHold.WAIT
+        waits = terms.on_hold is OnHold.WAIT
         self._state.turn.requests.append(AskApproval(parked.asked, waits))
 
     # --- what becomes of it -----------------------------------------------------------------------
@@ -204,16 +212,17 @@ class Parking:
         elif state is not State.PENDING:
             self._refuse(told.not_approved(request, state, by, reason))
 
-    def used(self, request: str, ok: bool, by: str, reason: str) -> None:
+    def used(self, used: Used) -> None:
         """Whether the use of the approval is stored."""
-        parked = self._state.parked
+        parked, request = self._state.parked, used.request
         if parked is None or parked.request != request or parked.step is not Step.USING:
             return
-        if not ok:
-            self._refuse(told.not_usable(request, reason))
+        if not used.ok:
+            self._refuse(told.not_usable(request, used.reason))
             return
-        waiting = self._leave(parked)
-        waiting.grant = flow.Granted(request, parked.asked.binding, by, parked.asked.terms)
+        waiting, asked = self._leave(parked), parked.asked
+        grant = flow.Granted(request, asked.binding, used.by, asked.terms, used.rows_max)
+        waiting.grant = grant
         self._again(waiting)
 
     def failed(self, reason: str) -> None:

@@ -117,20 +117,20 @@ class Questions:
         self._begin("isolation", waiting, 1, ends=True)
         self._simple((estimates.ISOLATION,))
 
-    def ask_estimate(self, waiting: Waiting, bound: Bound) -> None:
-        """One answer, in pieces; with the values of the client's Bind."""
+    def ask_estimate(self, waiting: Waiting, text: bytes, bound: Bound) -> None:
+        """One answer, in pieces; of what would be sent, with the values of the client's Bind."""
         state, name = self._state, refusals.QUESTION_NAME
         inside = state.status != ord("I")
         self._begin("estimate", waiting, 0, ends=True).whole = bytearray()
         state.gather_rows(False)
         self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)  # of one that ended in an error
-        for text in estimates.BEFORE_INSIDE if inside else estimates.BEFORE:
-            self._tell(name, text)
+        for before in estimates.BEFORE_INSIDE if inside else estimates.BEFORE:
+            self._tell(name, before)
         values = m.bind_unparameterised(name, name)
         if bound.body is not None:
             count = len(m.bind_values(bound.body)[1])
             values = m.bind_again(bound.body, name, range(1, count + 1))
-        self._run(name, m.parse(name, estimates.EXPLAIN + bound.text, bound.types), values)
+        self._run(name, m.parse(name, estimates.EXPLAIN + text, bound.types), values)
         self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
         self._undo(name, inside)
 

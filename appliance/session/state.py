@@ -92,6 +92,12 @@ class Parked:
         """How often that question was taken back in vain."""
 
     @property
+    def text(self) -> bytes:
+        """What is sent once it is approved: over masked relations, for who owes masks."""
+        released = self.verdict.released
+        return (b"" if released is None else released.rewritten) or self.waiting.text
+
+    @property
     def ticket(self) -> bool:
         """The client does not wait."""
         return self.asked.terms.on_hold is OnHold.TICKET

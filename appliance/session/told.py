@@ -275,6 +275,28 @@ def held_unseen(held: Refusal | None) -> Refusal:
     )
 
 
+def held_uncounted(held: Refusal | None, note: str) -> Refusal:
+    why = note.removeprefix("not estimated: ")
+    return _of(
+        held,
+        RefusalCode.HOLD_UNAVAILABLE,
+        "this statement needs an approval for a number of rows, and how many it would affect is not"
+        f" known ({why})",
+        "send one statement by itself, in autocommit or READ COMMITTED; if it stays, ask the owners"
+        " of the policy",
+    )
+
+
+def granted_unbounded(request: str) -> Refusal:
+    return Refusal(
+        RefusalCode.HOLD_MISMATCH,
+        f"the approval (request {request}) is for no number of rows, which policy asks for",
+        "send the statement again, for a new approval",
+        rule="builtin:approval",
+        sqlstate=HELD_SQLSTATE,
+    )
+
+
 def held_anew() -> Refusal:
     return Refusal(
         RefusalCode.HOLD_MISMATCH,

@@ -75,6 +75,11 @@ _HELD = (
     "  - {id: calls, effect: allow, actions: [calls]}\n"
     "  - {id: ask-first, effect: hold, actions: [update, delete], message: Ask.}\n"
 )
+_BOUNDED = (
+    "  - {id: calls, effect: allow, actions: [calls]}\n"
+    "  - {id: ask-first, effect: hold, actions: [write, select], resources: ['*.public.notes'],"
+    " hold: {max_rows: approved + 10%}}\n"
+)
 
 
 def _policy(*rules: str) -> Snapshot:
@@ -88,6 +93,8 @@ FEW_WRITES = _policy(_MASK, _FEW_WRITES)
 """A write may affect two rows."""
 HELD = _policy(_MASK, _HELD)
 """An UPDATE or DELETE waits for an approval."""
+BOUNDED = _policy(_MASK, _BOUNDED)
+"""Whatever uses `notes` waits for an approval, which is for as many rows as approvers saw + 10%."""
 NO_NOTES = _policy(_MASK, _LIMIT, _NO_NOTES)
 """`notes` is closed to everybody."""
 NAMES_MASKED = _policy(_MASK, _LIMIT, _MASK_NAME)

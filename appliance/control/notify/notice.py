@@ -76,6 +76,7 @@ class ToldRequest(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...]
     rows_estimated: int | None
     rows_counted: int | None
+    rows_allowed: int | None = None
     effect_note: str
     in_transaction: bool
     needs: tuple[Need, ...]
@@ -218,6 +219,7 @@ def _request(request: Request) -> ToldRequest:
         reasons=tuple(shown(reason, REASON_CHARS_MAX) for reason in asked.reasons[:TOUCHED_MAX]),
         rows_estimated=effect.rows_estimated,
         rows_counted=effect.rows_counted,
+        rows_allowed=effect.rows_allowed,
         effect_note=shown(effect.note, REASON_CHARS_MAX),
         in_transaction=asked.in_transaction,
         needs=terms.needs,

@@ -113,6 +113,8 @@ def place(told: ToldRequest) -> str:
 
 def effect(told: ToldRequest) -> str:
     note = f" ({told.effect_note})" if told.effect_note else ""
+    if told.rows_allowed is not None:
+        note = f"; at most {told.rows_allowed:,}, or it is rolled back{note}"
     if told.rows_counted is not None:
         return f"{told.rows_counted:,} rows, counted{note}"
     if told.rows_estimated is not None:

@@ -18,7 +18,7 @@ async def test_a_vote_approves_and_the_approval_is_used_once(desks: Desks) -> No
     ruled = await desks.approvals.vote(BOB, made.asked.id, True, "looks  good\n")
     assert (ruled.state, ruled.ended_by, ruled.reason) == (State.APPROVED, "bob", "looks good")
     assert ruled.expires == desks.clock.now + 600
-    used = await desks.held.use(made.asked.id, made.asked.binding, "session")
+    used, _ = await desks.held.use(made.asked.id, made.asked.binding, "session")
     assert (used.state, used.used) == (State.USED, 1)
     with pytest.raises(Conflict, match="used"):
         await desks.held.use(made.asked.id, made.asked.binding, "session")
@@ -128,7 +128,8 @@ async def test_what_cannot_be_recorded_does_not_happen(desks: Desks) -> None:
     with pytest.raises(Unavailable):
         await desks.held.use(made.asked.id, made.asked.binding, "session")
     desks.trail.broken = False
-    assert (await desks.held.use(made.asked.id, made.asked.binding, "session")).used == 1
+    used, _ = await desks.held.use(made.asked.id, made.asked.binding, "session")
+    assert used.used == 1
 
 
 async def test_watchers_hear_what_was_committed(desks: Desks) -> None:

@@ -56,6 +56,27 @@ async def test_a_grant_approves_what_lies_inside_it(desks: Desks) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("effect", "scope_max", "limit"),
+    [
+        (Effect(rows_estimated=4, rows_allowed=5), 10, 5),
+        (Effect(rows_estimated=4, rows_allowed=5), None, 5),
+        (Effect(rows_estimated=4), 10, 10),
+        (Effect(rows_counted=4, rows_allowed=12), 10, 10),
+        (Effect(rows_estimated=4), None, None),
+    ],
+)
+async def test_what_is_used_may_write_so_many_rows(
+    desks: Desks, effect: Effect, scope_max: int | None, limit: int | None
+) -> None:
+    """The rows that a standing grant is for are a limit, and not an estimate only."""
+    await active(desks, rows_max=scope_max)
+    request = await desks.held.ask(asked(touched=TOUCHED, effect=effect), waits=True)
+    given = (request.asked.id, request.asked.binding, "session", "once")
+    assert (await desks.held.use(*given)).rows_max == limit
+    assert (await desks.held.use(*given)).rows_max == limit  # the same use, told again
+
+
 async def test_revoking_ends_what_was_approved_and_not_used(desks: Desks) -> None:
     grant = await active(desks)
     request = await desks.held.ask(asked(touched=TOUCHED), waits=True)

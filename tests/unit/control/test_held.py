@@ -100,10 +100,11 @@ async def test_an_approval_cannot_be_used_when_its_time_is_over(desks: Desks) ->
 async def test_the_same_attempt_is_the_same_use(desks: Desks) -> None:
     made = await approved(desks, terms=terms(uses=2))
     for _ in range(3):
-        used = await desks.held.use(made.asked.id, made.asked.binding, "session", "first")
+        used, _ = await desks.held.use(made.asked.id, made.asked.binding, "session", "first")
         assert used.used == 1
     await desks.held.use(made.asked.id, made.asked.binding, "session", "second")
-    assert (await desks.held.use(made.asked.id, made.asked.binding, "s", "first")).used == 2
+    used, _ = await desks.held.use(made.asked.id, made.asked.binding, "s", "first")
+    assert used.used == 2
     with pytest.raises(Conflict, match="another statement"):
         await desks.held.use(made.asked.id, "f" * 64, "session", "first")
     with pytest.raises(Conflict, match="used"):
