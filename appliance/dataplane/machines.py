@@ -15,6 +15,7 @@ from appliance.session.flow import CACHED_TEXT_BYTES_MAX, Judge
 from appliance.session.hits import HELD
 from appliance.session.machine import SessionMachine
 from appliance.session.named import NamedPlans
+from appliance.session.postgres import PostgresReading
 from appliance.session.records import Recorder
 from appliance.session.results import ResultLocks
 from appliance.session.settings import SettingsTracker
@@ -45,7 +46,7 @@ def postgres_machine(parts: MachineParts) -> SessionMachine:
         parts.recorder,
         SettingsTracker(parts.database, parts.upstream.parameters),  # nobody else's from here on
         parts.announcement,
-        ResultLocks(parts.judge, governance.token_keys, NamedPlans()),
+        ResultLocks(parts.judge, governance.token_keys, NamedPlans(), PostgresReading()),
         limits,
         services.alarm.pace,
     )
