@@ -117,7 +117,9 @@ class UpstreamLogin:
         if payload[:1] == bytes((auth.ERROR,)):
             raise UpstreamRejected(words.parse_error(payload))
         greeting = parse_greeting(payload)
-        shared = self._wanted.capabilities | Capability.SESSION_TRACK
+        shared = self._wanted.capabilities
+        if shared & ~greeting.capabilities:
+            raise Unacceptable("the database no longer has what its clients were offered")
         flags = int((OURS | shared) & Capability(greeting.capabilities))
         flags &= ~(Capability.SSL | Capability.CONNECT_WITH_DB)
         yield from self._encrypted(greeting.capabilities, flags)
