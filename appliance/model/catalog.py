@@ -356,6 +356,12 @@ class SessionSettings(msgspec.Struct, frozen=True):
     """What the database sends is turned into another encoding, which fails on what has no place
     there."""
 
+    modes: tuple[str, ...] = ()
+    """Modes under which the server reads a text, in upper case and sorted (`sql_mode` of MySQL and
+    MariaDB, combined modes expanded by the server)."""
+    encoding: str = ""
+    """In which the server reads a text, in lower case (`character_set_client`); '' = UTF-8."""
+
     sealed: str = ""
     """`digest()`, computed once by whoever keeps this object for many statements."""
 
@@ -382,5 +388,7 @@ class SessionSettings(msgspec.Struct, frozen=True):
                 self.temporaries,
                 sorted(self.temp_kinds),
                 self.converted,
+                self.modes,
+                self.encoding,
             )
         )
