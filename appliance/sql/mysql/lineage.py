@@ -110,6 +110,20 @@ class MyLineage:
                 return ColumnLineage(frozenset((key, *field.sources)), field.plain, known)
         return UNKNOWN_LINEAGE
 
+    def rests_on(self, oid: int) -> frozenset[int]:
+        """OIDs of the relations that a relation is made of, itself included."""
+        found, pending = set[int](), [oid]
+        while pending:
+            reached = pending.pop()
+            if reached in found or reached not in self.catalog.relations:
+                continue
+            found.add(reached)
+            definition = None
+            if has_query(self.catalog.relations[reached]):
+                definition = self.definition(reached)
+            pending += () if definition is None else definition.reading.rests_on
+        return frozenset(found)
+
     def column_name(self, oid: int, attnum: int) -> str:
         """A column's name; '*' for one that is not known."""
         relation = self.catalog.relations.get(oid)
