@@ -1,9 +1,11 @@
 """Words of a query or of a statement that writes rows, into sqlglot's tree.
 
-The only module that imports sqlglot's parser; called by `parse`. Its rules: sqlglot sees our words,
-not the text, so it cannot lex what the server does not; it knows only MySQL's and MariaDB's
-keywords, all others are names; every call stays the call that was written, by its name; and what it
-takes for a `Command` is an error. Positions in the tree are byte offsets in the text (`place`).
+The only module that imports sqlglot's parser; called by `parse` for what clients send, by `lineage`
+for the definitions of views, and by whatever reads again what it has printed. Its rules: sqlglot
+sees our words, not the text, so it cannot lex what the server does not; it knows only MySQL's and
+MariaDB's keywords, all others are names; a call is `exp.Anonymous` under the name in the text, so
+that allow-lists go by names and nothing is translated (only calls whose arguments are separated by
+words have a node of their own); and what it takes for a `Command` is an error.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +17,9 @@ from sqlglot.errors import ErrorLevel, ParseError
 from sqlglot.parsers.mysql import MySQLParser
 from sqlglot.tokenizer_core import Token, TokenType
 
+from _speedups import mylex
 from appliance.sql.mysql.words import (
+    DEPTH_MAX,
     NAME,
     NUMBER,
     PARAMETER,
@@ -23,6 +27,8 @@ from appliance.sql.mysql.words import (
     STRING,
     VARIABLE,
     Word,
+    split,
+    words_of,
 )
 
 PLACE = "place"
@@ -92,8 +98,8 @@ SHIFTS: Mapping[str, TokenType] = {"<<": TokenType.LT, ">>": TokenType.GT}
 INTRODUCERS = frozenset(word for word in MySQL.Tokenizer.KEYWORDS if word[0] == "_")
 
 
-class NotUnderstood(Exception):
-    """The words are not read as one statement. The message holds no constant."""
+class Unreadable(Exception):
+    """A text that the grammar does not know; the message holds nothing of the text."""
 
 
 def _literal(string: bool) -> Callable[["Reader", Token], exp.Expr]:
@@ -179,9 +185,25 @@ class Reader(MySQLParser):
 READER = MySQL()
 
 
+def statement_of(text: str, modes: int = 0) -> exp.Expr:
+    """The tree of a text that is one statement, lexed under `modes` (`_speedups.mylex`; of a view's
+    definition or of what we print: none). Raises Unreadable, and RecursionError."""
+    bare = text.encode(errors="surrogateescape")
+    depth, _, has_nul, lexes = mylex.measure(bare, modes)
+    if has_nul or not lexes or depth > DEPTH_MAX:
+        raise Unreadable("the text can not be split into words")
+    try:
+        found = split(words_of(bare, modes))
+    except (UnicodeError, ValueError):
+        raise Unreadable("the text can not be split into words") from None
+    if len(found) != 1:
+        raise Unreadable("the text is not one statement")
+    return tree_of(found[0])
+
+
 def tree_of(words: Sequence[Word]) -> exp.Expr:
     """The tree of one statement: SELECT, VALUES, TABLE, WITH, a parenthesised query, INSERT,
-    REPLACE (an Insert with `replace` in its meta), UPDATE or DELETE. Raises NotUnderstood, and
+    REPLACE (an Insert with `replace` in its meta), UPDATE or DELETE. Raises Unreadable, and
     RecursionError for what nests too deeply."""
     words, modifiers = _without_modifiers(words)
     tokens = _tokens(words)
@@ -194,9 +216,9 @@ def tree_of(words: Sequence[Word]) -> exp.Expr:
     except RecursionError:
         raise
     except Exception:  # a parser's own failure is one more way not to understand
-        raise NotUnderstood("the statement could not be parsed") from None
+        raise Unreadable("the statement could not be parsed") from None
     if len(trees) != 1 or trees[0] is None:
-        raise NotUnderstood("the statement could not be parsed")
+        raise Unreadable("the statement could not be parsed")
     tree: exp.Expr = trees[0]
     if replaces:
         tree.set(REPLACES, True)
@@ -245,7 +267,7 @@ def _tokens(words: Sequence[Word]) -> list[Token]:
         elif word.kind == PARAMETER or word.upper in SIGNS:
             tokens.append(Token(SIGNS[word.upper], word.text, start=word.start, end=word.end))
         else:
-            raise NotUnderstood("the statement could not be parsed")
+            raise Unreadable("the statement could not be parsed")
         index += taken
     return tokens
 
@@ -280,7 +302,7 @@ def _number(word: Word) -> Token:
         digits = text[2:-1]
         allowed = "0123456789abcdefABCDEF" if text[0] in "xX" else "01"
         if not set(allowed).issuperset(digits):
-            raise NotUnderstood("a number is none")
+            raise Unreadable("a number is none")
         kind = TokenType.HEX_STRING if text[0] in "xX" else TokenType.BIT_STRING
         return Token(kind, digits, start=word.start, end=word.end)
     return Token(TokenType.NUMBER, text, start=word.start, end=word.end)
@@ -293,7 +315,7 @@ def _variable(words: Sequence[Word], index: int, tokens: list[Token]) -> int:
         tokens.append(Token(TokenType.SESSION_PARAMETER, "@@", start=word.start, end=word.end))
         return 1
     if not word.text:
-        raise NotUnderstood("a variable has no name")
+        raise Unreadable("a variable has no name")
     tokens.append(Token(TokenType.PARAMETER, "@", start=word.start, end=word.end))
     tokens.append(Token(TokenType.IDENTIFIER, word.text, start=word.start, end=word.end))
     return 1
