@@ -35,8 +35,10 @@ from appliance.identity.proof import still_proved
 from appliance.identity.verifiers import Directory
 from appliance.link.approvals import SessionSeen
 from appliance.model.errors import ProtocolViolation, Refused
+from appliance.model.form import Form
 from appliance.model.principal import Client, Principal
 from appliance.policy.snapshot import Snapshot
+from appliance.session.dialect import Forms
 from appliance.session.effects import (
     AnalyseText,
     ArmTimeout,
@@ -55,7 +57,6 @@ from appliance.session.effects import (
     WithdrawApproval,
 )
 from appliance.session.machine import SessionMachine
-from appliance.session.rewriting import Form, Forms
 from appliance.spool.spool import SpoolUnavailable
 from appliance.telemetry.log import Log
 from appliance.wire.postgres import refusals

@@ -55,6 +55,7 @@ from appliance.session.flow import CACHED_TEXT_BYTES_MAX, Judge
 from appliance.session.hits import HELD
 from appliance.session.machine import SessionMachine
 from appliance.session.named import NamedPlans
+from appliance.session.postgres import POSTGRES
 from appliance.session.records import Recorder
 from appliance.session.results import ResultLocks
 from appliance.session.settings import SettingsTracker
@@ -455,6 +456,7 @@ class Attempt:
             self._catalog,
             limits,
             self._services.cache,
+            POSTGRES,
         )
         state = SessionState(
             judge,

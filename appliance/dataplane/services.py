@@ -25,7 +25,7 @@ from appliance.dataplane.rounds import Round
 from appliance.dataplane.tls import ListenerContexts
 from appliance.identity.verifiers import Directory, parse_users
 from appliance.policy.snapshot import Snapshot
-from appliance.session.flow import Cache
+from appliance.session.cache import Cache
 from appliance.spool.spool import Spool
 from appliance.telemetry.metrics import Metrics
 

@@ -14,10 +14,10 @@ from appliance.masking.attribution import DescribedColumn, bind
 from appliance.masking.formats import cell_op
 from appliance.model.errors import Refused
 from appliance.model.refusal import Refusal, RefusalCode
+from appliance.session.dialect import SessionLineage
 from appliance.session.flow import Judge, Verdict
 from appliance.session.inflight import ResultLock
 from appliance.session.named import NamedPlans
-from appliance.sql.lineage import CatalogLineage
 from appliance.wire.postgres.messages import ColumnDescription, parse_row_description
 
 LOCKS_KEPT_MAX = 16
@@ -32,10 +32,10 @@ class ResultLocks:
         self._keys = keys
         self.named = named
         self._kept: OrderedDict[
-            tuple[bytes, int], tuple[Verdict, CatalogLineage | None, ResultLock]
+            tuple[bytes, int], tuple[Verdict, SessionLineage | None, ResultLock]
         ] = OrderedDict()
 
-    def _lineage(self, verdict: Verdict) -> CatalogLineage | None:
+    def _lineage(self, verdict: Verdict) -> SessionLineage | None:
         """The current catalog; while it is being compared again, the one the verdict rests on."""
         catalog = self._judge.catalog
         lineage = catalog.lineage

@@ -7,7 +7,7 @@ goes upstream only through `send`, after `record` put its record into the same t
 import enum
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from _speedups.pgframe import GATHER, GATHER_OR_STREAM, STREAM, FrameSplitter
 from appliance.approval.request import Asked
@@ -308,7 +308,9 @@ class SessionState:
         """The present catalog's, with this session's own temporary relations."""
         lineage = self.judge.catalog.lineage
         own = self.settings.current.temporaries
-        return None if lineage is None else lineage.with_temporaries(own)
+        if lineage is None:
+            return None
+        return cast(CatalogLineage, lineage.with_temporaries(own))  # PostgreSQL's, as all of this
 
     def _still(self, rests: Footing) -> bool:
         lineage = self.lineage

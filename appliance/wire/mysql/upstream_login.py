@@ -1,0 +1,222 @@
+"""Our way into a database of MySQL's family: greeting, TLS, the answer, and whatever methods the
+server asks for.
+
+Driven step by step by `dataplane/conversing`. Rules: a password leaves in the clear only over TLS;
+what the server says is checked like a client's words; a method that is not known here is an error,
+never a guess.
+"""
+
+from collections.abc import Generator
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from appliance.model.errors import ProtocolViolation
+from appliance.wire.conversation import (
+    Compute,
+    Secure,
+    Unacceptable,
+    UpstreamRejected,
+    UpstreamStep,
+)
+from appliance.wire.mysql import auth, words
+from appliance.wire.mysql.ed25519 import signature
+from appliance.wire.mysql.fields import PAYLOAD_BYTES_MAX, Reader
+from appliance.wire.mysql.line import Line
+from appliance.wire.mysql.startup import (
+    LOGIN_PACKET_BYTES_MAX,
+    OURS,
+    SHARED,
+    Capability,
+    Response,
+    parse_greeting,
+    response_payload,
+    ssl_request,
+)
+
+ROUNDS_MAX = 8
+"""Methods and answers a server may ask for, one after another."""
+DEFAULT_COLLATION = 45  # utf8mb4_general_ci
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """How we log in. `tls`: 'disable', 'prefer' or 'require' (verification is the driver's)."""
+
+    user: str
+    password: bytes | None
+    database: str
+    tls: str
+    capabilities: int
+    """Of `startup.SHARED`, what the client has."""
+    collation: int
+    attributes: dict[str, str]
+
+    def __repr__(self) -> str:
+        return f"Wanted({self.user!r})"
+
+
+class Established(msgspec.Struct, frozen=True):
+    """What a server said of itself and of the session."""
+
+    version: str
+    thread: int
+    capabilities: int
+    """What both have."""
+    offered: int
+    """All that the server has."""
+    status: int
+
+
+Steps = Generator[UpstreamStep, Any, Any]
+
+
+class UpstreamLogin:
+    """One login. `steps` returns what was established."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._line = Line("upstream", LOGIN_PACKET_BYTES_MAX)
+        self._secure = False
+
+    def steps(self) -> Generator[UpstreamStep, Any, Established]:
+        payload = yield from self._line.read()
+        if payload[:1] == bytes((auth.ERROR,)):
+            raise UpstreamRejected(words.parse_error(payload))
+        greeting = parse_greeting(payload)
+        shared = SHARED & Capability(self._wanted.capabilities)
+        flags = int((OURS | shared) & Capability(greeting.capabilities) & ~Capability.SSL)
+        flags &= ~Capability.CONNECT_WITH_DB
+        yield from self._encrypted(greeting.capabilities, flags)
+        plugin = greeting.plugin
+        if plugin not in _ANSWERS:
+            plugin = auth.NATIVE  # the server switches to what it wants
+        answer = yield from self._first_answer(plugin, greeting.nonce)
+        response = Response(
+            flags,
+            PAYLOAD_BYTES_MAX,
+            self._wanted.collation or DEFAULT_COLLATION,
+            self._wanted.user,
+            answer,
+            self._wanted.database,
+            plugin,
+            self._wanted.attributes,
+        )
+        yield from self._line.send(response_payload(self._secured(response)))
+        status = yield from authenticated(
+            self._line, self._wanted, plugin, greeting.nonce, self._secure
+        )
+        return Established(greeting.version, greeting.thread, flags, greeting.capabilities, status)
+
+    def _secured(self, response: Response) -> Response:
+        if not self._secure:
+            return response
+        flags = response.capabilities | Capability.SSL
+        return msgspec.structs.replace(response, capabilities=int(flags))
+
+    def _encrypted(self, offered: int, flags: int) -> Steps:
+        if self._wanted.tls == "disable":
+            return
+        if not offered & Capability.SSL:
+            if self._wanted.tls == "prefer":
+                return
+            raise Unacceptable("the database does not offer TLS")
+        request = ssl_request(flags, PAYLOAD_BYTES_MAX, self._wanted.collation or DEFAULT_COLLATION)
+        yield from self._line.send(request)
+        yield Secure()
+        self._secure = True
+
+    def _first_answer(self, plugin: str, nonce: bytes) -> Generator[UpstreamStep, Any, bytes]:
+        """Without a credential: nothing, which a server takes for no password."""
+        if not self._wanted.password:
+            return b""
+        return (yield from answered(plugin, self._wanted, nonce, self._secure))
+
+
+def authenticated(
+    line: Line, wanted: Wanted, plugin: str, nonce: bytes, secure: bool
+) -> Generator[UpstreamStep, Any, int]:
+    """What the server asks for after an answer, until it says OK. -> its status flags. Raises
+    UpstreamRejected, Unacceptable, ProtocolViolation.
+    """
+    for _ in range(ROUNDS_MAX):
+        payload = yield from line.read()
+        kind = payload[0] if payload else -1
+        if kind == auth.OK:
+            return _status(payload)
+        if kind == auth.ERROR:
+            raise UpstreamRejected(words.parse_error(payload))
+        if kind == auth.SWITCH:
+            plugin, nonce = auth.parse_switch(payload)
+            if plugin not in _ANSWERS:
+                raise Unacceptable("the database asks for an authentication we do not speak")
+            answer = b""
+            if wanted.password is not None:
+                answer = yield from answered(plugin, wanted, nonce, secure)
+            yield from line.send(answer)
+        elif kind == auth.MORE:
+            yield from _more(line, wanted, plugin, nonce, secure, payload[1:])
+        else:
+            raise ProtocolViolation("upstream", "unexpected packet during authentication")
+    raise ProtocolViolation("upstream", "authentication does not end")
+
+
+def answered(
+    plugin: str, wanted: Wanted, nonce: bytes, secure: bool
+) -> Generator[UpstreamStep, Any, bytes]:
+    """The first answer of a method."""
+    password = wanted.password
+    if password is None:
+        raise Unacceptable("the database asks for a password and the role has no credential")
+    if plugin == auth.NATIVE:
+        return auth.native_answer(password, nonce)
+    if plugin == auth.CACHING_SHA2:
+        return auth.sha2_answer(password, nonce)
+    if plugin == auth.ED25519:
+        signed: bytes = yield Compute(partial(signature, password, nonce))
+        return signed
+    if secure:  # mysql_clear_password, sha256_password
+        return password + b"\0"
+    if plugin == auth.SHA256:
+        return auth.SHA256_KEY_WANTED
+    raise Unacceptable("the database asks for a cleartext password without TLS")
+
+
+def _more(
+    line: Line, wanted: Wanted, plugin: str, nonce: bytes, secure: bool, said: bytes
+) -> Steps:
+    """AuthMoreData of the two SHA-256 methods."""
+    fast = plugin == auth.CACHING_SHA2 and len(said) == 1
+    if fast and said[0] == auth.FAST_DONE:
+        return
+    if wanted.password is None or plugin not in (auth.CACHING_SHA2, auth.SHA256):
+        raise ProtocolViolation("upstream", "unexpected packet during authentication")
+    if fast and said[0] == auth.FULL_WANTED:
+        if secure:
+            yield from line.send(wanted.password + b"\0")
+            return
+        yield from line.send(auth.CACHING_SHA2_KEY_WANTED)
+        payload = yield from line.read()
+        if payload[:1] == bytes((auth.ERROR,)):
+            raise UpstreamRejected(words.parse_error(payload))
+        if payload[:1] != bytes((auth.MORE,)):
+            raise ProtocolViolation("upstream", "expected its public key")
+        said = payload[1:]
+    elif plugin == auth.CACHING_SHA2 or secure:
+        raise ProtocolViolation("upstream", "unexpected packet during authentication")
+    encrypted = yield Compute(partial(auth.encrypted, said, wanted.password, nonce))
+    yield from line.send(encrypted)
+
+
+def _status(payload: bytes) -> int:
+    """Of an OK packet: affected rows, last id, status, warnings, and more that is not looked at."""
+    reader = Reader(payload, "upstream")
+    reader.u8()
+    reader.lenenc()
+    reader.lenenc()
+    status = reader.u16()
+    reader.u16()
+    return status
+
+
+_ANSWERS = (auth.NATIVE, auth.CACHING_SHA2, auth.SHA256, auth.CLEAR, auth.ED25519)
