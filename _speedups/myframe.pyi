@@ -1,14 +1,16 @@
-from collections.abc import Buffer
+from typing import Final
 
-PACKET: int
-ROWS: int
-START: int
-MORE: int
-GIANT: int
-SKIPPED: int
-PACKETS: int
-ROWS_STREAMED: int
-ROWS_WHOLE: int
+Octets = bytes | bytearray | memoryview
+
+PACKET: Final[int]
+ROWS: Final[int]
+START: Final[int]
+MORE: Final[int]
+GIANT: Final[int]
+SKIPPED: Final[int]
+PACKETS: Final[int]
+ROWS_STREAMED: Final[int]
+ROWS_WHOLE: Final[int]
 
 Run = tuple[int, int, int, bytes | memoryview]
 
@@ -24,8 +26,8 @@ class PacketSplitter:
     def length(self) -> int: ...
     def begin(self, sequence: int) -> None: ...
     def read_as(self, mode: int, ceiling: int) -> None: ...
-    def feed(self, chunk: Buffer) -> None: ...
+    def feed(self, chunk: Octets) -> None: ...
     def next_run(self) -> Run | None: ...
 
-def packets(payload: Buffer, sequence: int) -> bytes: ...
-def renumbered(rows: Buffer, count: int, sequence: int) -> bytes: ...
+def packets(payload: Octets, sequence: int) -> bytes: ...
+def renumbered(rows: Octets, count: int, sequence: int) -> bytes: ...

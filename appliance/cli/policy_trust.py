@@ -12,13 +12,8 @@ import yaml
 
 from appliance.cli.place import Place
 from appliance.config.schema import Role, TargetConfig, TargetTls, TargetTlsMode
-from appliance.dataplane.upstreams import (
-    Login,
-    UpstreamRefused,
-    UpstreamUnreachable,
-    open_upstream,
-    simple_query,
-)
+from appliance.dataplane.connections import Login, UpstreamRefused, UpstreamUnreachable
+from appliance.dataplane.upstreams import open_upstream, simple_query
 from appliance.model.catalog import Catalog, Function
 from appliance.policy.trust import DIGEST_PREFIX, identity_of, identity_text
 from appliance.sql.reader import QUERIES, build_catalog

@@ -11,6 +11,7 @@ Text in, `Directory` out, and back; reading and writing the file is the caller's
         verifier: SCRAM-SHA-256$4096:...
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Annotated, Literal
@@ -23,6 +24,8 @@ from appliance.identity.names import acceptable_name
 from appliance.identity.scram import DEFAULT_ITERATIONS, Verifier, mock_verifier
 from appliance.model.principal import Principal, PrincipalKind
 
+NATIVE_DIGEST = re.compile(r"\*[0-9A-Fa-f]{40}")
+
 
 class User(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
@@ -34,6 +37,9 @@ class User(
     """The human an agent or service acts for, vouched for by whoever keeps this file."""
     verifier: str | None = None
     """PostgreSQL's text form; None = cannot log in by password (certificate or token only)."""
+    native_digest: str | None = None
+    """For listeners that take `native`: `*` and 40 hexadecimal digits, SHA1(SHA1(password)). Weak:
+    whoever reads it can search for the password quickly."""
     disabled: bool = False
 
     def __post_init__(self) -> None:
@@ -47,6 +53,11 @@ class User(
                 raise ValueError(
                     f"`.verifier` {error} | make it with `sallyport user add`"
                 ) from None
+
+        if self.native_digest is not None and not NATIVE_DIGEST.fullmatch(self.native_digest):
+            raise ValueError(
+                "`.native_digest` is not * and 40 digits | `sallyport user add --native`"
+            )
 
     def __repr__(self) -> str:
         return f"User({self.name!r})"
@@ -88,6 +99,13 @@ class Directory:
         if found is None:
             return mock_verifier(name, secret, self._iterations), True
         return found, self._by_name[name].disabled
+
+    def native_digest(self, name: str) -> bytes | None:
+        """The digest for old clients, of a user that may log in."""
+        user = self._by_name.get(name)
+        if user is None or user.disabled or user.native_digest is None:
+            return None
+        return bytes.fromhex(user.native_digest[1:])
 
     def with_user(self, user: User) -> "Directory":
         """Replaces one of the same name."""

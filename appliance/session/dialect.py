@@ -34,6 +34,9 @@ class SessionLineage(Protocol):
     def of(self, key: ColumnKey, /) -> ColumnOrigins:
         """Base columns that a column, as the server reports it, comes from."""
 
+    def column_name(self, oid: int, attnum: int, /) -> str:
+        """For people; "" when there is none such."""
+
     def rests_on(self, oid: int, /) -> frozenset[int]:
         """OIDs of the relations that a relation is made of, itself included."""
 

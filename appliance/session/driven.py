@@ -6,7 +6,6 @@ Rule: a method that returns a `Turn` is given the time; nothing in here waits.
 
 from typing import Protocol
 
-from _speedups.pghits import HitPath
 from appliance.link.approvals import Known, Ruled, Used
 from appliance.model.facts import Facts
 from appliance.model.refusal import Refusal
@@ -48,8 +47,6 @@ class Machine(Protocol):
     def parameters(self) -> dict[str, str]: ...
     @property
     def parked(self) -> Parked | None: ...
-    @property
-    def hit_path(self) -> HitPath | None: ...
     @property
     def analysis_lineage(self) -> SessionLineage | None: ...
 

@@ -127,6 +127,10 @@ class SessionMachine:
         return self._state.status
 
     @property
+    def in_transaction(self) -> bool:
+        return self._state.status != ord("I")
+
+    @property
     def parameters(self) -> dict[str, str]:
         """Settings as the upstream reported them last."""
         return self._state.settings.parameters
@@ -337,6 +341,14 @@ class SessionMachine:
         error = refusals.error_response(self.audit_refusal())
         for index, refuse, _record in turn.gated:
             turn.upstream[index] = refuse(error)
+
+    @staticmethod
+    def last_words(sqlstate: str, message: str, hint: str = "") -> bytes:
+        return refusals.fatal(sqlstate, message, hint)
+
+    @staticmethod
+    def last_refusal(refusal: Refusal) -> bytes:
+        return refusals.error_response(refusal, "FATAL")
 
     @staticmethod
     def audit_refusal() -> Refusal:

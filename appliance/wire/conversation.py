@@ -34,6 +34,18 @@ class Compute(msgspec.Struct, frozen=True):
     work: Callable[[], Any]
 
 
+class Meet(msgspec.Struct, frozen=True):
+    """What the database behind us says of itself. -> `Met`, None if it cannot be asked."""
+
+
+class Met(msgspec.Struct, frozen=True):
+    """Before any login."""
+
+    version: str
+    capabilities: int
+    """Bits of its protocol."""
+
+
 class Asks(enum.Enum):
     """What a client is asked for."""
 
@@ -101,6 +113,7 @@ ClientStep = (
     | Send
     | Secure
     | Compute
+    | Meet
     | Identify
     | Certificate
     | Token

@@ -132,7 +132,7 @@ def sha2_proves(remembered: bytes, nonce: bytes, answer: bytes) -> bool:
     return hmac.compare_digest(_sha256(xor(answer, _sha256(remembered + nonce))), remembered)
 
 
-# --- a password under RSA (caching_sha2_password, sha256_password without TLS) ---------------------
+# --- a password under RSA (caching_sha2_password, sha256_password without TLS) --------------------
 
 
 def public_key_text(private_pem: bytes) -> bytes:

@@ -3,14 +3,12 @@
 Driven step by step by `dataplane/conversing`. What a client is asked for does not depend on whether
 its user exists: with a password it always comes to caching_sha2_password, whose fast way works for
 those who have proved themselves to this process before, and whose full way takes the password
-itself, over TLS or encrypted for our key. mysql_native_password, where it is enabled, is only ever a
-shortcut before that.
+itself, over TLS or encrypted for our key. mysql_native_password, where it is enabled, is only ever
+a shortcut before that.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
-
-import msgspec
 
 from appliance.model.errors import ProtocolViolation, Refused
 from appliance.model.principal import AuthMethod
@@ -22,6 +20,8 @@ from appliance.wire.conversation import (
     Compute,
     Disproved,
     Identify,
+    Meet,
+    Met,
     Password,
     Proved,
     Recall,
@@ -52,47 +52,45 @@ GREETING_COLLATION = 45  # utf8mb4_general_ci
 PROGRAM = "program_name"
 """The connection attribute that names an application."""
 
+UNMET = Met("8.0.0-unknown", 0)
+"""Of a database that does not answer: the client is only told so, by its login's failure."""
+
 Steps = Generator[ClientStep, Any, None]
-
-
-class Offer(msgspec.Struct, frozen=True):
-    """What a client meets here."""
-
-    version: str
-    thread: int
-    capabilities: int
-    """Of the database behind us, as far as is known."""
-    entropy: bytes
-    """40 random bytes."""
-    tls: bool
-    native: bool
-    """Whether mysql_native_password is taken."""
-    private_key: bytes
-    """PEM, RSA: passwords are encrypted for it by clients without TLS."""
 
 
 class ClientLogin:
     """One client on its way in. `steps` is the conversation; what follows it is said by `welcome`
-    or by one of the words of farewell.
+    or by one of the words of farewell. `entropy`: 40 random bytes; `native`: whether
+    mysql_native_password is taken; `private_key`: PEM, RSA.
     """
 
-    def __init__(self, offer: Offer) -> None:
-        self._offer = offer
+    def __init__(
+        self,
+        *,
+        thread: int,
+        entropy: bytes,
+        tls: bool,
+        native: bool,
+        private_key: Callable[[], bytes],
+    ) -> None:
         self._line = Line("client", LOGIN_PACKET_BYTES_MAX)
-        self._offered = OURS | (SHARED & Capability(offer.capabilities))
-        if offer.tls:
-            self._offered |= Capability.SSL
-        self._nonce = auth.nonce_of(offer.entropy[:NONCE_BYTES])
-        self._second_nonce = auth.nonce_of(offer.entropy[NONCE_BYTES:])
+        self._thread = thread
+        self._tls_offered = tls
+        self._native = native
+        self._private_key = private_key
+        self._nonce = auth.nonce_of(entropy[:NONCE_BYTES])
+        self._second_nonce = auth.nonce_of(entropy[NONCE_BYTES:])
         self._tls = False
+        self._offered = Capability(0)
         self.capabilities = 0
         """What both have, once the client has answered."""
 
     def steps(self) -> Steps:
-        yield from self._line.send(greeting_payload(self._greeting()))
+        met = yield Meet()
+        yield from self._line.send(greeting_payload(self._greeting(met or UNMET)))
         payload = yield from self._line.read()
         if is_ssl_request(payload):
-            if not self._offer.tls:
+            if not self._tls_offered:
                 raise ProtocolViolation("client", "TLS was not offered")
             yield Secure()
             self._tls = True
@@ -112,10 +110,13 @@ class ClientLogin:
         else:
             yield from self._password(response)
 
-    def _greeting(self) -> Greeting:
+    def _greeting(self, met: Met) -> Greeting:
+        self._offered = OURS | (SHARED & Capability(met.capabilities))
+        if self._tls_offered:
+            self._offered |= Capability.SSL
         return Greeting(
-            self._offer.version,
-            self._offer.thread,
+            met.version,
+            self._thread,
             self._nonce,
             self._offered,
             GREETING_COLLATION,
@@ -143,7 +144,7 @@ class ClientLogin:
         yield Token(auth.without_end(answer))
 
     def _password(self, response: Response) -> Steps:
-        if self._offer.native and response.plugin == auth.NATIVE and response.answer:
+        if self._native and response.plugin == auth.NATIVE and response.answer:
             stored = yield Stored(auth.NATIVE)
             if stored is not None and auth.native_proves(stored, self._nonce, response.answer):
                 yield Proved(AuthMethod.NATIVE_PASSWORD)
@@ -169,7 +170,7 @@ class ClientLogin:
         answer = yield from self._line.read()
         if self._tls:
             return auth.without_end(answer)
-        key = self._offer.private_key
+        key = self._private_key()
         if answer == auth.CACHING_SHA2_KEY_WANTED:
             yield from self._line.send(auth.more(auth.public_key_text(key)))
             answer = yield from self._line.read()
@@ -184,8 +185,9 @@ class ClientLogin:
 
     # --- last words -------------------------------------------------------------------------------
 
-    def welcome(self, status: int) -> bytes:
-        """The OK packet that ends the login. `status`: the database's own flags."""
+    def welcome(self, reported: dict[str, str]) -> bytes:
+        """The OK packet that ends the login, with the database's own flags."""
+        status = int(reported.get("status", str(AUTOCOMMIT)))
         return self._line.framed(b"\0\0\0" + status.to_bytes(2, "little") + b"\0\0")
 
     def farewell(self, sqlstate: str, message: str, hint: str = "") -> bytes:

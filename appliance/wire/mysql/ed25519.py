@@ -1,9 +1,9 @@
 """MariaDB's `client_ed25519`: an Ed25519 signature whose secret is the password itself.
 
-Called by `upstream_login`. RFC 8032 derives the secret scalar from SHA512 of a 32-byte seed; MariaDB
-takes SHA512 of the password, of any length, in its place, which no library's signing key can be made
-of. So the arithmetic of RFC 8032, 5.1, stands here: a few milliseconds each, not in constant time
-(it runs once per connection to a database, on our own secret, beside the event loop).
+Called by `upstream_login`. RFC 8032 derives the secret scalar from SHA512 of a 32-byte seed;
+MariaDB takes SHA512 of the password, of any length, in its place, which no library's signing key
+can be made of. So the arithmetic of RFC 8032, 5.1, stands here: a few milliseconds each, not in
+constant time (it runs once per connection to a database, on our own secret, beside the event loop).
 """
 
 import hashlib

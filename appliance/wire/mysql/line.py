@@ -1,7 +1,7 @@
 """Packets of a login one at a time, with their sequence ids checked and counted.
 
-Used by `client_login`, `upstream_login` and `simple`. Rule: a packet out of order, or longer than is
-expected here, ends the connection.
+Used by `client_login`, `upstream_login` and `simple`. Rule: a packet out of order, or longer than
+is expected here, ends the connection.
 """
 
 from collections.abc import Generator

@@ -26,8 +26,10 @@ NULL = 0xFB
 LOCAL_FILE = 0xFB
 END_OF_ROWS = 0xFE
 LONG_VALUE_BYTES = 0xFFFFFF
-"""A row that begins with 0xFE has a first value of so many bytes; an EOF packet, or the OK packet in
-its place, has fewer."""
+"""A row that begins with 0xFE has a first value of so many bytes; an EOF packet, or the OK packet
+in its place, has fewer."""
+
+NO_SUCH_THREAD = "1094"
 
 Row = tuple[str | None, ...]
 
@@ -97,3 +99,12 @@ def plain(command: bytes) -> Generator[UpstreamStep, Any, None]:
         raise UpstreamRejected(words.parse_error(payload))
     if payload[:1] != bytes((auth.OK,)):
         raise ProtocolViolation("upstream", "not the answer of a command of ours")
+
+
+def cancelling(thread: int, capabilities: int) -> Generator[UpstreamStep, Any, None]:
+    """Ends what another session of the same user runs. Nothing runs there: no error either."""
+    try:
+        yield from query(b"KILL QUERY %d" % thread, capabilities)
+    except UpstreamRejected as error:
+        if error.fields.get("N") != NO_SUCH_THREAD:
+            raise

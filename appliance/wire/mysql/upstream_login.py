@@ -15,6 +15,7 @@ import msgspec
 from appliance.model.errors import ProtocolViolation
 from appliance.wire.conversation import (
     Compute,
+    Met,
     Secure,
     Unacceptable,
     UpstreamRejected,
@@ -24,6 +25,7 @@ from appliance.wire.mysql import auth, words
 from appliance.wire.mysql.ed25519 import signature
 from appliance.wire.mysql.fields import PAYLOAD_BYTES_MAX, Reader
 from appliance.wire.mysql.line import Line
+from appliance.wire.mysql.simple import query
 from appliance.wire.mysql.startup import (
     LOGIN_PACKET_BYTES_MAX,
     OURS,
@@ -38,6 +40,21 @@ from appliance.wire.mysql.startup import (
 ROUNDS_MAX = 8
 """Methods and answers a server may ask for, one after another."""
 DEFAULT_COLLATION = 45  # utf8mb4_general_ci
+CAPABILITIES, COLLATION, PROGRAM = "capabilities", "collation", "program_name"
+VARIABLES = (
+    "version",
+    "sql_mode",
+    "character_set_client",
+    "character_set_connection",
+    "character_set_results",
+    "collation_connection",
+    "lower_case_table_names",
+    "autocommit",
+    "time_zone",
+    "max_allowed_packet",
+)
+"""What the meaning of statements rests on."""
+VARIABLES_QUERY = b"SELECT " + b", ".join(b"@@" + name.encode() for name in VARIABLES)
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -47,10 +64,26 @@ class Wanted(msgspec.Struct, frozen=True):
     password: bytes | None
     database: str
     tls: str
-    capabilities: int
-    """Of `startup.SHARED`, what the client has."""
-    collation: int
-    attributes: dict[str, str]
+    settings: dict[str, str]
+    """`capabilities` (of `startup.SHARED`, what the client has) and `collation`; all others become
+    connection attributes, which the database shows and nobody can change."""
+
+    @property
+    def capabilities(self) -> Capability:
+        return SHARED & Capability(int(self.settings.get(CAPABILITIES, "0")))
+
+    @property
+    def collation(self) -> int:
+        return int(self.settings.get(COLLATION, "0")) or DEFAULT_COLLATION
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        own = {
+            PROGRAM if name == "application_name" else name: value
+            for name, value in self.settings.items()
+            if name not in (CAPABILITIES, COLLATION)
+        }
+        return {"_client_name": "sallyport", **own}
 
     def __repr__(self) -> str:
         return f"Wanted({self.user!r})"
@@ -59,13 +92,13 @@ class Wanted(msgspec.Struct, frozen=True):
 class Established(msgspec.Struct, frozen=True):
     """What a server said of itself and of the session."""
 
-    version: str
     thread: int
+    met: Met
     capabilities: int
     """What both have."""
-    offered: int
-    """All that the server has."""
-    status: int
+    parameters: dict[str, str]
+    """The session's variables (`VARIABLES`), and `status`, `capabilities`, `collation` as of the
+    login."""
 
 
 Steps = Generator[UpstreamStep, Any, Any]
@@ -84,9 +117,9 @@ class UpstreamLogin:
         if payload[:1] == bytes((auth.ERROR,)):
             raise UpstreamRejected(words.parse_error(payload))
         greeting = parse_greeting(payload)
-        shared = SHARED & Capability(self._wanted.capabilities)
-        flags = int((OURS | shared) & Capability(greeting.capabilities) & ~Capability.SSL)
-        flags &= ~Capability.CONNECT_WITH_DB
+        shared = self._wanted.capabilities | Capability.SESSION_TRACK
+        flags = int((OURS | shared) & Capability(greeting.capabilities))
+        flags &= ~(Capability.SSL | Capability.CONNECT_WITH_DB)
         yield from self._encrypted(greeting.capabilities, flags)
         plugin = greeting.plugin
         if plugin not in _ANSWERS:
@@ -95,7 +128,7 @@ class UpstreamLogin:
         response = Response(
             flags,
             PAYLOAD_BYTES_MAX,
-            self._wanted.collation or DEFAULT_COLLATION,
+            self._wanted.collation,
             self._wanted.user,
             answer,
             self._wanted.database,
@@ -106,7 +139,14 @@ class UpstreamLogin:
         status = yield from authenticated(
             self._line, self._wanted, plugin, greeting.nonce, self._secure
         )
-        return Established(greeting.version, greeting.thread, flags, greeting.capabilities, status)
+        parameters = yield from variables(flags)
+        parameters |= {
+            "status": str(status),
+            CAPABILITIES: str(flags),
+            COLLATION: str(self._wanted.collation),
+        }
+        met = Met(greeting.version, greeting.capabilities)
+        return Established(greeting.thread, met, flags, parameters)
 
     def _secured(self, response: Response) -> Response:
         if not self._secure:
@@ -121,7 +161,7 @@ class UpstreamLogin:
             if self._wanted.tls == "prefer":
                 return
             raise Unacceptable("the database does not offer TLS")
-        request = ssl_request(flags, PAYLOAD_BYTES_MAX, self._wanted.collation or DEFAULT_COLLATION)
+        request = ssl_request(flags, PAYLOAD_BYTES_MAX, self._wanted.collation)
         yield from self._line.send(request)
         yield Secure()
         self._secure = True
@@ -131,6 +171,23 @@ class UpstreamLogin:
         if not self._wanted.password:
             return b""
         return (yield from answered(plugin, self._wanted, nonce, self._secure))
+
+
+def meet() -> Generator[UpstreamStep, Any, Met]:
+    """A server's greeting alone. Raises UpstreamRejected, ProtocolViolation."""
+    payload = yield from Line("upstream", LOGIN_PACKET_BYTES_MAX).read()
+    if payload[:1] == bytes((auth.ERROR,)):
+        raise UpstreamRejected(words.parse_error(payload))
+    greeting = parse_greeting(payload)
+    return Met(greeting.version, greeting.capabilities)
+
+
+def variables(capabilities: int) -> Generator[UpstreamStep, Any, dict[str, str]]:
+    """What the session's variables are, by name."""
+    rows = yield from query(VARIABLES_QUERY, capabilities)
+    if len(rows) != 1 or len(rows[0]) != len(VARIABLES):
+        raise ProtocolViolation("upstream", "not the answer of a statement of ours")
+    return {name: value or "" for name, value in zip(VARIABLES, rows[0], strict=True)}
 
 
 def authenticated(
