@@ -1,30 +1,29 @@
 """Results that are described by names: a column of a result is told by (schema, relation, column)
 as the server reports it, and found in the catalog.
 
-Given to `results.ResultLocks` for exchange sessions. Rule: a name that the catalog does not have is
-no computed column: it is a column that nobody knows.
+Given to `results.ResultLocks` for exchange sessions. Rule: names are looked up in the catalog that
+the plan was made with, and nowhere else.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from appliance.masking.attribution import DescribedColumn
-from appliance.model.catalog import ColumnKey, Relation
+from appliance.model.catalog import ColumnKey
 from appliance.model.decision import Mask
 from appliance.session.dialect import SessionLineage
 from appliance.wire.exchange import Codec, Column, Masker
 
 COMPUTED: ColumnKey = (0, 0)
-UNKNOWN: ColumnKey = (-1, 1)
-"""The key of no column."""
 
 
 class NamingLineage(SessionLineage, Protocol):
     """The lineage of a dialect whose server reports names."""
 
-    def relation_named(self, schema: str, name: str, /) -> Relation | None:
-        """By the names that the server reports; None when the catalog has no such relation, or
-        more than one that could be meant."""
+    def reported(self, schema: str, relation: str, column: str, /) -> ColumnKey | None:
+        """What the names in a description stand for; None for what is computed. What a server may
+        name of a column that comes through a view or a subquery is for the dialect's facts to
+        expect (`OutputColumn.loose`)."""
 
 
 class NamedReading:
@@ -56,9 +55,4 @@ def origin(column: Column, lineage: NamingLineage) -> ColumnKey:
     """What the catalog calls the column that a result's column is read from."""
     if not column.relation:
         return COMPUTED
-    relation = lineage.relation_named(column.schema, column.relation)
-    if relation is None:
-        return UNKNOWN
-    wanted = column.column.casefold()
-    found = [own.attnum for own in relation.columns if own.name.casefold() == wanted]
-    return (relation.oid, found[0]) if len(found) == 1 else UNKNOWN
+    return lineage.reported(column.schema, column.relation, column.column) or COMPUTED

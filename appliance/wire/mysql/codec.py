@@ -7,6 +7,7 @@ for, whatever the upstream's was.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -320,6 +321,18 @@ class MyCodec:
         self, bound: bytes, count: int, kinds: tuple[int, ...]
     ) -> Sequence[tuple[str, str | None]]:
         return [(str(kind), value) for kind, value in prepared.parameters(bound, count, kinds)]
+
+
+class Agreed(Protocol):
+    """What a login established, as far as the codec depends on it."""
+
+    @property
+    def capabilities(self) -> int: ...
+
+
+def codec_of(agreed: Agreed, limits: Limits) -> MyCodec:
+    """As `dataplane/machines` makes one."""
+    return MyCodec(agreed.capabilities, limits)
 
 
 MASKED_LENGTH = 1_024
