@@ -111,6 +111,10 @@ class Column(msgspec.Struct, frozen=True):
     """format_type() with an empty search_path; of a domain's underlying type."""
     collation: str = ""
     """`schema.name`, quoted, of a collation other than the default one; '' otherwise."""
+    charset: str = ""
+    """Character set of its texts, where each column has its own."""
+    invisible: bool = False
+    """Left out by `*`."""
 
 
 class Relation(msgspec.Struct, frozen=True):
@@ -325,6 +329,9 @@ class Catalog(msgspec.Struct, frozen=True):
     """By OID: what a foreign key refers to that names no columns."""
     unique: Mapping[tuple[int, str], tuple[int, ...]] = {}
     """(OID, name of a primary key or a unique constraint) -> its columns."""
+
+    folds_relations: bool = False
+    """Names of relations and schemas are compared without regard to case."""
 
     def relation_named(self, schema: str, name: str) -> Relation | None:
         oid = self.by_name.get((schema, name))
