@@ -42,6 +42,8 @@ class Bound(NamedTuple):
     """Of the client's parameters, as its Parse gave them."""
     body: bytes | None = None
     """The body of the Bind."""
+    arity: int = 0
+    """How many parameters there are, where `body` does not say."""
 
 
 class Portal:

@@ -27,9 +27,8 @@ class Reading(Protocol):
     """How a protocol describes its results, and what masks their rows. What `columns` makes of a
     description is kept for as long as it is the same, under the same verdict and catalog."""
 
-    def columns(
-        self, description: bytes, lineage: SessionLineage | None
-    ) -> Sequence[DescribedColumn]: ...
+    def columns(self, description: bytes, lineage: Any) -> Sequence[DescribedColumn]:
+        """`lineage`: one of the dialect's own, or None."""
 
     def masker(
         self,
