@@ -279,3 +279,10 @@ def _status(payload: bytes) -> int:
 
 
 _ANSWERS = (auth.NATIVE, auth.CACHING_SHA2, auth.SHA256, auth.CLEAR, auth.ED25519)
+
+
+def log_in(
+    user: str, password: bytes | None, database: str, tls: str, settings: dict[str, str]
+) -> Generator[UpstreamStep, Any, Established]:
+    """One login, as `dataplane/upstream_steps` has it."""
+    return UpstreamLogin(Wanted(user, password, database, tls, settings)).steps()
