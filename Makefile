@@ -26,6 +26,7 @@ setup:
 
 test: setup
 	@scripts/test-programs.sh
+	@scripts/mariadb.sh
 	@$(PYTEST) -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: setup
@@ -69,7 +70,7 @@ lock: setup
 		--no-annotate --no-header --no-emit-index-url --output-file constraints.txt
 
 clean:
-	rm -rf .venv .demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache \
+	rm -rf .venv .demo .mariadb build *.egg-info .mypy_cache .ruff_cache .pytest_cache \
 		.hypothesis .benchmarks .import_linter_cache
 	rm -f _speedups/*.so _speedups/*.c
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

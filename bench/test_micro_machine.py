@@ -21,10 +21,12 @@ from appliance.model.principal import Client, Principal, PrincipalKind, Target
 from appliance.policy.compile import compile_documents
 from appliance.policy.presets import PERMISSIVE
 from appliance.session.announce import Announcement
+from appliance.session.cache import Cache
 from appliance.session.effects import Turn
-from appliance.session.flow import Cache, Judge
+from appliance.session.flow import Judge
 from appliance.session.machine import SessionMachine
 from appliance.session.named import NamedPlans
+from appliance.session.postgres import POSTGRES, PostgresReading
 from appliance.session.records import Recorder
 from appliance.session.results import ResultLocks
 from appliance.session.settings import SettingsTracker
@@ -100,13 +102,14 @@ def machine(policy: bytes) -> SessionMachine:
         Catalogs(),
         limits,
         Cache(limits.decision_cache_entries_max),
+        POSTGRES,
     )
     state = SessionState(
         judge,
         Recorder("s" * 32, principal, "try", "bench", lambda now: new_id(now, bytes(10))),
         settings,
         Announcement(principal, "s" * 32, Announce.VARIABLE),
-        ResultLocks(judge, {}, NamedPlans()),
+        ResultLocks(judge, {}, NamedPlans(), PostgresReading()),
         limits,
     )
     return SessionMachine(state)

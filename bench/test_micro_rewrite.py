@@ -15,7 +15,8 @@ from appliance.masking.masked_relations import MaskedRelations
 from appliance.model.catalog import Catalog, Column, Relation, SessionSettings
 from appliance.model.decision import Mask, MaskMethod
 from appliance.model.limits import Limits
-from appliance.session.rewriting import forms_of, joined
+from appliance.session.dialect import joined
+from appliance.session.rewriting import forms_of
 from appliance.sql.analysis import analyse
 from appliance.sql.lineage import CatalogLineage
 

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from appliance.cli.demo import mariadb as mariadb_programs
 from appliance.cli.demo import shop as shop_database
+from appliance.cli.demo.mariadb import EmbeddedMariaDB
 from appliance.cli.demo.postgres import EmbeddedPostgres
 from appliance.cli.demo.unprivileged import CannotRun
 from tests import clusters
+from tests import mariadb as mariadb_servers
 from tests.clusters import Authority, Sallyport
 
 ROLE_PASSWORDS = {role: f"{role}-password" for role in shop_database.ROLES}
@@ -76,6 +79,16 @@ def _run(server: EmbeddedPostgres) -> Iterator[EmbeddedPostgres]:
         pytest.fail(str(error))
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def mariadb(server_folder: Path, authority: Authority) -> Iterator[EmbeddedMariaDB]:
+    """MariaDB with TLS on (offered, not demanded), certificate for 127.0.0.1 and localhost."""
+    if mariadb_programs.programs() is None:
+        pytest.skip("no MariaDB on this machine: scripts/mariadb.sh")
+    tls = mariadb_servers.server_certificate(authority)
+    with mariadb_servers.running(server_folder / "my", tls=tls) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,8 @@ from appliance.console.catalog_reading import (
     logged_in,
     reason_of,
 )
-from appliance.dataplane.upstreams import Login, Upstream, UpstreamRefused, simple_query
+from appliance.dataplane.connections import Login, Upstream, UpstreamRefused
+from appliance.dataplane.upstreams import simple_query
 from appliance.detect.names import Hint, hints
 from appliance.detect.proposals import Evidence, proposed
 from appliance.detect.values import VALUE_BYTES_MAX, VALUES_MIN, Finding, detect

@@ -12,13 +12,8 @@ import yaml
 
 from appliance.cli.place import Place
 from appliance.config.schema import Role, TargetConfig, TargetTls, TargetTlsMode
-from appliance.dataplane.upstreams import (
-    Login,
-    UpstreamRefused,
-    UpstreamUnreachable,
-    open_upstream,
-    simple_query,
-)
+from appliance.dataplane.connections import Login, UpstreamRefused, UpstreamUnreachable
+from appliance.dataplane.upstreams import open_upstream, simple_query
 from appliance.model.catalog import Catalog, Function
 from appliance.policy.trust import DIGEST_PREFIX, identity_of, identity_text
 from appliance.sql.reader import QUERIES, build_catalog
@@ -36,6 +31,8 @@ class NotThere(LookupError):
 def entries_of(uri: str, wanted: Sequence[str]) -> str:
     """YAML to paste. Raises OSError, ValueError, NotThere."""
     place = Place(uri)
+    if place.dialect != "postgresql":
+        raise ValueError("functions are vouched for in PostgreSQL only")
     try:
         catalog = asyncio.run(_read(place))
     except UpstreamRefused as refused:

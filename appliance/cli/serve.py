@@ -68,7 +68,7 @@ def tell_ready(configuration: Configuration, places: Sequence[Bound]) -> None:
     `sallyport try` says the same."""
     admin = next((shown(place) for place in places if place.name == ADMIN_NAME), "")
     control = next((f" control={shown(p)}" for p in places if p.name == CONTROL_NAME), "")
-    protocols = {listener.name: listener.protocol for listener in configuration.listeners}
+    protocols = {one.name: configuration.protocol_of(one) for one in configuration.listeners}
     for place in places:
         if place.name in protocols:
             where = f"{protocols[place.name]} {shown(place)} listener={place.name}"

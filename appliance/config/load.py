@@ -182,8 +182,8 @@ def bare(kind: Any) -> Any:
         if typing.get_origin(kind) in {types.UnionType, typing.Union}:
             members = [a for a in typing.get_args(kind) if a is not types.NoneType]
             structured = [m for m in members if typing.get_origin(bare(m)) is not typing.Literal]
-            if len(structured) == 1:
-                kind = structured[0]
+            if len(structured) == 1 or len(members) == 1:
+                kind = (structured or members)[0]
                 continue
         return kind
 

@@ -21,6 +21,10 @@ from appliance.model.limits import Limits
 from appliance.model.principal import PrincipalKind, Target
 
 Port = Annotated[int, Meta(ge=1, le=65_535)]
+SpokenName = Literal["postgresql", "mysql"]
+"""Keys of `dataplane/protocols`."""
+VersionText = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[ -~]+$")]
+PORTS = {"postgresql": 5432, "mysql": 3306}
 
 
 class ListenerTlsMode(enum.Enum):
@@ -37,6 +41,7 @@ class ClientCertificates(enum.Enum):
 
 class Authentication(enum.Enum):
     SCRAM = "scram"
+    NATIVE = "native"
     CERTIFICATE = "certificate"
     OIDC = "oidc"
 
@@ -138,9 +143,19 @@ class ListenerTls(Section, frozen=True, kw_only=True):
 class Listener(Section, frozen=True, kw_only=True):
     name: Annotated[Name, Meta(description="Shown in audit records and metrics; unique.")]
     address: Annotated[Address, Meta(description="host:port, [v6]:port, or :port for all.")]
-    protocol: Annotated[Literal["postgresql"], Meta(description="What clients speak here.")] = (
-        "postgresql"
-    )
+    protocol: Annotated[
+        SpokenName | None,
+        Meta(description="What clients speak here: that of its targets, also when left out."),
+    ] = None
+    server_version: Annotated[
+        VersionText | None,
+        Meta(
+            description=(
+                "mysql: the version that clients are greeted with, and decide by; the database's"
+                " own when left out."
+            )
+        ),
+    ] = None
     target: Annotated[
         str | None, Meta(description="The target every connection goes to. Or `targets`.")
     ] = None
@@ -156,8 +171,10 @@ class Listener(Section, frozen=True, kw_only=True):
         Meta(
             min_length=1,
             description=(
-                "Proofs of identity accepted: scram (users file), certificate, oidc "
-                "(token as password)."
+                "Proofs of identity accepted: scram (users file; a mysql client proves the same"
+                " password by caching_sha2_password), certificate, oidc (token as password), native"
+                " (mysql_native_password, for old clients, beside scram: the users file needs"
+                " `native_digest`)."
             ),
         ),
     ] = (Authentication.SCRAM,)
@@ -174,6 +191,10 @@ class Listener(Section, frozen=True, kw_only=True):
                 "`.authentication` has certificate, but tls.client_certificates is none"
                 " | set `tls.client_certificates: optional` (or require) and `tls.client_ca`"
             )
+        if Authentication.NATIVE in self.authentication and (
+            Authentication.SCRAM not in self.authentication
+        ):
+            raise ValueError("`.authentication` has native, which is only taken beside scram")
         if Authentication.OIDC in self.authentication and self.tls.mode is ListenerTlsMode.DISABLE:
             raise ValueError("`.authentication` has oidc, and a token is never taken without TLS")
 
@@ -318,8 +339,10 @@ class Pooling(Section, frozen=True, kw_only=True):
 class TargetConfig(Section, frozen=True, kw_only=True):
     name: Annotated[Name, Meta(description="What listeners, policy and audit call it; unique.")]
     host: Annotated[str, Meta(min_length=1, description="Host name or IP address.")]
-    port: Annotated[Port, Meta(description="TCP port.")] = 5432
-    dialect: Annotated[Literal["postgresql"], Meta(description="Kind of database.")] = "postgresql"
+    port: Annotated[Port, Meta(description="TCP port; 5432, or for mysql 3306, when left out.")] = 0
+    dialect: Annotated[
+        SpokenName, Meta(description="Kind of database; mysql stands for MariaDB, too.")
+    ] = "postgresql"
     environment: Annotated[
         str, Meta(description="E.g. production, staging; policy rules can select on it.")
     ] = ""
@@ -355,6 +378,8 @@ class TargetConfig(Section, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if any(c in self.host for c in "/@ \0\t\n"):
             raise ValueError("`.host` is a host name or an IP address, without port or user")
+        if not self.port:
+            msgspec.structs.force_setattr(self, "port", PORTS[self.dialect])
 
     def allows_database(self, database: str) -> bool:
         return self.databases == "*" or database in self.databases
@@ -576,6 +601,28 @@ class Configuration(Section, frozen=True, kw_only=True):
             description="Keys of the `token` mask: name -> file:/path, env:NAME, credential:NAME."
         ),
     ] = msgspec.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for index, one in enumerate(self.listeners):
+            spoken = {target.dialect for target in self.targets_of(one)}
+            if one.protocol is not None:
+                spoken.add(one.protocol)
+            if len(spoken) > 1:
+                raise ValueError(
+                    f"listener {one.name} ($.listeners[{index}]) would speak "
+                    f"{' and '.join(sorted(spoken))} | all its targets have one dialect"
+                )
+
+    def targets_of(self, listener: Listener) -> list[TargetConfig]:
+        """Those it leads to, in the order of the file."""
+        names = {listener.target, *listener.targets.values()}
+        return [target for target in self.targets if target.name in names]
+
+    def protocol_of(self, listener: Listener) -> SpokenName:
+        """What clients speak there."""
+        for target in self.targets_of(listener):
+            return target.dialect
+        return listener.protocol or "postgresql"
 
     def target(self, name: str) -> TargetConfig | None:
         return next((t for t in self.targets if t.name == name), None)

@@ -11,14 +11,8 @@ from collections.abc import Callable
 
 from appliance.config.credentials import resolve
 from appliance.config.schema import Role, TargetConfig
-from appliance.dataplane.upstreams import (
-    Login,
-    Upstream,
-    UpstreamRefused,
-    UpstreamUnreachable,
-    open_upstream,
-    simple_query,
-)
+from appliance.dataplane.connections import Login, Upstream, UpstreamRefused, UpstreamUnreachable
+from appliance.dataplane.upstreams import open_upstream, simple_query
 from appliance.model.errors import ProtocolViolation
 from appliance.sql.lineage import CatalogLineage
 from appliance.sql.reader import QUERIES, build_catalog

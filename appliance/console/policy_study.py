@@ -17,8 +17,11 @@ from appliance.model.limits import Limits
 from appliance.model.principal import Client, Principal, Target
 from appliance.model.refusal import Refusal
 from appliance.policy.snapshot import Snapshot
-from appliance.session.flow import Cache, Judge, Verdict
-from appliance.session.rewriting import Forms, all_forms
+from appliance.session.cache import Cache
+from appliance.session.dialect import Forms
+from appliance.session.flow import Judge, Verdict
+from appliance.session.postgres import POSTGRES
+from appliance.session.rewriting import all_forms
 from appliance.sql.analysis import analyse
 from appliance.sql.lineage import CatalogLineage
 
@@ -123,6 +126,7 @@ def _verdict(snapshot: Snapshot, question: Question, lineage: CatalogLineage | N
         _Read(lineage),
         limits,
         Cache(entries_max=8),
+        POSTGRES,
     )
     text = question.sql.encode()
     settings = SessionSettings(database=question.database, role=question.principal.name)

@@ -24,9 +24,9 @@ from appliance.model.catalog import ColumnKey
 from appliance.model.errors import ProtocolViolation
 from appliance.policy.globs import dotted
 from appliance.policy.snapshot import Snapshot
+from appliance.session.dialect import SessionLineage
 from appliance.session.effects import SampleRows
 from appliance.session.pace import SamplePace
-from appliance.sql.lineage import CatalogLineage
 from appliance.sql.stamps import FIRST_USER_OID
 from appliance.telemetry.log import Log
 from appliance.telemetry.metrics import Metrics
@@ -69,7 +69,7 @@ class Catalog(Protocol):
     database: str
 
     @property
-    def kept(self) -> CatalogLineage | None: ...
+    def kept(self) -> SessionLineage | None: ...
 
     async def refresh(self) -> None: ...
 
@@ -286,7 +286,7 @@ class Alarm:
                 self._record(place, named, evidence)
 
     def _unclassified(
-        self, place: Place, target: TargetConfig, lineage: CatalogLineage
+        self, place: Place, target: TargetConfig, lineage: SessionLineage
     ) -> tuple[Place, _Named | None]:
         """The column a proposal is about (below a view, the table's own), and its names; None for
         one that policy classifies or the catalog does not have (a temporary table's).

@@ -7,7 +7,8 @@ request that was perhaps not dealt with counts as under way for ever.
 import asyncio
 
 from appliance.config.schema import TargetConfig
-from appliance.dataplane.upstreams import UpstreamUnreachable, cancel
+from appliance.dataplane.connections import Login, Upstream, UpstreamRefused, UpstreamUnreachable
+from appliance.dataplane.protocols import SpokenProtocol
 from appliance.model.errors import ProtocolViolation
 from appliance.telemetry.log import Log
 
@@ -20,12 +21,15 @@ _background: set[asyncio.Task[bool]] = set()
 
 
 class Cancelling:
-    """With the upstream's own key."""
+    """As the protocol of that connection has it done."""
 
-    def __init__(self, target: TargetConfig, pid: int, secret: bytes) -> None:
+    def __init__(
+        self, protocol: SpokenProtocol, target: TargetConfig, login: Login, upstream: Upstream
+    ) -> None:
+        self._protocol = protocol
         self._target = target
-        self._pid = pid
-        self._secret = secret
+        self._login = login
+        self._upstream = upstream
         self.underway: set[asyncio.Task[bool]] = set()
         """Cancel requests on their way, and those that perhaps are still."""
 
@@ -56,8 +60,14 @@ class Cancelling:
         """Whether the server has surely dealt with it."""
         try:
             async with asyncio.timeout(CANCEL_SECONDS_MAX):
-                return await cancel(self._target, self._pid, self._secret)
-        except (UpstreamUnreachable, TimeoutError, OSError, ProtocolViolation) as error:
+                return await self._protocol.cancel(self._target, self._login, self._upstream)
+        except (
+            UpstreamRefused,
+            UpstreamUnreachable,
+            TimeoutError,
+            OSError,
+            ProtocolViolation,
+        ) as error:
             _log.warning(
                 "cancel request not delivered", target=self._target.name, reason=str(error)
             )

@@ -19,17 +19,10 @@ from _speedups.hitcycle import Count
 from appliance.config.schema import TargetConfig
 from appliance.dataplane.baseline import Baseline, baseline_path
 from appliance.dataplane.cancels import SchemaChange
-from appliance.dataplane.upstreams import (
-    Login,
-    Upstream,
-    UpstreamRefused,
-    UpstreamUnreachable,
-    open_upstream,
-    simple_query,
-)
+from appliance.dataplane.connections import Login, Upstream, UpstreamRefused, UpstreamUnreachable
+from appliance.dataplane.protocols import protocol_of
 from appliance.model.errors import ProtocolViolation
-from appliance.sql.lineage import CatalogLineage
-from appliance.sql.reader import EPOCH_QUERY, QUERIES, build_catalog
+from appliance.session.dialect import SessionLineage
 from appliance.telemetry.metrics import Metrics
 
 LOAD_SECONDS_MAX = 30.0
@@ -62,6 +55,7 @@ class DatabaseCatalog:
         """`on_change` is called when a schema change begins here."""
         self._on_change = on_change
         self._target = target
+        self._protocol = protocol_of(target)
         self.database = database
         self._login = login
         self._metrics = metrics
@@ -69,7 +63,7 @@ class DatabaseCatalog:
         self._upstream: Upstream | None = None
         self.generation = Count()
         """Moves with everything that a decision may rest on here: the hit path compares it."""
-        self._kept: CatalogLineage | None = None
+        self._kept: SessionLineage | None = None
         self.baseline = baseline or Baseline(None)
         self._epoch = ""
         self._reloads = 0
@@ -89,11 +83,11 @@ class DatabaseCatalog:
         self.sessions = 0
 
     @property
-    def lineage(self) -> CatalogLineage | None:
+    def lineage(self) -> SessionLineage | None:
         return self._kept if self._fresh else None
 
     @property
-    def kept(self) -> CatalogLineage | None:
+    def kept(self) -> SessionLineage | None:
         return self._kept
 
     @property
@@ -256,20 +250,21 @@ class DatabaseCatalog:
                 self._disconnect()
 
     async def _load(self) -> None:
+        protocol, source = self._protocol, self._protocol.catalog
         upstream = self._upstream
         if upstream is None or upstream.side.ended:
-            upstream = self._upstream = await open_upstream(
-                self._target, self._login, self.database, {"application_name": "sallyport catalog"}
+            upstream = self._upstream = await protocol.open_upstream(
+                self._target, self._login, self.database, source.settings
             )
             self._epoch = ""
-            await simple_query(upstream, "SET statement_timeout = '25s'")
-            await simple_query(upstream, "SET lock_timeout = '3s'")
-        epoch = str((await simple_query(upstream, EPOCH_QUERY))[0][0])
+            for text in source.prepare:
+                await protocol.query(upstream, text)
+        epoch = str((await protocol.query(upstream, source.epoch))[0][0])
         if self._kept is not None and epoch == self._epoch and not self.baseline.moved():
             return
         self._fresh = False  # it did change: nothing rests on the old one while the new is read
-        rows = {name: await simple_query(upstream, text) for name, text in QUERIES.items()}
-        catalog = build_catalog(self._target.name, self.database, rows)
+        rows = {name: await protocol.query(upstream, text) for name, text in source.queries.items()}
+        catalog = source.build(self._target.name, self.database, rows)
         kept = self._kept
         if kept is not None and kept.catalog.version.startswith(catalog.version):
             # Read anew because a session found something else than the epoch tells: nothing kept
@@ -277,7 +272,7 @@ class DatabaseCatalog:
             self._reloads += 1
             version = f"{catalog.version}+{self._reloads}"
             catalog = msgspec.structs.replace(catalog, version=version)
-        self._kept = CatalogLineage(self.baseline.applied(catalog))
+        self._kept = source.lineage(self.baseline.applied(catalog))
         self.generation.value += 1
         self._epoch = epoch
 
@@ -309,6 +304,8 @@ class Catalogs:
 
     def of(self, target: TargetConfig, database: str, login: Login) -> DatabaseCatalog:
         """Shared by all sessions there; read with the login of whoever came first."""
+        if protocol_of(target).catalog.whole_server:
+            database = ""
         key = (target.name, database)
         known = self._databases.get(key)
         if known is None:

@@ -23,20 +23,24 @@ from appliance.dataplane.approvals import Answer
 from appliance.dataplane.cancelling import Cancelling
 from appliance.dataplane.cancels import Cancels, SchemaChange
 from appliance.dataplane.catalogs import DatabaseCatalog
+from appliance.dataplane.connections import Login, Upstream
 from appliance.dataplane.hitting import Hitting
 from appliance.dataplane.holding import Holding, told_of
 from appliance.dataplane.pool import Kept
+from appliance.dataplane.protocols import SpokenProtocol
 from appliance.dataplane.services import Services
 from appliance.dataplane.shows import Seen, tls_of
 from appliance.dataplane.tally import count
 from appliance.dataplane.transport import Side
-from appliance.dataplane.upstreams import Upstream
 from appliance.identity.proof import still_proved
 from appliance.identity.verifiers import Directory
 from appliance.link.approvals import SessionSeen
 from appliance.model.errors import ProtocolViolation, Refused
+from appliance.model.form import Form
 from appliance.model.principal import Client, Principal
 from appliance.policy.snapshot import Snapshot
+from appliance.session.dialect import Forms
+from appliance.session.driven import Machine
 from appliance.session.effects import (
     AnalyseText,
     ArmTimeout,
@@ -55,11 +59,8 @@ from appliance.session.effects import (
     WithdrawApproval,
 )
 from appliance.session.machine import SessionMachine
-from appliance.session.rewriting import Form, Forms
 from appliance.spool.spool import SpoolUnavailable
 from appliance.telemetry.log import Log
-from appliance.wire.postgres import refusals
-from appliance.wire.postgres.messages import TERMINATE_FRAME
 
 HALF_CLOSED_SECONDS_MAX = 2.0
 """A client that sent its end of stream still gets the replies it waits for, this long."""
@@ -78,13 +79,15 @@ class Conductor:
 
     def __init__(
         self,
-        machine: SessionMachine,
+        machine: Machine,
         client: Side,
         upstream: Upstream,
         target: TargetConfig,
         services: Services,
         cancels: Cancels,
         session: str,
+        protocol: SpokenProtocol,
+        login: Login,
     ) -> None:
         self._machine = machine
         self._client = client
@@ -112,7 +115,8 @@ class Conductor:
         """Why the session ends as soon as it can, '' while it goes on."""
         self.kept: Kept | None = None
         """The pooled connection that the upstream is, if it is one."""
-        self._cancelling = Cancelling(target, upstream.pid, upstream.secret)
+        self._protocol = protocol
+        self._cancelling = Cancelling(protocol, target, login, upstream)
         self.ended = False
         self.on_end: list[asyncio.Future[None]] = []
         self.cancel_key: tuple[int, bytes] | None = None
@@ -126,10 +130,9 @@ class Conductor:
         self._retired: tuple[str, bytes] | None = None
         """Why the proof of identity no longer holds, and the client's last words to read."""
         self.catalog: DatabaseCatalog | None = None
-        path = machine.hit_path
-        self._hitting = (
-            None if path is None else Hitting(self, machine, path, client, services.round)
-        )
+        self._hitting: Hitting | None = None
+        if isinstance(machine, SessionMachine) and machine.hit_path is not None:
+            self._hitting = Hitting(self, machine, machine.hit_path, client, services.round)
 
     def start(self) -> None:
         """From here on both sides' chunks come to us."""
@@ -353,7 +356,9 @@ class Conductor:
         self._services.round.settle()
         said = f"ended by {person}" + (f": {reason}" if reason else "")
         self._client.write(
-            refusals.fatal("57P01", "terminating connection due to administrator command", said)
+            self._machine.last_words(
+                "57P01", "terminating connection due to administrator command", said
+            )
         )
         self._end("ended_by_administrator")
 
@@ -460,7 +465,7 @@ class Conductor:
             return
         if not self._machine.told_fatal:
             self._client.write(
-                refusals.fatal(
+                self._machine.last_words(
                     "08006",
                     "the database closed the connection unexpectedly",
                     "connect again; whether the last statement took effect is not known",
@@ -488,19 +493,19 @@ class Conductor:
         metrics = self._services.metrics
         if isinstance(error, ProtocolViolation):
             metrics.connections_cut_violation += 1
-            reason, message = "violation", refusals.fatal("08P01", error.reason)
+            reason, message = "violation", self._machine.last_words("08P01", error.reason)
         elif isinstance(error, Refused):
             metrics.connections_cut_plan += 1
             if self.catalog is not None:  # it may be the catalog that is behind
                 self.catalog.note_change()
             reason, message = (
                 f"plan:{error.refusal.code.value}",
-                refusals.error_response(error.refusal, "FATAL"),
+                self._machine.last_refusal(error.refusal),
             )
         else:
             metrics.connections_cut_invariant += 1
             reason = "invariant"
-            message = refusals.fatal(
+            message = self._machine.last_words(
                 "XX000", "the appliance ended this session to stay safe", "tell its administrators"
             )
             _log.error("session cut", session=self._session, error=where(error))
@@ -511,7 +516,7 @@ class Conductor:
     def seen(self) -> Seen:
         """As the admin database shows it."""
         machine, catalog = self._machine, self.catalog
-        state = "idle" if machine.status == ord("I") else "idle in transaction"
+        state = "idle in transaction" if machine.in_transaction else "idle"
         if machine.busy or machine.waiting:
             state = "active" if machine.busy else "waiting"
         return Seen(
@@ -564,7 +569,7 @@ class Conductor:
             self._end(self._leaving)
             return
         self._client.write(
-            refusals.fatal(
+            self._machine.last_words(
                 "57P01", "terminating connection due to administrator command", "connect again"
             )
         )
@@ -589,7 +594,7 @@ class Conductor:
         """Nothing new begins; what runs may finish, for a while."""
         if self.ended or self._retired:
             return
-        self._retired = (reason, refusals.fatal("28000", message, hint))
+        self._retired = (reason, self._machine.last_words("28000", message, hint))
         self._close_path()
         self._give_up_waiting("session_ended")
         if self._machine.busy or self._machine.waiting:
@@ -613,7 +618,9 @@ class Conductor:
         self._services.round.settle()
         if not self.ended:
             self._client.write(
-                refusals.fatal("57P01", "terminating connection due to administrator command")
+                self._machine.last_words(
+                    "57P01", "terminating connection due to administrator command"
+                )
             )
             self._end("stopped")
 
@@ -676,7 +683,7 @@ class Conductor:
         sound = reason in _CLEAN_ENDS and not (self._upstream.ended or self._gated)
         if sound and machine.reusable:
             return kept.give_back(
-                machine.status, machine.parameters, tuple(self._cancelling.underway)
+                machine.in_transaction, machine.parameters, tuple(self._cancelling.underway)
             )
         kept.lost()
         return False
@@ -687,7 +694,7 @@ class Conductor:
             self._upstream.abort()
             return
         if reason != "client_closed" or self.kept is not None:
-            self._upstream.write(TERMINATE_FRAME)
+            self._upstream.write(self._protocol.terminate)
         self._upstream.close()
 
 

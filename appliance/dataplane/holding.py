@@ -14,8 +14,8 @@ from appliance.dataplane.shows import Seen
 from appliance.link.approvals import Known, Ruled, SessionSeen, Used
 from appliance.model.errors import InvariantBroken
 from appliance.model.principal import Principal
+from appliance.session.driven import Machine
 from appliance.session.effects import AskApproval, Turn, UseApproval, WithdrawApproval
-from appliance.session.machine import SessionMachine
 
 REMIND_SECONDS = 30.0
 """How often a client hears that its statement still waits for an approval."""
@@ -27,7 +27,7 @@ PAUSE_SECONDS_MIN = 0.1
 class Holding:
     """See the module's docstring."""
 
-    def __init__(self, waiter: Waiter, machine: SessionMachine, services: Services) -> None:
+    def __init__(self, waiter: Waiter, machine: Machine, services: Services) -> None:
         self._waiter = waiter
         self._machine = machine
         self._services = services
@@ -89,7 +89,7 @@ class Holding:
             self._reminder = None
 
 
-def told_of(seen: Seen, machine: SessionMachine, principal: Principal | None) -> SessionSeen:
+def told_of(seen: Seen, machine: Machine, principal: Principal | None) -> SessionSeen:
     """A session as the control process shows it."""
     parked = machine.parked
     states = {"idle in transaction": "transaction", "waiting": "active"}

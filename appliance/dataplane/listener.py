@@ -16,10 +16,9 @@ from appliance.dataplane.admin import Session
 from appliance.dataplane.cancels import Cancels
 from appliance.dataplane.catalogs import Catalogs
 from appliance.dataplane.login import Attempt, tls_reason
+from appliance.dataplane.protocols import SpokenProtocol, spoken_at
 from appliance.dataplane.services import Services
-from appliance.dataplane.tls import ALPN
 from appliance.dataplane.transport import Side
-from appliance.wire.postgres import refusals
 
 ACCEPTS_PER_TURN_MAX = 64
 ACCEPT_PAUSE_SECONDS = 0.1
@@ -86,7 +85,7 @@ class ClientListener:
         pending = metrics.logins_pending
         if len(self._sessions) >= limits.sessions_max or pending >= limits.logins_pending_max:
             metrics.clients_refused_limit += 1
-            _turn_away(connection)
+            _turn_away(connection, self._protocol)
             return
         metrics.logins_pending += 1
         try:
@@ -132,6 +131,14 @@ class ClientListener:
             )
         )
 
+    @property
+    def _protocol(self) -> SpokenProtocol:
+        configuration = self._services.governance.configuration
+        listener = configuration.listener(self._name)
+        if listener is None:
+            raise ConnectionAbortedError("nobody listens here any more")
+        return spoken_at(listener, configuration)
+
     def _attempt(self, side: Side, listener: Listener, host: str, port: int) -> Attempt:
         address, services = (host, port), self._services
         return Attempt(
@@ -139,10 +146,12 @@ class ClientListener:
         )
 
     async def _side(self, connection: socket.socket) -> Side:
-        """The first byte tells direct TLS from everything else; it is looked at, not taken."""
-        first = await self._peek(connection)
+        """The first byte tells direct TLS from everything else; it is looked at, not taken. A
+        client that waits to be greeted has none."""
+        protocol = self._protocol
+        first = -1 if protocol.speaks_first else await self._peek(connection)
         context: ssl.SSLContext | None = None
-        if first == TLS_HANDSHAKE_RECORD:
+        if first == TLS_HANDSHAKE_RECORD and protocol.alpn is not None:
             context = self._services.governance.contexts[self._name].context
             if context is None:
                 raise ConnectionAbortedError("TLS is not configured here")
@@ -152,9 +161,9 @@ class ClientListener:
         await self._loop.connect_accepted_socket(lambda: side, connection, ssl=context)
         if context is not None:
             tls = side.ssl
-            if tls is None or tls.selected_alpn_protocol() != ALPN:
+            if tls is None or tls.selected_alpn_protocol() != protocol.alpn:
                 side.abort()
-                raise ConnectionAbortedError("direct TLS without ALPN postgresql")
+                raise ConnectionAbortedError("direct TLS without the ALPN name of the protocol")
         return side
 
     async def _peek(self, connection: socket.socket) -> int:
@@ -178,10 +187,10 @@ def _resolve(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def _turn_away(connection: socket.socket) -> None:
+def _turn_away(connection: socket.socket, protocol: SpokenProtocol) -> None:
     """Best effort: the client may not speak yet, but most read what comes."""
     try:
-        connection.send(refusals.fatal("53300", "too many connections", "try again shortly"))
+        connection.send(protocol.turned_away)
     except OSError:
         return
     finally:

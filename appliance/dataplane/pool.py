@@ -17,13 +17,8 @@ from typing import NamedTuple
 from appliance.config.schema import Pooling, PoolingMode, TargetConfig
 from appliance.dataplane import cleaning
 from appliance.dataplane.cleaning import Footprint, Unclean
-from appliance.dataplane.upstreams import (
-    Login,
-    Upstream,
-    UpstreamRefused,
-    UpstreamUnreachable,
-    open_upstream,
-)
+from appliance.dataplane.connections import Login, Upstream, UpstreamRefused, UpstreamUnreachable
+from appliance.dataplane.upstreams import open_upstream
 from appliance.model.errors import ProtocolViolation
 from appliance.session.announce import APPLICATION_NAME, UNUSED
 from appliance.telemetry.log import Log
@@ -85,15 +80,15 @@ class Kept:
 
     def give_back(
         self,
-        status: int,
+        in_transaction: bool,
         parameters: Mapping[str, str],
         cancels: tuple[asyncio.Task[bool], ...] = (),
     ) -> bool:
-        """The session that used it has ended, and nothing is due; `status` as in ReadyForQuery,
+        """The session that used it has ended, and nothing is due; `in_transaction`: one is open,
         `parameters` as reported last, `cancels` those whose delivery is under way. -> whether it is
         taken; if not, the caller closes it. Either way it is the caller's no longer.
         """
-        return self.pool.take_back(self, status, parameters, cancels)
+        return self.pool.take_back(self, in_transaction, parameters, cancels)
 
     def lost(self) -> None:
         """The session that used it closed it."""
@@ -226,7 +221,7 @@ class Pool:
     def take_back(
         self,
         kept: Kept,
-        status: int,
+        in_transaction: bool,
         parameters: Mapping[str, str],
         cancels: tuple[asyncio.Task[bool], ...],
     ) -> bool:
@@ -235,7 +230,7 @@ class Pool:
         if self.closed or not kept.standing or self._pools.now() > kept.until:
             return False
         task = asyncio.get_running_loop().create_task(
-            self._cleaned(kept, status, parameters, cancels)
+            self._cleaned(kept, in_transaction, parameters, cancels)
         )
         self.cleaning.add(task)
         task.add_done_callback(self.cleaning.discard)
@@ -244,14 +239,14 @@ class Pool:
     async def _cleaned(
         self,
         kept: Kept,
-        status: int,
+        in_transaction: bool,
         parameters: Mapping[str, str],
         cancels: tuple[asyncio.Task[bool], ...],
     ) -> None:
         side, now = kept.upstream.side, self._pools.now()
         side.detach()
         texts = [cleaning.DISCARD, cleaning.LEFTOVERS]
-        if status != ord("I"):
+        if in_transaction:
             texts.insert(0, cleaning.ROLLBACK)
         again = now - kept.looked > LOOK_AGAIN_SECONDS
         if again:

@@ -23,14 +23,18 @@ from appliance.dataplane.jwks import KeySource
 from appliance.dataplane.pool import Pools
 from appliance.dataplane.rounds import Round
 from appliance.dataplane.tls import ListenerContexts
+from appliance.identity.remembered import Remembered
 from appliance.identity.verifiers import Directory, parse_users
 from appliance.policy.snapshot import Snapshot
-from appliance.session.flow import Cache
+from appliance.session.cache import Cache
 from appliance.spool.spool import Spool
 from appliance.telemetry.metrics import Metrics
+from appliance.wire.conversation import Met
 
 ID_ENTROPY_BYTES = 10
 IDS_AT_ONCE = 256
+THREAD_BITS = 23
+THREADS_MASK = (1 << THREAD_BITS) - 1
 
 
 class Governance(msgspec.Struct, frozen=True):
@@ -111,6 +115,7 @@ class Services:
         analyzer: Analyzer,
         metrics: Metrics,
         mock_secret: bytes,
+        private_key: Callable[[], bytes] = lambda: b"",
     ) -> None:
         self.governance = governance
         self.spool = spool
@@ -119,6 +124,9 @@ class Services:
         self.metrics = metrics
         self.mock_secret = mock_secret
         """Keys the made-up salts of unknown users; the same in all workers and over restarts."""
+        self.private_key = private_key
+        """PEM, RSA: what clients of some protocols encrypt a password for, without TLS. The same in
+        all workers and over restarts."""
         self.cache = Cache(governance.configuration.limits.decision_cache_entries_max)
         self.alarm = Alarm(
             governance.configuration.limits.samples_per_second,
@@ -129,6 +137,10 @@ class Services:
             owe=self.owe,
         )
         self.targets_reached: dict[str, bool] = {}
+        self.remembered = Remembered()
+        self.met: dict[str, Met] = {}
+        """What targets said of themselves, by name."""
+        self._threads = 0
         self.pools = Pools(metrics)
         self.approvals: ApprovalLink | None = None
         """None: nobody can be asked, what policy holds is refused."""
@@ -143,6 +155,13 @@ class Services:
             self._entropy, used = secrets.token_bytes(IDS_AT_ONCE * ID_ENTROPY_BYTES), 0
         self._entropy_used = end = used + ID_ENTROPY_BYTES
         return new_id(now, self._entropy[used:end])
+
+    def new_thread(self) -> int:
+        """A number by which a client may know its session, where the protocol has one: of no other
+        session of this appliance for a long time, and of none of a database, which count from 1.
+        """
+        self._threads = self._threads + 1 & THREADS_MASK
+        return 1 << 31 | self.worker << THREAD_BITS | self._threads
 
     def owe(self, *records: Record) -> None:
         """For what already happened."""

@@ -1,19 +1,27 @@
-"""Opening a session with a database: TCP, the TLS ladder, startup, authentication, ReadyForQuery.
+"""Opening a session with a PostgreSQL database: SSLRequest, startup, authentication, ReadyForQuery.
 
-Called by `login` for a client's session and by `catalogs` for ours. Rule: the database proves
-itself as far as the configuration asks (verify-full by default), and its words are checked like a
-client's: a malicious upstream must not get past `ProtocolViolation`.
+Named in `protocols`; called through it by `login` for a client's session and by `catalogs` for
+ours. Rule: the database proves itself as far as the configuration asks (verify-full by default),
+and its words are checked like a client's: a malicious upstream must not get past
+`ProtocolViolation`.
 """
 
 import asyncio
 import secrets
-import socket
-import ssl
 import sys
-from typing import NamedTuple
 
 from appliance.config.schema import TargetConfig, TargetTlsMode
-from appliance.dataplane.transport import Side, upgrade
+from appliance.dataplane.connections import (
+    Login,
+    Row,
+    Upstream,
+    UpstreamRefused,
+    UpstreamUnreachable,
+    connect_plain,
+    secured,
+    unreachable,
+)
+from appliance.dataplane.transport import Side
 from appliance.identity.binding import tls_server_end_point
 from appliance.identity.md5 import md5_answer
 from appliance.identity.scram import (
@@ -35,41 +43,6 @@ _scram_threads = asyncio.Semaphore(2)
 GREETING_BYTES_MAX = 1 * MIB
 """Settings and notices between AuthenticationOk and ReadyForQuery, which are kept for the client.
 """
-
-
-class UpstreamRefused(Exception):
-    """The database answered the login with an error; `fields` as in ErrorResponse."""
-
-    def __init__(self, fields: dict[str, str]) -> None:
-        super().__init__(fields.get("C", ""))
-        self.fields = fields
-
-
-class UpstreamUnreachable(Exception):
-    """No connection, or no acceptable TLS. `reason` names what, without addresses or secrets."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class Login(NamedTuple):
-    """Who we are to the database."""
-
-    user: str
-    password: bytes | None
-    certificate: tuple[str, str] | None = None
-    """(certificate file, key file) for TLS client authentication."""
-
-
-class Upstream(NamedTuple):
-    """A logged-in session with a database."""
-
-    side: Side
-    parameters: dict[str, str]
-    pid: int
-    secret: bytes
-    notices: list[bytes]
 
 
 async def open_upstream(
@@ -99,21 +72,17 @@ async def connect(target: TargetConfig, login: Login | None) -> Side:
     mode = target.tls.mode
     try:
         if mode is TargetTlsMode.DISABLE:
-            return await _connect_plain(target)
+            return await connect_plain(target)
         if mode is TargetTlsMode.ALLOW:
             # libpq tries plaintext first; the server's refusal of it comes only with its login
             # answer. We go the stronger way round: TLS if it is there.
             mode = TargetTlsMode.PREFER
-        side = await _connect_plain(target)
+        side = await connect_plain(target)
         side.write(startup.SSL_REQUEST)
         answer = bytes((await side.at_least(1))[:1])
         side.take(1)
         if answer == b"S":
-            await upgrade(
-                side,
-                _tls_context(target, login),
-                server_name=target.tls.server_name or target.host,
-            )
+            await secured(side, target, login)
             return side
         if answer == b"N" and mode is TargetTlsMode.PREFER:
             return side
@@ -122,50 +91,8 @@ async def connect(target: TargetConfig, login: Login | None) -> Side:
             raise UpstreamUnreachable("the database does not offer TLS")
         # 'E': the server could not even begin a process for us ("SSL Session Encryption").
         raise UpstreamUnreachable("the database cannot take a connection at the moment")
-    except ConnectionResetError:
-        raise UpstreamUnreachable("the database closed the connection") from None
-    except ssl.SSLCertVerificationError as error:
-        raise UpstreamUnreachable(
-            f"the database's certificate is not acceptable: {error.verify_message}"
-        ) from None
-    except ssl.SSLError as error:
-        raise UpstreamUnreachable(f"TLS with the database failed: {error.reason}") from None
     except OSError as error:
-        raise UpstreamUnreachable(f"cannot connect to the database: {error.strerror}") from None
-
-
-async def _connect_plain(target: TargetConfig) -> Side:
-    loop = asyncio.get_running_loop()
-    _transport, side = await loop.create_connection(
-        lambda: Side("upstream"), target.host, target.port
-    )
-    connection = None if side.transport is None else side.transport.get_extra_info("socket")
-    if connection is not None and connection.family != socket.AF_UNIX:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    return side
-
-
-def _tls_context(target: TargetConfig, login: Login | None) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    mode = target.tls.mode
-    if mode in (TargetTlsMode.VERIFY_CA, TargetTlsMode.VERIFY_FULL):
-        context.check_hostname = mode is TargetTlsMode.VERIFY_FULL
-        context.verify_mode = ssl.CERT_REQUIRED
-        if target.tls.ca is not None:
-            context.load_verify_locations(str(target.tls.ca))
-        else:
-            context.load_default_certs()
-    else:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    own = login.certificate if login is not None and login.certificate else None
-    if own is not None:
-        context.load_cert_chain(*own)
-    elif target.tls.certificate is not None:
-        context.load_cert_chain(str(target.tls.certificate), str(target.tls.key))
-    return context
+        raise unreachable(error) from None
 
 
 async def _authenticate(side: Side, login: Login) -> None:
@@ -263,13 +190,13 @@ async def _until_ready(side: Side) -> Upstream:
             raise ProtocolViolation("upstream", "unexpected message before ReadyForQuery")
 
 
-async def cancel(target: TargetConfig, pid: int, secret: bytes) -> bool:
+async def cancel(target: TargetConfig, _login: Login, upstream: Upstream) -> bool:
     """Sends a CancelRequest, over TLS where the target demands it. The server never answers one; it
     closes the connection once the signal is sent. -> whether it did.
     """
     side = await connect(target, None)
     try:
-        side.write(startup.cancel_request(pid, secret))
+        side.write(startup.cancel_request(upstream.pid, upstream.secret))
         try:
             async with asyncio.timeout(5):
                 await side.at_least(1)
@@ -282,13 +209,13 @@ async def cancel(target: TargetConfig, pid: int, secret: bytes) -> bool:
         side.close()
 
 
-async def simple_query(upstream: Upstream, text: str) -> list[tuple[str | None, ...]]:
+async def simple_query(upstream: Upstream, text: str) -> list[Row]:
     """Runs one of our own statements, for catalogs: all rows, values as text. Raises
     UpstreamRefused on an error.
     """
     side = upstream.side
     side.write(m.query(text.encode()))
-    rows: list[tuple[str | None, ...]] = []
+    rows: list[Row] = []
     failure: dict[str, str] | None = None
     while True:
         kind, frame = await _row_message(side)
@@ -317,7 +244,7 @@ async def _row_message(side: Side) -> tuple[int, bytes]:
 CATALOG_ROW_BYTES_MAX = 16 * 1024 * 1024
 
 
-def _row(frame: bytes) -> tuple[str | None, ...]:
+def _row(frame: bytes) -> Row:
     reader = m.Reader(frame[5:], "upstream")
     values: list[str | None] = []
     for _ in range(reader.u16()):

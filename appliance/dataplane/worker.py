@@ -14,6 +14,7 @@ import secrets
 import socket
 import sys
 import time
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -42,6 +43,7 @@ from appliance.dataplane.listener import ClientListener
 from appliance.dataplane.services import Governance, Services, govern, keep_keys
 from appliance.dataplane.tally import add_sums
 from appliance.host.parentage import die_with_parent, keep_only
+from appliance.identity.password_key import new_private_key
 from appliance.link.approvals import CONTROL_SOCKET_NAME, SESSIONS_MAX, EndSession
 from appliance.link.codec import encode_message
 from appliance.link.messages import (
@@ -71,6 +73,7 @@ log = Log("worker")
 COLLECT_AFTER = (50_000, 20, 50)
 """Objects made and not freed before the youngest generation is looked at; rounds of one before the
 next older."""
+PASSWORD_KEY_NAME = "login-rsa.pem"  # noqa: S105 - a file name
 MOCK_SECRET_NAME = "login-mock.key"  # noqa: S105 - a file name
 
 
@@ -106,7 +109,12 @@ class Worker:
         )
         analyzer = Analyzer(configuration.limits, self._metrics, redact)
         self._services = Services(
-            governance, spool, analyzer, self._metrics, _mock_secret(keys / MOCK_SECRET_NAME)
+            governance,
+            spool,
+            analyzer,
+            self._metrics,
+            _kept(keys / MOCK_SECRET_NAME, lambda: secrets.token_bytes(32)),
+            lambda: _kept(keys / PASSWORD_KEY_NAME, new_private_key),
         )
         self._services.worker = self._spec.index
         poller = Poller(self._services.round.ledger, self._services.round.settle)
@@ -367,14 +375,14 @@ def log_warning(text: str) -> None:
     log.warning("warning", reason=text)
 
 
-def _mock_secret(path: Path) -> bytes:
+def _kept(path: Path, make: Callable[[], bytes]) -> bytes:
     """One secret for all workers; whoever comes first makes it."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     staged = path.with_suffix(f".{os.getpid()}")
     if not path.exists():
         descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(secrets.token_bytes(32))
+            stream.write(make())
         with contextlib.suppress(FileExistsError):
             os.link(staged, path)
         staged.unlink()

@@ -20,6 +20,7 @@ import yaml
 
 from appliance.config.load import ConfigurationError, explained, read_yaml
 from appliance.identity.names import acceptable_name
+from appliance.identity.native import parse_native_digest
 from appliance.identity.scram import DEFAULT_ITERATIONS, Verifier, mock_verifier
 from appliance.model.principal import Principal, PrincipalKind
 
@@ -34,6 +35,9 @@ class User(
     """The human an agent or service acts for, vouched for by whoever keeps this file."""
     verifier: str | None = None
     """PostgreSQL's text form; None = cannot log in by password (certificate or token only)."""
+    native_digest: str | None = None
+    """For listeners that take `native`: `*` and 40 hexadecimal digits, SHA1(SHA1(password)). Weak:
+    whoever reads it can search for the password quickly."""
     disabled: bool = False
 
     def __post_init__(self) -> None:
@@ -46,6 +50,14 @@ class User(
             except ValueError as error:
                 raise ValueError(
                     f"`.verifier` {error} | make it with `sallyport user add`"
+                ) from None
+
+        if self.native_digest is not None:
+            try:
+                parse_native_digest(self.native_digest)
+            except ValueError as error:
+                raise ValueError(
+                    f"`.native_digest` {error} | make it with `sallyport user add --native`"
                 ) from None
 
     def __repr__(self) -> str:
@@ -88,6 +100,13 @@ class Directory:
         if found is None:
             return mock_verifier(name, secret, self._iterations), True
         return found, self._by_name[name].disabled
+
+    def native_digest(self, name: str) -> bytes | None:
+        """The digest for old clients, of a user that may log in."""
+        user = self._by_name.get(name)
+        if user is None or user.disabled or user.native_digest is None:
+            return None
+        return parse_native_digest(user.native_digest)
 
     def with_user(self, user: User) -> "Directory":
         """Replaces one of the same name."""

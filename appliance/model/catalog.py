@@ -111,6 +111,10 @@ class Column(msgspec.Struct, frozen=True):
     """format_type() with an empty search_path; of a domain's underlying type."""
     collation: str = ""
     """`schema.name`, quoted, of a collation other than the default one; '' otherwise."""
+    charset: str = ""
+    """Character set of its texts, where each column has its own."""
+    invisible: bool = False
+    """Left out by `*`."""
 
 
 class Relation(msgspec.Struct, frozen=True):
@@ -329,6 +333,9 @@ class Catalog(msgspec.Struct, frozen=True):
     unique: Mapping[tuple[int, str], tuple[int, ...]] = {}
     """(OID, name of a primary key or a unique constraint) -> its columns."""
 
+    folds_relations: bool = False
+    """Names of relations and schemas are compared without regard to case."""
+
     def relation_named(self, schema: str, name: str) -> Relation | None:
         oid = self.by_name.get((schema, name))
         return None if oid is None else self.relations[oid]
@@ -359,6 +366,12 @@ class SessionSettings(msgspec.Struct, frozen=True):
     """What the database sends is turned into another encoding, which fails on what has no place
     there."""
 
+    modes: tuple[str, ...] = ()
+    """Modes under which the server reads a text, in upper case and sorted (`sql_mode` of MySQL and
+    MariaDB, combined modes expanded by the server)."""
+    encoding: str = ""
+    """In which the server reads a text, in lower case (`character_set_client`); '' = UTF-8."""
+
     sealed: str = ""
     """`digest()`, computed once by whoever keeps this object for many statements."""
 
@@ -385,5 +398,7 @@ class SessionSettings(msgspec.Struct, frozen=True):
                 self.temporaries,
                 sorted(self.temp_kinds),
                 self.converted,
+                self.modes,
+                self.encoding,
             )
         )

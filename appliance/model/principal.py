@@ -20,6 +20,8 @@ class AuthMethod(enum.Enum):
     SCRAM_SHA_256_PLUS = "scram-sha-256-plus"
     CERTIFICATE = "certificate"
     OIDC = "oidc"
+    CACHING_SHA2 = "caching-sha2"
+    NATIVE_PASSWORD = "native-password"  # noqa: S105 - a method's name
 
 
 class Principal(msgspec.Struct, frozen=True):

@@ -14,12 +14,12 @@ from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.evaluate import DEFAULT_RULE
 from appliance.session import changes, flow, told
 from appliance.session.counted import executes_uncounted, fetches_write
+from appliance.session.dialect import Forms
 from appliance.session.effects import AnalyseText, RefreshCatalog
 from appliance.session.inflight import Bound
 from appliance.session.parking import ESTIMATES, Parking, refused
 from appliance.session.questions import Questions, answered
 from appliance.session.released import under
-from appliance.session.rewriting import Forms
 from appliance.session.state import (
     Continuation,
     Question,

@@ -11,18 +11,16 @@ first row.
 Rule: unknown means refuse. A refusal is an answer, not an exception: `Verdict.refusal`.
 """
 
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
 
-from _speedups.sqllex import fold
-from appliance.masking.masked_relations import MaskedRelations, Unmaskable
+from appliance.masking.masked_relations import Unmaskable
 from appliance.masking.plan import MaskPlan, measures, plan, source_plan
 from appliance.model.approval import HoldTerms
-from appliance.model.catalog import ColumnKey, Relation, SessionSettings
-from appliance.model.decision import Decision, Effect, Mask
+from appliance.model.catalog import Relation, SessionSettings
+from appliance.model.decision import Decision, Effect
 from appliance.model.errors import Refused
 from appliance.model.facts import (
     Action,
@@ -33,18 +31,18 @@ from appliance.model.facts import (
     SparingCheck,
     StatementFacts,
 )
+from appliance.model.form import Form
 from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX, Limits
 from appliance.model.principal import Client, Principal, Target
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.entitlements import Entitlements
 from appliance.policy.evaluate import DEFAULT_RULE
 from appliance.policy.snapshot import UNCLASSIFIED_RULE, Snapshot
-from appliance.session import changes, told
+from appliance.session import told
+from appliance.session.cache import Cache
 from appliance.session.counted import uncounted
-from appliance.session.rewriting import Form, Forms, forms_of, joined
-from appliance.sql.analysis import analyse
-from appliance.sql.footing import Footing, footing
-from appliance.sql.lineage import CatalogLineage
+from appliance.session.dialect import Dialect, Forms, SessionLineage, joined
+from appliance.sql.footing import Footing
 
 
 class Granted(msgspec.Struct, frozen=True):
@@ -121,11 +119,11 @@ class CatalogPort(Protocol):
     """What the session sees of its database's catalog (`dataplane/catalogs`)."""
 
     @property
-    def lineage(self) -> CatalogLineage | None:
+    def lineage(self) -> SessionLineage | None:
         """The current snapshot; None while it must be (re)loaded before anything may rest on it."""
 
     @property
-    def kept(self) -> CatalogLineage | None:
+    def kept(self) -> SessionLineage | None:
         """The last snapshot, current or not."""
 
     @property
@@ -141,81 +139,6 @@ class CatalogPort(Protocol):
     @property
     def failure(self) -> str:
         """Why the last attempt to load it failed, '' if it did not."""
-
-
-class Cache:
-    """Facts and verdicts by exact text and everything they depend on; one per worker, bounded,
-    least recently used out.
-
-    Rule (DESIGN invariant 7): keys are bytes and versions, never a fingerprint. A key without the
-    values of constants (`_speedups.sqllex.fold`) finds only what looked at none of them.
-    """
-
-    def __init__(self, entries_max: int) -> None:
-        self._entries_max = entries_max
-        self._entries: OrderedDict[tuple[object, ...], object] = OrderedDict()
-        # For the metrics.
-        self.verdicts_found = 0
-        self.verdicts_alike = 0
-        self.facts_found = 0
-        self.decided = 0
-        self.analysed_inline = 0
-        self.failed_syntax = 0
-        self.failed_limit = 0
-
-    def get(self, key: tuple[object, ...]) -> object | None:
-        entry = self._entries.get(key)
-        if entry is not None:
-            self._entries.move_to_end(key)
-        return entry
-
-    def put(self, key: tuple[object, ...], entry: object) -> None:
-        self._entries[key] = entry
-        if len(self._entries) > self._entries_max:
-            self._entries.popitem(last=False)
-
-    def note_failure(self, facts: Facts) -> None:
-        """Counts a text that was analysed in vain."""
-        if facts.failure is None or facts.failure.code in _COUNTED_ELSEWHERE:
-            return
-        if facts.failure.code in ("syntax", "encoding"):
-            self.failed_syntax += 1
-        else:
-            self.failed_limit += 1
-
-    def entitlements(
-        self,
-        snapshot: Snapshot,
-        principal: Principal,
-        target: Target,
-        lineage: CatalogLineage | None,
-        database: str,
-    ) -> Entitlements:
-        """One object for all sessions that are entitled to the same: it is part of verdicts' keys,
-        which hold it, so its identity is never another's.
-        """
-        version = "" if lineage is None else lineage.catalog.version
-        key = ("entitlements", snapshot.version, principal, target, database, version)
-        known = self.get(key)
-        if isinstance(known, Entitlements):
-            return known
-        catalog = None if lineage is None else lineage.catalog
-        made = snapshot.entitlements(principal, target, catalog, database, lineage=lineage)
-        self.put(key, made)
-        return made
-
-    def masked_relations(
-        self, lineage: CatalogLineage, owed: Mapping[ColumnKey, Mask]
-    ) -> MaskedRelations:
-        """One object for all who owe the same masks on the same catalog. The key is two
-        identities; the entry holds both objects, so neither is another's while it is kept."""
-        key = ("masked relations", id(lineage), id(owed))
-        known = self.get(key)
-        if isinstance(known, MaskedRelations) and known.lineage is lineage and known.owed is owed:
-            return known
-        made = MaskedRelations(lineage, owed)
-        self.put(key, made)
-        return made
 
 
 CACHED_TEXT_BYTES_MAX = INLINE_ANALYSIS_BYTES_MAX
@@ -234,7 +157,9 @@ class Judge:
         catalog: CatalogPort,
         limits: Limits,
         cache: Cache,
+        dialect: Dialect,
     ) -> None:
+        self.dialect = dialect
         self.principal = principal
         self.client = client
         self._origin = (client.address, client.listener, client.tls, client.application)
@@ -243,7 +168,7 @@ class Judge:
         self.catalog = catalog
         self._limits = limits
         self._cache = cache
-        self._entitled: tuple[Snapshot, CatalogLineage | None, Entitlements] | None = None
+        self._entitled: tuple[Snapshot, SessionLineage | None, Entitlements] | None = None
         self._epoch: tuple[Entitlements, SessionSettings, tuple[str, str, str]] | None = None
         self._forms: Forms | None = None
         self.snapshot = snapshot
@@ -288,7 +213,7 @@ class Judge:
 
     def _recall_alike(self, text: bytes, settings: SessionSettings) -> Verdict | None:
         """The verdict on a text that differs in constants only at which nothing looked."""
-        folded = fold(text) if len(text) <= CACHED_TEXT_BYTES_MAX and text.isascii() else None
+        folded = self._fold(text, settings)
         if folded is None:
             return None
         known = self._cache.get(self._alike_key(folded[0], settings))
@@ -299,7 +224,7 @@ class Judge:
 
     def alike(self, text: bytes, verdict: Verdict, settings: SessionSettings) -> bytes | None:
         """The text without its constants, if this is the verdict on all that differ in them."""
-        folded = fold(text) if len(text) <= CACHED_TEXT_BYTES_MAX and text.isascii() else None
+        folded = self._fold(text, settings)
         if folded is None:
             return None
         known = self._cache.get(self._alike_key(folded[0], settings))
@@ -310,11 +235,14 @@ class Judge:
         if verdict.refusal is not None or verdict.rewritten or verdict.sweeping is not None:
             return
         places = [s.unread_constants for s in verdict.facts.statements]
-        if len(places) != 1 or not places[0] or not text.isascii():
+        if len(places) != 1 or not places[0]:
             return
-        folded = fold(text)
+        folded = self._fold(text, settings)
         if folded is not None and folded[1] == places[0]:
             self._cache.put(self._alike_key(folded[0], settings), verdict)
+
+    def _fold(self, text: bytes, settings: SessionSettings) -> tuple[bytes, object] | None:
+        return self.dialect.fold(text, settings) if len(text) <= CACHED_TEXT_BYTES_MAX else None
 
     def _alike_key(self, folded: bytes, settings: SessionSettings) -> tuple[object, ...]:
         return "alike", *self._verdict_key(self._key(folded, settings))
@@ -322,7 +250,7 @@ class Judge:
     def analyse_inline(self, text: bytes, settings: SessionSettings) -> Facts:
         """For short texts: on the event loop."""
         lineage = self.catalog.lineage if self.needs_catalog else None
-        facts = analyse(text, lineage, settings, self._limits)
+        facts = self.dialect.analyse(text, lineage, settings, self._limits)
         self._cache.analysed_inline += 1
         self._cache.note_failure(facts)
         return facts
@@ -430,7 +358,7 @@ class Judge:
             withhold=restricted and _may_carry_values(facts, decision),
             epoch=self.epoch(settings),
             naming=settings.naming,
-            plain=changes.is_plain(facts),
+            plain=self.dialect.is_plain(facts),
             sensitive=frozenset() if restricted else entitlements.sensitive,
             temporaries=settings.temporaries,
             footing=self._footing(facts, settings, bool(rewritten))
@@ -438,13 +366,16 @@ class Judge:
             else None,
         )
 
-    def _lineage(self, settings: SessionSettings) -> CatalogLineage | None:
+    def _lineage(self, settings: SessionSettings) -> SessionLineage | None:
         lineage = self.catalog.lineage if self.needs_catalog else None
         return None if lineage is None else lineage.with_temporaries(settings.temporaries)
 
     def _footing(self, facts: Facts, settings: SessionSettings, rewritten: bool) -> Footing | None:
         lineage = self._lineage(settings)
-        return None if lineage is None else footing(facts, lineage, rewritten)
+        if lineage is None:
+            return None
+        found: Footing | None = self.dialect.footing(facts, lineage, rewritten)
+        return found
 
     def _require_classified(
         self, facts: Facts, decision: Decision, settings: SessionSettings
@@ -475,7 +406,7 @@ class Judge:
         lineage = self._lineage(settings)
         if decision.owes_masks and lineage is None:
             raise Refused(told.catalog_unavailable(self.catalog.failure))
-        converted = settings.converted or changes.converts(facts)
+        converted = settings.converted or self.dialect.converts(facts)
         return tuple(
             self._plan(facts, index, decision, lineage, converted)
             for index in range(len(facts.statements))
@@ -486,7 +417,7 @@ class Judge:
         facts: Facts,
         index: int,
         decision: Decision,
-        lineage: CatalogLineage | None,
+        lineage: SessionLineage | None,
         converted: bool,
     ) -> MaskPlan:
         """On the wire where that is exact, at the source where it is not: also where what is sent
@@ -520,8 +451,8 @@ class Judge:
         if lineage is None or not any(at_source):
             return b""
         if len(text) <= INLINE_ANALYSIS_BYTES_MAX:
-            relations = self._cache.masked_relations(lineage, decision.owed)
-            made: Sequence[Form] = forms_of(
+            relations = self._cache.masked_relations(self.dialect, lineage, decision.owed)
+            made: Sequence[Form] = self.dialect.forms(
                 text, at_source, facts, lineage, settings, relations, self._limits
             )
         elif self._forms is not None and self._forms.owed == decision.owed:
@@ -651,10 +582,6 @@ def _denied_by_rule(decision: Decision) -> bool:
     return any(
         r.effect == "deny" and not r.observed and r.rule != DEFAULT_RULE for r in decision.reasons
     )
-
-
-_COUNTED_ELSEWHERE = ("timeout", "busy", "crashed")
-"""Failures of the analyzer process, which counts them itself."""
 
 
 def unreadable(text: bytes, settings: SessionSettings) -> Facts:

@@ -21,15 +21,14 @@ from appliance.policy.snapshot import Snapshot
 from appliance.session import told
 from appliance.session.blast import Blast
 from appliance.session.decisions import Decisions
+from appliance.session.dialect import Forms, SessionLineage
 from appliance.session.effects import ArmTimeout, Bytes, CancelStatement, Turn
 from appliance.session.from_client import FromClient
 from appliance.session.from_upstream import FromUpstream
 from appliance.session.hits import STILL_NAME
 from appliance.session.inflight import Execution
 from appliance.session.parking import Parking
-from appliance.session.rewriting import Forms
 from appliance.session.state import Parked, SessionState
-from appliance.sql.lineage import CatalogLineage
 from appliance.wire.postgres import refusals
 from appliance.wire.postgres.expected import Expected, Kind
 
@@ -128,6 +127,10 @@ class SessionMachine:
         return self._state.status
 
     @property
+    def in_transaction(self) -> bool:
+        return self._state.status != ord("I")
+
+    @property
     def parameters(self) -> dict[str, str]:
         """Settings as the upstream reported them last."""
         return self._state.settings.parameters
@@ -139,7 +142,7 @@ class SessionMachine:
         return own + self._hitting
 
     @property
-    def analysis_lineage(self) -> CatalogLineage | None:
+    def analysis_lineage(self) -> SessionLineage | None:
         """The catalog that a text analysed elsewhere is read against."""
         return self._state.judge.catalog.lineage if self._state.judge.needs_catalog else None
 
@@ -338,6 +341,14 @@ class SessionMachine:
         error = refusals.error_response(self.audit_refusal())
         for index, refuse, _record in turn.gated:
             turn.upstream[index] = refuse(error)
+
+    @staticmethod
+    def last_words(sqlstate: str, message: str, hint: str = "") -> bytes:
+        return refusals.fatal(sqlstate, message, hint)
+
+    @staticmethod
+    def last_refusal(refusal: Refusal) -> bytes:
+        return refusals.error_response(refusal, "FATAL")
 
     @staticmethod
     def audit_refusal() -> Refusal:

@@ -7,7 +7,6 @@ refusal (`Unmaskable`).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from appliance.masking.masked_relations import MaskedRelations, Unmaskable
 from appliance.masking.plan import AT_SOURCE_KINDS
@@ -15,29 +14,13 @@ from appliance.masking.rewrite import Rewriter
 from appliance.model.catalog import ColumnKey, SessionSettings
 from appliance.model.decision import Mask
 from appliance.model.facts import Facts, ParseFailure
+from appliance.model.form import Form
 from appliance.model.limits import Limits
 from appliance.sql.analysis import after
 from appliance.sql.deparse import Undeparsable, deparse, same_statement
 from appliance.sql.lineage import CatalogLineage
 from appliance.sql.parse import RawStatement, parse
 from appliance.sql.resolve import resolve
-
-SEPARATOR = b"\n;\n"
-"""On a line of its own: the statement before it may end in a comment."""
-
-
-class Form(NamedTuple):
-    """One statement over masked relations, or why there is none."""
-
-    text: bytes
-    why: str = ""
-
-
-class Forms(NamedTuple):
-    """Forms of the statements of one text, made elsewhere for these very masks."""
-
-    owed: Mapping[ColumnKey, Mask]
-    forms: Sequence[Form]
 
 
 def forms_of(
@@ -75,19 +58,6 @@ def all_forms(
     relations = MaskedRelations(lineage, owed)
     wanted = [statement.kind in AT_SOURCE_KINDS for statement in facts.statements]
     return forms_of(text, wanted, facts, lineage, settings, relations, limits)
-
-
-def joined(text: bytes, at_source: Sequence[bool], facts: Facts, forms: Sequence[Form]) -> bytes:
-    """`text` with the statements marked in `at_source` in their forms. Raises Unmaskable."""
-    if len(forms) != len(at_source):
-        raise Unmaskable("the text was read in two ways")
-    sent = []
-    for chosen, statement, form in zip(at_source, facts.statements, forms, strict=True):
-        if chosen and not form.text:
-            raise Unmaskable(form.why)
-        offset, length = statement.span
-        sent.append(form.text if chosen else text[offset : offset + length])
-    return SEPARATOR.join(sent)
 
 
 def _form(

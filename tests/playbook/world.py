@@ -14,9 +14,11 @@ from appliance.model.principal import Client, Principal, Target
 from appliance.policy.compile import compile_documents
 from appliance.policy.snapshot import Snapshot
 from appliance.session.announce import Announcement
-from appliance.session.flow import Cache, Judge
+from appliance.session.cache import Cache
+from appliance.session.flow import Judge
 from appliance.session.machine import SessionMachine
 from appliance.session.named import NamedPlans
+from appliance.session.postgres import POSTGRES, PostgresReading
 from appliance.session.records import Recorder
 from appliance.session.results import ResultLocks
 from appliance.session.settings import SettingsTracker
@@ -194,13 +196,14 @@ class Session:
             self.port,
             limits,
             Cache(limits.decision_cache_entries_max),
+            POSTGRES,
         )
         self.state = SessionState(
             self.judge,
             Recorder("s1", principal, "try", "shop", lambda now: f"r{next(numbers)}"),
             self.settings,
             Announcement(principal, "s1", announce),
-            ResultLocks(self.judge, {}, NamedPlans()),
+            ResultLocks(self.judge, {}, NamedPlans(), PostgresReading()),
             limits,
         )
         self.state.approvals = approvals

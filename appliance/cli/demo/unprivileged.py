@@ -1,4 +1,4 @@
-"""How a root user runs PostgreSQL, which refuses root; called by `postgres` only.
+"""How a root user runs a database server, which refuses root; called by `postgres` and `mariadb`.
 
 Two ways, tried in this order: a user namespace in which root is somebody else (files stay root's),
 or, where namespaces are forbidden, another uid that gets copies of what it must read. A plain user
@@ -17,12 +17,12 @@ NOBODY = 65534
 
 
 class CannotRun(RuntimeError):
-    """PostgreSQL cannot be run here; the text says what to do."""
+    """A database server cannot be run here; the text says what to do."""
 
 
 @dataclass(frozen=True)
 class Disguise:
-    """`prefix` goes before a PostgreSQL program; `uid` is set when files must be handed to it."""
+    """`prefix` goes before a server's program; `uid` is set when files must be handed to it."""
 
     prefix: tuple[str, ...] = ()
     uid: int | None = None
@@ -30,18 +30,18 @@ class Disguise:
     def command(self, *arguments: str | Path) -> list[str]:
         return [*self.prefix, *map(str, arguments)]
 
-    def mortal(self, *arguments: str | Path) -> list[str]:
-        """The same, with SIGINT (fast shutdown) as soon as the thread that starts it ends."""
+    def mortal(self, *arguments: str | Path, signal: str = "INT") -> list[str]:
+        """The same, sent `signal` when its starter's thread ends (PostgreSQL: INT)."""
         if shutil.which("setpriv") is None:
             return self.command(*arguments)
         if self.uid is not None:
-            return [*self.prefix, "--pdeathsig=INT", *map(str, arguments)]
-        return [*self.prefix, "setpriv", "--pdeathsig=INT", *map(str, arguments)]
+            return [*self.prefix, f"--pdeathsig={signal}", *map(str, arguments)]
+        return [*self.prefix, "setpriv", f"--pdeathsig={signal}", *map(str, arguments)]
 
 
 @functools.cache
 def disguise() -> Disguise:
-    """What this process needs to start PostgreSQL; CannotRun when nothing works."""
+    """What this process needs to start a server; CannotRun when nothing works."""
     if os.geteuid() != 0:
         return Disguise()
     if _works([*NAMESPACE, "true"]):
@@ -50,8 +50,8 @@ def disguise() -> Disguise:
     if _works([*as_nobody, "true"]):
         return Disguise(as_nobody, NOBODY)
     raise CannotRun(
-        "PostgreSQL does not run as root and neither `unshare --user` nor `setpriv` works here: "
-        "run this as another user"
+        "Database servers do not run as root, and neither `unshare --user` nor `setpriv` works "
+        "here: run this as another user"
     )
 
 

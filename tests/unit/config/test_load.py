@@ -112,7 +112,7 @@ def test_relative_paths_start_at_the_files_folder(tmp_path: Path) -> None:
         ("targets.0.zzz", 1, "$.targets[0].zzz", "known here: announce"),
         ("targets.0.tls.mode", "verify", "$.targets[0].tls.mode", "verify-ca, verify-full"),
         ("durability", "ram", "$.durability", "one of os, disk"),
-        ("listeners.0.protocol", "mysql", "$.listeners[0].protocol", "one of postgresql"),
+        ("listeners.0.protocol", "oracle", "$.listeners[0].protocol", "one of postgresql, mysql"),
         ("listeners.0.authentication", ["md5"], "$.listeners[0].authentication[0]", "scram"),
         ("listeners.0.authentication", "scram", "$.listeners[0].authentication", "a list"),
         ("listeners.0.address", "6432", "$.listeners[0].address", ""),

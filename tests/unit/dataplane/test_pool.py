@@ -9,8 +9,8 @@ import pytest
 from appliance.config.schema import Pooling, PoolingMode, Role, TargetConfig, TargetTls
 from appliance.config.schema import TargetTlsMode as TlsMode
 from appliance.dataplane import cleaning, pool
+from appliance.dataplane.connections import Login, UpstreamUnreachable
 from appliance.dataplane.pool import Kept, Pools
-from appliance.dataplane.upstreams import Login, UpstreamUnreachable
 from appliance.session.announce import UNUSED
 from appliance.telemetry.metrics import Metrics
 from appliance.wire.postgres import messages as m
@@ -114,7 +114,7 @@ class Stand:
     @staticmethod
     async def give(kept: Kept, status: int = IDLE, *cancels: "asyncio.Task[bool]") -> bool:
         """-> whether it lies in its pool afterwards."""
-        if not kept.give_back(status, {**kept.upstream.parameters}, cancels):
+        if not kept.give_back(status != IDLE, {**kept.upstream.parameters}, cancels):
             return False
         await asyncio.wait(tuple(kept.pool.cleaning))
         return kept in kept.pool.idle

@@ -9,6 +9,7 @@ from appliance.model.facts import Action, Facts, Flag, ParseFailure, StatementFa
 from appliance.model.limits import Limits
 from appliance.model.refusal import RefusalCode
 from appliance.session import changes, flow
+from appliance.session.cache import Cache
 from appliance.sql.analysis import analyse
 
 SETTINGS = SessionSettings("shop")
@@ -222,7 +223,7 @@ def test_flags_of_a_verdict() -> None:
 
 
 def test_the_cache_is_bounded_and_drops_what_was_used_least() -> None:
-    cache = flow.Cache(2)
+    cache = Cache(2)
     cache.put(("a",), 1)
     cache.put(("b",), 2)
     assert cache.get(("a",)) == 1
@@ -231,7 +232,7 @@ def test_the_cache_is_bounded_and_drops_what_was_used_least() -> None:
 
 
 def test_failures_are_counted() -> None:
-    cache = flow.Cache(2)
+    cache = Cache(2)
     for code in ("syntax", "encoding", "too_long", "timeout", "busy", "crashed"):
         cache.note_failure(msgspec.structs.replace(BROKEN, failure=ParseFailure(code, "")))
     cache.note_failure(SELECT)

@@ -1,0 +1,33 @@
+from typing import Final
+
+Octets = bytes | bytearray | memoryview
+
+PACKET: Final[int]
+ROWS: Final[int]
+START: Final[int]
+MORE: Final[int]
+GIANT: Final[int]
+SKIPPED: Final[int]
+PACKETS: Final[int]
+ROWS_STREAMED: Final[int]
+ROWS_WHOLE: Final[int]
+
+Run = tuple[int, int, int, bytes | memoryview]
+
+class PacketSplitter:
+    side: str
+    skips: bool
+    def __init__(self, side: str, ceiling: int, skips: bool = False) -> None: ...
+    @property
+    def midway(self) -> bool: ...
+    @property
+    def due(self) -> int: ...
+    @property
+    def length(self) -> int: ...
+    def begin(self, sequence: int) -> None: ...
+    def read_as(self, mode: int, ceiling: int) -> None: ...
+    def feed(self, chunk: Octets) -> None: ...
+    def next_run(self) -> Run | None: ...
+
+def packets(payload: Octets, sequence: int) -> bytes: ...
+def renumbered(rows: Octets, count: int, sequence: int) -> bytes: ...

@@ -1,0 +1,33 @@
+"""Where a catalog comes from, in one dialect: what `catalogs` asks a database and makes of the
+answers.
+
+One per protocol, in `protocols`. Rule: two equal epochs mean that nothing in the catalog changed
+between them.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from appliance.dataplane.connections import Row
+from appliance.model.catalog import Catalog
+
+
+class CatalogSource(msgspec.Struct, frozen=True):
+    """Of one dialect."""
+
+    settings: dict[str, str]
+    """Of the connection it is read over."""
+    prepare: tuple[str, ...]
+    """Said first on it."""
+    epoch: str
+    """Asks for one value that moves whenever the catalog does."""
+    queries: Mapping[str, str]
+    """In the order in which they are asked."""
+    build: Callable[[str, str, Mapping[str, list[Row]]], Catalog]
+    """(target, database, rows by query) -> catalog. Raises ValueError, KeyError."""
+    lineage: Callable[[Catalog], Any]
+    """A `session.dialect.SessionLineage`."""
+    whole_server: bool = False
+    """Whether one catalog is that of all databases of a server."""

@@ -1,0 +1,150 @@
+"""The one table of protocols: what each has for every place where the appliance must know which one
+is spoken.
+
+Read by `login`, `listener`, `catalogs`, `cancelling`, `conductor`; configuration names a protocol
+by its key. Rule: nothing else outside a protocol's own packages asks which protocol it is; who
+needs to know something of it gets a field here.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+
+from appliance.config.schema import Configuration, Listener, TargetConfig
+from appliance.dataplane import machines, upstreams
+from appliance.dataplane.arriving import Arriving, Door
+from appliance.dataplane.arriving_postgres import PostgresArrival
+from appliance.dataplane.arriving_steps import SteppedArrival
+from appliance.dataplane.catalog_source import CatalogSource
+from appliance.dataplane.connections import Login, Row, Upstream
+from appliance.dataplane.machines import MachineParts
+from appliance.dataplane.upstream_steps import SteppedUpstreams
+from appliance.model.facts import Flag
+from appliance.model.form import Form
+from appliance.session import changes
+from appliance.session.dialect import Dialect
+from appliance.session.driven import Machine
+from appliance.session.postgres import POSTGRES
+from appliance.sql import reader
+from appliance.sql.lineage import CatalogLineage
+from appliance.sql.mysql import catalog as mysql_catalog
+from appliance.sql.mysql.catalog_rows import build_catalog
+from appliance.sql.mysql.lineage import MyLineage
+from appliance.sql.mysql.settings import MySettings
+from appliance.sql.mysql.unread import unread
+from appliance.wire.mysql import simple, upstream_login, words
+from appliance.wire.mysql.client_login import ClientLogin
+from appliance.wire.mysql.codec import MyCodec
+from appliance.wire.mysql.fields import packet
+from appliance.wire.postgres import messages, refusals
+
+OpenUpstream = Callable[[TargetConfig, Login, str, dict[str, str]], Awaitable[Upstream]]
+
+
+class SpokenProtocol(msgspec.Struct, frozen=True):
+    """One protocol."""
+
+    name: str
+    """As in configuration (`targets[].dialect`, `listeners[].protocol`) and policy."""
+    dialect: Dialect
+    alpn: str | None
+    """Of direct TLS; None: its clients never begin with TLS."""
+    speaks_first: bool
+    """Whether the client waits to be greeted."""
+    arrive: Callable[[Door], Arriving]
+    open_upstream: OpenUpstream
+    """(target, login, database, settings). Raises UpstreamRefused, UpstreamUnreachable,
+    ProtocolViolation."""
+    query: Callable[[Upstream, str], Awaitable[list[Row]]]
+    """One statement of our own, values as text. Raises UpstreamRefused, ProtocolViolation."""
+    cancel: Callable[[TargetConfig, Login, Upstream], Awaitable[bool]]
+    """Has the database cancel what that connection runs. -> whether it has surely dealt with it."""
+    machine: Callable[[MachineParts], Machine]
+    catalog: CatalogSource
+    turned_away: bytes
+    """In place of any greeting: too many connections."""
+    terminate: bytes
+    """The last thing a database is told."""
+    pooled: bool
+    """Whether its connections can serve one session after another."""
+
+
+POSTGRESQL = SpokenProtocol(
+    name="postgresql",
+    dialect=POSTGRES,
+    alpn="postgresql",
+    speaks_first=False,
+    arrive=PostgresArrival,
+    open_upstream=upstreams.open_upstream,
+    query=upstreams.simple_query,
+    cancel=upstreams.cancel,
+    machine=machines.postgres_machine,
+    catalog=CatalogSource(
+        settings={"application_name": "sallyport catalog"},
+        prepare=("SET statement_timeout = '25s'", "SET lock_timeout = '3s'"),
+        epoch=reader.EPOCH_QUERY,
+        queries=reader.QUERIES,
+        build=reader.build_catalog,
+        lineage=CatalogLineage,
+    ),
+    turned_away=refusals.fatal("53300", "too many connections", "try again shortly"),
+    terminate=messages.TERMINATE_FRAME,
+    pooled=True,
+)
+
+_UPSTREAMS = SteppedUpstreams(upstream_login.log_in, simple.rows_of, simple.cancel, simple.QUIT)
+
+
+def _arrive(door: Door) -> Arriving:
+    return SteppedArrival(door, lambda terms: ClientLogin(**terms._asdict()), upstream_login.meet)
+
+
+def _machine(parts: MachineParts) -> Machine:
+    return machines.exchange_machine(
+        parts, lambda found, limits: MyCodec(found.capabilities, limits), MySettings
+    )
+
+
+MYSQL = SpokenProtocol(
+    name="mysql",
+    dialect=Dialect(
+        name="mysql",
+        analyse=unread,
+        fold=lambda _text, _settings: None,
+        is_plain=changes.is_plain,
+        converts=lambda facts: any(Flag.CHANGES_SETTINGS in s.flags for s in facts.statements),
+        footing=lambda _facts, _lineage, _rewritten: None,
+        masked_relations=lambda _lineage, _owed: None,
+        forms=lambda _text, wanted, *_: [Form(b"", "not rewritten in this dialect")] * len(wanted),
+    ),
+    alpn=None,
+    speaks_first=True,
+    arrive=_arrive,
+    open_upstream=_UPSTREAMS.open_upstream,
+    query=_UPSTREAMS.query,
+    cancel=_UPSTREAMS.cancel,
+    machine=_machine,
+    catalog=CatalogSource(
+        settings={"application_name": "sallyport catalog"},
+        prepare=mysql_catalog.PREPARE,
+        epoch=mysql_catalog.EPOCH_QUERY,
+        queries=mysql_catalog.QUERIES,
+        build=build_catalog,
+        lineage=MyLineage,
+        whole_server=True,
+    ),
+    turned_away=packet(0, words.error_payload(1040, "", "Too many connections")),
+    terminate=simple.QUIT,
+    pooled=False,
+)
+
+PROTOCOLS: Mapping[str, SpokenProtocol] = {one.name: one for one in (POSTGRESQL, MYSQL)}
+
+
+def protocol_of(target: TargetConfig) -> SpokenProtocol:
+    return PROTOCOLS[target.dialect]
+
+
+def spoken_at(listener: Listener, configuration: Configuration) -> SpokenProtocol:
+    """The protocol of all its targets (`config/check` has seen to that)."""
+    return PROTOCOLS[configuration.protocol_of(listener)]

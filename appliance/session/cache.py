@@ -1,0 +1,102 @@
+"""What a worker remembers of texts it has judged.
+
+One per worker, given to every `flow.Judge`.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from appliance.model.catalog import ColumnKey
+from appliance.model.decision import Mask
+from appliance.model.facts import Facts
+from appliance.model.principal import Principal, Target
+from appliance.policy.entitlements import Entitlements
+from appliance.policy.snapshot import Snapshot
+from appliance.session.dialect import Dialect, SessionLineage
+
+_COUNTED_ELSEWHERE = ("timeout", "busy", "crashed")
+"""Failures of the analyzer process, which counts them itself."""
+
+
+class Cache:
+    """Facts and verdicts by exact text and everything they depend on; one per worker, bounded,
+    least recently used out.
+
+    Rule (DESIGN invariant 7): keys are bytes and versions, never a fingerprint. A key without the
+    values of constants (`_speedups.sqllex.fold`) finds only what looked at none of them.
+    """
+
+    def __init__(self, entries_max: int) -> None:
+        self._entries_max = entries_max
+        self._entries: OrderedDict[tuple[object, ...], object] = OrderedDict()
+        # For the metrics.
+        self.verdicts_found = 0
+        self.verdicts_alike = 0
+        self.facts_found = 0
+        self.decided = 0
+        self.analysed_inline = 0
+        self.failed_syntax = 0
+        self.failed_limit = 0
+
+    def get(self, key: tuple[object, ...]) -> object | None:
+        entry = self._entries.get(key)
+        if entry is not None:
+            self._entries.move_to_end(key)
+        return entry
+
+    def put(self, key: tuple[object, ...], entry: object) -> None:
+        self._entries[key] = entry
+        if len(self._entries) > self._entries_max:
+            self._entries.popitem(last=False)
+
+    def note_failure(self, facts: Facts) -> None:
+        """Counts a text that was analysed in vain."""
+        if facts.failure is None or facts.failure.code in _COUNTED_ELSEWHERE:
+            return
+        if facts.failure.code in ("syntax", "encoding"):
+            self.failed_syntax += 1
+        else:
+            self.failed_limit += 1
+
+    def entitlements(
+        self,
+        snapshot: Snapshot,
+        principal: Principal,
+        target: Target,
+        lineage: SessionLineage | None,
+        database: str,
+    ) -> Entitlements:
+        """One object for all sessions that are entitled to the same: it is part of verdicts' keys,
+        which hold it, so its identity is never another's.
+        """
+        version = "" if lineage is None else lineage.catalog.version
+        key = ("entitlements", snapshot.version, principal, target, database, version)
+        known = self.get(key)
+        if isinstance(known, Entitlements):
+            return known
+        catalog = None if lineage is None else lineage.catalog
+        made = snapshot.entitlements(principal, target, catalog, database, lineage=lineage)
+        self.put(key, made)
+        return made
+
+    def masked_relations(
+        self, dialect: Dialect, lineage: SessionLineage, owed: Mapping[ColumnKey, Mask]
+    ) -> Any:
+        """One object for all who owe the same masks on the same catalog. The key is two
+        identities; the entry holds both objects, so neither is another's while it is kept."""
+        key = ("masked relations", id(lineage), id(owed))
+        known = self.get(key)
+        if isinstance(known, _Relations) and known.lineage is lineage and known.owed is owed:
+            return known.made
+        entry = _Relations(lineage, owed, dialect.masked_relations(lineage, owed))
+        self.put(key, entry)
+        return entry.made
+
+
+class _Relations(NamedTuple):
+    """What a dialect made of a catalog and the masks owed on it."""
+
+    lineage: SessionLineage
+    owed: Mapping[ColumnKey, Mask]
+    made: Any

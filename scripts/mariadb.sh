@@ -1,0 +1,64 @@
+#!/bin/sh
+# MariaDB for the tests, the demo and the benchmarks: server, clients, and the plugins that only Debian's whole server
+# package has (ed25519, FEDERATED...). As root the programs are installed (never the service); what is not installed is
+# unpacked below .mariadb, which needs no root. Idempotent. Where neither works, tests that need MariaDB are skipped.
+set -eu
+cd "$(dirname "$0")/.."
+
+UNPACKED=.mariadb
+PROGRAMS="mariadb-server-core mariadb-client-core mariadb-client"
+LIBRARIES="libmariadb3 libaio1 libnuma1 liburing2 libpcre2-8-0 libsnappy1v5 libedit2 libncurses6 libtinfo6"
+
+say() { printf 'mariadb: %s\n' "$*" >&2; }
+
+have() { # every program, installed or unpacked
+    for program in sbin/mariadbd bin/mariadb bin/mariadb-dump; do
+        [ -x "/usr/$program" ] || [ -x "$UNPACKED/usr/$program" ] || return 1
+    done
+}
+have_plugins() { [ -e "$UNPACKED/usr/lib/mysql/plugin/auth_ed25519.so" ]; }
+
+if have && have_plugins; then exit 0; fi
+command -v apt-get >/dev/null || { say "no apt-get here: tests that need MariaDB are skipped"; exit 0; }
+
+LOG=$(mktemp)
+quietly() { "$@" >"$LOG" 2>&1 || { tail -3 "$LOG" >&2; return 1; }; }
+
+unpack() { # of packages that may be missing in this release the others count
+    mkdir -p "$UNPACKED"
+    place=$(mktemp -d)
+    for package; do
+        (cd "$place" && quietly apt-get download -qq "$package") || say "no package $package"
+    done
+    for file in "$place"/*.deb; do
+        [ ! -e "$file" ] || dpkg-deb -x "$file" "$UNPACKED"
+    done
+    rm -rf "$place"
+}
+
+if [ "$(id -u)" = 0 ]; then
+    quietly apt-get update -qq || say "apt-get update failed"
+    if ! have; then
+        say "installing $PROGRAMS (apt-get)"
+        # shellcheck disable=SC2086  # a list of names
+        DEBIAN_FRONTEND=noninteractive quietly apt-get install -y -qq --no-install-recommends $PROGRAMS ||
+            say "could not be installed"
+    fi
+fi
+if ! have; then
+    say "unpacking it below $UNPACKED"
+    # shellcheck disable=SC2086
+    unpack $PROGRAMS $LIBRARIES
+fi
+if ! have_plugins; then
+    place=$(mktemp -d)
+    if (cd "$place" && quietly apt-get download -qq mariadb-server); then
+        mkdir -p "$UNPACKED"
+        dpkg-deb --fsys-tarfile "$place"/*.deb | tar -xf - -C "$UNPACKED" ./usr/lib/mysql/plugin
+    else
+        say "no plugins"
+    fi
+    rm -rf "$place"
+fi
+have || say "not here: tests that need MariaDB are skipped"
+rm -f "$LOG"
