@@ -597,6 +597,8 @@ def _is_harmless_name(node: exp.Identifier) -> bool:
     parent = node.parent
     if isinstance(parent, exp.Window):
         return node.arg_key in ("alias", "this", "first") or parent.this is node
+    if isinstance(parent, exp.Dot):
+        return node.arg_key == "this" and isinstance(parent.expression, exp.Anonymous)
     if isinstance(parent, exp.Anonymous):
         return node.arg_key == "this" or parent.name.upper() == "VALUES"
     return isinstance(parent, (exp.Collate, exp.CharacterSet, exp.DataType, exp.Parameter))
