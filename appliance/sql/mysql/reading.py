@@ -71,6 +71,8 @@ class Reader:
         """id(exp.Column) -> the item of FROM that it was found in; not of merged columns."""
         self.assigned: set[int] = set()
         """id(exp.Column) of columns that are given a value."""
+        self.merged_columns: set[ColumnKey] = set()
+        """Base columns that USING and NATURAL JOIN compare."""
         self.named_targets: set[int] = set()
         """id(exp.Table) that only names an item again: DELETE a FROM t AS a."""
         self.stars: dict[int, tuple[Field, ...]] = {}
@@ -345,6 +347,7 @@ class Reader:
                 continue
             self.consume((one, other))
             self._refer((one, other))
+            self.merged_columns.update((*one.sources, *other.sources))
             keys = tuple(k for f in (one, other) for k in (f.origin, *f.loose) if k is not None)
             merged.append(Field(one.name, None, _sources((one, other)), False, keys))
         if join.args.get("side") == "RIGHT":
