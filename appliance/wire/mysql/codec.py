@@ -288,9 +288,12 @@ class MyCodec:
     def masked(self, rows: Rows, masker: Masker) -> bytes:
         if rows.piece:
             raise ProtocolViolation("upstream", "a masked row in pieces")
-        if rows.giant:
-            return self._packets(masker.mask_giant(rows.content))
-        content = masker.mask(rows.content, rows.count, self._next)
+        try:
+            if rows.giant:
+                return self._packets(masker.mask_giant(rows.content))
+            content = masker.mask(rows.content, rows.count, self._next)
+        except ValueError as error:
+            raise ProtocolViolation("upstream", str(error)) from None
         self._next = self._next + rows.count & 0xFF
         return content
 
