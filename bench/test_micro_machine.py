@@ -26,7 +26,7 @@ from appliance.session.effects import Turn
 from appliance.session.flow import Judge
 from appliance.session.machine import SessionMachine
 from appliance.session.named import NamedPlans
-from appliance.session.postgres import POSTGRES
+from appliance.session.postgres import POSTGRES, PostgresReading
 from appliance.session.records import Recorder
 from appliance.session.results import ResultLocks
 from appliance.session.settings import SettingsTracker
@@ -109,7 +109,7 @@ def machine(policy: bytes) -> SessionMachine:
         Recorder("s" * 32, principal, "try", "bench", lambda now: new_id(now, bytes(10))),
         settings,
         Announcement(principal, "s" * 32, Announce.VARIABLE),
-        ResultLocks(judge, {}, NamedPlans()),
+        ResultLocks(judge, {}, NamedPlans(), PostgresReading()),
         limits,
     )
     return SessionMachine(state)

@@ -9,20 +9,37 @@ import sys
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
 
-PASSWORD_VARIABLE = "PGPASSWORD"  # noqa: S105 - libpq's name for it
-DEFAULT_PORT = 5432
+from appliance.config.schema import PORTS
+
+PASSWORD_VARIABLES = {"postgresql": "PGPASSWORD", "mysql": "MYSQL_PWD"}
+"""By the names that the databases' own clients have for them."""
+SCHEMES = {
+    "postgresql": "postgresql",
+    "postgres": "postgresql",
+    "mysql": "mysql",
+    "mariadb": "mysql",
+}
+"""Of URIs, and the dialect that each stands for."""
+
+
+def password_variable(uri: str) -> str:
+    """Where the password for such a URI may stand instead. Raises ValueError."""
+    scheme = urlsplit(uri).scheme
+    if scheme not in SCHEMES:
+        raise ValueError("expected postgresql:// or mysql://user:password@host:port/database")
+    return PASSWORD_VARIABLES[SCHEMES[scheme]]
 
 
 def hide_password(uri: str) -> None:
-    """Starts this program anew without the password in its arguments: it goes to PGPASSWORD. Raises
-    ValueError for what is no URI."""
+    """Starts this program anew without the password in its arguments: it goes to an environment
+    variable. Raises ValueError for what is no URI."""
     parts = urlsplit(uri)
     if not parts.password:
         return
     user = quote(unquote(parts.username or ""), safe="")
     bare = urlunsplit(parts._replace(netloc=f"{user}@{parts.netloc.rpartition('@')[2]}"))
     arguments = [argument.replace(uri, bare) for argument in sys.argv]
-    environment = {**os.environ, PASSWORD_VARIABLE: unquote(parts.password)}
+    environment = {**os.environ, password_variable(uri): unquote(parts.password)}
     os.execve(sys.executable, [sys.executable, *arguments], environment)  # noqa: S606
 
 
@@ -31,15 +48,19 @@ class Place:
 
     def __init__(self, uri: str) -> None:
         parts = urlsplit(uri)
-        if parts.scheme not in ("postgresql", "postgres") or not parts.hostname:
-            raise ValueError("expected postgresql://user:password@host:port/database")
+        variable = password_variable(uri)
+        if not parts.hostname:
+            raise ValueError(f"expected {parts.scheme}://user:password@host:port/database")
+        self.dialect = SCHEMES[parts.scheme]
         self.user = unquote(parts.username or "")
-        self.password = os.environ.get(PASSWORD_VARIABLE, "")
+        self.password = os.environ.get(variable, "")
         if not self.user or not self.password:
-            raise ValueError("a user and a password are needed, in the URI or PGPASSWORD")
+            raise ValueError(f"a user and a password are needed, in the URI or {variable}")
         self.host = parts.hostname
-        self.port = parts.port or DEFAULT_PORT
-        self.database = unquote(parts.path.lstrip("/")) or self.user
+        self.port = parts.port or PORTS[self.dialect]
+        self.database = unquote(parts.path.lstrip("/"))
+        if not self.database and self.dialect == "postgresql":
+            self.database = self.user
         options = parse_qs(parts.query)
         self.tls: dict[str, str] = {"mode": options.pop("sslmode", ["prefer"])[0]}
         if "sslrootcert" in options:

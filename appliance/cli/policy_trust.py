@@ -31,6 +31,8 @@ class NotThere(LookupError):
 def entries_of(uri: str, wanted: Sequence[str]) -> str:
     """YAML to paste. Raises OSError, ValueError, NotThere."""
     place = Place(uri)
+    if place.dialect != "postgresql":
+        raise ValueError("functions are vouched for in PostgreSQL only")
     try:
         catalog = asyncio.run(_read(place))
     except UpstreamRefused as refused:

@@ -1,5 +1,5 @@
-"""`sallyport try postgresql://user:password@host:port/db`: one governed listener in front of any
-database, no file needed.
+"""`sallyport try postgresql://user:password@host:port/db` (or `mysql://`): one governed listener in
+front of any database, no file needed.
 
 For whoever knows that user and password: the same pair logs in here. Tests, benches and conformance
 runs use it, too.
@@ -7,6 +7,7 @@ runs use it, too.
 
 import os
 import secrets
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -14,7 +15,7 @@ from urllib.parse import quote
 
 import yaml
 
-from appliance.cli.place import PASSWORD_VARIABLE, Place, hide_password
+from appliance.cli.place import PASSWORD_VARIABLES, Place, hide_password
 from appliance.config.values import Address
 from appliance.control.documents import validate
 from appliance.control.sockets import Bound
@@ -43,8 +44,8 @@ def try_(
     Parameters
     ----------
     uri
-        postgresql://user:password@host:port/database[?sslmode=MODE&sslrootcert=FILE].
-        The password may come from PGPASSWORD instead.
+        postgresql://user:password@host:port/database[?sslmode=MODE&sslrootcert=FILE], or the same
+        with mysql:// (MariaDB, too). The password may come from PGPASSWORD or MYSQL_PWD instead.
     listen
         Address to listen on; port 0 takes a free one.
     policy
@@ -84,7 +85,8 @@ def try_(
         print(f"sallyport: {error}", file=sys.stderr)
         return 2
     finally:
-        os.environ.pop(PASSWORD_VARIABLE, None)
+        for variable in PASSWORD_VARIABLES.values():
+            os.environ.pop(variable, None)
 
     def ready(bound: tuple[Bound, ...]) -> None:
         _say_ready({one.name: one for one in bound}, place, folder)
@@ -95,15 +97,22 @@ def try_(
 def _say_ready(where: dict[str, Bound], place: Place, folder: Path) -> None:
     main, admin = where["try"], where["admin"]
     print(
-        f"ready postgresql {_shown(main)} admin={_shown(admin)} data={folder}",
+        f"ready {place.dialect} {_shown(main)} admin={_shown(admin)} data={folder}",
         flush=True,
     )
     print(  # after the one line that programs wait for
-        f"connect:  psql 'postgresql://{quote(place.user)}@{_shown(main)}/"
-        f"{quote(place.database)}'   (with the same password)\n"
+        f"connect:  {_command(main, place)}   (with the same password)\n"
         f"audit:    sallyport audit tail --data {folder}",
         flush=True,
     )
+
+
+def _command(bound: Bound, place: Place) -> str:
+    """What a person types to get there."""
+    if place.dialect == "mysql":
+        where = f"-h {bound.host} -P {bound.port} -u {shlex.quote(place.user)} -p"
+        return f"mariadb {where} {shlex.quote(place.database)}".rstrip()
+    return f"psql 'postgresql://{quote(place.user)}@{_shown(bound)}/{quote(place.database)}'"
 
 
 def _shown(bound: Bound) -> str:
@@ -152,6 +161,7 @@ def _documents(
                 "name": "try",
                 "host": place.host,
                 "port": place.port,
+                "dialect": place.dialect,
                 "tls": place.tls,
                 "announce": "variable",
                 "pooling": {"mode": pooling},

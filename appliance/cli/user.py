@@ -14,6 +14,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from appliance.cli.files import locked, write_private
+from appliance.identity.native import native_digest
 from appliance.identity.scram import DEFAULT_ITERATIONS, SALT_BYTES, make_verifier
 from appliance.identity.verifiers import Directory, User, parse_users, render_users
 from appliance.model.principal import PrincipalKind
@@ -26,6 +27,13 @@ PASSWORD_BYTES_MAX = 4_096
 USERS_BYTES_MAX = 64 * 1024 * 1024
 
 UsersFile = Annotated[Path, Parameter(name="--users", help="The users file (or $SALLYPORT_USERS).")]
+Native = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        help="Also for listeners that take `native` (mysql_native_password): a weak digest.",
+    ),
+]
 Iterations = Annotated[int, Parameter(help="PBKDF2 rounds; PostgreSQL's default is 4096.")]
 PasswordFile = Annotated[
     Path | None, Parameter(help="File with the password; one ending line feed is dropped.")
@@ -62,6 +70,7 @@ def add(
         bool, Parameter(negative="", help="No password: certificate or token only.")
     ] = False,
     replace: Annotated[bool, Parameter(negative="", help="Replace one of this name.")] = False,
+    native: Native = False,
     iterations: Iterations = DEFAULT_ITERATIONS,
 ) -> int:
     """Add a user. Without a password option, the password is asked for."""
@@ -69,13 +78,13 @@ def add(
     def change(directory: Directory) -> Directory:
         if directory.find(name) is not None and not replace:
             raise Problem(f"{name} is there already; --replace overwrites it")
-        verifier = None
+        stored: dict[str, str] = {}
         if not no_password:
-            verifier = verifier_from(password_file, password_stdin, generate, iterations)
+            secret = secret_from(password_file, password_stdin, generate)
+            stored = stored_of(secret, iterations, native)
         try:
-            user = User(
-                name=name, kind=kind, groups=group, on_behalf_of=on_behalf_of, verifier=verifier
-            )
+            user = User(name=name, kind=kind, groups=group, on_behalf_of=on_behalf_of)
+            user = msgspec.structs.replace(user, **stored)
         except ValueError:
             raise Problem("names: 1 to 256 printable characters, no space at the ends") from None
         return directory.with_user(user)
@@ -91,14 +100,16 @@ def password(
     password_file: PasswordFile = None,
     password_stdin: PasswordStdin = False,
     generate: Generate = False,
+    native: Native = False,
     iterations: Iterations = DEFAULT_ITERATIONS,
 ) -> int:
     """Give a user another password."""
 
     def change(directory: Directory) -> Directory:
         user = existing(directory, name)
-        verifier = verifier_from(password_file, password_stdin, generate, iterations)
-        return directory.with_user(msgspec.structs.replace(user, verifier=verifier))
+        secret = secret_from(password_file, password_stdin, generate)
+        stored = {"native_digest": None, **stored_of(secret, iterations, native)}
+        return directory.with_user(msgspec.structs.replace(user, **stored))
 
     return edit(users, change, f"{name}: password changed")
 
@@ -200,9 +211,17 @@ def read_users(path: Path, *, must_exist: bool = False) -> Directory:
     return parse_users(path.read_text(encoding="utf-8"), str(path))
 
 
-def verifier_from(file: Path | None, stdin: bool, generate: bool, iterations: int) -> str:
+def stored_of(secret: bytes, iterations: int, native: bool) -> dict[str, str]:
+    """What the users file holds instead of a password."""
     if not 1_000 <= iterations <= 1_000_000:
         raise Problem("--iterations: 1000 to 1000000")
+    verifier = make_verifier(secret, secrets.token_bytes(SALT_BYTES), iterations).render()
+    if not native:
+        return {"verifier": verifier}
+    return {"verifier": verifier, "native_digest": native_digest(secret)}
+
+
+def secret_from(file: Path | None, stdin: bool, generate: bool) -> bytes:
     if sum((file is not None, stdin, generate)) > 1:
         raise Problem("one of --password-file, --password-stdin and --generate")
     if generate:
@@ -216,7 +235,7 @@ def verifier_from(file: Path | None, stdin: bool, generate: bool, iterations: in
         secret = prompted()
     if len(secret) < PASSWORD_CHARS_MIN or len(secret) > PASSWORD_BYTES_MAX or b"\0" in secret:
         raise Problem("a password has 8 to 4096 bytes and no NUL")
-    return make_verifier(secret, secrets.token_bytes(SALT_BYTES), iterations).render()
+    return secret
 
 
 def trimmed(content: bytes) -> bytes:

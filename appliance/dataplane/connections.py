@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from appliance.config.schema import TargetConfig, TargetTlsMode
 from appliance.dataplane.transport import Side, upgrade
+from appliance.wire.conversation import Met
 
 Row = tuple[str | None, ...]
 """One row of an answer to a statement of ours, as text."""
@@ -50,6 +51,8 @@ class Upstream(NamedTuple):
     pid: int
     secret: bytes
     notices: list[bytes]
+    met: Met | None = None
+    """What the database says of itself to everybody, where its protocol has that."""
     own: Any = None
     """What the protocol's own code knows of it besides."""
 

@@ -112,6 +112,7 @@ class Attempt:
             metrics.upstream_connects_failed += 1
             if self._target is not None:
                 self._services.targets_reached[self._target.name] = False
+                self._services.met.pop(self._target.name, None)  # it may come back another
             self._fail("upstream_unreachable", self._arriving.farewell("08001", error.reason))
         except ProtocolViolation as violation:
             metrics.clients_refused_protocol += 1
@@ -204,6 +205,8 @@ class Attempt:
         login = self._upstream_login(identity)
         upstream, kept = await self._connect(target, login, asked.settings, announcement)
         self._services.targets_reached[target.name] = True
+        if upstream.met is not None:
+            self._services.met[target.name] = upstream.met
         try:
             self._services.spool.append(
                 [self._opened(session, principal, method, identity.user, now)]

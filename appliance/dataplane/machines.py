@@ -3,22 +3,29 @@
 Named in `protocols`, called by `login` when the upstream is there.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from _speedups.hitcycle import Count
 from _speedups.pghits import HitPath
 from appliance.config.schema import Durability
 from appliance.dataplane.connections import Upstream
 from appliance.dataplane.services import Governance, Services
+from appliance.model.limits import Limits
 from appliance.session.announce import Announcement
+from appliance.session.exchange import Exchange
+from appliance.session.exchange_results import NamedReading
+from appliance.session.exchange_state import ExchangeState, Tracker
 from appliance.session.flow import CACHED_TEXT_BYTES_MAX, Judge
 from appliance.session.hits import HELD
 from appliance.session.machine import SessionMachine
 from appliance.session.named import NamedPlans
+from appliance.session.postgres import PostgresReading
 from appliance.session.records import Recorder
 from appliance.session.results import ResultLocks
 from appliance.session.settings import SettingsTracker
 from appliance.session.state import SessionState
+from appliance.wire.exchange import Codec
 
 
 class MachineParts(NamedTuple):
@@ -45,7 +52,7 @@ def postgres_machine(parts: MachineParts) -> SessionMachine:
         parts.recorder,
         SettingsTracker(parts.database, parts.upstream.parameters),  # nobody else's from here on
         parts.announcement,
-        ResultLocks(parts.judge, governance.token_keys, NamedPlans()),
+        ResultLocks(parts.judge, governance.token_keys, NamedPlans(), PostgresReading()),
         limits,
         services.alarm.pace,
     )
@@ -53,6 +60,27 @@ def postgres_machine(parts: MachineParts) -> SessionMachine:
     if governance.configuration.durability is not Durability.DISK:
         state.hits.path = _hit_path(parts, state)
     return SessionMachine(state)
+
+
+def exchange_machine(
+    parts: MachineParts,
+    codec: Callable[[Any, Limits], Codec],
+    tracker: Callable[[str, dict[str, str]], Tracker],
+) -> Exchange:
+    """`codec`: (what the login established, limits). `tracker`: (database, parameters)."""
+    governance = parts.governance
+    limits = governance.configuration.limits
+    made = codec(parts.upstream.own, limits)
+    state = ExchangeState(
+        parts.judge,
+        parts.recorder,
+        tracker(parts.database, parts.upstream.parameters),
+        ResultLocks(parts.judge, governance.token_keys, NamedPlans(), NamedReading(made)),
+        made,
+        limits,
+    )
+    state.approvals = parts.services.approvals is not None
+    return Exchange(state)
 
 
 def _hit_path(parts: MachineParts, state: SessionState) -> HitPath:

@@ -14,14 +14,28 @@ from appliance.config.schema import Configuration, Listener, TargetConfig
 from appliance.dataplane import machines, upstreams
 from appliance.dataplane.arriving import Arriving, Door
 from appliance.dataplane.arriving_postgres import PostgresArrival
+from appliance.dataplane.arriving_steps import SteppedArrival
 from appliance.dataplane.catalog_source import CatalogSource
 from appliance.dataplane.connections import Login, Row, Upstream
 from appliance.dataplane.machines import MachineParts
+from appliance.dataplane.upstream_steps import SteppedUpstreams
+from appliance.model.facts import Flag
+from appliance.model.form import Form
+from appliance.session import changes
 from appliance.session.dialect import Dialect
 from appliance.session.driven import Machine
 from appliance.session.postgres import POSTGRES
 from appliance.sql import reader
 from appliance.sql.lineage import CatalogLineage
+from appliance.sql.mysql import catalog as mysql_catalog
+from appliance.sql.mysql.catalog_rows import build_catalog
+from appliance.sql.mysql.lineage import MyLineage
+from appliance.sql.mysql.settings import MySettings
+from appliance.sql.mysql.unread import unread
+from appliance.wire.mysql import simple, upstream_login, words
+from appliance.wire.mysql.client_login import ClientLogin
+from appliance.wire.mysql.codec import MyCodec
+from appliance.wire.mysql.fields import packet
 from appliance.wire.postgres import messages, refusals
 
 OpenUpstream = Callable[[TargetConfig, Login, str, dict[str, str]], Awaitable[Upstream]]
@@ -78,7 +92,53 @@ POSTGRESQL = SpokenProtocol(
     pooled=True,
 )
 
-PROTOCOLS: Mapping[str, SpokenProtocol] = {one.name: one for one in (POSTGRESQL,)}
+_UPSTREAMS = SteppedUpstreams(upstream_login.log_in, simple.rows_of, simple.cancel, simple.QUIT)
+
+
+def _arrive(door: Door) -> Arriving:
+    return SteppedArrival(door, lambda terms: ClientLogin(**terms._asdict()), upstream_login.meet)
+
+
+def _machine(parts: MachineParts) -> Machine:
+    return machines.exchange_machine(
+        parts, lambda found, limits: MyCodec(found.capabilities, limits), MySettings
+    )
+
+
+MYSQL = SpokenProtocol(
+    name="mysql",
+    dialect=Dialect(
+        name="mysql",
+        analyse=unread,
+        fold=lambda _text, _settings: None,
+        is_plain=changes.is_plain,
+        converts=lambda facts: any(Flag.CHANGES_SETTINGS in s.flags for s in facts.statements),
+        footing=lambda _facts, _lineage, _rewritten: None,
+        masked_relations=lambda _lineage, _owed: None,
+        forms=lambda _text, wanted, *_: [Form(b"", "not rewritten in this dialect")] * len(wanted),
+    ),
+    alpn=None,
+    speaks_first=True,
+    arrive=_arrive,
+    open_upstream=_UPSTREAMS.open_upstream,
+    query=_UPSTREAMS.query,
+    cancel=_UPSTREAMS.cancel,
+    machine=_machine,
+    catalog=CatalogSource(
+        settings={"application_name": "sallyport catalog"},
+        prepare=mysql_catalog.PREPARE,
+        epoch=mysql_catalog.EPOCH_QUERY,
+        queries=mysql_catalog.QUERIES,
+        build=build_catalog,
+        lineage=MyLineage,
+        whole_server=True,
+    ),
+    turned_away=packet(0, words.error_payload(1040, "", "Too many connections")),
+    terminate=simple.QUIT,
+    pooled=False,
+)
+
+PROTOCOLS: Mapping[str, SpokenProtocol] = {one.name: one for one in (POSTGRESQL, MYSQL)}
 
 
 def protocol_of(target: TargetConfig) -> SpokenProtocol:

@@ -71,7 +71,7 @@ class SteppedUpstreams:
         side = await opened(target)
         steps = self._log_in(login.user, login.password, database, encryption(target), settings)
         found: Established = await conversed(side, steps, target, login)
-        return Upstream(side, dict(found.parameters), found.thread, b"", [], found)
+        return Upstream(side, dict(found.parameters), found.thread, b"", [], found.met, found)
 
     async def query(self, upstream: Upstream, text: str) -> list[Row]:
         rows: list[Row] = await spoken(upstream.side, self._query(upstream.own, text.encode()))

@@ -11,7 +11,6 @@ Text in, `Directory` out, and back; reading and writing the file is the caller's
         verifier: SCRAM-SHA-256$4096:...
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Annotated, Literal
@@ -21,10 +20,9 @@ import yaml
 
 from appliance.config.load import ConfigurationError, explained, read_yaml
 from appliance.identity.names import acceptable_name
+from appliance.identity.native import parse_native_digest
 from appliance.identity.scram import DEFAULT_ITERATIONS, Verifier, mock_verifier
 from appliance.model.principal import Principal, PrincipalKind
-
-NATIVE_DIGEST = re.compile(r"\*[0-9A-Fa-f]{40}")
 
 
 class User(
@@ -54,10 +52,13 @@ class User(
                     f"`.verifier` {error} | make it with `sallyport user add`"
                 ) from None
 
-        if self.native_digest is not None and not NATIVE_DIGEST.fullmatch(self.native_digest):
-            raise ValueError(
-                "`.native_digest` is not * and 40 digits | `sallyport user add --native`"
-            )
+        if self.native_digest is not None:
+            try:
+                parse_native_digest(self.native_digest)
+            except ValueError as error:
+                raise ValueError(
+                    f"`.native_digest` {error} | make it with `sallyport user add --native`"
+                ) from None
 
     def __repr__(self) -> str:
         return f"User({self.name!r})"
@@ -105,7 +106,7 @@ class Directory:
         user = self._by_name.get(name)
         if user is None or user.disabled or user.native_digest is None:
             return None
-        return bytes.fromhex(user.native_digest[1:])
+        return parse_native_digest(user.native_digest)
 
     def with_user(self, user: User) -> "Directory":
         """Replaces one of the same name."""

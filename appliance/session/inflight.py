@@ -5,10 +5,9 @@ was made for, never to "the last RowDescription seen" (DESIGN invariant 2).
 """
 
 from collections import deque
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from _speedups.hitcycle import Hit
-from _speedups.pgrows import RowMasker
 from appliance.session.flow import Verdict
 from appliance.wire.postgres.prepared import Names
 
@@ -43,6 +42,8 @@ class Bound(NamedTuple):
     """Of the client's parameters, as its Parse gave them."""
     body: bytes | None = None
     """The body of the Bind."""
+    arity: int = 0
+    """How many parameters there are, where `body` does not say."""
 
 
 class Portal:
@@ -152,17 +153,21 @@ class ResultLock:
     row.
     """
 
-    __slots__ = ("masked_columns", "masker", "rows_expected", "sensitive_columns")
+    __slots__ = ("hidden", "masked_columns", "masker", "rows_expected", "sensitive_columns")
 
     def __init__(
         self,
-        masker: RowMasker | None,
+        masker: Any,
         *,
         rows_expected: bool = True,
         masked_columns: int = 0,
         sensitive_columns: int = 0,
+        hidden: tuple[bool, ...] = (),
     ) -> None:
+        self.hidden = hidden
+        """Which columns are masked; () = none."""
         self.masker = masker
+        """Of `_speedups`, as the protocol's rows are; None when nothing is masked."""
         self.rows_expected = rows_expected
         self.masked_columns = masked_columns
         self.sensitive_columns = sensitive_columns

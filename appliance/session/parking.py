@@ -10,6 +10,7 @@ Steps: estimating -> asked -> pending -> using -> released, or refused at any of
 
 import enum
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
@@ -17,20 +18,16 @@ from appliance.approval import binding
 from appliance.approval.request import Asked, Effect, Parameter, State, Touched
 from appliance.link.approvals import Known
 from appliance.model.approval import OnHold
+from appliance.model.catalog import SessionSettings
 from appliance.model.errors import InvariantBroken, ProtocolViolation
 from appliance.model.facts import Confidence, Flag
 from appliance.model.refusal import Refusal
 from appliance.session import estimates, flow, told
-from appliance.session.effects import AskApproval, UseApproval, WithdrawApproval
+from appliance.session.effects import AskApproval, Turn, UseApproval, WithdrawApproval
 from appliance.session.inflight import Bound
-from appliance.session.questions import Questions
-from appliance.session.state import Parked, Question, SessionState, Waiting
-from appliance.wire.postgres import messages as m
-from appliance.wire.postgres import refusals
+from appliance.session.records import Recorder
+from appliance.session.state import Parked, Question, Waiting
 
-SHOWN_CHARS_MAX = 200
-"""Of one parameter's value, for approvers."""
-PARAMETERS_SHOWN_MAX = 100
 NAMES_MAX = 256
 UNDOING_MAX = 3
 """How often it is tried to end a transaction of our own."""
@@ -47,10 +44,60 @@ class Step(enum.Enum):
     USING = "using"
 
 
+class Settings(Protocol):
+    """What a session knows of its settings."""
+
+    @property
+    def current(self) -> SessionSettings: ...
+    @property
+    def parameters(self) -> dict[str, str]: ...
+    def lexes_as_standard(self) -> bool: ...
+
+
+class Place(Protocol):
+    """Where statements are parked: the state of a machine (`session/state`, `exchange_state`)."""
+
+    now: float
+    turn: Turn
+    parked: Parked | None
+    waiting: Waiting | None
+
+    @property
+    def judge(self) -> flow.Judge: ...
+    @property
+    def recorder(self) -> Recorder: ...
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def status(self) -> int: ...
+    @property
+    def running_in_pipeline(self) -> bool: ...
+    @property
+    def holding(self) -> bool: ...
+    @property
+    def reports_in_doubt(self) -> bool: ...
+    @property
+    def unestimated(self) -> str:
+        """Why the database is never asked what it expects of a statement; '' = it is."""
+
+    def notice(self, message: str, hint: str) -> None:
+        """Tells the client something while it waits, where its protocol has a way."""
+
+    def shown_parameters(self, bound: Bound, verdict: flow.Verdict) -> tuple[Parameter, ...]: ...
+
+
+class Asking(Protocol):
+    """Questions to the database about a parked statement (`session/questions`)."""
+
+    def ask_isolation(self, waiting: Waiting) -> None: ...
+    def ask_estimate(self, waiting: Waiting, bound: Bound) -> None: ...
+    def undo_estimate(self, waiting: Waiting, inside: bool) -> None: ...
+
+
 class Parking:
     """The part of one session's machine that holds. `again` judges a waiting statement anew."""
 
-    def __init__(self, state: SessionState, again: Settle, questions: Questions) -> None:
+    def __init__(self, state: Place, again: Settle, questions: Asking) -> None:
         self._state = state
         self._again = again
         self._questions = questions
@@ -123,6 +170,8 @@ class Parking:
         """Why the planner is not asked, '' = it is. A Sync ends the question, whatever comes of it,
         and would end what the client, or a check of ours, has begun before it."""
         state = self._state
+        if state.unestimated:
+            return state.unestimated
         if why := estimates.unasked(released.facts):
             return why
         if state.running_in_pipeline or state.holding:
@@ -273,7 +322,7 @@ class Parking:
         parked = self._state.parked
         assert parked is not None
         hint = f"decide at {parked.url}" if parked.url else "approvers were told"
-        self._state.to_client(refusals.notice("00000", message, f"{hint} (cancel to give up)"))
+        self._state.notice(message, f"{hint} (cancel to give up)")
 
     # --- what approvers see -----------------------------------------------------------------------
 
@@ -306,7 +355,7 @@ class Parking:
             database=judge.database,
             sql=bound.text.decode("utf-8", "replace"),
             redacted=facts.redacted,
-            parameters=shown_parameters(bound, released),
+            parameters=state.shown_parameters(bound, released),
             touched=tuple(dict.fromkeys(touched))[:NAMES_MAX],
             complete=_complete(released) and len(touched) <= NAMES_MAX,
             functions=_functions(released),
@@ -345,39 +394,3 @@ def _functions(verdict: flow.Verdict) -> tuple[str, ...]:
     uses = (u for s in verdict.facts.statements for u in (*s.functions, *s.functions_below))
     names = (f"{use.schema}.{use.name}".removeprefix(".") for use in uses)
     return tuple(dict.fromkeys(names))[:NAMES_MAX]
-
-
-def shown_parameters(bound: Bound, verdict: flow.Verdict) -> tuple[Parameter, ...]:
-    """Values of a Bind in text form, unless the statement touches relations with classified
-    columns: then they may be such values."""
-    if bound.body is None:
-        return ()
-    classified = {oid for oid, _ in (*verdict.decision.owed, *verdict.sensitive)}
-    uses = (u for s in verdict.facts.statements for u in (*s.relations, *s.beneath))
-    hidden = any(use.oid in classified for use in uses)
-    codes, values = m.bind_values(bound.body)
-    shown = []
-    for index, value in enumerate(values[:PARAMETERS_SHOWN_MAX]):
-        type_name = str(bound.types[index]) if index < len(bound.types) else ""
-        text = None
-        if value is not None and not hidden:
-            text = shown_value(value, codes[index], type_name)
-        shown.append(Parameter(type_name, text, value is None))
-    return tuple(shown)
-
-
-def shown_value(value: bytes, code: int, type_name: str) -> str | None:
-    """A parameter's value for people; None where its binary form is not one of the plain ones."""
-    if code == 0 or type_name in _TEXTS:
-        return value.decode("utf-8", "replace")[:SHOWN_CHARS_MAX]
-    if type_name in _INTEGERS and len(value) == _INTEGERS[type_name]:
-        return str(int.from_bytes(value, "big", signed=True))
-    if type_name == _BOOLEAN and value in (b"\0", b"\1"):
-        return "true" if value == b"\1" else "false"
-    return None
-
-
-# OIDs of pg_type.dat.
-_INTEGERS = {"21": 2, "23": 4, "20": 8}
-_TEXTS = ("25", "1043", "1042", "19")
-_BOOLEAN = "16"

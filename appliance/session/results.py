@@ -1,33 +1,51 @@
-"""From a RowDescription to a ResultLock: the plan of the statement meets what the server itself
+"""From a described result to a ResultLock: the plan of the statement meets what the server itself
 reports.
 
-Called by `session/machine` for every result of a principal who owes masks, before its first row.
+Called by the machines for every result of a principal who owes masks, before its first row.
 Rule: a disagreement is never repaired; `masking/attribution.bind` raises and the session ends (the
 statement has already run).
 """
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
-from _speedups.pgrows import RowMasker
 from appliance.masking.attribution import DescribedColumn, bind
-from appliance.masking.formats import cell_op
+from appliance.model.decision import Mask
 from appliance.model.errors import Refused
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.session.dialect import SessionLineage
 from appliance.session.flow import Judge, Verdict
 from appliance.session.inflight import ResultLock
 from appliance.session.named import NamedPlans
-from appliance.wire.postgres.messages import ColumnDescription, parse_row_description
 
 LOCKS_KEPT_MAX = 16
 KEPT_DESCRIPTION_BYTES_MAX = 1_024
 
 
+class Reading(Protocol):
+    """How a protocol describes its results, and what masks their rows. What `columns` makes of a
+    description is kept for as long as it is the same, under the same verdict and catalog."""
+
+    def columns(self, description: bytes, lineage: Any) -> Sequence[DescribedColumn]:
+        """`lineage`: one of the dialect's own, or None."""
+
+    def masker(
+        self,
+        masks: Sequence[Mask | None],
+        described: Sequence[DescribedColumn],
+        description: bytes,
+        keys: Mapping[str, bytes],
+    ) -> Any: ...
+
+
 class ResultLocks:
     """`keys`: token-mask keys by name."""
 
-    def __init__(self, judge: Judge, keys: Mapping[str, bytes], named: NamedPlans) -> None:
+    def __init__(
+        self, judge: Judge, keys: Mapping[str, bytes], named: NamedPlans, reading: Reading
+    ) -> None:
+        self._reading = reading
         self._judge = judge
         self._keys = keys
         self.named = named
@@ -56,7 +74,7 @@ class ResultLocks:
         known = self._kept.get(key)
         if known is not None and known[0] is verdict and known[1] is lineage:
             return known[2]
-        made = self._make(verdict, index, parse_row_description(description))
+        made = self._make(verdict, index, description)
         if len(description) <= KEPT_DESCRIPTION_BYTES_MAX and all(
             plan.prepared is None for plan in verdict.plans
         ):
@@ -65,13 +83,12 @@ class ResultLocks:
                 self._kept.popitem(last=False)
         return made
 
-    def _make(
-        self, verdict: Verdict, index: int, columns: Sequence[ColumnDescription]
-    ) -> ResultLock:
+    def _make(self, verdict: Verdict, index: int, description: bytes) -> ResultLock:
+        lineage = self._lineage(verdict)
         if not verdict.restricted:
+            columns = self._reading.columns(description, lineage)
             raw = sum((c.table_oid, c.attnum) in verdict.sensitive for c in columns)
             return ResultLock(None, sensitive_columns=raw)
-        lineage = self._lineage(verdict)
         if lineage is None or index >= len(verdict.plans):
             raise Refused(
                 Refusal(
@@ -84,24 +101,10 @@ class ResultLocks:
         plan = verdict.plans[index]
         if plan.kind != "ExplainStmt":  # EXPLAIN EXECUTE shows a plan, not the rows
             plan = self.named.resolve(plan, verdict)
-        described = [
-            DescribedColumn(
-                c.name.decode("utf-8", "replace"),
-                c.table_oid,
-                c.attnum,
-                c.type_oid,
-                c.format,
-                c.typmod,
-            )
-            for c in columns
-        ]
+        described = self._reading.columns(description, lineage)
         masks = bind(plan, described, verdict.decision.owed, lineage)
         if not any(masks):
             return ResultLock(None)
-        ops = [
-            None
-            if mask is None
-            else cell_op(mask, column.type_oid, column.format, self._keys, column.typmod)
-            for mask, column in zip(masks, described, strict=True)
-        ]
-        return ResultLock(RowMasker(ops), masked_columns=sum(op is not None for op in ops))
+        masker = self._reading.masker(masks, described, description, self._keys)
+        hidden = tuple(mask is not None for mask in masks)
+        return ResultLock(masker, masked_columns=sum(hidden), hidden=hidden)

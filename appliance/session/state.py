@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple, cast
 
 from _speedups.pgframe import GATHER, GATHER_OR_STREAM, STREAM, FrameSplitter
-from appliance.approval.request import Asked
+from appliance.approval.request import Asked, Parameter
 from appliance.audit.record import Outcome, ProtocolKind
 from appliance.model.approval import OnHold
 from appliance.model.limits import (
@@ -29,10 +29,12 @@ from appliance.session.pace import SamplePace
 from appliance.session.records import Recorder, parts_of
 from appliance.session.results import ResultLocks
 from appliance.session.settings import SettingsTracker
+from appliance.session.shown import shown_parameters
 from appliance.session.unchanged import Unchanged
 from appliance.sql.footing import Footing, still
 from appliance.sql.lineage import CatalogLineage
 from appliance.wire.postgres import messages as m
+from appliance.wire.postgres import refusals
 from appliance.wire.postgres.expected import Expected, ExpectedReplies, Kind
 from appliance.wire.postgres.prepared import Names
 
@@ -464,6 +466,16 @@ class SessionState:
                 )
             else:
                 self.upstream_frames.rule(m.DATA_ROW, STREAM, FRAME_BYTES_MAX, batch=True)
+
+    @property
+    def unestimated(self) -> str:
+        return ""
+
+    def notice(self, message: str, hint: str) -> None:
+        self.to_client(refusals.notice("00000", message, hint))
+
+    def shown_parameters(self, bound: Bound, verdict: flow.Verdict) -> tuple[Parameter, ...]:
+        return shown_parameters(bound, verdict)
 
     def to_client(self, content: Bytes) -> None:
         self.turn.client.append(kept(content))

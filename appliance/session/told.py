@@ -379,3 +379,55 @@ def holding_words(held: Refusal | None, request: str) -> str:
 
 def still_holding_words(request: str, seconds_left: int) -> str:
     return f"still waiting for an approval (request {request}, {seconds_left} s left)"
+
+
+def uncountable() -> Refusal:
+    """A limit on rows written, where a write cannot be counted before it lasts."""
+    return Refusal(
+        RefusalCode.LIMIT,
+        "policy limits how many rows a write may affect here, which cannot be told in time",
+        "ask the owners of the policy for a rule without that limit",
+        rule="builtin:rows-written",
+    )
+
+
+def unknown_statement() -> Refusal:
+    return Refusal(
+        RefusalCode.STALE,
+        "there is no such prepared statement in this session",
+        "prepare it again",
+        rule="builtin:prepared-statements",
+        sqlstate="26000",
+    )
+
+
+def too_many_statements() -> Refusal:
+    return Refusal(
+        RefusalCode.LIMIT,
+        "too many prepared statements in this session",
+        "close those that are not needed",
+        rule="builtin:prepared-statements",
+        sqlstate="53400",
+    )
+
+
+def not_here(what: str) -> Refusal:
+    """A message of the protocol that is understood and not let through."""
+    return Refusal(
+        RefusalCode.UNKNOWN_MESSAGE,
+        f"{what} is not let through",
+        "connect again instead",
+        rule="builtin:unknown-message",
+        sqlstate="0A000",
+    )
+
+
+def timed_out(milliseconds: int) -> Refusal:
+    """In place of the server's own words, when it was policy that cancelled."""
+    return Refusal(
+        RefusalCode.LIMIT,
+        f"cancelled: policy gives this statement {milliseconds} ms here",
+        "make the statement cheaper, or ask the owners of the policy for more time",
+        rule="builtin:statement-timeout",
+        sqlstate="57014",
+    )

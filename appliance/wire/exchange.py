@@ -8,7 +8,7 @@ whole commands that it has understood, or builds them anew from what it read.
 
 import enum
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -52,6 +52,8 @@ class Command(msgspec.Struct, frozen=True):
     """What an execution is bound to, as it stands in the message."""
     cursor: bool = False
     """An execution that is to keep its rows for `FETCH`."""
+    unseen: bool = False
+    """What it is bound to is forwarded, and not read here."""
     refusal: Refusal | None = None
     shown: str = ""
     """What it is, for the record of one that is refused unread."""
@@ -218,5 +220,10 @@ class Codec(Protocol):
         """The same error, without what could quote values."""
 
     def last_words(self, sqlstate: str, message: str, hint: str = "") -> bytes: ...
-    def parameters(self, bound: bytes, statement: Any) -> Sequence[tuple[str, str]]:
-        """(type, value) of what an execution is bound to, for approvers."""
+    def kinds(self, bound: bytes, count: int, before: tuple[int, ...]) -> tuple[int, ...]:
+        """Types of `count` parameters, which an execution gives or leaves as they were `before`."""
+
+    def parameters(
+        self, bound: bytes, count: int, kinds: tuple[int, ...]
+    ) -> Sequence[tuple[str, str | None]]:
+        """(type, value in words; None = NULL) of what an execution is bound to."""

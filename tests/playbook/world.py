@@ -18,7 +18,7 @@ from appliance.session.cache import Cache
 from appliance.session.flow import Judge
 from appliance.session.machine import SessionMachine
 from appliance.session.named import NamedPlans
-from appliance.session.postgres import POSTGRES
+from appliance.session.postgres import POSTGRES, PostgresReading
 from appliance.session.records import Recorder
 from appliance.session.results import ResultLocks
 from appliance.session.settings import SettingsTracker
@@ -196,7 +196,7 @@ class Session:
             Recorder("s1", principal, "try", "shop", lambda now: f"r{next(numbers)}"),
             self.settings,
             Announcement(principal, "s1", announce),
-            ResultLocks(self.judge, {}, NamedPlans()),
+            ResultLocks(self.judge, {}, NamedPlans(), PostgresReading()),
             limits,
         )
         self.state.approvals = approvals

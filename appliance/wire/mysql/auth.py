@@ -85,11 +85,6 @@ def _sha1(octets: bytes) -> bytes:
     return hashlib.sha1(octets, usedforsecurity=False).digest()
 
 
-def native_digest(password: bytes) -> bytes:
-    """What a server stores: SHA1(SHA1(password))."""
-    return _sha1(_sha1(password))
-
-
 def native_answer(password: bytes, nonce: bytes) -> bytes:
     """SHA1(password) XOR SHA1(nonce + SHA1(SHA1(password))); nothing for no password."""
     if not password:
@@ -99,7 +94,8 @@ def native_answer(password: bytes, nonce: bytes) -> bytes:
 
 
 def native_proves(stored: bytes, nonce: bytes, answer: bytes) -> bool:
-    """Whether `answer` was made of a password whose `native_digest` is `stored`."""
+    """Whether `answer` was made of a password for which a server stores `stored`,
+    SHA1(SHA1(it))."""
     if len(answer) != 20:
         return False
     return hmac.compare_digest(_sha1(xor(answer, _sha1(nonce + stored))), stored)

@@ -7,7 +7,7 @@ for, whatever the upstream's was.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Protocol
 
 import msgspec
 
@@ -288,9 +288,12 @@ class MyCodec:
     def masked(self, rows: Rows, masker: Masker) -> bytes:
         if rows.piece:
             raise ProtocolViolation("upstream", "a masked row in pieces")
-        if rows.giant:
-            return self._packets(masker.mask_giant(rows.content))
-        content = masker.mask(rows.content, rows.count, self._next)
+        try:
+            if rows.giant:
+                return self._packets(masker.mask_giant(rows.content))
+            content = masker.mask(rows.content, rows.count, self._next)
+        except ValueError as error:
+            raise ProtocolViolation("upstream", str(error)) from None
         self._next = self._next + rows.count & 0xFF
         return content
 
@@ -314,9 +317,25 @@ class MyCodec:
     def last_words(self, sqlstate: str, message: str, hint: str = "") -> bytes:
         return self._packets(words.last_words(sqlstate, message, hint))
 
-    def parameters(self, bound: bytes, statement: Any) -> Sequence[tuple[str, str]]:
-        count, kinds = statement
+    def kinds(self, bound: bytes, count: int, before: tuple[int, ...]) -> tuple[int, ...]:
+        return prepared.kinds(bound, count, before)
+
+    def parameters(
+        self, bound: bytes, count: int, kinds: tuple[int, ...]
+    ) -> Sequence[tuple[str, str | None]]:
         return [(str(kind), value) for kind, value in prepared.parameters(bound, count, kinds)]
+
+
+class Agreed(Protocol):
+    """What a login established, as far as the codec depends on it."""
+
+    @property
+    def capabilities(self) -> int: ...
+
+
+def codec_of(agreed: Agreed, limits: Limits) -> MyCodec:
+    """As `dataplane/machines` makes one."""
+    return MyCodec(agreed.capabilities, limits)
 
 
 MASKED_LENGTH = 1_024

@@ -94,6 +94,7 @@ def _execute(payload: bytes, reader: Reader, _capabilities: int) -> Command:
         statement=statement,
         bound=reader.rest(),
         cursor=bool(flags & READ_ONLY_CURSOR),
+        unseen=bool(flags & COUNT_AVAILABLE),
     )
 
 

@@ -16,6 +16,8 @@ _LENGTH_ENCODED = frozenset((0x00, 0x0F, 0x10, *range(0xF5, 0x100)))
 _UNSIGNED = 0x8000
 PARAMETERS_MAX = 65_535
 
+Kinds = tuple[int, ...]
+
 
 def take_value(reader: Reader, kind: int) -> bytes:
     """The bytes of one value, without its length."""
@@ -69,22 +71,31 @@ def _time(kind: int, value: bytes) -> str:
     return "0x" + value.hex()
 
 
-def parameters(bound: bytes, count: int, kinds: tuple[int, ...]) -> tuple[tuple[int, str], ...]:
-    """(type, value in words) of the parameters of an execution; `bound` begins with the bitmap of
-    NULLs, `kinds` are those of the execution before. Raises ProtocolViolation.
-    """
-    if not count:
-        return ()
+def _begun(bound: bytes, count: int, kinds: Kinds) -> tuple[Reader, bytes, Kinds]:
+    """-> (a reader of the values, bitmap of NULLs, types)."""
     reader = Reader(bound, "client")
     nulls = reader.take((count + 7) // 8)
-    if reader.u8():
+    if count and reader.u8():
         kinds = tuple(reader.u16() for _ in range(count))
     if len(kinds) != count:
         raise ProtocolViolation("client", "parameters without types")
-    found = []
-    for index, kind in enumerate(kinds):
-        if nulls[index // 8] >> (index % 8) & 1:
-            found.append((kind, "NULL"))
-        else:
-            found.append((kind, shown(kind, take_value(reader, kind))))
-    return tuple(found)
+    return reader, nulls, kinds
+
+
+def kinds(bound: bytes, count: int, before: Kinds) -> Kinds:
+    """Types that an execution binds its parameters with, its own or those of the execution
+    `before`. Raises ProtocolViolation."""
+    return _begun(bound, count, before)[2]
+
+
+def parameters(bound: bytes, count: int, before: Kinds) -> tuple[tuple[int, str | None], ...]:
+    """(type, value in words; None = NULL) of the parameters of an execution. Raises
+    ProtocolViolation.
+    """
+    reader, nulls, found = _begun(bound, count, before)
+    return tuple(
+        (kind, None)
+        if nulls[index // 8] >> (index % 8) & 1
+        else (kind, shown(kind, take_value(reader, kind)))
+        for index, kind in enumerate(found)
+    )

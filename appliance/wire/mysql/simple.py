@@ -6,7 +6,7 @@ answer is read to its end, within a bound, or the connection is of no use any mo
 """
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, Protocol
 
 from appliance.model.errors import ProtocolViolation
 from appliance.wire.conversation import UpstreamRejected, UpstreamStep
@@ -108,3 +108,20 @@ def cancelling(thread: int, capabilities: int) -> Generator[UpstreamStep, Any, N
     except UpstreamRejected as error:
         if error.fields.get("N") != NO_SUCH_THREAD:
             raise
+
+
+class Capable(Protocol):
+    """What a login established, as far as statements depend on it."""
+
+    @property
+    def capabilities(self) -> int: ...
+
+
+def rows_of(established: Capable, text: bytes) -> Generator[UpstreamStep, Any, list[Row]]:
+    """`query`, as `dataplane/upstream_steps` has it."""
+    return query(text, established.capabilities)
+
+
+def cancel(established: Capable, thread: int) -> Generator[UpstreamStep, Any, None]:
+    """`cancelling`, as `dataplane/upstream_steps` has it."""
+    return cancelling(thread, established.capabilities)

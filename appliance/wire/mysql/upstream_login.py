@@ -117,7 +117,9 @@ class UpstreamLogin:
         if payload[:1] == bytes((auth.ERROR,)):
             raise UpstreamRejected(words.parse_error(payload))
         greeting = parse_greeting(payload)
-        shared = self._wanted.capabilities | Capability.SESSION_TRACK
+        shared = self._wanted.capabilities
+        if shared & ~greeting.capabilities:
+            raise Unacceptable("the database no longer has what its clients were offered")
         flags = int((OURS | shared) & Capability(greeting.capabilities))
         flags &= ~(Capability.SSL | Capability.CONNECT_WITH_DB)
         yield from self._encrypted(greeting.capabilities, flags)
@@ -277,3 +279,10 @@ def _status(payload: bytes) -> int:
 
 
 _ANSWERS = (auth.NATIVE, auth.CACHING_SHA2, auth.SHA256, auth.CLEAR, auth.ED25519)
+
+
+def log_in(
+    user: str, password: bytes | None, database: str, tls: str, settings: dict[str, str]
+) -> Generator[UpstreamStep, Any, Established]:
+    """One login, as `dataplane/upstream_steps` has it."""
+    return UpstreamLogin(Wanted(user, password, database, tls, settings)).steps()

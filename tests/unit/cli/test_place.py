@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from appliance.cli.place import PASSWORD_VARIABLE, Place, hide_password
+from appliance.cli.place import PASSWORD_VARIABLES, Place, hide_password
 from appliance.cli.try_ import try_
 from tests.clusters import SALLYPORT
+
+PASSWORD_VARIABLE = PASSWORD_VARIABLES["postgresql"]
 
 
 class Started(Exception):
@@ -54,7 +56,8 @@ def test_the_password_leaves_the_arguments(
 @pytest.mark.parametrize(
     ("uri", "words"),
     [
-        ("mysql://a@b/c", "expected postgresql://"),
+        ("oracle://a@b/c", "expected postgresql://"),
+        ("mysql://a@b/c", "MYSQL_PWD"),
         ("postgresql://a@b/c", "a password are needed"),
         ("postgresql://[a@b/c", "IPv6"),
         ("postgresql://a@b/c?x=1", "unknown parameter"),
@@ -64,6 +67,7 @@ def test_what_is_no_place(
     uri: str, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(PASSWORD_VARIABLE, "x" if "x=1" in uri else "")
+    monkeypatch.delenv("MYSQL_PWD", raising=False)
     assert try_(uri) == 2
     assert words in capsys.readouterr().err
 

@@ -21,6 +21,9 @@ def users(tmp_path: Path) -> Path:
     return tmp_path / "users.yaml"
 
 
+NATIVE = "0E8F21E4240F5AD5A07D088F9C93890D13D78A4E"
+
+
 def run(*arguments: str | Path) -> int:
     with pytest.raises(SystemExit) as caught:
         main(["user", *map(str, arguments)])
@@ -48,6 +51,19 @@ def test_add_stores_only_a_verifier(users: Path) -> None:
     )
     assert verify_password(Verifier.parse(found.verifier or ""), "correct horse")
     assert [p.name for p in users.parent.iterdir() if p.name.startswith(".")] == []
+
+
+def test_a_digest_for_old_clients_only_when_asked_for(users: Path) -> None:
+    path = password_file(users.parent)
+    given = ("--users", users, "--password-file", path)
+    assert run("add", "old", "--native", *given) == 0
+    assert run("add", "new", *given) == 0
+    directory = parse_users(users.read_text())
+    # SELECT PASSWORD('correct horse'), of MariaDB
+    assert directory.native_digest("old") == bytes.fromhex(NATIVE)
+    assert directory.native_digest("new") is None and directory.native_digest("none") is None
+    assert run("password", "old", *given) == 0
+    assert parse_users(users.read_text()).native_digest("old") is None
 
 
 def test_generated_password_is_printed_once(

@@ -9,8 +9,8 @@ import pytest
 from appliance.config.schema import Pooling, PoolingMode, Role, TargetConfig, TargetTls
 from appliance.config.schema import TargetTlsMode as TlsMode
 from appliance.dataplane import cleaning, pool
-from appliance.dataplane.pool import Kept, Pools
 from appliance.dataplane.connections import Login, UpstreamUnreachable
+from appliance.dataplane.pool import Kept, Pools
 from appliance.session.announce import UNUSED
 from appliance.telemetry.metrics import Metrics
 from appliance.wire.postgres import messages as m

@@ -1,0 +1,241 @@
+"""A session of a protocol in which one command is answered before the next, between login and end:
+client bytes in, upstream bytes in, a `Turn` out.
+
+Sans-IO; driven by `dataplane/conductor` like `machine`, through `driven.Machine`. It never knows
+which protocol it speaks: a `Codec` (`wire/exchange`) makes commands and replies of bytes. It keeps
+three things true:
+- at most one command is with the upstream, so each reply has exactly one meaning;
+- a statement is forwarded only after its record was put in the turn (record before forward);
+- rows are forwarded only under a `ResultLock` made for that very result (plan before row).
+
+What a client sends ahead waits in order, bounded because the conductor stops reading a client that
+is `full`.
+"""
+
+from appliance.audit.record import Outcome
+from appliance.link.approvals import Known, Ruled, Used
+from appliance.model.facts import Facts
+from appliance.model.limits import QUEUED_BYTES_MAX
+from appliance.model.refusal import Refusal
+from appliance.policy.snapshot import Snapshot
+from appliance.session.dialect import Forms, SessionLineage
+from appliance.session.effects import Bytes, CancelStatement, Turn
+from appliance.session.exchange_commands import ExchangeCommands
+from appliance.session.exchange_decisions import ExchangeDecisions
+from appliance.session.exchange_replies import ExchangeReplies
+from appliance.session.exchange_state import ExchangeState
+from appliance.session.inflight import Execution
+from appliance.session.parking import Parking
+from appliance.session.state import Parked
+
+
+class Exchange:
+    """One session. Every input method returns the Turn it caused; times are unix seconds, given."""
+
+    def __init__(self, state: ExchangeState) -> None:
+        self._state = state
+        self._decisions = ExchangeDecisions(state)
+        self._client = ExchangeCommands(state, self._decisions)
+        self._upstream = ExchangeReplies(state, self._decisions)
+        self._in_turn = False
+
+    # --- what the conductor asks ---
+
+    @property
+    def waiting(self) -> bool:
+        return self._state.waiting is not None
+
+    @property
+    def full(self) -> bool:
+        return self._state.queued_bytes >= QUEUED_BYTES_MAX
+
+    @property
+    def idle(self) -> bool:
+        state = self._state
+        return state.current is None and not self._asking and state.status == ord("I")
+
+    @property
+    def _asking(self) -> bool:
+        return self._state.running is not None or self._state.waiting is not None
+
+    @property
+    def busy(self) -> bool:
+        return self._state.running is not None
+
+    @property
+    def reusable(self) -> bool:
+        state = self._state
+        return not (
+            state.current is not None or self._asking or state.codec.midway or state.told_fatal
+        )
+
+    @property
+    def changing(self) -> bool:
+        return self._state.changing
+
+    @property
+    def told_fatal(self) -> bool:
+        return self._state.told_fatal
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._state.status != ord("I")
+
+    @property
+    def executing(self) -> int:
+        running = self._state.running
+        return int(running is not None and running.execution is not None)
+
+    @property
+    def statements(self) -> int:
+        return self._state.recorder.statements
+
+    @property
+    def statement_shown(self) -> str:
+        if self._state.parked is not None:
+            return self._state.parked.asked.redacted
+        running = self._state.running
+        if running is None or running.execution is None:
+            return ""
+        return running.execution.verdict.facts.redacted
+
+    @property
+    def totals(self) -> tuple[int, int, int, int]:
+        state = self._state
+        return state.rows, state.bytes_out, state.cells_masked, state.sensitive_unmasked
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        return self._state.settings.parameters
+
+    @property
+    def parked(self) -> Parked | None:
+        return self._state.parked
+
+    @property
+    def analysis_lineage(self) -> SessionLineage | None:
+        judge = self._state.judge
+        return judge.catalog.lineage if judge.needs_catalog else None
+
+    def take_policy(self, snapshot: Snapshot) -> None:
+        self._state.judge.snapshot = snapshot
+
+    def last_words(self, sqlstate: str, message: str, hint: str = "") -> bytes:
+        return self._state.codec.last_words(sqlstate, message, hint)
+
+    def last_refusal(self, refusal: Refusal) -> bytes:
+        return self._state.codec.refused(refusal)
+
+    # --- what happens ---
+
+    def client_received(self, chunk: Bytes, now: float) -> Turn:
+        self._begin(now)
+        state = self._state
+        for command in state.codec.client_fed(chunk):
+            if state.ending:
+                break
+            state.queue.append(command)
+            state.queued_bytes += len(command.payload)
+        return self._end()
+
+    def upstream_received(self, chunk: Bytes, now: float) -> Turn:
+        self._begin(now)
+        for reply in self._state.codec.upstream_fed(chunk):
+            self._upstream.take(reply)
+        return self._end()
+
+    def analysed(self, facts: Facts, now: float, forms: Forms | None = None) -> Turn:
+        self._begin(now)
+        self._decisions.analysed(facts, forms)
+        return self._end()
+
+    def catalog_ready(self, now: float) -> Turn:
+        self._begin(now)
+        self._decisions.examine(self._decisions.take_waiting())
+        return self._end()
+
+    def timed_out(self, execution: Execution, now: float) -> Turn:
+        self._begin(now)
+        running = self._state.running
+        if running is not None and running.execution is execution:
+            execution.timed_out = True
+            self._state.turn.requests.append(CancelStatement())
+        return self._end()
+
+    # --- approvals ---
+
+    def approval_known(self, known: Known, now: float) -> Turn:
+        self._begin(now)
+        self._parking.known(known)
+        return self._end()
+
+    def approval_ruled(self, ruled: Ruled, now: float) -> Turn:
+        self._begin(now)
+        self._parking.ruled(ruled.request, ruled.state, ruled.by, ruled.reason)
+        return self._end()
+
+    def approval_used(self, used: Used, now: float) -> Turn:
+        self._begin(now)
+        self._parking.used(used.request, used.ok, used.by, used.reason)
+        return self._end()
+
+    def approval_failed(self, reason: str, now: float) -> Turn:
+        self._begin(now)
+        self._parking.failed(reason)
+        return self._end()
+
+    def give_up_waiting(self, why: str, now: float) -> Turn:
+        self._begin(now)
+        self._parking.give_up(why)
+        return self._end()
+
+    def remind(self, now: float) -> Turn:
+        self._begin(now)
+        self._parking.remind()
+        return self._end()
+
+    @property
+    def _parking(self) -> Parking:
+        return self._decisions.parking
+
+    # --- ends ---
+
+    def refuse_turn(self, turn: Turn) -> None:
+        """The records of `turn` could not be appended: each statement in it is replaced by an idle
+        command, whose reply becomes its refusal.
+        """
+        for index, refuse, _record in turn.gated:
+            turn.upstream[index] = refuse(b"")
+
+    def disconnected(self, now: float) -> Turn:
+        """A peer is gone: what was under way is finished in the records. When that is because a
+        turn ended in an exception, its records are owed still, though nothing of it was forwarded.
+        """
+        broken_off = self._state.turn if self._in_turn else Turn()
+        withheld = {record.id for _, _, record in broken_off.gated}
+        self._begin(now)
+        state, running = self._state, self._state.running
+        self._parking.disconnected()
+        state.turn.records += broken_off.records
+        under_way = [s.cursor for s in state.statements.values() if s.cursor is not None]
+        if running is not None and running.execution is not None and running.refusal is None:
+            under_way.append(running.execution)
+        for execution in dict.fromkeys(under_way):
+            never = execution.record_id in withheld
+            state.finish(execution, Outcome.WITHHELD if never else Outcome.DISCONNECTED)
+        self._in_turn = False
+        return state.turn
+
+    def _begin(self, now: float) -> None:
+        self._state.now = now
+        self._state.turn, self._in_turn = Turn(), True
+
+    def _end(self) -> Turn:
+        """Goes on with what waits behind a command that is answered."""
+        state = self._state
+        while state.queue and state.current is None and not self._asking and not state.ending:
+            command = state.queue.popleft()
+            state.queued_bytes -= len(command.payload)
+            self._client.run(command)
+        self._in_turn = False
+        return state.turn

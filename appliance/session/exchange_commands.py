@@ -1,0 +1,258 @@
+"""Commands from the client: each is decided and forwarded, refused, or kept until it can be.
+
+Part of `exchange`. Rules: what a client wants comes from the codec's table, and anything else is
+refused; a refused command is answered by us, and the upstream never hears of it.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from appliance.audit.record import Outcome, ProtocolKind
+from appliance.model.refusal import Refusal, RefusalCode
+from appliance.session import changes, flow, told
+from appliance.session.effects import ArmTimeout, BeginSchemaChange, EndSession
+from appliance.session.exchange_decisions import ExchangeDecisions
+from appliance.session.exchange_state import ExchangeState, Running, Statement
+from appliance.session.inflight import Bound, Execution
+from appliance.wire.exchange import Command, Wish
+
+LAST_PREPARED = 0xFFFFFFFF
+"""In place of a number: the statement that was prepared last (MariaDB's clients, which send an
+execution right behind its PREPARE)."""
+
+
+class ExchangeCommands:
+    """The client's half of one session's machine."""
+
+    def __init__(self, state: ExchangeState, decisions: ExchangeDecisions) -> None:
+        self._state = state
+        self._decisions = decisions
+
+    def run(self, command: Command) -> None:
+        """A command whose turn it is. Those that earn a reply are `current` until it has come."""
+        state = self._state
+        if command.wish not in _SILENT:
+            state.current = command
+            state.codec.begin(command)
+        _WISHES[command.wish](self, command)
+
+    # --- texts ------------------------------------------------------------------------------------
+
+    def _query(self, command: Command) -> None:
+        self._decisions.consider(
+            command.text,
+            lambda verdict: self._judged(command, verdict),
+            Bound(command.text),
+        )
+
+    def _judged(self, command: Command, verdict: flow.Verdict) -> None:
+        record_id = self._state.record(ProtocolKind.SIMPLE, command.text, verdict, verdict.refusal)
+        if verdict.refusal is not None:
+            self._refuse(verdict.refusal, record_id)
+            return
+        execution = Execution(record_id, verdict, self._state.now)
+        self._before_forward(execution)
+        rewritten = verdict.rewritten if command.wish is Wish.QUERY else b""
+        self._forward(Running(command, verdict, execution), rewritten)
+
+    def _prepare(self, command: Command) -> None:
+        if len(self._state.statements) >= self._state.limits.prepared_statements_max:
+            self._refuse(told.too_many_statements(), "")
+            return
+        self._decisions.consider(command.text, lambda verdict: self._prepared(command, verdict))
+
+    def _prepared(self, command: Command, verdict: flow.Verdict) -> None:
+        """A text that policy holds is prepared, but waits for an approval when it is executed."""
+        judged = verdict
+        if verdict.released is not None and self._state.approvals:
+            judged = verdict.released
+        record_id = self._state.record(ProtocolKind.PARSE, command.text, judged, judged.refusal)
+        if judged.refusal is not None:
+            self._refuse(judged.refusal, record_id)
+            return
+        settings = self._state.settings.current
+        statement = Statement(0, command.text, judged, settings)
+        self._forward(Running(command, judged, None, statement), judged.rewritten)
+
+    # --- prepared statements ----------------------------------------------------------------------
+
+    def _of(self, command: Command) -> Statement | None:
+        number = command.statement
+        if number == LAST_PREPARED:
+            number = self._state.last_prepared
+        return self._state.statements.get(number)
+
+    def _execute(self, command: Command) -> None:
+        statement = self._of(command)
+        if statement is None:
+            self._refuse(told.unknown_statement(), "")
+            return
+        self._end_cursor(statement)
+        kinds = statement.kinds
+        if not command.unseen:
+            kinds = self._state.codec.kinds(command.bound, statement.parameters, kinds)
+        bound = Bound(statement.text, command.bound, kinds, command.bound, statement.parameters)
+        self._decisions.consider(
+            statement.text,
+            lambda verdict: self._execute_judged(command, statement, kinds, verdict),
+            None if statement.long or command.unseen else bound,
+        )
+
+    def _execute_judged(
+        self,
+        command: Command,
+        statement: Statement,
+        kinds: tuple[int, ...],
+        verdict: flow.Verdict,
+    ) -> None:
+        refusal = statement.unfit or verdict.refusal or self._changed_under(statement, verdict)
+        if verdict.released is not None and (statement.long or command.unseen):
+            refusal = told.held_unseen(verdict.refusal)
+        record_id = self._state.record(
+            ProtocolKind.EXECUTE, statement.text, verdict, refusal, statement
+        )
+        if refusal is not None:
+            self._refuse(refusal, record_id)
+            return
+        statement.kinds = kinds
+        statement.long = False
+        execution = Execution(record_id, verdict, self._state.now)
+        self._before_forward(execution)
+        self._forward(Running(command, verdict, execution, statement))
+
+    def _changed_under(self, statement: Statement, verdict: flow.Verdict) -> Refusal | None:
+        """A statement whose meaning changed since it was prepared is not what was decided then:
+        prepare it again.
+        """
+        if statement.verdict.rewritten != verdict.rewritten:
+            return told.prepared_otherwise()
+        if self._decisions.read_otherwise(statement):
+            return told.prepared_otherwise()
+        return None
+
+    def _long_value(self, command: Command) -> None:
+        statement = self._of(command)
+        if statement is None:
+            return  # the server would say nothing either
+        if command.refusal is not None:
+            statement.unfit = command.refusal
+            return
+        statement.long = True
+        self._state.turn.upstream.append(self._state.codec.send(command))
+
+    def _fetch(self, command: Command) -> None:
+        statement = self._of(command)
+        if statement is None or statement.cursor is None:
+            self._refuse(told.unknown_statement(), "")
+            return
+        execution = statement.cursor
+        self._send(Running(command, execution.verdict, execution, statement))
+
+    def _reset(self, command: Command) -> None:
+        statement = self._of(command)
+        if statement is None:
+            self._refuse(told.unknown_statement(), "")
+            return
+        self._end_cursor(statement)
+        statement.long, statement.unfit = False, None
+        self._send(Running(command))
+
+    def _close(self, command: Command) -> None:
+        statement = self._of(command)
+        if statement is None:
+            return
+        self._end_cursor(statement)
+        del self._state.statements[statement.number]
+        self._state.turn.upstream.append(self._state.codec.send(command))
+
+    def _end_cursor(self, statement: Statement) -> None:
+        if statement.cursor is not None:
+            self._state.finish(statement.cursor, Outcome.COMPLETED)
+            statement.cursor = None
+
+    # --- the rest ---------------------------------------------------------------------------------
+
+    def _passed(self, command: Command) -> None:
+        self._send(Running(command))
+
+    def _reset_session(self, command: Command) -> None:
+        self._send(Running(command))
+
+    def _log_in_anew(self, _command: Command) -> None:
+        self._refuse(told.not_here("a change of user"), "")
+
+    def _refused(self, command: Command) -> None:
+        refusal = command.refusal or told.not_here("this command")
+        self._refuse(refusal, self._state.record_unread(command, refusal))
+
+    def _end(self, command: Command) -> None:
+        state = self._state
+        state.ending = True
+        if not state.pooled:  # of a pooled connection the conductor disposes
+            state.turn.upstream.append(state.codec.send(command))
+        state.turn.requests.append(EndSession("client_closed"))
+
+    def _refuse(self, refusal: Refusal, reference: str) -> None:
+        state = self._state
+        said = msgspec.structs.replace(refusal, reference=reference)
+        state.to_client(state.codec.refused(said))
+        state.current = None
+
+    def _forward(self, running: Running, rewritten: bytes = b"") -> None:
+        """Sends what was recorded."""
+        self._state.gate(running, unrecorded())
+        self._send(running, rewritten)
+
+    def _send(self, running: Running, rewritten: bytes = b"") -> None:
+        state, command = self._state, running.command
+        assert command is not None
+        state.running = running
+        state.turn.upstream.append(state.codec.send(command, rewritten or None))
+
+    def _before_forward(self, execution: Execution) -> None:
+        """What running this statement changes in what we know."""
+        state, verdict = self._state, execution.verdict
+        execution.shapes = state.judge.catalog.shapes
+        timeout_ms = verdict.decision.statement_timeout_ms
+        if timeout_ms is not None:
+            state.turn.requests.append(ArmTimeout(execution, timeout_ms))
+        if verdict.plain:
+            return
+        if changes.changes_schema(verdict.facts) and not state.changing:
+            state.changing = True
+            state.turn.requests.append(BeginSchemaChange())
+        if changes.unsettles(verdict.facts):
+            state.settings.unsettle()
+        if made := changes.temporary_names(verdict.facts):
+            state.settings.add_temporary(made)
+
+
+def unrecorded() -> Refusal:
+    return Refusal(
+        RefusalCode.AUDIT_UNAVAILABLE,
+        "the audit trail cannot be written, and nothing runs unrecorded",
+        "tell the administrators of the appliance; statements pass again once it can be",
+        rule="builtin:record-before-forward",
+        sqlstate="58030",
+    )
+
+
+_SILENT = frozenset((Wish.LONG_VALUE, Wish.CLOSE, Wish.END))
+"""They earn no reply."""
+
+_WISHES: dict[Wish, Callable[[ExchangeCommands, Command], None]] = {
+    Wish.QUERY: ExchangeCommands._query,
+    Wish.SAID: ExchangeCommands._query,
+    Wish.PREPARE: ExchangeCommands._prepare,
+    Wish.EXECUTE: ExchangeCommands._execute,
+    Wish.LONG_VALUE: ExchangeCommands._long_value,
+    Wish.FETCH: ExchangeCommands._fetch,
+    Wish.RESET: ExchangeCommands._reset,
+    Wish.CLOSE: ExchangeCommands._close,
+    Wish.PASSED: ExchangeCommands._passed,
+    Wish.RESET_SESSION: ExchangeCommands._reset_session,
+    Wish.LOG_IN_ANEW: ExchangeCommands._log_in_anew,
+    Wish.END: ExchangeCommands._end,
+    Wish.REFUSED: ExchangeCommands._refused,
+}

@@ -1,0 +1,290 @@
+"""Replies from the database: each belongs to what was sent last, and passes to the client or not.
+
+Part of `exchange`. Rules: rows pass only under a ResultLock made for that very result; the texts of
+errors are withheld where they could carry masked values; a reply that is not due never gets here
+(the codec sees to that).
+"""
+
+from appliance.audit.record import Outcome
+from appliance.model.errors import InvariantBroken, ProtocolViolation, Refused
+from appliance.session import changes, told
+from appliance.session.effects import NoteCleanRelations, NoteSchemaChange, SettleSchemaChange
+from appliance.session.exchange_decisions import ExchangeDecisions
+from appliance.session.exchange_state import ExchangeState, Question, Running
+from appliance.session.inflight import Execution
+from appliance.wire.exchange import (
+    Described,
+    Done,
+    Ended,
+    Failed,
+    Passed,
+    Prepared,
+    Reply,
+    Rows,
+    Wish,
+)
+
+INTERRUPTED = "70100"
+"""SQLSTATE of a statement that was cancelled."""
+
+
+class ExchangeReplies:
+    """The database's half of one session's machine."""
+
+    def __init__(self, state: ExchangeState, decisions: ExchangeDecisions) -> None:
+        self._state = state
+        self._decisions = decisions
+
+    def take(self, reply: Reply) -> None:
+        running = self._state.running
+        if running is None:
+            raise ProtocolViolation("upstream", "a reply that is not due")
+        if isinstance(reply, Done | Ended):
+            self._state.status = ord("T" if reply.in_transaction else "I")
+        if running.question is not None:
+            self._answer(running.question, reply)
+        elif running.refusal is not None:
+            self._stood_in(running, reply)
+        else:
+            self._replied(running, reply)
+
+    def _replied(self, running: Running, reply: Reply) -> None:
+        match reply:
+            case Rows():
+                self._rows(running, reply)
+            case Described():
+                self._described(running, reply)
+            case Ended():
+                self._ended(running, reply)
+            case Done():
+                self._done(running, reply)
+            case Failed():
+                self._failed(running, reply)
+            case Prepared():
+                self._prepared(running, reply)
+            case Passed():
+                self._passed(running, reply)
+
+    # --- not the client's -------------------------------------------------------------------------
+
+    def _answer(self, question: Question, reply: Reply) -> None:
+        match reply:
+            case Rows(piece=False, giant=False, count=1):
+                question.rows.append(self._state.codec.answer(reply.content))
+            case Rows():
+                raise ProtocolViolation("upstream", "an answer of another form than was asked for")
+            case Described():
+                self._state.codec.whole_rows(ANSWER_BYTES_MAX)
+            case Failed():
+                question.failed = True
+                self._question_over(question)
+            case _:
+                self._question_over(question)
+
+    def _question_over(self, question: Question) -> None:
+        self._state.running = None
+        self._decisions.answered(question)
+
+    def _stood_in(self, running: Running, reply: Reply) -> None:
+        """The idle command that was sent in place of what could not be recorded."""
+        if not isinstance(reply, Done) or running.refusal is None:
+            raise ProtocolViolation("upstream", "not the answer to an idle command")
+        self._state.to_client(self._state.codec.refused(running.refusal))
+        self._over()
+
+    # --- results ----------------------------------------------------------------------------------
+
+    def _described(self, running: Running, reply: Described) -> None:
+        state, execution = self._state, running.execution
+        if execution is None:
+            state.to_client(state.codec.replied(reply))
+            return
+        verdict = execution.verdict
+        execution.lock = None
+        if verdict.restricted or verdict.sensitive:
+            self._require_same_schema(execution)
+            execution.lock = state.locks.lock(verdict, execution.statement_index, reply.description)
+        limited = verdict.decision.row_limit is not None
+        masked = execution.lock is not None and execution.lock.masker is not None
+        state.codec.whole_rows(state.limits.masked_row_bytes_max if masked or limited else 0)
+        hidden = () if execution.lock is None else execution.lock.hidden
+        state.to_client(state.codec.replied(reply, hidden))
+        if reply.kept:
+            self._kept(running, execution)
+
+    def _require_same_schema(self, execution: Execution) -> None:
+        """Raises Refused when a schema change may have come between judging and planning: the
+        result may be computed from other columns than were judged."""
+        catalog, session = self._state.judge.catalog, self._state.recorder.session
+        if not execution.verdict.restricted:
+            return
+        if catalog.shapes != execution.shapes or catalog.changing_for(session):
+            raise Refused(told.schema_changed())
+
+    def _rows(self, running: Running, rows: Rows) -> None:
+        state, execution = self._state, running.execution
+        if execution is None:
+            state.to_client(state.codec.replied(rows))
+            return
+        verdict, lock = execution.verdict, execution.lock
+        limit = verdict.decision.row_limit
+        if limit is not None:
+            if rows.piece:
+                raise InvariantBroken("a limited row in pieces")
+            rows = state.codec.first(rows, max(limit - execution.result_rows, 0))
+            if not rows.count:
+                return
+        execution.result_rows += rows.count
+        execution.rows += rows.count
+        state.rows += rows.count
+        content = state.codec.replied(rows) if lock is None or lock.masker is None else b""
+        if verdict.restricted and (lock is None or not lock.rows_expected):
+            raise InvariantBroken("a row before its plan")
+        if lock is not None and lock.masker is not None:
+            before = lock.masker.cells_masked
+            content = state.codec.masked(rows, lock.masker)
+            masked = lock.masker.cells_masked - before
+            execution.cells_masked += masked
+            state.cells_masked += masked
+        if lock is not None and lock.sensitive_columns:
+            execution.sensitive_unmasked += rows.count * lock.sensitive_columns
+            state.sensitive_unmasked += rows.count * lock.sensitive_columns
+        execution.bytes_out += len(content)
+        state.bytes_out += len(content)
+        state.to_client(content)
+
+    def _ended(self, running: Running, reply: Ended) -> None:
+        state, execution = self._state, running.execution
+        state.to_client(state.codec.replied(reply))
+        if execution is None:
+            if not reply.more:
+                self._over()
+            return
+        if reply.kept and not reply.exhausted:
+            self._kept(running, execution)
+            return
+        fetched = running.command is not None and running.command.wish is Wish.FETCH
+        if fetched and not reply.exhausted:
+            self._over()
+            return
+        self._next_result(execution)
+        if not reply.more:
+            self._complete(running, execution)
+
+    def _kept(self, running: Running, execution: Execution) -> None:
+        """The rows stay with a cursor: more are fetched under the lock of this very execution."""
+        if running.statement is None:
+            raise ProtocolViolation("upstream", "a cursor of no statement")
+        running.statement.cursor = execution
+        self._over()
+
+    def _next_result(self, execution: Execution) -> None:
+        execution.statement_index += 1
+        execution.lock = None
+        execution.result_rows = 0
+
+    def _done(self, running: Running, reply: Done) -> None:
+        state, execution = self._state, running.execution
+        state.to_client(state.codec.replied(reply))
+        for name, value in reply.changed:
+            state.settings.reported(name, value)
+        if execution is not None:
+            execution.tag = f"OK {reply.affected}"
+            self._next_result(execution)
+        if reply.more:
+            return
+        if execution is not None:
+            self._complete(running, execution)
+            return
+        if running.command is not None and running.command.wish is Wish.RESET_SESSION:
+            self._forget_all()
+        self._over()
+
+    def _forget_all(self) -> None:
+        """The session is as it was after login."""
+        state = self._state
+        for statement in state.statements.values():
+            if statement.cursor is not None:
+                state.finish(statement.cursor, Outcome.COMPLETED)
+        state.statements.clear()
+        state.settings.reset()
+
+    def _failed(self, running: Running, reply: Failed) -> None:
+        state, execution = self._state, running.execution
+        verdict = running.verdict
+        withheld = verdict is not None and verdict.withhold
+        if execution is not None and execution.timed_out and reply.sqlstate == INTERRUPTED:
+            milliseconds = execution.verdict.decision.statement_timeout_ms or 0
+            state.to_client(state.codec.refused(told.timed_out(milliseconds)))
+        else:
+            state.to_client(state.codec.withheld(reply) if withheld else state.codec.replied(reply))
+        if execution is None:
+            self._over()
+            return
+        execution.sqlstate = reply.sqlstate
+        self._settle_schema(execution)
+        if running.statement is not None and running.statement.cursor is execution:
+            running.statement.cursor = None
+        cancelled = reply.sqlstate == INTERRUPTED
+        state.finish(execution, Outcome.CANCELLED if cancelled else Outcome.FAILED)
+        self._over()
+
+    def _prepared(self, running: Running, reply: Prepared) -> None:
+        state, statement = self._state, running.statement
+        if statement is None or running.verdict is None:
+            raise ProtocolViolation("upstream", "a prepared statement that is not due")
+        hidden: tuple[bool, ...] = ()
+        verdict = running.verdict
+        if verdict.restricted and reply.columns:
+            hidden = state.locks.lock(verdict, 0, reply.description).hidden
+        statement.number, statement.parameters = reply.statement, reply.parameters
+        state.statements[reply.statement] = statement
+        state.last_prepared = reply.statement
+        state.to_client(state.codec.replied(reply, hidden))
+        self._over()
+
+    def _passed(self, running: Running, reply: Passed) -> None:
+        state = self._state
+        state.to_client(state.codec.replied(reply))
+        if running.execution is not None:
+            self._complete(running, running.execution)
+        else:
+            self._over()
+
+    # --- ends -------------------------------------------------------------------------------------
+
+    def _complete(self, running: Running, execution: Execution) -> None:
+        state = self._state
+        if not execution.verdict.plain:
+            self._settle_schema(execution)
+            if execution.verdict.restricted:
+                self._note_clean(execution)
+        if running.statement is not None and running.statement.cursor is execution:
+            running.statement.cursor = None
+        state.finish(execution, Outcome.COMPLETED)
+        self._over()
+
+    def _settle_schema(self, execution: Execution) -> None:
+        """DDL commits by itself here, and may have done something even where it failed."""
+        state, facts = self._state, execution.verdict.facts
+        if changes.reshapes(facts):
+            state.turn.requests.append(NoteSchemaChange())
+        if state.changing and changes.changes_schema(facts):
+            state.changing = False
+            state.turn.requests.append(SettleSchemaChange())
+
+    def _note_clean(self, execution: Execution) -> None:
+        state = self._state
+        kept = state.judge.catalog.kept
+        schemas = () if kept is None else kept.catalog.schemas
+        facts = execution.verdict.facts
+        if made := changes.made_relations(facts, state.settings.current, schemas):
+            state.turn.requests.append(NoteCleanRelations(made))
+
+    def _over(self) -> None:
+        """The present command is answered to its end."""
+        self._state.running = None
+        self._state.current = None
+
+
+ANSWER_BYTES_MAX = 64 * 1024

@@ -1,0 +1,243 @@
+"""What an exchange session knows while it goes on; changed from inside one machine call only.
+
+Used by `exchange` and its parts. Here one command is answered before the next: what a client sends
+ahead waits in `queue`, and at most one command is `current`.
+"""
+
+from collections import deque
+from typing import Protocol
+
+from appliance.approval.request import Parameter
+from appliance.audit.record import Outcome, ProtocolKind
+from appliance.model.catalog import SessionSettings
+from appliance.model.limits import Limits
+from appliance.model.refusal import Refusal
+from appliance.session import flow
+from appliance.session.effects import Turn
+from appliance.session.inflight import Bound, Execution
+from appliance.session.records import Recorder, parts_of
+from appliance.session.results import ResultLocks
+from appliance.session.shown import PARAMETERS_SHOWN_MAX, SHOWN_CHARS_MAX, touches_classified
+from appliance.session.state import Parked, Waiting
+from appliance.wire.exchange import Bytes, Codec, Command
+
+
+class Tracker(Protocol):
+    """What a dialect's session settings are, as the server said them last (its `sql` package has
+    one). Rule: a value is certain only if the server said so after the last statement that could
+    have changed it."""
+
+    parameters: dict[str, str]
+
+    @property
+    def current(self) -> SessionSettings: ...
+    @property
+    def certain(self) -> bool: ...
+    @property
+    def probe(self) -> bytes:
+        """A statement that asks for them, in one row, and changes nothing."""
+
+    def probed(self, values: list[str | None]) -> None: ...
+    def unsettle(self) -> None: ...
+    def reported(self, name: str, value: str) -> None:
+        """The server says along with a reply that it changed."""
+
+    def add_temporary(self, names: frozenset[str]) -> None:
+        """The session may have made temporary relations of these names."""
+
+    def reset(self) -> None:
+        """The session is as it was after login."""
+
+    def lexes_as_standard(self) -> bool: ...
+
+
+class Statement:
+    """A prepared one."""
+
+    __slots__ = (
+        "bound",
+        "columns",
+        "cursor",
+        "kinds",
+        "long",
+        "number",
+        "parameters",
+        "settings",
+        "text",
+        "unfit",
+        "verdict",
+    )
+
+    def __init__(
+        self, number: int, text: bytes, verdict: flow.Verdict, settings: SessionSettings
+    ) -> None:
+        self.number = number
+        self.text = text
+        self.verdict = verdict
+        """As it was sent: its `rewritten` is what the server has."""
+        self.settings = settings
+        """Under which the server read it."""
+        self.parameters = 0
+        self.kinds: tuple[int, ...] = ()
+        """Types of the parameters, as an execution gave them last."""
+        self.long = False
+        """Pieces of long values came for its next execution: approvers cannot see them."""
+        self.unfit: Refusal | None = None
+        """Why its next execution is refused: a long value was too long."""
+        self.cursor: Execution | None = None
+        """The execution whose rows are being fetched."""
+
+
+class Running:
+    """What the upstream was sent and has not answered to its end."""
+
+    __slots__ = ("command", "execution", "question", "refusal", "statement", "verdict")
+
+    def __init__(
+        self,
+        command: Command | None,
+        verdict: flow.Verdict | None = None,
+        execution: Execution | None = None,
+        statement: Statement | None = None,
+    ) -> None:
+        self.command = command
+        """None: a question of ours."""
+        self.verdict = verdict
+        self.execution = execution
+        self.statement = statement
+        self.refusal: Refusal | None = None
+        """It could not be recorded: an idle command was sent in its place, and this is the
+        reply."""
+        self.question: Question | None = None
+
+
+class Question:
+    """What the upstream is being asked by us, for a statement that waits."""
+
+    __slots__ = ("failed", "rows", "subject", "waiting")
+
+    def __init__(self, subject: str, waiting: Waiting) -> None:
+        self.subject = subject
+        self.waiting = waiting
+        self.rows: list[list[str | None]] = []
+        self.failed = False
+
+
+class ExchangeState:
+    """See the comments of its parts."""
+
+    running_in_pipeline = False
+    holding = False
+    reports_in_doubt = False
+    unestimated = "not estimated: this database is not asked what it expects"
+    status = ord("I")
+    """ord("T") in a transaction, as the upstream said last."""
+
+    def __init__(
+        self,
+        judge: flow.Judge,
+        recorder: Recorder,
+        settings: Tracker,
+        locks: ResultLocks,
+        codec: Codec,
+        limits: Limits,
+    ) -> None:
+        self.judge = judge
+        self.recorder = recorder
+        self.settings = settings
+        self.locks = locks
+        self.codec = codec
+        self.limits = limits
+        self.turn = Turn()
+        self.now = 0.0
+        self.approvals = False
+        self.parked: Parked | None = None
+        self.waiting: Waiting | None = None
+        self.queue: deque[Command] = deque()
+        self.queued_bytes = 0
+        self.current: Command | None = None
+        self.running: Running | None = None
+        self.statements: dict[int, Statement] = {}
+        self.last_prepared = 0
+        self.pooled = False
+        """The connection is not the session's own: its end is not this session's to say."""
+        self.ending = False
+        self.told_fatal = False
+        self.changing = False
+        self.rows = self.bytes_out = self.cells_masked = self.sensitive_unmasked = 0
+
+    # --- for `parking` ----------------------------------------------------------------------------
+
+    def notice(self, message: str, hint: str) -> None:
+        """There is no way to tell a client anything amid a command."""
+
+    def shown_parameters(self, bound: Bound, verdict: flow.Verdict) -> tuple[Parameter, ...]:
+        if bound.body is None:
+            return ()
+        hidden = touches_classified(verdict)
+        found = self.codec.parameters(bound.body, bound.arity, bound.types)
+        return tuple(
+            Parameter(kind, None, True)
+            if value is None
+            else Parameter(kind, None if hidden else value[:SHOWN_CHARS_MAX])
+            for kind, value in found[:PARAMETERS_SHOWN_MAX]
+        )
+
+    # --- records ----------------------------------------------------------------------------------
+
+    def record(
+        self,
+        protocol: ProtocolKind,
+        text: bytes,
+        verdict: flow.Verdict,
+        refusal: Refusal | None,
+        statement: Statement | None = None,
+    ) -> str:
+        record_id = self.recorder.reference(self.now)
+        if not verdict.memo:
+            lineage = self.judge.catalog.lineage
+            verdict.memo.append(
+                parts_of(text, verdict, None if lineage is None else lineage.catalog)
+            )
+        self.turn.records.append(
+            self.recorder.decided(
+                record_id,
+                self.now,
+                protocol,
+                verdict.memo[0],
+                refusal,
+                b"" if statement is None else str(statement.number).encode(),
+                0 if statement is None else statement.parameters,
+                granted=verdict.granted,
+            )
+        )
+        return record_id
+
+    def record_unread(self, command: Command, refusal: Refusal) -> str:
+        record_id = self.recorder.reference(self.now)
+        self.turn.records.append(
+            self.recorder.decided_unread(
+                record_id,
+                self.now,
+                ProtocolKind.SIMPLE,
+                command.shown,
+                command.length,
+                refusal,
+            )
+        )
+        return record_id
+
+    def finish(self, execution: Execution, outcome: Outcome) -> None:
+        self.turn.records.append(self.recorder.finished(execution, self.now, outcome))
+
+    def to_client(self, content: Bytes) -> None:
+        self.turn.client.append(content if isinstance(content, bytes) else bytes(content))
+
+    def gate(self, running: Running, refusal: Refusal) -> None:
+        """Remembers how to refuse the message sent next, should its record not be written."""
+
+        def refuse(_error: bytes) -> bytes:
+            running.refusal = refusal
+            return self.codec.idle()
+
+        self.turn.gated.append((len(self.turn.upstream), refuse, self.turn.records[-1]))
