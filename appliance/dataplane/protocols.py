@@ -30,7 +30,7 @@ from appliance.sql.lineage import CatalogLineage
 from appliance.sql.mysql import catalog as mysql_catalog
 from appliance.sql.mysql.catalog_rows import build_catalog
 from appliance.sql.mysql.lineage import MyLineage
-from appliance.sql.mysql.settings import MySettings
+from appliance.sql.mysql.session_settings import MySettings
 from appliance.sql.mysql.unread import unread
 from appliance.wire.mysql import simple, upstream_login, words
 from appliance.wire.mysql.client_login import ClientLogin
