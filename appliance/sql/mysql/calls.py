@@ -28,7 +28,10 @@ def note_calls(ledger: Ledger, tree: exp.Expr) -> None:
         elif isinstance(node, exp.SessionParameter) and not _is_name(node.this):
             ledger.puzzle("a system variable is not understood")
     for name in ledger.reader.functions_below:
-        _named(ledger, "", name, below=True)
+        if " " in name:  # a trigger
+            ledger.functions_below[FunctionUse("", name)] = None
+        else:
+            _named(ledger, "", name, below=True)
 
 
 def _call(ledger: Ledger, node: exp.Anonymous) -> None:

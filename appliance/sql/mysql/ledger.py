@@ -102,8 +102,9 @@ class Ledger:
         self.uses.setdefault((action, 0, TEMPORARY_SCHEMA, name), {})
 
     def write_beneath(self, action: Action, relation: Relation, columns: Collection[str]) -> None:
-        """The tables below a view whose rows change with it, and that whose rows are kept
-        elsewhere."""
+        """The triggers of what is written, and the tables below a view whose rows change with
+        it."""
+        self._trigger(relation)
         if self.lineage is None or relation.kind != "v":
             return
         catalog = self.lineage.catalog
@@ -112,16 +113,20 @@ class Ledger:
                 below = catalog.relations.get(oid)
                 if below is None or below.kind == "v":
                     continue
+                self._trigger(below)
                 key = (action, below.oid, below.schema, below.name)
                 held = self.beneath.setdefault(key, {})
                 if field.name in columns or "*" in columns or not columns:
                     held[self.lineage.column_name(oid, attnum)] = None
 
-    def note_written(self, relation: Relation) -> None:
-        """What runs when rows of a relation change: triggers, and code behind a foreign engine."""
+    def _trigger(self, relation: Relation) -> None:
+        """Triggers are code that nobody vouched for."""
         if relation.has_triggers:
-            call = FunctionUse(relation.schema, f"triggers of {relation.name}", relation.triggers)
-            self.functions_below[call] = None
+            name = f"trigger of {relation.schema}.{relation.name}"
+            self.functions_below[FunctionUse("", name)] = None
+
+    def note_written(self, relation: Relation) -> None:
+        """Rows of the server's own tables are accounts, privileges and code."""
         if is_system(relation.schema):
             self.act(Action.ALTER_SYSTEM)
             self.flags.add(Flag.CHANGES_SCHEMA)

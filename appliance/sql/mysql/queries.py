@@ -25,7 +25,9 @@ def note_tree(ledger: Ledger, tree: exp.Expr) -> None:
     """Relations read, calls and growth of a tree whose names the reader has looked up."""
     reader = ledger.reader
     for node in tree.find_all(exp.Table):
-        if not isinstance(node.this, exp.Identifier) or id(node) in reader.commons:
+        if not isinstance(node.this, exp.Identifier):
+            continue
+        if id(node) in reader.commons or id(node) in reader.named_targets:
             continue
         place = reader.places.get(id(node))
         if place is not None and not place.written:
