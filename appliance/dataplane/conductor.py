@@ -12,18 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from appliance.audit.record import (
-    Outcome,
-    ProtocolKind,
     Record,
     SessionClosed,
     StatementFinished,
 )
-from appliance.config.schema import Durability, TargetConfig
+from appliance.config.schema import TargetConfig
 from appliance.dataplane.approvals import Answer
 from appliance.dataplane.cancelling import Cancelling
 from appliance.dataplane.cancels import Cancels, SchemaChange
 from appliance.dataplane.catalogs import DatabaseCatalog
 from appliance.dataplane.connections import Login, Upstream
+from appliance.dataplane.gate import Gate
 from appliance.dataplane.hitting import Hitting
 from appliance.dataplane.holding import Holding, told_of
 from appliance.dataplane.pool import Kept
@@ -105,10 +104,15 @@ class Conductor:
         """Time limits of running statements, by the id of their record."""
         self._held = 0
         """Turns of ours that wait for the end of the event loop's round."""
-        self._gated: list[Turn] = []
-        self._gate_task: asyncio.Task[None] | None = None
-        self._announcing: list[asyncio.Task[None]] = []
-        self._synced = services.governance.configuration.durability is Durability.DISK
+        self._gate = Gate(
+            machine,
+            services,
+            session,
+            spawn=self._spawn,
+            send=self._upstream.write_all,
+            count=self._count,
+            opened=self.update_reading,
+        )
         self._holding = Holding(self, machine, services)
         self._draining = False
         self._leaving = ""
@@ -209,11 +213,7 @@ class Conductor:
             written = self._client.write_all(turn.client)
             self._services.metrics.bytes_to_client += written
         if turn.upstream:
-            announced = any(isinstance(r, BeginSchemaChange) for r in turn.requests)
-            if self._gate_task is not None or announced or (self._synced and turn.records):
-                self._behind_gate(turn)
-            else:
-                self._upstream.write_all(turn.upstream)
+            self._gate.pass_on(turn)
         for request in turn.requests:
             self._do(request)
         self.update_reading()
@@ -235,50 +235,6 @@ class Conductor:
             for record in records:
                 if isinstance(record, StatementFinished) and record.decided in self._limits:
                     self._limits.pop(record.decided).cancel()
-
-    def _withhold(self, turn: Turn) -> None:
-        """Recorded as allowed, but perhaps not on the disk: refused, and the trail hears of it."""
-        self._machine.refuse_turn(turn)
-        now = self._services.now()
-        withheld: list[Record] = [
-            StatementFinished(
-                id=self._services.new_id(now),
-                time=now,
-                session=self._session,
-                decided=record.id,
-                outcome=Outcome.WITHHELD,
-            )
-            for _, _, record in turn.gated
-            if record.protocol is not ProtocolKind.PARSE
-        ]
-        self._services.spool.owe(withheld)
-        self._count(withheld)
-
-    def _behind_gate(self, turn: Turn) -> None:
-        """Turns wait, in order, until their records are on the disk and the other workers know of
-        the schema change that they begin.
-        """
-        self._gated.append(turn)
-        if self._gate_task is None:
-            self._gate_task = self._spawn(self._open_gate())
-
-    async def _open_gate(self) -> None:
-        try:
-            while self._gated:
-                waiting = list(self._gated)
-                while self._announcing:
-                    await asyncio.wait((self._announcing.pop(0),))
-                try:
-                    await self._services.spool.durable()
-                except SpoolUnavailable:
-                    for turn in waiting:
-                        self._withhold(turn)
-                for turn in waiting:
-                    self._gated.pop(0)
-                    self._upstream.write_all(turn.upstream)
-        finally:
-            self._gate_task = None
-        self.update_reading()
 
     def _do(self, request: Request) -> None:
         match request:
@@ -364,14 +320,14 @@ class Conductor:
 
     def _tell_change(self, begun: bool) -> None:
         """To every session on this database, in this worker and the others; what begins it goes
-        upstream when all have heard it (see `_open_gate`).
+        upstream when all have heard it (see `gate`).
         """
         if self.catalog is None:
             return
         told = SchemaChange(self._target.name, self.catalog.database, self._session, begun)
         if begun:
             self.catalog.begin_change(self._session)
-            self._announcing.append(self._spawn(self._cancels.announce(told)))
+            self._gate.announce(self._cancels.announce(told))
         else:
             self.catalog.settle_change(self._session)
             self._cancels.tell(told)
@@ -423,7 +379,7 @@ class Conductor:
             not (
                 self._upstream.writing_paused
                 or self._machine.full
-                or self._gated
+                or self._gate.closed
                 or self._retired
                 or (self._hitting is not None and self._hitting.keeps)
             )
@@ -680,7 +636,7 @@ class Conductor:
         machine, kept = self._machine, self.kept
         if kept is None:
             return False
-        sound = reason in _CLEAN_ENDS and not (self._upstream.ended or self._gated)
+        sound = reason in _CLEAN_ENDS and not (self._upstream.ended or self._gate.closed)
         if sound and machine.reusable:
             return kept.give_back(
                 machine.in_transaction, machine.parameters, tuple(self._cancelling.underway)

@@ -1,0 +1,103 @@
+"""Where one session's turns wait until they may go upstream: records on the disk (where that is
+configured), and a schema change known to the other workers.
+
+Owned by `conductor`. Rules: turns pass in the order they came; what is not surely on the disk is
+refused, and the trail hears of it.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from appliance.audit.record import Outcome, ProtocolKind, Record, StatementFinished
+from appliance.config.schema import Durability
+from appliance.dataplane.services import Services
+from appliance.session.driven import Machine
+from appliance.session.effects import BeginSchemaChange, Bytes, Turn
+from appliance.spool.spool import SpoolUnavailable
+
+Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+
+
+class Gate:
+    """`send` writes upstream, `count` is told of what was owed to the trail, `opened` is called
+    when nothing waits any longer.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        services: Services,
+        session: str,
+        *,
+        spawn: Spawn,
+        send: Callable[[list[Bytes]], object],
+        count: Callable[[list[Record]], None],
+        opened: Callable[[], None],
+    ) -> None:
+        self._machine = machine
+        self._services = services
+        self._session = session
+        self._spawn = spawn
+        self._send = send
+        self._count = count
+        self._opened = opened
+        self._waiting: list[Turn] = []
+        self._task: asyncio.Task[None] | None = None
+        self._announcing: list[asyncio.Task[None]] = []
+        self._synced = services.governance.configuration.durability is Durability.DISK
+
+    @property
+    def closed(self) -> bool:
+        """Turns wait here."""
+        return bool(self._waiting)
+
+    def announce(self, announcement: Coroutine[Any, Any, None]) -> None:
+        """What is sent from now on waits until this is done."""
+        self._announcing.append(self._spawn(announcement))
+
+    def pass_on(self, turn: Turn) -> None:
+        """Sends what a turn has for upstream, at once or in its order."""
+        announced = any(isinstance(r, BeginSchemaChange) for r in turn.requests)
+        if self._task is None and not announced and not (self._synced and turn.records):
+            self._send(turn.upstream)
+            return
+        self._waiting.append(turn)
+        if self._task is None:
+            self._task = self._spawn(self._open())
+
+    async def _open(self) -> None:
+        try:
+            while self._waiting:
+                waiting = list(self._waiting)
+                while self._announcing:
+                    await asyncio.wait((self._announcing.pop(0),))
+                try:
+                    await self._services.spool.durable()
+                except SpoolUnavailable:
+                    for turn in waiting:
+                        self._withhold(turn)
+                for turn in waiting:
+                    self._waiting.pop(0)
+                    self._send(turn.upstream)
+        finally:
+            self._task = None
+        self._opened()
+
+    def _withhold(self, turn: Turn) -> None:
+        """Recorded as allowed, but perhaps not on the disk."""
+        self._machine.refuse_turn(turn)
+        now = self._services.now()
+        withheld: list[Record] = [
+            StatementFinished(
+                id=self._services.new_id(now),
+                time=now,
+                session=self._session,
+                decided=record.id,
+                outcome=Outcome.WITHHELD,
+            )
+            for _, _, record in turn.gated
+            if record.protocol is not ProtocolKind.PARSE
+        ]
+        self._services.spool.owe(withheld)
+        self._count(withheld)
