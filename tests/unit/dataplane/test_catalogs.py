@@ -4,11 +4,13 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from appliance.dataplane import catalogs
 from appliance.dataplane.catalogs import CACHE_LOOKUP_FAILED, MET_MAX, DatabaseCatalog
-from appliance.dataplane.upstreams import UpstreamRefused
+from appliance.dataplane.connections import UpstreamRefused
+from appliance.dataplane.protocols import POSTGRESQL
 from appliance.model.catalog import Catalog
 from appliance.sql.reader import EPOCH_QUERY
 from appliance.telemetry.metrics import Metrics
@@ -28,7 +30,7 @@ class Server:
         self.connections += 1
         return SimpleNamespace(side=SimpleNamespace(ended=False, close=lambda: None))
 
-    async def simple_query(self, _upstream: object, text: str) -> list[tuple[str | None, ...]]:
+    async def query(self, _upstream: object, text: str) -> list[tuple[str | None, ...]]:
         if text == DEFINITIONS and self.met:
             self.met -= 1
             raise UpstreamRefused({"C": self.sqlstate})
@@ -36,11 +38,18 @@ class Server:
 
 
 def refreshed(server: Server, patched: pytest.MonkeyPatch) -> DatabaseCatalog:
-    patched.setattr(catalogs, "open_upstream", server.open_upstream)
-    patched.setattr(catalogs, "simple_query", server.simple_query)
-    patched.setattr(catalogs, "QUERIES", {"functions": DEFINITIONS})
     empty = Catalog("t", "d", "v1", 180000, ("public",), {}, {}, {})
-    patched.setattr(catalogs, "build_catalog", lambda *_parts: empty)
+    spoken = msgspec.structs.replace(
+        POSTGRESQL,
+        open_upstream=server.open_upstream,
+        query=server.query,
+        catalog=msgspec.structs.replace(
+            POSTGRESQL.catalog,
+            queries={"functions": DEFINITIONS},
+            build=lambda *_parts: empty,
+        ),
+    )
+    patched.setattr(catalogs, "protocol_of", lambda _target: spoken)
 
     async def once() -> DatabaseCatalog:
         made: Any = SimpleNamespace(name="t")
