@@ -78,7 +78,7 @@ class Parking:
         elif state.status != ord("I"):
             self._questions.ask_isolation(waiting)
         else:
-            self._questions.ask_estimate(waiting, bound)
+            self._questions.ask_estimate(waiting, bound, released)
 
     @property
     def _inside(self) -> bool:
@@ -138,12 +138,15 @@ class Parking:
     def estimated(self, question: Question) -> None:
         """A question of `ESTIMATES` is answered, or failed."""
         state, parked = self._state, self._state.parked
-        if parked is None or parked.step is not Step.ESTIMATING or parked.waiting.bound is None:
+        if parked is None or parked.step is not Step.ESTIMATING:
+            raise InvariantBroken("an estimate of nothing")
+        bound, released = parked.waiting.bound, parked.verdict.released
+        if bound is None or released is None:
             raise InvariantBroken("an estimate of nothing")
         state.waiting = parked.waiting
         if question.subject == "isolation" and not parked.given_up:
             if question.answers == ["read committed"]:
-                self._questions.ask_estimate(parked.waiting, parked.waiting.bound)
+                self._questions.ask_estimate(parked.waiting, bound, released)
                 return
             parked.asked = _with(parked.asked, Effect(note=_SNAPSHOT))
         elif question.subject == "estimate":

@@ -117,8 +117,11 @@ class Questions:
         self._begin("isolation", waiting, 1, ends=True)
         self._simple((estimates.ISOLATION,))
 
-    def ask_estimate(self, waiting: Waiting, bound: Bound) -> None:
-        """One answer, in pieces; with the values of the client's Bind."""
+    def ask_estimate(self, waiting: Waiting, bound: Bound, released: Verdict) -> None:
+        """One answer, in pieces; with the values of the client's Bind. Of what would be sent: the
+        figure is for whoever asked, too, and where masked columns are masked at the source the
+        planner's statistics of them must not be in it.
+        """
         state, name = self._state, refusals.QUESTION_NAME
         inside = state.status != ord("I")
         self._begin("estimate", waiting, 0, ends=True).whole = bytearray()
@@ -130,7 +133,8 @@ class Questions:
         if bound.body is not None:
             count = len(m.bind_values(bound.body)[1])
             values = m.bind_again(bound.body, name, range(1, count + 1))
-        self._run(name, m.parse(name, estimates.EXPLAIN + bound.text, bound.types), values)
+        text = released.rewritten or bound.text
+        self._run(name, m.parse(name, estimates.EXPLAIN + text, bound.types), values)
         self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
         self._undo(name, inside)
 
