@@ -189,12 +189,15 @@ class Parking:
     def estimated(self, question: Question) -> None:
         """A question of `ESTIMATES` is answered, or failed."""
         state, parked = self._state, self._state.parked
-        if parked is None or parked.step is not Step.ESTIMATING or parked.waiting.bound is None:
+        if parked is None or parked.step is not Step.ESTIMATING:
+            raise InvariantBroken("an estimate of nothing")
+        bound, released = parked.waiting.bound, parked.verdict.released
+        if bound is None or released is None:
             raise InvariantBroken("an estimate of nothing")
         state.waiting = parked.waiting
         if question.subject == "isolation" and not parked.given_up:
             if question.answers == ["read committed"]:
-                self._questions.ask_estimate(parked.waiting, parked.text, parked.waiting.bound)
+                self._questions.ask_estimate(parked.waiting, parked.text, bound)
                 return
             parked.asked = _with(parked.asked, Effect(note=_SNAPSHOT))
         elif question.subject == "estimate":

@@ -118,7 +118,10 @@ class Questions:
         self._simple((estimates.ISOLATION,))
 
     def ask_estimate(self, waiting: Waiting, text: bytes, bound: Bound) -> None:
-        """One answer, in pieces; of what would be sent, with the values of the client's Bind."""
+        """One answer, in pieces; with the values of the client's Bind. Of what would be sent: the
+        figure is for whoever asked, too, and where masked columns are masked at the source the
+        planner's statistics of them must not be in it.
+        """
         state, name = self._state, refusals.QUESTION_NAME
         inside = state.status != ord("I")
         self._begin("estimate", waiting, 0, ends=True).whole = bytearray()

@@ -376,6 +376,24 @@ def test_who_owes_masks_reads_no_estimate(scene: Scene) -> None:
     assert all("waiting for it" in n for n in scene.notices)
 
 
+def test_an_estimate_tells_nothing_of_masked_values(scene: Scene) -> None:
+    """Who asked sees the figure too: the planner is asked about what would run, with masks."""
+    scene.direct.execute("ANALYZE people")
+
+    def expected(client: psycopg.Connection, end: str, *values: str) -> int | None:
+        text = f"UPDATE notes SET body = 'x' FROM people p WHERE p.id = notes.id AND p.ssn < {end}"
+        held = Held(lambda: client.execute(text, values))
+        ask = scene.control.hold()
+        scene.control.rule(ask, State.DENIED, reason="no")
+        held.refused()
+        return ask.asked.effect.rows_estimated
+
+    with scene.connect("bob") as bob, scene.connect("alice") as alice:
+        assert expected(bob, "'!'") != expected(bob, "'~'")
+        assert expected(alice, "'!'") == expected(alice, "'~'") is not None
+        assert expected(alice, "%s", "!") == expected(alice, "%s", "~") is not None
+
+
 def test_tickets(scene: Scene) -> None:
     insert = "INSERT INTO notes VALUES (%s, 'by ticket')"
     with scene.connect() as bob:
