@@ -12,8 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from appliance.audit.record import (
-    Outcome,
-    ProtocolKind,
     Record,
     SessionClosed,
     StatementFinished,
@@ -31,6 +29,7 @@ from appliance.dataplane.shows import Seen, tls_of
 from appliance.dataplane.tally import count
 from appliance.dataplane.transport import Side
 from appliance.dataplane.upstreams import Upstream
+from appliance.dataplane.withheld import withheld
 from appliance.identity.proof import still_proved
 from appliance.identity.verifiers import Directory
 from appliance.link.approvals import SessionSeen
@@ -237,19 +236,9 @@ class Conductor:
         """Recorded as allowed, but perhaps not on the disk: refused, and the trail hears of it."""
         self._machine.refuse_turn(turn)
         now = self._services.now()
-        withheld: list[Record] = [
-            StatementFinished(
-                id=self._services.new_id(now),
-                time=now,
-                session=self._session,
-                decided=record.id,
-                outcome=Outcome.WITHHELD,
-            )
-            for _, _, record in turn.gated
-            if record.protocol is not ProtocolKind.PARSE
-        ]
-        self._services.spool.owe(withheld)
-        self._count(withheld)
+        records = list(withheld(turn, self._session, now, self._services.new_id))
+        self._services.spool.owe(records)
+        self._count(records)
 
     def _behind_gate(self, turn: Turn) -> None:
         """Turns wait, in order, until their records are on the disk and the other workers know of
