@@ -10,6 +10,7 @@ import asyncio
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 
 from appliance.audit.record import (
     Record,
@@ -148,8 +149,11 @@ class Conductor:
         if self.ended:
             return
         self._services.metrics.bytes_to_upstream += len(chunk)
+        begun = perf_counter()
         try:
-            self._carry_out(self._machine.client_received(chunk, self._services.now()))
+            turn = self._machine.client_received(chunk, self._services.now())
+            turn.begun = begun
+            self._carry_out(turn)
         except Exception as error:  # the one place: whatever it is, both sides end
             self.cut(error)
 
@@ -210,6 +214,8 @@ class Conductor:
                 self._behind_gate(turn)
             else:
                 self._upstream.write_all(turn.upstream)
+                if turn.begun and turn.records:
+                    self._services.metrics.added_seconds.observe(perf_counter() - turn.begun)
         for request in turn.requests:
             self._do(request)
         self.update_reading()
