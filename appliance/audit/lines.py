@@ -17,6 +17,8 @@ from appliance.audit.record import (
     ConfigurationChanged,
     ControlStarted,
     ControlStopped,
+    DryRunBegun,
+    DryRunEnded,
     Entry,
     GrantProposed,
     GrantRuled,
@@ -179,6 +181,12 @@ def _approval(record: Entry) -> str:
     match record:
         case RequestMade():
             return f"asks for {' '.join(record.sql.split())} (request {record.request})"
+        case DryRunBegun():
+            sql = " ".join(record.statement.sql.split())
+            return f"run and rolled back, to count: {sql} (request {record.request})"
+        case DryRunEnded():
+            came = record.sqlstate or f"{record.rows} rows"
+            return f"rolled back, {record.outcome.value}: {came}"
         case RequestVoted():
             word = "agrees" if record.approve else "against"
             loud = "BROKE THE GLASS" if record.break_glass else word

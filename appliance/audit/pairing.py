@@ -16,6 +16,7 @@ class Glimpse(msgspec.Struct, frozen=True):
     id: str
     session: str = ""
     decided: str = ""
+    begun: str = ""
     protocol: str = ""
     refusal: dict[str, object] | None = None
     worker: int = -1
@@ -64,6 +65,11 @@ class Pairing:
                 self.finished += 1
                 if not self._finish(glimpse):
                     yield True, "orphan_finish", f"record {seq} finishes a statement never decided"
+            case "dry_run_begun":
+                self.open[glimpse.id] = seq
+            case "dry_run_ended":
+                if self.open.pop(glimpse.begun, None) is None:
+                    yield True, "orphan_finish", f"record {seq} ends a dry run that never began"
             case "session_closed":
                 self._optional.pop(glimpse.session, None)
             case "segment_opened":

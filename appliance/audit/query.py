@@ -13,6 +13,7 @@ from appliance.audit import checkpoint
 from appliance.audit.encode import decode_record
 from appliance.audit.record import (
     AdminActed,
+    DryRunBegun,
     Entry,
     GrantProposed,
     GrantRuled,
@@ -111,7 +112,7 @@ class Criteria(msgspec.Struct, frozen=True):
 
 def _people(record: Entry) -> tuple[str, ...]:
     match record:
-        case StatementDecided() | SessionOpened() | RequestMade():
+        case StatementDecided() | DryRunBegun() | SessionOpened() | RequestMade():
             return (record.principal, record.on_behalf_of or "")
         case LoginFailed() | SignInFailed():
             return (record.claimed,)

@@ -213,6 +213,30 @@ class StatementFinished(Record, frozen=True, kw_only=True, tag="statement_finish
     command_tag: str = ""
 
 
+class DryRunBegun(Record, frozen=True, kw_only=True, tag="dry_run_begun"):
+    """A held statement is about to be run by us in a transaction that is rolled back, to count its
+    rows. Appended before anything of it is sent."""
+
+    request: str
+    """Id of the approval request that the count is for."""
+    principal: str
+    kind: PrincipalKind
+    target: str
+    database: str
+    statement: StatementPart
+    on_behalf_of: str | None = None
+
+
+class DryRunEnded(Record, frozen=True, kw_only=True, tag="dry_run_ended"):
+    """What came of it; nothing stayed."""
+
+    begun: str
+    """Id of its DryRunBegun."""
+    outcome: Outcome
+    rows: int = 0
+    sqlstate: str = ""
+
+
 class ClassificationProposed(Record, frozen=True, kw_only=True, tag="classification_proposed"):
     """Samples of an unclassified column look like something that ought to be classified. An alarm:
     nothing was refused or masked because of it. Counts only, no value.
@@ -468,6 +492,8 @@ Entry = (
     | SessionClosed
     | StatementDecided
     | StatementFinished
+    | DryRunBegun
+    | DryRunEnded
     | ClassificationProposed
     | PolicyChanged
     | ConfigurationChanged

@@ -19,6 +19,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 import appliance
+from appliance.telemetry.control_metrics import control_families
 from appliance.telemetry.log import lines_dropped
 from appliance.telemetry.metrics import PREFIX, Exported, Number, families
 
@@ -45,6 +46,8 @@ class Report(msgspec.Struct, frozen=True):
     """Name -> reachable, as far as known."""
     control: bool | None = None
     """Whether the control process is ready; None = none is configured here."""
+    control_figures: Mapping[str, Number] | None = None
+    """Its snapshot; None = it has none, or none is configured here."""
 
 
 def exposition(report: Report) -> bytes:
@@ -63,6 +66,8 @@ class _ReportCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         yield from (_metric(exported) for exported in families(self._report.totals))
+        if self._report.control_figures is not None:
+            yield from map(_metric, control_families(self._report.control_figures))
         yield from _service_metrics(self._report)
 
 

@@ -143,6 +143,11 @@ class Links:
 
     # --- live sessions ----------------------------------------------------------------------------
 
+    @property
+    def linked(self) -> int:
+        """How many workers have greeted."""
+        return len(self._peers)
+
     def live(self) -> list[LiveSession]:
         return [
             LiveSession(peer.node, peer.worker, seen)

@@ -31,6 +31,7 @@ from appliance.control.approvals import Approvals
 from appliance.control.changes import Changes
 from appliance.control.documents import read
 from appliance.control.expiry import Expiry
+from appliance.control.figures import Figures
 from appliance.control.grants import Grants
 from appliance.control.held import Held
 from appliance.control.links import Links
@@ -101,6 +102,7 @@ class Life:
         self._ended = asyncio.Event()
         self._reason = "terminated"
         self._spool: Spool
+        self.figures = Figures()
 
     @property
     def audit_writable(self) -> bool:
@@ -115,7 +117,7 @@ class Life:
         start, and whatever a service failed with."""
         section, configuration = self._section, self._configuration
         node = section.node or socket.gethostname()
-        self._spool, recorder = open_recorder(configuration)
+        self._spool, recorder = open_recorder(configuration, self.figures.count)
         store = open_store(section, configuration.data)
         minting = Minting()
         changes = Changes(store, recorder, minting)
@@ -143,7 +145,8 @@ class Life:
             await links.open()
             self._record_start(control)
             await ready()
-            duties = (links.run(), expiry.run(), self._tick())
+            looking = self.figures.run(store, lambda: links.linked)
+            duties = (links.run(), expiry.run(), self._tick(), looking)
             try:
                 await self._until_ended(duties, [serve(control) for serve in self._start.services])
             except BaseException:
@@ -242,7 +245,8 @@ async def _supervised(spec: WorkerSpec, supervisor: Supervised, services: Sequen
 
     async def ready() -> None:
         await supervisor.say_ready()
-        beating.append(asyncio.create_task(supervisor.beat(lambda: life.audit_writable)))
+        beat = supervisor.beat(lambda: life.audit_writable, life.figures.metrics.snapshot)
+        beating.append(asyncio.create_task(beat))
 
     try:
         await life.run(ready)

@@ -7,8 +7,10 @@ lock, which the kernel gives back when a process dies, decides it.
 import errno
 import os
 import ssl
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from appliance.audit.record import Record
 from appliance.config.control import SQLITE, Control
 from appliance.config.credentials import resolve
 from appliance.config.schema import Configuration
@@ -25,8 +27,11 @@ log = Log("control")
 SQLITE_NAME = "control.sqlite"
 
 
-def open_recorder(configuration: Configuration) -> tuple[Spool, SpoolRecorder]:
-    """Raises ValueError when another control process has it, OSError without a signing key."""
+def open_recorder(
+    configuration: Configuration, count: Callable[[Sequence[Record]], None]
+) -> tuple[Spool, SpoolRecorder]:
+    """`count` hears of every record. Raises ValueError when another control process has it, OSError
+    without a signing key."""
     signer = load_or_create_signer(configuration.data / "keys")
     spool = Spool(
         configuration.data / "audit", CONTROL_CHAIN, signer, configuration.durability.value
@@ -34,7 +39,7 @@ def open_recorder(configuration: Configuration) -> tuple[Spool, SpoolRecorder]:
     if spool.fault == errno.errorcode[errno.EWOULDBLOCK]:
         spool.close()
         raise ValueError(f"another control process uses the data folder {configuration.data}")
-    return spool, SpoolRecorder(spool)
+    return spool, SpoolRecorder(spool, count)
 
 
 def open_store(section: Control, folder: Path) -> Store:

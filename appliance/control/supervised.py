@@ -24,6 +24,7 @@ from appliance.link.messages import (
     WorkerMessage,
     supervisor_messages,
 )
+from appliance.telemetry.metrics import Number
 
 RECEIVE_BYTES = 256 * 1024
 
@@ -39,10 +40,12 @@ class Supervised:
     async def say_ready(self) -> None:
         await self._say(Ready(os.getpid(), self._generation, ""))
 
-    async def beat(self, audit_writable: Callable[[], bool]) -> None:
+    async def beat(
+        self, audit_writable: Callable[[], bool], figures: Callable[[], dict[str, Number]]
+    ) -> None:
         """For ever."""
         while True:
-            await self._say(Heartbeat(sessions=0, audit_writable=audit_writable()))
+            await self._say(Heartbeat(0, stats=figures(), audit_writable=audit_writable()))
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     async def obey(self, end: Callable[[str], None]) -> None:

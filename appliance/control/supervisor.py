@@ -353,6 +353,7 @@ class Supervisor:
             processes[CONTROL_NAME] = control.pid
         return Report(
             control=None if control is None else control.state is WorkerState.READY,
+            control_figures=None if control is None else control.beat.stats,
             checks={
                 "policy": bool(ready)
                 and all(slot.generation == self._documents().generation for slot in ready),

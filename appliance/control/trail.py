@@ -31,8 +31,12 @@ class Recorder(Protocol):
 class SpoolRecorder:
     """The recorder of a running control process."""
 
-    def __init__(self, spool: Spool) -> None:
+    def __init__(
+        self, spool: Spool, count: Callable[[Sequence[Record]], None] = lambda records: None
+    ) -> None:
+        """`count` hears of every record that was written."""
         self._spool = spool
+        self._count = count
 
     async def write(self, records: Sequence[Record]) -> None:
         if not records:
@@ -42,9 +46,11 @@ class SpoolRecorder:
             await self._spool.durable()
         except SpoolUnavailable as error:
             raise TrailUnavailable(str(error)) from error
+        self._count(records)
 
     def owe(self, records: Sequence[Record]) -> None:
         self._spool.owe(records)
+        self._count(records)
 
 
 class Minting:

@@ -2,13 +2,14 @@
 
 One per worker, made by `worker`; conductors ask, use and withdraw through it. Rules: only
 `Used(ok)` releases a statement; while the link stays down nothing new can be held (it is refused),
-what waits goes on waiting and is asked again after a reconnect; whatever was being used when the
-link broke is refused, since nobody knows whether the use was stored. Every answer has a deadline.
+what waits goes on waiting and is asked again after a reconnect; a use whose answer got lost is said
+again as the same attempt, which control gives once. Every answer has a deadline.
 """
 
 import asyncio
 import contextlib
 import os
+import secrets
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -41,6 +42,9 @@ AWAY_SECONDS_MAX = 3.0
 """How long somebody who asks waits for control to come up, or back."""
 ANSWER_SECONDS_MAX = 10.0
 """For Known and Used: control stores before it answers."""
+STARTING_TRIES = 8
+"""How often control may not be there yet before that is said; some seconds."""
+ATTEMPT_BYTES = 16
 RECONNECT_SECONDS = (0.1, 0.2, 0.5, 1.0)
 """Pauses between tries, the last one from then on."""
 RECEIVE_BYTES = 256 * 1024
@@ -68,7 +72,7 @@ class Waiter(Protocol):
 class _Wait:
     """What one session waits for."""
 
-    __slots__ = ("asked", "deadline", "request", "using", "waiter", "waits")
+    __slots__ = ("asked", "deadline", "request", "use", "waiter", "waits")
 
     def __init__(self, waiter: Waiter, asked: Asked, waits: bool) -> None:
         self.waiter = waiter
@@ -76,7 +80,8 @@ class _Wait:
         self.waits = waits
         self.request = ""
         """Under which control keeps it, when that is known."""
-        self.using = False
+        self.use: Use | None = None
+        """What was said to use it; the same again after a reconnect."""
         self.deadline: asyncio.TimerHandle | None = None
 
 
@@ -93,6 +98,8 @@ class ApprovalLink:
         self._waits: dict[Waiter, _Wait] = {}
         self._writer: asyncio.StreamWriter | None = None
         self._running: asyncio.Task[None] | None = None
+        self._reached = False
+        """Whether the last connection came to something."""
 
     @property
     def connected(self) -> bool:
@@ -123,8 +130,8 @@ class ApprovalLink:
         wait = self._waits.get(waiter)
         if wait is None:
             return
-        wait.using = True
-        self._expect(wait, Use(request, binding, wait.asked.session))
+        wait.use = Use(request, binding, wait.asked.session, secrets.token_hex(ATTEMPT_BYTES))
+        self._expect(wait, wait.use)
 
     def withdraw(self, waiter: Waiter, reason: str) -> None:
         """Nobody waits any longer."""
@@ -143,7 +150,7 @@ class ApprovalLink:
 
     def _expect(self, wait: _Wait, message: WorkerApprovalMessage) -> None:
         said = self._say(message)
-        seconds = ANSWER_SECONDS_MAX if said else 0.0 if wait.using else AWAY_SECONDS_MAX
+        seconds = ANSWER_SECONDS_MAX if said else AWAY_SECONDS_MAX
         reason = f"the control process {'does not answer' if said else 'is away'}"
         wait.deadline = asyncio.get_running_loop().call_later(seconds, self._fail, wait, reason)
 
@@ -165,15 +172,16 @@ class ApprovalLink:
     # --- the link ---------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        tries = 0
+        """A supervisor starts workers and control at once: that it is not there yet is no news."""
+        tries, reached = 0, False
         while True:
             try:
                 await self._connected()
-                tries = 0
             except (OSError, LinkBroken, TimeoutError) as error:
-                if tries == 0:
+                reached, tries = reached or self._reached, 0 if self._reached else tries
+                if tries == (0 if reached else STARTING_TRIES):
                     log.warning("control_away", reason=type(error).__name__)
-            self._broken()
+                self._reached = False
             await asyncio.sleep(RECONNECT_SECONDS[min(tries, len(RECONNECT_SECONDS) - 1)])
             tries += 1
 
@@ -188,7 +196,7 @@ class ApprovalLink:
                 first = await _some(reader, messages.feed)
             if not isinstance(first[0], Welcome) or first[0].version != VERSION:
                 raise LinkBroken("another version")
-            self._writer = writer
+            self._writer, self._reached = writer, True
             log.info("control_reached", waiting=len(self._waits))
             self._ask_again()
             arrived = first[1:]
@@ -204,14 +212,7 @@ class ApprovalLink:
 
     def _ask_again(self) -> None:
         for wait in list(self._waits.values()):
-            if not wait.using:
-                self._say(Ask(wait.asked, wait.waits))
-
-    def _broken(self) -> None:
-        """Who was using an approval is answered; all others go on waiting, and are asked again."""
-        for wait in list(self._waits.values()):
-            if wait.using:
-                self._fail(wait, "the control process is away")
+            self._say(wait.use or Ask(wait.asked, wait.waits))
 
     def _take(self, message: ControlMessage) -> None:
         match message:
@@ -251,7 +252,7 @@ class ApprovalLink:
 
     def _used(self, used: Used, request: str, session: str) -> None:
         for wait in list(self._waits.values()):
-            if wait.using and wait.request == request and wait.asked.session == session:
+            if wait.use and wait.request == request and wait.asked.session == session:
                 self._forget(wait.waiter)
                 wait.waiter.approval(used)
 

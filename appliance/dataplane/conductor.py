@@ -10,6 +10,7 @@ import asyncio
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 
 from appliance.audit.record import (
     Record,
@@ -156,8 +157,11 @@ class Conductor:
         if self.ended:
             return
         self._services.metrics.bytes_to_upstream += len(chunk)
+        begun = perf_counter()
         try:
-            self._carry_out(self._machine.client_received(chunk, self._services.now()))
+            turn = self._machine.client_received(chunk, self._services.now())
+            turn.begun = begun
+            self._carry_out(turn)
         except Exception as error:  # the one place: whatever it is, both sides end
             self.cut(error)
 

@@ -7,11 +7,13 @@ refused, and the trail hears of it.
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from time import perf_counter
 from typing import Any
 
-from appliance.audit.record import Outcome, ProtocolKind, Record, StatementFinished
+from appliance.audit.record import Record
 from appliance.config.schema import Durability
 from appliance.dataplane.services import Services
+from appliance.dataplane.withheld import withheld
 from appliance.session.driven import Machine
 from appliance.session.effects import BeginSchemaChange, Bytes, Turn
 from appliance.spool.spool import SpoolUnavailable
@@ -61,6 +63,8 @@ class Gate:
         announced = any(isinstance(r, BeginSchemaChange) for r in turn.requests)
         if self._task is None and not announced and not (self._synced and turn.records):
             self._send(turn.upstream)
+            if turn.begun and turn.records:
+                self._services.metrics.added_seconds.observe(perf_counter() - turn.begun)
             return
         self._waiting.append(turn)
         if self._task is None:
@@ -88,16 +92,6 @@ class Gate:
         """Recorded as allowed, but perhaps not on the disk."""
         self._machine.refuse_turn(turn)
         now = self._services.now()
-        withheld: list[Record] = [
-            StatementFinished(
-                id=self._services.new_id(now),
-                time=now,
-                session=self._session,
-                decided=record.id,
-                outcome=Outcome.WITHHELD,
-            )
-            for _, _, record in turn.gated
-            if record.protocol is not ProtocolKind.PARSE
-        ]
-        self._services.spool.owe(withheld)
-        self._count(withheld)
+        records = list(withheld(turn, self._session, now, self._services.new_id))
+        self._services.spool.owe(records)
+        self._count(records)

@@ -141,6 +141,12 @@ class Worker:
         beating.cancel()
         await self._close()
 
+    @property
+    def _linked(self) -> int:
+        """Links to the control process that are up."""
+        link = self._services.approvals
+        return int(link is not None and link.connected)
+
     def _link_approvals(self, configuration: Configuration) -> None:
         control = configuration.control
         if control is None:
@@ -280,6 +286,7 @@ class Worker:
     def _heartbeat(self) -> Heartbeat:
         metrics, spool, cache = self._metrics, self._services.spool, self._services.cache
         metrics.sessions = len(self._sessions)
+        metrics.control_links = self._linked
         hits = add_sums(metrics, self._services.round.ledger)
         cache.verdicts_found += hits
         metrics.audit_records, metrics.audit_bytes = spool.records, spool.octets

@@ -50,6 +50,8 @@ class HoldTerms(msgspec.Struct, frozen=True, omit_defaults=True):
     rows_margin: int | None = None
     """Per cent: what is released may write as many rows as approvers were shown and so many more,
     or it is rolled back; None = as many as it likes."""
+    dry_run: bool = False
+    """Whether it is run once and rolled back, to count its rows, where that leaves nothing."""
 
 
 def joined(one: HoldTerms | None, other: HoldTerms | None) -> HoldTerms | None:
@@ -71,4 +73,5 @@ def joined(one: HoldTerms | None, other: HoldTerms | None) -> HoldTerms | None:
         escalate_seconds=later.escalate_seconds if len(escalating) == 2 else 0,
         escalate_groups=tuple(g for g in one.escalate_groups if g in other.escalate_groups),
         rows_margin=min(margins, default=None),
+        dry_run=one.dry_run or other.dry_run,
     )

@@ -141,6 +141,9 @@ class Relation(msgspec.Struct, frozen=True):
     """Expressions evaluated when a row is written: defaults, generated columns, checks, indexes,
     partition keys, conditions of triggers (these as CREATE TRIGGER); only those that may call
     something. '' for one that is too long to be looked at."""
+    defaults: frozenset[str] = frozenset()
+    """Those of `written` that give a column its value when a row is written without one; of an
+    identity column `nextval()`."""
     triggers: tuple[int, ...] = ()
     """OIDs of the functions of its triggers; of those built in, 0 for one of which it is not known
     what it does."""

@@ -239,6 +239,7 @@ def _terms(spec: RuleSpec) -> HoldTerms | None:
         escalate_seconds=0 if escalate is None else _seconds(escalate.after),
         escalate_groups=() if escalate is None else escalate.groups,
         rows_margin=_margin(hold.max_rows),
+        dry_run=hold.dry_run,
     )
 
 

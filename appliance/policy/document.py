@@ -138,6 +138,9 @@ class HoldSpec(
     human_may_approve: bool = False
     """Whether an agent's own human counts."""
     escalate: EscalationSpec | None = None
+    dry_run: bool = False
+    """Whether a write is run once and rolled back, to show approvers how many rows it affects: only
+    where that leaves nothing behind (no code, no sequences, no volatile functions...)."""
     max_rows: (
         Annotated[
             str,

@@ -164,8 +164,12 @@ class Decisions:
             return True
         if self._failed:
             return False
+        hold = verdict.released.decision.hold
         if self._busy:
             self._await_quiet(waiting)
+        elif hold is not None and hold.dry_run and not waiting.looked and waiting.sparing is None:
+            waiting.looked = waiting.refreshed = True  # a new trigger is nothing to run into
+            self._wait(waiting, RefreshCatalog())
         elif self._state.settings.certain or not self._ask(waiting):
             self.parking.park(waiting, verdict)
         return True

@@ -140,7 +140,7 @@ Request = (
 class Turn:
     """The outcome of one call of the machine."""
 
-    __slots__ = ("client", "gated", "records", "requests", "upstream")
+    __slots__ = ("begun", "client", "gated", "records", "requests", "upstream")
 
     def __init__(self) -> None:
         self.records: list[Any] = []
@@ -151,6 +151,8 @@ class Turn:
         self.upstream: list[Bytes] = []
         self.client: list[Bytes] = []
         self.requests: list[Request] = []
+        self.begun = 0.0
+        """The conductor's: when the client's bytes that caused it came."""
 
     def __bool__(self) -> bool:
         return bool(self.records or self.upstream or self.client or self.requests)

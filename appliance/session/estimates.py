@@ -22,16 +22,16 @@ TEXT_BYTES_MAX = 1024 * 1024
 """Of the statement, with the values it is bound to."""
 
 _LIMITS = (b"SET LOCAL statement_timeout = '1s'", b"SET LOCAL lock_timeout = '500ms'")
-_SAVEPOINT = b'"sallyport: question"'
+SAVEPOINT = b'"sallyport: question"'
 BEFORE = (b"BEGIN READ ONLY", *_LIMITS)
 AFTER = (b"ROLLBACK",)
-BEFORE_INSIDE = (b"SAVEPOINT " + _SAVEPOINT, b"SET TRANSACTION READ ONLY", *_LIMITS)
+BEFORE_INSIDE = (b"SAVEPOINT " + SAVEPOINT, b"SET TRANSACTION READ ONLY", *_LIMITS)
 """In the client's own transaction. Rolling back to a savepoint takes back settings, lets go of
 locks and mends an error; a savepoint of the client's with this name is hidden by ours, and comes
 back."""
 AFTER_INSIDE = (
-    b"ROLLBACK TO SAVEPOINT " + _SAVEPOINT,
-    b"RELEASE SAVEPOINT " + _SAVEPOINT,
+    b"ROLLBACK TO SAVEPOINT " + SAVEPOINT,
+    b"RELEASE SAVEPOINT " + SAVEPOINT,
 )
 ISOLATION = b"SHOW transaction_isolation"
 """Takes no snapshot, as no SHOW does."""

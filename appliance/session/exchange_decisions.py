@@ -40,6 +40,9 @@ class NothingAsked:
     def undo_estimate(self, waiting: Waiting, inside: bool) -> None:
         raise InvariantBroken("a question that is never asked")
 
+    def ask_dry_run(self, waiting: Waiting, text: bytes, bound: Bound) -> None:
+        raise InvariantBroken("a question that is never asked")
+
 
 class ExchangeDecisions:
     """The deciding part of one session's machine."""

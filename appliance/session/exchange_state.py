@@ -130,6 +130,8 @@ class ExchangeState:
     holding = False
     reports_in_doubt = False
     unestimated = "not estimated: this database is not asked what it expects"
+    rehearsed_at = float("-inf")
+    lineage = None
     status = ord("I")
     """ord("T") in a transaction, as the upstream said last."""
 

@@ -22,6 +22,7 @@ from appliance.session.effects import (
     SettleSchemaChange,
 )
 from appliance.session.inflight import Execution, Portal, Prepared, ResultLock, first_frames
+from appliance.session.questions import COUNTED, DRY_RUN
 from appliance.session.state import HEADER, Run, SessionState, kept
 from appliance.sql.footing import stands_alone
 from appliance.wire.postgres import messages as m
@@ -123,6 +124,8 @@ class FromUpstream:
 
     def _probe_row(self, part: int, content: Bytes) -> None:
         question = self._state.question
+        if question is not None and question.subject == DRY_RUN:
+            return  # what it RETURNs is for nobody
         if question is not None and question.whole is not None:
             if len(question.whole) <= estimates.ANSWER_BYTES_MAX:
                 question.whole += content[: estimates.ANSWER_BYTES_MAX + 1]
@@ -259,6 +262,8 @@ class FromUpstream:
         self._end_copy()
         if head.injected:
             self._state.expected.pop(Kind.EXECUTE)
+            if head.name == COUNTED and self._state.question is not None:
+                self._state.question.tag = m.parse_command_complete(content[HEADER:])
             return
         tag = m.parse_command_complete(content[HEADER:])
         execution, silent = head.subject, False
@@ -496,8 +501,8 @@ class FromUpstream:
         if self._state.judge.entitlements.owes and refusals.is_diagnostic(content[HEADER:]):
             return
         question = self._state.question
-        if question is not None and question.subject.startswith("estimate"):
-            return  # the plan is for approvers, and a server may be told to talk about it
+        if question is not None and question.subject.startswith(("estimate", DRY_RUN)):
+            return  # it is for approvers, and a server may be told to talk about it
         head = self._state.expected.head
         verdict = None if head is None else _verdict_of(head)
         at_commit = (

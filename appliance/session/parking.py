@@ -16,23 +16,27 @@ import msgspec
 
 from appliance.approval import binding, extent
 from appliance.approval.request import Asked, Effect, Parameter, State, Touched
+from appliance.audit.record import Outcome
 from appliance.link.approvals import Known, Used
 from appliance.model.approval import OnHold
 from appliance.model.catalog import SessionSettings
 from appliance.model.errors import InvariantBroken, ProtocolViolation
 from appliance.model.facts import Confidence, Flag
 from appliance.model.refusal import Refusal
-from appliance.session import estimates, flow, told
+from appliance.session import dry_runs, estimates, flow, told
+from appliance.session.blast import affected
 from appliance.session.effects import AskApproval, Turn, UseApproval, WithdrawApproval
 from appliance.session.inflight import Bound
-from appliance.session.records import Recorder
+from appliance.session.questions import DRY_RUN
+from appliance.session.records import Recorder, parts_of
 from appliance.session.released import bounds_writes, under
 from appliance.session.state import Parked, Question, Waiting
+from appliance.sql.lineage import CatalogLineage
 
 NAMES_MAX = 256
 UNDOING_MAX = 3
 """How often it is tried to end a transaction of our own."""
-ESTIMATES = frozenset(("isolation", "estimate", "estimate undone"))
+ESTIMATES = frozenset(("isolation", "estimate", "estimate undone", DRY_RUN))
 """Questions that `estimated` gets the answers to."""
 
 Settle = Callable[[Waiting], None]
@@ -62,6 +66,12 @@ class Place(Protocol):
     turn: Turn
     parked: Parked | None
     waiting: Waiting | None
+    rehearsed_at: float
+    """When a statement was last run to be rolled back."""
+
+    @property
+    def lineage(self) -> CatalogLineage | None:
+        """What a dry run is judged by; None = there is none."""
 
     @property
     def judge(self) -> flow.Judge: ...
@@ -93,6 +103,7 @@ class Asking(Protocol):
     def ask_isolation(self, waiting: Waiting) -> None: ...
     def ask_estimate(self, waiting: Waiting, text: bytes, bound: Bound) -> None: ...
     def undo_estimate(self, waiting: Waiting, inside: bool) -> None: ...
+    def ask_dry_run(self, waiting: Waiting, text: bytes, bound: Bound) -> None: ...
 
 
 class Parking:
@@ -203,13 +214,16 @@ class Parking:
         elif question.subject == "estimate":
             effect = estimates.effect_of(bytes(question.whole or b""), question.error)
             parked.asked = _with(parked.asked, effect)
+        elif question.subject == DRY_RUN:
+            self._counted(parked, question)
         self._undone(parked)
 
     def _undone(self, parked: Parked) -> None:
         """Goes on once nothing is left of the question."""
         state, inside = self._state, parked.asked.in_transaction
         if state.status == ord("T" if inside else "I"):
-            self._ask(parked, parked.asked.effect)
+            if not self._rehearses(parked):
+                self._ask(parked, parked.asked.effect)
         elif parked.tries < UNDOING_MAX:
             parked.tries += 1
             self._questions.undo_estimate(parked.waiting, inside)
@@ -219,6 +233,49 @@ class Parking:
             self._refuse(refusal)
         else:
             raise ProtocolViolation("upstream", "a transaction of ours does not end")
+
+    def _rehearses(self, parked: Parked) -> bool:
+        """Whether it is run now, to be rolled back: where policy asks for that, and it leaves
+        nothing behind. Recorded first."""
+        state, released = self._state, parked.verdict.released
+        if parked.rehearsed or parked.given_up or not parked.asked.terms.dry_run:
+            return False
+        parked.rehearsed = True
+        assert released is not None and parked.waiting.bound is not None
+        effect, since = parked.asked.effect, state.now - state.rehearsed_at
+        why = dry_runs.objection(released, parked.text, effect, state.lineage, since)
+        if not parked.waiting.looked:
+            why = "it turned out to need an approval only when it was about to run"
+        if why:
+            parked.asked = _with(parked.asked, dry_runs.uncounted(effect, why))
+            return False
+        state.rehearsed_at, parked.tries = state.now, 0
+        lineage = state.judge.catalog.lineage
+        catalog = None if lineage is None else lineage.catalog
+        statement = parts_of(parked.waiting.text, released, catalog)[0]
+        begun = state.recorder.dry_run_begun(state.now, parked.asked.id, statement)
+        state.turn.records.append(begun)
+        parked.dry_run = begun.id
+        self._questions.ask_dry_run(parked.waiting, parked.text, parked.waiting.bound)
+        return True
+
+    def _counted(self, parked: Parked, question: Question) -> None:
+        """A dry run is over."""
+        effect, state = parked.asked.effect, self._state
+        begun, parked.dry_run = parked.dry_run, ""
+        if question.replaced is None or question.replaced.error:  # it never ran
+            unrecorded = dry_runs.uncounted(effect, "it could not be recorded")
+            parked.asked = _with(parked.asked, unrecorded)
+            return
+        sqlstate = "" if question.error is None else question.error.get("C", "XX000")
+        rows = None if sqlstate else affected(question.tag)
+        outcome = Outcome.COMPLETED
+        if sqlstate:
+            outcome = Outcome.CANCELLED if sqlstate == "57014" else Outcome.FAILED
+        state.turn.records.append(
+            state.recorder.dry_run_ended(begun, state.now, outcome, rows or 0, sqlstate)
+        )
+        parked.asked = _with(parked.asked, dry_runs.counted(effect, rows, sqlstate))
 
     def _ask(self, parked: Parked, effect: Effect) -> None:
         if parked.given_up:
@@ -300,9 +357,13 @@ class Parking:
 
     def disconnected(self) -> None:
         """The session is over."""
-        parked, self._state.parked = self._state.parked, None
+        state, parked = self._state, self._state.parked
+        state.parked = None
         if parked is not None and parked.step is not Step.ESTIMATING:
             self._withdraw(parked, "disconnected")
+        elif parked is not None and parked.dry_run:
+            lost = state.recorder.dry_run_ended(parked.dry_run, state.now, Outcome.DISCONNECTED)
+            state.turn.records.append(lost)
 
     def remind(self) -> None:
         """A sign of life for people and for what watches idle connections."""

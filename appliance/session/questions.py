@@ -12,7 +12,7 @@ follows in the same transaction.
 from collections.abc import Callable, Iterable, Sequence
 
 from appliance.model.errors import ProtocolViolation
-from appliance.session import changes, estimates
+from appliance.session import changes, dry_runs, estimates
 from appliance.session.effects import Bytes
 from appliance.session.flow import Verdict
 from appliance.session.hits import STILL_NAME
@@ -35,6 +35,10 @@ from appliance.wire.postgres.expected import Expected, Kind
 LOCK_NAME = refusals.RESERVED + b"lock"
 CHECK_NAME = refusals.RESERVED + b"check"
 CHECK_CALLS_NAME = refusals.RESERVED + b"check calls"
+DRY_RUN = "dry run"
+"""Subject of such a question."""
+COUNTED = b"count"
+"""Marks the reply whose command tag says how many rows a dry run affected."""
 
 
 class Questions:
@@ -129,18 +133,43 @@ class Questions:
         self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)  # of one that ended in an error
         for before in estimates.BEFORE_INSIDE if inside else estimates.BEFORE:
             self._tell(name, before)
-        values = m.bind_unparameterised(name, name)
-        if bound.body is not None:
-            count = len(m.bind_values(bound.body)[1])
-            values = m.bind_again(bound.body, name, range(1, count + 1))
-        self._run(name, m.parse(name, estimates.EXPLAIN + text, bound.types), values)
+        parse = m.parse(name, estimates.EXPLAIN + text, bound.types)
+        self._run(name, parse, self._values(name, bound))
         self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
         self._undo(name, inside)
 
+    def ask_dry_run(self, waiting: Waiting, text: bytes, bound: Bound) -> None:
+        """Runs what would be sent, and takes it back. Its record is the last of this turn's."""
+        state, name = self._state, refusals.QUESTION_NAME
+        inside = state.status != ord("I")
+        question = self._begin(DRY_RUN, waiting, 0, ends=True)
+        state.gather_rows(False)
+        self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
+        for before in dry_runs.BEFORE_INSIDE if inside else dry_runs.BEFORE:
+            self._tell(name, before)
+        question.replaced = Expected(Kind.PARSE, injected=True)
+        state.gate(question.replaced, refusals.rejected_parse)
+        state.send(m.parse(name, text, bound.types), question.replaced)
+        self._inject(self._values(name, bound), Kind.BIND)
+        self._inject(m.execute(name), Kind.EXECUTE, COUNTED)
+        self._inject(m.close(m.PORTAL, name), Kind.CLOSE)
+        self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
+        self._undo(name, inside)
+
+    @staticmethod
+    def _values(name: bytes, bound: Bound) -> bytes:
+        """The client's Bind, to a statement of ours."""
+        if bound.body is None:
+            return m.bind_unparameterised(name, name)
+        count = len(m.bind_values(bound.body)[1])
+        return m.bind_again(bound.body, name, range(1, count + 1))
+
     def undo_estimate(self, waiting: Waiting, inside: bool) -> None:
-        """Ends what an estimate that failed left open: a transaction, or (`inside`) a savepoint."""
+        """Ends what an estimate or a dry run that failed left open: a transaction, or (`inside`) a
+        savepoint."""
         name = refusals.QUESTION_NAME
         self._begin("estimate undone", waiting, 0, ends=True)
+        self._inject(m.close(m.PORTAL, name), Kind.CLOSE)  # one that failed as it ran is there yet
         self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
         self._undo(name, inside)
 

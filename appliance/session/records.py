@@ -10,6 +10,8 @@ from _speedups.hitcycle import Count
 from appliance.audit import compose
 from appliance.audit.record import (
     DecisionPart,
+    DryRunBegun,
+    DryRunEnded,
     Outcome,
     ProtocolKind,
     StatementDecided,
@@ -106,6 +108,34 @@ class Recorder:
         """For a message that was refused without being read."""
         parts = (compose.unread_part(shown, "", length), compose.UNDECIDED)
         return self.decided(record_id, now, protocol, parts, refusal)
+
+    def dry_run_begun(self, now: float, request: str, statement: StatementPart) -> DryRunBegun:
+        principal = self._principal
+        return DryRunBegun(
+            id=self._new_id(now),
+            time=now,
+            session=self.session,
+            request=request,
+            principal=principal.name,
+            kind=principal.kind,
+            on_behalf_of=principal.on_behalf_of,
+            target=self._target,
+            database=self._database,
+            statement=statement,
+        )
+
+    def dry_run_ended(
+        self, begun: str, now: float, outcome: Outcome, rows: int = 0, sqlstate: str = ""
+    ) -> DryRunEnded:
+        return DryRunEnded(
+            id=self._new_id(now),
+            time=now,
+            session=self.session,
+            begun=begun,
+            outcome=outcome,
+            rows=rows,
+            sqlstate=sqlstate,
+        )
 
     def finished(self, execution: Execution, now: float, outcome: Outcome) -> StatementFinished:
         return StatementFinished(

@@ -67,8 +67,10 @@ class Parked:
 
     __slots__ = (
         "asked",
+        "dry_run",
         "expires",
         "given_up",
+        "rehearsed",
         "request",
         "step",
         "tries",
@@ -90,6 +92,10 @@ class Parked:
         self.expires = 0.0
         self.given_up = ""
         """Why it ends as soon as the database has answered what it expects of it."""
+        self.rehearsed = False
+        """Whether it was looked at for a dry run."""
+        self.dry_run = ""
+        """Id of the record of the one that is under way."""
         self.tries = 0
         """How often that question was taken back in vain."""
 
@@ -115,6 +121,7 @@ class Waiting:
         "checks",
         "epoch",
         "grant",
+        "looked",
         "probes",
         "quiet",
         "refreshed",
@@ -150,6 +157,8 @@ class Waiting:
         transaction sees an old snapshot.
         """
         self.refreshed = False
+        self.looked = False
+        """The catalog was compared for a dry run of it."""
         self.quiet = False
         """It has waited for other sessions' schema changes to end."""
         self.analyses = 0
@@ -172,7 +181,9 @@ class Question:
         "footing",
         "holds",
         "in_transaction",
+        "replaced",
         "subject",
+        "tag",
         "verdict",
         "waiting",
         "whole",
@@ -180,7 +191,7 @@ class Question:
 
     def __init__(self, subject: str, waiting: Waiting, due: int, amid: bool) -> None:
         self.subject = subject
-        """settings, temporaries, check, sparing, isolation, estimate, estimate undone."""
+        """settings, temporaries, check, sparing, isolation, estimate, estimate undone, dry run."""
         self.waiting = waiting
         self.due = due
         """How many answers make it whole."""
@@ -197,6 +208,10 @@ class Question:
         self.in_transaction = False
         self.whole: bytearray | None = None
         """An answer that may be long, as DataRow frames (`estimates.ANSWER_BYTES_MAX`)."""
+        self.replaced: Expected | None = None
+        """What is not sent when its record cannot be written: of a dry run."""
+        self.tag = b""
+        """The command tag of a dry run."""
 
 
 class SessionState:
@@ -249,6 +264,8 @@ class SessionState:
         """
         self.parked: Parked | None = None
         """The statement that waits for an approval; it is `waiting`, too."""
+        self.rehearsed_at = float("-inf")
+        """When a statement was last run to be rolled back."""
         self.approvals = False
         """Whether there is anybody to ask."""
         self.quiet_for: Waiting | None = None

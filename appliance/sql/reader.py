@@ -9,7 +9,7 @@ pg_get_viewdef() prints names as short as the search_path allows.
 
 # ruff: noqa: S608 - every part of these texts is a constant of this module.
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -244,21 +244,25 @@ FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespa
 WHERE t.oid >= {FIRST_USER_OID} AND t.typtype <> 'e'
   AND n.nspname !~ '^pg_(toast|temp_|toast_temp_)'""",
     "written": f"""SELECT e.relation, CASE WHEN pg_catalog.octet_length(e.text) <= {BODY_BYTES_MAX}
-  THEN e.text ELSE '' END
+  THEN e.text ELSE '' END, pg_catalog.bool_and(e.defaults)
 FROM (
-  SELECT adrelid, pg_catalog.pg_get_expr(adbin, adrelid) FROM pg_catalog.pg_attrdef
-  UNION SELECT conrelid, pg_catalog.pg_get_expr(conbin, conrelid) FROM pg_catalog.pg_constraint
-    WHERE contype = 'c' AND conrelid <> 0
-  UNION SELECT indrelid, pg_catalog.pg_get_expr(indexprs, indrelid) FROM pg_catalog.pg_index
-    WHERE indexprs IS NOT NULL
-  UNION SELECT indrelid, pg_catalog.pg_get_expr(indpred, indrelid) FROM pg_catalog.pg_index
-    WHERE indpred IS NOT NULL
-  UNION SELECT partrelid, pg_catalog.pg_get_expr(partexprs, partrelid)
+  SELECT d.adrelid, pg_catalog.pg_get_expr(d.adbin, d.adrelid), a.attgenerated = ''
+    FROM pg_catalog.pg_attrdef d
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+  UNION ALL SELECT attrelid, 'nextval()', true FROM pg_catalog.pg_attribute
+    WHERE attidentity <> ''
+  UNION ALL SELECT conrelid, pg_catalog.pg_get_expr(conbin, conrelid), false
+    FROM pg_catalog.pg_constraint WHERE contype = 'c' AND conrelid <> 0
+  UNION ALL SELECT indrelid, pg_catalog.pg_get_expr(indexprs, indrelid), false
+    FROM pg_catalog.pg_index WHERE indexprs IS NOT NULL
+  UNION ALL SELECT indrelid, pg_catalog.pg_get_expr(indpred, indrelid), false
+    FROM pg_catalog.pg_index WHERE indpred IS NOT NULL
+  UNION ALL SELECT partrelid, pg_catalog.pg_get_expr(partexprs, partrelid), false
     FROM pg_catalog.pg_partitioned_table WHERE partexprs IS NOT NULL
-  UNION SELECT tgrelid, pg_catalog.pg_get_triggerdef(oid) FROM pg_catalog.pg_trigger
+  UNION ALL SELECT tgrelid, pg_catalog.pg_get_triggerdef(oid), false FROM pg_catalog.pg_trigger
     WHERE NOT tgisinternal AND tgqual IS NOT NULL
-) e (relation, text)
-WHERE e.relation >= {FIRST_USER_OID} AND e.text ~ '[(.]'""",
+) e (relation, text, defaults)
+WHERE e.relation >= {FIRST_USER_OID} AND e.text ~ '[(.]' GROUP BY 1, 2""",
     "triggers": f"""SELECT g.tgrelid,
   CASE WHEN g.tgfoid >= {FIRST_USER_OID} THEN g.tgfoid ELSE 0 END
 FROM pg_catalog.pg_trigger g
@@ -328,7 +332,8 @@ def _relations(
     parents: dict[int, list[int]] = {}
     for child, parent in rows["inherits"]:
         parents.setdefault(_number(child), []).append(_number(parent))
-    written, policies = _by_oid(rows["written"]), _by_oid(rows["policies"])
+    written, policies = _by_oid(r[:2] for r in rows["written"]), _by_oid(rows["policies"])
+    defaults = _by_oid(r[:2] for r in rows["written"] if r[2] == "t")
     triggered, cascades = _by_oid(rows["triggers"]), _by_oid(rows["cascades"])
     relations: dict[int, Relation] = {}
     for row in rows["relations"]:
@@ -351,6 +356,7 @@ def _relations(
             barrier=barrier == "t",
             stamp=stamp or "",
             written=_texts(written.get(oid, ())),
+            defaults=frozenset(defaults.get(oid, ())),
             triggers=_numbers(triggered.get(oid, ())),
             policies=_texts(policies.get(oid, ())),
             cascades=_numbers(cascades.get(oid, ())),
@@ -524,7 +530,7 @@ def _outside(oid: str | None, name: str | None) -> int:
     return number if number >= FIRST_USER_OID or harmless(name or "") else 0
 
 
-def _by_oid(rows: Sequence[Row]) -> dict[int, list[str]]:
+def _by_oid(rows: Iterable[Row]) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
     for oid, value in rows:
         found.setdefault(_number(oid), []).append(value or "")

@@ -116,6 +116,8 @@ class Metrics(msgspec.Struct):
     pauses_client: int = 0
     pauses_upstream: int = 0
 
+    control_links: int = 0
+
     audit_records: int = 0
     audit_bytes: int = 0
     audit_failures: int = 0
@@ -125,6 +127,7 @@ class Metrics(msgspec.Struct):
     login_seconds: Histogram = msgspec.field(default_factory=Histogram)
     analysis_seconds: Histogram = msgspec.field(default_factory=Histogram)
     statement_seconds: Histogram = msgspec.field(default_factory=Histogram)
+    added_seconds: Histogram = msgspec.field(default_factory=Histogram)
 
     def snapshot(self) -> dict[str, Number]:
         """Flat, for `Heartbeat.stats`: attribute -> value; a histogram gives one key per bucket and
@@ -261,6 +264,9 @@ CATALOGUE: Final[Mapping[str, Series]] = {
     "bytes_to_upstream": Series(_BYTES, "upstream"),
     "pauses_client": Series(_PAUSES, "client"),
     "pauses_upstream": Series(_PAUSES, "upstream"),
+    "control_links": Series(
+        Family("worker_control_links", "gauge", "Workers whose link to the control process is up.")
+    ),
     "audit_records": Series(Family("audit_records_total", "counter", "Audit records appended.")),
     "audit_bytes": Series(Family("audit_written_bytes_total", "counter", "Audit bytes appended.")),
     "audit_failures": Series(
@@ -279,6 +285,13 @@ CATALOGUE: Final[Mapping[str, Series]] = {
     ),
     "statement_seconds": Series(
         Family("statement_duration_seconds", "histogram", "From text received to reply finished.")
+    ),
+    "added_seconds": Series(
+        Family(
+            "added_latency_seconds", "histogram",
+            "From a client's bytes to their forwarding: decided, recorded. Without what was known"
+            " to the last bit (faster), or waited for something.",
+        )
     ),
 }  # fmt: skip
 

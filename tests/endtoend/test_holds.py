@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from appliance.approval.request import State
-from appliance.link.approvals import Ask, Use, Withdraw
+from appliance.link.approvals import Ask, Use, Used, Withdraw
 from tests import clusters
 from tests.clusters import Authority, EmbeddedPostgres
 from tests.endtoend import stage
@@ -507,6 +507,25 @@ def test_the_link_breaks_amid_a_use(scene: Scene) -> None:
         scene.control.kill()
         assert "none can be asked for right now" in str(held.refused())
     assert scene.untouched
+
+
+def test_a_use_is_said_again_as_the_same_attempt(scene: Scene) -> None:
+    """Its answer got lost with the link: control, back, tells what became of that very use."""
+    with scene.connect() as bob:
+        held = Held(lambda: bob.execute(UPDATE).rowcount)
+        ask = scene.control.hold()
+        scene.control.rule(ask, State.APPROVED)
+        first = scene.control.took(Use)
+        scene.control.kill()
+        scene.control.start()
+        again = scene.control.took(Use)
+        assert first == again and again.attempt
+        scene.control.say(Used(again.id, True, again.session, "bob"))
+        scene.control.say(Used(again.id, True, again.session, "bob"))
+        assert held.done() == 1 and scene.ran() == 1
+        later = Held(lambda: bob.execute(UPDATE).rowcount)
+        other = scene.control.approve(scene.control.hold())
+        assert later.done() == 1 and other.attempt not in ("", again.attempt)
 
 
 def test_the_worker_is_killed_while_it_holds(scene: Scene) -> None:

@@ -49,9 +49,9 @@ def says(*content: bytes, recorded: bool = True) -> Event:
     return Event("client", lambda play, now: None, b"".join(content), "client", recorded)
 
 
-def answers(*content: bytes) -> Event:
+def answers(*content: bytes, recorded: bool = True) -> Event:
     """The database sends."""
-    return Event("upstream", lambda play, now: None, b"".join(content), "upstream")
+    return Event("upstream", lambda play, now: None, b"".join(content), "upstream", recorded)
 
 
 def happens(words: str, act: Callable[[Session, float], Turn | None]) -> Event:

@@ -83,7 +83,7 @@ def asked(text: str = UPDATE, values: bytes = b"", inside: bool = False) -> list
 
 def undone(inside: bool = False) -> list[Expectation]:
     after = estimates.AFTER_INSIDE if inside else estimates.AFTER
-    return upstream(CLOSE, told(*after), CLOSE, SYNC)
+    return upstream(m.close(m.PORTAL, NAME), CLOSE, told(*after), CLOSE, SYNC)
 
 
 def planned(plan: Any = PLAN, inside: bool = False, aside: bytes = b"") -> bytes:
@@ -100,7 +100,7 @@ def unplanned(why: bytes = NOT_IN_TIME, ready: bytes = FAILED, inside: bool = Fa
 
 def taken_back(inside: bool = False) -> bytes:
     after = STEP * (2 if inside else 1)
-    return CLOSED + after + CLOSED + (IN_TRANSACTION if inside else IDLE)
+    return CLOSED + CLOSED + after + CLOSED + (IN_TRANSACTION if inside else IDLE)
 
 
 class AsksFor(Asks):
@@ -305,7 +305,7 @@ def test_a_snapshot_is_not_taken_early(held: Open, level: str) -> None:
 
 def test_a_transaction_that_cannot_be_mended(held: Open) -> None:
     """Its savepoint was not there yet when somebody cancelled: it has failed, and says so."""
-    unknown = CLOSED + failure("3B001", "savepoint does not exist") + FAILED
+    unknown = CLOSED + CLOSED + failure("3B001", "savepoint does not exist") + FAILED
     play = (
         begun(held())
         >> says(query(UPDATE))

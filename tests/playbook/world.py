@@ -82,6 +82,10 @@ _BOUNDED = (
     "  - {id: ask-first, effect: hold, actions: [write, select], resources: ['*.public.notes'],"
     " hold: {max_rows: approved + 10%}}\n"
 )
+_REHEARSED = (
+    "  - {id: calls, effect: allow, actions: [calls]}\n"
+    "  - {id: ask-first, effect: hold, actions: [write], hold: {dry_run: true}}\n"
+)
 
 
 def _policy(*rules: str) -> Snapshot:
@@ -97,6 +101,8 @@ HELD = _policy(_MASK, _HELD)
 """An UPDATE or DELETE waits for an approval."""
 BOUNDED = _policy(_MASK, _BOUNDED)
 """Whatever uses `notes` waits for an approval, which is for as many rows as approvers saw + 10%."""
+REHEARSED = _policy(_MASK, _REHEARSED)
+"""A write waits for an approval, and is run and rolled back before."""
 NO_NOTES = _policy(_MASK, _LIMIT, _NO_NOTES)
 """`notes` is closed to everybody."""
 NAMES_MASKED = _policy(_MASK, _LIMIT, _MASK_NAME)

@@ -48,6 +48,8 @@ class Slice(msgspec.Struct, frozen=True, omit_defaults=True):
     cells_raw: int = 0
     duration_ms: float | None = None
     """Of a statement, from its text to the end of its reply: the database's time included."""
+    added_ms: float | None = None
+    """From a client's bytes to their forwarding: decided, recorded."""
     analysis_ms: float | None = None
     """Of turning a text into facts, where nothing was known of it."""
     lag_ms: float | None = None
@@ -92,6 +94,7 @@ def _between(one: Sample, other: Sample) -> Slice:
     return Slice(
         start=one.time,
         duration_ms=_mean_ms(one, other, "statement_duration_seconds"),
+        added_ms=_mean_ms(one, other, "added_latency_seconds"),
         analysis_ms=_mean_ms(one, other, "analysis_duration_seconds"),
         lag_ms=None if lag is None else round(lag * 1000, 3),
         **grown,
@@ -113,12 +116,13 @@ def _mean_ms(one: Sample, other: Sample, family: str) -> float | None:
 def _added(history: Sequence[Sample]) -> Mapping[str, float | None]:
     """What statements waited for us over the whole history, in means."""
     if len(history) < 2:
-        return {"analysis_ms": None, "lag_ms": None, "known": None}
+        return {"added_ms": None, "analysis_ms": None, "lag_ms": None, "known": None}
     one, other = history[0], history[-1]
     places = {p: _growth(one, other, f'analyses_total{{place="{p}"}}') for p in _PLACES}
     lags = [v for s in history if (v := s.values.get(PREFIX + "loop_lag_seconds")) is not None]
     texts = sum(places.values())
     return {
+        "added_ms": _mean_ms(one, other, "added_latency_seconds"),
         "analysis_ms": _mean_ms(one, other, "analysis_duration_seconds"),
         "lag_ms": max(lags) * 1000 if lags else None,
         "known": places["cache"] / texts if texts else None,
