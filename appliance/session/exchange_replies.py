@@ -104,9 +104,7 @@ class ExchangeReplies:
         if verdict.restricted or verdict.sensitive:
             self._require_same_schema(execution)
             execution.lock = state.locks.lock(verdict, execution.statement_index, reply.description)
-        limited = verdict.decision.row_limit is not None
-        masked = execution.lock is not None and execution.lock.masker is not None
-        state.codec.whole_rows(state.limits.masked_row_bytes_max if masked or limited else 0)
+        state.choose_row_mode(execution)
         hidden = () if execution.lock is None else execution.lock.hidden
         state.to_client(state.codec.replied(reply, hidden))
         if reply.kept:

@@ -230,6 +230,12 @@ class ExchangeState:
     def finish(self, execution: Execution, outcome: Outcome) -> None:
         self.turn.records.append(self.recorder.finished(execution, self.now, outcome))
 
+    def choose_row_mode(self, execution: Execution) -> None:
+        """Rows that will be masked or counted out come whole; all others flow through in pieces."""
+        masked = execution.lock is not None and execution.lock.masker is not None
+        limited = execution.verdict.decision.row_limit is not None
+        self.codec.whole_rows(self.limits.masked_row_bytes_max if masked or limited else 0)
+
     def to_client(self, content: Bytes) -> None:
         self.turn.client.append(content if isinstance(content, bytes) else bytes(content))
 

@@ -191,7 +191,8 @@ class Codec(Protocol):
         """Values of one row of the answer to `ask`."""
 
     def idle(self) -> bytes:
-        """A command without effect that is answered by `Done`."""
+        """A command without effect that is answered by `Done`, in place of what `send` has made and
+        nobody has sent."""
 
     def whole_rows(self, bytes_max: int) -> None:
         """Rows of the present result come whole; 0 = in pieces, as they are."""

@@ -159,6 +159,7 @@ class MyCodec:
 
     def idle(self) -> bytes:
         payload = bytes((c.PING,))
+        self._expected.forget()
         self._begin_reply(Kind.DONE, payload)
         return packets(payload, 0)
 
