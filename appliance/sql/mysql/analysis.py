@@ -25,7 +25,7 @@ from appliance.sql.mysql.constants import unread_constants
 from appliance.sql.mysql.functions import SPACED
 from appliance.sql.mysql.ledger import Ledger
 from appliance.sql.mysql.lineage import MyLineage
-from appliance.sql.mysql.settings import DATABASE
+from appliance.sql.mysql.assignments import DATABASE
 from appliance.sql.mysql.statements import read_statement
 from appliance.sql.mysql.words import (
     NAME,

@@ -1,5 +1,5 @@
 """A place in a list of words, for statements that have no tree. Used by `utility`, `definitions`,
-`settings` and `shows`."""
+`assignments` and `shows`."""
 
 from collections.abc import Sequence
 

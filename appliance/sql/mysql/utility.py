@@ -10,7 +10,7 @@ https://mariadb.com/kb/en/sql-statements/.
 from collections.abc import Callable, Mapping, Sequence
 
 from appliance.model.facts import Action, Flag, FunctionUse, PreparedUse
-from appliance.sql.mysql import definitions, settings, shows
+from appliance.sql.mysql import assignments, definitions, shows
 from appliance.sql.mysql.cursor import Cursor
 from appliance.sql.mysql.ledger import Ledger
 from appliance.sql.mysql.queries import read_expressions
@@ -346,8 +346,8 @@ RULES: Mapping[str, Rule] = {
     "RENAME": definitions.rename,
     "TRUNCATE": definitions.truncate,
     "SHOW": shows.show,
-    "SET": settings.set_statement,
-    "USE": settings.use_database,
+    "SET": assignments.set_statement,
+    "USE": assignments.use_database,
     "BEGIN": _begin,
     "START": _begin,
     "COMMIT": _end,
