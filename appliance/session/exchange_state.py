@@ -91,7 +91,15 @@ class Statement:
 class Running:
     """What the upstream was sent and has not answered to its end."""
 
-    __slots__ = ("command", "execution", "question", "refusal", "statement", "verdict")
+    __slots__ = (
+        "command",
+        "discarded",
+        "execution",
+        "question",
+        "refusal",
+        "statement",
+        "verdict",
+    )
 
     def __init__(
         self,
@@ -107,6 +115,9 @@ class Running:
         self.statement = statement
         self.refusal: Refusal | None = None
         """It could not be recorded: an idle command was sent in its place, and this is the
+        reply."""
+        self.discarded: Refusal | None = None
+        """Its result is not what was planned: whatever comes of it is thrown away, and this is the
         reply."""
         self.question: Question | None = None
 

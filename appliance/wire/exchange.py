@@ -194,6 +194,9 @@ class Codec(Protocol):
         """A command without effect that is answered by `Done`, in place of what `send` has made and
         nobody has sent."""
 
+    def close(self, statement: int) -> bytes:
+        """Has the upstream forget a prepared statement; earns no reply."""
+
     def whole_rows(self, bytes_max: int) -> None:
         """Rows of the present result come whole; 0 = in pieces, as they are."""
 

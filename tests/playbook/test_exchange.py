@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from appliance.audit.record import ProtocolKind
-from appliance.model.errors import InvariantBroken, ProtocolViolation, Refused
+from appliance.model.errors import InvariantBroken, ProtocolViolation
 from appliance.model.limits import Limits
 from tests.playbook.exchange_world import (
     EMAIL,
@@ -158,16 +158,52 @@ def test_every_result_of_a_text_has_a_lock_of_its_own() -> None:
     assert told.finished == (("completed", 3, 1),)
 
 
-def test_more_results_than_were_planned_end_the_session() -> None:
+def test_more_results_than_were_planned_are_thrown_away() -> None:
     said = (b"\x02", ID, EMAIL, eof(), eof(MORE), *ROWS)
-    with pytest.raises(Refused):
-        played(says(query(READ)), answers(*said), principal=ANN)
+    _, told, after = played(
+        says(query(READ)), answers(*said), says(query("SELECT 1")), principal=ANN
+    )
+    begun = reply(b"\x02", ID, EMAIL_REWORDED, eof(), eof(MORE))
+    assert told.client.startswith(begun)
+    assert error_of(told.client[len(begun) :])[0] == 6
+    assert told.finished == (("failed", 0, 0),) and "NoteSchemaChange" in told.requests
+    assert after.upstream == sent(query("SELECT 1"))
 
 
-def test_a_masked_column_that_nobody_planned_ends_the_session() -> None:
-    said = (b"\x02", ID, EMAIL, eof(), text_row("1", SECRET), eof())
-    with pytest.raises(Refused):
-        played(says(query("SELECT id, name FROM customers")), answers(*said), principal=ANN)
+def test_a_masked_column_that_nobody_planned_is_thrown_away() -> None:
+    said = (b"\x02", ID, EMAIL, eof(), text_row("1", SECRET), eof(MORE), *COMPUTED)
+    _, told, after = played(
+        says(query("SELECT id, name FROM customers")),
+        answers(*said),
+        says(query("SELECT 1")),
+        principal=ANN,
+    )
+    assert error_of(told.client)[0] == 1 and told.finished == (("failed", 0, 0),)
+    assert after.upstream == sent(query("SELECT 1"))
+
+
+def test_a_cursor_over_what_nobody_planned_is_not_read() -> None:
+    *_, told, fetched = played(
+        says(prepare("SELECT id, name FROM customers")),
+        answers(prepared(3, 2, 0), ID, NAME, eof()),
+        says(execute(3, flags=1)),
+        answers(b"\x02", ID, EMAIL, eof(0x40)),
+        says(b"\x1c\x03\0\0\0\1\0\0\0"),
+        principal=ANN,
+    )
+    assert error_of(told.client)[0] == 1 and told.finished == (("failed", 0, 0),)
+    assert error_of(fetched.client)[1] == 1243 and fetched.upstream == b""
+
+
+def test_what_is_prepared_otherwise_than_planned_is_closed() -> None:
+    _, told, executed = played(
+        says(prepare("SELECT id, name FROM customers")),
+        answers(*PREPARED),
+        says(execute(3)),
+        principal=ANN,
+    )
+    assert error_of(told.client)[0] == 1 and told.upstream == sent(b"\x19\x03\0\0\0")
+    assert error_of(executed.client)[1] == 1243
 
 
 def test_masked_at_the_source() -> None:
@@ -183,12 +219,12 @@ def test_masked_at_the_source() -> None:
 
 
 def test_at_the_source_no_masked_column_may_arrive() -> None:
-    with pytest.raises(Refused):
-        played(
-            says(query("SELECT email FROM customers ORDER BY email")),
-            answers(b"\x01", EMAIL, eof(), text_row(SECRET), eof()),
-            principal=ANN,
-        )
+    _, told = played(
+        says(query("SELECT email FROM customers ORDER BY email")),
+        answers(b"\x01", EMAIL, eof(), text_row(SECRET), eof()),
+        principal=ANN,
+    )
+    assert error_of(told.client)[0] == 1 and told.finished == (("failed", 0, 0),)
 
 
 def test_errors_lose_their_words_where_they_could_quote() -> None:

@@ -163,6 +163,9 @@ class MyCodec:
         self._begin_reply(Kind.DONE, payload)
         return packets(payload, 0)
 
+    def close(self, statement: int) -> bytes:
+        return packets(bytes((c.STMT_CLOSE,)) + statement.to_bytes(4, "little"), 0)
+
     # --- from the upstream ------------------------------------------------------------------------
 
     def upstream_fed(self, chunk: Bytes) -> Iterator[Reply]:
