@@ -21,11 +21,11 @@ from appliance.model.facts import (
     StatementFacts,
 )
 from appliance.model.limits import Limits
+from appliance.sql.mysql.assignments import DATABASE
 from appliance.sql.mysql.constants import unread_constants
 from appliance.sql.mysql.functions import SPACED
 from appliance.sql.mysql.ledger import Ledger
 from appliance.sql.mysql.lineage import MyLineage
-from appliance.sql.mysql.assignments import DATABASE
 from appliance.sql.mysql.statements import read_statement
 from appliance.sql.mysql.words import (
     NAME,

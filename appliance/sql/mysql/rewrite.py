@@ -12,6 +12,7 @@ rewritten tree (`splice.same`).
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from sqlglot import exp
 
@@ -286,6 +287,8 @@ class Rewriter:
         if not self._replaced and not self._edits:
             return
         masked = [n for n in self._replaced.values() if isinstance(n.node, exp.Subquery)]
+        if masked and self._tree.find(exp.MatchAgainst):
+            raise Unmaskable("full-text search beside a masked relation")
         if masked and any(select.args.get("locks") for select in self._tree.find_all(exp.Select)):
             raise Unmaskable("a locking read of a masked relation")
         written = {p.oid for p in self._reading.places.values() if p.written}
@@ -304,25 +307,32 @@ class Rewriter:
     # Names of outputs.
 
     def _name_outputs(self) -> None:
-        """A column without a name of its own is named by its text, as the client wrote it."""
+        """A column without a name of its own is named by its text, as the client wrote it: where
+        that text changes, it becomes a name. Lists further inside keep what they are."""
         select, depth = self._first_select()
         if select is None:
             return
-        done: set[int] = set()
-        for node in (*self._tree.find_all(exp.Table), *self._tree.find_all(exp.Column)):
-            if id(node) not in self._replaced:
+        changed = {
+            id(projection)
+            for node in (*self._tree.find_all(exp.Table), *self._tree.find_all(exp.Column))
+            if id(node) in self._replaced
+            and (projection := _projection_with(node, select)) is not None
+        }
+        elements = self._select_list(select, depth)
+        if elements is None:
+            named = (exp.Alias, exp.Column, exp.Star)
+            if any(id(p) in changed and not isinstance(p, named) for p in select.expressions):
+                raise Unmaskable("an output without a name: give it one with AS")
+            return
+        for projection, (start, end) in zip(select.expressions, elements, strict=True):
+            if isinstance(projection, (exp.Alias, exp.Column, exp.Star)):
                 continue
-            projection = _projection_with(node, select)
-            if projection is None or id(projection) in done:
-                continue
-            done.add(id(projection))
-            if not isinstance(projection, (exp.Alias, exp.Column, exp.Star)):
-                self._name(projection, self._place_of(node), depth)
+            if id(projection) in changed or self._has_comment(start, end):
+                self._name(projection, start, end)
 
-    def _place_of(self, node: exp.Expr) -> int:
-        if isinstance(node, exp.Column):
-            return self._span(node)[0]
-        return self._start(node.args.get("db") or node.this)
+    def _has_comment(self, start: int, end: int) -> bool:
+        inside = [word for word in self._words if start <= word.start < end]
+        return any(self._text[one.end : other.start].strip() for one, other in pairwise(inside))
 
     def _first_select(self) -> tuple[exp.Expr | None, int]:
         """The SELECT whose list names the columns of the result, and in how many parentheses it
@@ -334,8 +344,7 @@ class Rewriter:
             node = node.this
         return (node, depth) if isinstance(node, exp.Select) else (None, 0)
 
-    def _name(self, projection: exp.Expr, at: int, depth: int) -> None:
-        start, end = self._segment(at, depth)
+    def _name(self, projection: exp.Expr, start: int, end: int) -> None:
         text = self._text[start:end].decode(errors="replace")
         if len(text) > ALIAS_CHARACTERS_MAX or "\ufffd" in text:
             raise Unmaskable("an output without a name is too long: give it one with AS")
@@ -344,30 +353,57 @@ class Rewriter:
         alias.args["this"] = projection
         self._replaced[id(projection)] = Replaced(alias, text)
 
-    def _segment(self, at: int, depth: int) -> tuple[int, int]:
-        """First and last byte of the element of a select list that holds byte `at`."""
-        start, end, listing, level = -1, -1, False, 0
-        for word in self._words:
+    def _select_list(self, select: exp.Expr, depth: int) -> list[tuple[int, int]] | None:
+        """First and last byte of each element of a select list; None when it can not be told from
+        the words which one it is."""
+        for number, level in self._levels():
+            if level == depth and self._words[number].upper == "SELECT":
+                elements = self._elements(number + 1)
+                if _holds(select.expressions, elements):
+                    return elements
+        return None
+
+    def _levels(self) -> Iterator[tuple[int, int]]:
+        """Each word's number, and in how many parentheses it is."""
+        level = 0
+        for number, word in enumerate(self._words):
             level -= word.upper == ")"
-            if level == depth and word.upper == "SELECT":
-                if word.start > at:
-                    break
-                start, end, listing = -1, -1, True
-            elif (listing and level < depth) or (level == depth and word.upper in _ENDS_OF_LIST):
-                if listing and start <= at < end:
-                    return start, end
-                listing = listing and start < 0
-            elif listing and level == depth and word.upper == ",":
-                if start <= at < end:
-                    return start, end
-                start = -1
-            elif listing and not (start < 0 and word.upper in _MODIFIERS):
-                start = word.start if start < 0 else start
-                end = word.end
+            yield number, level
             level += word.upper == "("
-        if listing and start <= at < end:
-            return start, end
-        raise Unmaskable("an output without a name: give it one with AS")
+
+    def _elements(self, number: int) -> list[tuple[int, int]]:
+        """Of the select list that begins with a word, modifiers left out."""
+        while number < len(self._words) and self._words[number].upper in _MODIFIERS:
+            number += 1
+        found: list[tuple[int, int]] = []
+        start, level = -1, 0
+        for at in range(number, len(self._words)):
+            word = self._words[at]
+            level -= word.upper == ")"
+            if level < 0 or (level == 0 and word.upper in _ENDS_OF_LIST):
+                break
+            if level == 0 and word.upper == ",":
+                found.append((start, self._words[at - 1].end))
+                start = -1
+                continue
+            start = word.start if start < 0 else start
+            level += word.upper == "("
+            end = word.end
+        if start >= 0:
+            found.append((start, end))
+        return found
+
+
+def _holds(projections: Sequence[exp.Expr], elements: Sequence[tuple[int, int]]) -> bool:
+    """Whether each projection's names stand in its element."""
+    if len(projections) != len(elements):
+        return False
+    return all(
+        start <= name.meta["start"] < end
+        for projection, (start, end) in zip(projections, elements, strict=True)
+        for name in projection.find_all(exp.Identifier)
+        if "start" in name.meta
+    )
 
 
 def _projection_with(node: exp.Expr, select: exp.Expr) -> exp.Expr | None:
