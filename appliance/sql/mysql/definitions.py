@@ -206,10 +206,15 @@ def _alter_table(ledger: Ledger, words: Sequence[Word], cursor: Cursor) -> None:
     _options(ledger, words[start:])
     for index in range(start, len(words)):
         moved = Cursor(words, index)
-        if moved.skip("WITH", "TABLE") or moved.skip("FROM", "TABLE") or _renames(moved):
+        if moved.skip("WITH", "TABLE") or moved.skip("FROM", "TABLE"):
             other = moved.name()
             if other is not None:
                 ledger.use(Action.ALTER, *other)
+        elif _renames(moved):
+            other = moved.name()
+            if other is not None:
+                ledger.act(Action.CREATE)
+                ledger.use(Action.CREATE, *other)
         elif moved.skip("DROP", "PARTITION") or moved.skip("TRUNCATE", "PARTITION"):
             ledger.act(Action.TRUNCATE)
             ledger.use(Action.TRUNCATE, *name)
@@ -353,7 +358,8 @@ def rename(ledger: Ledger, words: Sequence[Word]) -> None:
         if other is None:
             _confused(ledger)
             return
-        ledger.use(Action.ALTER, *other)
+        ledger.act(Action.CREATE)
+        ledger.use(Action.CREATE, *other)
         if not cursor.skip(","):
             break
 

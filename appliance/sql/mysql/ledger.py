@@ -25,6 +25,7 @@ Use = tuple[Action, int, str, str]
 """Action, OID, database, name."""
 
 _READING = frozenset({Action.SELECT, Action.EXPLAIN})
+_PERHAPS_ABSENT = frozenset({Action.CREATE, Action.DROP, Action.GRANT})
 
 
 class Ledger:
@@ -84,9 +85,12 @@ class Ledger:
     def use(
         self, action: Action, database: str, name: str, columns: Iterable[str] = ()
     ) -> Relation | None:
-        """Notes a relation by its name; gives it, when it is known."""
+        """Notes a relation by its name; gives it, when it is known. What is not there yet, or need
+        not be, is no puzzle."""
         found = self.find(database, name)
         if found.relation is None:
+            if action not in _PERHAPS_ABSENT:
+                self.puzzle(found.why)
             self.uses.setdefault((action, 0, found.database, name), {})
             return None
         self.use_known(action, found.relation, columns)

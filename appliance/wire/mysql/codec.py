@@ -159,8 +159,12 @@ class MyCodec:
 
     def idle(self) -> bytes:
         payload = bytes((c.PING,))
+        self._expected.forget()
         self._begin_reply(Kind.DONE, payload)
         return packets(payload, 0)
+
+    def close(self, statement: int) -> bytes:
+        return packets(bytes((c.STMT_CLOSE,)) + statement.to_bytes(4, "little"), 0)
 
     # --- from the upstream ------------------------------------------------------------------------
 
