@@ -7,6 +7,7 @@ cdef class Chunks:
     cdef public object transport
     cdef public bint lost
     cdef public bint writing_paused
+    cdef public Py_ssize_t narrow
     cdef readonly bint polled
     cdef Cycle path
     cdef bint from_upstream

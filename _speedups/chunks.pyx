@@ -71,6 +71,8 @@ cdef class Chunks:
     # asyncio.BufferedProtocol
 
     def get_buffer(self, Py_ssize_t sizehint):
+        if self.narrow > 0:
+            return _shared[:self.narrow]
         return _shared
 
     def buffer_updated(self, Py_ssize_t nbytes):

@@ -57,7 +57,7 @@ cdef tuple FAULT_TEXTS = ("", "packet out of order", "packet too long", "empty p
 
 
 @cython.final
-@cython.no_gc_clear  # the chunk may not go before the buffer taken of it is given back
+@cython.no_gc  # a memoryview taken for garbage would be cleared with a buffer of it still open
 cdef class PacketSplitter:
     """One direction of a MySQL byte stream -> packets and runs of rows.
 

@@ -407,11 +407,15 @@ cdef long version_of(const Token* token) noexcept nogil:
     return version
 
 
+cdef enum:
+    RUN_BY_ALL = 50700  # every server that is supported runs what is for versions below
+
+
 cdef bint runs(const Token* token, long version, long server, bint mariadb) noexcept nogil:
     """MariaDB leaves comments for MySQL 5.7 and later out."""
     if version > server:
         return False
-    return not mariadb or token.start[2] == 77 or version < 50700 or version > 99999
+    return not mariadb or token.start[2] == 77 or version < RUN_BY_ALL or version > 99999
 
 
 cdef const uint8_t* skipped_end(const uint8_t* at, const uint8_t* end) noexcept nogil:
@@ -427,7 +431,7 @@ cdef const uint8_t* skipped_end(const uint8_t* at, const uint8_t* end) noexcept 
 
 
 def unwrap(bytes text not None, int modes, long server, bint mariadb):
-    """The text as long as it was, as `server` (50744, 80036, 101106; 0 = not known) reads it: the
+    """The text as long as it was, as `server` (50744, 80036, 101106; 0 = one that is not known) reads it: the
     marks around what it runs are spaces, and so is what it does not. MIXED when that is not
     certain."""
     cdef Lexer lexer = lexer_of(text, modes)
@@ -454,17 +458,18 @@ def unwrap(bytes text not None, int modes, long server, bint mariadb):
             memset(out + (token.start - lexer.begin), 32, 2)
             continue
         version = version_of(&token)
-        if token.start[2] == 77 and server and not mariadb:
-            version = 999999  # MySQL takes it for a comment
-        if version == 999999 or (version and not runs(&token, version, server, mariadb)):
-            stop = skipped_end(token.end, lexer.end) if server else NULL
+        if not server:
+            if token.start[2] == 77 or version >= RUN_BY_ALL:
+                return MIXED
+        elif (token.start[2] == 77 and not mariadb) or (
+            version and not runs(&token, version, server, mariadb)
+        ):  # (MySQL takes /*M! for a comment like any other.)
+            stop = skipped_end(token.end, lexer.end)
             if stop == NULL:
                 return MIXED
             memset(out + (token.start - lexer.begin), 32, <size_t>(stop - token.start))
             lexer.at = stop
             continue
-        if (version or token.start[2] == 77) and not server:
-            return MIXED
         inside = True
         memset(out + (token.start - lexer.begin), 32, <size_t>(token.end - token.start))
     return MIXED if inside else found

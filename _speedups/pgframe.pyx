@@ -59,7 +59,7 @@ cdef struct Rule:
 
 
 @cython.final
-@cython.no_gc_clear  # the chunk may not go before the buffer taken of it is given back
+@cython.no_gc  # a memoryview taken for garbage would be cleared with a buffer of it still open
 cdef class FrameSplitter:
     """One direction of a PostgreSQL v3 byte stream -> runs of frames.
 

@@ -18,10 +18,9 @@ from appliance.model.principal import Client, Principal, Target
 from appliance.model.refusal import Refusal
 from appliance.policy.snapshot import Snapshot
 from appliance.session.cache import Cache
-from appliance.session.dialect import Forms
+from appliance.session.dialect import Forms, all_forms
 from appliance.session.flow import Judge, Verdict
 from appliance.session.postgres import POSTGRES
-from appliance.session.rewriting import all_forms
 from appliance.sql.analysis import analyse
 from appliance.sql.lineage import CatalogLineage
 
@@ -133,7 +132,7 @@ def _verdict(snapshot: Snapshot, question: Question, lineage: CatalogLineage | N
     facts = analyse(text, lineage, settings, limits)
     owed, forms = judge.entitlements.owed, None
     if lineage is not None and owed:
-        forms = Forms(owed, all_forms(text, facts, lineage, settings, owed, limits))
+        forms = Forms(owed, all_forms(POSTGRES, text, facts, lineage, settings, owed, limits))
     return judge.judge(text, facts, settings, question.now, keep=False, forms=forms)
 
 

@@ -12,8 +12,9 @@ import os
 import socket
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
+from _speedups import sqllex
 from appliance.link.analysis import (
     ANALYSIS_FRAME_BYTES_MAX,
     Analyse,
@@ -50,6 +51,22 @@ BACKOFF_SECONDS: Final = (0.0, 0.1, 0.5, 2.0, 5.0)
 RECEIVE_BYTES = 256 * 1024
 
 log = Log("analyzer")
+
+
+class Analysis(NamedTuple):
+    """What a child runs, by 'module:name'."""
+
+    dialect: str
+    """A `session.dialect.Dialect`."""
+    lineage: str
+    """catalog -> what that dialect resolves names against."""
+    redact: Callable[[bytes], bytes]
+    """The audit trail shows the text of a failed analysis, too."""
+
+
+POSTGRES = Analysis(
+    "appliance.session.postgres:POSTGRES", "appliance.sql.lineage:CatalogLineage", sqllex.redact
+)
 
 
 class Lineage(Protocol):
@@ -236,25 +253,21 @@ class _Child:
 class Analyzer:
     """One child process, its queue, and its restarts.
 
-    `redact` is `_speedups.sqllex.redact`: the audit trail shows the text of a failed analysis too.
-    `entry` and `lineage` ('module:name') replace what the child runs, in tests.
+    `analysis`: of which dialect; one analyzer reads one.
     """
 
     def __init__(
         self,
         limits: Limits,
         metrics: Metrics,
-        redact: Callable[[bytes], bytes],
+        analysis: Analysis = POSTGRES,
         *,
-        entry: str = "appliance.sql.analysis:analyse",
-        lineage: str = "appliance.sql.lineage:CatalogLineage",
         memory_bytes_max: int = MEMORY_BYTES_MAX,
     ) -> None:
         self._limits = limits
         self._metrics = metrics
-        self._redact = redact
-        self._entry = entry
-        self._lineage = lineage
+        self._redact = analysis.redact
+        self._analysis = analysis
         self._memory_bytes_max = memory_bytes_max
         self._seconds_max = limits.analysis_ms_max / 1000
         self._waiting = _Queue()
@@ -267,7 +280,10 @@ class Analyzer:
     async def start(self) -> None:
         """Starts the child and returns when it is ready, or failed to start the first time (it is
         tried again for as long as this lives; statements that need it are refused meanwhile).
+        Does nothing when it has been started.
         """
+        if self._running is not None:
+            return
         await self._begin_child()
         self._running = asyncio.create_task(self._run(), name="analyzer")
 
@@ -430,6 +446,6 @@ class Analyzer:
             f"--parent={os.getpid()}",
             f"--memory-bytes-max={self._memory_bytes_max}",
             f"--statement-bytes-max={self._limits.statement_bytes_max}",
-            f"--entry={self._entry}",
-            f"--lineage={self._lineage}",
+            f"--dialect={self._analysis.dialect}",
+            f"--lineage={self._analysis.lineage}",
         )

@@ -28,15 +28,12 @@ from appliance.link.analysis import (
     analyzer_requests,
 )
 from appliance.link.codec import encode_message
-from appliance.model.catalog import Catalog, SessionSettings
+from appliance.model.catalog import Catalog
 from appliance.model.facts import Facts
 from appliance.model.limits import Limits
-from appliance.session.rewriting import all_forms
-from appliance.sql.lineage import CatalogLineage
+from appliance.session.dialect import Dialect, all_forms
 
 RECEIVE_BYTES = 1024 * 1024
-
-Entry = Callable[[bytes, Any, SessionSettings, Limits], Facts]
 
 
 def limit_resources(memory_bytes_max: int) -> None:
@@ -62,8 +59,10 @@ def named(path: str) -> Any:
 class Child:
     """The loop: learn and forget catalogs, answer requests."""
 
-    def __init__(self, entry: Entry, lineage: Callable[[Catalog], object], limits: Limits) -> None:
-        self._entry = entry
+    def __init__(
+        self, dialect: Dialect, lineage: Callable[[Catalog], object], limits: Limits
+    ) -> None:
+        self._dialect = dialect
         self._lineage = lineage
         self._limits = limits
         self._known: dict[CatalogName, object] = {}
@@ -87,7 +86,7 @@ class Child:
         limit_processor_time(request.cpu_seconds)
         lineage = None if request.catalog is None else self._known[request.catalog]
         try:
-            facts = self._entry(request.text, lineage, request.settings, self._limits)
+            facts = self._dialect.analyse(request.text, lineage, request.settings, self._limits)
             forms = self._forms(request, facts, lineage)
         except Exception as error:
             return Failed(number=request.number, reason=type(error).__name__)
@@ -96,10 +95,11 @@ class Child:
     def _forms(
         self, request: Analyse, facts: Facts, lineage: object | None
     ) -> tuple[tuple[bytes, str], ...]:
-        if not request.owed or facts.failure is not None or not isinstance(lineage, CatalogLineage):
+        if not request.owed or facts.failure is not None or lineage is None:
             return ()
         owed = {(oid, attnum): mask for oid, attnum, mask in request.owed}
-        made = all_forms(request.text, facts, lineage, request.settings, owed, self._limits)
+        text, settings = request.text, request.settings
+        made = all_forms(self._dialect, text, facts, lineage, settings, owed, self._limits)
         return tuple((form.text, form.why) for form in made)
 
 
@@ -113,15 +113,15 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--memory-bytes-max", type=int, required=True)
     parser.add_argument("--statement-bytes-max", type=int, required=True)
-    parser.add_argument("--entry", default="appliance.sql.analysis:analyse")
-    parser.add_argument("--lineage", default="appliance.sql.lineage:CatalogLineage")
+    parser.add_argument("--dialect", required=True)
+    parser.add_argument("--lineage", required=True)
     options = parser.parse_args()
     die_with_parent(options.parent)
     keep_only({options.fd})
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the supervisor's affair
     limit_resources(options.memory_bytes_max)
     limits = Limits(statement_bytes_max=options.statement_bytes_max)
-    child = Child(named(options.entry), named(options.lineage), limits)
+    child = Child(named(options.dialect), named(options.lineage), limits)
     with socket.socket(fileno=options.fd) as link:
         link.setblocking(True)
         child.serve(link)

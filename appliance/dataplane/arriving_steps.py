@@ -36,6 +36,7 @@ from appliance.wire.conversation import (
     Password,
     Proved,
     Recall,
+    Receive,
     Remember,
     Stored,
     Token,
@@ -140,8 +141,10 @@ class SteppedArrival:
                 return step
             if isinstance(step, Meet):
                 answer = await self._met()
+            elif isinstance(step, Receive):  # behind it there may be the beginning of TLS
+                answer = await side.exactly(step.count)
             else:
-                answer = await carried_out(side, step, self._secured, None)
+                answer = await carried_out(side, step, self._secured)
 
     async def _met(self) -> Met | None:
         """What all targets of the listener are, so that what a client is offered is to be had
@@ -191,6 +194,8 @@ class SteppedArrival:
         self, upstream: Upstream, announcement: Announcement, cancel: Cancel
     ) -> tuple[bytes, tuple[int, bytes] | None]:
         """The client cancels over another session of its own: see `cancels.own_key`."""
+        self._door.side.read(True)
+        self._door.side.pauses = 0  # those were not the peers' doing
         return self._conversation.welcome(upstream.parameters), None
 
     def administering(self, shown: dict[str, str]) -> bytes | None:

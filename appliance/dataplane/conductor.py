@@ -398,7 +398,7 @@ class Conductor:
     async def _analyse(self, request: AnalyseText) -> None:
         lineage = None if self.catalog is None else self._machine.analysis_lineage
         owner = "" if self.principal is None else self.principal.name
-        facts, made = await self._services.analyzer.examine(
+        facts, made = await self._services.analyzers[self._protocol.name].examine(
             request.text, lineage, request.settings, owner, request.owed
         )
         self._services.cache.note_failure(facts)

@@ -22,29 +22,27 @@ async def converse(
     side: Side,
     steps: Generator[Any, Any, Any],
     secure: Callable[[], Awaitable[None]],
-    others: Callable[[Any], Awaitable[Any]] | None = None,
 ) -> Any:
-    """What `steps` returns. `secure` begins TLS; `others` answers the steps that are not about
-    bytes. Raises what the steps, the connection or `others` raise.
-    """
+    """What `steps` returns. `secure` begins TLS. Raises what the steps or the connection raise."""
     answer: Any = None
     while True:
         try:
             step = steps.send(answer)
         except StopIteration as end:
             return end.value
-        answer = await carried_out(side, step, secure, others)
+        if isinstance(step, Receive):
+            answer = await taken(side, step.count)
+        else:
+            answer = await carried_out(side, step, secure)
 
 
 async def carried_out(
     side: Side,
     step: Any,
     secure: Callable[[], Awaitable[None]],
-    others: Callable[[Any], Awaitable[Any]] | None,
 ) -> Any:
+    """Any step that is about the connection, but for `Receive`."""
     match step:
-        case Receive(count=count):
-            return await taken(side, count)
         case Send(octets=octets):
             side.write(octets)
             return None
@@ -54,9 +52,7 @@ async def carried_out(
         case Compute(work=work):
             async with _threads:
                 return await asyncio.to_thread(work)
-    if others is None:
-        raise InvariantBroken("a step that nobody carries out")
-    return await others(step)
+    raise InvariantBroken("a step that nobody carries out")
 
 
 async def taken(side: Side, count: int) -> bytes:

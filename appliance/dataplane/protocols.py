@@ -10,8 +10,10 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
+from _speedups import mylex
 from appliance.config.schema import Configuration, Listener, TargetConfig
-from appliance.dataplane import machines, upstreams
+from appliance.dataplane import analyzer, machines, upstreams
+from appliance.dataplane.analyzer import Analysis
 from appliance.dataplane.arriving import Arriving, Door
 from appliance.dataplane.arriving_postgres import PostgresArrival
 from appliance.dataplane.arriving_steps import SteppedArrival
@@ -19,19 +21,16 @@ from appliance.dataplane.catalog_source import CatalogSource
 from appliance.dataplane.connections import Login, Row, Upstream
 from appliance.dataplane.machines import MachineParts
 from appliance.dataplane.upstream_steps import SteppedUpstreams
-from appliance.model.facts import Flag
-from appliance.model.form import Form
-from appliance.session import changes
 from appliance.session.dialect import Dialect
 from appliance.session.driven import Machine
+from appliance.session.mysql import MYSQL as MYSQL_SQL
 from appliance.session.postgres import POSTGRES
 from appliance.sql import reader
 from appliance.sql.lineage import CatalogLineage
 from appliance.sql.mysql import catalog as mysql_catalog
 from appliance.sql.mysql.catalog_rows import build_catalog
 from appliance.sql.mysql.lineage import MyLineage
-from appliance.sql.mysql.settings import MySettings
-from appliance.sql.mysql.unread import unread
+from appliance.sql.mysql.session_settings import MySettings
 from appliance.wire.mysql import simple, upstream_login, words
 from appliance.wire.mysql.client_login import ClientLogin
 from appliance.wire.mysql.codec import MyCodec
@@ -47,6 +46,8 @@ class SpokenProtocol(msgspec.Struct, frozen=True):
     name: str
     """As in configuration (`targets[].dialect`, `listeners[].protocol`) and policy."""
     dialect: Dialect
+    analysis: Analysis
+    """The same for the analyzer process, which imports it by name."""
     alpn: str | None
     """Of direct TLS; None: its clients never begin with TLS."""
     speaks_first: bool
@@ -72,6 +73,7 @@ class SpokenProtocol(msgspec.Struct, frozen=True):
 POSTGRESQL = SpokenProtocol(
     name="postgresql",
     dialect=POSTGRES,
+    analysis=analyzer.POSTGRES,
     alpn="postgresql",
     speaks_first=False,
     arrive=PostgresArrival,
@@ -107,15 +109,9 @@ def _machine(parts: MachineParts) -> Machine:
 
 MYSQL = SpokenProtocol(
     name="mysql",
-    dialect=Dialect(
-        name="mysql",
-        analyse=unread,
-        fold=lambda _text, _settings: None,
-        is_plain=changes.is_plain,
-        converts=lambda facts: any(Flag.CHANGES_SETTINGS in s.flags for s in facts.statements),
-        footing=lambda _facts, _lineage, _rewritten: None,
-        masked_relations=lambda _lineage, _owed: None,
-        forms=lambda _text, wanted, *_: [Form(b"", "not rewritten in this dialect")] * len(wanted),
+    dialect=MYSQL_SQL,
+    analysis=Analysis(
+        "appliance.session.mysql:MYSQL", "appliance.sql.mysql.lineage:MyLineage", mylex.redact
     ),
     alpn=None,
     speaks_first=True,

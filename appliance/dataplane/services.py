@@ -112,7 +112,7 @@ class Services:
         self,
         governance: Governance,
         spool: Spool,
-        analyzer: Analyzer,
+        analyzers: Mapping[str, Analyzer],
         metrics: Metrics,
         mock_secret: bytes,
         private_key: Callable[[], bytes] = lambda: b"",
@@ -120,7 +120,8 @@ class Services:
         self.governance = governance
         self.spool = spool
         self.round = Round(spool)
-        self.analyzer = analyzer
+        self.analyzers = analyzers
+        """By protocol."""
         self.metrics = metrics
         self.mock_secret = mock_secret
         """Keys the made-up salts of unknown users; the same in all workers and over restarts."""

@@ -49,6 +49,10 @@ class Side(Chunks, asyncio.BufferedProtocol):
             self._receiver(chunk)
             return
         self._pending += chunk
+        if self.narrow > 0:
+            self.narrow -= len(chunk)
+            if self.narrow <= 0:
+                self.read(False)  # at once: what comes next may be TLS
         if len(self._pending) > PENDING_BYTES_MAX:
             self.read(False)
         self._wake()
@@ -109,6 +113,17 @@ class Side(Chunks, asyncio.BufferedProtocol):
         taken = bytes(self._pending[:count])
         del self._pending[:count]
         return taken
+
+    async def exactly(self, count: int) -> bytes:
+        """So many bytes, and not one more is taken from the socket, neither now nor until the next
+        call: what follows may not be for us.
+        """
+        if count > PENDING_BYTES_MAX:
+            raise ProtocolViolation(self.name, "message too long during login")
+        while len(self._pending) < count:
+            self.narrow = count - len(self._pending)
+            await self.receive()
+        return self.take(count)
 
     @property
     def pending(self) -> int:

@@ -22,7 +22,6 @@ import msgspec
 import uvloop
 
 from _speedups.chunks import Poller, poll_with
-from _speedups.sqllex import redact
 from appliance import __version__
 from appliance.audit.record import (
     ConfigurationChanged,
@@ -40,6 +39,7 @@ from appliance.dataplane.cancels import Cancels
 from appliance.dataplane.catalogs import Catalogs
 from appliance.dataplane.conductor import Conductor
 from appliance.dataplane.listener import ClientListener
+from appliance.dataplane.protocols import PROTOCOLS
 from appliance.dataplane.services import Governance, Services, govern, keep_keys
 from appliance.dataplane.tally import add_sums
 from appliance.host.parentage import die_with_parent, keep_only
@@ -107,11 +107,14 @@ class Worker:
             signer,
             configuration.durability.value,
         )
-        analyzer = Analyzer(configuration.limits, self._metrics, redact)
+        analyzers = {
+            name: Analyzer(configuration.limits, self._metrics, protocol.analysis)
+            for name, protocol in PROTOCOLS.items()
+        }
         self._services = Services(
             governance,
             spool,
-            analyzer,
+            analyzers,
             self._metrics,
             _kept(keys / MOCK_SECRET_NAME, lambda: secrets.token_bytes(32)),
             lambda: _kept(keys / PASSWORD_KEY_NAME, new_private_key),
@@ -129,7 +132,7 @@ class Worker:
         self._cancels.on_schema_change = self._catalogs.told_by
         self._cancels.open()
         self._link_approvals(configuration)
-        await analyzer.start()
+        await self._start_analyzers(configuration)
         self._services.owe(self._started(governance))
         self._open_listeners()
         self._control.setblocking(False)
@@ -140,6 +143,11 @@ class Worker:
         await self._ended.wait()
         beating.cancel()
         await self._close()
+
+    async def _start_analyzers(self, configuration: Configuration) -> None:
+        """Of the dialects that there are targets of."""
+        for dialect in {target.dialect for target in configuration.targets}:
+            await self._services.analyzers[dialect].start()
 
     def _link_approvals(self, configuration: Configuration) -> None:
         control = configuration.control
@@ -244,6 +252,7 @@ class Worker:
             await self._say(Reloaded(documents.generation, old.snapshot.version, str(error)))
             return
         self._services.governance = new
+        await self._start_analyzers(new.configuration)
         self._services.pools.drain()
         self._services.alarm.pace.change(new.configuration.limits.samples_per_second)
         self._generation = documents.generation
@@ -333,7 +342,8 @@ class Worker:
             await self._services.approvals.close()
         await self._services.pools.close()
         await self._catalogs.close()
-        await self._services.analyzer.stop()
+        for analyzer in self._services.analyzers.values():
+            await analyzer.stop()
         self._services.alarm.close()
         self._cancels.close()
         now = time.time()

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from appliance.masking.masked_relations import Unmaskable
-from appliance.masking.plan import ColumnOrigins
+from appliance.masking.plan import AT_SOURCE_KINDS, ColumnOrigins
 from appliance.model.catalog import Catalog, ColumnKey, Relation, SessionSettings
 from appliance.model.decision import Mask
 from appliance.model.facts import Facts
@@ -89,3 +89,20 @@ def joined(text: bytes, at_source: Sequence[bool], facts: Facts, forms: Sequence
         offset, length = statement.span
         sent.append(form.text if chosen else text[offset : offset + length])
     return SEPARATOR.join(sent)
+
+
+def all_forms(
+    dialect: Dialect,
+    text: bytes,
+    facts: Facts,
+    lineage: Any,
+    settings: SessionSettings,
+    owed: Mapping[ColumnKey, Mask],
+    limits: Limits,
+) -> Sequence[Form]:
+    """Of every statement that may need one; for the analyzer process, which knows no decision.
+    `lineage` does not know the session's temporary relations yet."""
+    lineage = lineage.with_temporaries(settings.temporaries)
+    relations = dialect.masked_relations(lineage, owed)
+    wanted = [statement.kind in AT_SOURCE_KINDS for statement in facts.statements]
+    return dialect.forms(text, wanted, facts, lineage, settings, relations, limits)

@@ -148,6 +148,7 @@ class ExchangeCommands:
             return
         execution = statement.cursor
         self._send(Running(command, execution.verdict, execution, statement))
+        self._state.choose_row_mode(execution)
 
     def _reset(self, command: Command) -> None:
         statement = self._of(command)

@@ -5,8 +5,11 @@ errors are withheld where they could carry masked values; a reply that is not du
 (the codec sees to that).
 """
 
+import msgspec
+
 from appliance.audit.record import Outcome
 from appliance.model.errors import InvariantBroken, ProtocolViolation, Refused
+from appliance.model.refusal import Refusal
 from appliance.session import changes, told
 from appliance.session.effects import NoteCleanRelations, NoteSchemaChange, SettleSchemaChange
 from appliance.session.exchange_decisions import ExchangeDecisions
@@ -45,6 +48,8 @@ class ExchangeReplies:
             self._answer(running.question, reply)
         elif running.refusal is not None:
             self._stood_in(running, reply)
+        elif running.discarded is not None:
+            self._discard(running, running.discarded, reply)
         else:
             self._replied(running, reply)
 
@@ -101,16 +106,44 @@ class ExchangeReplies:
             return
         verdict = execution.verdict
         execution.lock = None
-        if verdict.restricted or verdict.sensitive:
-            self._require_same_schema(execution)
-            execution.lock = state.locks.lock(verdict, execution.statement_index, reply.description)
-        limited = verdict.decision.row_limit is not None
-        masked = execution.lock is not None and execution.lock.masker is not None
-        state.codec.whole_rows(state.limits.masked_row_bytes_max if masked or limited else 0)
+        try:
+            if verdict.restricted or verdict.sensitive:
+                self._require_same_schema(execution)
+                index = execution.statement_index
+                execution.lock = state.locks.lock(verdict, index, reply.description)
+        except Refused as refused:
+            self._begin_discarding(running, refused.refusal, reply)
+            return
+        state.choose_row_mode(execution)
         hidden = () if execution.lock is None else execution.lock.hidden
         state.to_client(state.codec.replied(reply, hidden))
         if reply.kept:
             self._kept(running, execution)
+
+    def _begin_discarding(self, running: Running, refusal: Refusal, reply: Described) -> None:
+        """No row of it has left: the statement is refused, though it has run. What the plan was
+        made with may be out of date."""
+        state = self._state
+        running.discarded = refusal
+        state.codec.whole_rows(0)
+        state.turn.requests.append(NoteSchemaChange())
+        if reply.kept:
+            self._discarded(running, refusal)
+
+    def _discard(self, running: Running, refusal: Refusal, reply: Reply) -> None:
+        over = isinstance(reply, Failed) or (isinstance(reply, Done | Ended) and not reply.more)
+        if over:
+            self._discarded(running, refusal)
+
+    def _discarded(self, running: Running, refusal: Refusal) -> None:
+        state, execution = self._state, running.execution
+        if execution is not None:
+            said = msgspec.structs.replace(refusal, reference=execution.record_id)
+            state.to_client(state.codec.refused(said))
+            execution.sqlstate = refusal.sqlstate
+            self._settle_schema(execution)
+            state.finish(execution, Outcome.FAILED)
+        self._over()
 
     def _require_same_schema(self, execution: Execution) -> None:
         """Raises Refused when a schema change may have come between judging and planning: the
@@ -235,8 +268,15 @@ class ExchangeReplies:
             raise ProtocolViolation("upstream", "a prepared statement that is not due")
         hidden: tuple[bool, ...] = ()
         verdict = running.verdict
-        if verdict.restricted and reply.columns:
-            hidden = state.locks.lock(verdict, 0, reply.description).hidden
+        try:
+            if verdict.restricted and reply.columns:
+                hidden = state.locks.lock(verdict, 0, reply.description).hidden
+        except Refused as refused:
+            state.turn.upstream.append(state.codec.close(reply.statement))
+            state.turn.requests.append(NoteSchemaChange())
+            state.to_client(state.codec.refused(refused.refusal))
+            self._over()
+            return
         statement.number, statement.parameters = reply.statement, reply.parameters
         state.statements[reply.statement] = statement
         state.last_prepared = reply.statement

@@ -91,7 +91,15 @@ class Statement:
 class Running:
     """What the upstream was sent and has not answered to its end."""
 
-    __slots__ = ("command", "execution", "question", "refusal", "statement", "verdict")
+    __slots__ = (
+        "command",
+        "discarded",
+        "execution",
+        "question",
+        "refusal",
+        "statement",
+        "verdict",
+    )
 
     def __init__(
         self,
@@ -107,6 +115,9 @@ class Running:
         self.statement = statement
         self.refusal: Refusal | None = None
         """It could not be recorded: an idle command was sent in its place, and this is the
+        reply."""
+        self.discarded: Refusal | None = None
+        """Its result is not what was planned: whatever comes of it is thrown away, and this is the
         reply."""
         self.question: Question | None = None
 
@@ -229,6 +240,12 @@ class ExchangeState:
 
     def finish(self, execution: Execution, outcome: Outcome) -> None:
         self.turn.records.append(self.recorder.finished(execution, self.now, outcome))
+
+    def choose_row_mode(self, execution: Execution) -> None:
+        """Rows that will be masked or counted out come whole; all others flow through in pieces."""
+        masked = execution.lock is not None and execution.lock.masker is not None
+        limited = execution.verdict.decision.row_limit is not None
+        self.codec.whole_rows(self.limits.masked_row_bytes_max if masked or limited else 0)
 
     def to_client(self, content: Bytes) -> None:
         self.turn.client.append(content if isinstance(content, bytes) else bytes(content))

@@ -6,13 +6,11 @@ is printed from the tree that was rewritten, parsed again, and must be that tree
 refusal (`Unmaskable`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from appliance.masking.masked_relations import MaskedRelations, Unmaskable
-from appliance.masking.plan import AT_SOURCE_KINDS
 from appliance.masking.rewrite import Rewriter
-from appliance.model.catalog import ColumnKey, SessionSettings
-from appliance.model.decision import Mask
+from appliance.model.catalog import SessionSettings
 from appliance.model.facts import Facts, ParseFailure
 from appliance.model.form import Form
 from appliance.model.limits import Limits
@@ -43,21 +41,6 @@ def forms_of(
         forms.append(_form(raw, lineage, settings, relations) if chosen else Form(b""))
         settings = after(raw, statement, settings)
     return forms
-
-
-def all_forms(
-    text: bytes,
-    facts: Facts,
-    lineage: CatalogLineage,
-    settings: SessionSettings,
-    owed: Mapping[ColumnKey, Mask],
-    limits: Limits,
-) -> list[Form]:
-    """Of every statement that may need one; for the analyzer process, which knows no decision."""
-    lineage = lineage.with_temporaries(settings.temporaries)
-    relations = MaskedRelations(lineage, owed)
-    wanted = [statement.kind in AT_SOURCE_KINDS for statement in facts.statements]
-    return forms_of(text, wanted, facts, lineage, settings, relations, limits)
 
 
 def _form(

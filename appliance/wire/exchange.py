@@ -191,7 +191,11 @@ class Codec(Protocol):
         """Values of one row of the answer to `ask`."""
 
     def idle(self) -> bytes:
-        """A command without effect that is answered by `Done`."""
+        """A command without effect that is answered by `Done`, in place of what `send` has made and
+        nobody has sent."""
+
+    def close(self, statement: int) -> bytes:
+        """Has the upstream forget a prepared statement; earns no reply."""
 
     def whole_rows(self, bytes_max: int) -> None:
         """Rows of the present result come whole; 0 = in pieces, as they are."""

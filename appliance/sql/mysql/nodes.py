@@ -76,6 +76,7 @@ EXPRESSIONS = frozenset(
         exp.Introducer,
         exp.Interval,
         exp.Anonymous,
+        exp.Dot,  # database.function()
         exp.Distinct,
         exp.GroupConcat,
         exp.Order,

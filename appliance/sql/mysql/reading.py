@@ -67,8 +67,14 @@ class Reader:
         """id(exp.Table) that stands for a WITH query."""
         self.columns: dict[int, tuple[Field, ...]] = {}
         """id(exp.Column) -> what it means; several where an alias and a column are in reach."""
-        self.targets: dict[int, Field] = {}
-        """id(exp.Column) of a column of the relation that is written, where it is read."""
+        self.holders: dict[int, Item] = {}
+        """id(exp.Column) -> the item of FROM that it was found in; not of merged columns."""
+        self.assigned: set[int] = set()
+        """id(exp.Column) of columns that are given a value."""
+        self.merged_columns: set[ColumnKey] = set()
+        """Base columns that USING and NATURAL JOIN compare."""
+        self.named_targets: set[int] = set()
+        """id(exp.Table) that only names an item again: DELETE a FROM t AS a."""
         self.stars: dict[int, tuple[Field, ...]] = {}
         """id() of a star in a select list -> its columns."""
         self.consumed: set[ColumnKey] = set()
@@ -117,15 +123,15 @@ class Reader:
         return UNKNOWN_RESULT
 
     def _parentheses(self, node: exp.Subquery, outer: Level | None) -> Result:
-        self._require_parts(node, SET_PARTS | {"this", "alias"})
-        level = self._with(node, outer)
+        self.require_parts(node, SET_PARTS | {"this", "alias"})
+        level = self.with_queries(node, outer)
         result = self.query(node.this, level)
         self._sorted(node, self._over(result, level))
         return result
 
     def _set_operation(self, node: exp.SetOperation, outer: Level | None) -> Result:
-        self._require_parts(node, SET_PARTS | {"this", "expression", "distinct"})
-        level = self._with(node, outer)
+        self.require_parts(node, SET_PARTS | {"this", "expression", "distinct"})
+        level = self.with_queries(node, outer)
         one, other = self.query(node.this, level), self.query(node.expression, level)
         result = self._united(one, other)
         if node.args.get("distinct") or not isinstance(node, exp.Union):
@@ -148,7 +154,7 @@ class Reader:
         return made
 
     def _values(self, node: exp.Values, level: Level) -> Result:
-        self._require_parts(node, {"expressions", "alias"})
+        self.require_parts(node, {"expressions", "alias"})
         width = 0
         with self.capture() as used:
             for row in node.expressions:
@@ -158,13 +164,13 @@ class Reader:
         return Result(tuple(Field(f"column_{n}", None, sources) for n in range(width)))
 
     def _select(self, node: exp.Select, outer: Level | None) -> Result:
-        self._require_parts(node, QUERY_PARTS)
-        level = self._with(node, outer)
+        self.require_parts(node, QUERY_PARTS)
+        level = self.with_queries(node, outer)
         level = Level(level)
         self._from(node, level)
         self._clause(node, "where", level)
         level.aliases = []
-        result = self._projections(node, level)
+        result = self.projections(node, level)
         grouped = node.args.get("group")
         if grouped is not None:
             self._grouped(grouped, level, result)
@@ -200,18 +206,18 @@ class Reader:
         self.expression(inner, level)
 
     def _grouped(self, node: exp.Expr, level: Level, result: Result) -> None:
-        self._require_parts(node, {"expressions", "rollup"})
+        self.require_parts(node, {"expressions", "rollup"})
         for each in node.expressions:
             self._by(each, level, result)
 
     # WITH.
 
-    def _with(self, node: exp.Expr, outer: Level | None) -> Level | None:
+    def with_queries(self, node: exp.Expr, outer: Level | None) -> Level | None:
         """The level in which the WITH queries of `node` are in reach."""
         clause = node.args.get("with_")
         if clause is None:
             return outer
-        self._require_parts(clause, {"expressions", "recursive"})
+        self.require_parts(clause, {"expressions", "recursive"})
         level = Level(outer)
         for cte in clause.expressions:
             common = self._common(cte, level, bool(clause.args.get("recursive")))
@@ -219,7 +225,7 @@ class Reader:
         return level
 
     def _common(self, cte: exp.Expr, level: Level, recursive: bool) -> Common:
-        self._require_parts(cte, {"this", "alias"})
+        self.require_parts(cte, {"this", "alias"})
         if not recursive or not isinstance(cte.this, exp.SetOperation):
             return self._named(cte, self.query(cte.this, level))
         anchor = cte.this.this
@@ -255,13 +261,13 @@ class Reader:
     def _from(self, node: exp.Select, level: Level) -> None:
         first = node.args.get("from_")
         if first is not None:
-            self._require_parts(first, {"this"})
-            self._source(first.this, level)
+            self.require_parts(first, {"this"})
+            self.source(first.this, level)
         self.joins(node.args.get("joins") or (), level)
         if node.args.get("laterals"):
             self.puzzle("LATERAL VIEW is not understood")
 
-    def _source(self, node: exp.Expr, level: Level) -> None:
+    def source(self, node: exp.Expr, level: Level) -> None:
         """One operand of FROM, joins in its parentheses included."""
         if isinstance(node, exp.Table):
             item = self.relation(node, level)
@@ -269,14 +275,14 @@ class Reader:
                 level.add(item)
             self.joins(node.args.get("joins") or (), level, joined_with=1)
         elif isinstance(node, exp.Subquery) and isinstance(node.this, exp.Table):
-            self._require_parts(node, {"this", "joins"})
+            self.require_parts(node, {"this", "joins"})
             self._nested(node, level)
         elif isinstance(node, exp.Subquery):
-            self._require_parts(node, SET_PARTS | {"this", "alias", "joins"})
+            self.require_parts(node, SET_PARTS | {"this", "alias", "joins"})
             level.add(self._derived(node, level.parent))
             self.joins(node.args.get("joins") or (), level, joined_with=1)
         elif isinstance(node, exp.Lateral):
-            self._require_parts(node, {"this", "alias"})
+            self.require_parts(node, {"this", "alias"})
             level.add(self._aliased(node, self.query(node.this, level)))
         elif isinstance(node, exp.Values):
             level.add(self._aliased(node, self._values(node, level)))
@@ -286,12 +292,12 @@ class Reader:
     def _nested(self, node: exp.Subquery, level: Level) -> None:
         """`(a JOIN b ...)`: its items are found as if there were no parentheses."""
         inside = Level(level.parent)
-        self._source(node.this, inside)
+        self.source(node.this, inside)
         level.absorb(inside)
         self.joins(node.args.get("joins") or (), level, joined_with=len(inside.items))
 
     def _derived(self, node: exp.Subquery, outer: Level | None) -> Item:
-        inner = self._with(node, outer)
+        inner = self.with_queries(node, outer)
         result = self.query(node.this, inner)
         self._sorted(node, self._over(result, inner))
         return self._aliased(node, result)
@@ -308,7 +314,7 @@ class Reader:
         `joined_with`: how many of the last items the first join belongs to; 0 = all."""
         start = len(level.items) - joined_with if joined_with else 0
         for join in joins:
-            self._require_parts(
+            self.require_parts(
                 join, {"this", "on", "using", "side", "kind", "method", "expressions"}
             )
             kind, method = join.args.get("kind"), join.args.get("method")
@@ -319,7 +325,7 @@ class Reader:
                 start = len(level.items)
             before = len(level.items)
             starred = list(level.starred)
-            self._source(join.this, level)
+            self.source(join.this, level)
             if using or method == "NATURAL":
                 self._merge(join, level, start, before, starred)
             if on is not None:
@@ -341,6 +347,7 @@ class Reader:
                 continue
             self.consume((one, other))
             self._refer((one, other))
+            self.merged_columns.update((*one.sources, *other.sources))
             keys = tuple(k for f in (one, other) for k in (f.origin, *f.loose) if k is not None)
             merged.append(Field(one.name, None, _sources((one, other)), False, keys))
         if join.args.get("side") == "RIGHT":
@@ -352,7 +359,7 @@ class Reader:
     def relation(self, node: exp.Table, level: Level, written: bool = False) -> Item | None:
         """What a table's name stands for: a WITH query, a relation, or something unknown. None
         for DUAL."""
-        self._require_parts(node, _TABLE_PARTS)
+        self.require_parts(node, _TABLE_PARTS)
         if not isinstance(node.this, exp.Identifier):
             return self._table_function(node, level)
         name, database = node.name, node.db
@@ -390,9 +397,10 @@ class Reader:
                 database=database,
                 oid=relation.oid,
                 starred=shape.starred,
+                place=id(node),
             )
         fields = [self._reported(field, alias) for field in shape.fields]
-        return Item(alias, fields, database=database, oid=relation.oid)
+        return Item(alias, fields, database=database, oid=relation.oid, place=id(node))
 
     def _common_named(self, name: str, level: Level) -> Common | None:
         for common in reversed(level.commons):
@@ -429,7 +437,7 @@ class Reader:
 
     # Select lists.
 
-    def _projections(self, node: exp.Select, level: Level) -> Result:
+    def projections(self, node: exp.Expr, level: Level) -> Result:
         fields: list[Field] = []
         known = True
         for projection in node.expressions:
@@ -445,15 +453,18 @@ class Reader:
         return Result(tuple(fields), known)
 
     def projection(self, node: exp.Expr, level: Level) -> Field:
-        """One column of a select list or of RETURNING."""
-        name, inner = node.alias_or_name, node
+        """One column of a select list or of RETURNING. What is computed and has no alias is named
+        by its text, which nothing here knows: its name is ''."""
+        name, inner = "", node
         if isinstance(node, exp.Alias):
-            self._require_parts(node, {"this", "alias"})
-            inner = node.this
+            self.require_parts(node, {"this", "alias"})
+            name, inner = node.alias, node.this
         while isinstance(inner, exp.Paren):
             inner = inner.this
+        if not name and isinstance(inner, exp.Column):
+            name = inner.name
         if isinstance(inner, exp.Column):
-            found = self._resolve(inner, level, aliases=False)
+            found = self.resolve(inner, level, aliases=False)
             if len(found) == 1:
                 return found[0].renamed(name)
         with self.capture() as used:
@@ -463,7 +474,7 @@ class Reader:
     def starred(self, node: exp.Expr, level: Level) -> Result | None:
         """The columns of `*`, `item.*`, `database.item.*`; None for anything else."""
         if isinstance(node, exp.Star):
-            self._require_parts(node, set())
+            self.require_parts(node, set())
             return self._star(node, level.starred, level, all(i.known for i in level.items))
         if not isinstance(node, exp.Column) or not isinstance(node.this, exp.Star):
             return None
@@ -489,11 +500,11 @@ class Reader:
     def expression(self, node: exp.Expr, level: Level) -> None:
         """Everything in it is used: what it is computed from is consumed."""
         if isinstance(node, exp.Column):
-            self.consume(self._resolve(node, level))
+            self.consume(self.resolve(node, level))
         elif isinstance(node, (exp.Select, exp.SetOperation)):
             self.consume(self.query(node, level).fields)
         elif isinstance(node, exp.Subquery):
-            self._require_parts(node, SET_PARTS | {"this"})
+            self.require_parts(node, SET_PARTS | {"this"})
             self.consume(self.query(node, level).fields)
         elif isinstance(node, exp.Star):
             if not isinstance(node.parent, exp.Anonymous) or node.parent.name.upper() != "COUNT":
@@ -511,7 +522,7 @@ class Reader:
             for inner in node.iter_expressions():
                 self.expression(inner, level)
 
-    def _resolve(self, node: exp.Column, level: Level, aliases: bool = True) -> tuple[Field, ...]:
+    def resolve(self, node: exp.Column, level: Level, aliases: bool = True) -> tuple[Field, ...]:
         """What a reference may mean; () and a puzzle when that is not known."""
         if not isinstance(node.this, exp.Identifier) or node.args.get("catalog"):
             self.puzzle("a reference is not understood")
@@ -524,7 +535,18 @@ class Reader:
             return ()
         self.columns[id(node)] = found
         self._refer(found)
+        if not node.table:
+            self._hold(node, found, level)
         return found
+
+    def _hold(self, node: exp.Column, found: tuple[Field, ...], level: Level) -> None:
+        current: Level | None = level
+        while current is not None:
+            for item in current.items:
+                if any(field is each for each in found for field in item.fields):
+                    self.holders[id(node)] = item
+                    return
+            current = current.parent
 
     def _refer(self, fields: Iterable[Field]) -> None:
         for field in fields:
@@ -543,6 +565,7 @@ class Reader:
         field = None if item is None else item.columns.get(node.name)
         if item is None or field is None:
             return ()
+        self.holders[id(node)] = item
         return (field,)
 
     def _item(self, alias: str, database: str, level: Level | None) -> Item | None:
@@ -577,7 +600,7 @@ class Reader:
             current = current.parent
         return ()
 
-    def _require_parts(self, node: exp.Expr, known: Iterable[str]) -> None:
+    def require_parts(self, node: exp.Expr, known: Iterable[str]) -> None:
         """Anything a node has beside what is known of its kind is a puzzle."""
         for part, value in node.args.items():
             if value and part not in known:
@@ -597,6 +620,8 @@ def _is_harmless_name(node: exp.Identifier) -> bool:
     parent = node.parent
     if isinstance(parent, exp.Window):
         return node.arg_key in ("alias", "this", "first") or parent.this is node
+    if isinstance(parent, exp.Dot):
+        return node.arg_key == "this" and isinstance(parent.expression, exp.Anonymous)
     if isinstance(parent, exp.Anonymous):
         return node.arg_key == "this" or parent.name.upper() == "VALUES"
     return isinstance(parent, (exp.Collate, exp.CharacterSet, exp.DataType, exp.Parameter))

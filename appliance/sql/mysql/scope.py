@@ -6,6 +6,7 @@ lower_case_table_names says. What only a collation could tell apart is never gue
 `UNSURE`, and a statement with such a name is not understood.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -59,8 +60,12 @@ def surely_equal(one: str, other: str) -> bool:
     return one == other or (one.isascii() and other.isascii() and one.lower() == other.lower())
 
 
+_WORD = re.compile(r"[\w$]+")
+"""What no text of an expression with a column in it is: the server names an output by its text."""
+
+
 class Columns:
-    """The columns of one item, by name."""
+    """The columns of one item, by name; '' is one that is named by its text."""
 
     __slots__ = ("_found",)
 
@@ -73,7 +78,7 @@ class Columns:
         """The column of this name; UNSURE when it may be another one, None when there is none."""
         near = self._found.get(folded(name))
         if near is None:
-            return None
+            return UNSURE if "" in self._found and not _WORD.fullmatch(name) else None
         exact = [field for field in near if field.name == name]
         if len(exact) == 1:
             return exact[0]
@@ -84,7 +89,7 @@ class Columns:
 class Item:
     """One item of FROM: a relation, a subquery, a common table, or the target of a write."""
 
-    __slots__ = ("alias", "columns", "database", "fields", "known", "oid", "starred")
+    __slots__ = ("alias", "columns", "database", "fields", "known", "oid", "place", "starred")
 
     def __init__(
         self,
@@ -95,6 +100,7 @@ class Item:
         oid: int = 0,
         known: bool = True,
         starred: Sequence[Field] | None = None,
+        place: int = 0,
     ) -> None:
         self.alias = alias
         """'' = what has no name (a join in parentheses)."""
@@ -105,6 +111,8 @@ class Item:
         """What `*` gives: invisible columns are left out."""
         self.columns = Columns(fields)
         self.oid = oid
+        self.place = place
+        """id() of the exp.Table of a relation, 0 for any other item."""
         self.known = known
         """False when it may have columns that are not listed."""
 

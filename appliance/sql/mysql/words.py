@@ -161,11 +161,22 @@ def _variable(raw: bytes, backslashes: bool) -> str:
     return raw[1:].decode()
 
 
-def split(words: list[Word]) -> list[list[Word]]:
-    """One list per statement, without the semicolons. What defines a routine takes the rest of the
-    text with it, since its body has semicolons of its own."""
-    found: list[list[Word]] = []
+class Segment(NamedTuple):
+    """One statement of a text."""
+
+    words: list[Word]
+    start: int
+    """Byte offset: behind the semicolon before it."""
+    end: int
+    """Where its semicolon or the end of the text is."""
+
+
+def segments(words: list[Word], size: int) -> list[Segment]:
+    """The statements of a text of `size` bytes. What defines a routine takes the rest of the text
+    with it, since its body has semicolons of its own."""
+    found: list[Segment] = []
     current: list[Word] = []
+    start = 0
     for index, word in enumerate(words):
         if word.upper != ";" or word.kind != OTHER:
             current.append(word)
@@ -174,13 +185,18 @@ def split(words: list[Word]) -> list[list[Word]]:
             current += words[index:]
             break
         if current:
-            found.append(current)
-        current = []
+            found.append(Segment(current, start, word.start))
+        current, start = [], word.end
     while current and current[-1].upper == ";":
         current.pop()
     if current:
-        found.append(current)
+        found.append(Segment(current, start, size))
     return found
+
+
+def split(words: list[Word]) -> list[list[Word]]:
+    """One list per statement, without the semicolons between them."""
+    return [segment.words for segment in segments(words, 0)]
 
 
 _CODE = frozenset({"PROCEDURE", "FUNCTION", "TRIGGER", "EVENT", "PACKAGE"})

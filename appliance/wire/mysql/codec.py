@@ -159,8 +159,12 @@ class MyCodec:
 
     def idle(self) -> bytes:
         payload = bytes((c.PING,))
+        self._expected.forget()
         self._begin_reply(Kind.DONE, payload)
         return packets(payload, 0)
+
+    def close(self, statement: int) -> bytes:
+        return packets(bytes((c.STMT_CLOSE,)) + statement.to_bytes(4, "little"), 0)
 
     # --- from the upstream ------------------------------------------------------------------------
 
@@ -288,9 +292,12 @@ class MyCodec:
     def masked(self, rows: Rows, masker: Masker) -> bytes:
         if rows.piece:
             raise ProtocolViolation("upstream", "a masked row in pieces")
-        if rows.giant:
-            return self._packets(masker.mask_giant(rows.content))
-        content = masker.mask(rows.content, rows.count, self._next)
+        try:
+            if rows.giant:
+                return self._packets(masker.mask_giant(rows.content))
+            content = masker.mask(rows.content, rows.count, self._next)
+        except ValueError as error:
+            raise ProtocolViolation("upstream", str(error)) from None
         self._next = self._next + rows.count & 0xFF
         return content
 

@@ -61,6 +61,10 @@ class Expected:
         elif kind is Kind.DEFINITIONS:
             self._clear(())
 
+    def forget(self) -> None:
+        """What was to be sent never was."""
+        self.stage = Stage.OVER
+
     def _clear(self, counts: tuple[int, ...]) -> None:
         self._payloads, self._bytes = [], 0
         self._left = [count for count in counts if count]

@@ -25,6 +25,12 @@ _NUMBERS: dict[str, tuple[int, str]] = {
     "57P01": (1053, "08S01"),  # ER_SERVER_SHUTDOWN
     "57P05": (1159, "08S01"),  # ER_NET_READ_INTERRUPTED
     "57014": (1317, "70100"),  # ER_QUERY_INTERRUPTED
+    "42601": (1064, "42000"),  # ER_PARSE_ERROR
+    "0A000": (1235, "42000"),  # ER_NOT_SUPPORTED_YET
+    "26000": (1243, "HY000"),  # ER_UNKNOWN_STMT_HANDLER
+    "53400": (1461, "42000"),  # ER_MAX_PREPARED_STMT_COUNT_REACHED
+    "54000": (1153, "08S01"),  # ER_NET_PACKET_TOO_LARGE
+    "40001": (1213, "40001"),  # ER_LOCK_DEADLOCK: programs try again
 }
 
 
@@ -49,15 +55,18 @@ def last_words(sqlstate: str, message: str, hint: str = "") -> bytes:
 
 
 def refused_words(refusal: Refusal) -> bytes:
-    """The same for a refusal."""
+    """The same for a refusal. There is one text: for people first, then what programs look for."""
     code, state = number(refusal.sqlstate)
     said = [refusal.message]
     if refusal.remedy:
         said.append(refusal.remedy)
+    said.append(f"code: {refusal.code.value}")
     if refusal.rule:
         said.append(f"rule: {refusal.rule}")
     if refusal.reference:
         said.append(f"quote {refusal.reference}")
+    if refusal.detail:
+        said.append(refusal.detail)
     return error_payload(code, state, "; ".join(said))
 
 

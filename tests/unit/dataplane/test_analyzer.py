@@ -14,6 +14,7 @@ from appliance.dataplane.analyzer import (
     CATALOGS_KEPT_MAX,
     OWNER_WAITING_MAX,
     WAITING_MAX,
+    Analysis,
     Analyzer,
 )
 from appliance.model.catalog import Catalog, Column, Function, Relation, SessionSettings
@@ -68,9 +69,7 @@ def analyzer_of(milliseconds: int = 2_000, memory_bytes_max: int = 1 << 31) -> A
     return Analyzer(
         Limits(analysis_ms_max=milliseconds),
         Metrics(),
-        redact,
-        entry="analyzer_entries:behave",
-        lineage="analyzer_entries:Lineage",
+        Analysis("analyzer_entries:DIALECT", "analyzer_entries:Lineage", redact),
         memory_bytes_max=memory_bytes_max,
     )
 
@@ -319,7 +318,7 @@ def test_the_child_holds_little() -> None:
 )
 async def test_the_real_analysis(text: str, kind: str, code: str) -> None:
     """What is in the product, including the two texts that crash a parser asked naively."""
-    analyzer = Analyzer(Limits(), Metrics(), redact)
+    analyzer = Analyzer(Limits(), Metrics())
     await analyzer.start()
     try:
         facts = await analyzer.analyse(text.encode(), None, SETTINGS)

@@ -141,7 +141,9 @@ def test_what_not_every_server_reads_alike_is_not_unwrapped(text: bytes) -> None
 
 
 def test_without_a_known_server_only_what_all_run_is_unwrapped() -> None:
-    assert mylex.unwrap(b"/*!50000 a */", 0, 0, False) == mylex.MIXED
+    assert mylex.unwrap(b"/*!40101 a */", 0, 0, False) == b"         a   "
+    assert mylex.unwrap(b"/*!50700 a */", 0, 0, False) == mylex.MIXED
+    assert mylex.unwrap(b"/*!100100 a */", 0, 0, False) == mylex.MIXED
     assert mylex.unwrap(b"/*M! a */", 0, 0, False) == mylex.MIXED
 
 

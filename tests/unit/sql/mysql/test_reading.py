@@ -2,56 +2,11 @@
 
 import pytest
 
-from appliance.model.catalog import Catalog, Column, Relation, SessionSettings
+from appliance.model.catalog import SessionSettings
 from appliance.sql.mysql.lineage import MyLineage
 from appliance.sql.mysql.reading import Reader
 from appliance.sql.mysql.tree import statement_of
-
-CUSTOMERS, ORDERS, VIEW, COUNTED = 11, 12, 13, 14
-
-
-def _relation(oid: int, name: str, columns: str, **more: object) -> Relation:
-    made = tuple(Column(n, each, 0) for n, each in enumerate(columns.split(), 1))
-    return Relation(oid, "shop", name, str(more.pop("kind", "r")), made, **more)  # type: ignore[arg-type]
-
-
-@pytest.fixture(scope="module")
-def lineage() -> MyLineage:
-    relations = (
-        _relation(CUSTOMERS, "customers", "id name ssn"),
-        _relation(ORDERS, "orders", "id customer_id total"),
-        _relation(
-            VIEW,
-            "named",
-            "id ssn shout",
-            kind="v",
-            definition="select `shop`.`customers`.`id` AS `id`,`shop`.`customers`.`ssn` AS `ssn`,"
-            "ucase(`shop`.`customers`.`ssn`) AS `shout` from `shop`.`customers`",
-        ),
-        _relation(
-            COUNTED,
-            "counted",
-            "n",
-            kind="v",
-            definition="select count(0) AS `n` from `shop`.`customers`"
-            " where `shop`.`customers`.`ssn` like '1%'",
-        ),
-    )
-    return MyLineage(
-        Catalog(
-            target="t",
-            database="shop",
-            version="1",
-            server_version_num=101100,
-            schemas=("shop",),
-            relations={r.oid: r for r in relations},
-            by_name={(r.schema, r.name): r.oid for r in relations},
-            functions={},
-        )
-    )
-
-
-SSN, NAME = (CUSTOMERS, 3), (CUSTOMERS, 2)
+from tests.unit.sql.mysql.conftest import ORDERS, SSN
 
 
 def read(lineage: MyLineage, text: str) -> tuple[Reader, str]:
@@ -72,6 +27,7 @@ def read(lineage: MyLineage, text: str) -> tuple[Reader, str]:
         ("SELECT d.x FROM (SELECT ssn AS x FROM customers) d", "x*"),
         ("WITH c(a, b) AS (SELECT id, ssn FROM customers) SELECT b, a FROM c", "b* a"),
         ("SELECT ssn, shout FROM named", "ssn* shout+"),
+        ("SELECT (ssn) FROM customers", "ssn*"),
         ("SELECT CONCAT(ssn) AS y FROM customers", "y+"),
         ("SELECT (SELECT MAX(ssn) FROM customers) AS y", "y+"),
         ("SELECT ssn AS a, (SELECT a) AS b FROM customers", "a* b+"),
@@ -140,6 +96,8 @@ def test_used(lineage: MyLineage, text: str) -> None:
         "SELECT a.b.c.d FROM customers",
         "SELECT * FROM orders NATURAL RIGHT JOIN customers",
         "SELECT id FROM customers ORDER BY 1.5",
+        "SELECT (SELECT `MAX(ssn)` FROM (SELECT MAX(ssn) FROM customers) d) FROM"
+        " (SELECT id AS `MAX(ssn)` FROM orders) o",
     ],
 )
 def test_not_understood(lineage: MyLineage, text: str) -> None:

@@ -1,0 +1,66 @@
+"""A client's text into the forms that are sent in its place, for statements that are masked at the
+source.
+
+Called through the dialect (`session/dialect.Dialect.forms`), in the analyzer for long texts.
+Rule: what is sent has been read again and is the tree that was rewritten; anything else is no form,
+and says why.
+"""
+
+from collections.abc import Sequence
+
+from appliance.model.catalog import SessionSettings
+from appliance.model.facts import Facts, ParseFailure
+from appliance.model.form import Form
+from appliance.model.limits import Limits
+from appliance.sql.mysql.lineage import MyLineage
+from appliance.sql.mysql.masked import MyMaskedRelations
+from appliance.sql.mysql.rewrite import Rewriter
+from appliance.sql.mysql.splice import Unmaskable
+from appliance.sql.mysql.words import Word, modes_of, split, unwrapped, words_of
+
+_EXPLAINING = frozenset({"EXPLAIN", "DESCRIBE", "DESC"})
+_EXPLAINED = frozenset({"SELECT", "WITH", "(", "TABLE", "VALUES"})
+
+
+def forms_of(
+    text: bytes,
+    wanted: Sequence[bool],
+    facts: Facts,
+    lineage: MyLineage,
+    settings: SessionSettings,
+    relations: MyMaskedRelations,
+    limits: Limits,
+) -> list[Form]:
+    """The wanted statements of `text` over masked relations, in order."""
+    bare = unwrapped(text, settings, limits, lineage.catalog.server_version_num)
+    if isinstance(bare, ParseFailure):
+        return [Form(b"", "the text can not be read")] * len(wanted)
+    try:
+        statements = split(words_of(bare, modes_of(settings)))
+    except ValueError:
+        return [Form(b"", "the text can not be read")] * len(wanted)
+    if len(statements) != len(wanted):
+        return [Form(b"", "the text was read in two ways")] * len(wanted)
+    return [
+        _form(bare, words, settings, relations) if chosen else Form(b"")
+        for words, chosen in zip(statements, wanted, strict=True)
+    ]
+
+
+def _form(
+    text: bytes,
+    words: Sequence[Word],
+    settings: SessionSettings,
+    relations: MyMaskedRelations,
+) -> Form:
+    prefix = b""
+    if words[0].upper in _EXPLAINING:
+        if len(words) < 2 or words[1].upper not in _EXPLAINED:
+            return Form(b"", "only EXPLAIN of a query, without options, is masked")
+        prefix, words = b"EXPLAIN ", words[1:]
+    try:
+        return Form(prefix + Rewriter(relations, settings, text, words).rewritten().encode())
+    except Unmaskable as error:
+        return Form(b"", str(error))
+    except RecursionError:
+        return Form(b"", "it is nested too deeply")
