@@ -170,7 +170,7 @@ class MaskedRelations:
 
     @staticmethod
     def _of_system(relation: Relation) -> bool:
-        return relation.schema in ("pg_catalog", "information_schema")
+        return relation.schema in ("pg_catalog", "information_schema") and not relation.definition
 
     def _passes(self, field: PlainField) -> bool:
         """Whether a view's column has nothing masked in it, or is a masked column as it is."""

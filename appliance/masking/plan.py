@@ -322,14 +322,16 @@ def _untrusted(calls: Sequence[FunctionUse], catalog: Catalog) -> Refused:
 
 
 def _is_built_in(call: FunctionUse, catalog: Catalog) -> bool:
-    return call.schema in ("", "pg_catalog") and call.name in catalog.unlisted_builtins
+    if call.schema not in ("", "pg_catalog", "information_schema"):
+        return False
+    return call.name in catalog.unlisted_builtins or call.name in catalog.interpreted
 
 
 def _is_absent(call: FunctionUse, catalog: Catalog) -> bool:
     """Whether a catalog that was read from a server has no function of this name."""
     if not catalog.newest or call.candidates or " " in call.name:
         return False  # ("operator +", "type x")
-    if call.schema == "information_schema" or call.name in catalog.unlisted_builtins:
+    if call.schema == "information_schema" or _is_built_in(call, catalog):
         return False
     if call.schema:
         return (call.schema, call.name) not in catalog.functions

@@ -308,6 +308,16 @@ class Catalog(msgspec.Struct, frozen=True):
     casts: tuple[UserCast, ...] = ()
     type_parts: Mapping[int, tuple[int, ...]] = {}
     """OID of a type outside pg_catalog -> such types that it is made of; empty when `casts` is."""
+    compared_by: Mapping[int, tuple[int, ...]] = {}
+    """OID of a relation -> functions, not compiled ones, that its indexes and its partition key
+    call, for reading and writing."""
+    compares: Mapping[int, tuple[int, ...]] = {}
+    """OID of a type -> such functions that are called when its values are compared."""
+    interpreted: Mapping[str, tuple[int, ...]] = {}
+    """Name -> OIDs of the functions of that name which came with the server and are not compiled
+    (written in SQL, mostly): they can be replaced."""
+    interpreted_within: Mapping[str, tuple[int, ...]] = {}
+    """Name of an operator, '' for casts -> OIDs of such functions that it calls."""
     unknown: frozenset[ColumnKey] = frozenset()
     """Columns that appeared since this database was first seen: whoever made them may have put
     masked values into them (`dataplane/baseline`)."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from appliance.model.catalog import Comparison
-from appliance.sql.stamps import FIRST_USER_OID
+from appliance.sql.stamps import FIRST_USER_OID, INTERPRETED
 
 QUIET_NODES = frozenset(
     {"VAR", "CONST", "RELABELTYPE", "COERCEVIAIO", "OPEXPR", "FUNCEXPR", "COALESCEEXPR"}
@@ -177,6 +177,25 @@ whether every row there is passes (of g: whether it is stored; of w: whether it 
 trigger's events, or the column that is made; of g whether it is NOT NULL; columns in the expression
 and in the predicate; of t those whose values decide, not only whether they change; the nodes of
 the expression and the types it converts to; its functions."""
+
+COMPARING = f"""WITH own (family, function) AS (
+  SELECT f.family, f.function FROM (
+    SELECT a.amprocfamily, a.amproc::pg_catalog.oid FROM pg_catalog.pg_amproc a
+    UNION SELECT o.amopfamily, r.oprcode::pg_catalog.oid FROM pg_catalog.pg_amop o
+    JOIN pg_catalog.pg_operator r ON r.oid = o.amopopr) f (family, function)
+  JOIN pg_catalog.pg_proc x ON x.oid = f.function
+  WHERE x.oid >= {FIRST_USER_OID} AND {INTERPRETED})
+SELECT DISTINCT u.kind, u.oid, own.function FROM (
+    SELECT 'r', i.indrelid, c.c FROM pg_catalog.pg_index i,
+      pg_catalog.unnest(i.indclass::pg_catalog.oid[]) c (c)
+    UNION SELECT 'r', t.partrelid, c.c FROM pg_catalog.pg_partitioned_table t,
+      pg_catalog.unnest(t.partclass::pg_catalog.oid[]) c (c)
+    UNION SELECT 't', o.opcintype, o.oid FROM pg_catalog.pg_opclass o WHERE o.opcdefault
+  ) u (kind, oid, class)
+JOIN pg_catalog.pg_opclass o ON o.oid = u.class JOIN own ON own.family = o.opcfamily"""
+"""Functions, other than compiled ones, that compare or hash values for an index or a partition key
+(r, OID of the relation), or whenever values of a type are sorted, grouped or held against each
+other (t, OID of the type)."""
 
 Row = tuple[str | None, ...]
 Made = dict[int, tuple[int, ...]]

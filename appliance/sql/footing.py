@@ -120,7 +120,7 @@ def _found(
         direct=tuple(sorted(direct)),
         oids=tuple(sorted(oid for oid in below if oid >= FIRST_USER_OID)),
         calls=calls,
-        expected=f"{catalog.callables if calls else _newest(catalog, called)}/{relations}",
+        expected=f"{_callable(catalog, calls, called)}/{relations}",
         lock=_lock(catalog.relations[oid] for oid in sorted(direct) if oid in catalog.relations),
         called=tuple(sorted(called)),
     )
@@ -133,11 +133,12 @@ def stands_alone(statement: StatementFacts, catalog: Catalog) -> bool:
     return not (named or _judged_by_body(statement, catalog))
 
 
-def _newest(catalog: Catalog, called: Iterable[str]) -> str:
-    """As CHECK_QUERY puts it together."""
+def _callable(catalog: Catalog, calls: bool, called: Iterable[str]) -> str:
+    """As CHECK_CALLS_QUERY and CHECK_QUERY put it together."""
+    known = catalog.callables if calls else catalog.newest
     named = [catalog.named[name] for name in called if name in catalog.named]
     count, made = sum(count for count, _ in named), sum(made for _, made in named)
-    return f"{catalog.newest}+{count}.{made}" if named else f"{catalog.newest}+0"
+    return f"{known}+{count}.{made}" if named else f"{known}+0"
 
 
 def _judged_by_body(statement: StatementFacts, catalog: Catalog) -> bool:

@@ -78,8 +78,8 @@ _ARRAYS_AND_RANGES = """
 _GEOMETRY_AND_NETWORK = """
     abbrev area bound_box box broadcast center cidr circle diagonal diameter family height host
     hostmask inet_merge inet_same_family isclosed ishorizontal isopen isparallel isperp isvertical
-    line lseg macaddr macaddr8 macaddr8_set7bit masklen netmask network npoints path pclose point
-    polygon popen radius set_masklen slope width
+    line lseg macaddr macaddr8 macaddr8_set7bit masklen netmask network npoints on_ppath path pclose
+    point polygon popen radius set_masklen slope width
 """
 _SEARCH = """
     array_to_tsvector get_current_ts_config json_to_tsvector jsonb_to_tsvector numnode

@@ -187,7 +187,7 @@ class CatalogLineage:
             for guarded in self.catalog.guarded_types.values():
                 found.setdefault((guarded.schema, guarded.name), []).append(guarded.oid)
             for relation in self.catalog.relations.values():
-                if relation.row_type_oid and relation.schema not in SYSTEM_SCHEMAS:
+                if relation.row_type_oid and relation.oid >= FIRST_USER_OID:
                     key = (relation.schema, relation.name)
                     found.setdefault(key, []).append(relation.row_type_oid)
             self._type_oids = found
@@ -211,7 +211,7 @@ class CatalogLineage:
         while pending:
             relation = self.catalog.relations[current := pending.pop()]
             near = {*relation.parents, *self._children.get(current, ())}
-            if relation.kind == "v" and relation.schema not in SYSTEM_SCHEMAS:
+            if relation.kind == "v" and _has_query(relation):
                 near |= {key[0] for field in self.shape(current).fields for key in field.sources}
             new = (near & self.catalog.relations.keys()) - reached
             reached |= new
@@ -502,7 +502,9 @@ class _Overlay(CatalogLineage):
 
 
 def _has_query(relation: Relation) -> bool:
-    return relation.kind in ("v", "m") and relation.schema not in SYSTEM_SCHEMAS
+    """Those of the server's own have none here, unless somebody replaced one of them."""
+    own = relation.oid < FIRST_USER_OID
+    return relation.kind in ("v", "m") and (bool(relation.definition) or not own)
 
 
 def _view_fields(relation: Relation, result: Result) -> tuple[Field, ...]:

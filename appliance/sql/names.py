@@ -21,6 +21,7 @@ from appliance.sql.own import stays_inside
 from appliance.sql.parse import Body
 from appliance.sql.scope import AMBIGUOUS, Field, Item, Scope
 from appliance.sql.spared import OpenWrite
+from appliance.sql.stamps import FIRST_USER_OID
 
 if TYPE_CHECKING:
     from appliance.sql.lineage import CatalogLineage
@@ -331,6 +332,8 @@ class Names:
             )
         shape = self.lineage.shape(oid)
         self.rests_on |= {oid, *shape.rests_on}
+        if oid < FIRST_USER_OID and self.lineage.catalog.relations[oid].kind == "v":
+            self.names_called.add(name)  # of the server's, perhaps replaced meanwhile
         if self.lineage.catalog.casts:
             self.types_met.add(self.lineage.catalog.relations[oid].row_type_oid)
         self.meet(self.lineage.unseen.reading(oid))
@@ -484,22 +487,25 @@ class Names:
         return tuple(dict.fromkeys((*self.path, *self.catalog.schemas)))
 
     def _user_function(self, schema: str, name: str) -> str | None:
-        """The schema of a function outside pg_catalog that this call could mean, None for a
-        built-in one.
-
-        An overload outside pg_catalog may fit the arguments better than the built-in of the same
-        name, so any function of that name in the search path counts.
+        """The schema of a function that is not the server's own that this call could mean, None for
+        a built-in one. An overload that somebody made (superusers can, in pg_catalog too) may fit
+        the arguments better than the built-in, so any of that name in the search path counts.
         """
-        if schema:
-            return None if schema == "pg_catalog" else schema
+        if schema and schema != "pg_catalog":
+            return schema
         if self.catalog is None:
             return None
+        if schema:
+            return schema if (schema, name) in self.catalog.functions else None
         for candidate in self._function_path():
             if (candidate, name) in self.catalog.functions:
                 return candidate
         return None
 
     def _call_builtin(self, schema: str, name: str) -> None:
+        if self.lineage is not None and self.lineage.unseen.is_replaced(name):
+            self._unknown_function("pg_catalog", name, functions.DANGEROUS.get(name))
+            return
         if functions.harmless(name) or (name == functions.SET_CONFIG and not self.deferred):
             return
         if name in functions.TELLING:
@@ -517,8 +523,11 @@ class Names:
     def _unknown_function(
         self, schema: str, name: str, action: Action | None, candidates: tuple[int, ...] = ()
     ) -> None:
-        if schema == "information_schema" and name.startswith(
-            functions.HARMLESS_INFORMATION_SCHEMA_PREFIX
+        if (
+            schema == "information_schema"
+            and name.startswith(functions.HARMLESS_INFORMATION_SCHEMA_PREFIX)
+            and not candidates
+            and not (self.lineage is not None and self.lineage.unseen.is_replaced(name))
         ):
             return
         self.sets_rows = True
@@ -533,8 +542,13 @@ class Names:
         """Notes an operator that could be one outside pg_catalog: it calls a function we do not
         know."""
         schemas: Sequence[str]
+        if self.lineage is not None and self.lineage.unseen.is_replaced_within(name[-1]):
+            self._unknown_function("pg_catalog", f"operator {name[-1]}", None)
+            return
         if len(name) > 1:
-            if name[-2] == "pg_catalog" or self._trusted_operator(name[-2], name[-1]):
+            own = () if self.catalog is None else self.catalog.operators
+            built_in = name[-2] == "pg_catalog" and (name[-2], name[-1]) not in own
+            if built_in or self._trusted_operator(name[-2], name[-1]):
                 return
             schemas = [name[-2]]
         else:
@@ -575,7 +589,9 @@ class Names:
         """Notes a type whose values come to be by functions: a domain's conditions, a base type's
         input, casts made by CREATE CAST. Every type that the name may mean counts."""
         name = words(body.get("names", ()))
-        if not name or self.lineage is None or (len(name) > 1 and name[-2] == "pg_catalog"):
+        if not name or self.lineage is None:
+            return
+        if name[-2:-1] == ["pg_catalog"] and tuple(name[-2:]) not in self.lineage.catalog.types:
             return
         self.names_called.add(name[-1])
         if len(name) > 1 and name[-2] not in self.lineage.catalog.schemas:

@@ -25,6 +25,7 @@ from appliance.model.catalog import (
     UserCast,
 )
 from appliance.sql.comparisons import (
+    COMPARING,
     COMPARISONS,
     KNOWN_TRIGGERS,
     attribute_numbers,
@@ -33,7 +34,16 @@ from appliance.sql.comparisons import (
 )
 from appliance.sql.functions import PURE_EXTENSIONS, harmless
 from appliance.sql.names import TEMPORARY_SCHEMA
-from appliance.sql.stamps import CALLABLES, FIRST_USER_OID, NAMED, NEWEST, RELATION
+from appliance.sql.stamps import (
+    CALLABLES,
+    CHANGED_VIEWS,
+    FIRST_USER_OID,
+    INTERPRETED,
+    NAMED,
+    NEWEST,
+    OWN_CLASSES,
+    RELATION,
+)
 
 Row = tuple[str | None, ...]
 Rows = Mapping[str, Sequence[Row]]
@@ -63,7 +73,7 @@ def _stamp(relation: str, where: str = "true") -> str:
     )
 
 
-_COMPUTED_INDEX = "(x.indexprs IS NOT NULL OR x.indpred IS NOT NULL)"
+_COMPUTED_INDEX = f"(x.indexprs IS NOT NULL OR x.indpred IS NOT NULL OR {OWN_CLASSES})"
 _IN_KEPT = "IN (SELECT oid FROM kept)"
 
 EPOCH_QUERY = f"""WITH {_KEPT}
@@ -77,7 +87,9 @@ SELECT pg_catalog.md5(pg_catalog.concat_ws('/',
   {_stamp("pg_attrdef", f"x.adrelid {_IN_KEPT}")},
   {_stamp("pg_inherits", f"x.inhrelid {_IN_KEPT}")},
   {_stamp("pg_rewrite", f"x.ev_class {_IN_KEPT}")},
-  {_stamp("pg_proc", f"x.oid >= {FIRST_USER_OID}")},
+  {_stamp("pg_proc", f"x.oid >= {FIRST_USER_OID} OR {INTERPRETED}")},
+  {_stamp("pg_amproc", f"x.oid >= {FIRST_USER_OID}")},
+  {CHANGED_VIEWS},
   {_stamp("pg_operator", f"x.oid >= {FIRST_USER_OID}")},
   {_stamp("pg_cast", f"x.oid >= {FIRST_USER_OID}")},
   {_stamp("pg_type", f"x.oid >= {FIRST_USER_OID} AND x.typrelid = 0 AND x.typelem = 0")},
@@ -93,6 +105,11 @@ SELECT pg_catalog.md5(pg_catalog.concat_ws('/',
   pg_catalog.current_setting('server_version_num')))"""
 """One row, one text: changes with any DDL that changes what a name means. Temporary relations and
 what only moves storage (TRUNCATE, VACUUM FULL, REFRESH) do not change it."""
+
+_CHANGED_DOMAIN = f"""t.typtype = 'd' AND t.oid < {FIRST_USER_OID} AND EXISTS
+    (SELECT FROM pg_catalog.pg_constraint k
+     WHERE k.contypid = t.oid AND k.oid >= {FIRST_USER_OID})"""
+"""A type of the server's (information_schema has some) that somebody gave another condition."""
 
 _EXTENSION = """(SELECT e.extname FROM pg_catalog.pg_depend d
     JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
@@ -169,8 +186,10 @@ FROM pg_catalog.pg_attrdef d
 JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
 WHERE a.attgenerated <> ''""",
     "views": f"""SELECT c.oid, pg_catalog.pg_get_viewdef(c.oid) FROM {_CLASSES}
-WHERE {_OURS} AND c.relkind IN ('v', 'm')
-  AND n.nspname NOT IN ('pg_catalog', 'information_schema')""",
+WHERE {_OURS} AND c.relkind IN ('v', 'm') AND (c.oid >= {FIRST_USER_OID}
+  OR {CHANGED_VIEWS} <> '0'
+  OR EXISTS (SELECT FROM pg_catalog.pg_type t WHERE {_CHANGED_DOMAIN}))""",
+    "comparing": COMPARING,
     "constraints": f"""SELECT k.contype, k.conrelid, k.conkey::text, k.confrelid, k.confkey::text,
   k.confdeltype, k.confupdtype,
   CASE WHEN k.contype = 'f' THEN (SELECT pg_catalog.array_agg(a.attnum)
@@ -193,7 +212,14 @@ ORDER BY inhrelid, inhseqno""",
 FROM pg_catalog.pg_proc p
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')""",
+WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') OR p.oid >= {FIRST_USER_OID}""",
+    "interpreted": f"""SELECT x.proname, x.oid FROM pg_catalog.pg_proc x
+WHERE x.oid < {FIRST_USER_OID} AND {INTERPRETED}""",
+    "interpreted_within": f"""SELECT o.oprname, x.oid
+FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_proc x ON x.oid = o.oprcode
+WHERE x.oid < {FIRST_USER_OID} AND {INTERPRETED}
+UNION ALL SELECT '', x.oid FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_proc x ON x.oid = c.castfunc
+WHERE x.oid < {FIRST_USER_OID} AND {INTERPRETED}""",
     "builtins": """SELECT DISTINCT proname FROM pg_catalog.pg_proc
 WHERE pronamespace = 'pg_catalog'::pg_catalog.regnamespace""",
     "bodies": f"""SELECT p.oid,
@@ -201,17 +227,18 @@ WHERE pronamespace = 'pg_catalog'::pg_catalog.regnamespace""",
   p.prosrc = '', pg_catalog.to_json(p.proconfig), pg_catalog.to_json(p.proargnames),
   pg_catalog.pg_get_expr(p.proargdefaults, 0), p.proargtypes
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-WHERE p.oid >= {FIRST_USER_OID} AND l.lanname = 'sql' AND p.prokind = 'f'
+WHERE l.lanname = 'sql' AND p.prokind = 'f'
   AND pg_catalog.octet_length(p.prosrc) <= {BODY_BYTES_MAX}""",
     "operators": f"""SELECT n.nspname, o.oprname,
   {_compiled_in("pg_operator", "o.oid", "o.oprcode")},
   p.proname, o.oprcode::pg_catalog.oid, o.oprrest::pg_catalog.oid, o.oprjoin::pg_catalog.oid
 FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
 LEFT JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
-WHERE n.nspname <> 'pg_catalog'""",
-    "types": """SELECT n.nspname, t.typname, t.oid FROM pg_catalog.pg_type t
+WHERE n.nspname <> 'pg_catalog' OR o.oid >= {FIRST_USER_OID}""",
+    "types": f"""SELECT n.nspname, t.typname, t.oid FROM pg_catalog.pg_type t
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-WHERE t.typrelid = 0 AND t.typelem = 0 AND n.nspname <> 'pg_catalog'""",
+WHERE t.typrelid = 0 AND t.typelem = 0
+  AND (n.nspname <> 'pg_catalog' OR t.oid >= {FIRST_USER_OID})""",
     "casts": f"""SELECT c.castsource, c.casttarget, c.castfunc,
   {_compiled_in("pg_cast", "c.oid", "c.castfunc")},
   (SELECT p.proname FROM pg_catalog.pg_proc p WHERE p.oid = c.castfunc)
@@ -241,7 +268,7 @@ FROM pg_catalog.pg_cast c WHERE c.castmethod = 'f' AND c.oid >= {FIRST_USER_OID}
       UNION ALL SELECT k.conbin FROM pg_catalog.pg_constraint k
       WHERE k.contypid = t.oid AND k.contype = 'c') e (e)) END
 FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-WHERE t.oid >= {FIRST_USER_OID} AND t.typtype <> 'e'
+WHERE (t.oid >= {FIRST_USER_OID} OR {_CHANGED_DOMAIN}) AND t.typtype <> 'e'
   AND n.nspname !~ '^pg_(toast|temp_|toast_temp_)'""",
     "written": f"""SELECT e.relation, CASE WHEN pg_catalog.octet_length(e.text) <= {BODY_BYTES_MAX}
   THEN e.text ELSE '' END, pg_catalog.bool_and(e.defaults)
@@ -289,7 +316,8 @@ def build_catalog(target: str, database: str, rows: Mapping[str, list[Row]]) -> 
     columns = _columns(rows)
     relations = _relations(rows, columns)
     pure, impure, called = _operators(rows)
-    guarded, parts = _guarded_types(rows)
+    by_relation, by_type = _comparing(rows)
+    guarded, parts = _guarded_types(rows, by_type)
     casts = _casts(rows)
     ((newest, callables),) = rows["stamps"]
     foreign_keys, primary_keys, unique = _constraints(rows)
@@ -319,6 +347,10 @@ def build_catalog(target: str, database: str, rows: Mapping[str, list[Row]]) -> 
         guarded_types=guarded,
         casts=casts,
         type_parts=parts if casts else {},
+        compared_by=by_relation,
+        compares=by_type,
+        interpreted=_oids_by_name(rows["interpreted"]),
+        interpreted_within=_oids_by_name(rows["interpreted_within"]),
         newest=newest or "",
         callables=callables or "",
         named={name or "": (_number(n), _number(made)) for name, n, made in rows["named"]},
@@ -575,7 +607,31 @@ def _casts(rows: Rows) -> tuple[UserCast, ...]:
     )
 
 
-def _guarded_types(rows: Rows) -> tuple[dict[int, GuardedType], dict[int, tuple[int, ...]]]:
+def _oids_by_name(rows: Sequence[Row]) -> dict[str, tuple[int, ...]]:
+    found: dict[str, list[int]] = {}
+    for name, oid in rows:
+        found.setdefault(name or "", []).append(_number(oid))
+    return {name: tuple(oids) for name, oids in found.items()}
+
+
+OidsByOid = dict[int, tuple[int, ...]]
+
+
+def _comparing(rows: Rows) -> tuple[OidsByOid, OidsByOid]:
+    """Functions that compare: of a relation's rows, by its indexes and partition key; of a type's
+    values."""
+    found: tuple[dict[int, list[int]], dict[int, list[int]]] = ({}, {})
+    for kind, oid, function in rows["comparing"]:
+        found[kind == "t"].setdefault(_number(oid), []).append(_number(function))
+    by_relation, by_type = (
+        {oid: tuple(sorted(functions)) for oid, functions in each.items()} for each in found
+    )
+    return by_relation, by_type
+
+
+def _guarded_types(
+    rows: Rows, compared: Mapping[int, tuple[int, ...]]
+) -> tuple[dict[int, GuardedType], dict[int, tuple[int, ...]]]:
     """Of all types those that are guarded themselves or made of one that is; parts of all."""
     every: dict[int, GuardedType] = {}
     guarded: set[int] = set()
@@ -587,7 +643,7 @@ def _guarded_types(rows: Rows) -> tuple[dict[int, GuardedType], dict[int, tuple[
             schema or "",
             name or "",
             _listed(made_of, int),
-            () if pure else _listed(functions, int),
+            (() if pure else _listed(functions, int)) + compared.get(oid, ()),
             _listed(checks, str),
         )
         every[oid] = found

@@ -31,13 +31,26 @@ def _user_made(relation: str) -> str:
     return _rows(relation, f"x.oid {_GE} {FIRST_USER_OID}")
 
 
+INTERPRETED = f"x.prolang {_NE} ALL (CAST('{{12,13}}' AS pg_catalog.oid[]))"
+"""Of pg_proc x: not in the languages internal and C (pg_language.dat). Such a function of the
+server's own can be replaced under its OID."""
+
+CHANGED_VIEWS = f"""(SELECT pg_catalog.concat_ws('.', NULLIF(pg_catalog.count(*), 0),
+    COALESCE(pg_catalog.sum({_XMIN}), 0))
+  FROM pg_catalog.pg_rewrite x JOIN pg_catalog.pg_depend d ON d.objid {_EQ} x.oid
+    AND d.classid {_EQ} CAST('pg_catalog.pg_rewrite' AS pg_catalog.regclass)
+    AND d.refobjid {_GE} {FIRST_USER_OID}
+  WHERE x.ev_class OPERATOR(pg_catalog.<) {FIRST_USER_OID})"""
+"""'0' as long as no view that came with the server was replaced by one that rests on anything that
+did not: only of that there is a record."""
+
 _CALLED = ("pg_proc", "pg_operator", "pg_cast")
 
 _SCHEMAS = _rows("pg_namespace", "x.nspname OPERATOR(pg_catalog.!~) '^pg_(toast_)?temp_'")
 """What a schema is called decides what a name in it means, and no row but its own changes with
 it."""
 
-_CONDITIONS = _rows("pg_constraint", f"x.contypid {_GE} {FIRST_USER_OID}")
+_CONDITIONS = _rows("pg_constraint", f"x.contypid {_GE} 1 AND x.oid {_GE} {FIRST_USER_OID}")
 """Of domains: they call functions wherever a value of theirs is made, whatever names it."""
 
 _TYPES = f"x.oid {_GE} {FIRST_USER_OID} AND x.typrelid {_EQ} 0 AND x.typarray {_NE} 0"
@@ -60,23 +73,42 @@ function, operator or cast is made, which could be meant where a built-in one wa
 nothing."""
 
 NAMED = f"""SELECT x.proname AS name, {_XMIN} AS made FROM pg_catalog.pg_proc x
-    WHERE x.oid {_GE} {FIRST_USER_OID}
+    WHERE x.oid {_GE} {FIRST_USER_OID} OR {INTERPRETED}
   UNION ALL SELECT x.oprname, {_XMIN} FROM pg_catalog.pg_operator x
     WHERE x.oid {_GE} {FIRST_USER_OID}
   UNION ALL SELECT x.typname, {_XMIN} FROM pg_catalog.pg_type x
-    WHERE x.oid {_GE} {FIRST_USER_OID} AND x.typarray {_NE} 0"""
-"""What is not built in, by the name that it is called by. (An array is called by its elements'.)"""
+    WHERE x.oid {_GE} {FIRST_USER_OID} AND x.typarray {_NE} 0
+  UNION ALL SELECT v.relname, {_XMIN} FROM pg_catalog.pg_class v
+    JOIN pg_catalog.pg_rewrite x ON x.ev_class {_EQ} v.oid
+    WHERE v.oid OPERATOR(pg_catalog.<) {FIRST_USER_OID}"""
+"""What is not built in, by the name that it is called by (an array is called by its elements'), and
+what is, and can be replaced: functions that are not compiled, and views."""
 
 _NAMED_SO = f"""(SELECT pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.sum(n.made))
   FROM ({NAMED}) n WHERE n.name {_EQ} ANY (CAST($6 AS pg_catalog.name[])))"""
 """Changes when one of them gets such a name, by whatever means, or loses it."""
 
-_LOOKED_AT = "(x.indisunique OR x.indexprs IS NOT NULL OR x.indpred IS NOT NULL)"
+OWN_CLASSES = f"{FIRST_USER_OID} OPERATOR(pg_catalog.<=) ANY (CAST(x.indclass AS pg_catalog.oid[]))"
+"""Of pg_index x: it compares by operator classes that somebody made."""
+
+_LOOKED_AT = f"""(x.indisunique OR x.indexprs IS NOT NULL OR x.indpred IS NOT NULL
+      OR {OWN_CLASSES})"""
+
+_COLUMNS = f"""(SELECT pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.sum({_XMIN}),
+      pg_catalog.sum(CASE WHEN x.atttypid {_GE} {FIRST_USER_OID} THEN
+        (SELECT CAST(CAST(y.xmin AS pg_catalog.text) AS pg_catalog.int8) OPERATOR(pg_catalog.+)
+           CASE WHEN y.typrelid {_EQ} 0 THEN 0 ELSE
+           COALESCE((SELECT pg_catalog.sum({_XMIN}) FROM pg_catalog.pg_attribute x
+            WHERE x.attrelid {_EQ} y.typrelid AND x.attnum OPERATOR(pg_catalog.>) 0), 0) END
+         FROM pg_catalog.pg_type y WHERE y.oid {_EQ} x.atttypid) END))
+    FROM pg_catalog.pg_attribute x
+    WHERE x.attrelid {_EQ} c.oid AND x.attnum OPERATOR(pg_catalog.>) 0)"""
+"""Not a join: it would read all of pg_type."""
 
 RELATION = f"""pg_catalog.concat_ws('.', c.relname, c.relnamespace, c.relkind, c.relhasrules,
     c.relhastriggers, c.relrowsecurity, c.reltype,
     COALESCE(CAST(c.reloptions AS pg_catalog.text), ''),
-    {_rows("pg_attribute", f"x.attrelid {_EQ} c.oid AND x.attnum OPERATOR(pg_catalog.>) 0")},
+    {_COLUMNS},
     {_rows("pg_attrdef", f"x.adrelid {_EQ} c.oid")},
     {_rows("pg_rewrite", f"x.ev_class {_EQ} c.oid")},
     {_rows("pg_policy", f"x.polrelid {_EQ} c.oid")},
@@ -85,10 +117,10 @@ RELATION = f"""pg_catalog.concat_ws('.', c.relname, c.relnamespace, c.relkind, c
     {_rows("pg_index", f"x.indrelid {_EQ} c.oid AND {_LOOKED_AT}")},
     {_rows("pg_inherits", f"x.inhrelid {_EQ} c.oid")},
     {_rows("pg_inherits", f"x.inhparent {_EQ} c.oid")})"""
-"""One text for the relation `c` of pg_class: what it is called, its columns, its definition, its
-parents and children, its row security, what runs when it is written (triggers of foreign keys,
-which stand at both ends, included). What only moves storage (TRUNCATE, VACUUM FULL) does not change
-it."""
+"""One text for the relation `c` of pg_class: what it is called, its columns and their types (a
+domain's default, the columns of a composite one), its definition, its parents and children, its row
+security, what runs when it is written (triggers of foreign keys, which stand at both ends,
+included). What only moves storage (TRUNCATE, VACUUM FULL) does not change it."""
 
 QUIET = "q"
 NO_POSITION = "-"
@@ -144,13 +176,13 @@ CHECK_QUERY = _check(f"pg_catalog.concat_ws('+', {NEWEST}, {_NAMED_SO})")
 """Parameters: relation names (name[]), which are looked for in every schema, relation OIDs (oid[]),
 the position at which all of it was known to be as it was judged (text), the last position that was
 seen (text), or NO_POSITION, search_path, role and session_authorization as they are believed to be
-(text, joined by newlines), and names of functions and operators (name[]). One row, one text:
+(text, joined by newlines), and names of functions, operators and views (name[]). One row, one text:
 isolation level, with OTHER_SETTINGS behind it when these are other ones (the server's configuration
 was read again, say), and WRITES when the open transaction has written anything / position, with
-QUIET behind it when it is the last one and nobody writes / either AS_BEFORE, or NEWEST+what is
-named like that / the relations in the order of their OIDs, each `oid:stamp`, joined by commas."""
+QUIET behind it when it is the last one and nobody writes / either AS_BEFORE, or NEWEST+what is so
+called of NAMED / the relations in the order of their OIDs, each `oid:stamp`, joined by commas."""
 
-CHECK_CALLS_QUERY = _check(CALLABLES)
+CHECK_CALLS_QUERY = _check(f"pg_catalog.concat_ws('+', {CALLABLES}, {_NAMED_SO})")
 """The same with CALLABLES, for a statement that calls what is not built in. (One text with a
 parameter for that would be planned anew each time.)"""
 

@@ -525,6 +525,7 @@ class Analyst(Writes):
                 relation = self.lineage.catalog.relations.get(oid)
                 for column in () if relation is None else relation.columns:
                     self.meet(self.lineage.unseen.type(column.type_oid))
+        self.meet(self.lineage.unseen.anywhere)
         if self.lineage.catalog.casts:
             self.meet(self.lineage.unseen.casts(self.types_met, self.takes_parameters))
 

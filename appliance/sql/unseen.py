@@ -7,6 +7,7 @@ can trust.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -75,18 +76,31 @@ class Unseen:
         self._types: dict[int, Hidden] = {}
         self._clean: dict[int, Hidden | None] = {}
         self._running: list[int] = []
+        self._original: dict[int, bool] = {}
 
     # Relations.
 
     def reading(self, oid: int) -> Hidden:
-        """Row security decides by its expressions which rows are seen."""
+        """Row security decides by its expressions which rows are seen; indexes and sorting may call
+        functions that somebody made for them."""
         known = self._read.get(oid)
         if known is None:
             relation = self._catalog.relations.get(oid)
             policies = () if relation is None else relation.policies
-            known = joined(self._expression(relation, text) for text in policies)
-            self._read[oid] = known
+            known = self._read[oid] = joined(
+                [
+                    *(self._expression(relation, text) for text in policies),
+                    *map(self.function, self._catalog.compared_by.get(oid, ())),
+                    *(self._comparing(c.type_oid) for c in (relation.columns if relation else ())),
+                ]
+            )
         return known
+
+    def _comparing(self, oid: int) -> Hidden:
+        """Holding values of a type against each other, as sorting, grouping and indexes do."""
+        compares = self._catalog.compares
+        own = compares and not self._made_of({oid}).isdisjoint(compares)
+        return self.type(oid) if own else NOTHING
 
     def writing(self, oid: int, deleting: bool = False) -> Hidden:
         """A row written here passes through all of this; partitions, children and foreign keys
@@ -213,6 +227,51 @@ class Unseen:
             every = self._catalog.functions.values()
             self._by_oid = {f.oid: f for overloads in every for f in overloads}
         return self._by_oid
+
+    @cached_property
+    def anywhere(self) -> Hidden:
+        """What somebody made for comparing values of the server's own types, or put in place of its
+        casts."""
+        if self.is_replaced_within(""):
+            return _unknown("a cast of the server's that somebody replaced")
+        own = [
+            f for oid, made in self._catalog.compares.items() if oid < FIRST_USER_OID for f in made
+        ]
+        return joined(map(self.function, own))
+
+    def is_replaced(self, name: str) -> bool:
+        """Whether a built-in function of this name is no longer what came with the server."""
+        return not all(map(self.is_original, self._catalog.interpreted.get(name, ())))
+
+    def is_replaced_within(self, operator: str) -> bool:
+        """The same of the functions behind built-in operators of this name; '' for casts."""
+        return not all(map(self.is_original, self._catalog.interpreted_within.get(operator, ())))
+
+    def is_original(self, oid: int) -> bool:
+        """Whether a function that came with the server, not compiled, still does what such do: it
+        calls other built-ins, and reads system catalogs. (One that calls itself, or an overload of
+        its name, does so too.)"""
+        known = self._original.get(oid)
+        if known is None:
+            self._original[oid] = True
+            body = self._catalog.bodies.get(oid)
+            known = self._original[oid] = body is not None and all(
+                self._is_harmless(body, text) for text in _readings(body)
+            )
+        return known
+
+    def _is_harmless(self, body: FunctionBody, text: str) -> bool:
+        statement = _only_query(text, body.bound, self._catalog.server_version_num)
+        if statement is None:
+            return False
+        analyst = self._analyst(self._lineage, _printed(self._catalog))
+        scope = Scope()
+        item = Item("", [Field(name) for name in body.arguments if name])
+        scope.add(item, (item,))
+        analyst.statement(statement.kind, statement.body, scope)
+        beyond = any(not 0 < use.oid < FIRST_USER_OID for use in analyst.relation_uses())
+        does_more = analyst.functions or analyst.functions_below or analyst.reads_inside
+        return not (beyond or does_more or analyst.opaque or analyst.calls)
 
     def body(self, oid: int) -> Hidden | None:
         """What an SQL function reads and calls, when all of it is known to be harmless; else
