@@ -162,8 +162,8 @@ class Database:
         """(shape, rows, tag); without a tag the rows are an error."""
         if b"Sallyport: something was written" in text:
             asked = bound[8 : 8 + int.from_bytes(bound[4:8], "big")].decode()
-            if asked != self._log():
-                return b"", failure("22P02", "invalid input syntax for type integer"), b""
+            if asked != self._log().replace("-", "/"):
+                return b"", failure("42704", "unrecognized configuration parameter"), b""
             return b"", row("="), complete("SELECT 1")
         if b"transactionid" in text:
             asked, last = self._texts(bound)[2:4]
