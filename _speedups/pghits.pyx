@@ -327,7 +327,9 @@ cdef class HitPath(Cycle):
                 return False
             offset = parse_end = length
         length = length_of(at + offset, size - offset)
-        if length < HEADER + 2 or at[offset] != c"B" or at[offset + HEADER] != 0:
+        if not HEADER + 2 <= length <= size - offset:
+            return False
+        if at[offset] != c"B" or at[offset + HEADER] != 0:
             return False
         stop = <const uint8_t*>memchr(at + offset + HEADER + 1, 0, length - HEADER - 1)
         if stop == NULL or stop - (at + offset + HEADER + 1) > NAME_BYTES_MAX:

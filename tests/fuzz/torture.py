@@ -20,6 +20,7 @@ from _speedups.pgframe import FrameSplitter
 from _speedups.pgrows import RowMasker
 from _speedups.sqllex import fold, measure, redact
 from _speedups.sqltokens import tokens
+from tests.fuzz.hit_torture import Conversation
 from tests.reference import maskops as reference_ops
 from tests.reference import pgframe as reference_frames
 from tests.reference import pgrows as reference_rows
@@ -154,8 +155,14 @@ class Torture:
         literals = {"string", "number", "comment"}
         assert not {kind for kind, _, _ in tokens(redacted)} & literals, (text, redacted)
 
+    def hits(self) -> None:
+        Conversation(self.random, self.mutated).go_on(10)
+
     def run(self, seconds: float) -> None:
-        chores: list[Callable[[], None]] = [self.frames, self.rows, self.cells, self.texts]
+        chores: list[Callable[[], None]] = [
+            *(self.frames, self.rows, self.cells, self.texts),
+            self.hits,
+        ]
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             for chore in chores:

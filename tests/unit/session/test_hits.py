@@ -433,6 +433,18 @@ def test_what_is_malformed_is_the_machines() -> None:
         assert not path.client(good + good[: index + 1], NOW)
 
 
+@pytest.mark.parametrize("length", [12, 4096, 0x00FFFFFF, 0x3FFFFFFF])
+def test_a_bind_that_claims_to_be_longer_than_what_came_is_the_machines(length: int) -> None:
+    """Nothing behind the chunk is looked at."""
+    front = Front(DAN, True, random.Random(1))
+    converse(front, 3, 40)
+    assert front.path is not None
+    for opening in (b"", parse(READ)):
+        name = b"" if opening else b"p"
+        forged = b"B" + length.to_bytes(4) + b"\0" + name + bytes(3)
+        assert not front.path.client(opening + forged, NOW)
+
+
 def test_nothing_is_taken_once_the_catalog_moves() -> None:
     front = Front(ANN, True, random.Random(1))
     converse(front, 5, 40)
