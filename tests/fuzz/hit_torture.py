@@ -1,5 +1,5 @@
-"""Random and mutated conversations through the hit path, with something in place of the machine that
-lets go of whatever the path gives up. Used by torture.py.
+"""Random and mutated conversations through the hit path, with something in place of the machine
+that lets go of whatever the path gives up. Used by torture.py.
 
 What must hold beside memory: no raw cell of a statement whose rows are masked reaches the client,
 and nothing goes upstream before its records are written.
