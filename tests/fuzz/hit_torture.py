@@ -83,6 +83,7 @@ class Conversation:
         self._path = HitPath(
             self._ledger, Count(), Count(), pace, confirmed, "s1", HELD, 4096
         )  # fmt: skip
+        self._path.arm(EPOCH, "0-1", PROVISO)  # (what was taught before would be forgotten)
         hit = self._taught()
         confirmed[b"p"] = hit.prepared = SimpleNamespace(hit=hit)
         folded = fold(ALIKE)
@@ -94,7 +95,6 @@ class Conversation:
         self._path.owner = self
         self._client, self._upstream = Wire(), Wire()
         self._path.attach(self._client, self._upstream)
-        self._path.arm(EPOCH, "0-1", PROVISO)
 
     def _taught(self) -> Hit:
         hit = Hit(object(), tuple(map(str, EPOCH)), self._bound, self._provisional)  # type: ignore[arg-type]
@@ -104,6 +104,12 @@ class Conversation:
             hit.text, hit.sent, hit.parse = b"SELECT y", frame(b"Q", b"SELECT y\0"), PARSE
         hit.described(SHAPE, RowMasker([("fixed", b"****")]), 1, None)
         return hit
+
+    def takes(self, chunk: bytes) -> bool:
+        taken = self._path.client(chunk, 1.0)
+        if taken:
+            self._path.drop()
+        return taken
 
     # asked by the path
 

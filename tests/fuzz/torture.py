@@ -20,7 +20,7 @@ from _speedups.pgframe import FrameSplitter
 from _speedups.pgrows import RowMasker
 from _speedups.sqllex import fold, measure, redact
 from _speedups.sqltokens import tokens
-from tests.fuzz.hit_torture import Conversation
+from tests.fuzz.hit_torture import CHUNKS, Conversation
 from tests.reference import maskops as reference_ops
 from tests.reference import pgframe as reference_frames
 from tests.reference import pgrows as reference_rows
@@ -192,6 +192,8 @@ def outcome(masker: Any, run: Any, count: int) -> tuple[Any, ...]:
 
 
 if __name__ == "__main__":
+    for each in CHUNKS:
+        assert Conversation(random.Random(1), lambda content: content).takes(each)
     torture = Torture(int(sys.argv[2]))
     torture.run(float(sys.argv[1]))
     print(dict(torture.counts))
