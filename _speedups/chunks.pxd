@@ -34,7 +34,7 @@ cdef class Poller:
     cdef bint _elsewhere
     cdef int _watch(self, Chunks side) except -1
     cdef int _forget(self, Chunks side) except -1
-    cdef int _wait(self, void* events, bint long) except -2
+    cdef int _wait(self, void* events) except -2
 
 
 cdef double wall_clock() noexcept nogil

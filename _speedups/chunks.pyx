@@ -55,9 +55,9 @@ cdef extern from "<unistd.h>":
 cdef enum:
     EVENTS_MAX = 64
     SYS_EPOLL_PWAIT2 = 441  # the same number on every architecture; Linux 5.11
-    WAIT_NANOSECONDS = 100000
+    WAIT_NANOSECONDS = 500000
 
-cdef double SERVE_SECONDS_MAX = 0.0005
+cdef double SERVE_SECONDS_MAX = 0.002
 
 
 cdef class Chunks:
@@ -212,7 +212,7 @@ cdef class Poller:
     read; then the round is settled (`settle`, see `dataplane/rounds`); then what came meanwhile is
     read, and so on as long as everything is done with where it is: nothing was asked of the machine
     or the event loop, no other connection has anything, and not for more than SERVE_SECONDS_MAX. It
-    waits a little for more, since the loop's own way there is long.
+    waits a little for more (WAIT_NANOSECONDS), since the loop's own way there is long.
     """
 
     def __cinit__(self):
@@ -245,7 +245,7 @@ cdef class Poller:
         self._elsewhere = ledger.stirred = False
         ledger.within = True
         try:
-            count = self._wait(events, False)
+            count = epoll_wait(self._epoll, events, EVENTS_MAX, 0)
             while count > 0:
                 for index in range(count):
                     if events[index].data.fd < len(self._sides):
@@ -258,19 +258,19 @@ cdef class Poller:
                         self._settle()
                 if ledger.stirred or not alone or _monotonic() >= until:
                     break
-                count = self._wait(events, True)
+                count = self._wait(events)
         finally:
             ledger.within = False
             if ledger.wanted:
                 ledger.wanted = False
                 self._settle()
 
-    cdef int _wait(self, void* events, bint long) except -2:
-        """-> how many are there. `long`: waits for them a little."""
-        cdef int count = epoll_wait(self._epoll, <epoll_event*>events, EVENTS_MAX, 0)
+    cdef int _wait(self, void* events) except -2:
+        """-> how many are there; waits for them a little."""
+        cdef int count
         cdef timespec most
-        if count or not long or not self._waits:
-            return count
+        if not self._waits:
+            return epoll_wait(self._epoll, <epoll_event*>events, EVENTS_MAX, 0)
         most.tv_sec, most.tv_nsec = 0, WAIT_NANOSECONDS
         with nogil:
             count = <int>syscall(

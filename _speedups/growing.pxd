@@ -35,3 +35,9 @@ cdef inline bint add(Output* output, const void* piece, size_t size) noexcept no
         memcpy(output.bytes + output.length, piece, size)
         output.length += size
     return True
+
+
+cdef inline int must_add(Output* output, const void* piece, size_t size) except -1:
+    if not add(output, piece, size):
+        raise MemoryError
+    return 0

@@ -23,7 +23,7 @@ from _speedups.auditwriter cimport (
     room_for,
     write_hex,
 )
-from _speedups.growing cimport Output, add
+from _speedups.growing cimport Output, must_add
 
 cdef enum:
     ENTROPY_BYTES = 10
@@ -414,8 +414,7 @@ cdef class Cycle:
 
     cdef int begin(self, Hit hit, const uint8_t* at, Py_ssize_t size, double now) except -1:
         self._saved.length = self._sent.length = self._decided.length = 0
-        if not add(&self._saved, at, <size_t>size):
-            raise MemoryError
+        must_add(&self._saved, at, <size_t>size)
         self.ledger.new_id(now, self._record_id)
         self.hit = hit
         self.started = now

@@ -79,15 +79,15 @@ cdef inline int parameters_of(const uint8_t* at, const uint8_t* end) noexcept no
     return count
 
 
-cdef inline bint add_parse_frame(
+cdef inline int add_parse_frame(
     Output* out, bytes name, const uint8_t* text, size_t size
-) noexcept:
-    """A Parse without parameter types. False: there is no memory for it."""
+) except -1:
+    """A Parse without parameter types."""
     cdef size_t names = <size_t>PyBytes_GET_SIZE(name)
     cdef size_t length = HEADER + names + 1 + size + 1 + 2
     cdef uint8_t* at
     if not grow(out, length):
-        return False
+        raise MemoryError
     at = out.bytes + out.length
     at[0] = c"P"
     put_u32(at + 1, <uint32_t>(length - 1))
@@ -96,4 +96,4 @@ cdef inline bint add_parse_frame(
     memcpy(at + HEADER + names + 1, text, size)
     at[length - 3] = at[length - 2] = at[length - 1] = 0
     out.length += length
-    return True
+    return 0

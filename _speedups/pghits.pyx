@@ -20,7 +20,7 @@ from libc.string cimport memchr, memcmp, memcpy, memmove
 from _speedups.auditchain cimport HASH, hash_into
 from _speedups.auditwriter cimport ID_BYTES, put_bytes, put_integer
 from _speedups.chunks cimport Chunks, wall_clock
-from _speedups.growing cimport Output, add
+from _speedups.growing cimport Output, must_add
 from _speedups.hitcycle cimport TAG_BYTES_MAX, Count, Cycle, Hit, HitLedger, Pace
 from _speedups.pgcycle cimport (
     HEADER,
@@ -53,7 +53,7 @@ cdef bytes EXECUTE_ALL = b"E\0\0\0\x09\0\0\0\0\0"
 cdef bytes SYNC = b"S\0\0\0\x04"
 cdef bytes PROVISO_ROW = b"D\0\0\0\x0b\0\1\0\0\0\1="
 cdef bytes PROVISO_COMPLETE = b"C\0\0\0\x0dSELECT 1\0"
-cdef bytes PROVISO_SQLSTATE = b"C22P02\0"
+cdef bytes PROVISO_SQLSTATE = b"C42704\0"
 cdef bytes CANCELLED = b"C57014\0"
 cdef bytes NOT_LOCKED = b"C55P03\0"
 
@@ -199,15 +199,19 @@ cdef class HitPath(Cycle):
 
     cdef bint _may(self, Hit hit):
         """Whether the hit holds now; where it is provisional, at the position that can be asked for."""
-        if hit.epoch is not self.epoch and hit.epoch != self.epoch:
-            return False
+        if hit.epoch is not self.epoch:
+            if hit.epoch != self.epoch:
+                return False
+            hit.epoch = self.epoch  # the same object is sooner seen to be equal
         if not hit.provisional:
             return True
-        return (
-            self._proviso is not None
-            and hit.position is not None
-            and (hit.position is self._position or hit.position == self._position)
-        )
+        if self._proviso is None or hit.position is None:
+            return False
+        if hit.position is not self._position:
+            if hit.position != self._position:
+                return False
+            hit.position = self._position
+        return True
 
     cdef Hit _known_text(self, const uint8_t* at, Py_ssize_t size):
         """What is known of a Query's text, or None."""
@@ -261,8 +265,7 @@ cdef class HitPath(Cycle):
             if hit.text is not None:
                 text = <const uint8_t*>PyBytes_AS_STRING(hit.text)
                 length = PyBytes_GET_SIZE(hit.text)
-            if not add_parse_frame(&self._sent, self._held_name, text, <size_t>length):
-                raise MemoryError
+            add_parse_frame(&self._sent, self._held_name, text, <size_t>length)
             self._send_bytes(self._held_bind)
             self._send_bytes(self._proviso)
             self._send_bytes(self._held_closing)
@@ -274,9 +277,7 @@ cdef class HitPath(Cycle):
 
     cdef int _send(self, const void* piece, Py_ssize_t size) except -1:
         """Behind what else goes upstream."""
-        if not add(&self._sent, piece, <size_t>size):
-            raise MemoryError
-        return 0
+        return must_add(&self._sent, piece, <size_t>size)
 
     cdef int _send_bytes(self, bytes piece) except -1:
         return self._send(PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece))
@@ -326,7 +327,9 @@ cdef class HitPath(Cycle):
                 return False
             offset = parse_end = length
         length = length_of(at + offset, size - offset)
-        if length < HEADER + 2 or at[offset] != c"B" or at[offset + HEADER] != 0:
+        if not HEADER + 2 <= length <= size - offset:
+            return False
+        if at[offset] != c"B" or at[offset + HEADER] != 0:
             return False
         stop = <const uint8_t*>memchr(at + offset + HEADER + 1, 0, length - HEADER - 1)
         if stop == NULL or stop - (at + offset + HEADER + 1) > NAME_BYTES_MAX:
@@ -412,8 +415,7 @@ cdef class HitPath(Cycle):
         self._gets_bytes = 0
         self._done = self._got = False
         if self._carry.length:
-            if not add(&self._carry, at, <size_t>size):
-                raise MemoryError
+            must_add(&self._carry, at, <size_t>size)
             at, size = self._carry.bytes, <Py_ssize_t>self._carry.length
             self._carry.length = 0
         self._begin, end = at, at + size
@@ -457,8 +459,8 @@ cdef class HitPath(Cycle):
         ):  # what is carried already moves to the front of what it is in
             memmove(self._carry.bytes, at, <size_t>(end - at))
             self._carry.length = <size_t>(end - at)
-        elif not add(&self._carry, at, <size_t>(end - at)):
-            raise MemoryError
+        else:
+            must_add(&self._carry, at, <size_t>(end - at))
         return False
 
     cdef const uint8_t* _run_end
@@ -466,8 +468,7 @@ cdef class HitPath(Cycle):
     cdef int _keep(self, const uint8_t* at) except -1:
         """For the client, but not now: what came between `_begin` and here."""
         if self._begin < at and not self._proviso_failed:
-            if not add(&self._out, self._begin, <size_t>(at - self._begin)):
-                raise MemoryError
+            must_add(&self._out, self._begin, <size_t>(at - self._begin))
         self._begin = at
         return 0
 
@@ -496,9 +497,7 @@ cdef class HitPath(Cycle):
             at[0], PyBytes_FromStringAndSize(<const char*>at, length)
         )
         self._keep(at)
-        if not add(&self._out, PyBytes_AS_STRING(shown), <size_t>PyBytes_GET_SIZE(shown)):
-            raise MemoryError
-        return 0
+        return must_add(&self._out, PyBytes_AS_STRING(shown), <size_t>PyBytes_GET_SIZE(shown))
 
     cdef int _reply(
         self, const uint8_t* at, Py_ssize_t length, const uint8_t* end, double now

@@ -13,11 +13,11 @@ RESULTS = Path(__file__).with_name("results")
 MORE_IS_BETTER = (
     *("tps_vs_direct", "tps_vs_pgbouncer", "rows_s_vs_direct", "rows_s_vs_pgbouncer"),
     *("qps_ratio", "permissive_ratio", "bulk_direct_ratio", "bulk_pgbouncer_ratio", "mask_ratio"),
-    "tls_connect_ratio",
+    *("tls_connect_ratio", "two_workers_ratio"),
 )
 LESS_IS_BETTER = (
     *("cpu_us_vs_pgbouncer", "p50_us_vs_pgbouncer", "cpu_ratio", "added_p50_ratio"),
-    *("miss_p99_ratio", "idle_bytes"),
+    *("miss_p99_ratio", "idle_bytes", "hit_us", "miss_us"),
 )
 
 

@@ -20,7 +20,7 @@ class Figure(TypedDict):
 
 PROXIES = (
     *("pgbouncer", "pgbouncer-tx", "haproxy", "permissive", "governed"),
-    *("pgbouncer-canned", "permissive-canned", "governed-canned"),
+    *("pgbouncer-canned", "permissive-canned", "governed-canned", "governed-canned-two"),
 )
 TARGETS = ("direct", "direct-canned", *PROXIES)
 
@@ -97,13 +97,16 @@ class Results:
             "mask_ratio": self.between((masked, governed), (plain, governed), "rows_s"),
             "tls_connect_ratio": self.ratio("connect-tls", "governed", "pgbouncer", "tps"),
             "idle_bytes": self.plain("idle", "governed", "idle_bytes"),
+            "two_workers_ratio": self.ratio(
+                "canned-many", "governed-canned-two", governed, "rows_s"
+            ),
         }
 
 
 SUMMARY = (
     *("cpu_ratio", "qps_ratio", "added_p50_ratio", "permissive_ratio", "miss_p99_ratio"),
     *("bulk_direct_ratio", "bulk_pgbouncer_ratio", "mask_ratio", "tls_connect_ratio"),
-    "idle_bytes",
+    *("idle_bytes", "two_workers_ratio", "hit_us", "miss_us"),
 )
 
 

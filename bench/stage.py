@@ -107,6 +107,9 @@ def stage(folder: Path) -> Iterator[Stage]:
                 options = ("--policy", policy, "--pooling", "session", *fronts.tls_options())
                 running: Sallyport = stack.enter_context(sallyport_try(to, own, *options))
                 targets.append(Target(name + suffix, running.port, (running.pid,), kind, tls=True))
+        options = ("--policy", str(POLICY), "--pooling", "session", "--workers", "2")
+        two: Sallyport = stack.enter_context(sallyport_try(to, folder / "two", *options))
+        targets.append(Target("governed-canned-two", two.port, (two.pid,), "many"))
         yield Stage(targets, pgbench, postgres.pid, versions)
 
 

@@ -44,7 +44,10 @@ def proviso_of(position: str, settings: str) -> bytes:
     """Asks whether the log still ends there and settings are as they were told, between the
     client's own Bind and Execute.
     """
-    values = (position.encode(), settings.encode())
+    path, role, session = settings.rsplit("\n", 2)
+    acting = session if role == "none" else role
+    asked = (position.replace("-", "/"), path, acting, session)
+    values = tuple(value.encode() for value in asked)
     return m.bind_texts(STILL_NAME, STILL_NAME, values) + m.execute(STILL_NAME)
 
 

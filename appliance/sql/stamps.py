@@ -186,15 +186,17 @@ CHECK_CALLS_QUERY = _check(f"pg_catalog.concat_ws('+', {CALLABLES}, {_NAMED_SO})
 """The same with CALLABLES, for a statement that calls what is not built in. (One text with a
 parameter for that would be planned anew each time.)"""
 
-STILL_QUERY = f"""SELECT CASE WHEN {_POSITION} {_EQ} $1
-    AND pg_catalog.concat_ws(E'\\n', {_PROBED}) {_EQ} $2 THEN '{AS_BEFORE}'
-  ELSE CAST(CAST(pg_catalog.concat('Sallyport: something was written since ', $1,
-    ', and what this statement rests on is looked at again') AS pg_catalog.int4) AS pg_catalog.text)
-  END"""
-"""Parameters (texts): a position; search_path, role and session_authorization as in CHECK_QUERY.
-AS_BEFORE while the log ends there and these are so; otherwise an error with SQLSTATE 22P02, whose
-words are for the server's log."""
-STILL_TYPES = (25, 25)
+_SAID = "Sallyport: something was written, and what this statement rests on is looked at again"
+STILL_QUERY = f"""SELECT CASE WHEN pg_catalog.pg_current_wal_insert_lsn() {_EQ} $1
+    AND pg_catalog.current_setting('search_path') {_EQ} $2
+    AND CURRENT_USER {_EQ} $3 AND SESSION_USER {_EQ} $4 THEN '{AS_BEFORE}'
+  ELSE pg_catalog.current_setting('{_SAID}') END"""
+"""Parameters: a position, as the server writes it; search_path; who the session acts as, and is.
+AS_BEFORE while the log ends there and these are so; otherwise an error with SQLSTATE 42704 (there
+is no such setting), whose words are for the server's log. It runs with every statement: as few
+functions as can be, since the server looks at the permissions of each whenever a query begins."""
+STILL_TYPES = (3220, 25, 19, 19)
+"""pg_lsn, text, name, name."""
 
 CHECK_TYPES = (1003, 1028, 25, 25, 25, 1003)
 """name[], oid[], text, text, text, name[]: the types of its parameters (pg_type.dat)."""

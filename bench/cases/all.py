@@ -1,7 +1,7 @@
 """The cases of `python -m bench`, in the order of its table."""
 
 from bench.cases import Case
-from bench.cases.bulk import Bulk
+from bench.cases.bulk import Bulk, Many
 from bench.cases.idle import Idle
 from bench.cases.load import Pgbench
 from bench.cases.misses import Misses
@@ -10,6 +10,8 @@ MODES = ("simple", "extended", "prepared")
 CLIENTS = (1, 8, 32)
 IDLE_CONNECTIONS = 150
 """Each has a connection to the database of its own, of which that allows 400."""
+MANY_CLIENTS = 6
+"""Enough for the kernel to give two workers some each."""
 
 CASES: tuple[Case, ...] = (
     Pgbench("select1-one-cpu", "simple", 1, "SELECT 1;\n", one_cpu=True),
@@ -24,5 +26,6 @@ CASES: tuple[Case, ...] = (
         for columns in ("masked", "plain")
     ),
     *(Bulk(form, c, canned=True) for form in ("text", "binary") for c in ("masked", "plain")),
+    Many(MANY_CLIENTS),
     Idle(IDLE_CONNECTIONS),
 )

@@ -1,5 +1,6 @@
-"""One client, one result of a million rows and six columns, one of which may be masked."""
+"""Results of a million rows and six columns, one of which may be masked; one client, or many."""
 
+import threading
 import time
 from dataclasses import dataclass
 
@@ -47,3 +48,40 @@ class Bulk:
             return found
         finally:
             client.close()
+
+
+@dataclass(frozen=True)
+class Many:
+    """So many clients at once, each with a masked result from the backend that costs next to
+    nothing: what one worker carries, and what two.
+    """
+
+    clients: int
+    name: str = "canned-many"
+
+    def wants(self, target: Target) -> bool:
+        return target.kind == "many" or target.name == "governed-canned"
+
+    def run(self, stage: Stage, target: Target, seconds: int) -> dict[str, float]:
+        """Raises RuntimeError when a result was not whole."""
+        del seconds
+        text = f"SELECT {COLUMNS['masked']} FROM bulk LIMIT {BULK_ROWS} /*canned*/"
+        clients = [BulkClient(stage.uri(target)) for _ in range(self.clients)]
+        done: list[int] = []
+        threads = [
+            threading.Thread(target=lambda each=each: done.append(each.simple(text)))
+            for each in clients
+        ]
+        before, began = cpu_seconds(target.pids()), time.monotonic()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        passed = time.monotonic() - began
+        for each in clients:
+            each.close()
+        if len(done) != self.clients:
+            raise RuntimeError(f"{self.name} on {target.name}: a result was not whole")
+        rows = BULK_ROWS * self.clients
+        spent = cpu_seconds(target.pids()) - before
+        return {"rows_s": rows / passed, "cpu_us": spent / rows * 1e6}

@@ -21,6 +21,7 @@ from _speedups.pgframe import FrameSplitter
 from _speedups.pgrows import RowMasker
 from _speedups.sqllex import fold, measure, redact
 from _speedups.sqltokens import tokens
+from tests.fuzz.hit_torture import CHUNKS, Conversation
 from tests.reference import maskops as reference_ops
 from tests.reference import pgframe as reference_frames
 from tests.reference import pgrows as reference_rows
@@ -171,10 +172,14 @@ class Torture:
         literals = {mylex.KIND_NAMES.index(kind) for kind in ("string", "number", "hint")}
         assert not {kind for kind, _, _ in mylex.tokens(redacted, modes)} & literals, (text, modes)
 
+    def hits(self) -> None:
+        Conversation(self.random, self.mutated).go_on(10)
+
     def run(self, seconds: float) -> None:
         chores: list[Callable[[], None]] = [
-            self.frames, self.rows, self.cells, self.texts, self.mysql_texts,
-        ]  # fmt: skip
+            *(self.frames, self.rows, self.cells, self.texts),
+            *(self.mysql_texts, self.hits),
+        ]
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             for chore in chores:
@@ -204,6 +209,8 @@ def outcome(masker: Any, run: Any, count: int) -> tuple[Any, ...]:
 
 
 if __name__ == "__main__":
+    for each in CHUNKS:
+        assert Conversation(random.Random(1), lambda content: content).takes(each)
     torture = Torture(int(sys.argv[2]))
     torture.run(float(sys.argv[1]))
     print(dict(torture.counts))

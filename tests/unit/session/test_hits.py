@@ -162,8 +162,8 @@ class Database:
         """(shape, rows, tag); without a tag the rows are an error."""
         if b"Sallyport: something was written" in text:
             asked = bound[8 : 8 + int.from_bytes(bound[4:8], "big")].decode()
-            if asked != self._log():
-                return b"", failure("22P02", "invalid input syntax for type integer"), b""
+            if asked != self._log().replace("-", "/"):
+                return b"", failure("42704", "unrecognized configuration parameter"), b""
             return b"", row("="), complete("SELECT 1")
         if b"transactionid" in text:
             asked, last = self._texts(bound)[2:4]
@@ -431,6 +431,18 @@ def test_what_is_malformed_is_the_machines() -> None:
                 assert bad[:1] == b"B"
         assert not path.client(good[:index], NOW)
         assert not path.client(good + good[: index + 1], NOW)
+
+
+@pytest.mark.parametrize("length", [12, 4096, 0x00FFFFFF, 0x3FFFFFFF])
+def test_a_bind_that_claims_to_be_longer_than_what_came_is_the_machines(length: int) -> None:
+    """Nothing behind the chunk is looked at."""
+    front = Front(DAN, True, random.Random(1))
+    converse(front, 3, 40)
+    assert front.path is not None
+    for opening in (b"", parse(READ)):
+        name = b"" if opening else b"p"
+        forged = b"B" + length.to_bytes(4) + b"\0" + name + bytes(3)
+        assert not front.path.client(opening + forged, NOW)
 
 
 def test_nothing_is_taken_once_the_catalog_moves() -> None:

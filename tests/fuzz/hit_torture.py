@@ -1,0 +1,206 @@
+"""Random and mutated conversations through the hit path, with something in place of the machine
+that lets go of whatever the path gives up. Used by torture.py.
+
+What must hold beside memory: no raw cell of a statement whose rows are masked reaches the client,
+and nothing goes upstream before its records are written.
+"""
+
+import os
+import random
+import secrets
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+from _speedups.auditchain import ChainEnd
+from _speedups.chunks import Chunks, share
+from _speedups.hitcycle import Count, Hit, HitLedger, Pace
+from _speedups.pghits import HitPath
+from _speedups.pgrows import RowMasker
+from _speedups.sqllex import fold
+
+RAW = b"raw cell"
+EPOCH = ("policy", "catalog", "settings")
+TEXT, ALIKE = b"SELECT x FROM t", b"SELECT x FROM t WHERE id = 1 AND n = 'a'"
+
+
+def frame(kind: bytes, body: bytes = b"") -> bytes:
+    return kind + (len(body) + 4).to_bytes(4) + body
+
+
+BIND = frame(b"B", b"\0p\0" + bytes(2) + b"\0\1\0\0\0\1" + b"7" + bytes(2))
+UNNAMED = frame(b"B", b"\0\0" + bytes(2) + b"\0\1\0\0\0\1" + b"7" + bytes(2))
+PARSE = frame(b"P", b"\0" + TEXT + b"\0\0\0")
+DESCRIBE, EXECUTE, SYNC = frame(b"D", b"P\0"), frame(b"E", bytes(5)), frame(b"S")
+PROVISO = frame(b"B", b"still\0still\0" + bytes(6)) + frame(b"E", b"still" + bytes(5))
+HELD = (frame(b"C", b"Sq\0"), b"q", frame(b"B", b"q\0q\0" + bytes(6)), DESCRIBE + EXECUTE + SYNC)
+SHAPE = frame(b"T", b"\0\1x\0" + bytes(18))
+ROW = frame(b"D", b"\0\1" + len(RAW).to_bytes(4) + RAW)
+ANSWERS = {
+    "x": frame(b"3"), "p": frame(b"1"), "P": frame(b"1"), "b": frame(b"2"), "B": frame(b"2"),
+    "g": frame(b"2"), "r": frame(b"D", b"\0\1\0\0\0\1="), "c": frame(b"C", b"SELECT 1\0"),
+    "t": SHAPE, "T": SHAPE, "Z": frame(b"Z", b"I"),
+}  # fmt: skip
+FAILED = frame(b"E", b"SERROR\0C42704\0Mno\0\0")
+CHUNKS = (
+    frame(b"Q", TEXT + b"\0"), frame(b"Q", ALIKE + b"\0"),
+    frame(b"Q", b"SELECT x FROM t WHERE id = 77777 AND n = 'bcd'\0"),
+    BIND + EXECUTE + SYNC, BIND + DESCRIBE + EXECUTE + SYNC,
+    PARSE + UNNAMED + EXECUTE + SYNC, PARSE + UNNAMED + DESCRIBE + EXECUTE + SYNC,
+)  # fmt: skip
+
+
+class Wire(Chunks):
+    """An end of a connection whose transport keeps what is written to it."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.transport = cast(Any, SimpleNamespace(write=self._write))
+
+    def _write(self, content: bytes) -> None:
+        self.written += content
+
+    def chunk(self, chunk: memoryview) -> None:
+        """Not taken."""
+
+    def say(self, content: bytes) -> None:
+        self.get_buffer(-1)[: len(content)] = content
+        self.buffer_updated(len(content))
+
+
+class Conversation:
+    """One session with the path, its trail in a file that takes all, or nothing."""
+
+    def __init__(self, choices: random.Random, mutated: Callable[[bytes], bytes]) -> None:
+        self._random, self._mutated = choices, mutated
+        self._bound, self._provisional = choices.random() < 0.7, choices.random() < 0.5
+        self._ledger = HitLedger(
+            lambda: None, lambda: None, secrets.token_bytes, tuple(map(float, range(16)))
+        )
+        pace = Pace()
+        pace.due = float("inf")
+        confirmed: dict[bytes, Any] = {}
+        self._path = HitPath(
+            self._ledger, Count(), Count(), pace, confirmed, "s1", HELD, 4096
+        )  # fmt: skip
+        self._path.arm(EPOCH, "0-1", PROVISO)  # (what was taught before would be forgotten)
+        hit = self._taught()
+        confirmed[b"p"] = hit.prepared = SimpleNamespace(hit=hit)
+        folded = fold(ALIKE)
+        assert folded is not None
+        self._path.exact[TEXT] = hit
+        alike = self._taught()
+        alike.query_tail, alike.query_tail_rest = b',"sql":"', b',"rest":1'
+        self._path.alike[folded[0]] = alike
+        self._path.owner = self
+        self._client, self._upstream = Wire(), Wire()
+        self._path.attach(self._client, self._upstream)
+
+    def _taught(self) -> Hit:
+        hit = Hit(object(), tuple(map(str, EPOCH)), self._bound, self._provisional)  # type: ignore[arg-type]
+        hit.query_tail = hit.execute_tail = b',"a":"' + b"t" * self._random.randrange(900) + b'"'
+        hit.parse_tail, hit.types, hit.parameters, hit.position = b',"p":1', bytes(2), 1, "0-1"
+        if self._random.random() < 0.3:
+            hit.text, hit.sent, hit.parse = b"SELECT y", frame(b"Q", b"SELECT y\0"), PARSE
+        hit.described(SHAPE, RowMasker([("fixed", b"****")]), 1, None)
+        return hit
+
+    def takes(self, chunk: bytes) -> bool:
+        taken = self._path.client(chunk, 1.0)
+        if taken:
+            self._path.drop()
+        return taken
+
+    # asked by the path
+
+    def fall_back(self, rest: bytes) -> None:
+        self._give_up()
+
+    def behind(self, chunk: bytes) -> None:
+        self._give_up()
+
+    def proviso_failed(self, chunk: bytes) -> None:
+        assert not self._path.underway
+
+    def unrecorded(self, chunk: bytes) -> None:
+        assert not self._path.underway
+
+    def aside(self, kind: int, content: bytes) -> bytes:
+        return b"!" if self._random.random() < 0.5 else b""
+
+    def settled(self) -> None:
+        """Nobody waits."""
+
+    def catch_up(self) -> None:
+        """Nothing was kept."""
+
+    def cut(self, error: Exception) -> None:
+        assert isinstance(error, ValueError)
+        self._give_up()
+
+    def _give_up(self) -> None:
+        if self._path.underway:
+            self._path.hand_over()
+
+    # the world
+
+    def go_on(self, steps: int) -> None:
+        end = ChainEnd()
+        end.size_max = 1 << 40
+        self._ledger.write_to(end, lambda number, finished: None)
+        for _ in range(steps):
+            end.descriptor = os.open(
+                "/dev/full" if self._random.random() < 0.05 else "/dev/null", os.O_WRONLY
+            )
+            descriptor = end.descriptor
+            self._statement()
+            os.close(descriptor)
+            self._path.arm(EPOCH, "0-1", PROVISO)
+        self._ledger.take_finished()
+        self._ledger.take_sums()
+
+    def _statement(self) -> None:
+        path = self._path
+        chunk = self._random.choice(CHUNKS)
+        if self._random.random() < 0.4:
+            chunk = self._mutated(chunk)
+        self._upstream.written = self._client.written = b""
+        self._client.say(chunk)
+        if not self._ledger.due:
+            return
+        assert not self._upstream.written
+        letters, lines = path.steps_left.decode(), path.lines
+        assert len(lines) == 1 + ("P" in letters)
+        self._ledger.write_due()
+        assert bool(self._upstream.written) == path.underway
+        for piece in self._pieces(self._answer(letters)):
+            if path.underway:
+                self._upstream.say(piece)
+        if self._bound:
+            assert RAW not in self._client.written
+        if path.underway:
+            path.hand_over()
+
+    def _answer(self, letters: str) -> bytes:
+        answer = b""
+        for letter in letters:
+            if letter in "EQ":
+                answer += (SHAPE if letter == "Q" else b"") + ROW * self._random.randrange(4)
+                answer += frame(b"C", b"SELECT 3\0")
+            elif letter in "gr" and self._random.random() < 0.05:
+                return answer + FAILED + ANSWERS["Z"]
+            else:
+                answer += ANSWERS[letter]
+            if self._random.random() < 0.03:
+                answer += frame(b"N", b"SNOTICE\0\0")
+        return self._mutated(answer) if self._random.random() < 0.3 else answer
+
+    def _pieces(self, content: bytes) -> list[bytes]:
+        if self._random.random() < 0.6:
+            return [content]
+        edges = sorted(self._random.choices(range(len(content) + 1), k=3))
+        parts = zip([0, *edges], [*edges, len(content)], strict=True)
+        return [content[begin:end] for begin, end in parts if begin < end]
+
+
+share(bytearray(1 << 16))
