@@ -17,11 +17,12 @@ from appliance.approval.standing import Scope
 from appliance.audit.encode import encode_body
 from appliance.audit.record import Record
 from appliance.cli.demo.postgres import EmbeddedPostgres
-from appliance.control.approvals import Approvals, LiveSessions
+from appliance.control.approvals import Approvals, LiveSessions, Nobody
 from appliance.control.changes import Changes
 from appliance.control.expiry import Expiry
 from appliance.control.grants import Grants
 from appliance.control.held import Held
+from appliance.control.neighbours import Neighbours
 from appliance.control.store import Store
 from appliance.control.store_postgres import PostgresStore, Server
 from appliance.control.store_sqlite import MEMORY, SqliteStore
@@ -87,13 +88,15 @@ def desks_over(
     node: str = NODE,
     break_glass: Iterable[str] = ("oncall",),
     sessions: LiveSessions | None = None,
+    shared: bool = False,
 ) -> Desks:
     """On an open store."""
     clock = clock or Clock()
     trail = Trail()
     changes = Changes(store, trail, Minting(now=clock))
     held = Held(changes, node)
-    approvals = Approvals(changes, break_glass, sessions)
+    neighbours = Neighbours(changes, sessions or Nobody(), node) if shared else None
+    approvals = Approvals(changes, break_glass, sessions, neighbours)
     return Desks(
         approvals, held, Expiry(changes, held, Grants(changes), clock), changes, store, trail, clock
     )

@@ -52,7 +52,9 @@ def propose(
     action: Annotated[list[str], Several],
     resource: Annotated[list[str], Several],
     until: str,
-    reason: Reason,
+    reason: Annotated[
+        str, Parameter(name=["--reason", "-r"], help="What it is for; who agrees reads it.")
+    ],
     database: Annotated[list[str] | None, Several] = None,
     rows_max: int | None = None,
     url: Url = "",

@@ -18,7 +18,7 @@ sessions_app = App(name="sessions", help="See and end live database sessions.")
 @sessions_app.command(name="list")
 @asking
 def listed(*, url: Url = "", output: Output = "table") -> int:
-    """List live sessions of all workers."""
+    """List live sessions, those of all appliances on one store."""
     found = Remote(remote.chosen(url)).get("/api/v1/sessions")["sessions"]
     if output == "json":
         remote.show_json(found)
@@ -33,11 +33,12 @@ def listed(*, url: Url = "", output: Output = "table") -> int:
                 seen["target"],
                 seen["address"],
                 remote_time(seen["since"]),
+                one.get("node", ""),
                 seen.get("state", "idle"),
                 seen.get("statement", "")[:80],
             )
         )
-    remote.show_table(("ID", "WHO", "TARGET", "FROM", "SINCE", "STATE", "STATEMENT"), rows)
+    remote.show_table(("ID", "WHO", "TARGET", "FROM", "SINCE", "NODE", "STATE", "STATEMENT"), rows)
     return 0
 
 

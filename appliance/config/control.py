@@ -5,6 +5,7 @@ Part of `schema`. Rule: no secret in the file, only references to secrets.
 
 import enum
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -33,6 +34,9 @@ class ConsoleTls(Section, frozen=True, kw_only=True):
     key: Annotated[Path, Meta(description="PEM private key of `certificate`.")]
 
 
+ROLE_NAMES = ("viewer", "approver", "admin", "auditor", "break_glass")
+
+
 class Roles(Section, frozen=True, kw_only=True):
     """Groups whose members have a role; a role that names no group is nobody's."""
 
@@ -47,6 +51,11 @@ class Roles(Section, frozen=True, kw_only=True):
     break_glass: Annotated[
         Groups, Meta(description="May approve requests of their own, with a reason, loudly.")
     ] = ()
+
+    def of(self, groups: Iterable[str]) -> frozenset[str]:
+        """Names of the roles that members of these groups have."""
+        held = set(groups)
+        return frozenset(name for name in ROLE_NAMES if not held.isdisjoint(getattr(self, name)))
 
 
 class ConsoleOidc(Section, frozen=True, kw_only=True):
@@ -209,6 +218,17 @@ class Control(Section, frozen=True, kw_only=True):
         Path | None,
         Meta(description="PEM authorities of the PostgreSQL server; null = no TLS to it."),
     ] = None
+    connections_per_address: Annotated[
+        int,
+        Meta(
+            ge=4,
+            le=512,
+            description=(
+                "HTTP connections from one address (IPv6: network) at once, of 512 in all. Raise it"
+                " behind a load balancer."
+            ),
+        ),
+    ] = 128
     socket: Annotated[
         Path | None,
         Meta(description="Unix socket that workers reach it by; null = in the run folder."),

@@ -1,16 +1,25 @@
-"""How often somebody may try: a bounded memory of recent attempts per key.
+"""How often somebody may try: recent attempts per key, kept on the shelf, so that they count for
+every process and appliance on one store, and over a restart.
 
-Used for sign-ins (per address, per name) and for codes people type. Rule: what it remembers is
-bounded; when it is full, the longest untouched key is forgotten.
+Used for sign-ins (per address, per name) and for codes people type. Rule: an attempt is counted
+before it is made; keys are digests; what is kept ends with the time that it counts for.
 """
 
-from collections import OrderedDict, deque
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address, ip_network
 
-KEYS_MAX = 20_000
+import msgspec
+
+from appliance.console.credentials import digest
+from appliance.console.shelf import Item, Shelf, written
+
+KIND = "attempts"
+TRIES_MAX = 5
+"""Others may count an attempt of the same key at the same moment."""
 SUBSCRIBER_BITS = 64
 """Of an IPv6 address: whoever has one has all that begin alike (RFC 6177)."""
+
+_decoder = msgspec.json.Decoder(list[float])
 
 
 def whence(address: str) -> str:
@@ -27,33 +36,39 @@ def whence(address: str) -> str:
 
 
 class Pace:
-    """At most `attempts` per `seconds` and key."""
+    """At most `attempts` per `seconds` and key. `what`: one name for each pace on a shelf. Methods
+    raise `desk.Unavailable`."""
 
-    def __init__(self, attempts: int, seconds: float, now: Callable[[], float]) -> None:
+    def __init__(
+        self, shelf: Shelf, what: str, attempts: int, seconds: float, now: Callable[[], float]
+    ) -> None:
+        self._shelf = shelf
+        self._what = what
         self._attempts = attempts
         self._seconds = seconds
         self._now = now
-        self._seen: OrderedDict[str, deque[float]] = OrderedDict()
 
-    def wait(self, key: str) -> int:
-        """Whole seconds until another attempt may be made, 0 = now."""
-        times = self._seen.get(key)
-        if times is None:
-            return 0
-        now = self._now()
-        while times and times[0] <= now - self._seconds:
-            times.popleft()
-        if len(times) < self._attempts:
-            return 0
-        return max(1, int(times[0] + self._seconds - now) + 1)
+    async def attempt(self, key: str) -> int:
+        """Counts one; 0 = it may be made. Otherwise whole seconds until the next may be, and
+        nothing is counted."""
+        for _ in range(TRIES_MAX):
+            item = await self._shelf.get(KIND, self._key(key))
+            now = self._now()
+            times = [] if item is None else _decoder.decode(item.body)
+            times = [time for time in times if time > now - self._seconds]
+            if len(times) >= self._attempts:
+                return max(1, int(times[0] + self._seconds - now) + 1)
+            body = written([*times, now])
+            counted = Item(KIND, self._key(key), "", body, now + self._seconds)
+            if item is None:
+                await self._shelf.put(counted)
+                return 0
+            if await self._shelf.replace(counted, item.body):
+                return 0
+        return 1
 
-    def count(self, key: str) -> None:
-        """An attempt was made."""
-        times = self._seen.setdefault(key, deque(maxlen=self._attempts))
-        times.append(self._now())
-        self._seen.move_to_end(key)
-        while len(self._seen) > KEYS_MAX:
-            self._seen.popitem(last=False)
+    async def forget(self, key: str) -> None:
+        await self._shelf.take(KIND, self._key(key))
 
-    def forget(self, key: str) -> None:
-        self._seen.pop(key, None)
+    def _key(self, key: str) -> str:
+        return digest(f"{self._what} {key}")

@@ -2,7 +2,8 @@
 
 Used by `api/sign_in`. Rules: an unknown, a disabled and a password-less user take exactly the way a
 known one takes (a verifier of the same cost, PBKDF2, a comparison in constant time), so that
-neither words nor time tell them apart; few at once, few per address, few failures per name.
+neither words nor time tell them apart; few at once, few per address, few failures per name, in all
+processes and appliances together.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ from collections.abc import Callable
 
 from appliance.console.pacing import Pace, whence
 from appliance.console.people import Identity, identity_of
+from appliance.console.shelf import Shelf
 from appliance.identity.scram import Verifier, verify_password
 from appliance.identity.verifiers import Directory
 
@@ -30,28 +32,28 @@ class TooOften(Exception):
 class Passwords:
     """`secret` keys the verifiers made up for unknown names."""
 
-    def __init__(self, secret: bytes, now: Callable[[], float]) -> None:
+    def __init__(self, shelf: Shelf, secret: bytes, now: Callable[[], float]) -> None:
         self._secret = secret
-        self._addresses = Pace(*PER_ADDRESS, now)
-        self._names = Pace(*FAILURES_PER_NAME, now)
+        self._addresses = Pace(shelf, "sign-in from", *PER_ADDRESS, now)
+        self._names = Pace(shelf, "sign-in as", *FAILURES_PER_NAME, now)
         self._room = asyncio.Semaphore(AT_ONCE_MAX)
 
     async def check(
         self, directory: Directory, name: str, password: str, address: str
     ) -> Identity | None:
         """None = wrong, for whatever reason. Raises TooOften."""
-        origin = whence(address)
-        if wait := max(self._addresses.wait(origin), self._names.wait(name)):
+        # Before the slow part: many at once are many.
+        if wait := await self._addresses.attempt(whence(address)):
             raise TooOften(wait)
-        self._addresses.count(origin)
-        self._names.count(name)  # before the slow part: many at once are many
+        if wait := await self._names.attempt(name):
+            raise TooOften(wait)
         verifier, doomed = directory.verifier_for(name, self._secret)
         async with self._room:
             right = await asyncio.to_thread(_matches, verifier, password)
         principal = directory.principal(name)
         if not right or doomed or principal is None:
             return None
-        self._names.forget(name)
+        await self._names.forget(name)
         return identity_of(principal)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from appliance.approval.request import Person
-from appliance.config.control import Roles
+from appliance.config.control import ROLE_NAMES, Roles
 from appliance.console.shelf import Item, Shelf, written
 from appliance.identity.verifiers import Directory
 from appliance.model.principal import Principal, PrincipalKind
@@ -21,7 +21,7 @@ KIND = "person"
 KNOWN_SECONDS = 400 * 86_400.0
 """Longer than any token lasts."""
 BREAK_GLASS = "break_glass"
-ROLES = ("viewer", "approver", "admin", "auditor", BREAK_GLASS)
+ROLES = ROLE_NAMES
 """What an API token can be given; `break_glass` lets nobody see more than is their own."""
 
 
@@ -49,8 +49,7 @@ def identity_of(principal: Principal, source: str = LOCAL) -> Identity:
 
 def roles_of(groups: Iterable[str], roles: Roles) -> frozenset[str]:
     """Roles of whoever is in these groups."""
-    held = set(groups)
-    return frozenset(name for name in ROLES if not held.isdisjoint(getattr(roles, name)))
+    return roles.of(groups)
 
 
 def present(identity: Identity, directory: Directory) -> Identity | None:

@@ -7,6 +7,7 @@ no word of a proxy's headers is believed; nothing of a request is logged.
 import asyncio
 import contextlib
 import socket
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from appliance.config.control import Control
+from appliance.console import pacing
 from appliance.telemetry.log import Log
 
 HEAD_SECONDS = 10.0
@@ -31,14 +33,45 @@ class CannotListen(ValueError):
     """The text is for the administrator."""
 
 
+class Crowd:
+    """Who is connected from where: one address does not take every place."""
+
+    def __init__(self, of_one_max: int) -> None:
+        self._of_one_max = of_one_max
+        self._here: Counter[str] = Counter()
+
+    def admits(self, whence: str) -> bool:
+        """Whether there is a place, which is taken then."""
+        if self._here[whence] >= self._of_one_max:
+            return False
+        self._here[whence] += 1
+        return True
+
+    def leaves(self, whence: str) -> None:
+        self._here[whence] -= 1
+        if self._here[whence] <= 0:
+            del self._here[whence]
+
+
+class _Config(uvicorn.Config):
+    crowd: Crowd
+
+
 class BoundedProtocol(H11Protocol):
     """uvicorn's, with a deadline for each request's head: a connection that says nothing, or says
     it a byte at a time, would otherwise stay for ever."""
 
     _waiting: asyncio.TimerHandle | None = None
+    _whence = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        peer = transport.get_extra_info("peername")
+        whence = pacing.whence(str(peer[0])) if peer else "?"
+        if not self._crowd.admits(whence):
+            transport.abort()
+            return
+        self._whence = whence
         self._watch()
 
     def data_received(self, chunk: bytes) -> None:
@@ -47,7 +80,15 @@ class BoundedProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._calm()
+        if self._whence:
+            self._crowd.leaves(self._whence)
+            self._whence = ""
         super().connection_lost(exc)
+
+    @property
+    def _crowd(self) -> Crowd:
+        assert isinstance(self.config, _Config)
+        return self.config.crowd
 
     def _watch(self) -> None:
         if self.cycle is not None and not self.cycle.response_complete:
@@ -81,24 +122,24 @@ class Web:
         tls: dict[str, Any] = {}
         if control.tls is not None:
             tls = {"ssl_certfile": control.tls.certificate, "ssl_keyfile": control.tls.key}
-        self._server = _Server(
-            uvicorn.Config(
-                app,
-                http=BoundedProtocol,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                log_level="critical",
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                limit_concurrency=CONNECTIONS_MAX,
-                timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=GOODBYE_SECONDS,
-                h11_max_incomplete_event_size=HEAD_BYTES_MAX,
-                **tls,
-            )
+        config = _Config(
+            app,
+            http=BoundedProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=CONNECTIONS_MAX,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=GOODBYE_SECONDS,
+            h11_max_incomplete_event_size=HEAD_BYTES_MAX,
+            **tls,
         )
+        config.crowd = Crowd(control.connections_per_address)
+        self._server = _Server(config)
         self._listening = list(listening)
         self._running: asyncio.Task[None] | None = None
 

@@ -41,6 +41,15 @@ class LiveSessions(Protocol):
         """Tells the session's worker. False when there is no such session (any more)."""
 
 
+class OtherSessions(Protocol):
+    """Who is connected to other appliances on this store; `neighbours` knows."""
+
+    async def live(self) -> list[LiveSession]: ...
+
+    async def end(self, session: str, node: str, by: str, reason: str) -> bool:
+        """Whether that appliance has carried it out."""
+
+
 class Nobody:
     """Before any worker has come."""
 
@@ -59,12 +68,14 @@ class Approvals:
         changes: Changes,
         break_glass: Iterable[str] = (),
         sessions: LiveSessions | None = None,
+        others: OtherSessions | None = None,
     ) -> None:
         """`break_glass`: groups whose members may approve requests of their own."""
         self._changes = changes
         self._grants = Grants(changes)
         self._break_glass = frozenset(break_glass)
         self._sessions: LiveSessions = sessions or Nobody()
+        self._others = others
 
     # Requests.
 
@@ -166,7 +177,7 @@ class Approvals:
     # Sessions.
 
     async def sessions(self, person: Person) -> list[LiveSession]:
-        live = self._sessions.live()
+        live = [*self._sessions.live(), *await self._elsewhere()]
         if sees_everything(person):
             return live
         return [one for one in live if is_of(one.seen.principal, one.seen.on_behalf_of, person)]
@@ -175,7 +186,9 @@ class Approvals:
         if ADMIN not in person.roles:
             raise NotAllowed("your account does not have the role admin")
         reason = said(reason)
-        if not any(one.seen.id == session for one in self._sessions.live()):
+        own = any(one.seen.id == session for one in self._sessions.live())
+        nodes = [one.node for one in await self._elsewhere() if one.seen.id == session]
+        if not (own or nodes):
             raise Unknown("there is no such session")
         async with self._changes.work() as work:
             work.record(
@@ -190,8 +203,16 @@ class Approvals:
                 )
             )
             work.tell("session", session)
-        if not await self._sessions.end(session, person.name, reason):
+        if own:
+            ended = await self._sessions.end(session, person.name, reason)
+        else:
+            assert self._others is not None
+            ended = await self._others.end(session, nodes[0], person.name, reason)
+        if not ended:
             raise Conflict("the session's worker cannot be reached")
+
+    async def _elsewhere(self) -> list[LiveSession]:
+        return [] if self._others is None else await self._others.live()
 
     def watch(self) -> AsyncIterator[Change]:
         return self._changes.watch()

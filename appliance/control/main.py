@@ -24,6 +24,7 @@ import uvloop
 
 from appliance import __version__
 from appliance.audit.record import ControlStarted, ControlStopped
+from appliance.config.control import SQLITE
 from appliance.config.control import Control as ControlSection
 from appliance.config.load import parse
 from appliance.config.schema import Configuration
@@ -35,6 +36,7 @@ from appliance.control.figures import Figures
 from appliance.control.grants import Grants
 from appliance.control.held import Held
 from appliance.control.links import Links
+from appliance.control.neighbours import Neighbours
 from appliance.control.opening import open_recorder, open_store
 from appliance.control.sockets import ListeningSockets, Wanted
 from appliance.control.store import Store, StoreUnavailable
@@ -123,7 +125,8 @@ class Life:
         changes = Changes(store, recorder, minting)
         held = Held(changes, node)
         links = Links(self._start.socket, held, changes, self._url())
-        desk = Approvals(changes, section.roles.break_glass, links)
+        neighbours = None if store.name == SQLITE else Neighbours(changes, links, node)
+        desk = Approvals(changes, section.roles.break_glass, links, neighbours)
         control = Control(
             self._start.documents,
             configuration,
@@ -146,7 +149,9 @@ class Life:
             self._record_start(control)
             await ready()
             looking = self.figures.run(store, lambda: links.linked)
-            duties = (links.run(), expiry.run(), self._tick(), looking)
+            duties = [links.run(), expiry.run(), self._tick(), looking]
+            if neighbours is not None:
+                duties.append(neighbours.run())
             try:
                 await self._until_ended(duties, [serve(control) for serve in self._start.services])
             except BaseException:

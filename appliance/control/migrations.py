@@ -91,6 +91,20 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             since DOUBLE PRECISION NOT NULL
         )""",
     ),
+    (
+        """CREATE TABLE appliances (
+            node TEXT PRIMARY KEY,
+            seen DOUBLE PRECISION NOT NULL,
+            sessions TEXT NOT NULL
+        )""",
+        """CREATE TABLE session_ends (
+            session TEXT PRIMARY KEY,
+            node TEXT NOT NULL,
+            person TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            made DOUBLE PRECISION NOT NULL
+        )""",
+    ),
 )
 
 

@@ -228,6 +228,30 @@ def test_control_is_killed_while_it_holds(service: Running, direct: Any) -> None
         assert held.done() == 1 and body(direct) == "changed"
 
 
+def test_figures(service: Running, direct: Any) -> None:
+    """Counted by the control process, told to the supervisor, read from its admin listener."""
+    with connect(service, "alice") as alice, Person(service, "bob") as bob:
+        alice.execute("SELECT 1")
+        held = Held(lambda: alice.execute(UPDATE).rowcount)
+        request = bob.pending("alice")
+        service.metric_reaches(1, "requests_pending")
+        bob.vote(request)
+        held.done()
+        wrong = {"name": "bob", "password": "wrong"}
+        assert bob.post("/sign-in", json=wrong).status_code == 401
+    service.metric_reaches(1, "requests_total", state="approved")
+    service.metric_reaches(1, "requests_total", state="used")
+    service.metric_reaches(1, "sign_ins_total", outcome="failed")
+    for name in (
+        "request_wait_seconds_count",
+        "control_links",
+        "worker_control_links",
+        "control_store_reachable",
+        "added_latency_seconds_count",
+    ):
+        service.metric_reaches(1, name)
+
+
 def control_pid(running: Running) -> int:
     for pid in running.worker_pids():
         if b"appliance.console.serve" in Path(f"/proc/{pid}/cmdline").read_bytes():
@@ -280,6 +304,21 @@ def test_two_appliances_on_one_store(
         assert bob.vote(request).status_code == 200
         assert held.done() == 1
         assert time.monotonic() - begun < 1.0
+        with Person(there, "erin") as erin:
+            mine = wait_for(
+                lambda: [
+                    one["seen"]["id"]
+                    for one in erin.get("/api/v1/sessions").json()["sessions"]
+                    if one["node"] == "one" and one["seen"]["principal"] == "alice"
+                ],
+                "the session of the other appliance",
+            )
+            page = erin.get("/sessions").text
+            assert "one w" in page and mine[0] in page
+            ended = erin.post(f"/api/v1/sessions/{mine[0]}/end", json={"reason": "leak"})
+            assert ended.status_code == 204, ended.text
+        with pytest.raises(psycopg.OperationalError, match="administrator command"):
+            wait_for(lambda: client.execute("SELECT 1") and None, "the end")
     assert body(direct) == "changed"
 
 

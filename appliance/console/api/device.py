@@ -81,10 +81,8 @@ class Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def authorize(call: Call) -> DeviceBegun:
-    pace, key = call.services.codes, f"device {whence(call.address)}"
-    if wait := pace.wait(key):
+    if wait := await call.services.codes.attempt(f"device {whence(call.address)}"):
         raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "later", {"Retry-After": str(wait)})
-    pace.count(key)
     client = "".join(c for c in call.body(DeviceWanted).client_id if c.isprintable())
     secret, code = await call.services.devices.ask(call.address, client)
     page = f"{public_url(call.services.current().control)}/device"
@@ -118,7 +116,7 @@ async def token(call: Call) -> Response:
 
 
 async def code(call: Call) -> CodeShown:
-    asking = await call.services.devices.find(_typed(call, call.query(CodeWanted).user_code))
+    asking = await call.services.devices.find(await _typed(call, call.query(CodeWanted).user_code))
     if asking is None:
         raise _no_code()
     return CodeShown(
@@ -130,7 +128,7 @@ async def confirm(call: Call) -> Response:
     given = call.body(Confirmation)
     if call.known.proof is not Proof.COOKIE:
         raise Problem(HTTPStatus.FORBIDDEN, "a token cannot confirm a device: sign in")
-    typed = _typed(call, given.user_code)
+    typed = await _typed(call, given.user_code)
     asking = await call.services.devices.find(typed)
     if asking is None:
         raise _no_code()
@@ -146,14 +144,11 @@ async def confirm(call: Call) -> Response:
     return Response(status_code=204)
 
 
-def _typed(call: Call, typed: str) -> str:
+async def _typed(call: Call, typed: str) -> str:
     """Paces guesses, per person and per address. Raises Problem."""
-    pace = call.services.codes
-    keys = (f"code {call.known.identity.owner}", f"code {whence(call.address)}")
-    if wait := max(pace.wait(key) for key in keys):
-        raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "later", {"Retry-After": str(wait)})
-    for key in keys:
-        pace.count(key)
+    for key in (f"code {call.known.identity.owner}", f"code {whence(call.address)}"):
+        if wait := await call.services.codes.attempt(key):
+            raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "later", {"Retry-After": str(wait)})
     return typed
 
 

@@ -1,6 +1,7 @@
 """/api/v1/sessions and /api/v1/events: who is connected now, and what changes while one looks."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from http import HTTPStatus
 
@@ -9,6 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from appliance.console.api.requests import Said
 from appliance.console.authn import still
+from appliance.console.pacing import whence
 from appliance.console.problems import Problem
 from appliance.console.table import ANY_ROLE, Call, Open, Row
 from appliance.control.desk import Change, LiveSession
@@ -16,9 +18,14 @@ from appliance.control.desk import Change, LiveSession
 BEAT_SECONDS = 15.0
 """Between two signs of life; as often it is looked whether the reader still may."""
 STREAMS_MAX = 200
+STREAMS_OF_ONE_MAX = 12
+"""Of one person: tabs, and a command line that watches."""
+STREAMS_OF_ADDRESS_MAX = 60
 RETRY = b"retry: 2000\n\n"
 
 _streams = 0
+_of: Counter[str] = Counter()
+"""Streams by person and by address."""
 
 
 class LiveSessions(msgspec.Struct, frozen=True):
@@ -36,15 +43,24 @@ async def end(call: Call) -> None:
 
 async def events(call: Call) -> Response:
     """Server-sent events (HTML Living Standard, 9.2): one `change` per Change, as JSON."""
-    if _streams >= STREAMS_MAX:
+    person, address = _counted(call)
+    crowded = _of[person] >= STREAMS_OF_ONE_MAX or _of[address] >= STREAMS_OF_ADDRESS_MAX
+    if _streams >= STREAMS_MAX or crowded:
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "too many readers", {"Retry-After": "10"})
     return StreamingResponse(stream(call), media_type="text/event-stream")
+
+
+def _counted(call: Call) -> tuple[str, str]:
+    """What a stream counts for."""
+    return f"person {call.known.identity.owner}", f"address {whence(call.address)}"
 
 
 async def stream(call: Call) -> AsyncGenerator[bytes, None]:
     """Until the reader leaves, may no longer, or the desk ends."""
     global _streams
     _streams += 1
+    counted = _counted(call)
+    _of.update(counted)
     changes = call.services.desk.watch()
     following: asyncio.Task[Change] | None = None
     clock = asyncio.get_running_loop().time
@@ -69,6 +85,9 @@ async def stream(call: Call) -> AsyncGenerator[bytes, None]:
             yield b"event: change\ndata: " + msgspec.json.encode(change) + b"\n\n"
     finally:
         _streams -= 1
+        _of.subtract(counted)
+        for key in [key for key in counted if _of[key] <= 0]:
+            del _of[key]
         if following is not None:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)

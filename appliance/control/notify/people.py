@@ -12,8 +12,6 @@ from appliance.approval.request import Person
 from appliance.config.control import Roles
 from appliance.identity.verifiers import Directory
 
-ROLES = ("viewer", "approver", "admin", "auditor")
-
 
 class People:
     def __init__(
@@ -33,12 +31,11 @@ class People:
         principal = (await asyncio.to_thread(self._read)).principal(name)
         if principal is None:
             return None
-        held = set(principal.groups)
         return Person(
             name=principal.name,
             kind=principal.kind,
             groups=principal.groups,
             on_behalf_of=principal.on_behalf_of,
-            roles=frozenset(r for r in ROLES if not held.isdisjoint(getattr(self._roles, r))),
+            roles=self._roles.of(principal.groups),
             via="slack",
         )

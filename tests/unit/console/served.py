@@ -30,7 +30,7 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(folder: Path) -> Iterator[Served]:
+def served(folder: Path, **terms: Any) -> Iterator[Served]:
     begun: list[Served] = []
     failed: list[BaseException] = []
     ready, ending = threading.Event(), asyncio.Event()
@@ -41,7 +41,7 @@ def served(folder: Path) -> Iterator[Served]:
             url = f"http://127.0.0.1:{listening.getsockname()[1]}"
             standing = stage.standing[-1]
             control = msgspec.structs.replace(
-                standing.control, url=url, listen=Address(url.removeprefix("http://"))
+                standing.control, url=url, listen=Address(url.removeprefix("http://")), **terms
             )
             stage.standing.append(standing._replace(control=control))
             async with Web(stage.app, control, [listening]):

@@ -13,6 +13,7 @@ from appliance.cli.policy_catalog import catalog_from_tables
 from appliance.console import studies
 from appliance.console.api import live
 from appliance.console.metering import figures
+from appliance.console.problems import Problem
 from appliance.console.routes import TABLE
 from appliance.control.desk import Change
 from appliance.sql.lineage import CatalogLineage
@@ -151,6 +152,12 @@ async def test_changes_as_they_happen(stage: Stage, monkeypatch: pytest.MonkeyPa
 
 async def stream(stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str) -> Any:
     """The generator behind /events, as that person."""
+    monkeypatch.setattr(live, "BEAT_SECONDS", 0.05)
+    return live.stream(await asked_by(stage, name))
+
+
+async def asked_by(stage: Stage, name: str) -> Any:
+    """A call of /events."""
     from starlette.requests import Request
 
     from appliance.console.authn import caller_of
@@ -165,9 +172,7 @@ async def stream(stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str) -> An
         "headers": [(b"authorization", token.encode())],
     }
     request = Request(scope)
-    caller = await caller_of(request, stage.services)
-    monkeypatch.setattr(live, "BEAT_SECONDS", 0.05)
-    return live.stream(Call(request, stage.services, caller))
+    return Call(request, stage.services, await caller_of(request, stage.services))
 
 
 async def test_a_stream_ends_with_its_readers_right(
@@ -223,6 +228,33 @@ async def test_readers_are_counted(stage: Stage, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(live, "STREAMS_MAX", 0)
     answer = await stage.client.get("/api/v1/events", headers=await stage.token("viewer"))
     assert answer.status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("limit", "who", "served"),
+    [
+        ("STREAMS_OF_ONE_MAX", "viewer", False),
+        ("STREAMS_OF_ONE_MAX", "auditor", True),
+        ("STREAMS_OF_ADDRESS_MAX", "auditor", False),
+    ],
+)
+async def test_one_reader_does_not_take_every_place(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, limit: str, who: str, served: bool
+) -> None:
+    """Nor one address (of these here all have the same)."""
+    monkeypatch.setattr(live, limit, 2)
+    readers = [await stream(stage, monkeypatch, "viewer") for _ in range(2)]
+    for reader in readers:
+        assert await anext(reader) == live.RETRY
+    if served:
+        await live.events(await asked_by(stage, who))
+    else:
+        with pytest.raises(Problem):
+            await live.events(await asked_by(stage, who))
+    for reader in readers:
+        await reader.aclose()
+    assert live._streams == 0 and not live._of
+    await live.events(await asked_by(stage, "viewer"))
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ import msgspec
 import pytest
 
 from appliance.console.api.sign_in import inside
+from appliance.console.app import make_app, services_of
 from appliance.console.people import LOCAL, Identity
+from appliance.console.store_shelf import StoreShelf
 from tests.desk import asked
 from tests.unit.console.stage import (
     HOST,
@@ -242,6 +244,36 @@ async def test_guessing_is_slowed_down(stage: Stage) -> None:
     stage.clock.advance(301)
     answer = await stage.client.post("/sign-in", json={"name": "admin", "password": PASSWORD})
     assert answer.status_code == 200
+
+
+async def test_another_process_on_the_store_counts_on(stage: Stage) -> None:
+    """A restart, or another appliance, is no fresh start for who guesses."""
+    for _ in range(10):
+        await stage.client.post("/sign-in", json={"name": "admin", "password": "wrong"})
+    services = services_of(
+        stage.services.current,
+        stage.desks.approvals,
+        StoreShelf(stage.desks.store),
+        stage.services.recorder,
+        stage.clock,
+    )
+    transport = httpx.ASGITransport(make_app(services), client=("192.0.2.99", 1))
+    async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as other:
+        right = {"name": "admin", "password": PASSWORD}
+        assert (await other.post("/sign-in", json=right)).status_code == 429
+        stage.clock.advance(301)
+        assert (await other.post("/sign-in", json=right)).status_code == 200
+        assert (await other.post("/sign-in", json={**right, "password": "x"})).status_code == 401
+
+
+async def test_a_sign_in_forgives_what_went_before(stage: Stage) -> None:
+    for _ in range(3):
+        for _ in range(9):
+            await stage.client.post("/sign-in", json={"name": "admin", "password": "wrong"})
+        right = {"name": "admin", "password": PASSWORD}
+        assert (await stage.client.post("/sign-in", json=right)).status_code == 200
+        stage.client.cookies.clear()
+        stage.clock.advance(301)
 
 
 async def test_one_address_is_slowed_down_over_all_names(stage: Stage) -> None:

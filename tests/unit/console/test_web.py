@@ -95,3 +95,27 @@ def test_a_second_request_may_follow_the_first(server: Served) -> None:
             while b"ok\n" not in answer:
                 answer += connection.recv(65_536)
             time.sleep(0.6)
+
+
+def test_one_address_does_not_take_every_place(tmp_path: Path) -> None:
+    """Beyond its share it is cut off at once, and comes in again when it has let go of some."""
+    with served(tmp_path, connections_per_address=4) as server:
+        held = [connected(server) for _ in range(4)]
+        try:
+            with connected(server) as refused:
+                assert until_closed(refused) == b""
+            held.pop().close()
+            request = b"GET /api/v1/sign-in HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            deadline = time.monotonic() + 10
+            while time.monotonic() < deadline:
+                with connected(server) as admitted:
+                    try:
+                        admitted.sendall(request)
+                    except OSError:
+                        continue
+                    if until_closed(admitted).startswith(b"HTTP/1.1 200"):
+                        return
+            pytest.fail("its place was not given back")
+        finally:
+            for one in held:
+                one.close()
