@@ -122,7 +122,7 @@ class Running:
             self.fields["admin"] = admin
 
     def _places(self) -> list[tuple[str, str, str]]:
-        pattern = r"^ready postgresql \S+:(\d+) listener=(\S+) admin=(\S*) data=.*\n"
+        pattern = r"^ready \S+ \S+:(\d+) listener=(\S+) admin=(\S*) data=.*\n"
         return re.findall(pattern, self.child.text(), re.MULTILINE)
 
     def connect(

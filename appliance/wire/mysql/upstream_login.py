@@ -163,6 +163,8 @@ class UpstreamLogin:
             if self._wanted.tls == "prefer":
                 return
             raise Unacceptable("the database does not offer TLS")
+        if self._wanted.database:  # MariaDB looks at the flags of the first packet only
+            flags |= Capability.CONNECT_WITH_DB
         request = ssl_request(flags, PAYLOAD_BYTES_MAX, self._wanted.collation)
         yield from self._line.send(request)
         yield Secure()
