@@ -234,8 +234,8 @@ class Attempt:
         conductor.principal = principal
         conductor.local = method in LOCAL_METHODS
         conductor.client, conductor.upstream_user = self._client(), login.user
-        words, key = self._arriving.welcome(upstream, announcement, conductor.cancel)
-        conductor.cancel_key = key
+        words, keys = self._arriving.welcome(upstream, announcement, conductor)
+        conductor.cancel_keys = keys
         self._side.write(words)
         conductor.start()
         return conductor

@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from appliance.masking.oracles import told_by
+from appliance.masking.ordering import told_by_order
 from appliance.model.catalog import Catalog, ColumnKey
 from appliance.model.decision import Decision, Mask, MaskMethod, Trust
 from appliance.model.errors import Refused
@@ -169,6 +170,7 @@ def plan(
     work.require_unread_inside()
     work.require_within_reach()
     work.require_unused()
+    work.require_unsorted()
     return MaskPlan(
         unrestricted=False,
         kind=statement.kind,
@@ -524,6 +526,12 @@ class _Work:
             mask = self.owed.get(key)
             if mask is not None:
                 raise self._used(key, mask, "is used in a condition, an expression or a write")
+
+    def require_unsorted(self) -> None:
+        """Refuse when the order of the rows may be that of a masked column."""
+        key = told_by_order(self.statement, self.owed, self.lineage)
+        if key is not None:
+            raise self._used(key, self.owed[key], "may decide in which order rows come")
 
     def column(self, output: OutputColumn) -> PlannedColumn:
         """Plan of one result column. Raises Refused when it is computed from a masked one."""

@@ -330,6 +330,9 @@ class Catalog(msgspec.Struct, frozen=True):
     unique: Mapping[tuple[int, str], tuple[int, ...]] = {}
     """(OID, name of a primary key or a unique constraint) -> its columns."""
 
+    indexes: Mapping[int, Mapping[str, tuple[int, ...]]] = {}
+    """By OID: an index's name -> its columns, where statements may name indexes; 0 for a part that
+    is an expression."""
     folds_relations: bool = False
     """Names of relations and schemas are compared without regard to case."""
 

@@ -5,14 +5,17 @@ ahead waits in `queue`, and at most one command is `current`.
 """
 
 from collections import deque
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from appliance.approval.request import Parameter
-from appliance.audit.record import Outcome, ProtocolKind
+from appliance.audit import compose
+from appliance.audit.record import DecisionPart, Outcome, ProtocolKind, RulePart
 from appliance.model.catalog import SessionSettings
+from appliance.model.decision import Effect
+from appliance.model.errors import InvariantBroken
 from appliance.model.limits import Limits
 from appliance.model.refusal import Refusal
-from appliance.session import flow
+from appliance.session import flow, told
 from appliance.session.effects import Turn
 from appliance.session.inflight import Bound, Execution
 from appliance.session.records import Recorder, parts_of
@@ -122,6 +125,13 @@ class Running:
         self.question: Question | None = None
 
 
+class Errand(NamedTuple):
+    """A command that the appliance carries out."""
+
+    record_id: str
+    begun: float
+
+
 class Question:
     """What the upstream is being asked by us, for a statement that waits."""
 
@@ -168,6 +178,8 @@ class ExchangeState:
         self.queued_bytes = 0
         self.current: Command | None = None
         self.running: Running | None = None
+        self.errand: Errand | None = None
+        """The present command is carried out by the appliance."""
         self.statements: dict[int, Statement] = {}
         self.last_prepared = 0
         self.pooled = False
@@ -223,6 +235,27 @@ class ExchangeState:
             )
         )
         return record_id
+
+    def begin_errand(self, command: Command) -> None:
+        """The appliance itself does it, for the client's own sessions."""
+        text = command.text.decode("ascii", "replace").strip()
+        part = compose.unread_part(text, "", len(command.text))
+        rule = RulePart(told.OWN_SESSIONS, Effect.ALLOW.value)
+        allowed = DecisionPart(effect=Effect.ALLOW, rules=(rule,))
+        record_id = self.recorder.reference(self.now)
+        decided = self.recorder.decided(
+            record_id, self.now, ProtocolKind.SIMPLE, (part, allowed), None
+        )
+        self.turn.records.append(decided)
+        self.errand = Errand(record_id, self.now)
+
+    def end_errand(self, outcome: Outcome) -> None:
+        if self.errand is None:
+            raise InvariantBroken("an answer nobody waits for")
+        self.turn.records.append(
+            self.recorder.errand_finished(*self.errand, now=self.now, outcome=outcome)
+        )
+        self.errand = None
 
     def record_unread(self, command: Command, refusal: Refusal) -> str:
         record_id = self.recorder.reference(self.now)

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from _speedups import mylex
 from _speedups.maskops import MaskOp
 from _speedups.pgframe import FrameSplitter
 from _speedups.pgrows import RowMasker
@@ -154,8 +155,26 @@ class Torture:
         literals = {"string", "number", "comment"}
         assert not {kind for kind, _, _ in tokens(redacted)} & literals, (text, redacted)
 
+    def mysql_texts(self) -> None:
+        words = [*WORDS, "`", "#", "/*!", "/*!50000 ", "/*!80000 ", "/*M!", "/*+", "@", "@@", "?"]
+        text = self.mutated(
+            "".join(self.random.choices(words, k=self.random.randrange(40))).encode()
+        )
+        modes = self.random.randrange(4)
+        server = self.random.choice((0, 50744, 80036, 101106))
+        bare = mylex.unwrap(text, modes, server, server >= 100_000)
+        assert isinstance(bare, int) or len(bare) == len(text), (text, bare)
+        mylex.measure(text, modes)
+        folded = mylex.fold(text, modes)
+        assert folded is None or len(folded[0]) <= 2 * len(text)
+        redacted = mylex.redact(text, modes)
+        literals = {mylex.KIND_NAMES.index(kind) for kind in ("string", "number", "hint")}
+        assert not {kind for kind, _, _ in mylex.tokens(redacted, modes)} & literals, (text, modes)
+
     def run(self, seconds: float) -> None:
-        chores: list[Callable[[], None]] = [self.frames, self.rows, self.cells, self.texts]
+        chores: list[Callable[[], None]] = [
+            self.frames, self.rows, self.cells, self.texts, self.mysql_texts,
+        ]  # fmt: skip
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             for chore in chores:

@@ -89,7 +89,7 @@ def build_catalog(target: str, database: str, rows: Rows) -> Catalog:
     oids = _oids((_t(schema), _t(name)) for schema, name, *_ in rows["relations"])
     columns, made_of = _columns(rows, oids)
     relations = _relations(rows, oids, columns)
-    unique = _unique(rows, relations, oids)
+    unique, indexes = _indexes(rows, relations, oids)
     return Catalog(
         target=target,
         database=database,
@@ -105,6 +105,7 @@ def build_catalog(target: str, database: str, rows: Rows) -> Catalog:
         made_of=made_of,
         primary_keys={oid: keys for (oid, name), keys in unique.items() if name == "PRIMARY"},
         unique=unique,
+        indexes=indexes,
         folds_relations=folding != "0",
     )
 
@@ -273,20 +274,32 @@ def _functions(rows: Rows) -> dict[Name, tuple[Function, ...]]:
     return found
 
 
-def _unique(
+Unique = dict[tuple[int, str], tuple[int, ...]]
+Indexes = dict[int, dict[str, tuple[int, ...]]]
+
+
+def _indexes(
     rows: Rows, relations: Mapping[int, Relation], oids: Mapping[Name, int]
-) -> dict[tuple[int, str], tuple[int, ...]]:
-    """(OID, index) -> columns of a unique index, the primary key's is PRIMARY; 0 for a part that is
-    an expression."""
+) -> tuple[Unique, Indexes]:
+    """Columns of unique indexes by (OID, name), the primary key's is PRIMARY; of all indexes by OID
+    and name. 0 for a part that is an expression."""
     found: dict[tuple[int, str], list[tuple[int, int]]] = {}
+    repeating: set[tuple[int, str]] = set()
     for schema, table, index, non_unique, name, position in rows["indexes"]:
         relation = relations.get(oids.get((_t(schema), _t(table)), 0))
-        if relation is None or non_unique != "0":
+        if relation is None:
             continue
         column = relation.column(_t(name))
+        key = (relation.oid, _t(index))
         number = 0 if column is None else column.attnum
-        found.setdefault((relation.oid, _t(index)), []).append((int(_t(position)), number))
-    return {key: tuple(number for _, number in sorted(parts)) for key, parts in found.items()}
+        found.setdefault(key, []).append((int(_t(position)), number))
+        if non_unique != "0":
+            repeating.add(key)
+    every = {key: tuple(number for _, number in sorted(parts)) for key, parts in found.items()}
+    indexes: Indexes = {}
+    for (oid, name), columns in every.items():
+        indexes.setdefault(oid, {})[name] = columns
+    return {key: columns for key, columns in every.items() if key not in repeating}, indexes
 
 
 def _foreign_keys(

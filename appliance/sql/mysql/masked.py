@@ -69,6 +69,13 @@ class MyMaskedRelations:
             )
         return folded(name) in self._names
 
+    def telling_indexes(self, masked: Masked) -> tuple[str, ...]:
+        """Indexes of a relation in whose order masked cells can be told."""
+        catalog, relation = self.lineage.catalog, masked.relation
+        hidden = {0} | {c.attnum for c in relation.columns if c.name in masked.hidden}
+        found = catalog.indexes.get(relation.oid, {})
+        return tuple(name for name, columns in found.items() if not hidden.isdisjoint(columns))
+
     def cell(self, masked: Masked, name: str, reference: str) -> str:
         """The expression for one column; `reference` is how the statement names it, and the columns
         beside it are named in the same way."""

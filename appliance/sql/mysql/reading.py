@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from sqlglot import exp
 
-from appliance.model.catalog import ColumnKey, SessionSettings
+from appliance.model.catalog import ColumnKey, Relation, SessionSettings
 from appliance.sql.mysql.names import Lineage, find_relation, same_relation_name
 from appliance.sql.mysql.nodes import EXPRESSIONS, LEAVES, QUERY_PARTS, SET_PARTS
 from appliance.sql.mysql.scope import (
@@ -389,6 +389,7 @@ class Reader:
         self.functions_below.update(dict.fromkeys(shape.functions))
         for why in shape.unresolved:
             self.puzzle(f"{relation.schema}.{relation.name}: {why}")
+        self._hinted(node, relation)
         database = "" if node.alias else relation.schema
         if relation.kind != "v":
             return Item(
@@ -401,6 +402,21 @@ class Reader:
             )
         fields = [self._reported(field, alias) for field in shape.fields]
         return Item(alias, fields, database=database, oid=relation.oid, place=id(node))
+
+    def _hinted(self, node: exp.Table, relation: Relation) -> None:
+        """The order in which an index gives rows tells of the columns in it."""
+        if self.lineage is None:
+            return
+        indexes = self.lineage.catalog.indexes.get(relation.oid, {})
+        named = {
+            folded(name.name) for hint in node.args.get("hints") or () for name in hint.expressions
+        }
+        for name, columns in indexes.items():
+            if folded(name) not in named:
+                continue
+            every = tuple(column.attnum for column in relation.columns)
+            for attnum in every if 0 in columns else columns:
+                self.consumed.add((relation.oid, attnum))
 
     def _common_named(self, name: str, level: Level) -> Common | None:
         for common in reversed(level.commons):

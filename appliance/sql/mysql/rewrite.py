@@ -156,6 +156,9 @@ class Rewriter:
         end = node.this.meta["end"]
         if self._words[self._index[start] - 1].upper == "TABLE" and self._index[start]:
             raise Unmaskable("TABLE with a masked relation: say SELECT * FROM it")
+        hinted = {n.name.lower() for h in node.args.get("hints") or () for n in h.expressions}
+        if hinted.intersection(name.lower() for name in self._relations.telling_indexes(masked)):
+            raise Unmaskable("an index hint that names an index of masked columns")
         hints = self._cut_hints(node, end)
         source = self._subselect(masked, hints)
         named = "" if node.args.get("alias") else f" AS {quoted(place.alias)}"
@@ -206,6 +209,9 @@ class Rewriter:
             made = self._relations.cell(masked, column.name, reference)
             named = made == reference
             cells.append(made if named else f"{made} AS {quoted(column.name)}")
+        if telling := self._relations.telling_indexes(masked):
+            # Rows must not come in the order of what is masked.
+            hints += f" IGNORE INDEX ({', '.join(map(quoted, telling))})"
         return f"(SELECT {', '.join(cells)} FROM {source} AS {quoted(INNER)}{hints})"  # noqa: S608
 
     def _names(self, name: str) -> bool:
@@ -325,10 +331,28 @@ class Rewriter:
                 raise Unmaskable("an output without a name: give it one with AS")
             return
         for projection, (start, end) in zip(select.expressions, elements, strict=True):
+            if isinstance(projection, exp.Column):
+                self._keep_case(projection, end)
             if isinstance(projection, (exp.Alias, exp.Column, exp.Star)):
                 continue
             if id(projection) in changed or self._has_comment(start, end):
                 self._name(projection, start, end)
+
+    def _keep_case(self, node: exp.Column, end: int) -> None:
+        """`SELECT ID`: the server gives a table's column the name it was called by, one of a
+        subselect its own."""
+        holder = self._reading.holders.get(id(node))
+        place = None if holder is None else self._reading.places.get(holder.place)
+        fields = self._reading.columns.get(id(node), ())
+        if place is None or place.written or self._relations.of(place.oid) is None:
+            return
+        if all(field.name == node.name for field in fields):
+            return
+        self._edits.append(Edit(end, end, f" AS {quoted(node.name)}"))
+        before = self._replaced.get(id(node))
+        alias = exp.Alias(alias=exp.Identifier(this=node.name, quoted=True))
+        alias.args["this"] = node if before is None else before.node
+        self._replaced[id(node)] = Replaced(alias, node.name)
 
     def _has_comment(self, start: int, end: int) -> bool:
         inside = [word for word in self._words if start <= word.start < end]

@@ -23,6 +23,9 @@ MORE_RESULTS = 0x0008
 CURSOR_EXISTS = 0x0040
 LAST_ROW_SENT = 0x0080
 STATE_CHANGED = 0x4000
+AUTOCOMMIT = 0x0002
+_STANDING = IN_TRANSACTION | AUTOCOMMIT | 0x0200
+"""Status flags that go on between commands (0x0200: backslashes are no escapes)."""
 
 TRACKED_VARIABLES, TRACKED_SCHEMA = 0, 1
 TRACKED_MAX = 6
@@ -170,6 +173,11 @@ def _tracked(body: bytes) -> tuple[tuple[str, str], ...]:
                 name = _text(piece.lenenc_bytes())
                 found.append((name, _text(piece.lenenc_bytes())))
     return tuple(found)
+
+
+def done_payload(status: int) -> bytes:
+    """An OK packet of ours."""
+    return b"\0\0\0" + struct.pack("<HH", status & _STANDING, 0)
 
 
 def parse_eof(payload: Buffer, capabilities: int) -> tuple[bytes, int]:

@@ -5,16 +5,25 @@ its pid when the block ends. Rule: open it in a thread that lives as long as it 
 """
 
 import contextlib
+import dataclasses
+import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from appliance.cli.demo.child import Child
 from appliance.cli.demo.mariadb import EmbeddedMariaDB
+from appliance.cli.files import write_private
+from appliance.identity.scram import make_verifier
+from appliance.identity.verifiers import Directory, User, render_users
 from tests import mariadb as servers
-from tests.clusters import Authority
+from tests.clusters import SALLYPORT, Authority
 from tests.redteam import policies
 from tests.redteam.mysql.place import FOLDER, Place
 
@@ -41,16 +50,53 @@ class Wanted:
     everything: bool = False
 
 
+@dataclass(frozen=True)
+class Stage:
+    """What runs: the same server measured directly, under masks, and under the guards' rules."""
+
+    folder: Path
+    direct: Place
+    masked: Place
+    guarded: Place
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "sallyport.log"
+
+
 @contextlib.contextmanager
 def server() -> Iterator[Place]:
     """The server and its schema alone: what is measured is the server itself."""
-    with _folder() as folder:
-        authority = Authority.create(folder / "ca")
-        tls = servers.server_certificate(authority)
-        with servers.running(folder / "my", tls=tls, settings=SETTINGS) as running:
-            place = _place(running)
-            place.prepare()
-            yield place
+    with _folder() as folder, _served(folder) as (place, _):
+        yield place
+
+
+@contextlib.contextmanager
+def stage(wanted: Wanted) -> Iterator[Stage]:
+    """With Sallyport. Raises CannotRun (MariaDB) or NotReady (Sallyport)."""
+    with _folder() as folder, _served(folder) as (place, authority):
+        config = _write(folder, authority, place, wanted)
+        command: list[str | Path] = [SALLYPORT, "serve", "--config", config]
+        with Child(command, folder / "sallyport.log", {"NO_COLOR": "1"}) as child:
+            ports = _ports(child)
+            yield Stage(
+                folder,
+                place,
+                *(
+                    dataclasses.replace(place, address=("127.0.0.1", ports[name]))
+                    for name in (policies.MASKED, policies.GUARDED)
+                ),
+            )
+
+
+@contextlib.contextmanager
+def _served(folder: Path) -> Iterator[tuple[Place, Authority]]:
+    authority = Authority.create(folder / "ca")
+    tls = servers.server_certificate(authority)
+    with servers.running(folder / "my", tls=tls, settings=SETTINGS) as running:
+        place = _place(running)
+        place.prepare()
+        yield place, authority
 
 
 @contextlib.contextmanager
@@ -69,5 +115,49 @@ def _place(running: EmbeddedMariaDB) -> Place:
     return Place(running, ("127.0.0.1", running.port), policies.logins(policy), logins)
 
 
-def token() -> bytes:
-    return secrets.token_hex(32).encode()
+def _write(folder: Path, authority: Authority, place: Place, wanted: Wanted) -> Path:
+    """Configuration, users, policy; the path of the first."""
+    known = [
+        User(
+            name=name,
+            groups=(policies.OWING,) if name in wanted.owes else (),
+            verifier=make_verifier(password, secrets.token_bytes(16)).render(),
+        )
+        for name, password in place.users.items()
+    ]
+    write_private(folder / "users.yaml", render_users(Directory(tuple(known))).encode())
+    write_private(folder / "token.secret", secrets.token_hex(32).encode())
+    for name, password in place.users.items():
+        write_private(folder / f"{name}.secret", password.encode())
+    policy = policies.load(FOLDER / "policy.json")
+    document = policies.policy_document(policy, wanted.mask, wanted.everything)
+    (folder / "policy.yaml").write_text(
+        yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    )
+    config = folder / "sallyport.yaml"
+    config.write_text(yaml.safe_dump(_configuration(authority, place.users, place.server.port)))
+    return config
+
+
+def _configuration(authority: Authority, users: Mapping[str, str], port: int) -> dict[str, Any]:
+    """policies.configuration for this family, with TLS on both legs."""
+    document = policies.configuration(port, tuple(users))
+    leaf = authority.issue("proxy", "127.0.0.1", "localhost")
+    for listener in document["listeners"]:
+        listener["tls"] = {"certificate": str(leaf.certificate), "key": str(leaf.key)}
+    for target in document["targets"]:
+        target["dialect"] = "mysql"
+        target["tls"] = {"mode": "verify-full", "ca": str(authority.certificate)}
+    return document
+
+
+def _ports(child: Child) -> dict[str, int]:
+    """Listener -> port, from one ready line each."""
+    ports: dict[str, int] = {}
+    for name in (policies.MASKED, policies.GUARDED):
+        child.wait_line("ready ")
+        pattern = rf"^ready \S+ \S+:(\d+) listener={name} .*\n"
+        while (found := re.search(pattern, child.text(), re.MULTILINE)) is None:
+            child.wait_line("ready ")
+        ports[name] = int(found[1])
+    return ports
