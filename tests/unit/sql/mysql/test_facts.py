@@ -1,10 +1,13 @@
 """Facts of MySQL's statements: what each kind does, to what, and how a text is read."""
 
+import subprocess
+import sys
+
 import pytest
 
 from appliance.model.catalog import SessionSettings
 from appliance.model.facts import Action, Confidence, Flag, StatementFacts
-from appliance.sql.mysql.analysis import UNREADABLE, fold, redact
+from appliance.sql.mysql.redaction import UNREADABLE, fold, redact, redact_blind
 from tests.unit.sql.mysql.shop import SETTINGS, SSN, USERS, facts, only
 
 
@@ -286,6 +289,21 @@ def test_redacted() -> None:
     assert redact(b"select 'secret'", odd) == UNREADABLE
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"/*!99999 ' */ select 'secret'",
+        b"/*! ' */ select 'secret'",
+        b"select 'a\\', secret, 'b'",
+        b"select \"it's\", secret, 'b'",
+        "select 'é', 'secret'".encode(),
+    ],
+)
+def test_nothing_is_shown_when_the_session_is_not_known(text: bytes) -> None:
+    assert b"secret" not in redact_blind(text)
+    assert redact_blind(b"select a from t where b = 'secret'") == b"select a from t where b = $_"
+
+
 def test_texts_that_differ_in_constants_nobody_looked_at() -> None:
     text = (
         b"select name from customers where id = 5 and ssn in ('a', 'b') and total between 1 and 2"
@@ -358,3 +376,10 @@ def test_deep_nesting_is_an_answer(depth: int) -> None:
         "delete from orders where 1" + " or 1" * depth,
     ):
         assert facts(text).statements
+
+
+def test_no_parser_where_no_target_needs_it() -> None:
+    """Importing it takes half a second, in every worker."""
+    look = "import sys, appliance.dataplane.protocols as p; assert 'sqlglot' not in sys.modules;"
+    look += "p.PROTOCOLS['mysql'].ready(); assert 'sqlglot' in sys.modules"
+    subprocess.run([sys.executable, "-c", look], check=True, timeout=60)
