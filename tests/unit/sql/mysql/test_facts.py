@@ -136,7 +136,26 @@ def used(statement: StatementFacts) -> set[tuple[str, str]]:
         ("drop prepare s", "deallocate", set()),
         ("help 'select'", "show", set()),
         ("select get_lock('a', 1)", "select advisory_lock", set()),
-        ("select nextval(s)", "select sequence", set()),
+        ("values (1, 2), (3, 4)", "select", set()),
+        ("select * from (values (1), (2)) v", "select", set()),
+        ("select 1 union values (2)", "select", set()),
+        ("select id from orders where id in (values (1), (2))", "select", {("select", "orders")}),
+        ("select nextval(orders)", "select sequence", {("sequence", "orders")}),
+        ("select next value for shop.orders + 1", "select sequence", {("sequence", "orders")}),
+        ("select previous value for orders", "select sequence", {("sequence", "orders")}),
+        ("select {fn lower(name)}, {d '2024-01-01'} from customers", "select",
+         {("select", "customers")}),
+        ("select o.id from {oj orders o left outer join customers c on c.id = o.customer_id}",
+         "select", {("select", "orders"), ("select", "customers")}),
+        ("select id from orders order by id offset 1 row fetch next 2 rows only", "select",
+         {("select", "orders")}),
+        ("select id from orders limit 5 rows examined 1000", "select", {("select", "orders")}),
+        ("select id from orders for system_time as of now() o", "select", {("select", "orders")}),
+        ("select id from orders for system_time between '2000-01-01' and now()", "select",
+         {("select", "orders")}),
+        ("select seq from seq_1_to_5", "select", set()),
+        ("select o.id from orders o join seq_1_to_9_step_2 s on s.seq = o.id", "select",
+         {("select", "orders")}),
     ],
 )  # fmt: skip
 def test_actions_and_relations(text: str, actions: str, relations: set[tuple[str, str]]) -> None:
@@ -144,6 +163,7 @@ def test_actions_and_relations(text: str, actions: str, relations: set[tuple[str
     assert [action.value for action in found.actions] == actions.split()
     assert used(found) == relations
     assert found.confidence is not Confidence.OPAQUE
+    assert found.kind != "Unparsed"
 
 
 # How a text is read.
