@@ -20,6 +20,7 @@ from appliance.model.refusal import Refusal
 from appliance.policy.snapshot import Snapshot
 from appliance.session.dialect import Forms, SessionLineage
 from appliance.session.effects import Bytes, CancelStatement, Turn
+from appliance.session.exchange_blast import ExchangeBlast
 from appliance.session.exchange_commands import ExchangeCommands
 from appliance.session.exchange_decisions import ExchangeDecisions
 from appliance.session.exchange_replies import ExchangeReplies
@@ -27,6 +28,9 @@ from appliance.session.exchange_state import ExchangeState
 from appliance.session.inflight import Execution
 from appliance.session.parking import Parking
 from appliance.session.state import Parked
+from appliance.wire.exchange import Command, Wish
+
+_NEXT = Command(Wish.PASSED, b"")
 
 
 class Exchange:
@@ -35,8 +39,9 @@ class Exchange:
     def __init__(self, state: ExchangeState) -> None:
         self._state = state
         self._decisions = ExchangeDecisions(state)
-        self._client = ExchangeCommands(state, self._decisions)
-        self._upstream = ExchangeReplies(state, self._decisions)
+        blast = ExchangeBlast(state)
+        self._client = ExchangeCommands(state, self._decisions, blast)
+        self._upstream = ExchangeReplies(state, self._decisions, blast)
         self._in_turn = False
 
     # --- what the conductor asks ---
@@ -56,7 +61,8 @@ class Exchange:
 
     @property
     def _asking(self) -> bool:
-        return self._state.running is not None or self._state.waiting is not None
+        state = self._state
+        return state.running is not None or state.waiting is not None or state.errand is not None
 
     @property
     def busy(self) -> bool:
@@ -121,10 +127,17 @@ class Exchange:
         self._state.judge.snapshot = snapshot
 
     def last_words(self, sqlstate: str, message: str, hint: str = "") -> bytes:
+        self._rest()
         return self._state.codec.last_words(sqlstate, message, hint)
 
     def last_refusal(self, refusal: Refusal) -> bytes:
+        self._rest()
         return self._state.codec.refused(refusal)
+
+    def _rest(self) -> None:
+        """Where nothing is under way, last words answer whatever comes next."""
+        if self._state.current is None:
+            self._state.codec.begin(_NEXT)
 
     # --- what happens ---
 
@@ -207,6 +220,11 @@ class Exchange:
         for index, refuse, _record in turn.gated:
             turn.upstream[index] = refuse(b"")
 
+    def other_ended(self, found: bool, now: float) -> Turn:
+        self._begin(now)
+        self._client.other_ended(found)
+        return self._end()
+
     def disconnected(self, now: float) -> Turn:
         """A peer is gone: what was under way is finished in the records. When that is because a
         turn ended in an exception, its records are owed still, though nothing of it was forwarded.
@@ -220,6 +238,8 @@ class Exchange:
         under_way = [s.cursor for s in state.statements.values() if s.cursor is not None]
         if running is not None and running.execution is not None and running.refusal is None:
             under_way.append(running.execution)
+        if state.errand is not None:
+            state.end_errand(Outcome.DISCONNECTED)
         for execution in dict.fromkeys(under_way):
             never = execution.record_id in withheld
             state.finish(execution, Outcome.WITHHELD if never else Outcome.DISCONNECTED)

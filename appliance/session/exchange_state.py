@@ -4,22 +4,26 @@ Used by `exchange` and its parts. Here one command is answered before the next: 
 ahead waits in `queue`, and at most one command is `current`.
 """
 
+import enum
 from collections import deque
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from appliance.approval.request import Parameter
-from appliance.audit.record import Outcome, ProtocolKind
+from appliance.audit import compose
+from appliance.audit.record import DecisionPart, Outcome, ProtocolKind, RulePart, StatementPart
 from appliance.model.catalog import SessionSettings
+from appliance.model.decision import Effect
+from appliance.model.errors import InvariantBroken
 from appliance.model.limits import Limits
 from appliance.model.refusal import Refusal
-from appliance.session import flow
+from appliance.session import flow, told
 from appliance.session.effects import Turn
 from appliance.session.inflight import Bound, Execution
 from appliance.session.records import Recorder, parts_of
 from appliance.session.results import ResultLocks
 from appliance.session.shown import PARAMETERS_SHOWN_MAX, SHOWN_CHARS_MAX, touches_classified
 from appliance.session.state import Parked, Waiting
-from appliance.wire.exchange import Bytes, Codec, Command
+from appliance.wire.exchange import Bytes, Codec, Command, Done, Failed
 
 
 class Tracker(Protocol):
@@ -88,6 +92,28 @@ class Statement:
         """The execution whose rows are being fetched."""
 
 
+class Step(enum.Enum):
+    OPENING = "opening"
+    RUNNING = "running"
+    ENDING = "ending"
+
+
+class Limited:
+    """One write under a limit."""
+
+    __slots__ = ("held", "inside", "refusal", "rewritten", "rows_max", "step")
+
+    def __init__(self, rows_max: int, inside: bool, rewritten: bytes) -> None:
+        self.rows_max = rows_max
+        self.inside = inside
+        """The transaction is the client's."""
+        self.rewritten = rewritten
+        self.step = Step.OPENING
+        self.held: Done | Failed | None = None
+        """The reply, until it is settled."""
+        self.refusal: Refusal | None = None
+
+
 class Running:
     """What the upstream was sent and has not answered to its end."""
 
@@ -95,6 +121,7 @@ class Running:
         "command",
         "discarded",
         "execution",
+        "limited",
         "question",
         "refusal",
         "statement",
@@ -119,7 +146,16 @@ class Running:
         self.discarded: Refusal | None = None
         """Its result is not what was planned: whatever comes of it is thrown away, and this is the
         reply."""
+        self.limited: Limited | None = None
+        """How many rows it may affect, and where that stands."""
         self.question: Question | None = None
+
+
+class Errand(NamedTuple):
+    """A command that the appliance carries out."""
+
+    record_id: str
+    begun: float
 
 
 class Question:
@@ -170,12 +206,17 @@ class ExchangeState:
         self.queued_bytes = 0
         self.current: Command | None = None
         self.running: Running | None = None
+        self._recorded: tuple[flow.Verdict, tuple[StatementPart, DecisionPart]] | None = None
+        self.errand: Errand | None = None
+        """The present command is carried out by the appliance."""
         self.statements: dict[int, Statement] = {}
         self.last_prepared = 0
         self.pooled = False
         """The connection is not the session's own: its end is not this session's to say."""
         self.ending = False
         self.told_fatal = False
+        self.locked = False
+        """It has locked tables by name: beginning a transaction would let go of them."""
         self.changing = False
         self.rows = self.bytes_out = self.cells_masked = self.sensitive_unmasked = 0
 
@@ -208,10 +249,7 @@ class ExchangeState:
     ) -> str:
         record_id = self.recorder.reference(self.now)
         if not verdict.memo:
-            lineage = self.judge.catalog.lineage
-            verdict.memo.append(
-                parts_of(text, verdict, None if lineage is None else lineage.catalog)
-            )
+            verdict.memo.append(self._parts_of(text, verdict))
         self.turn.records.append(
             self.recorder.decided(
                 record_id,
@@ -225,6 +263,42 @@ class ExchangeState:
             )
         )
         return record_id
+
+    def _parts_of(self, text: bytes, verdict: flow.Verdict) -> tuple[StatementPart, DecisionPart]:
+        """As for the text before, where that differed in constants only."""
+        before = self._recorded
+        if (
+            before is not None
+            and before[0].facts is verdict.facts
+            and before[0].decision is verdict.decision
+            and not (before[0].rewritten or verdict.rewritten)
+        ):
+            return compose.of_text(before[1][0], text), before[1][1]
+        lineage = self.judge.catalog.lineage
+        parts = parts_of(text, verdict, None if lineage is None else lineage.catalog)
+        self._recorded = (verdict, parts)
+        return parts
+
+    def begin_errand(self, command: Command) -> None:
+        """The appliance itself does it, for the client's own sessions."""
+        text = command.text.decode("ascii", "replace").strip()
+        part = compose.unread_part(text, "", len(command.text))
+        rule = RulePart(told.OWN_SESSIONS, Effect.ALLOW.value)
+        allowed = DecisionPart(effect=Effect.ALLOW, rules=(rule,))
+        record_id = self.recorder.reference(self.now)
+        decided = self.recorder.decided(
+            record_id, self.now, ProtocolKind.SIMPLE, (part, allowed), None
+        )
+        self.turn.records.append(decided)
+        self.errand = Errand(record_id, self.now)
+
+    def end_errand(self, outcome: Outcome) -> None:
+        if self.errand is None:
+            raise InvariantBroken("an answer nobody waits for")
+        self.turn.records.append(
+            self.recorder.errand_finished(*self.errand, now=self.now, outcome=outcome)
+        )
+        self.errand = None
 
     def record_unread(self, command: Command, refusal: Refusal) -> str:
         record_id = self.recorder.reference(self.now)

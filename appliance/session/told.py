@@ -413,6 +413,16 @@ def uncountable() -> Refusal:
     )
 
 
+def unrecorded() -> Refusal:
+    return Refusal(
+        RefusalCode.AUDIT_UNAVAILABLE,
+        "the audit trail cannot be written, and nothing runs unrecorded",
+        "tell the administrators of the appliance; statements pass again once it can be",
+        rule="builtin:record-before-forward",
+        sqlstate="58030",
+    )
+
+
 def unknown_statement() -> Refusal:
     return Refusal(
         RefusalCode.STALE,
@@ -420,6 +430,28 @@ def unknown_statement() -> Refusal:
         "prepare it again",
         rule="builtin:prepared-statements",
         sqlstate="26000",
+    )
+
+
+OWN_SESSIONS = "builtin:own-sessions"
+
+
+def signals_others() -> Refusal:
+    return Refusal(
+        RefusalCode.DENIED,
+        "sessions are ended by their number, one at a time, and only your own",
+        "use KILL and the number that your client was given when it connected",
+        rule=OWN_SESSIONS,
+    )
+
+
+def no_such_session() -> Refusal:
+    return Refusal(
+        RefusalCode.UNRESOLVED,
+        "you have no session of this number",
+        "use the number that your client was given when it connected",
+        rule=OWN_SESSIONS,
+        sqlstate="42704",
     )
 
 

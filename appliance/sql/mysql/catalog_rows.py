@@ -33,6 +33,9 @@ FOREIGN_ENGINES = frozenset(
 )
 """Engines whose rows are files or other servers."""
 
+TRANSACTIONAL_ENGINES = frozenset({"INNODB", "ROCKSDB", "TOKUDB", "NDBCLUSTER"})
+"""Engines whose rows a rollback brings back."""
+
 TYPE_CODES: Final[Mapping[str, int]] = {
     "tinyint": 1,
     "smallint": 2,
@@ -236,6 +239,7 @@ def _relations(
             columns=columns.get(oids[key], ()),
             definition=definitions.get(key, ""),
             has_triggers=key in triggered,
+            undoable=_t(engine).upper() in TRANSACTIONAL_ENGINES,
         )
     return relations
 
