@@ -105,7 +105,11 @@ class Described(msgspec.Struct, frozen=True):
     """Rows follow, unless they are `kept` by a cursor. `description` tells the columns
     (`Codec.columns`), and all that a mask needs to know."""
 
-    payloads: tuple[bytes, ...]
+    content: bytes
+    """All of it, as it came."""
+    packets: int
+    sequence: int
+    """The codec's own: in how many packets it came, and the number of the first."""
     description: bytes
     columns: int
     kept: bool = False

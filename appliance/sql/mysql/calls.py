@@ -9,6 +9,7 @@ from sqlglot import exp
 from appliance.model.facts import Action, Flag, FunctionUse
 from appliance.sql.mysql.functions import EFFECTS, HARMLESS
 from appliance.sql.mysql.ledger import Ledger
+from appliance.sql.mysql.tree import SEQUENCE
 
 _BOUNDS = {
     "sleep": 60,  # seconds
@@ -40,6 +41,9 @@ def _call(ledger: Ledger, node: exp.Anonymous) -> None:
         schema = node.parent.this.name
     name = node.name
     _named(ledger, schema, name)
+    for argument in node.expressions[:1]:
+        if SEQUENCE in argument.meta:
+            ledger.use(Action.SEQUENCE, *argument.meta[SEQUENCE])
     _long(ledger, node)
 
 
