@@ -15,6 +15,7 @@ from appliance.model.form import Form
 from appliance.model.limits import Limits
 from appliance.session import changes
 from appliance.session.dialect import Dialect
+from appliance.sql.mysql.ending import ending
 from appliance.sql.mysql.redaction import fold
 
 if TYPE_CHECKING:
@@ -84,4 +85,5 @@ MYSQL = Dialect(
     footing=lambda _facts, _lineage, _rewritten: None,
     masked_relations=_masked_relations,
     forms=_forms,
+    ending=ending,
 )

@@ -105,7 +105,11 @@ class Described(msgspec.Struct, frozen=True):
     """Rows follow, unless they are `kept` by a cursor. `description` tells the columns
     (`Codec.columns`), and all that a mask needs to know."""
 
-    payloads: tuple[bytes, ...]
+    content: bytes
+    """All of it, as it came."""
+    packets: int
+    sequence: int
+    """The codec's own: in how many packets it came, and the number of the first."""
     description: bytes
     columns: int
     kept: bool = False
@@ -217,6 +221,9 @@ class Codec(Protocol):
     def masked(self, rows: Rows, masker: Masker) -> bytes: ...
     def first(self, rows: Rows, count: int) -> Rows:
         """The first `count` of whole rows."""
+
+    def done(self) -> bytes:
+        """A command completed, with no effect that a client is told of."""
 
     def failed(self, number: int, sqlstate: str, message: str) -> bytes: ...
     def refused(self, refusal: Refusal) -> bytes: ...
