@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from appliance.model.facts import Action, Flag
 from appliance.sql.expressions import Node, Result
 from appliance.sql.names import SYSTEM_COLUMNS, TEMPORARY_SCHEMA, words
+from appliance.sql.own import stays_inside
 from appliance.sql.parse import Body
 from appliance.sql.predicates import always_true, names_rows
 from appliance.sql.queries import Queries
@@ -315,7 +316,10 @@ class Writes(Queries):
         self.open_writes.append(OpenWrite(kind, body, ctes, recursive, askable))
 
     def _is_temporary(self, action: Action, relation: Body) -> bool:
-        return (action, 0, TEMPORARY_SCHEMA, relation["relname"]) in self.uses
+        name = relation["relname"]
+        if (action, 0, TEMPORARY_SCHEMA, name) not in self.uses:
+            return False
+        return stays_inside(action, dict(self.settings.temp_kinds).get(name, ""))
 
     def _watch(self, node: Node, scope: Scope) -> set[int]:
         """Walks a predicate; gives the ids of the fields it referred to."""

@@ -72,3 +72,22 @@ def test_a_temporary_name_that_is_also_a_table_is_guarded(database: Database) ->
     facts = database.facts("create temp table events (a int); delete from events")
     assert Flag.NO_WHERE in facts.statements[1].flags
     assert facts.statements[1].relations[0].schema == "public"
+
+
+@pytest.mark.parametrize(
+    ("text", "flag"),
+    [
+        ("delete from seen", Flag.NO_WHERE),
+        ("delete from seen where true", Flag.TRIVIAL_WHERE),
+        ("update seen set n = 1", Flag.NO_WHERE),
+        (
+            "merge into seen using (select 1) z on true when matched then delete",
+            Flag.TRIVIAL_WHERE,
+        ),
+    ],
+)
+def test_what_lies_below_a_temporary_view_is_guarded(
+    database: Database, text: str, flag: Flag
+) -> None:
+    facts = database.facts(f"create temp view seen as select * from events; {text}")
+    assert flag in facts.statements[1].flags
