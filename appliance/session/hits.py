@@ -279,13 +279,16 @@ class Hits:
 
 
 def around_digest(tail: bytes, text: bytes) -> tuple[bytes, bytes]:
-    """Cuts the digest and the length of the text out of a record's tail."""
-    opening = b'"text_digest":"'
+    """Cuts the digest and the length of the text out of a record's tail, and gives what stands
+    around them once they are the first of the statement's fields: what comes behind them is the
+    same for every execution, and is hashed once.
+    """
+    opening, digest, length = b'"statement":{', b'"text_digest":"', b'","text_bytes":%d' % len(text)
     begin = tail.index(opening) + len(opening)
-    rest = tail[begin:]
-    length = b'","text_bytes":%d' % len(text)
-    end = rest.index(length)
-    return tail[:begin], rest[end + len(length) :]
+    cut = tail.index(digest, begin)
+    end = tail.index(length, cut) + len(length)
+    before = tail[begin:cut].rstrip(b",")
+    return tail[:begin] + digest, (b"," + before if before else b"") + tail[end:]
 
 
 def teachable(verdict: flow.Verdict) -> bool:
