@@ -177,9 +177,6 @@ def explain(
         config/policies/example.cases.yaml in Sallyport's source), or a catalog as JSON. Without
         one names are not resolved, and whoever owes a mask is refused.
     """
-    from appliance.console.policy_study import Question, study
-    from appliance.model.principal import Client
-
     text = sys.stdin.read() if sql == "-" else sql
     if url:
         return _explained_elsewhere(
@@ -195,20 +192,43 @@ def explain(
             address=address,
             application=application,
         )
-    snapshot = _compiled(policy or [])
+    if not policy:
+        print("sallyport policy: give --policy FILE, or --url", file=sys.stderr)
+        return 2
+    who = _principal(principal, kind or "human", groups or [], on_behalf_of)
+    client = (address, 0, listener, tls, application)
+    where = (target, environment, label or [])
+    return _explained_here(text, who, client, where, database, policy, catalog, output)
+
+
+def _explained_here(
+    text: str,
+    who: "Principal",
+    client: tuple[str, int, str, bool, str],
+    where: tuple[str, str, list[str]],
+    database: str,
+    policy: list[Path],
+    catalog: Path | None,
+    output: Output,
+) -> int:
+    """By these files."""
+    from appliance.console.policy_study import Question, study
+    from appliance.model.principal import Client
+
+    snapshot = _compiled(policy)
     if isinstance(snapshot, int):
         return snapshot
     try:
-        tables = None if catalog is None else _catalog(catalog, target, database)
-        where = _target(target, environment, label or [])
+        tables = None if catalog is None else _catalog(catalog, where[0], database)
+        target = _target(*where)
     except (OSError, ValueError) as error:
         print(_told(error), file=sys.stderr)
         return 2
     question = Question(
         sql=text,
-        principal=_principal(principal, kind or "human", groups or [], on_behalf_of),
-        client=Client(address, 0, listener, tls, application),
-        target=where,
+        principal=who,
+        client=Client(*client),
+        target=target,
         database=database,
         now=time.time(),
     )
