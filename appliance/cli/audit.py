@@ -1,6 +1,9 @@
-"""`sallyport audit tail | search | show | verify`: reads the trail, needs no running appliance.
+"""`sallyport audit tail | search | show | verify`: reads the trail, needs no running appliance;
+with `--url` it asks one.
 
 Wired into the command line by `cli/main` (`audit_app`). What is heavy is imported where it is used.
+Exit status: 0 fine, 1 the trail does not hold, 2 it could not be read; with `--url` as
+`cli/approvals`.
 """
 
 import re
@@ -11,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
+
+from appliance.cli.remote import asking
 
 if TYPE_CHECKING:
     from appliance.audit.lines import Layout, People
@@ -25,21 +30,31 @@ Folder = Annotated[
     Path,
     Parameter(name="--data", env_var="SALLYPORT_DATA", help="The appliance's data folder."),
 ]
+Where = Annotated[
+    str,
+    Parameter(
+        name="--url",
+        help="Ask the appliance there instead of reading files; `login` = where one is signed in.",
+    ),
+]
 DEFAULT_FOLDER = Path("/var/lib/sallyport")
 WIDTH = 120
 POLL_SECONDS = 0.25
+ASK_SECONDS = 2.0
 _RELATIVE = re.compile(r"(\d+)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _COLOURS = {"deny": 31, "refuse": 31, "hold": 33, "allow": 32}
 
 
 @audit_app.command
+@asking
 def tail(
     *,
     data: Folder = DEFAULT_FOLDER,
     n: Annotated[int, Parameter(name=["-n", "--lines"])] = 20,
     follow: Annotated[bool, Parameter(name=["-f", "--follow"])] = False,
     everything: Annotated[bool, Parameter(name=["-a", "--all"])] = False,
+    url: Where = "",
     output: Output = "table",
 ) -> int:
     """Show the newest records.
@@ -58,6 +73,8 @@ def tail(
     from appliance.audit.query import Criteria, recent
     from appliance.spool.trail_folder import Follower
 
+    if url:
+        return _tail_elsewhere(url, max(1, n), follow, everything, output)
     trail = _trail(data)
     if trail is None:
         return 2
@@ -70,6 +87,33 @@ def tail(
     people = _print(stories, "ndjson" if output == "json" else output, follow=True)
     _follow(follower, {s.reference for s in stories if s.finished}, output, people)
     return 0
+
+
+def _tail_elsewhere(url: str, n: int, follow: bool, everything: bool, output: Output) -> int:
+    """Of a running appliance, asked again and again when one follows. Raises Failed."""
+    from appliance.audit.lines import Layout
+    from appliance.cli.elsewhere import stories
+
+    newest = stories(url, n, prepared=everything)
+    people = _print(newest, "ndjson" if follow and output == "json" else output, follow=follow)
+    shown = {story.reference: bool(story.finished) for story in newest}
+    layout = Layout(_width())
+    while follow:
+        time.sleep(ASK_SECONDS)
+        since = newest[-1].record.time - ASK_SECONDS if newest else time.time() - ASK_SECONDS
+        for story in stories(url, FOLLOWED_MAX, since=since, prepared=everything):
+            if shown.get(story.reference) is None:
+                shown[story.reference] = bool(story.finished)
+                newest = [story]
+                if output == "table":
+                    _print_line(story, layout, people)
+                else:
+                    print(_document(story), flush=True)
+    return 0
+
+
+FOLLOWED_MAX = 500
+"""Records asked for at once."""
 
 
 def _follow(follower: "Follower", shown: set[str], output: Output, people: "People") -> None:
@@ -92,6 +136,7 @@ def _follow(follower: "Follower", shown: set[str], output: Output, people: "Peop
 
 
 @audit_app.command
+@asking
 def search(
     *,
     data: Folder = DEFAULT_FOLDER,
@@ -105,6 +150,7 @@ def search(
     text: str = "",
     session: str = "",
     limit: int = 1000,
+    url: Where = "",
     output: Output = "table",
 ) -> int:
     """Find records; all conditions must hold.
@@ -137,15 +183,21 @@ def search(
     from appliance.audit.query import Criteria
     from appliance.audit.query import search as search_trail
 
-    trail = _trail(data)
-    if trail is None:
-        return 2
     try:
         begin, end = _moment(since), _moment(until)
     except ValueError as error:
         return _complain(str(error))
     criteria = Criteria(principal, target, action, rule, effect or "", text, session, begin, end)
-    stories = search_trail(trail, criteria, limit)
+    if url:
+        from appliance.cli.elsewhere import stories as ask_for
+
+        asked = {name: getattr(criteria, name) for name in criteria.__struct_fields__}
+        stories = ask_for(url, limit, **asked)
+    else:
+        trail = _trail(data)
+        if trail is None:
+            return 2
+        stories = search_trail(trail, criteria, limit)
     _print(stories, output)
     if len(stories) == limit:
         print(f"only the newest {limit} are shown; see --limit", file=sys.stderr)
@@ -153,7 +205,8 @@ def search(
 
 
 @audit_app.command
-def show(reference: str, /, *, data: Folder = DEFAULT_FOLDER) -> int:
+@asking
+def show(reference: str, /, *, data: Folder = DEFAULT_FOLDER, url: Where = "") -> int:
     """Show one statement in full: decision, end and session.
 
     Parameters
@@ -164,6 +217,12 @@ def show(reference: str, /, *, data: Folder = DEFAULT_FOLDER) -> int:
     from appliance.audit.query import find
     from appliance.audit.record import SessionOpened
 
+    if url:
+        from appliance.cli.elsewhere import named
+
+        for story in named(url, reference):
+            print(_document(story, indent=True))
+        return 0
     trail = _trail(data)
     if trail is None:
         return 2
@@ -179,6 +238,7 @@ def show(reference: str, /, *, data: Folder = DEFAULT_FOLDER) -> int:
 
 
 @audit_app.command
+@asking
 def verify(
     folder: Path | None = None,
     /,
@@ -187,6 +247,7 @@ def verify(
     public_key: Path | None = None,
     witness: tuple[Path, ...] = (),
     archived: bool = False,
+    url: Where = "",
     output: Literal["table", "json"] = "table",
 ) -> int:
     """Prove that no record was altered, removed, inserted, reordered or cut off.
@@ -204,14 +265,18 @@ def verify(
         A copy of a worker's head.json kept elsewhere: the trail must still reach that far.
     archived
         Older segments were moved away: let chains begin later than with record 1.
+    url
+        What the appliance there says of its own trail, which proves nothing against its keeper.
     output
         table or json.
     """
-    import msgspec
-
     from appliance.audit import checkpoint
     from appliance.audit.verify import verify_trail
 
+    if url:
+        from appliance.cli.elsewhere import proof
+
+        return _told_report(proof(url), output, own_key=False)
     trail = _trail(data, folder)
     if trail is None:
         return 2
@@ -222,10 +287,17 @@ def verify(
         report = verify_trail(trail, keys, witnesses, archived)
     except (OSError, ValueError) as error:
         return _complain(f"cannot check: {error}")
+    return _told_report(report, output, own_key=public_key is not None)
+
+
+def _told_report(report: "Report", output: str, own_key: bool) -> int:
+    """Printed -> the exit status."""
+    import msgspec
+
     if output == "json":
         print(msgspec.json.format(msgspec.json.encode(report)).decode())
     else:
-        _print_report(report, own_key=public_key is not None)
+        _print_report(report, own_key)
     return report.exit_code
 
 

@@ -1,7 +1,9 @@
-"""`sallyport policy check | explain | test | schema`: a policy, tried without a database.
+"""`sallyport policy check | explain | test | schema`: a policy, tried without a database; with
+`--url` the policy of a running appliance, with its databases' catalogs.
 
 Wired into the command line by `cli/main` (`policy_app`). Everything heavy is imported where it is
-used. Exit status: 0 fine, 1 the policy is wrong or a case failed, 2 something could not be read.
+used. Exit status: 0 fine, 1 the policy is wrong or a case failed, 2 something could not be read;
+with `--url` as `cli/approvals`.
 """
 
 import sys
@@ -10,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
+
+from appliance.cli.remote import asking, plain, show_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,6 +26,14 @@ if TYPE_CHECKING:
 policy_app = App(name="policy", help="Check, test and explain policies.")
 
 Output = Literal["table", "json"]
+HERE = "login"
+Where = Annotated[
+    str,
+    Parameter(
+        name="--url",
+        help="Ask the appliance there; `login` = where one is signed in.",
+    ),
+]
 EXAMPLE_CASES = "config/policies/example.cases.yaml"
 _STYLES = {"deny": "red", "hold": "yellow", "allow": "green", "mask": "cyan", "limit": "blue"}
 
@@ -104,15 +116,33 @@ def test(
 
 
 @policy_app.command
+@asking
+def show(*, url: Where = HERE, output: Output = "table") -> int:
+    """Print the policy that a running appliance enforces: its documents, one after another."""
+    from appliance.cli.elsewhere import appliance_at
+
+    found = appliance_at(url).get("/api/v1/policy")
+    if output == "json":
+        show_json(found)
+        return 0
+    print(f"# version {plain(found['version'])}, mode {plain(found['mode'])}")
+    for document in found["documents"]:
+        print(f"# {plain(document['name'])}")
+        sys.stdout.write(plain(document["text"]).rstrip("\n") + "\n")
+    return 0
+
+
+@policy_app.command
+@asking
 def explain(
     *,
     sql: str,
     principal: Annotated[str, Parameter(name="--as")],
-    policy: Annotated[list[Path], Parameter(consume_multiple=True)],
+    policy: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     target: str,
     database: str,
     groups: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
-    kind: Literal["human", "service", "agent"] = "human",
+    kind: Literal["human", "service", "agent"] | None = None,
     on_behalf_of: str | None = None,
     environment: str = "",
     label: list[str] | None = None,
@@ -121,6 +151,7 @@ def explain(
     listener: str = "explain",
     tls: bool = True,
     catalog: Path | None = None,
+    url: Where = "",
     output: Output = "table",
 ) -> int:
     """Say what would become of a SQL text, and why; nothing is run.
@@ -132,7 +163,9 @@ def explain(
     principal
         Name of the principal who asks.
     policy
-        Policy files.
+        Policy files; with --url none: the appliance's own.
+    kind
+        human where it is left out; with --url what the users file says, as with `groups`.
     groups
         Groups of the principal, separated by commas or spaces.
     on_behalf_of
@@ -144,6 +177,41 @@ def explain(
         config/policies/example.cases.yaml in Sallyport's source), or a catalog as JSON. Without
         one names are not resolved, and whoever owes a mask is refused.
     """
+    text = sys.stdin.read() if sql == "-" else sql
+    if url:
+        return _explained_elsewhere(
+            url,
+            output,
+            sql=text,
+            principal=principal,
+            target=target,
+            database=database,
+            groups=_groups(groups) if groups is not None else None,
+            kind=kind,
+            on_behalf_of=on_behalf_of,
+            address=address,
+            application=application,
+        )
+    if not policy:
+        print("sallyport policy: give --policy FILE, or --url", file=sys.stderr)
+        return 2
+    who = _principal(principal, kind or "human", groups or [], on_behalf_of)
+    client = (address, 0, listener, tls, application)
+    where = (target, environment, label or [])
+    return _explained_here(text, who, client, where, database, policy, catalog, output)
+
+
+def _explained_here(
+    text: str,
+    who: "Principal",
+    client: tuple[str, int, str, bool, str],
+    where: tuple[str, str, list[str]],
+    database: str,
+    policy: list[Path],
+    catalog: Path | None,
+    output: Output,
+) -> int:
+    """By these files."""
     from appliance.console.policy_study import Question, study
     from appliance.model.principal import Client
 
@@ -151,16 +219,16 @@ def explain(
     if isinstance(snapshot, int):
         return snapshot
     try:
-        tables = None if catalog is None else _catalog(catalog, target, database)
-        where = _target(target, environment, label or [])
+        tables = None if catalog is None else _catalog(catalog, where[0], database)
+        target = _target(*where)
     except (OSError, ValueError) as error:
         print(_told(error), file=sys.stderr)
         return 2
     question = Question(
-        sql=sys.stdin.read() if sql == "-" else sql,
-        principal=_principal(principal, kind, groups or [], on_behalf_of),
-        client=Client(address, 0, listener, tls, application),
-        target=where,
+        sql=text,
+        principal=who,
+        client=Client(*client),
+        target=target,
         database=database,
         now=time.time(),
     )
@@ -239,8 +307,41 @@ def _catalog(path: Path, target: str, database: str) -> "Catalog":
 def _principal(name: str, kind: str, groups: list[str], on_behalf_of: str | None) -> "Principal":
     from appliance.model.principal import Principal, PrincipalKind
 
-    each = tuple(group for text in groups for group in text.split(",") if group)
-    return Principal(name, PrincipalKind(kind), each, on_behalf_of)
+    return Principal(name, PrincipalKind(kind), _groups(groups), on_behalf_of)
+
+
+def _groups(texts: list[str]) -> tuple[str, ...]:
+    return tuple(group for text in texts for group in text.split(",") if group)
+
+
+def _explained_elsewhere(url: str, output: Output, **question: object) -> int:
+    """What the appliance there would do. Raises Failed."""
+    from appliance.cli.elsewhere import appliance_at
+
+    asked = {name: value for name, value in question.items() if value is not None}
+    found = appliance_at(url).post("/api/v1/policy/explain", asked)
+    if output == "json":
+        show_json(found)
+        return 0
+    study = found["study"]
+    who = found["principal"]
+    print(plain(f"{who['kind']} {who['name']} on {found['target']}/{found['database']}"))
+    if found["catalog"]:
+        print(plain(f"  names are not resolved: {found['catalog']}"))
+    for name, value in study.items():
+        if value not in (None, "", [], {}, False):
+            print(plain(f"{name.replace('_', ' ')}: {_said(value)}"))
+    return 0
+
+
+def _said(value: object) -> str:
+    """A part of an explanation, on one line or several."""
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_said(v)}" for k, v in value.items() if v not in (None, "", [], {}))
+    if isinstance(value, list):
+        separator = "\n  " if any(isinstance(one, dict) for one in value) else ", "
+        return ("\n  " if "\n" in separator else "") + separator.join(map(_said, value))
+    return str(value)
 
 
 def _target(name: str, environment: str, labels: list[str]) -> "Target":

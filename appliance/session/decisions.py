@@ -79,20 +79,29 @@ class Decisions:
         self.examine(waiting)
 
     def ask(
-        self, text: bytes, sparing: Sparing, then: Continuation, bound: Bound | None = None
+        self,
+        text: bytes,
+        sparing: Sparing,
+        then: Continuation,
+        bound: Bound | None = None,
+        granted: flow.Granted | None = None,
     ) -> None:
         """Asks the database what a text's writes spare, and goes on with the verdict that follows
-        from the answer.
+        from the answer. `granted`: an approval that it has got, should it need one.
         """
         waiting = Waiting(text, then, bound=bound)
         waiting.sparing = sparing
-        waiting.grant = sparing.verdict.granted
+        waiting.grant = sparing.verdict.granted or granted
         self.examine(waiting)
 
     def examine(self, waiting: Waiting) -> None:
         if self._state.expected.skipping:
             return  # an error came in between: the upstream skips this, too
         if self._state.announcement.due and self._announce(waiting):
+            return
+        sparing = waiting.sparing
+        if waiting.let_go and waiting.grant and sparing is not None and sparing.anew is not None:
+            sparing.anew(waiting.grant)
             return
         if waiting.sparing is not None:
             if self._held_meanwhile(waiting, waiting.sparing.verdict):
@@ -360,6 +369,12 @@ class Decisions:
         if question.subject == "sparing":
             self._spared(question)
             return
+        if question.subject == "let go":
+            if question.verdict is None:
+                raise InvariantBroken("nothing was let go of")
+            if not self._parks(question.waiting, question.verdict):
+                question.waiting.then(question.verdict)
+            return
         if whole and question.subject == "announced":
             self._state.announcement.due = False
         elif whole and question.subject == "settings":
@@ -410,7 +425,12 @@ class Decisions:
             # What it rests on was let go of with the transaction that failed.
             settled = msgspec.structs.replace(settled, refusal=told.not_asked(), memo=[])
         settled = self.parking.released(waiting, settled)
-        if not self._parks(waiting, settled):
+        sparing = waiting.sparing
+        lets_go = sparing is not None and sparing.anew is not None and self._state.holding
+        if lets_go and settled.released is not None and waiting.bound and self._state.approvals:
+            waiting.let_go = True
+            self.questions.let_go(waiting, settled)
+        elif not self._parks(waiting, settled):
             waiting.then(settled)
 
     def _checked(self, question: Question, answer: str | None) -> None:

@@ -114,7 +114,9 @@ class FromClient:
             bound=Bound(text),
         )
 
-    def _query_judged(self, text: bytes, verdict: flow.Verdict) -> None:
+    def _query_judged(
+        self, text: bytes, verdict: flow.Verdict, granted: flow.Granted | None = None
+    ) -> None:
         if verdict.refusal is not None or verdict.sweeping is None:
             self._query_settled(text, verdict)
             return
@@ -123,11 +125,21 @@ class FromClient:
             refusal = settled.refusal or told.not_asked()
             return _error(refusal, self._state.record(ProtocolKind.SIMPLE, text, settled, refusal))
 
+        def anew(grant: flow.Granted) -> None:
+            self._decisions.consider(
+                text,
+                lambda again: self._query_judged(text, again, grant),
+                simple=True,
+                bound=Bound(text),
+                granted=grant,
+            )
+
         self._decisions.ask(
             text,
-            Sparing(verdict, (), None, refuse),
+            Sparing(verdict, (), None, refuse, anew),
             lambda settled: self._query_settled(text, settled),
             Bound(text),
+            granted,
         )
 
     def _query_settled(self, text: bytes, verdict: flow.Verdict) -> None:
@@ -419,7 +431,14 @@ class FromClient:
             self._execute_judged(portal, message, settled)
 
         sparing = Sparing(verdict, prepared.parameter_types, portal.bind, refuse)
-        self._decisions.ask(prepared.text, sparing, go_on, portal.approved)
+        bound = portal.approved
+        footing = verdict.footing
+        if bound is None and portal.bind is not None and (footing is None or not footing.calls):
+            # What it rests on is locked since its Bind; functions cannot be.
+            read = m.parse_bind(portal.bind)
+            values = portal.bind[len(read.portal) + len(read.statement) + 2 :]
+            bound = Bound(prepared.text, values, prepared.parameter_types, portal.bind)
+        self._decisions.ask(prepared.text, sparing, go_on, bound)
 
     def _record_execute(
         self, portal: Portal, verdict: flow.Verdict, refusal: Refusal | None

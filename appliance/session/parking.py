@@ -188,7 +188,7 @@ class Parking:
             return why
         if state.running_in_pipeline or state.holding:
             return "not estimated: it stands behind others in one transaction"
-        if released.restricted and waiting.sparing is not None:
+        if released.restricted and waiting.sparing is not None and not waiting.let_go:
             return "not estimated: what it rests on is locked already"
         text = released.rewritten or bound.text
         if len(text) + len(bound.body or b"") > estimates.TEXT_BYTES_MAX:

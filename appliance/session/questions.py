@@ -253,6 +253,14 @@ class Questions:
         self.release()
         return None
 
+    def let_go(self, waiting: Waiting, verdict: Verdict) -> None:
+        """No question: ends the transaction of a check, whose locks nothing needs while its
+        statement waits for people."""
+        question = Question("let go", waiting, 0, False)
+        question.verdict = verdict
+        self._state.waiting, self._state.question = waiting, question
+        self.release()
+
     def release(self) -> None:
         """Ends, by a Sync of ours, the transaction in which a question left locks; the question is
         answered when that is done.

@@ -60,6 +60,9 @@ class Sparing(NamedTuple):
     """The body of the client's Bind; None for a simple Query."""
     refuse: Callable[[flow.Verdict], bytes]
     """Records the refusal of a statement that the upstream will skip, and gives its error."""
+    anew: Callable[[flow.Granted], None] | None = None
+    """Begins once more with a statement that got an approval after the locks of its check were let
+    go of; None of one whose locks are the client's own."""
 
 
 class Parked:
@@ -121,6 +124,7 @@ class Waiting:
         "checks",
         "epoch",
         "grant",
+        "let_go",
         "looked",
         "probes",
         "quiet",
@@ -167,6 +171,8 @@ class Waiting:
         """Under which its analysis was asked for."""
         self.sparing: Sparing | None = None
         """It is judged, and waits for what the database says to this."""
+        self.let_go = False
+        """The locks of its check were let go of: with an approval it begins anew."""
 
 
 class Question:
@@ -191,7 +197,8 @@ class Question:
 
     def __init__(self, subject: str, waiting: Waiting, due: int, amid: bool) -> None:
         self.subject = subject
-        """settings, temporaries, check, sparing, isolation, estimate, estimate undone, dry run."""
+        """settings, temporaries, check, sparing, isolation, estimate, estimate undone, dry run,
+        let go."""
         self.waiting = waiting
         self.due = due
         """How many answers make it whole."""

@@ -31,7 +31,7 @@ CONTROL = {
     "listen": "127.0.0.1:0",
     "roles": {
         "viewer": ["analysts"], "approver": ["dba", "analysts"], "admin": ["root"],
-        "break_glass": ["oncall"],
+        "break_glass": ["oncall"], "auditor": ["auditors"],
     },
 }  # fmt: skip
 PEOPLE = {
@@ -39,6 +39,7 @@ PEOPLE = {
     "bob": ("dba",),
     "dave": ("dba",),
     "erin": ("root",),
+    "gina": ("auditors",),
 }
 
 

@@ -285,6 +285,56 @@ def test_the_command_line(service: Running, direct: Any) -> None:
         assert trail.returncode == 0, trail.stdout + trail.stderr
 
 
+def test_the_command_line_asks_elsewhere(service: Running, direct: Any) -> None:
+    """The trail and the policy of a running appliance, by who may read them."""
+    with connect(service, "alice") as alice:
+        alice.execute("SELECT 'asked elsewhere'")
+
+    def run_as(name: str) -> Any:
+        with Person(service, name) as person:
+            made = person.post("/api/v1/tokens", json={"label": "cli"}).json()
+            environment = {
+                **os.environ, "NO_COLOR": "1", "SALLYPORT_TOKEN": made["token"],
+                "SALLYPORT_URL": str(person.base_url),
+            }  # fmt: skip
+        return lambda *words: subprocess.run(
+            [SALLYPORT, *words], env=environment, capture_output=True, text=True, timeout=60
+        )
+
+    gina, bob = run_as("gina"), run_as("bob")
+    url = f"http://127.0.0.1:{console_port(service)}"
+    found = gina("audit", "search", "--url", url, "--principal", "alice", "--output", "json")
+    assert found.returncode == 0, found.stderr
+    stories = json.loads(found.stdout)
+    assert stories and {s["record"].get("principal") for s in stories} == {"alice"}
+    here = subprocess.run(
+        [SALLYPORT, "audit", "search", "--data", str(service.data), "--principal", "alice",
+         "--session", stories[-1]["record"]["session"], "--output", "json"],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    last = [s for s in json.loads(here.stdout) if s["reference"] == stories[-1]["reference"]]
+    assert [s["record"] for s in last] == [stories[-1]["record"]]
+    tail = gina("audit", "tail", "--url", "login", "-n", "5")
+    assert tail.returncode == 0 and len(tail.stdout.splitlines()) >= 2, tail.stderr
+    assert gina("audit", "show", stories[-1]["reference"], "--url", url).returncode == 0
+    assert gina("audit", "show", "0:99999999", "--url", url).returncode == 4
+    proved = gina("audit", "verify", "--url", url)
+    assert proved.returncode == 0 and "OK: complete" in proved.stdout, proved.stderr
+    assert bob("audit", "search", "--url", url).returncode == 3
+    shown = bob("policy", "show")
+    assert shown.returncode == 0 and "two-of-us" in shown.stdout, shown.stderr
+    asked = ("policy", "explain", "--url", url, "--as", "alice", "--target", "vault")
+    explained = bob(*asked, "--database", DATABASE, "--sql", UPDATE, "--output", "json")
+    assert explained.returncode == 0, explained.stderr
+    assert json.loads(explained.stdout)["study"]["outcome"] == "hold"
+    words = bob(*asked, "--database", DATABASE, "--sql", UPDATE).stdout
+    assert "outcome: hold" in words and "ask-first" in words
+    nowhere = ("policy", "explain", "--url", url, "--as", "alice", "--target", "nowhere")
+    assert bob(*nowhere, "--database", "x", "--sql", UPDATE).returncode == 4
+    away = ("audit", "tail", "--url", "http://127.0.0.1:9")
+    assert gina(*away).returncode in (3, 6)
+
+
 def test_two_appliances_on_one_store(
     tmp_path: Path, vault: EmbeddedPostgres, authority: Authority, direct: Any
 ) -> None:
