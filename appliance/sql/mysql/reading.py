@@ -31,6 +31,7 @@ from appliance.sql.mysql.scope import (
     folded,
     surely_equal,
 )
+from appliance.sql.mysql.words import MARIADB_FIRST
 
 RECURSION_ROUNDS_MAX = 8
 
@@ -155,13 +156,17 @@ class Reader:
 
     def _values(self, node: exp.Values, level: Level) -> Result:
         self.require_parts(node, {"expressions", "alias"})
+        catalog = None if self.lineage is None else self.lineage.catalog
+        # MySQL numbers the columns, MariaDB names them by the text of the first row.
+        numbered = catalog is not None and catalog.server_version_num < MARIADB_FIRST
         width = 0
         with self.capture() as used:
             for row in node.expressions:
                 self.expression(row, level)
                 width = max(width, len(row.expressions))
         sources = tuple(sorted(used))
-        return Result(tuple(Field(f"column_{n}", None, sources) for n in range(width)))
+        names = [f"column_{n}" if numbered else "" for n in range(width)]
+        return Result(tuple(Field(name, None, sources) for name in names))
 
     def _select(self, node: exp.Select, outer: Level | None) -> Result:
         self.require_parts(node, QUERY_PARTS)
@@ -390,6 +395,7 @@ class Reader:
         for why in shape.unresolved:
             self.puzzle(f"{relation.schema}.{relation.name}: {why}")
         self._hinted(node, relation)
+        self._at_time(node)
         database = "" if node.alias else relation.schema
         if relation.kind != "v":
             return Item(
@@ -402,6 +408,16 @@ class Reader:
             )
         fields = [self._reported(field, alias) for field in shape.fields]
         return Item(alias, fields, database=database, oid=relation.oid, place=id(node))
+
+    def _at_time(self, node: exp.Table) -> None:
+        """FOR SYSTEM_TIME: rows that were there, of the same columns."""
+        version = node.args.get("version")
+        if version is None:
+            return
+        self.require_parts(version, {"this", "kind", "expression"})
+        when = version.args.get("expression")
+        if when is not None:
+            self.expression(when, Level())
 
     def _hinted(self, node: exp.Table, relation: Relation) -> None:
         """The order in which an index gives rows tells of the columns in it."""
@@ -623,7 +639,7 @@ class Reader:
                 self.puzzle(f"{part.strip('_')} in {node.key} is not understood")
 
 
-_TABLE_PARTS = frozenset({"this", "db", "alias", "joins", "hints", "partition"})
+_TABLE_PARTS = frozenset({"this", "db", "alias", "joins", "hints", "partition", "version"})
 _JOIN_KINDS = frozenset({None, "", "INNER", "CROSS", "OUTER", "STRAIGHT_JOIN"})
 
 

@@ -150,8 +150,8 @@ class Rewriter:
         self._replaced[id(node)] = Replaced(exp.Table(db=exp.Identifier(this=relation.schema)))
 
     def _replace(self, node: exp.Table, place: Place, masked: Masked) -> None:
-        if node.args.get("partition"):
-            raise Unmaskable("PARTITION of a masked relation")
+        if node.args.get("partition") or node.args.get("version"):
+            raise Unmaskable("PARTITION or FOR SYSTEM_TIME of a masked relation")
         start = self._start(node.args.get("db") or node.this)
         end = node.this.meta["end"]
         if self._words[self._index[start] - 1].upper == "TABLE" and self._index[start]:

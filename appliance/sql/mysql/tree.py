@@ -134,6 +134,12 @@ def _extract(this: exp.Expr, path: exp.Expr) -> exp.Anonymous:
     return exp.Anonymous(this="JSON_EXTRACT", expressions=[this, path])
 
 
+def _rows(reader: "Reader") -> exp.Expr:
+    """VALUES (1, 2), (3, 4) as a statement."""
+    made = exp.Values(expressions=reader._parse_csv(reader._parse_value))
+    return reader._parse_query_modifiers(reader._parse_set_operations(made)) or made
+
+
 class Reader(MySQLParser):
     """sqlglot's parser of MySQL, with less of a mind of its own."""
 
@@ -150,8 +156,11 @@ class Reader(MySQLParser):
         name: MySQLParser.NO_PAREN_FUNCTION_PARSERS[name] for name in ("ANY", "CASE")
     }
     STATEMENT_PARSERS: ClassVar[Any] = {
-        kind: MySQLParser.STATEMENT_PARSERS[kind]
-        for kind in (TokenType.DELETE, TokenType.INSERT, TokenType.UPDATE)
+        **{
+            kind: MySQLParser.STATEMENT_PARSERS[kind]
+            for kind in (TokenType.DELETE, TokenType.INSERT, TokenType.UPDATE)
+        },
+        TokenType.VALUES: _rows,
     }
     PRIMARY_PARSERS: ClassVar[Any] = {
         **MySQLParser.PRIMARY_PARSERS,
