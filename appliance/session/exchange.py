@@ -29,7 +29,6 @@ from appliance.session.parking import Parking
 from appliance.session.state import Parked
 from appliance.wire.exchange import Command, Wish
 
-
 _NEXT = Command(Wish.PASSED, b"")
 
 

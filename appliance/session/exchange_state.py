@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from appliance.approval.request import Parameter
 from appliance.audit import compose
-from appliance.audit.record import DecisionPart, Outcome, ProtocolKind, RulePart
+from appliance.audit.record import DecisionPart, Outcome, ProtocolKind, RulePart, StatementPart
 from appliance.model.catalog import SessionSettings
 from appliance.model.decision import Effect
 from appliance.model.errors import InvariantBroken
@@ -178,6 +178,7 @@ class ExchangeState:
         self.queued_bytes = 0
         self.current: Command | None = None
         self.running: Running | None = None
+        self._recorded: tuple[flow.Verdict, tuple[StatementPart, DecisionPart]] | None = None
         self.errand: Errand | None = None
         """The present command is carried out by the appliance."""
         self.statements: dict[int, Statement] = {}
@@ -218,10 +219,7 @@ class ExchangeState:
     ) -> str:
         record_id = self.recorder.reference(self.now)
         if not verdict.memo:
-            lineage = self.judge.catalog.lineage
-            verdict.memo.append(
-                parts_of(text, verdict, None if lineage is None else lineage.catalog)
-            )
+            verdict.memo.append(self._parts_of(text, verdict))
         self.turn.records.append(
             self.recorder.decided(
                 record_id,
@@ -235,6 +233,21 @@ class ExchangeState:
             )
         )
         return record_id
+
+    def _parts_of(self, text: bytes, verdict: flow.Verdict) -> tuple[StatementPart, DecisionPart]:
+        """As for the text before, where that differed in constants only."""
+        before = self._recorded
+        if (
+            before is not None
+            and before[0].facts is verdict.facts
+            and before[0].decision is verdict.decision
+            and not (before[0].rewritten or verdict.rewritten)
+        ):
+            return compose.of_text(before[1][0], text), before[1][1]
+        lineage = self.judge.catalog.lineage
+        parts = parts_of(text, verdict, None if lineage is None else lineage.catalog)
+        self._recorded = (verdict, parts)
+        return parts
 
     def begin_errand(self, command: Command) -> None:
         """The appliance itself does it, for the client's own sessions."""

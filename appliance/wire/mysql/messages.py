@@ -34,6 +34,8 @@ known."""
 SCHEMA = "schema"
 """Name under which the chosen database is reported in `Done.changed`."""
 
+_SESSION_TRACK, _DEPRECATE_EOF = int(Capability.SESSION_TRACK), int(Capability.DEPRECATE_EOF)
+
 NOT_NULL, UNSIGNED, BINARY, ENUM_FLAG, SET_FLAG = 0x0001, 0x0020, 0x0080, 0x0100, 0x0800
 NO_DEFAULT = 0x1000
 OCTETS = 63
@@ -146,7 +148,7 @@ def parse_ok(payload: Buffer, capabilities: int) -> tuple[Done, int]:
     status = reader.u16()
     reader.u16()  # warnings
     changed: tuple[tuple[str, str], ...] = ()
-    if capabilities & Capability.SESSION_TRACK:
+    if capabilities & _SESSION_TRACK:
         if reader.left:
             reader.lenenc_bytes()  # in words
         if status & STATE_CHANGED:
@@ -184,7 +186,7 @@ def parse_eof(payload: Buffer, capabilities: int) -> tuple[bytes, int]:
     """The end of columns or rows: an EOF packet or the OK packet in its place. -> (all of it,
     status flags)."""
     whole = bytes(payload)
-    if capabilities & Capability.DEPRECATE_EOF:
+    if capabilities & _DEPRECATE_EOF:
         return whole, parse_ok(whole, capabilities)[1]
     reader = Reader(whole, "upstream")
     reader.u8()
