@@ -11,7 +11,7 @@ import msgspec
 from appliance.audit.record import Outcome, ProtocolKind
 from appliance.model.ending import Ending
 from appliance.model.refusal import Refusal, RefusalCode
-from appliance.session import changes, flow, told
+from appliance.session import changes, flow, said_again, told
 from appliance.session.effects import ArmTimeout, BeginSchemaChange, EndOther, EndSession
 from appliance.session.exchange_decisions import ExchangeDecisions
 from appliance.session.exchange_state import ExchangeState, Running, Statement
@@ -92,6 +92,7 @@ class ExchangeCommands:
             self._refuse(judged.refusal, record_id)
             return
         settings = self._state.settings.current
+        self._state.words_suspect = self._state.words_suspect or said_again.may_quote(judged)
         statement = Statement(0, command.text, judged, settings)
         self._forward(Running(command, judged, None, statement), judged.rewritten)
 
@@ -235,6 +236,7 @@ class ExchangeCommands:
         """What running this statement changes in what we know."""
         state, verdict = self._state, execution.verdict
         execution.shapes = state.judge.catalog.shapes
+        state.words_suspect = said_again.after(verdict, state.words_suspect)
         timeout_ms = verdict.decision.statement_timeout_ms
         if timeout_ms is not None:
             state.turn.requests.append(ArmTimeout(execution, timeout_ms))
