@@ -392,7 +392,7 @@ def _too_long(length: int) -> Refusal:
         f"a command of {length} bytes is longer than is analysed here",
         "split it, or bind long values as parameters",
         rule="builtin:statement-length",
-        sqlstate="54000",
+        sqlstate="54001",
     )
 
 
