@@ -3,7 +3,7 @@
 import pytest
 
 from appliance.model.facts import Action, Confidence, Flag, StatementFacts
-from tests.unit.sql.mysql.shop import SSN, facts, only
+from tests.unit.sql.mysql.shop import FORGOT, NOTED, SSN, facts, only
 
 # The dangers: what shows values, or does more, by ways that a mask plan does not see.
 
@@ -108,7 +108,8 @@ def is_closed(statement: StatementFacts) -> bool:
         "if 1 then select 1; end if",
         "for i in 1..2 do select 1; end for",
         "l: loop select 1; end loop",
-        "insert into logged values (1, 2)",
+        "insert into logged values (1, 2) on duplicate key update x = 3",
+        "replace into logged values (1, 2)",
         "update logged set x = 1 where id = 1",
         "delete from logged where id = 1",
         # Rows of other servers, or of tables under other names.
@@ -233,3 +234,13 @@ def test_a_plain_output_does_not(text: str) -> None:
     found = only(text)
     assert SSN not in found.consumed
     assert found.confidence is Confidence.EXACT
+
+
+def test_a_trigger_is_called_by_its_event_only_and_by_name() -> None:
+    (call,) = only("update logged set x = 1 where id = 1").functions_below
+    assert (call.schema, call.name, call.candidates) == ("shop", "noted", (NOTED,))
+    assert not only("insert into logged values (1, 2)").functions_below
+    (call,) = only("delete from logged where id = 1").functions_below
+    assert call.candidates == (FORGOT,)
+    (call,) = only("select noted(1)").functions
+    assert call.candidates == ()  # it is no function
