@@ -33,6 +33,9 @@ FOREIGN_ENGINES = frozenset(
 )
 """Engines whose rows are files or other servers."""
 
+TRANSACTIONAL_ENGINES = frozenset({"INNODB", "ROCKSDB", "TOKUDB", "NDBCLUSTER"})
+"""Engines whose rows a rollback brings back."""
+
 TYPE_CODES: Final[Mapping[str, int]] = {
     "tinyint": 1,
     "smallint": 2,
@@ -243,6 +246,7 @@ def _relations(
             definition=definitions.get(key, ""),
             has_triggers=key in triggers,
             triggers=tuple(trigger.oid for trigger in triggers.get(key, ())),
+            undoable=_t(engine).upper() in TRANSACTIONAL_ENGINES,
         )
     return relations
 

@@ -34,6 +34,7 @@ from appliance.wire.exchange import (
     Column,
     Command,
     Described,
+    Done,
     Failed,
     Masker,
     Passed,
@@ -95,6 +96,10 @@ class MyCodec:
     @property
     def midway(self) -> bool:
         return self._client.midway or self._upstream.midway or self._expected.due
+
+    @property
+    def autocommits(self) -> bool:
+        return bool(self._expected.status & m.AUTOCOMMIT)
 
     # --- from the client --------------------------------------------------------------------------
 
@@ -335,6 +340,10 @@ class MyCodec:
             end += HEADER_BYTES + int.from_bytes(rows.content[end : end + 3], "little")
         return msgspec.structs.replace(rows, content=bytes(rows.content[:end]), count=count)
 
+    def settled(self, done: Done) -> Done:
+        payload = m.with_status(done.payload, self._expected.status)
+        return msgspec.structs.replace(done, payload=payload)
+
     def done(self) -> bytes:
         return self._packets(m.done_payload(self._expected.status))
 
@@ -383,7 +392,7 @@ def _too_long(length: int) -> Refusal:
         f"a command of {length} bytes is longer than is analysed here",
         "split it, or bind long values as parameters",
         rule="builtin:statement-length",
-        sqlstate="54000",
+        sqlstate="54001",
     )
 
 
