@@ -126,7 +126,6 @@ def is_closed(statement: StatementFacts) -> bool:
         # What is not parsed.
         "select ssn from customers procedure analyse()",
         "select {fn upper(ssn)} from customers",
-        "select * from customers for system_time all",
         "nosuch statement",
         "signal sqlstate '45000'",
         "delimiter //",
