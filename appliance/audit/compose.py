@@ -6,6 +6,8 @@ kept as long as those are, which keeps the cost per execution at the record itse
 
 from hashlib import sha256
 
+import msgspec
+
 from appliance.audit.record import (
     ClientPart,
     DecisionPart,
@@ -51,6 +53,11 @@ def statement_part(
         failure="" if facts.failure is None else facts.failure.code,
         catalog_version=facts.catalog_version,
     )
+
+
+def of_text(part: StatementPart, text: bytes) -> StatementPart:
+    """The part of a text that differs from another in constants only, and is sent as it is."""
+    return msgspec.structs.replace(part, text_digest=sha256(text).hexdigest(), text_bytes=len(text))
 
 
 def unread_part(sql: str, digest: str, text_bytes: int) -> StatementPart:

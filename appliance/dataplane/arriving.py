@@ -5,12 +5,13 @@ those that are written as a conversation (`wire/conversation`). Rule: who a clie
 `proving`, whatever protocol it speaks.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from appliance.config.schema import Listener
-from appliance.dataplane.cancels import Cancel, Cancels
+from appliance.dataplane.cancels import Cancels, Endable
 from appliance.dataplane.connections import Upstream
 from appliance.dataplane.services import Services
 from appliance.dataplane.transport import Side
@@ -67,9 +68,9 @@ class Arriving(Protocol):
         """Raises Refused, ProtocolViolation, OSError."""
 
     def welcome(
-        self, upstream: Upstream, announcement: Announcement, cancel: Cancel
-    ) -> tuple[bytes, tuple[int, bytes] | None]:
-        """The session begins. -> (what the client is told, the key by which it may cancel)."""
+        self, upstream: Upstream, announcement: Announcement, session: Endable
+    ) -> tuple[bytes, Sequence[tuple[int, bytes]]]:
+        """The session begins. -> (what the client is told, the keys by which it may cancel)."""
 
     def administering(self, shown: dict[str, str]) -> bytes | None:
         """The session begins, with the admin database; None: this protocol does not speak to it."""

@@ -5,6 +5,7 @@ Named in `protocols`. Rule: as in `arriving`.
 """
 
 import secrets
+from collections.abc import Sequence
 from functools import lru_cache
 
 from appliance.dataplane.arriving import (
@@ -16,7 +17,7 @@ from appliance.dataplane.arriving import (
     startup_refused,
     tls_required,
 )
-from appliance.dataplane.cancels import Cancel
+from appliance.dataplane.cancels import Endable
 from appliance.dataplane.connections import Upstream
 from appliance.dataplane.proving import Proving
 from appliance.dataplane.transport import upgrade
@@ -155,8 +156,8 @@ class PostgresArrival:
     # --- words ------------------------------------------------------------------------------------
 
     def welcome(
-        self, upstream: Upstream, announcement: Announcement, cancel: Cancel
-    ) -> tuple[bytes, tuple[int, bytes] | None]:
+        self, upstream: Upstream, announcement: Announcement, session: Endable
+    ) -> tuple[bytes, Sequence[tuple[int, bytes]]]:
         """AuthenticationOk up to ReadyForQuery, as the upstream said it, but with a cancel key of
         ours.
         """
@@ -167,11 +168,11 @@ class PostgresArrival:
             shown = announcement.shown(APPLICATION_NAME.encode(), name.encode())
             reported[APPLICATION_NAME] = name if shown is None else shown
         pieces.append(_statuses(tuple(reported.items())))
-        secret = self._door.cancels.mint(upstream.pid, self._startup_message.minor, cancel)
+        secret = self._door.cancels.mint(upstream.pid, self._startup_message.minor, session.cancel)
         pieces.append(m.backend_key_data(upstream.pid, secret))
         pieces.extend(upstream.notices)
         pieces.append(m.ready_for_query(ord("I")))
-        return b"".join(pieces), (upstream.pid, secret)
+        return b"".join(pieces), [(upstream.pid, secret)]
 
     def administering(self, shown: dict[str, str]) -> bytes | None:
         pieces = [self._proof, m.authentication(m.AUTH_OK)]

@@ -6,14 +6,14 @@ Named in `protocols`; knows no protocol. Rule: as in `arriving`.
 
 import asyncio
 import secrets
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from functools import reduce
 from operator import and_
 from typing import Any, NamedTuple, Protocol
 
 from appliance.config.schema import Authentication, TargetConfig
 from appliance.dataplane.arriving import Asked, Believed, Door, tls_required
-from appliance.dataplane.cancels import Cancel
+from appliance.dataplane.cancels import Endable, own_key
 from appliance.dataplane.connections import Upstream, UpstreamRefused, UpstreamUnreachable
 from appliance.dataplane.conversing import carried_out
 from appliance.dataplane.proving import Proving
@@ -191,12 +191,18 @@ class SteppedArrival:
         return None
 
     def welcome(
-        self, upstream: Upstream, announcement: Announcement, cancel: Cancel
-    ) -> tuple[bytes, tuple[int, bytes] | None]:
+        self, upstream: Upstream, announcement: Announcement, session: Endable
+    ) -> tuple[bytes, Sequence[tuple[int, bytes]]]:
         """The client cancels over another session of its own: see `cancels.own_key`."""
         self._door.side.read(True)
         self._door.side.pauses = 0  # those were not the peers' doing
-        return self._conversation.welcome(upstream.parameters), None
+        keys = []
+        if self._believed is not None:
+            name, cancels = self._believed.principal.name, self._door.cancels
+            for wish, statement_only in ((session.cancel, True), (session.ended_by_own, False)):
+                keys.append((self.thread, own_key(name, statement_only)))
+                cancels.register(*keys[-1], wish)
+        return self._conversation.welcome(upstream.parameters), keys
 
     def administering(self, shown: dict[str, str]) -> bytes | None:
         return None

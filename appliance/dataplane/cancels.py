@@ -14,8 +14,12 @@ import secrets
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
+
+from appliance.model.ending import Ending
+from appliance.model.principal import Principal
 
 SECRET_BYTES_30 = 4
 SECRET_BYTES_32 = 32
@@ -60,11 +64,24 @@ class _Ticket:
     def __init__(self, asked: int, *, cancel: bool = True) -> None:
         self.left = asked
         self.cancel = cancel
+        self.delivered = False
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
 Cancel = Callable[[], "asyncio.Task[bool] | None"]
 """Starts the delivery; the task ends when the database has taken it. None: nothing to cancel."""
+
+
+def own_key(principal: str, statement_only: bool) -> bytes:
+    """In place of a secret: who may end a session, or what it runs. Workers alone make it."""
+    return f"{'statement' if statement_only else 'session'} of {principal}".encode()
+
+
+class Endable(Protocol):
+    """A session, to whoever may end it or what it runs."""
+
+    def cancel(self) -> "asyncio.Task[bool] | None": ...
+    def ended_by_own(self) -> None: ...
 
 
 class Cancels:
@@ -106,8 +123,13 @@ class Cancels:
     def mint(self, pid: int, minor: int, cancel: Cancel) -> bytes:
         """A new secret for a client; `cancel` is called when it comes back."""
         secret = secrets.token_bytes(SECRET_BYTES_32 if minor >= 2 else SECRET_BYTES_30)
-        self._sessions.setdefault(pid, []).append((secret, cancel))
+        self.register(pid, secret, cancel)
         return secret
+
+    def register(self, pid: int, secret: bytes, cancel: Cancel) -> None:
+        """`cancel` is called when somebody comes with both: for protocols whose clients cancel over
+        another session of their own, `secret` says whose and what (`own_key`)."""
+        self._sessions.setdefault(pid, []).append((secret, cancel))
 
     def forget(self, pid: int, secret: bytes) -> None:
         left = [entry for entry in self._sessions.get(pid, ()) if entry[0] != secret]
@@ -116,23 +138,31 @@ class Cancels:
         else:
             self._sessions.pop(pid, None)
 
-    async def request(self, pid: int, secret: bytes) -> None:
-        """A client's CancelRequest: returns when it is delivered, unknown, or time is up."""
+    async def end_own(self, ending: Ending, principal: Principal | None) -> bool:
+        """-> whether that session is this principal's."""
+        if principal is None:
+            return False
+        return await self.request(ending.number, own_key(principal.name, ending.statement_only))
+
+    async def request(self, pid: int, secret: bytes) -> bool:
+        """A client's wish: returns when it is delivered, unknown, or time is up. -> whether any
+        worker has such a session."""
         known, delivery = self._apply(pid, secret)
         if known:
             if delivery is not None:
                 await asyncio.wait((delivery,), timeout=DELIVERY_SECONDS_MAX)
-            return
+            return True
         self._last_ticket = number = self._last_ticket + 1
         ticket = _Ticket(self._ask(pid, secret, number))
         if not ticket.left:
             self.unknown += 1
-            return
+            return False
         self._tickets[number] = ticket
         try:
             await asyncio.wait((ticket.over,), timeout=DELIVERY_SECONDS_MAX)
         finally:
             del self._tickets[number]
+        return ticket.delivered
 
     def _ask(self, pid: int, secret: bytes, number: int) -> int:
         """-> how many workers were asked."""
@@ -216,4 +246,5 @@ class Cancels:
         ticket.left -= 1
         if message.delivered or not ticket.left:
             self.unknown += ticket.cancel and not message.delivered
+            ticket.delivered = message.delivered
             ticket.over.set_result(None)

@@ -185,6 +185,13 @@ def require_nothing_left(rows: Sequence[Sequence[str | None]], user: str) -> Non
         raise Unclean("something is left")
 
 
+def require_standing(rows: Sequence[Sequence[str | None]], standing: str) -> None:
+    """Raises Unclean unless these are the answer of a connection that is what it was."""
+    seen = footprint(rows)
+    if seen.unfit or not standing or seen.standing != standing:
+        raise Unclean(seen.unfit or "not as it was after login")
+
+
 def footprint(rows: Sequence[Sequence[str | None]]) -> Footprint:
     """Raises Unclean for anything but the answer to `footprint_query`."""
     if len(rows) != 1 or len(rows[0]) != 2 or None in rows[0]:

@@ -8,7 +8,7 @@ once: whatever goes wrong in the machine ends the session on both sides.
 
 import asyncio
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from appliance.audit.record import (
@@ -35,6 +35,7 @@ from appliance.dataplane.transport import Side
 from appliance.identity.proof import still_proved
 from appliance.identity.verifiers import Directory
 from appliance.link.approvals import SessionSeen
+from appliance.model.ending import Ending
 from appliance.model.errors import ProtocolViolation, Refused
 from appliance.model.form import Form
 from appliance.model.principal import Client, Principal
@@ -47,6 +48,7 @@ from appliance.session.effects import (
     AskApproval,
     BeginSchemaChange,
     CancelStatement,
+    EndOther,
     EndSession,
     NoteCleanRelations,
     NoteSchemaChange,
@@ -119,7 +121,7 @@ class Conductor:
         self._cancelling = Cancelling(protocol, target, login, upstream)
         self.ended = False
         self.on_end: list[asyncio.Future[None]] = []
-        self.cancel_key: tuple[int, bytes] | None = None
+        self.cancel_keys: Sequence[tuple[int, bytes]] = ()
         self.expires: float | None = None
         """Unix seconds after which the proof of identity no longer holds; set before `start`."""
         self.client: Client | None = None
@@ -302,6 +304,8 @@ class Conductor:
                 )
             case CancelStatement():
                 self.cancel()
+            case EndOther(ending=ending):
+                self._spawn(self._end_other(ending))
             case SampleRows():
                 if self.catalog is not None:
                     self._services.alarm.sample(request, self._target, self.catalog)
@@ -485,6 +489,19 @@ class Conductor:
             return None
         return None if self.ended else self._cancelling.send()
 
+    async def _end_other(self, ending: Ending) -> None:
+        """Of this principal's own, wherever it is."""
+        found = await self._cancels.end_own(ending, self.principal)
+        if not self.ended:
+            self._carry_out(self._machine.other_ended(found, self._services.now()))
+
+    def ended_by_own(self) -> None:
+        """Another session of the same principal wants this one to end."""
+        if not self.ended:
+            self._services.round.settle()
+            self._client.write(self._machine.last_words("08006", "connection was killed"))
+            self._end("ended_by_own")
+
     def cut(self, error: BaseException) -> None:
         """The one place that ends a session because something is wrong."""
         self._services.round.settle()
@@ -665,8 +682,8 @@ class Conductor:
             self._leave_upstream(reason, busy, executing)
         self._client.close()
         self._loop.call_later(5.0, self._client.abort)
-        if self.cancel_key is not None:
-            self._cancels.forget(*self.cancel_key)
+        for key in self.cancel_keys:
+            self._cancels.forget(*key)
         if self.catalog is not None:
             if self._machine.changing:
                 self._tell_change(False)

@@ -26,7 +26,6 @@ from appliance.dataplane.admin import (
 from appliance.dataplane.arriving import Arriving, Asked, Believed, Cancelled, Door
 from appliance.dataplane.cancels import Cancels
 from appliance.dataplane.catalogs import Catalogs
-from appliance.dataplane.cleaning import set_texts
 from appliance.dataplane.conductor import Conductor, where
 from appliance.dataplane.connections import (
     Login,
@@ -211,7 +210,7 @@ class Attempt:
             self._services.spool.append(
                 [self._opened(session, principal, method, identity.user, now)]
             )
-            machine = self._machine(session, asked, principal, upstream, announcement, login)
+            machine = self._machine(session, asked, principal, upstream, kept, announcement, login)
         except BaseException as error:
             upstream.side.abort()
             if kept is not None:
@@ -235,8 +234,8 @@ class Attempt:
         conductor.principal = principal
         conductor.local = method in LOCAL_METHODS
         conductor.client, conductor.upstream_user = self._client(), login.user
-        words, key = self._arriving.welcome(upstream, announcement, conductor.cancel)
-        conductor.cancel_key = key
+        words, keys = self._arriving.welcome(upstream, announcement, conductor)
+        conductor.cancel_keys = keys
         self._side.write(words)
         conductor.start()
         return conductor
@@ -288,13 +287,15 @@ class Attempt:
         said = announcement.startup_settings(self._application)
         announced = {APPLICATION_NAME: "", **said}
         pool = None
-        if protocol.pooled:
-            pool = self._services.pools.pool(target, login, self._database, settings, announced)
+        if protocol.keeping is not None:
+            pool = self._services.pools.pool(
+                target, login, self._database, settings, announced, protocol.keeping
+            )
         try:
             async with asyncio.timeout(seconds):
                 kept = None if pool is None else await pool.obtain(announced)
-                if kept is not None:
-                    announcement.pooled(set_texts(announced), self._application)
+                if pool is not None and kept is not None:
+                    announcement.pooled(pool.keeping.again(announced), self._application)
                     return kept.upstream, kept
                 upstream = await protocol.open_upstream(
                     target, login, self._database, {**settings, **said}
@@ -314,6 +315,7 @@ class Attempt:
         asked: Asked,
         principal: Principal,
         upstream: Upstream,
+        kept: Kept | None,
         announcement: Announcement,
         login: Login,
     ) -> Machine:
@@ -341,6 +343,7 @@ class Attempt:
                 upstream,
                 self._services,
                 self._governance,
+                kept is not None,
                 asked.settings,
             )
         )

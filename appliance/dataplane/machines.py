@@ -40,6 +40,8 @@ class MachineParts(NamedTuple):
     upstream: Upstream
     services: Services
     governance: Governance
+    pooled: bool
+    """The upstream outlives the session."""
     settings: dict[str, str]
     """What the client asked for at login (`arriving.Asked`)."""
 
@@ -80,6 +82,7 @@ def exchange_machine(
         limits,
     )
     state.approvals = parts.services.approvals is not None
+    state.pooled = parts.pooled
     return Exchange(state)
 
 

@@ -11,19 +11,15 @@ each hand-over, and startup values are nobody's (`session/announce` keeps it tru
 import asyncio
 import random
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
 
 from appliance.config.schema import Pooling, PoolingMode, TargetConfig
-from appliance.dataplane import cleaning
 from appliance.dataplane.cleaning import Footprint, Unclean
 from appliance.dataplane.connections import Login, Upstream, UpstreamRefused, UpstreamUnreachable
-from appliance.dataplane.upstreams import open_upstream
+from appliance.dataplane.keeping import Keeping, Key
 from appliance.model.errors import ProtocolViolation
-from appliance.session.announce import APPLICATION_NAME, UNUSED
 from appliance.telemetry.log import Log
 from appliance.telemetry.metrics import Metrics
-from appliance.wire.postgres.messages import TERMINATE_FRAME
 
 CLEAN_SECONDS_MAX = 5.0
 TAKE_SECONDS_MAX = 2.0
@@ -46,18 +42,6 @@ _FAILURES = (
     ProtocolViolation,
     OSError,  # TimeoutError and ConnectionError are two of it
 )
-
-
-class Key(NamedTuple):
-    """Sessions with equal keys would get equal connections."""
-
-    target: str
-    login: Login
-    database: str
-    settings: tuple[tuple[str, str], ...]
-    """What stands in the startup packet, what announces the session apart."""
-    announced: frozenset[str]
-    """Names of the settings that announce a session: one that was ever set stays known."""
 
 
 class Kept:
@@ -98,8 +82,9 @@ class Kept:
 class Pool:
     """The connections of one key."""
 
-    def __init__(self, pools: "Pools", key: Key, target: TargetConfig) -> None:
+    def __init__(self, pools: "Pools", key: Key, target: TargetConfig, keeping: Keeping) -> None:
         self._pools = pools
+        self.keeping = keeping
         self.key = key
         self.target = target
         self.pooling: Pooling = target.pooling
@@ -151,21 +136,16 @@ class Pool:
         """Whether it took the session's name, and still is what it was."""
         side, now = kept.upstream.side, self._pools.now()
         side.detach()
-        texts = cleaning.set_texts(announced)
-        again = now - kept.looked > LOOK_AGAIN_SECONDS
-        if again:
-            texts = (self._question, *texts)
+        standing = self._looked_for(kept, now)
         try:
             if now > kept.until or side.ended or side.pending:
                 raise Unclean("old")
             async with asyncio.timeout(TAKE_SECONDS_MAX):
-                answer = await cleaning.converse(side, texts)
-            if again:
-                _require_same(kept, answer.rows, now)
-            shown = {**kept.fresh, **answer.parameters}
-            name = shown.get(APPLICATION_NAME, "")
-            if shown != {**kept.fresh, APPLICATION_NAME: name}:
-                raise Unclean("settings")
+                shown = await self.keeping.hand_over(
+                    kept.upstream, self.key, self.pooling, kept.fresh, announced, standing
+                )
+            if standing is not None:
+                kept.looked = now
         except _FAILURES:
             self._close(kept)
             return False
@@ -174,6 +154,11 @@ class Pool:
             raise
         kept.upstream = kept.upstream._replace(parameters=shown)
         return True
+
+    @staticmethod
+    def _looked_for(kept: Kept, now: float) -> str | None:
+        """What its standing must be still, if it is time to look."""
+        return kept.standing if now - kept.looked > LOOK_AGAIN_SECONDS else None
 
     async def _open(self, announced: Mapping[str, str], now: float) -> Kept | None:
         self.opening += 1
@@ -189,15 +174,11 @@ class Pool:
 
     async def _opened(self, now: float) -> Kept:
         """A new connection that is nobody's yet."""
-        key = self.key
-        unused = dict.fromkeys(key.announced, "") | {APPLICATION_NAME: UNUSED}
-        settings = dict(key.settings) | unused
-        upstream = await open_upstream(self.target, key.login, key.database, settings)
+        upstream = await self.keeping.open(self.target, self.key)
         kept = Kept(self, upstream, now)
         self._pools.metrics.upstream_connects_ok += 1
         try:
-            answer = await cleaning.converse(upstream.side, (self._question,))
-            seen = cleaning.footprint(answer.rows)
+            seen = await self.keeping.look(upstream, self.pooling)
         except Unclean:  # a role that may not look: not kept
             seen = Footprint("", "not answering")
         except BaseException:
@@ -211,10 +192,6 @@ class Pool:
     def _found_unfit(self, reason: str, now: float) -> None:
         self.unfit, self.unfit_until = reason, now + UNFIT_SECONDS
         _log.warning("not_pooled", target=self.key.target, user=self.key.login.user, reason=reason)
-
-    @property
-    def _question(self) -> bytes:
-        return cleaning.footprint_query(self.pooling.extensions)
 
     # --- out of use -------------------------------------------------------------------------------
 
@@ -245,24 +222,24 @@ class Pool:
     ) -> None:
         side, now = kept.upstream.side, self._pools.now()
         side.detach()
-        texts = [cleaning.DISCARD, cleaning.LEFTOVERS]
-        if in_transaction:
-            texts.insert(0, cleaning.ROLLBACK)
-        again = now - kept.looked > LOOK_AGAIN_SECONDS
-        if again:
-            texts.append(self._question)
+        standing = self._looked_for(kept, now)
         try:
             async with asyncio.timeout(CLEAN_SECONDS_MAX):
                 if cancels:  # waited for, not cancelled with us: see `cancels`
                     await asyncio.wait(cancels)
                     if not all(map(_delivered, cancels)):
                         raise Unclean("a cancel request may still come")
-                answer = await cleaning.converse(side, texts)
-            cleaning.require_nothing_left(answer.rows[:1], self.key.login.user)
-            if again:
-                _require_same(kept, answer.rows[1:], now)
-            if {**parameters, **answer.parameters} != kept.fresh:
-                raise Unclean("settings")
+                await self.keeping.clean(
+                    kept.upstream,
+                    self.key,
+                    self.pooling,
+                    kept.fresh,
+                    parameters,
+                    in_transaction,
+                    standing,
+                )
+            if standing is not None:
+                kept.looked = now
         except _FAILURES as error:
             reason = error.reason if isinstance(error, Unclean) else type(error).__name__
             _log.info("not_kept", target=self.key.target, reason=reason)
@@ -296,7 +273,7 @@ class Pool:
         self._pools.metrics.upstream_unkept += 1
         side = kept.upstream.side
         side.detach()
-        side.write(TERMINATE_FRAME)
+        side.write(self.keeping.terminate)
         side.close()
 
     def drop_oldest(self) -> None:
@@ -357,14 +334,6 @@ def _delivered(cancel: asyncio.Task[bool]) -> bool:
     return not cancel.cancelled() and cancel.exception() is None and cancel.result()
 
 
-def _require_same(kept: Kept, rows: Sequence[Sequence[str | None]], now: float) -> None:
-    """Raises Unclean unless these are the answer of a connection that is what it was."""
-    seen = cleaning.footprint(rows)
-    if seen.unfit or not kept.standing or seen.standing != kept.standing:
-        raise Unclean(seen.unfit or "not as it was after login")
-    kept.looked = now
-
-
 class Pools:
     """All pools of one worker."""
 
@@ -389,6 +358,7 @@ class Pools:
         database: str,
         settings: Mapping[str, str],
         announced: Mapping[str, str],
+        keeping: Keeping,
     ) -> Pool | None:
         """For a session with these startup settings; None = it is to have a connection of its own.
         `announced`: what names the session, application_name among them.
@@ -401,7 +371,7 @@ class Pools:
         key = Key(target.name, login, database, said, frozenset(announced))
         found = self._pools.get(key)
         if found is None:
-            found = self._pools[key] = Pool(self, key, target)
+            found = self._pools[key] = Pool(self, key, target, keeping)
             self._sweep_soon()
         if found.unfit_until > self.now():
             return None

@@ -19,6 +19,8 @@ from appliance.dataplane.arriving_postgres import PostgresArrival
 from appliance.dataplane.arriving_steps import SteppedArrival
 from appliance.dataplane.catalog_source import CatalogSource
 from appliance.dataplane.connections import Login, Row, Upstream
+from appliance.dataplane.keeping import Keeping, PostgresKeeping
+from appliance.dataplane.keeping_steps import SteppedKeeping
 from appliance.dataplane.machines import MachineParts
 from appliance.dataplane.upstream_steps import SteppedUpstreams
 from appliance.session.dialect import Dialect
@@ -66,8 +68,8 @@ class SpokenProtocol(msgspec.Struct, frozen=True):
     """In place of any greeting: too many connections."""
     terminate: bytes
     """The last thing a database is told."""
-    pooled: bool
-    """Whether its connections can serve one session after another."""
+    keeping: Keeping | None
+    """How its connections serve one session after another; None: they cannot."""
 
 
 POSTGRESQL = SpokenProtocol(
@@ -91,7 +93,7 @@ POSTGRESQL = SpokenProtocol(
     ),
     turned_away=refusals.fatal("53300", "too many connections", "try again shortly"),
     terminate=messages.TERMINATE_FRAME,
-    pooled=True,
+    keeping=PostgresKeeping(),
 )
 
 _UPSTREAMS = SteppedUpstreams(upstream_login.log_in, simple.rows_of, simple.cancel, simple.QUIT)
@@ -131,7 +133,7 @@ MYSQL = SpokenProtocol(
     ),
     turned_away=packet(0, words.error_payload(1040, "", "Too many connections")),
     terminate=simple.QUIT,
-    pooled=False,
+    keeping=SteppedKeeping(_UPSTREAMS, upstream_login.next_session, simple.forget, simple.QUIT),
 )
 
 PROTOCOLS: Mapping[str, SpokenProtocol] = {one.name: one for one in (POSTGRESQL, MYSQL)}

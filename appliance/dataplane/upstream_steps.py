@@ -122,7 +122,7 @@ async def conversed(side: Side, steps: Steps, target: TargetConfig, login: Login
 
 async def spoken(side: Side, steps: Steps) -> Any:
     """A statement or command on a connection that is logged in; it stays open after a refusal.
-    Raises UpstreamRefused, ProtocolViolation, OSError.
+    Raises UpstreamRefused, UpstreamUnreachable, ProtocolViolation, OSError.
     """
 
     async def secure() -> None:
@@ -132,3 +132,5 @@ async def spoken(side: Side, steps: Steps) -> Any:
         return await converse(side, steps, secure)
     except UpstreamRejected as error:
         raise UpstreamRefused(error.fields) from None
+    except Unacceptable as error:
+        raise UpstreamUnreachable(error.reason) from None

@@ -18,6 +18,7 @@ from appliance.masking.masked_relations import Unmaskable
 from appliance.masking.plan import AT_SOURCE_KINDS, ColumnOrigins
 from appliance.model.catalog import Catalog, ColumnKey, Relation, SessionSettings
 from appliance.model.decision import Mask
+from appliance.model.ending import Ending
 from appliance.model.facts import Facts
 from appliance.model.form import Form
 from appliance.model.limits import Limits
@@ -76,6 +77,9 @@ class Dialect(msgspec.Struct, frozen=True):
     ]
     """(text, which statements are wanted, facts, lineage, settings, masked relations, limits) ->
     one form per statement, empty for those that are not wanted."""
+    ending: Callable[[bytes], Ending | None] = lambda _text: None
+    """Whether a text ends another session: then it is carried out by the appliance. Where one may
+    be written in SQL at all, all others that signal sessions are refused."""
 
 
 def joined(text: bytes, at_source: Sequence[bool], facts: Facts, forms: Sequence[Form]) -> bytes:

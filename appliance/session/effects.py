@@ -13,6 +13,7 @@ import msgspec
 from appliance.approval.request import Asked
 from appliance.model.catalog import ColumnKey, SessionSettings
 from appliance.model.decision import Mask
+from appliance.model.ending import Ending
 
 Bytes = bytes | memoryview
 
@@ -73,6 +74,13 @@ class CancelStatement(msgspec.Struct, frozen=True):
     """Have the upstream cancel what it runs for this session."""
 
 
+class EndOther(msgspec.Struct, frozen=True):
+    """End another session of the same principal, or what it runs; answer with
+    `machine.other_ended`."""
+
+    ending: Ending
+
+
 class SampleRows(msgspec.Struct, frozen=True):
     """Look for unclassified data in rows that were queued for the client, once they have left."""
 
@@ -124,6 +132,7 @@ Request = (
     | NoteCleanRelations
     | ArmTimeout
     | CancelStatement
+    | EndOther
     | SampleRows
     | AskApproval
     | UseApproval

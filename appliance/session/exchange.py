@@ -27,6 +27,9 @@ from appliance.session.exchange_state import ExchangeState
 from appliance.session.inflight import Execution
 from appliance.session.parking import Parking
 from appliance.session.state import Parked
+from appliance.wire.exchange import Command, Wish
+
+_NEXT = Command(Wish.PASSED, b"")
 
 
 class Exchange:
@@ -56,7 +59,8 @@ class Exchange:
 
     @property
     def _asking(self) -> bool:
-        return self._state.running is not None or self._state.waiting is not None
+        state = self._state
+        return state.running is not None or state.waiting is not None or state.errand is not None
 
     @property
     def busy(self) -> bool:
@@ -121,10 +125,17 @@ class Exchange:
         self._state.judge.snapshot = snapshot
 
     def last_words(self, sqlstate: str, message: str, hint: str = "") -> bytes:
+        self._rest()
         return self._state.codec.last_words(sqlstate, message, hint)
 
     def last_refusal(self, refusal: Refusal) -> bytes:
+        self._rest()
         return self._state.codec.refused(refusal)
+
+    def _rest(self) -> None:
+        """Where nothing is under way, last words answer whatever comes next."""
+        if self._state.current is None:
+            self._state.codec.begin(_NEXT)
 
     # --- what happens ---
 
@@ -207,6 +218,11 @@ class Exchange:
         for index, refuse, _record in turn.gated:
             turn.upstream[index] = refuse(b"")
 
+    def other_ended(self, found: bool, now: float) -> Turn:
+        self._begin(now)
+        self._client.other_ended(found)
+        return self._end()
+
     def disconnected(self, now: float) -> Turn:
         """A peer is gone: what was under way is finished in the records. When that is because a
         turn ended in an exception, its records are owed still, though nothing of it was forwarded.
@@ -220,6 +236,8 @@ class Exchange:
         under_way = [s.cursor for s in state.statements.values() if s.cursor is not None]
         if running is not None and running.execution is not None and running.refusal is None:
             under_way.append(running.execution)
+        if state.errand is not None:
+            state.end_errand(Outcome.DISCONNECTED)
         for execution in dict.fromkeys(under_way):
             never = execution.record_id in withheld
             state.finish(execution, Outcome.WITHHELD if never else Outcome.DISCONNECTED)

@@ -9,9 +9,10 @@ from collections.abc import Callable
 import msgspec
 
 from appliance.audit.record import Outcome, ProtocolKind
+from appliance.model.ending import Ending
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.session import changes, flow, told
-from appliance.session.effects import ArmTimeout, BeginSchemaChange, EndSession
+from appliance.session.effects import ArmTimeout, BeginSchemaChange, EndOther, EndSession
 from appliance.session.exchange_decisions import ExchangeDecisions
 from appliance.session.exchange_state import ExchangeState, Running, Statement
 from appliance.session.inflight import Bound, Execution
@@ -40,11 +41,30 @@ class ExchangeCommands:
     # --- texts ------------------------------------------------------------------------------------
 
     def _query(self, command: Command) -> None:
+        ending = self._state.judge.dialect.ending(command.text)
+        if ending is not None:
+            self._end_other(command, ending)
+            return
         self._decisions.consider(
             command.text,
             lambda verdict: self._judged(command, verdict),
             Bound(command.text),
         )
+
+    def _end_other(self, command: Command, ending: Ending) -> None:
+        """Everybody may end what is theirs: policy is not asked, and the trail is told."""
+        state = self._state
+        state.begin_errand(command)
+        state.turn.requests.append(EndOther(ending))
+
+    def other_ended(self, found: bool) -> None:
+        state = self._state
+        state.end_errand(Outcome.COMPLETED if found else Outcome.FAILED)
+        if found:
+            state.to_client(state.codec.done())
+            state.current = None
+        else:
+            self._refuse(told.no_such_session(), "")
 
     def _judged(self, command: Command, verdict: flow.Verdict) -> None:
         record_id = self._state.record(ProtocolKind.SIMPLE, command.text, verdict, verdict.refusal)

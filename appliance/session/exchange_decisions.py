@@ -8,7 +8,7 @@ settings that may have changed are asked of the server.
 import msgspec
 
 from appliance.model.errors import InvariantBroken, ProtocolViolation
-from appliance.model.facts import Facts
+from appliance.model.facts import Action, Facts
 from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.evaluate import DEFAULT_RULE
@@ -99,6 +99,8 @@ class ExchangeDecisions:
         if verdict.refusal is not None:
             return None
         facts = verdict.facts
+        if Action.SIGNAL_BACKEND in facts.actions:
+            return told.signals_others()  # what it names are the database's own numbers
         if limit_of(facts, verdict.decision) is not None:
             return told.uncountable()
         if not verdict.restricted:

@@ -5,14 +5,17 @@ ahead waits in `queue`, and at most one command is `current`.
 """
 
 from collections import deque
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from appliance.approval.request import Parameter
-from appliance.audit.record import Outcome, ProtocolKind
+from appliance.audit import compose
+from appliance.audit.record import DecisionPart, Outcome, ProtocolKind, RulePart, StatementPart
 from appliance.model.catalog import SessionSettings
+from appliance.model.decision import Effect
+from appliance.model.errors import InvariantBroken
 from appliance.model.limits import Limits
 from appliance.model.refusal import Refusal
-from appliance.session import flow
+from appliance.session import flow, told
 from appliance.session.effects import Turn
 from appliance.session.inflight import Bound, Execution
 from appliance.session.records import Recorder, parts_of
@@ -122,6 +125,13 @@ class Running:
         self.question: Question | None = None
 
 
+class Errand(NamedTuple):
+    """A command that the appliance carries out."""
+
+    record_id: str
+    begun: float
+
+
 class Question:
     """What the upstream is being asked by us, for a statement that waits."""
 
@@ -168,6 +178,9 @@ class ExchangeState:
         self.queued_bytes = 0
         self.current: Command | None = None
         self.running: Running | None = None
+        self._recorded: tuple[flow.Verdict, tuple[StatementPart, DecisionPart]] | None = None
+        self.errand: Errand | None = None
+        """The present command is carried out by the appliance."""
         self.statements: dict[int, Statement] = {}
         self.last_prepared = 0
         self.pooled = False
@@ -206,10 +219,7 @@ class ExchangeState:
     ) -> str:
         record_id = self.recorder.reference(self.now)
         if not verdict.memo:
-            lineage = self.judge.catalog.lineage
-            verdict.memo.append(
-                parts_of(text, verdict, None if lineage is None else lineage.catalog)
-            )
+            verdict.memo.append(self._parts_of(text, verdict))
         self.turn.records.append(
             self.recorder.decided(
                 record_id,
@@ -223,6 +233,42 @@ class ExchangeState:
             )
         )
         return record_id
+
+    def _parts_of(self, text: bytes, verdict: flow.Verdict) -> tuple[StatementPart, DecisionPart]:
+        """As for the text before, where that differed in constants only."""
+        before = self._recorded
+        if (
+            before is not None
+            and before[0].facts is verdict.facts
+            and before[0].decision is verdict.decision
+            and not (before[0].rewritten or verdict.rewritten)
+        ):
+            return compose.of_text(before[1][0], text), before[1][1]
+        lineage = self.judge.catalog.lineage
+        parts = parts_of(text, verdict, None if lineage is None else lineage.catalog)
+        self._recorded = (verdict, parts)
+        return parts
+
+    def begin_errand(self, command: Command) -> None:
+        """The appliance itself does it, for the client's own sessions."""
+        text = command.text.decode("ascii", "replace").strip()
+        part = compose.unread_part(text, "", len(command.text))
+        rule = RulePart(told.OWN_SESSIONS, Effect.ALLOW.value)
+        allowed = DecisionPart(effect=Effect.ALLOW, rules=(rule,))
+        record_id = self.recorder.reference(self.now)
+        decided = self.recorder.decided(
+            record_id, self.now, ProtocolKind.SIMPLE, (part, allowed), None
+        )
+        self.turn.records.append(decided)
+        self.errand = Errand(record_id, self.now)
+
+    def end_errand(self, outcome: Outcome) -> None:
+        if self.errand is None:
+            raise InvariantBroken("an answer nobody waits for")
+        self.turn.records.append(
+            self.recorder.errand_finished(*self.errand, now=self.now, outcome=outcome)
+        )
+        self.errand = None
 
     def record_unread(self, command: Command, refusal: Refusal) -> str:
         record_id = self.recorder.reference(self.now)

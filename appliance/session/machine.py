@@ -13,7 +13,7 @@ from _speedups.pgframe import WHOLE
 from _speedups.pghits import HitPath
 from appliance.audit.record import Outcome
 from appliance.link.approvals import Known, Ruled, Used
-from appliance.model.errors import ProtocolViolation, Refused
+from appliance.model.errors import InvariantBroken, ProtocolViolation, Refused
 from appliance.model.facts import Facts
 from appliance.model.limits import QUEUED_BYTES_MAX
 from appliance.model.refusal import Refusal, RefusalCode
@@ -373,6 +373,9 @@ class SessionMachine:
             timeout_ms = execution.verdict.decision.statement_timeout_ms or 0
             self._state.turn.requests.append(ArmTimeout(execution, timeout_ms))
         return self._end()
+
+    def other_ended(self, found: bool, now: float) -> Turn:
+        raise InvariantBroken("no session ends another in this protocol")
 
     def disconnected(self, now: float) -> Turn:
         """A peer is gone: what was under way is finished in the records.

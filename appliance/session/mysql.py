@@ -7,6 +7,7 @@ from appliance.model.facts import Facts, Flag
 from appliance.session import changes
 from appliance.session.dialect import Dialect
 from appliance.sql.mysql.analysis import analyse, fold
+from appliance.sql.mysql.ending import ending
 from appliance.sql.mysql.masked import MyMaskedRelations
 from appliance.sql.mysql.rewriting import forms_of
 
@@ -25,4 +26,5 @@ MYSQL = Dialect(
     footing=lambda _facts, _lineage, _rewritten: None,
     masked_relations=MyMaskedRelations,
     forms=forms_of,
+    ending=ending,
 )

@@ -123,6 +123,19 @@ class Recorder:
             command_tag=execution.tag,
         )
 
+    def errand_finished(
+        self, decided: str, begun: float, *, now: float, outcome: Outcome
+    ) -> StatementFinished:
+        """Of a command that the appliance itself carried out."""
+        return StatementFinished(
+            id=self._new_id(now),
+            time=now,
+            session=self.session,
+            decided=decided,
+            outcome=outcome,
+            duration_ms=round((now - begun) * 1000, 3),
+        )
+
 
 def parts_of(
     text: bytes, verdict: Verdict, catalog: Catalog | None

@@ -72,7 +72,7 @@ class ResultLocks:
         """
         key, lineage = (description, index), self._lineage(verdict)
         known = self._kept.get(key)
-        if known is not None and known[0] is verdict and known[1] is lineage:
+        if known is not None and known[1] is lineage and _alike(known[0], verdict):
             return known[2]
         made = self._make(verdict, index, description)
         if len(description) <= KEPT_DESCRIPTION_BYTES_MAX and all(
@@ -108,3 +108,16 @@ class ResultLocks:
         masker = self._reading.masker(masks, described, description, self._keys)
         hidden = tuple(mask is not None for mask in masks)
         return ResultLock(masker, masked_columns=sum(hidden), hidden=hidden)
+
+
+def _alike(known: Verdict, verdict: Verdict) -> bool:
+    """Whether a lock made under one is one made under the other: they differ, if at all, in the
+    constants of their texts (`Judge.recall`)."""
+    return known is verdict or (
+        known.plans is verdict.plans
+        and known.facts is verdict.facts
+        and known.decision is verdict.decision
+        and known.sensitive is verdict.sensitive
+        and known.temporaries is verdict.temporaries
+        and known.epoch == verdict.epoch
+    )

@@ -401,6 +401,28 @@ def unknown_statement() -> Refusal:
     )
 
 
+OWN_SESSIONS = "builtin:own-sessions"
+
+
+def signals_others() -> Refusal:
+    return Refusal(
+        RefusalCode.DENIED,
+        "sessions are ended by their number, one at a time, and only your own",
+        "use KILL and the number that your client was given when it connected",
+        rule=OWN_SESSIONS,
+    )
+
+
+def no_such_session() -> Refusal:
+    return Refusal(
+        RefusalCode.UNRESOLVED,
+        "you have no session of this number",
+        "use the number that your client was given when it connected",
+        rule=OWN_SESSIONS,
+        sqlstate="42704",
+    )
+
+
 def too_many_statements() -> Refusal:
     return Refusal(
         RefusalCode.LIMIT,

@@ -218,6 +218,9 @@ class Codec(Protocol):
     def first(self, rows: Rows, count: int) -> Rows:
         """The first `count` of whole rows."""
 
+    def done(self) -> bytes:
+        """A command completed, with no effect that a client is told of."""
+
     def failed(self, number: int, sqlstate: str, message: str) -> bytes: ...
     def refused(self, refusal: Refusal) -> bytes: ...
     def withheld(self, failed: Failed) -> bytes:

@@ -5,8 +5,11 @@ import struct
 import pytest
 
 from appliance.audit.record import ProtocolKind
+from appliance.model.ending import Ending
 from appliance.model.errors import InvariantBroken, ProtocolViolation
 from appliance.model.limits import Limits
+from appliance.policy.compile import compile_documents
+from appliance.session.effects import EndOther
 from tests.playbook.exchange_world import (
     EMAIL,
     EMAIL_REWORDED,
@@ -30,6 +33,14 @@ from tests.playbook.exchange_world import (
 from tests.playbook.world import ANN, DAN, GUS, NO_NOTES, SECRET, UNMASKED
 from tests.unit.wire.mysql.packets_said import column, eof, error, ok, prepared, text_row
 
+PERMISSIVE = compile_documents(
+    [
+        (
+            "policy.yaml",
+            b"version: 1\nrules: [{id: all, effect: allow, actions: [everything]}]\n",
+        )
+    ]
+)
 SIMPLE, PARSE, EXECUTE = ProtocolKind.SIMPLE, ProtocolKind.PARSE, ProtocolKind.EXECUTE
 READ = "SELECT id, email FROM customers"
 ROWS = (b"\x02", ID, EMAIL, eof(), text_row("1", SECRET), text_row("2", None), eof())
@@ -442,6 +453,55 @@ def test_a_text_beyond_the_limit() -> None:
     refused, after = played(says(query("x" * 100_000)), says(b"\x0e"), limits=limits)
     assert refused.decided == ((SIMPLE, "too_long"),) and error_of(refused.client)[1] == 1153
     assert after.upstream == sent(b"\x0e")
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "statement_only"),
+    [("KILL QUERY 5", 5, True), (" kill  5 ;", 5, False), ("Kill Hard Connection 12", 12, False)],
+)
+def test_own_sessions_are_ended_by_the_appliance(
+    text: str, number: int, statement_only: bool
+) -> None:
+    asked: list[object] = []
+
+    def answer(found: bool):  # type: ignore[no-untyped-def]
+        def act(session, now):  # type: ignore[no-untyped-def]
+            asked[:] = [r for r in session.state.turn.requests if isinstance(r, EndOther)] or asked
+            return session.machine.other_ended(found, now)
+
+        return happens(act)
+
+    sent_off, done = played(says(query(text)), answer(True))
+    assert asked[0] == EndOther(Ending(number, statement_only))
+    assert (sent_off.upstream, sent_off.client, done.upstream) == (b"", b"", b"")
+    assert sent_off.decided == ((SIMPLE, ""),) and done.finished == (("completed", 0, 0),)
+    assert done.client == reply(b"\0\0\0\2\0\0\0")
+    _, none = played(says(query(text)), answer(False))
+    assert error_of(none.client)[:2] == (1, 1094) and none.finished == (("failed", 0, 0),)
+
+
+def test_by_message_as_well_as_by_text() -> None:
+    (asked,) = played(says(b"\x0c\x05\0\0\0"))
+    assert asked.requests == ("EndOther",) and asked.upstream == b""
+
+
+@pytest.mark.parametrize(
+    "text", ["KILL QUERY ID 5", "KILL USER app", "KILL 1 + 1", "SELECT 1; KILL 5", "/* */ KILL 5"]
+)
+def test_sessions_are_ended_in_no_other_way(text: str) -> None:
+    (told,) = played(says(query(text)), policy=PERMISSIVE)
+    assert told.upstream == b"" and told.decided[0][1] in ("denied", "unparsable", "opaque")
+
+
+def test_last_words_stand_where_the_client_looks_for_them() -> None:
+    numbers = []
+
+    def speak(session, now):  # type: ignore[no-untyped-def]
+        numbers.append(session.machine.last_words("57P01", "over")[3])
+        return session.machine.remind(now)
+
+    played(happens(speak), says(query(READ)), answers(*ROWS[:5]), happens(speak))
+    assert numbers[:2] == [1, 6]
 
 
 def test_the_end() -> None:

@@ -125,7 +125,7 @@ def words_of(bare: bytes, modes: int) -> list[Word]:
                 raise ValueError("a name is empty")
             found.append(Word(kind, name, start, end))
         elif kind == VARIABLE:
-            found.append(Word(kind, _variable(raw, backslashes), start, end))
+            found.append(Word(kind, _variable(raw, modes), start, end))
         elif kind == HINT and b"SET_VAR" in raw.upper():
             raise ValueError("a hint changes a setting")
     return found
@@ -151,13 +151,14 @@ def _value(raw: bytes, backslashes: bool) -> str:
     return "".join(parts)
 
 
-def _variable(raw: bytes, backslashes: bool) -> str:
+def _variable(raw: bytes, modes: int) -> str:
     if raw == b"@@":
         return "@@"
-    if raw[1:2] in (b"'", b'"'):
-        return _value(raw[1:], backslashes)
-    if raw[1:2] == b"`":
-        return raw[2:-1].decode().replace("``", "`")
+    quote = raw[1:2].decode(errors="replace")
+    if quote == "`" or (quote == '"' and modes & mylex.ANSI_QUOTES):
+        return raw[2:-1].decode().replace(quote * 2, quote)
+    if quote in ("'", '"'):
+        return _value(raw[1:], not modes & mylex.NO_BACKSLASH_ESCAPES)
     return raw[1:].decode()
 
 

@@ -309,6 +309,9 @@ class MyCodec:
             end += HEADER_BYTES + int.from_bytes(rows.content[end : end + 3], "little")
         return msgspec.structs.replace(rows, content=bytes(rows.content[:end]), count=count)
 
+    def done(self) -> bytes:
+        return self._packets(m.done_payload(self._expected.status))
+
     def failed(self, number: int, sqlstate: str, message: str) -> bytes:
         return self._packets(words.error_payload(number, sqlstate, message))
 

@@ -18,6 +18,7 @@ STATISTICS, PROCESS_INFO, PROCESS_KILL, PING, CHANGE_USER = 0x09, 0x0A, 0x0C, 0x
 STMT_PREPARE, STMT_EXECUTE, STMT_SEND_LONG_DATA = 0x16, 0x17, 0x18
 STMT_CLOSE, STMT_RESET, SET_OPTION, STMT_FETCH, RESET_CONNECTION = 0x19, 0x1A, 0x1B, 0x1C, 0x1F
 
+_QUERY_ATTRIBUTES = int(Capability.QUERY_ATTRIBUTES)
 READ_ONLY_CURSOR = 0x01
 COUNT_AVAILABLE = 0x08
 """Query attributes: the count of parameters stands in an execution."""
@@ -66,7 +67,7 @@ def _unknown(payload: bytes) -> Command:
 
 
 def _query(payload: bytes, reader: Reader, capabilities: int) -> Command:
-    if capabilities & Capability.QUERY_ATTRIBUTES:
+    if capabilities & _QUERY_ATTRIBUTES:
         count = reader.lenenc()
         if reader.lenenc() != 1:
             raise ProtocolViolation("client", "more than one set of query attributes")

@@ -45,6 +45,8 @@ class Expected:
         self.stage = Stage.OVER
         self._kind = Kind.NOTHING
         self._binary = self._cursor = False
+        self.status = m.AUTOCOMMIT
+        """Flags, as the server said them last."""
         self._payloads: list[bytes] = []
         self._bytes = 0
         self._left: list[int] = []
@@ -116,7 +118,7 @@ class Expected:
             status = int.from_bytes(payload[3:5], "little")  # of COM_SET_OPTION
             self.stage = Stage.OVER
             return Done(payload, 0, bool(status & m.IN_TRANSACTION), False)
-        done, _ = m.parse_ok(payload, self._capabilities)
+        done, self.status = m.parse_ok(payload, self._capabilities)
         self.stage = Stage.HEAD if done.more else Stage.OVER
         if done.more and self._kind is not Kind.RESULTS:
             raise ProtocolViolation("upstream", "more results than are due")
@@ -203,6 +205,7 @@ class Expected:
         if payload[0] == m.ERROR:
             return self._failed(payload)
         whole, status = m.parse_eof(payload, self._capabilities)
+        self.status = status
         more = bool(status & m.MORE_RESULTS)
         self.stage = Stage.HEAD if more else Stage.OVER
         if more and self._kind is not Kind.RESULTS:

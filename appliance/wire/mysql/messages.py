@@ -23,6 +23,9 @@ MORE_RESULTS = 0x0008
 CURSOR_EXISTS = 0x0040
 LAST_ROW_SENT = 0x0080
 STATE_CHANGED = 0x4000
+AUTOCOMMIT = 0x0002
+_STANDING = IN_TRANSACTION | AUTOCOMMIT | 0x0200
+"""Status flags that go on between commands (0x0200: backslashes are no escapes)."""
 
 TRACKED_VARIABLES, TRACKED_SCHEMA = 0, 1
 TRACKED_MAX = 6
@@ -30,6 +33,8 @@ TRACKED_MAX = 6
 known."""
 SCHEMA = "schema"
 """Name under which the chosen database is reported in `Done.changed`."""
+
+_SESSION_TRACK, _DEPRECATE_EOF = int(Capability.SESSION_TRACK), int(Capability.DEPRECATE_EOF)
 
 NOT_NULL, UNSIGNED, BINARY, ENUM_FLAG, SET_FLAG = 0x0001, 0x0020, 0x0080, 0x0100, 0x0800
 NO_DEFAULT = 0x1000
@@ -143,7 +148,7 @@ def parse_ok(payload: Buffer, capabilities: int) -> tuple[Done, int]:
     status = reader.u16()
     reader.u16()  # warnings
     changed: tuple[tuple[str, str], ...] = ()
-    if capabilities & Capability.SESSION_TRACK:
+    if capabilities & _SESSION_TRACK:
         if reader.left:
             reader.lenenc_bytes()  # in words
         if status & STATE_CHANGED:
@@ -172,11 +177,16 @@ def _tracked(body: bytes) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
+def done_payload(status: int) -> bytes:
+    """An OK packet of ours."""
+    return b"\0\0\0" + struct.pack("<HH", status & _STANDING, 0)
+
+
 def parse_eof(payload: Buffer, capabilities: int) -> tuple[bytes, int]:
     """The end of columns or rows: an EOF packet or the OK packet in its place. -> (all of it,
     status flags)."""
     whole = bytes(payload)
-    if capabilities & Capability.DEPRECATE_EOF:
+    if capabilities & _DEPRECATE_EOF:
         return whole, parse_ok(whole, capabilities)[1]
     reader = Reader(whole, "upstream")
     reader.u8()

@@ -125,3 +125,9 @@ def rows_of(established: Capable, text: bytes) -> Generator[UpstreamStep, Any, l
 def cancel(established: Capable, thread: int) -> Generator[UpstreamStep, Any, None]:
     """`cancelling`, as `dataplane/upstream_steps` has it."""
     return cancelling(thread, established.capabilities)
+
+
+def forget(_established: Capable) -> Generator[UpstreamStep, Any, None]:
+    """What a session holds is let go (COM_RESET_CONNECTION): its transaction, locks, temporary
+    tables, prepared statements, variables."""
+    return plain(bytes((RESET_CONNECTION,)))

@@ -23,15 +23,16 @@ from appliance.wire.conversation import (
 )
 from appliance.wire.mysql import auth, words
 from appliance.wire.mysql.ed25519 import signature
-from appliance.wire.mysql.fields import PAYLOAD_BYTES_MAX, Reader
+from appliance.wire.mysql.fields import PAYLOAD_BYTES_MAX, Reader, nul_bytes
 from appliance.wire.mysql.line import Line
-from appliance.wire.mysql.simple import query
+from appliance.wire.mysql.simple import CHANGE_USER, query
 from appliance.wire.mysql.startup import (
     LOGIN_PACKET_BYTES_MAX,
     OURS,
     SHARED,
     Capability,
     Response,
+    attributes_field,
     parse_greeting,
     response_payload,
     ssl_request,
@@ -39,6 +40,8 @@ from appliance.wire.mysql.startup import (
 
 ROUNDS_MAX = 8
 """Methods and answers a server may ask for, one after another."""
+IN_TRANSACTION = 0x0001
+"""SERVER_STATUS_IN_TRANS"""
 DEFAULT_COLLATION = 45  # utf8mb4_general_ci
 CAPABILITIES, COLLATION, PROGRAM = "capabilities", "collation", "program_name"
 VARIABLES = (
@@ -96,6 +99,9 @@ class Established(msgspec.Struct, frozen=True):
     met: Met
     capabilities: int
     """What both have."""
+    nonce: bytes
+    """Of the greeting: a change of user begins with it."""
+    secure: bool
     parameters: dict[str, str]
     """The session's variables (`VARIABLES`), and `status`, `capabilities`, `collation` as of the
     login."""
@@ -148,7 +154,7 @@ class UpstreamLogin:
             COLLATION: str(self._wanted.collation),
         }
         met = Met(greeting.version, greeting.capabilities)
-        return Established(greeting.thread, met, flags, parameters)
+        return Established(greeting.thread, met, flags, greeting.nonce, self._secure, parameters)
 
     def _secured(self, response: Response) -> Response:
         if not self._secure:
@@ -283,8 +289,52 @@ def _status(payload: bytes) -> int:
 _ANSWERS = (auth.NATIVE, auth.CACHING_SHA2, auth.SHA256, auth.CLEAR, auth.ED25519)
 
 
+def change_user(
+    established: Established, wanted: Wanted, seeds: tuple[int, int]
+) -> Generator[UpstreamStep, Any, dict[str, str]]:
+    """The session of before is over, and one like after a login begins, with these settings. ->
+    its variables. `seeds`: two random numbers of 30 bits; what RAND() gives is not among what the
+    server forgets ("COM_CHANGE_USER").
+    """
+    line = Line("upstream", LOGIN_PACKET_BYTES_MAX)
+    nonce = established.nonce
+    answer = b"" if not wanted.password else auth.native_answer(wanted.password, nonce)
+    payload = [
+        bytes((CHANGE_USER,)),
+        nul_bytes(wanted.user.encode()),
+        bytes((len(answer),)) + answer,
+        nul_bytes(wanted.database.encode()),
+        wanted.collation.to_bytes(2, "little"),
+        nul_bytes(auth.NATIVE.encode()),
+    ]
+    if established.capabilities & Capability.CONNECT_ATTRS:
+        payload.append(attributes_field(wanted.attributes))
+    yield from line.send(b"".join(payload))
+    status = yield from authenticated(line, wanted, auth.NATIVE, nonce, established.secure)
+    if status & IN_TRANSACTION:
+        raise ProtocolViolation("upstream", "a new session in the middle of a transaction")
+    flags = established.capabilities
+    yield from query(b"SET SESSION rand_seed1 = %d, rand_seed2 = %d" % seeds, flags)
+    parameters = yield from variables(flags)
+    return parameters | {
+        name: established.parameters[name] for name in ("status", CAPABILITIES, COLLATION)
+    }
+
+
 def log_in(
     user: str, password: bytes | None, database: str, tls: str, settings: dict[str, str]
 ) -> Generator[UpstreamStep, Any, Established]:
     """One login, as `dataplane/upstream_steps` has it."""
     return UpstreamLogin(Wanted(user, password, database, tls, settings)).steps()
+
+
+def next_session(
+    established: Established,
+    user: str,
+    password: bytes | None,
+    database: str,
+    settings: dict[str, str],
+    seeds: tuple[int, int],
+) -> Generator[UpstreamStep, Any, dict[str, str]]:
+    """`change_user`, as `dataplane/keeping_steps` has it."""
+    return change_user(established, Wanted(user, password, database, "", settings), seeds)

@@ -10,11 +10,13 @@ from appliance.config.schema import Pooling, PoolingMode, Role, TargetConfig, Ta
 from appliance.config.schema import TargetTlsMode as TlsMode
 from appliance.dataplane import cleaning, pool
 from appliance.dataplane.connections import Login, UpstreamUnreachable
+from appliance.dataplane.keeping import PostgresKeeping
 from appliance.dataplane.pool import Kept, Pools
 from appliance.session.announce import UNUSED
 from appliance.telemetry.metrics import Metrics
 from appliance.wire.postgres import messages as m
 
+KEEPING = PostgresKeeping()
 IDLE, OPEN = ord("I"), ord("T")
 ANNOUNCED = {"application_name": "ann/1", "sallyport.principal": "ann"}
 LOGIN = Login("app", b"secret")
@@ -104,7 +106,9 @@ class Stand:
         announced: dict[str, str] = ANNOUNCED,
         **pooling: Any,
     ) -> Kept:
-        found = self.pools.pool(self.target(**pooling), login, database, settings or {}, announced)
+        found = self.pools.pool(
+            self.target(**pooling), login, database, settings or {}, announced, KEEPING
+        )
         assert found is not None
         kept = await found.obtain(announced)
         assert kept is not None
@@ -208,13 +212,13 @@ async def test_unfit_keys_have_connections_of_their_own(stand: Stand) -> None:
     stand.server.unfit = "a superuser"
     first = await stand.take()
     assert not first.standing and not await stand.give(first)
-    assert stand.pools.pool(stand.target(), LOGIN, "shop", {}, ANNOUNCED) is None
+    assert stand.pools.pool(stand.target(), LOGIN, "shop", {}, ANNOUNCED, KEEPING) is None
 
 
 async def test_names_that_a_set_would_convert(stand: Stand) -> None:
     named = {**ANNOUNCED, "sallyport.principal": "anné"}
-    assert stand.pools.pool(stand.target(), LOGIN, "shop", {}, named) is None
-    assert stand.pools.pool(stand.target(), LOGIN, "shop", {}, ANNOUNCED) is not None
+    assert stand.pools.pool(stand.target(), LOGIN, "shop", {}, named, KEEPING) is None
+    assert stand.pools.pool(stand.target(), LOGIN, "shop", {}, ANNOUNCED, KEEPING) is not None
 
 
 async def test_cancels_are_over_before_anything_else(stand: Stand) -> None:
@@ -329,7 +333,7 @@ async def test_pools_are_forgotten(stand: Stand) -> None:
 async def test_no_server(stand: Stand) -> None:
     target = stand.target()
     stand.port = 1
-    found = stand.pools.pool(stand.target(), LOGIN, "shop", {}, ANNOUNCED)
+    found = stand.pools.pool(stand.target(), LOGIN, "shop", {}, ANNOUNCED, KEEPING)
     assert found is not None and target != stand.target()
     with pytest.raises(UpstreamUnreachable):
         await found.obtain(ANNOUNCED)
