@@ -12,10 +12,11 @@ from appliance.model.facts import Action, Facts
 from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.evaluate import DEFAULT_RULE
-from appliance.session import changes, flow, told
+from appliance.session import changes, flow, said_again, told
 from appliance.session.counted import limit_of
 from appliance.session.dialect import Forms
 from appliance.session.effects import AnalyseText, RefreshCatalog
+from appliance.session.exchange_blast import unlimitable
 from appliance.session.exchange_state import ExchangeState, Question, Running, Statement
 from appliance.session.inflight import Bound
 from appliance.session.parking import Parking, refused
@@ -102,9 +103,14 @@ class ExchangeDecisions:
         if Action.SIGNAL_BACKEND in facts.actions:
             return told.signals_others()  # what it names are the database's own numbers
         if limit_of(facts, verdict.decision) is not None:
-            return told.uncountable()
+            lineage = self._state.judge.catalog.lineage
+            known = None if lineage is None else lineage.catalog
+            if (refusal := unlimitable(facts, known, self._state.locked)) is not None:
+                return refusal
         if not verdict.restricted:
             return None
+        if said_again.asks(facts) and (self._state.words_suspect or len(facts.statements) > 1):
+            return told.may_quote()
         if not changes.settled_before(facts, len(facts.statements)) and len(facts.statements) > 1:
             return told.settings_in_doubt()
         return told.reshaped_amid() if changes.goes_on_after_change(facts) else None

@@ -391,6 +391,16 @@ def uncountable() -> Refusal:
     )
 
 
+def unrecorded() -> Refusal:
+    return Refusal(
+        RefusalCode.AUDIT_UNAVAILABLE,
+        "the audit trail cannot be written, and nothing runs unrecorded",
+        "tell the administrators of the appliance; statements pass again once it can be",
+        rule="builtin:record-before-forward",
+        sqlstate="58030",
+    )
+
+
 def unknown_statement() -> Refusal:
     return Refusal(
         RefusalCode.STALE,
@@ -420,6 +430,15 @@ def no_such_session() -> Refusal:
         "use the number that your client was given when it connected",
         rule=OWN_SESSIONS,
         sqlstate="42704",
+    )
+
+
+def may_quote() -> Refusal:
+    return Refusal(
+        RefusalCode.DENIED,
+        "what the database said of an earlier statement may quote values that are masked for you",
+        "ask right behind the statement that you mean, when that touches no masked column",
+        rule="guard.diagnostics",
     )
 
 

@@ -163,7 +163,7 @@ class Reader:
         with self.capture() as used:
             for row in node.expressions:
                 self.expression(row, level)
-                width = max(width, len(row.expressions))
+                width = max(width, _width(row))
         sources = tuple(sorted(used))
         names = [f"column_{n}" if numbered else "" for n in range(width)]
         return Result(tuple(Field(name, None, sources) for name in names))
@@ -365,6 +365,9 @@ class Reader:
         """What a table's name stands for: a WITH query, a relation, or something unknown. None
         for DUAL."""
         self.require_parts(node, _TABLE_PARTS)
+        alias = node.args.get("alias")
+        if alias is not None and alias.args.get("columns"):
+            self.puzzle("names for the columns of a relation are not understood")
         if not isinstance(node.this, exp.Identifier):
             return self._table_function(node, level)
         name, database = node.name, node.db
@@ -641,6 +644,14 @@ class Reader:
 
 _TABLE_PARTS = frozenset({"this", "db", "alias", "joins", "hints", "partition", "version"})
 _JOIN_KINDS = frozenset({None, "", "INNER", "CROSS", "OUTER", "STRAIGHT_JOIN"})
+
+
+def _width(row: exp.Expr) -> int:
+    """Of (1, 2) and of ROW(1, 2)."""
+    parts = row.expressions
+    if len(parts) == 1 and isinstance(parts[0], exp.Anonymous) and parts[0].name.upper() == "ROW":
+        parts = parts[0].expressions
+    return len(parts)
 
 
 def _is_comma(join: exp.Expr) -> bool:
