@@ -181,6 +181,10 @@ class Codec(Protocol):
     def midway(self) -> bool:
         """Whether either side is amid a message."""
 
+    @property
+    def client_midway(self) -> bool:
+        """Whether the client is amid a message."""
+
     def begin(self, command: Command) -> None:
         """What is written for the client from here on answers this command."""
 

@@ -96,6 +96,10 @@ class MyCodec:
     def midway(self) -> bool:
         return self._client.midway or self._upstream.midway or self._expected.due
 
+    @property
+    def client_midway(self) -> bool:
+        return self._client.midway
+
     # --- from the client --------------------------------------------------------------------------
 
     def client_fed(self, chunk: Bytes) -> Iterator[Command]:
