@@ -13,7 +13,7 @@ from appliance.model.ending import Ending
 from appliance.model.errors import ProtocolViolation
 from appliance.model.facts import Action
 from appliance.model.refusal import Refusal
-from appliance.session import changes, flow, told
+from appliance.session import changes, flow, said_again, told
 from appliance.session.counted import limit_of
 from appliance.session.effects import ArmTimeout, BeginSchemaChange, EndOther, EndSession, LogInAnew
 from appliance.session.exchange_blast import ExchangeBlast
@@ -99,6 +99,7 @@ class ExchangeCommands:
             self._refuse(judged.refusal, record_id)
             return
         settings = self._state.settings.current
+        self._state.words_suspect = self._state.words_suspect or said_again.may_quote(judged)
         statement = Statement(0, command.text, judged, settings)
         self._forward(Running(command, judged, None, statement), judged.rewritten)
 
@@ -253,6 +254,7 @@ class ExchangeCommands:
         """What running this statement changes in what we know."""
         state, verdict = self._state, execution.verdict
         execution.shapes = state.judge.catalog.shapes
+        state.words_suspect = said_again.after(verdict, state.words_suspect)
         timeout_ms = verdict.decision.statement_timeout_ms
         if timeout_ms is not None:
             state.turn.requests.append(ArmTimeout(execution, timeout_ms))
