@@ -10,11 +10,12 @@ import msgspec
 
 from appliance.audit.record import Outcome, ProtocolKind
 from appliance.model.ending import Ending
+from appliance.model.errors import ProtocolViolation
 from appliance.model.facts import Action
 from appliance.model.refusal import Refusal
 from appliance.session import changes, flow, said_again, told
 from appliance.session.counted import limit_of
-from appliance.session.effects import ArmTimeout, BeginSchemaChange, EndOther, EndSession
+from appliance.session.effects import ArmTimeout, BeginSchemaChange, EndOther, EndSession, LogInAnew
 from appliance.session.exchange_blast import ExchangeBlast
 from appliance.session.exchange_decisions import ExchangeDecisions
 from appliance.session.exchange_state import ExchangeState, Running, Statement
@@ -207,8 +208,13 @@ class ExchangeCommands:
     def _reset_session(self, command: Command) -> None:
         self._send(Running(command))
 
-    def _log_in_anew(self, _command: Command) -> None:
-        self._refuse(told.not_here("a change of user"), "")
+    def _log_in_anew(self, command: Command) -> None:
+        """What a client is to prove comes next: whatever it sent ahead was said as nobody."""
+        state = self._state
+        if state.queue or state.codec.client_midway:
+            raise ProtocolViolation("client", "messages behind a change of user")
+        state.ending = True
+        state.turn.requests.append(LogInAnew(command.payload, command.sequence))
 
     def _refused(self, command: Command) -> None:
         refusal = command.refusal or told.not_here("this command")
