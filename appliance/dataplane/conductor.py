@@ -7,9 +7,7 @@ once: whatever goes wrong in the machine ends the session on both sides.
 """
 
 import asyncio
-import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from time import perf_counter
 
 from appliance.audit.record import (
@@ -32,6 +30,7 @@ from appliance.dataplane.services import Services
 from appliance.dataplane.shows import Seen, tls_of
 from appliance.dataplane.tally import count
 from appliance.dataplane.transport import Side
+from appliance.dataplane.whereabouts import where
 from appliance.identity.proof import still_proved
 from appliance.identity.verifiers import Directory
 from appliance.link.approvals import SessionSeen
@@ -50,6 +49,7 @@ from appliance.session.effects import (
     CancelStatement,
     EndOther,
     EndSession,
+    LogInAnew,
     NoteCleanRelations,
     NoteSchemaChange,
     RefreshCatalog,
@@ -71,7 +71,8 @@ RETIRED_SECONDS_MAX = 30.0
 long.
 """
 
-_CLEAN_ENDS = ("client_closed", "client_lost")
+CHANGED_USER = "changed_user"
+_CLEAN_ENDS = ("client_closed", "client_lost", CHANGED_USER)
 
 _log = Log("session")
 
@@ -126,6 +127,9 @@ class Conductor:
         self._cancelling = Cancelling(protocol, target, login, upstream)
         self.ended = False
         self.on_end: list[asyncio.Future[None]] = []
+        self.on_login: Callable[[LogInAnew], None] | None = None
+        """Takes the client's connection over when it is to log in again."""
+        self.asked: dict[str, str] = {}
         self.cancel_keys: Sequence[tuple[int, bytes]] = ()
         self.expires: float | None = None
         """Unix seconds after which the proof of identity no longer holds; set before `start`."""
@@ -275,6 +279,8 @@ class Conductor:
                     self._asked()
             case EndSession():
                 self._farewell(request.reason)
+            case LogInAnew():
+                self._end(CHANGED_USER, request)
 
     # --- approvals --------------------------------------------------------------------------------
 
@@ -601,7 +607,7 @@ class Conductor:
             )
             self._end("stopped")
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: str, anew: LogInAnew | None = None) -> None:
         self._services.round.settle()
         if self.ended:
             return
@@ -640,8 +646,12 @@ class Conductor:
         metrics.pauses_upstream += self._upstream.pauses
         if not self._gave_back(reason):
             self._leave_upstream(reason, busy, executing)
-        self._client.close()
-        self._loop.call_later(5.0, self._client.abort)
+        if anew is None or self.on_login is None:
+            self._client.close()
+            self._loop.call_later(5.0, self._client.abort)
+        else:
+            self._client.detach()
+            self.on_login(anew)
         for key in self.cancel_keys:
             self._cancels.forget(*key)
         if self.catalog is not None:
@@ -673,10 +683,3 @@ class Conductor:
         if reason != "client_closed" or self.kept is not None:
             self._upstream.write(self._protocol.terminate)
         self._upstream.close()
-
-
-def where(error: BaseException) -> str:
-    """Type and places of an error of ours: no message, it could quote what a client sent."""
-    frames = traceback.extract_tb(error.__traceback__)[-4:]
-    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames]
-    return f"{type(error).__name__} at {' > '.join(places)}"

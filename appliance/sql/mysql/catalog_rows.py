@@ -153,7 +153,7 @@ def _oids(names: Iterable[Name]) -> dict[Name, int]:
     every = sorted(set(names))
     own = [name for name in every if name[0].lower() not in SYSTEM_SCHEMAS]
     system = [name for name in every if name[0].lower() in SYSTEM_SCHEMAS]
-    if len(system) >= FIRST_USER_OID:
+    if len(system) >= FIRST_USER_OID // 2:
         raise ValueError("too many relations of the server itself")
     made = numbered(("\0".join(name) for name in own), FIRST_USER_OID)
     return {name: made["\0".join(name)] for name in own} | {

@@ -16,12 +16,13 @@ from appliance.model.decision import Mask
 from appliance.sql.mysql.lineage import MyLineage, has_query
 from appliance.sql.mysql.mask_forms import sql_form
 from appliance.sql.mysql.scope import Field, folded
-from appliance.sql.mysql.splice import Edit, Unmaskable, quoted, spliced
+from appliance.sql.mysql.splice import Edit, Unmaskable, quoted, spliced, whole
 from appliance.sql.mysql.tree import Unreadable, statement_of
 from appliance.sql.mysql.words import words_of
 
 INNER = "t"
 """What a masked relation is called inside its own subselect."""
+FRAGMENTS_MAX = 2_000
 _SELECT = "SELECT "
 _WHOSE = frozenset({"current_user", "current_role", "session_user", "system_user", "user"})
 """Calls that tell whose rights a view is read with, which expanding it would change."""
@@ -52,6 +53,24 @@ class MyMaskedRelations:
         self.owed = owed
         self._masked: dict[int, Masked | None] = {}
         self._names: frozenset[str] | None = None
+        self.fragments: dict[tuple[int, frozenset[str]], str] = {}
+        """(OID, invisible columns that show) -> its subselect; `keep` adds to them."""
+        self._whole: dict[tuple[str, int], bool] = {}
+
+    def keep(self, key: tuple[int, frozenset[str]], text: str) -> None:
+        if len(self.fragments) >= FRAGMENTS_MAX:
+            self.fragments.clear()
+        self.fragments[key] = text
+
+    def require_whole(self, text: str, modes: int) -> None:
+        """Raises Unmaskable unless what is put in is one thing under these modes."""
+        known = self._whole.get((text, modes))
+        if known is None:
+            if len(self._whole) >= FRAGMENTS_MAX:
+                self._whole.clear()
+            known = self._whole[text, modes] = whole(text, modes)
+        if not known:
+            raise Unmaskable("a masked relation would be read in another way")
 
     def of(self, oid: int) -> Masked | None:
         """None when the relation shows nothing masked. Raises Unmaskable."""

@@ -20,6 +20,8 @@ from appliance.model.catalog import SessionSettings
 from appliance.sql.mysql.masked import INNER, Masked, MyMaskedRelations
 from appliance.sql.mysql.reading import Place, Reader
 from appliance.sql.mysql.splice import (
+    BRIEF_EXPRESSION,
+    BRIEF_SUBSELECT,
     Edit,
     Replaced,
     Unmaskable,
@@ -34,6 +36,7 @@ from appliance.sql.mysql.words import NAME, QUOTED_NAME, Word, modes_of, words_o
 from appliance.sql.mysql.writing import written_by
 
 VIEW_DEPTH_MAX = 16
+_SUBSELECT = subselect_of(BRIEF_SUBSELECT)
 ALIAS_CHARACTERS_MAX = 256
 """MAX_ALIAS_NAME (sql/sql_const.h)."""
 _HINTS = frozenset({"USE", "FORCE", "IGNORE"})
@@ -87,9 +90,8 @@ class Rewriter:
             self._column(column)
         self._require_supported()
         self._name_outputs()
-        made = spliced(self._text, self._words, self._edits)
-        self._verify(made)
-        return made
+        self._verify(spliced(self._text, self._words, self._edits, brief=True))
+        return spliced(self._text, self._words, self._edits)
 
     def _read(self) -> None:
         if isinstance(self._tree, _QUERIES):
@@ -150,8 +152,8 @@ class Rewriter:
         self._replaced[id(node)] = Replaced(exp.Table(db=exp.Identifier(this=relation.schema)))
 
     def _replace(self, node: exp.Table, place: Place, masked: Masked) -> None:
-        if node.args.get("partition"):
-            raise Unmaskable("PARTITION of a masked relation")
+        if node.args.get("partition") or node.args.get("version"):
+            raise Unmaskable("PARTITION or FOR SYSTEM_TIME of a masked relation")
         start = self._start(node.args.get("db") or node.this)
         end = node.this.meta["end"]
         if self._words[self._index[start] - 1].upper == "TABLE" and self._index[start]:
@@ -160,10 +162,11 @@ class Rewriter:
         if hinted.intersection(name.lower() for name in self._relations.telling_indexes(masked)):
             raise Unmaskable("an index hint that names an index of masked columns")
         hints = self._cut_hints(node, end)
-        source = self._subselect(masked, hints)
+        source = self._kept_subselect(masked, hints)
+        self._relations.require_whole(source, modes_of(self._settings))
         named = "" if node.args.get("alias") else f" AS {quoted(place.alias)}"
-        self._edits.append(Edit(start, end, source + named))
-        self._replaced[id(node)] = Replaced(subselect_of(source), place.alias)
+        self._edits.append(Edit(start, end, source + named, BRIEF_SUBSELECT + named))
+        self._replaced[id(node)] = Replaced(_SUBSELECT, place.alias)
 
     def _cut_hints(self, node: exp.Table, end: int) -> str:
         """USE INDEX and the like, which belong to the relation inside."""
@@ -195,7 +198,18 @@ class Rewriter:
                 return at
         raise Unmaskable("an index hint is not understood")
 
-    def _subselect(self, masked: Masked, hints: str) -> str:
+    def _kept_subselect(self, masked: Masked, hints: str) -> str:
+        columns = masked.relation.columns
+        shown = frozenset(c.name for c in columns if c.invisible and self._names(c.name))
+        key = (masked.relation.oid, shown)
+        found = None if hints else self._relations.fragments.get(key)
+        if found is None:
+            found = self._subselect(masked, shown, hints)
+            if not hints:
+                self._relations.keep(key, found)
+        return found
+
+    def _subselect(self, masked: Masked, shown: frozenset[str], hints: str) -> str:
         relation = masked.relation
         if masked.expanded:
             source = f"({self._definition(masked)})"
@@ -203,7 +217,7 @@ class Rewriter:
             source = f"{quoted(relation.schema)}.{quoted(relation.name)}"
         cells = []
         for column in relation.columns:
-            if column.invisible and not self._names(column.name):
+            if column.invisible and column.name not in shown:
                 continue
             reference = f"{quoted(INNER)}.{quoted(column.name)}"
             made = self._relations.cell(masked, column.name, reference)
@@ -257,12 +271,12 @@ class Rewriter:
             )
         made = self._relations.cell(masked, name, f"{quoted(place.alias)}.{quoted(name)}")
         start, end = self._span(node)
+        text, named = f"({made})", ""
+        self._relations.require_whole(text, modes_of(self._settings))
         if isinstance(node.parent, exp.Returning):
-            text = f"{made} AS {quoted(node.name)}"
-        else:
-            text = f"({made})"
-        self._edits.append(Edit(start, end, text))
-        self._replaced[id(node)] = Replaced(expression_of(text))
+            named = f" AS {quoted(node.name)}"
+        self._edits.append(Edit(start, end, text + named, BRIEF_EXPRESSION + named))
+        self._replaced[id(node)] = Replaced(expression_of(BRIEF_EXPRESSION + named))
 
     def _unqualify(self, node: exp.Column) -> None:
         """`database.relation.column` of a relation that was replaced."""

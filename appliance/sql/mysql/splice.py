@@ -5,6 +5,10 @@ families of servers and all their versions would be one more thing to trust) but
 words, without comments; where an edit says so, others take their place. Then the result is read
 again and held against the tree that was rewritten: `same` walks both and allows a difference only
 where an edit is, and there only the very tree that was put in.
+
+What is put in (a subselect or an expression, in parentheses) is read by itself, once (`whole`); in
+the text that is read again something brief stands for it, since a thing in parentheses is the same
+wherever it stands.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +17,7 @@ from typing import NamedTuple
 from sqlglot import exp
 
 from appliance.sql.mysql.tree import Unreadable, statement_of
-from appliance.sql.mysql.words import Word
+from appliance.sql.mysql.words import Word, words_of
 
 
 class Unmaskable(Exception):
@@ -26,6 +30,8 @@ class Edit(NamedTuple):
     start: int
     end: int
     text: str
+    brief: str = ""
+    """What stands in its place where the result is read again; '' = the text itself."""
 
 
 class Replaced(NamedTuple):
@@ -41,7 +47,7 @@ def quoted(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
-def spliced(text: bytes, words: Sequence[Word], edits: Sequence[Edit]) -> str:
+def spliced(text: bytes, words: Sequence[Word], edits: Sequence[Edit], brief: bool = False) -> str:
     """The text of the words with the edits in it; comments become blanks. Raises Unmaskable when
     edits overlap or cut a word in two."""
     pieces: list[bytes] = []
@@ -49,7 +55,8 @@ def spliced(text: bytes, words: Sequence[Word], edits: Sequence[Edit]) -> str:
     at = words[0].start
     starts = {word.start for word in words} | {words[-1].end}
     ends = {word.end for word in words} | {words[0].start}
-    for start, end, replacement in pending:
+    for start, end, whole, short in pending:
+        replacement = short if brief and short else whole
         if start < at or end < start or not (start in starts | ends and end in ends | starts):
             raise Unmaskable("its parts could not be told apart")
         pieces += [_bare(text, words, at, start), replacement.encode()]
@@ -100,6 +107,27 @@ def subselect_of(text: str) -> exp.Expr:
     if not isinstance(found, exp.Subquery):
         raise Unmaskable("a masked relation can not be said in SQL")
     return found
+
+
+BRIEF_SUBSELECT = "(SELECT 1)"
+BRIEF_EXPRESSION = "(1)"
+
+
+def whole(text: str, modes: int) -> bool:
+    """Whether what is put in (in parentheses) is one thing, and the same under `modes`. Raises
+    Unmaskable when it can not be read at all."""
+    if text[:1] != "(" or text[-1:] != ")":
+        return False
+    if text[1:7].upper() == "SELECT":
+        subselect_of(text)
+    elif not isinstance(expression_of(text), exp.Paren):
+        return False
+    raw = text.encode()
+    try:
+        found, plain = words_of(raw, modes), words_of(raw, 0)
+    except ValueError:
+        return False
+    return found == plain and all(word.upper != ";" for word in found)
 
 
 def same(old: object, new: object, replaced: Mapping[int, Replaced]) -> bool:

@@ -156,6 +156,12 @@ def _extract(this: exp.Expr, path: exp.Expr) -> exp.Anonymous:
     return exp.Anonymous(this="JSON_EXTRACT", expressions=[this, path])
 
 
+def _rows(reader: "Reader") -> exp.Expr:
+    """VALUES (1, 2), (3, 4) as a statement."""
+    made = exp.Values(expressions=reader._parse_csv(reader._parse_value))
+    return reader._parse_query_modifiers(reader._parse_set_operations(made)) or made
+
+
 class Reader(MySQLParser):
     """sqlglot's parser of MySQL, with less of a mind of its own."""
 
@@ -174,8 +180,11 @@ class Reader(MySQLParser):
         name: MySQLParser.NO_PAREN_FUNCTION_PARSERS[name] for name in ("ANY", "CASE")
     }
     STATEMENT_PARSERS: ClassVar[Any] = {
-        kind: MySQLParser.STATEMENT_PARSERS[kind]
-        for kind in (TokenType.DELETE, TokenType.INSERT, TokenType.UPDATE)
+        **{
+            kind: MySQLParser.STATEMENT_PARSERS[kind]
+            for kind in (TokenType.DELETE, TokenType.INSERT, TokenType.UPDATE)
+        },
+        TokenType.VALUES: _rows,
     }
     PRIMARY_PARSERS: ClassVar[Any] = {
         **MySQLParser.PRIMARY_PARSERS,
@@ -314,7 +323,7 @@ def _worded(words: Sequence[Word], index: int, tokens: list[Token]) -> int:
     if coming[:2] == ["ROWS", "EXAMINED"] and tokens and words[index + 2 : index + 3]:
         return 3
     if coming[:2] == ["VALUES", "("] and _is_query(words, index):
-        return _rows(words, index, tokens)
+        return _spelled_rows(words, index, tokens)
     return 0
 
 
@@ -324,6 +333,8 @@ _BEFORE_PARENTHESIS = frozenset({"FROM", "JOIN", "IN", "AS", ","}) | _BEFORE_QUE
 
 def _is_query(words: Sequence[Word], index: int) -> bool:
     """Whether VALUES is a query here, and not the rows of an INSERT or the function."""
+    if not index:
+        return False  # the parser knows it as a statement
     place = index - 1
     while place >= 0 and words[place].upper == "(":
         place -= 1
@@ -333,7 +344,7 @@ def _is_query(words: Sequence[Word], index: int) -> bool:
     return before in (_BEFORE_PARENTHESIS if place < index - 1 else _BEFORE_QUERY)
 
 
-def _rows(words: Sequence[Word], index: int, tokens: list[Token]) -> int:
+def _spelled_rows(words: Sequence[Word], index: int, tokens: list[Token]) -> int:
     """VALUES (1, 2), (3, 4) with ROW before each parenthesis."""
     tokens.append(Token(TokenType.VALUES, "VALUES", start=words[index].start))
     at, depth, begun = index + 1, 0, index + 1

@@ -101,6 +101,10 @@ class MyCodec:
     def autocommits(self) -> bool:
         return bool(self._expected.status & m.AUTOCOMMIT)
 
+    @property
+    def client_midway(self) -> bool:
+        return self._client.midway
+
     # --- from the client --------------------------------------------------------------------------
 
     def client_fed(self, chunk: Bytes) -> Iterator[Command]:
@@ -392,7 +396,7 @@ def _too_long(length: int) -> Refusal:
         f"a command of {length} bytes is longer than is analysed here",
         "split it, or bind long values as parameters",
         rule="builtin:statement-length",
-        sqlstate="54000",
+        sqlstate="54001",
     )
 
 

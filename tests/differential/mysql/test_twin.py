@@ -82,7 +82,7 @@ def attacks() -> Iterator[str]:
         steps = json.loads(line).get("steps", [])
         text = str(steps[0].get("q", "")) if len(steps) == 1 else ""
         if re.match(r"\s*(\(|SELECT|WITH|TABLE|VALUES)", text, re.IGNORECASE) and not re.search(
-            "SLEEP|BENCHMARK|RAND|UUID|NOW|CONNECTION_ID", text, re.IGNORECASE
+            "SLEEP|BENCHMARK|RAND|UUID|NOW|CONNECTION_ID|SYSTEM_TIME", text, re.IGNORECASE
         ):
             yield text
 

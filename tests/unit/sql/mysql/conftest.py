@@ -10,7 +10,10 @@ SSN = (CUSTOMERS, 3)
 
 
 def _relation(oid: int, name: str, columns: str, **more: object) -> Relation:
-    made = tuple(Column(n, each, 0) for n, each in enumerate(columns.split(), 1))
+    made = tuple(
+        Column(n, each, 253, type_text="varchar(20)", charset="utf8mb4")
+        for n, each in enumerate(columns.split(), 1)
+    )
     return Relation(oid, "shop", name, str(more.pop("kind", "r")), made, **more)  # type: ignore[arg-type]
 
 
