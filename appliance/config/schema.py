@@ -356,8 +356,8 @@ class TargetConfig(Section, frozen=True, kw_only=True):
         tuple[str, ...] | Literal["*"],
         Meta(
             description=(
-                "Databases that may be asked for: a list, or '*' for any. mysql: at login; what else"
-                " a session reaches there is for policy and privileges to say."
+                "Databases that may be asked for: a list, or '*' for any. mysql: at login; what"
+                " else a session reaches there is for policy and privileges to say."
             )
         ),
     ] = "*"
