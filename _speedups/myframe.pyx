@@ -74,6 +74,7 @@ cdef class PacketSplitter:
     cdef readonly bint skips
     cdef int _mode
     cdef size_t _ceiling
+    cdef Py_ssize_t _most
     cdef uint8_t _due
     cdef object _chunk
     cdef object _view
@@ -126,9 +127,9 @@ cdef class PacketSplitter:
             raise ValueError("a sequence number is one byte")
         self._due = <uint8_t>sequence
 
-    def read_as(self, int mode, size_t ceiling) -> None:
-        """How what comes next is cut; `ceiling` bounds whole payloads. Takes effect with the next
-        packet, or row, that begins.
+    def read_as(self, int mode, size_t ceiling, Py_ssize_t most=0) -> None:
+        """How what comes next is cut; `ceiling` bounds whole payloads, `most` the rows of one run
+        (0 = it does not). Takes effect with the next packet, or row, that begins.
         """
         if not MODE_PACKETS <= mode <= MODE_ROWS_WHOLE or ceiling > LENGTH_MAX:
             raise ValueError("unknown mode")
@@ -136,6 +137,7 @@ cdef class PacketSplitter:
             raise ValueError("a row has begun")
         self._mode = mode
         self._ceiling = ceiling
+        self._most = most
 
     def feed(self, chunk) -> None:
         """Gives the next bytes; the chunk before must have been read until None."""
@@ -208,7 +210,7 @@ cdef class PacketSplitter:
         cdef Py_ssize_t count = 0
         cdef size_t length
         cdef size_t most = self._ceiling if self._mode == MODE_ROWS_WHOLE else LENGTH_MAX
-        while <size_t>(self._end - self._at) > PACKET_HEADER:
+        while <size_t>(self._end - self._at) > PACKET_HEADER and count + 1 != self._most:
             length = u24(self._at)
             if (
                 length == 0

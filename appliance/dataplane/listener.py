@@ -49,6 +49,7 @@ class ClientListener:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
+        self._protocol.ready()
         self._socket.setblocking(False)
         self._loop.add_reader(self._socket, self._accept)
 

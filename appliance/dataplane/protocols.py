@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
-from _speedups import mylex
 from appliance.config.schema import Configuration, Listener, TargetConfig
 from appliance.dataplane import analyzer, machines, upstreams
 from appliance.dataplane.analyzer import Analysis
@@ -23,15 +22,14 @@ from appliance.dataplane.keeping import Keeping, PostgresKeeping
 from appliance.dataplane.keeping_steps import SteppedKeeping
 from appliance.dataplane.machines import MachineParts
 from appliance.dataplane.upstream_steps import SteppedUpstreams
+from appliance.session import mysql as mysql_sql
 from appliance.session.dialect import Dialect
 from appliance.session.driven import Machine
-from appliance.session.mysql import MYSQL as MYSQL_SQL
 from appliance.session.postgres import POSTGRES
 from appliance.sql import reader
 from appliance.sql.lineage import CatalogLineage
 from appliance.sql.mysql import catalog as mysql_catalog
-from appliance.sql.mysql.catalog_rows import build_catalog
-from appliance.sql.mysql.lineage import MyLineage
+from appliance.sql.mysql.redaction import redact_blind
 from appliance.sql.mysql.session_settings import MySettings
 from appliance.wire.mysql import simple, upstream_login, words
 from appliance.wire.mysql.client_login import ClientLogin
@@ -70,6 +68,8 @@ class SpokenProtocol(msgspec.Struct, frozen=True):
     """The last thing a database is told."""
     keeping: Keeping | None
     """How its connections serve one session after another; None: they cannot."""
+    ready: Callable[[], None] = lambda: None
+    """Called before the first client may come: loads what it would wait for."""
 
 
 POSTGRESQL = SpokenProtocol(
@@ -111,9 +111,9 @@ def _machine(parts: MachineParts) -> Machine:
 
 MYSQL = SpokenProtocol(
     name="mysql",
-    dialect=MYSQL_SQL,
+    dialect=mysql_sql.MYSQL,
     analysis=Analysis(
-        "appliance.session.mysql:MYSQL", "appliance.sql.mysql.lineage:MyLineage", mylex.redact
+        "appliance.session.mysql:MYSQL", "appliance.sql.mysql.lineage:MyLineage", redact_blind
     ),
     alpn=None,
     speaks_first=True,
@@ -127,13 +127,14 @@ MYSQL = SpokenProtocol(
         prepare=mysql_catalog.PREPARE,
         epoch=mysql_catalog.EPOCH_QUERY,
         queries=mysql_catalog.QUERIES,
-        build=build_catalog,
-        lineage=MyLineage,
+        build=mysql_sql.catalog_of,
+        lineage=mysql_sql.lineage_of,
         whole_server=True,
     ),
     turned_away=packet(0, words.error_payload(1040, "", "Too many connections")),
     terminate=simple.QUIT,
     keeping=SteppedKeeping(_UPSTREAMS, upstream_login.next_session, simple.forget, simple.QUIT),
+    ready=mysql_sql.ready,
 )
 
 PROTOCOLS: Mapping[str, SpokenProtocol] = {one.name: one for one in (POSTGRESQL, MYSQL)}

@@ -158,6 +158,8 @@ class Relation(msgspec.Struct, frozen=True):
     """`sql/stamps.RELATION` when it was read; '' for what initdb made."""
     reads: tuple[int, ...] = ()
     """Relations that a temporary view's definition names (it has no `definition`)."""
+    undoable: bool = True
+    """Whether a transaction's rollback undoes what was written to it."""
     runs: tuple[int, ...] = ()
     """Functions that it calls and that are not built in, as functions or operators."""
 

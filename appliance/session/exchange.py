@@ -20,6 +20,7 @@ from appliance.model.refusal import Refusal
 from appliance.policy.snapshot import Snapshot
 from appliance.session.dialect import Forms, SessionLineage
 from appliance.session.effects import Bytes, CancelStatement, Turn
+from appliance.session.exchange_blast import ExchangeBlast
 from appliance.session.exchange_commands import ExchangeCommands
 from appliance.session.exchange_decisions import ExchangeDecisions
 from appliance.session.exchange_replies import ExchangeReplies
@@ -38,8 +39,9 @@ class Exchange:
     def __init__(self, state: ExchangeState) -> None:
         self._state = state
         self._decisions = ExchangeDecisions(state)
-        self._client = ExchangeCommands(state, self._decisions)
-        self._upstream = ExchangeReplies(state, self._decisions)
+        blast = ExchangeBlast(state)
+        self._client = ExchangeCommands(state, self._decisions, blast)
+        self._upstream = ExchangeReplies(state, self._decisions, blast)
         self._in_turn = False
 
     # --- what the conductor asks ---

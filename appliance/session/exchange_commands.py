@@ -10,9 +10,12 @@ import msgspec
 
 from appliance.audit.record import Outcome, ProtocolKind
 from appliance.model.ending import Ending
-from appliance.model.refusal import Refusal, RefusalCode
+from appliance.model.facts import Action
+from appliance.model.refusal import Refusal
 from appliance.session import changes, flow, told
+from appliance.session.counted import limit_of
 from appliance.session.effects import ArmTimeout, BeginSchemaChange, EndOther, EndSession
+from appliance.session.exchange_blast import ExchangeBlast
 from appliance.session.exchange_decisions import ExchangeDecisions
 from appliance.session.exchange_state import ExchangeState, Running, Statement
 from appliance.session.inflight import Bound, Execution
@@ -26,9 +29,12 @@ execution right behind its PREPARE)."""
 class ExchangeCommands:
     """The client's half of one session's machine."""
 
-    def __init__(self, state: ExchangeState, decisions: ExchangeDecisions) -> None:
+    def __init__(
+        self, state: ExchangeState, decisions: ExchangeDecisions, blast: ExchangeBlast
+    ) -> None:
         self._state = state
         self._decisions = decisions
+        self._blast = blast
 
     def run(self, command: Command) -> None:
         """A command whose turn it is. Those that earn a reply are `current` until it has come."""
@@ -222,7 +228,13 @@ class ExchangeCommands:
 
     def _forward(self, running: Running, rewritten: bytes = b"") -> None:
         """Sends what was recorded."""
-        self._state.gate(running, unrecorded())
+        execution = running.execution
+        verdict = None if execution is None else execution.verdict
+        rows_max = None if verdict is None else limit_of(verdict.facts, verdict.decision)
+        if rows_max is not None:
+            self._blast.begin(running, rewritten, rows_max)
+            return
+        self._state.gate(running, told.unrecorded())
         self._send(running, rewritten)
 
     def _send(self, running: Running, rewritten: bytes = b"") -> None:
@@ -243,20 +255,11 @@ class ExchangeCommands:
         if changes.changes_schema(verdict.facts) and not state.changing:
             state.changing = True
             state.turn.requests.append(BeginSchemaChange())
+        state.locked |= Action.LOCK in verdict.facts.actions
         if changes.unsettles(verdict.facts):
             state.settings.unsettle()
         if made := changes.temporary_names(verdict.facts):
             state.settings.add_temporary(made)
-
-
-def unrecorded() -> Refusal:
-    return Refusal(
-        RefusalCode.AUDIT_UNAVAILABLE,
-        "the audit trail cannot be written, and nothing runs unrecorded",
-        "tell the administrators of the appliance; statements pass again once it can be",
-        rule="builtin:record-before-forward",
-        sqlstate="58030",
-    )
 
 
 _SILENT = frozenset((Wish.LONG_VALUE, Wish.CLOSE, Wish.END))

@@ -16,6 +16,7 @@ from appliance.session import changes, flow, told
 from appliance.session.counted import limit_of
 from appliance.session.dialect import Forms
 from appliance.session.effects import AnalyseText, RefreshCatalog
+from appliance.session.exchange_blast import unlimitable
 from appliance.session.exchange_state import ExchangeState, Question, Running, Statement
 from appliance.session.inflight import Bound
 from appliance.session.parking import Parking, refused
@@ -102,7 +103,10 @@ class ExchangeDecisions:
         if Action.SIGNAL_BACKEND in facts.actions:
             return told.signals_others()  # what it names are the database's own numbers
         if limit_of(facts, verdict.decision) is not None:
-            return told.uncountable()
+            lineage = self._state.judge.catalog.lineage
+            known = None if lineage is None else lineage.catalog
+            if (refusal := unlimitable(facts, known, self._state.locked)) is not None:
+                return refusal
         if not verdict.restricted:
             return None
         if not changes.settled_before(facts, len(facts.statements)) and len(facts.statements) > 1:

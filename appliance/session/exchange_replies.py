@@ -12,6 +12,7 @@ from appliance.model.errors import InvariantBroken, ProtocolViolation, Refused
 from appliance.model.refusal import Refusal
 from appliance.session import changes, told
 from appliance.session.effects import NoteCleanRelations, NoteSchemaChange, SettleSchemaChange
+from appliance.session.exchange_blast import ExchangeBlast
 from appliance.session.exchange_decisions import ExchangeDecisions
 from appliance.session.exchange_state import ExchangeState, Question, Running
 from appliance.session.inflight import Execution
@@ -34,9 +35,12 @@ INTERRUPTED = "70100"
 class ExchangeReplies:
     """The database's half of one session's machine."""
 
-    def __init__(self, state: ExchangeState, decisions: ExchangeDecisions) -> None:
+    def __init__(
+        self, state: ExchangeState, decisions: ExchangeDecisions, blast: ExchangeBlast
+    ) -> None:
         self._state = state
         self._decisions = decisions
+        self._blast = blast
 
     def take(self, reply: Reply) -> None:
         running = self._state.running
@@ -48,6 +52,9 @@ class ExchangeReplies:
             self._answer(running.question, reply)
         elif running.refusal is not None:
             self._stood_in(running, reply)
+        elif running.limited is not None:
+            if self._blast.take(running, running.limited, reply):
+                self._over()
         elif running.discarded is not None:
             self._discard(running, running.discarded, reply)
         else:

@@ -4,6 +4,7 @@ Used by `exchange` and its parts. Here one command is answered before the next: 
 ahead waits in `queue`, and at most one command is `current`.
 """
 
+import enum
 from collections import deque
 from typing import NamedTuple, Protocol
 
@@ -22,7 +23,7 @@ from appliance.session.records import Recorder, parts_of
 from appliance.session.results import ResultLocks
 from appliance.session.shown import PARAMETERS_SHOWN_MAX, SHOWN_CHARS_MAX, touches_classified
 from appliance.session.state import Parked, Waiting
-from appliance.wire.exchange import Bytes, Codec, Command
+from appliance.wire.exchange import Bytes, Codec, Command, Done, Failed
 
 
 class Tracker(Protocol):
@@ -91,6 +92,28 @@ class Statement:
         """The execution whose rows are being fetched."""
 
 
+class Step(enum.Enum):
+    OPENING = "opening"
+    RUNNING = "running"
+    ENDING = "ending"
+
+
+class Limited:
+    """One write under a limit."""
+
+    __slots__ = ("held", "inside", "refusal", "rewritten", "rows_max", "step")
+
+    def __init__(self, rows_max: int, inside: bool, rewritten: bytes) -> None:
+        self.rows_max = rows_max
+        self.inside = inside
+        """The transaction is the client's."""
+        self.rewritten = rewritten
+        self.step = Step.OPENING
+        self.held: Done | Failed | None = None
+        """The reply, until it is settled."""
+        self.refusal: Refusal | None = None
+
+
 class Running:
     """What the upstream was sent and has not answered to its end."""
 
@@ -98,6 +121,7 @@ class Running:
         "command",
         "discarded",
         "execution",
+        "limited",
         "question",
         "refusal",
         "statement",
@@ -122,6 +146,8 @@ class Running:
         self.discarded: Refusal | None = None
         """Its result is not what was planned: whatever comes of it is thrown away, and this is the
         reply."""
+        self.limited: Limited | None = None
+        """How many rows it may affect, and where that stands."""
         self.question: Question | None = None
 
 
@@ -187,6 +213,8 @@ class ExchangeState:
         """The connection is not the session's own: its end is not this session's to say."""
         self.ending = False
         self.told_fatal = False
+        self.locked = False
+        """It has locked tables by name: beginning a transaction would let go of them."""
         self.changing = False
         self.rows = self.bytes_out = self.cells_masked = self.sensitive_unmasked = 0
 

@@ -16,7 +16,7 @@ from appliance.link.approvals import Known, Ruled, Used
 from appliance.model.errors import InvariantBroken, ProtocolViolation, Refused
 from appliance.model.facts import Facts
 from appliance.model.limits import QUEUED_BYTES_MAX
-from appliance.model.refusal import Refusal, RefusalCode
+from appliance.model.refusal import Refusal
 from appliance.policy.snapshot import Snapshot
 from appliance.session import told
 from appliance.session.blast import Blast
@@ -352,13 +352,7 @@ class SessionMachine:
 
     @staticmethod
     def audit_refusal() -> Refusal:
-        return Refusal(
-            RefusalCode.AUDIT_UNAVAILABLE,
-            "the audit trail cannot be written, and nothing runs unrecorded",
-            "tell the administrators of the appliance; statements pass again once it can be",
-            rule="builtin:record-before-forward",
-            sqlstate="58030",
-        )
+        return told.unrecorded()
 
     def timed_out(self, execution: Execution, now: float) -> Turn:
         """A statement's time (an obligation of policy) is over: cancelled, unless it is done. One

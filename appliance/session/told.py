@@ -391,6 +391,16 @@ def uncountable() -> Refusal:
     )
 
 
+def unrecorded() -> Refusal:
+    return Refusal(
+        RefusalCode.AUDIT_UNAVAILABLE,
+        "the audit trail cannot be written, and nothing runs unrecorded",
+        "tell the administrators of the appliance; statements pass again once it can be",
+        rule="builtin:record-before-forward",
+        sqlstate="58030",
+    )
+
+
 def unknown_statement() -> Refusal:
     return Refusal(
         RefusalCode.STALE,

@@ -105,7 +105,11 @@ class Described(msgspec.Struct, frozen=True):
     """Rows follow, unless they are `kept` by a cursor. `description` tells the columns
     (`Codec.columns`), and all that a mask needs to know."""
 
-    payloads: tuple[bytes, ...]
+    content: bytes
+    """All of it, as it came."""
+    packets: int
+    sequence: int
+    """The codec's own: in how many packets it came, and the number of the first."""
     description: bytes
     columns: int
     kept: bool = False
@@ -177,6 +181,11 @@ class Codec(Protocol):
     def midway(self) -> bool:
         """Whether either side is amid a message."""
 
+    @property
+    def autocommits(self) -> bool:
+        """Whether a statement outside a transaction lasts when it is done, as the upstream said
+        last."""
+
     def begin(self, command: Command) -> None:
         """What is written for the client from here on answers this command."""
 
@@ -217,6 +226,9 @@ class Codec(Protocol):
     def masked(self, rows: Rows, masker: Masker) -> bytes: ...
     def first(self, rows: Rows, count: int) -> Rows:
         """The first `count` of whole rows."""
+
+    def settled(self, done: Done) -> Done:
+        """The same, as it reads now that the transaction it stood in is over."""
 
     def done(self) -> bytes:
         """A command completed, with no effect that a client is told of."""

@@ -10,6 +10,7 @@ import pytest
 
 from appliance.cli.demo.mariadb import EmbeddedMariaDB
 from appliance.identity.verifiers import User
+from appliance.policy.presets import PERMISSIVE
 from tests import mariadb as servers
 from tests.clusters import Authority
 from tests.endtoend.stage import Estate, Running, listener, verifier, wait_for
@@ -32,6 +33,7 @@ def proxy(
         "GRANT reader TO one@'%'",
     )
     estate = Estate(tmp_path_factory.mktemp("pooling"), mariadb, authority)  # type: ignore[arg-type]
+    estate.write("policy.yaml", PERMISSIVE)
     credential = estate.secret("role", PASSWORD)
     roles = [
         {"groups": ["analysts"], "user": "one", "credential": credential},
@@ -62,10 +64,10 @@ def session(
         password=f"{user}-password",
         database=database,
     )
-    kept = proxy.metric("upstream_kept_total")
+    kept = proxy.metric("upstream_pool_total", outcome="kept")
     with connection, connection.cursor() as cursor:
         yield cursor
-    proxy.metric_reaches(kept + 1, "upstream_kept_total")
+    proxy.metric_reaches(kept + 1, "upstream_pool_total", outcome="kept")
 
 
 def rows(cursor: Any, *texts: str) -> list[Any]:

@@ -4,7 +4,9 @@ import struct
 
 import pytest
 
+from appliance.approval.request import State
 from appliance.audit.record import ProtocolKind
+from appliance.link.approvals import Known, Ruled, Used
 from appliance.model.ending import Ending
 from appliance.model.errors import InvariantBroken, ProtocolViolation
 from appliance.model.limits import Limits
@@ -30,7 +32,7 @@ from tests.playbook.exchange_world import (
     reply,
     says,
 )
-from tests.playbook.world import ANN, DAN, GUS, NO_NOTES, SECRET, UNMASKED
+from tests.playbook.world import ANN, DAN, GUS, HELD, NO_NOTES, SECRET, UNMASKED
 from tests.unit.wire.mysql.packets_said import column, eof, error, ok, prepared, text_row
 
 PERMISSIVE = compile_documents(
@@ -560,3 +562,99 @@ def test_the_catalog_is_waited_for() -> None:
 
 
 from tests.playbook.exchange_world import LINEAGE as LINEAGE_HERE  # noqa: E402
+
+# --- approvals ------------------------------------------------------------------------------------
+
+UPDATE = "UPDATE notes SET body = 'x' WHERE id = 1"
+
+
+def known(state: State = State.PENDING):  # type: ignore[no-untyped-def]
+    return happens(lambda s, now: s.machine.approval_known(Known("a1", "q1", state), now))
+
+
+def ruled(state: State):  # type: ignore[no-untyped-def]
+    return happens(lambda s, now: s.machine.approval_ruled(Ruled("q1", state, "bea"), now))
+
+
+def used(ok: bool = True):  # type: ignore[no-untyped-def]
+    return happens(lambda s, now: s.machine.approval_used(Used("q1", ok, by="bea"), now))
+
+
+def test_a_held_statement_runs_once_it_is_approved() -> None:
+    asked, pending, approved, released, done = played(
+        says(query(UPDATE), b"\x0e"),
+        known(),
+        ruled(State.APPROVED),
+        used(),
+        answers(ok(1)),
+        policy=HELD,
+        approvals=True,
+    )
+    assert asked.requests == ("AskApproval",) and asked.upstream == asked.client == b""
+    assert asked.decided == () and pending.client == b""  # nothing can be said amid a command
+    assert approved.requests == ("UseApproval",) and approved.upstream == b""
+    assert released.upstream == sent(query(UPDATE)) and released.decided == ((SIMPLE, ""),)
+    assert done.client == reply(ok(1)) and done.upstream == sent(b"\x0e")
+
+
+@pytest.mark.parametrize("state", [State.DENIED, State.EXPIRED])
+def test_a_held_statement_that_nobody_wants(state: State) -> None:
+    *_, told = played(says(query(UPDATE)), known(), ruled(state), policy=HELD, approvals=True)
+    assert told.upstream == b"" and error_of(told.client)[0] == 1
+    assert told.decided[0][1] in ("hold_denied", "hold_expired")
+
+
+def test_giving_up_while_it_waits() -> None:
+    *_, told, after = played(
+        says(query(UPDATE)),
+        known(),
+        happens(lambda s, now: s.machine.give_up_waiting("cancelled", now)),
+        says(query("SELECT 1")),
+        policy=HELD,
+        approvals=True,
+    )
+    assert told.requests == ("WithdrawApproval",) and error_of(told.client)[1] == 1317
+    assert after.upstream == sent(query("SELECT 1"))
+
+
+def test_held_without_anybody_to_ask() -> None:
+    (told,) = played(says(query(UPDATE)), policy=HELD)
+    assert told.decided == ((SIMPLE, "hold_unavailable"),) and told.upstream == b""
+
+
+BOUND = b"\0\1\xfd\0\x01y"
+HELD_TEXT = "UPDATE notes SET body = ? WHERE id = 1"
+
+
+def test_what_is_prepared_is_held_when_it_is_executed_with_its_values() -> None:
+    prepared_it, _, asked, _, _, released = played(
+        says(prepare(HELD_TEXT)),
+        answers(prepared(3, 0, 1), column("?"), eof()),
+        says(execute(3, BOUND)),
+        known(),
+        ruled(State.APPROVED),
+        used(),
+        policy=HELD,
+        approvals=True,
+    )
+    assert prepared_it.upstream == sent(prepare(HELD_TEXT))
+    assert asked.requests == ("AskApproval",)
+    assert released.upstream == sent(execute(3, BOUND)) and released.decided == ((EXECUTE, ""),)
+
+
+def test_approvers_see_values_or_it_is_not_held() -> None:
+    """A value that was sent in pieces is not looked at."""
+    *_, told = played(
+        says(prepare(HELD_TEXT)),
+        answers(prepared(3, 0, 1), column("?"), eof()),
+        says(b"\x18\x03\0\0\0\0\0abc"),
+        says(execute(3, b"\0\1\xfc\0")),
+        policy=HELD,
+        approvals=True,
+    )
+    assert told.upstream == b"" and told.decided == ((EXECUTE, "hold_unavailable"),)
+
+
+def test_gone_while_it_waits() -> None:
+    *_, over = played(says(query(UPDATE)), known(), gone(), policy=HELD, approvals=True)
+    assert over.requests == ("WithdrawApproval",)

@@ -1,5 +1,5 @@
-"""Text to facts, for MySQL and MariaDB. The dialect of such a target names `analyse`, `fold` and
-`redact`; `session` and the analyzer process call them for every text a client sends.
+"""Text to facts, for MySQL and MariaDB. The dialect of such a target names `analyse`; `session` and
+the analyzer process call it for every text a client sends.
 
 Reads top to bottom: measure, unwrap and split; one ledger per statement; ledgers into
 `StatementFacts`. Never raises: whatever cannot be understood comes out as a failure or as low
@@ -26,6 +26,7 @@ from appliance.sql.mysql.constants import unread_constants
 from appliance.sql.mysql.functions import SPACED
 from appliance.sql.mysql.ledger import Ledger
 from appliance.sql.mysql.lineage import MyLineage
+from appliance.sql.mysql.redaction import UNREADABLE
 from appliance.sql.mysql.statements import read_statement
 from appliance.sql.mysql.words import (
     NAME,
@@ -34,14 +35,12 @@ from appliance.sql.mysql.words import (
     Segment,
     Word,
     modes_of,
-    readable,
     segments,
     unwrapped,
     words_of,
 )
 
 UNPARSED = "Unparsed"
-UNREADABLE = "(not shown: the text is not read as the server would read it)"
 
 
 def analyse(
@@ -82,25 +81,6 @@ def analyse(
         # A tree of a shape we do not know (a newer sqlglot): not understood, so refused.
         failure = ParseFailure("crashed", "the statement's parse tree was not understood")
     return _failed(text, failure, lineage, settings, redacted)
-
-
-def fold(text: bytes, settings: SessionSettings) -> tuple[bytes, tuple[int, ...]] | None:
-    """(key, offsets) of a text's short integers and plain strings (`_speedups.mylex.fold`); None
-    when it has none or is not read by the rules known here."""
-    if not text.isascii() or readable(text, settings) is not None:
-        return None
-    return mylex.fold(text, modes_of(settings))
-
-
-def redact(text: bytes, settings: SessionSettings, server: int = 0) -> str:
-    """The text without its literals, for records; a fixed phrase when they cannot be told."""
-    if readable(text, settings) is not None:
-        return UNREADABLE
-    modes = modes_of(settings)
-    bare = mylex.unwrap(text, modes, server, server >= 100_000)
-    return (
-        UNREADABLE if isinstance(bare, int) else mylex.redact(bare, modes).decode(errors="replace")
-    )
 
 
 # What the server would read differently.

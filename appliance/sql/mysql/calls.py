@@ -9,6 +9,7 @@ from sqlglot import exp
 from appliance.model.facts import Action, Flag, FunctionUse
 from appliance.sql.mysql.functions import EFFECTS, HARMLESS
 from appliance.sql.mysql.ledger import Ledger
+from appliance.sql.mysql.tree import SEQUENCE
 
 _BOUNDS = {
     "sleep": 60,  # seconds
@@ -28,10 +29,7 @@ def note_calls(ledger: Ledger, tree: exp.Expr) -> None:
         elif isinstance(node, exp.SessionParameter) and not _is_name(node.this):
             ledger.puzzle("a system variable is not understood")
     for name in ledger.reader.functions_below:
-        if " " in name:  # a trigger
-            ledger.functions_below[FunctionUse("", name)] = None
-        else:
-            _named(ledger, "", name, below=True)
+        _named(ledger, "", name, below=True)
 
 
 def _call(ledger: Ledger, node: exp.Anonymous) -> None:
@@ -40,6 +38,9 @@ def _call(ledger: Ledger, node: exp.Anonymous) -> None:
         schema = node.parent.this.name
     name = node.name
     _named(ledger, schema, name)
+    for argument in node.expressions[:1]:
+        if SEQUENCE in argument.meta:
+            ledger.use(Action.SEQUENCE, *argument.meta[SEQUENCE])
     _long(ledger, node)
 
 
@@ -74,7 +75,7 @@ def _stored(ledger: Ledger, schema: str, name: str) -> tuple[int, ...]:
         for (owner, called), functions in ledger.lineage.catalog.functions.items()
         if called.lower() == name and (not schema or owner.lower() == schema.lower())
         for function in functions
-        if function.kind != "p"
+        if function.kind == "f"
     )
 
 

@@ -33,6 +33,9 @@ FOREIGN_ENGINES = frozenset(
 )
 """Engines whose rows are files or other servers."""
 
+TRANSACTIONAL_ENGINES = frozenset({"INNODB", "ROCKSDB", "TOKUDB", "NDBCLUSTER"})
+"""Engines whose rows a rollback brings back."""
+
 TYPE_CODES: Final[Mapping[str, int]] = {
     "tinyint": 1,
     "smallint": 2,
@@ -88,7 +91,9 @@ def build_catalog(target: str, database: str, rows: Rows) -> Catalog:
     ((epoch,),) = rows["epoch"]
     oids = _oids((_t(schema), _t(name)) for schema, name, *_ in rows["relations"])
     columns, made_of = _columns(rows, oids)
-    relations = _relations(rows, oids, columns)
+    numbers = _code_numbers(rows)
+    triggers = _triggers(rows, numbers)
+    relations = _relations(rows, oids, columns, triggers)
     unique, indexes = _indexes(rows, relations, oids)
     return Catalog(
         target=target,
@@ -98,7 +103,9 @@ def build_catalog(target: str, database: str, rows: Rows) -> Catalog:
         schemas=tuple(_t(schema) for (schema,) in rows["schemas"]),
         relations=relations,
         by_name={(r.schema, r.name): r.oid for r in relations.values()},
-        functions=_functions(rows),
+        functions=_by_name(
+            [*_functions(rows, numbers), *(each for own in triggers.values() for each in own)]
+        ),
         newest="",
         foreign_keys=_foreign_keys(rows, relations, oids),
         compared=_compared(rows, relations, oids, unique),
@@ -221,10 +228,12 @@ def _named_in(expression: str, columns: Sequence[Column]) -> set[int]:
 
 
 def _relations(
-    rows: Rows, oids: Mapping[Name, int], columns: Mapping[int, tuple[Column, ...]]
+    rows: Rows,
+    oids: Mapping[Name, int],
+    columns: Mapping[int, tuple[Column, ...]],
+    triggers: Mapping[Name, list[Function]],
 ) -> dict[int, Relation]:
     definitions = {(_t(row[0]), _t(row[1])): _t(row[2]) for row in rows["views"]}
-    triggered = {(_t(row[0]), _t(row[1])) for row in rows["triggers"]}
     relations: dict[int, Relation] = {}
     for schema, name, kind, engine in rows["relations"]:
         key = (_t(schema), _t(name))
@@ -235,7 +244,9 @@ def _relations(
             kind=_kind(_t(kind), _t(engine)),
             columns=columns.get(oids[key], ()),
             definition=definitions.get(key, ""),
-            has_triggers=key in triggered,
+            has_triggers=key in triggers,
+            triggers=tuple(trigger.oid for trigger in triggers.get(key, ())),
+            undoable=_t(engine).upper() in TRANSACTIONAL_ENGINES,
         )
     return relations
 
@@ -250,13 +261,19 @@ def _kind(table_type: str, engine: str) -> str:
     return "f" if engine.upper() in FOREIGN_ENGINES else "r"
 
 
-def _functions(rows: Rows) -> dict[Name, tuple[Function, ...]]:
+def _code_numbers(rows: Rows) -> dict[str, int]:
+    """Routines by schema, name and kind; triggers by "trigger", schema, relation and name."""
+    routines = ["\0".join(map(_t, row[:3])) for row in rows["routines"]]
+    triggers = ["\0".join(("trigger", *map(_t, row[:3]))) for row in rows["triggers"]]
+    return dict(numbered([*routines, *triggers]))
+
+
+def _functions(rows: Rows, numbers: Mapping[str, int]) -> list[Function]:
     arguments: dict[tuple[str, str, str], list[tuple[int, str]]] = {}
     for schema, name, kind, position, type_text in rows["arguments"]:
         key = (_t(schema), _t(name), _t(kind))
         arguments.setdefault(key, []).append((int(_t(position)), _t(type_text)))
-    numbers = numbered("\0".join(map(_t, row[:3])) for row in rows["routines"])
-    found: dict[Name, tuple[Function, ...]] = {}
+    found = []
     for row in rows["routines"]:
         schema, name, kind, returns, digest = map(_t, row)
         types = sorted(arguments.get((schema, name, kind), ()))
@@ -269,7 +286,37 @@ def _functions(rows: Rows) -> dict[Name, tuple[Function, ...]]:
             arguments=", ".join(text for _, text in types),
             digest=hashlib.sha256(f"{digest}\0{returns}\0{types}".encode()).hexdigest(),
         )
-        named = (schema, name.lower())
+        found.append(function)
+    return found
+
+
+TRIGGER = "t"
+"""`Function.kind` of what is no function but is called by the server."""
+
+
+def _triggers(rows: Rows, numbers: Mapping[str, int]) -> dict[Name, list[Function]]:
+    """By relation: each trigger as a function that the server calls, its event (insert, update,
+    delete) in place of arguments; `crm.kept(update)` is what a policy may trust."""
+    found: dict[Name, list[Function]] = {}
+    for row in rows["triggers"]:
+        schema, table, name, event, *rest = map(_t, row)
+        function = Function(
+            oid=numbers["\0".join(("trigger", schema, table, name))],
+            schema=schema,
+            name=name,
+            kind=TRIGGER,
+            language="sql",
+            arguments=event.lower(),
+            digest=hashlib.sha256("\0".join((table, event, *rest)).encode()).hexdigest(),
+        )
+        found.setdefault((schema, table), []).append(function)
+    return found
+
+
+def _by_name(functions: Iterable[Function]) -> dict[Name, tuple[Function, ...]]:
+    found: dict[Name, tuple[Function, ...]] = {}
+    for function in functions:
+        named = (function.schema, function.name.lower())
         found[named] = (*found.get(named, ()), function)
     return found
 

@@ -50,7 +50,8 @@ _CODES = """aes_decrypt aes_encrypt compress decode des_decrypt des_encrypt enco
     old_password password random_bytes sha sha1 sha2 uncompress uncompressed_length uuid
     uuid_short uuid_to_bin bin_to_uuid kdf uuid_v4 uuid_v7 statement_digest
     statement_digest_text validate_password_strength vec_distance vec_distance_euclidean
-    vec_distance_cosine vec_fromtext vec_totext"""
+    vec_distance_cosine vec_fromtext vec_totext column_add column_check column_create
+    column_delete column_exists column_get column_json column_list"""
 _SESSION = """benchmark binary charset coercibility collation connection_id convert cast
     current_role current_user database found_rows icu_version inet6_aton inet6_ntoa
     inet_aton inet_ntoa last_insert_id row_count schema session_user sleep system_user

@@ -2,7 +2,7 @@
 was not understood. Filled by `calls`, `queries`, `writes` and `utility`; read by `analysis`.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from sqlglot import exp
 
@@ -20,6 +20,16 @@ from appliance.sql.mysql.names import Found, find_relation
 from appliance.sql.mysql.reading import Reader, Result
 from appliance.sql.mysql.secrets import is_secret, is_system
 from appliance.sql.names import TEMPORARY_SCHEMA
+
+_EVENTS: Mapping[Action, frozenset[str]] = {
+    Action.INSERT: frozenset({"insert"}),
+    Action.UPDATE: frozenset({"update"}),
+    Action.DELETE: frozenset({"delete"}),
+    Action.TRUNCATE: frozenset({"none"}),
+    Action.COPY_FROM: frozenset({"insert"}),
+    Action.COPY_FILE: frozenset({"insert"}),
+}
+"""What makes triggers run; an action that is not here makes all of them."""
 
 Use = tuple[Action, int, str, str]
 """Action, OID, database, name."""
@@ -108,7 +118,7 @@ class Ledger:
     def write_beneath(self, action: Action, relation: Relation, columns: Collection[str]) -> None:
         """The triggers of what is written, and the tables below a view whose rows change with
         it."""
-        self._trigger(relation)
+        self._triggers(action, relation)
         if self.lineage is None or relation.kind != "v":
             return
         catalog = self.lineage.catalog
@@ -117,17 +127,30 @@ class Ledger:
                 below = catalog.relations.get(oid)
                 if below is None or below.kind == "v":
                     continue
-                self._trigger(below)
+                self._triggers(action, below)
                 key = (action, below.oid, below.schema, below.name)
                 held = self.beneath.setdefault(key, {})
                 if field.name in columns or "*" in columns or not columns:
                     held[self.lineage.column_name(oid, attnum)] = None
 
-    def _trigger(self, relation: Relation) -> None:
-        """Triggers are code that nobody vouched for."""
-        if relation.has_triggers:
-            name = f"trigger of {relation.schema}.{relation.name}"
+    def _triggers(self, action: Action, relation: Relation) -> None:
+        """Triggers are code: harmless only when somebody vouched for it."""
+        if not relation.has_triggers or self.lineage is None:
+            return
+        events = _EVENTS.get(action, frozenset())
+        known = {
+            function.oid: function
+            for functions in self.lineage.catalog.functions.values()
+            for function in functions
+            if function.oid in relation.triggers
+        }
+        if not known:
+            name = f"triggers of {relation.schema}.{relation.name}"
             self.functions_below[FunctionUse("", name)] = None
+        for oid, function in known.items():
+            if not events or function.arguments in events:
+                call = FunctionUse(function.schema, function.name, (oid,))
+                self.functions_below[call] = self.calls[call] = None
 
     def note_written(self, relation: Relation) -> None:
         """Rows of the server's own tables are accounts, privileges and code."""

@@ -33,6 +33,8 @@ EXPRESSIONS = frozenset(
         exp.Where,
         exp.Having,
         exp.Limit,
+        exp.Fetch,
+        exp.LimitOptions,
         exp.Offset,
         exp.Paren,
         exp.Tuple,

@@ -13,6 +13,7 @@ materialised. So only a direct column of a table has an `origin`; the others hav
 reported as `loose`.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from typing import NamedTuple
 from sqlglot import exp
 
 from appliance.model.catalog import ColumnKey, Relation, SessionSettings
-from appliance.sql.mysql.names import Lineage, find_relation, same_relation_name
+from appliance.sql.mysql.names import Found, Lineage, find_relation, same_relation_name
 from appliance.sql.mysql.nodes import EXPRESSIONS, LEAVES, QUERY_PARTS, SET_PARTS
 from appliance.sql.mysql.scope import (
     UNSURE,
@@ -31,7 +32,7 @@ from appliance.sql.mysql.scope import (
     folded,
     surely_equal,
 )
-from appliance.sql.mysql.words import MARIADB_FIRST
+from appliance.sql.mysql.words import is_mariadb
 
 RECURSION_ROUNDS_MAX = 8
 
@@ -158,7 +159,7 @@ class Reader:
         self.require_parts(node, {"expressions", "alias"})
         catalog = None if self.lineage is None else self.lineage.catalog
         # MySQL numbers the columns, MariaDB names them by the text of the first row.
-        numbered = catalog is not None and catalog.server_version_num < MARIADB_FIRST
+        numbered = catalog is not None and not is_mariadb(catalog.server_version_num)
         width = 0
         with self.capture() as used:
             for row in node.expressions:
@@ -365,6 +366,7 @@ class Reader:
         """What a table's name stands for: a WITH query, a relation, or something unknown. None
         for DUAL."""
         self.require_parts(node, _TABLE_PARTS)
+        self._as_of(node, level)
         if not isinstance(node.this, exp.Identifier):
             return self._table_function(node, level)
         name, database = node.name, node.db
@@ -379,10 +381,23 @@ class Reader:
                 return Item(alias, fields, known=common.known)
         return self._catalogued(node, database, name, alias, written)
 
+    def _as_of(self, node: exp.Table, level: Level) -> None:
+        """FOR SYSTEM_TIME: rows as they were, of the same columns. No relation gives its columns
+        other names."""
+        alias, version = node.args.get("alias"), node.args.get("version")
+        if alias is not None and alias.args.get("columns"):
+            self.puzzle("names for the columns of a relation are not understood")
+        moment = None if version is None else version.args.get("expression")
+        if isinstance(moment, exp.Expr):
+            self.expression(moment, level)
+
     def _catalogued(
         self, node: exp.Table, database: str, name: str, alias: str, written: bool
     ) -> Item:
         found = find_relation(self.lineage, self.settings, database, name)
+        if found.relation is None and self._is_series(found, name):
+            self.commons.add(id(node))
+            return Item(alias, (Field("seq"),), database="" if node.alias else found.database)
         if found.relation is None or self.lineage is None:
             self.puzzle(found.why)
             return Item(alias, (), database=found.database, known=False)
@@ -433,6 +448,13 @@ class Reader:
             every = tuple(column.attnum for column in relation.columns)
             for attnum in every if 0 in columns else columns:
                 self.consumed.add((relation.oid, attnum))
+
+    def _is_series(self, found: Found, name: str) -> bool:
+        """seq_1_to_10: numbers that MariaDB's SEQUENCE engine makes up, unless there is a table of
+        that name (https://mariadb.com/kb/en/sequence-storage-engine/)."""
+        if self.lineage is None or not is_mariadb(self.lineage.catalog.server_version_num):
+            return False
+        return bool(found.absent and _SERIES.fullmatch(name))
 
     def _common_named(self, name: str, level: Level) -> Common | None:
         for common in reversed(level.commons):
@@ -640,6 +662,7 @@ class Reader:
 
 
 _TABLE_PARTS = frozenset({"this", "db", "alias", "joins", "hints", "partition", "version"})
+_SERIES = re.compile(r"seq_\d{1,20}_to_\d{1,20}(_step_\d{1,20})?", re.IGNORECASE)
 _JOIN_KINDS = frozenset({None, "", "INNER", "CROSS", "OUTER", "STRAIGHT_JOIN"})
 
 

@@ -22,6 +22,7 @@ from appliance.sql.mysql.words import (
     DEPTH_MAX,
     NAME,
     NUMBER,
+    OTHER,
     PARAMETER,
     QUOTED_NAME,
     STRING,
@@ -35,15 +36,15 @@ PLACE = "place"
 """Key in a node's `meta`: the byte offset of a constant, a call or a table in the text."""
 
 _KEPT = """ALL AND ANY AS ASC BETWEEN BIGINT BINARY BIT BLOB BOOL BOOLEAN CASE CHAR CHARACTER
-    COLLATE CROSS CURRENT_DATE CURRENT_TIME CURRENT_TIMESTAMP CURRENT_USER DATE DATETIME DEC
-    DECIMAL DEFAULT DELETE DESC DISTINCT DISTINCTROW DIV DOUBLE ELSE END ESCAPE EXCEPT
-    EXISTS FALSE FETCH FIXED FLOAT FOR FORCE FROM HAVING IGNORE IN INDEX INNER INSERT INT
-    INTEGER INTERSECT INTERVAL INTO IS JOIN JSON KEY LATERAL LEFT LIKE LIMIT LOCALTIME
-    LOCALTIMESTAMP MEDIUMINT MOD NATURAL NCHAR NEXT NOT NULL OFFSET ON OR OUTER OVER
-    PARTITION RANGE REAL RECURSIVE REGEXP REPLACE RETURNING RIGHT RLIKE ROLLUP ROW ROWS
-    SELECT SEPARATOR SET SIGNED SMALLINT SOME STRAIGHT_JOIN TABLE TEXT THEN TIME TIMESTAMP
-    TINYINT TRUE UNION UNKNOWN UNSIGNED UPDATE USE USING VALUES VARBINARY VARCHAR WHEN WHERE
-    WINDOW WITH XOR YEAR CHARSET LOCK"""
+    CHARSET COLLATE CROSS CURRENT_DATE CURRENT_TIME CURRENT_TIMESTAMP CURRENT_USER DATE
+    DATETIME DEC DECIMAL DEFAULT DELETE DESC DISTINCT DISTINCTROW DIV DOUBLE ELSE END
+    ESCAPE EXCEPT EXISTS FALSE FETCH FIRST FIXED FLOAT FOR FORCE FROM HAVING IGNORE IN
+    INDEX INNER INSERT INT INTEGER INTERSECT INTERVAL INTO IS JOIN JSON KEY LATERAL LEFT
+    LIKE LIMIT LOCALTIME LOCALTIMESTAMP LOCK MEDIUMINT MOD NATURAL NCHAR NEXT NOT NULL
+    OFFSET ON OR OUTER OVER PARTITION RANGE REAL RECURSIVE REGEXP REPLACE RETURNING RIGHT
+    RLIKE ROLLUP ROW ROWS SELECT SEPARATOR SET SIGNED SMALLINT SOME STRAIGHT_JOIN TABLE
+    TEXT THEN TIME TIMESTAMP TINYINT TRUE UNION UNKNOWN UNSIGNED UPDATE USE USING VALUES
+    VARBINARY VARCHAR WHEN WHERE WINDOW WITH XOR YEAR"""
 KEYWORDS: Mapping[str, TokenType] = {
     word: kind for word, kind in MySQL.Tokenizer.KEYWORDS.items() if word in _KEPT.split()
 } | {"TIMESTAMP": TokenType.TIMESTAMP, "CHARSET": TokenType.CHARACTER_SET, "SET": TokenType.SET}
@@ -92,6 +93,7 @@ SIGNS: Mapping[str, TokenType] = {
     "\\N": TokenType.NULL,
     "?": TokenType.PLACEHOLDER,
 }
+BRACES = frozenset({"{", "}"})
 SHIFTS: Mapping[str, TokenType] = {"<<": TokenType.LT, ">>": TokenType.GT}
 """sqlglot's parser takes two signs for one of these."""
 
@@ -130,6 +132,26 @@ def _unit_first(name: str) -> Callable[["Reader"], exp.Expr]:
     return parsed
 
 
+SEQUENCE = "sequence"
+"""Key in the `meta` of the argument of NEXTVAL and the like: (database or '', name)."""
+_OF_SEQUENCES = ("NEXTVAL", "LASTVAL", "SETVAL")
+
+
+def _of_sequence(name: str) -> Callable[["Reader"], exp.Expr]:
+    """A call whose first argument names a sequence, not a column."""
+
+    def parsed(reader: "Reader") -> exp.Expr:
+        table = reader._parse_table_parts()
+        if not isinstance(table, exp.Table):
+            raise ParseError("not understood")
+        sequence = exp.Var(this=table.name)
+        sequence.meta[SEQUENCE] = (table.db, table.name)
+        rest = reader._parse_csv(reader._parse_lambda) if reader._match(TokenType.COMMA) else []
+        return exp.Anonymous(this=name, expressions=[sequence, *rest])
+
+    return parsed
+
+
 def _extract(this: exp.Expr, path: exp.Expr) -> exp.Anonymous:
     return exp.Anonymous(this="JSON_EXTRACT", expressions=[this, path])
 
@@ -148,9 +170,11 @@ class Reader(MySQLParser):
         name: MySQLParser.FUNCTION_PARSERS[name]
         for name in (
             "CAST", "CONVERT", "CHAR", "EXTRACT", "GROUP_CONCAT", "JSON_TABLE", "MATCH", "POSITION",
-            "SUBSTRING", "SUBSTR", "TRIM", "VALUES", "WEIGHT_STRING",
+            "SUBSTRING", "SUBSTR", "TRIM", "VALUES",
         )
-    } | {name: _unit_first(name) for name in _UNIT_FIRST}  # fmt: skip
+    }  # fmt: skip
+    FUNCTION_PARSERS |= {name: _unit_first(name) for name in _UNIT_FIRST}
+    FUNCTION_PARSERS |= {name: _of_sequence(name) for name in _OF_SEQUENCES}
     FUNC_TOKENS: ClassVar[Any] = {*MySQLParser.FUNC_TOKENS, TokenType.DEFAULT}
     NO_PAREN_FUNCTION_PARSERS: ClassVar[Any] = {
         name: MySQLParser.NO_PAREN_FUNCTION_PARSERS[name] for name in ("ANY", "CASE")
@@ -258,7 +282,7 @@ def _tokens(words: Sequence[Word]) -> list[Token]:
         following = words[index + 1] if index + 1 < size else None
         taken = 1
         if word.kind == NAME:
-            taken = _name(word, following, tokens)
+            taken = _worded(words, index, tokens) or _name(word, following, tokens)
         elif word.kind == STRING:
             value = word.text
             while index + taken < size and words[index + taken].kind == STRING:
@@ -271,6 +295,8 @@ def _tokens(words: Sequence[Word]) -> list[Token]:
             tokens.append(Token(TokenType.IDENTIFIER, word.text, start=word.start, end=word.end))
         elif word.kind == VARIABLE:
             taken = _variable(words, index, tokens)
+        elif word.upper in BRACES and word.kind == OTHER:
+            taken = _brace(word, following, tokens)
         elif word.upper in SHIFTS:
             tokens += [Token(SHIFTS[word.upper], word.text[0], start=word.start) for _ in "12"]
         elif word.kind == PARAMETER or word.upper in SIGNS:
@@ -279,6 +305,72 @@ def _tokens(words: Sequence[Word]) -> list[Token]:
             raise Unreadable("the statement could not be parsed")
         index += taken
     return tokens
+
+
+def _worded(words: Sequence[Word], index: int, tokens: list[Token]) -> int:
+    """What sqlglot does not know: NEXT VALUE FOR s becomes NEXTVAL(s), a row of VALUES one of
+    VALUES ROW, and ROWS EXAMINED n nothing. Gives how many words that took; 0 = none of these."""
+    word = words[index]
+    coming = [each.upper for each in words[index : index + 3]]
+    if coming[1:] == ["VALUE", "FOR"] and word.upper in ("NEXT", "PREVIOUS"):
+        end = index + (6 if words[index + 4 : index + 5] and words[index + 4].upper == "." else 4)
+        name = "NEXTVAL" if word.upper == "NEXT" else "LASTVAL"
+        tokens.append(Token(TokenType.VAR, name, start=word.start, end=word.end))
+        tokens.append(Token(TokenType.L_PAREN, "(", start=word.start, end=word.end))
+        tokens += _tokens(words[index + 3 : end])
+        tokens.append(Token(TokenType.R_PAREN, ")", start=word.start, end=word.end))
+        return end - index
+    if coming[:2] == ["ROWS", "EXAMINED"] and tokens and words[index + 2 : index + 3]:
+        return 3
+    if coming[:2] == ["VALUES", "("] and _is_query(words, index):
+        return _spelled_rows(words, index, tokens)
+    return 0
+
+
+_BEFORE_QUERY = frozenset({"UNION", "ALL", "EXCEPT", "INTERSECT", "DISTINCT"})
+_BEFORE_PARENTHESIS = frozenset({"FROM", "JOIN", "IN", "AS", ","}) | _BEFORE_QUERY
+
+
+def _is_query(words: Sequence[Word], index: int) -> bool:
+    """Whether VALUES is a query here, and not the rows of an INSERT or the function."""
+    if not index:
+        return False  # the parser knows it as a statement
+    place = index - 1
+    while place >= 0 and words[place].upper == "(":
+        place -= 1
+    if place < 0:
+        return True
+    before = words[place].upper
+    return before in (_BEFORE_PARENTHESIS if place < index - 1 else _BEFORE_QUERY)
+
+
+def _spelled_rows(words: Sequence[Word], index: int, tokens: list[Token]) -> int:
+    """VALUES (1, 2), (3, 4) with ROW before each parenthesis."""
+    tokens.append(Token(TokenType.VALUES, "VALUES", start=words[index].start))
+    at, depth, begun = index + 1, 0, index + 1
+    while at < len(words):
+        depth += {"(": 1, ")": -1}.get(words[at].upper, 0)
+        at += 1
+        if depth == 0:
+            tokens.append(Token(TokenType.VAR, "ROW", start=words[begun].start))
+            tokens += _tokens(words[begun:at])
+            if [word.upper for word in words[at : at + 2]] != [",", "("]:
+                break
+            tokens.append(Token(TokenType.COMMA, ",", start=words[at].start))
+            at, begun = at + 1, at + 1
+    return at - index
+
+
+def _brace(word: Word, following: Word | None, tokens: list[Token]) -> int:
+    """{d '2024-01-01'}, {fn upper(a)}, {oj a left join b on c}: what is inside, in parentheses
+    (https://dev.mysql.com/doc/refman/8.0/en/expressions.html); gives how many words that took."""
+    if word.upper == "}":
+        tokens.append(Token(TokenType.R_PAREN, ")", start=word.start, end=word.end))
+        return 1
+    if following is None or following.kind != NAME:
+        raise Unreadable("the statement could not be parsed")
+    tokens.append(Token(TokenType.L_PAREN, "(", start=word.start, end=word.end))
+    return 2
 
 
 def _name(word: Word, following: Word | None, tokens: list[Token]) -> int:

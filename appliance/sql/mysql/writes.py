@@ -17,8 +17,8 @@ from appliance.sql.mysql.reading import Result
 from appliance.sql.mysql.scope import Field, folded
 from appliance.sql.mysql.writing import Written, written_by
 
-SPARED_BY_LIMIT = 100
-"""A write with a constant LIMIT up to this is no write over the whole table."""
+SPARED_BY_LIMIT = 10
+"""A write without conditions but with a constant LIMIT up to this is none over all rows."""
 
 _ACTIONS: Mapping[str, Action] = {
     "insert": Action.INSERT,
@@ -77,14 +77,13 @@ def _unknown_targets(ledger: Ledger, tree: exp.Expr) -> None:
 
 
 def _guard(ledger: Ledger, tree: exp.Update | exp.Delete) -> None:
-    if _is_limited(tree.args.get("limit")):
-        return
     where = tree.args.get("where")
     conditions = [] if where is None else [where.this]
     for source in tree.args.get("using") or [tree.this]:
         conditions += _joined_on(source)
     if not conditions:
-        ledger.flags.add(Flag.NO_WHERE)
+        if not _is_limited(tree.args.get("limit")):
+            ledger.flags.add(Flag.NO_WHERE)
         return
     rows = _Rows(ledger, tree)
     if all(always_true(condition, rows) for condition in conditions) or not any(

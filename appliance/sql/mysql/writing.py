@@ -1,8 +1,8 @@
 """INSERT, REPLACE, UPDATE and DELETE: what they write, and what the names in them mean.
 
-Called with a `reading.Reader` by the facts and by the rewriting. Rules: what is stored counts as
-used, whatever it is; a trigger is a call that nobody knows; a part of a statement that is not known
-here is a puzzle.
+Called with a `reading.Reader` by the facts (which know of triggers) and by the rewriting. Rules:
+what is stored counts as used, whatever it is; a part of a statement that is not known here is a
+puzzle.
 """
 
 from typing import NamedTuple
@@ -190,8 +190,6 @@ def _target(reader: Reader, verb: str, item: Item, columns: tuple[str, ...]) -> 
         return Written(verb, item.database, item.alias, 0, columns)
     reader.places[item.place] = Place(place.oid, place.alias, True)
     relation = reader.lineage.catalog.relations[place.oid]
-    if relation.has_triggers:
-        reader.functions_below[f"trigger of {relation.schema}.{relation.name}"] = None
     return Written(verb, relation.schema, relation.name, relation.oid, columns)
 
 

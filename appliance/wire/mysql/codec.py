@@ -34,6 +34,7 @@ from appliance.wire.exchange import (
     Column,
     Command,
     Described,
+    Done,
     Failed,
     Masker,
     Passed,
@@ -46,7 +47,13 @@ from appliance.wire.mysql import commands as c
 from appliance.wire.mysql import messages as m
 from appliance.wire.mysql import prepared, refusals, words
 from appliance.wire.mysql.cells import cell_op
-from appliance.wire.mysql.expected import Expected, Kind, Stage, definitions_of
+from appliance.wire.mysql.expected import (
+    DEFINITIONS_BYTES_MAX,
+    Expected,
+    Kind,
+    Stage,
+    definitions_of,
+)
 from appliance.wire.mysql.fields import HEADER_BYTES, PAYLOAD_BYTES_MAX, Reader
 from appliance.wire.mysql.startup import Capability
 
@@ -89,6 +96,10 @@ class MyCodec:
     @property
     def midway(self) -> bool:
         return self._client.midway or self._upstream.midway or self._expected.due
+
+    @property
+    def autocommits(self) -> bool:
+        return bool(self._expected.status & m.AUTOCOMMIT)
 
     # --- from the client --------------------------------------------------------------------------
 
@@ -182,11 +193,14 @@ class MyCodec:
 
     def _reply(self, kind: int, sequence: int, count: int, content: Bytes) -> Reply | None:
         if kind == PACKET:
-            reply = self._expected.taken(bytes(content))
-            if self._expected.stage is Stage.ROWS:
-                self._read_rows()
-            else:
-                self._upstream.read_as(PACKETS, MESSAGE_TEXT_BYTES_MAX)
+            reply = self._expected.taken(bytes(content), sequence)
+            self._read_next()
+            return reply
+        if self._expected.stage is Stage.DEFINITIONS:
+            if kind != ROWS:
+                raise ProtocolViolation("upstream", "descriptions of columns too long")
+            reply = self._expected.defined(bytes(content), count)
+            self._read_next()
             return reply
         if kind == ROWS:
             return Rows(content, count, sequence)
@@ -195,6 +209,15 @@ class MyCodec:
         begins = kind != MORE and not self._amid_row
         self._amid_row = not count
         return Rows(content, int(begins), sequence, piece=True, begins=begins, headed=kind != MORE)
+
+    def _read_next(self) -> None:
+        """How what is due is read: columns of a result, and rows, in runs."""
+        if self._expected.stage is Stage.ROWS:
+            self._read_rows()
+        elif due := self._expected.definitions_due:
+            self._upstream.read_as(ROWS_WHOLE, DEFINITIONS_BYTES_MAX, due)
+        else:
+            self._upstream.read_as(PACKETS, MESSAGE_TEXT_BYTES_MAX)
 
     def whole_rows(self, bytes_max: int) -> None:
         self._rows_max = bytes_max
@@ -245,21 +268,29 @@ class MyCodec:
     def replied(self, reply: Reply, masked: Sequence[bool] = ()) -> Bytes:
         if isinstance(reply, Rows):
             return self._rows(reply)
-        if isinstance(reply, Described | Prepared | Passed):
+        if isinstance(reply, Described):
+            return self._described(reply, masked)
+        if isinstance(reply, Prepared | Passed):
             payloads = list(reply.payloads)
-            if any(masked) and not isinstance(reply, Passed):
-                self._reword(reply, payloads, masked)
+            if any(masked) and isinstance(reply, Prepared):
+                deprecated = bool(self._capabilities & Capability.DEPRECATE_EOF)
+                end = 0 if deprecated or not reply.parameters else 1
+                self._reword(payloads, 1 + reply.parameters + end, masked)
             return b"".join(map(self._packets, payloads))
         return self._packets(reply.payload)
 
-    def _reword(
-        self, reply: Described | Prepared, payloads: list[bytes], masked: Sequence[bool]
-    ) -> None:
+    def _described(self, reply: Described, masked: Sequence[bool]) -> bytes:
+        if any(masked):
+            payloads = definitions_of(b"\0" + reply.content)
+            self._reword(payloads, 1, masked)
+            return b"".join(map(self._packets, payloads))
+        due, self._next = self._next, self._next + reply.packets & 0xFF
+        if reply.sequence == due:
+            return reply.content
+        return renumbered(reply.content, reply.packets, due)
+
+    def _reword(self, payloads: list[bytes], first: int, masked: Sequence[bool]) -> None:
         """Columns that are masked may come as NULL, and longer than they were."""
-        first = 1
-        if isinstance(reply, Prepared) and reply.parameters:
-            deprecated = bool(self._capabilities & Capability.DEPRECATE_EOF)
-            first += reply.parameters + (0 if deprecated else 1)
         for index, hidden in enumerate(masked):
             if hidden:
                 found = m.parse_definition(payloads[first + index])
@@ -309,6 +340,10 @@ class MyCodec:
             end += HEADER_BYTES + int.from_bytes(rows.content[end : end + 3], "little")
         return msgspec.structs.replace(rows, content=bytes(rows.content[:end]), count=count)
 
+    def settled(self, done: Done) -> Done:
+        payload = m.with_status(done.payload, self._expected.status)
+        return msgspec.structs.replace(done, payload=payload)
+
     def done(self) -> bytes:
         return self._packets(m.done_payload(self._expected.status))
 
@@ -357,7 +392,7 @@ def _too_long(length: int) -> Refusal:
         f"a command of {length} bytes is longer than is analysed here",
         "split it, or bind long values as parameters",
         rule="builtin:statement-length",
-        sqlstate="54000",
+        sqlstate="54001",
     )
 
 

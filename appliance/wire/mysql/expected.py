@@ -10,6 +10,7 @@ from appliance.model.errors import ProtocolViolation
 from appliance.model.limits import COLUMNS_MAX
 from appliance.wire.exchange import Described, Done, Ended, Failed, Passed, Prepared, Reply
 from appliance.wire.mysql import messages as m
+from appliance.wire.mysql.fields import HEADER_BYTES, packet
 from appliance.wire.mysql.startup import Capability
 
 DEFINITIONS_BYTES_MAX = 8 * 1024 * 1024
@@ -48,6 +49,9 @@ class Expected:
         self.status = m.AUTOCOMMIT
         """Flags, as the server said them last."""
         self._payloads: list[bytes] = []
+        self._blocks: list[bytes] = []
+        """What describes a result, in packets as they came."""
+        self._first = self._packets = 0
         self._bytes = 0
         self._left: list[int] = []
         """Columns still to be described: of one list, or of two (parameters, then columns)."""
@@ -75,7 +79,29 @@ class Expected:
     def due(self) -> bool:
         return self.stage is not Stage.OVER
 
-    def taken(self, payload: bytes) -> Reply | None:
+    @property
+    def definitions_due(self) -> int:
+        """How many columns of a result are still to be described, one packet each."""
+        if self.stage is not Stage.DEFINITIONS or self._kind is not Kind.RESULTS:
+            return 0
+        return self._left[0]
+
+    def defined(self, content: bytes, count: int) -> Reply | None:
+        """So many columns of a result, in packets."""
+        self._blocks.append(content)
+        self._packets += count
+        self._bytes += len(content)
+        if self._bytes > DEFINITIONS_BYTES_MAX:
+            raise ProtocolViolation("upstream", "descriptions of columns too long")
+        self._left[0] -= count
+        if self._left[0]:
+            return None
+        if self._deprecated:
+            return self._described()
+        self.stage = Stage.DEFINITIONS_END
+        return None
+
+    def taken(self, payload: bytes, sequence: int = 0) -> Reply | None:
         """The reply that is whole with this payload. Raises ProtocolViolation."""
         if self.stage is Stage.OVER:
             raise ProtocolViolation("upstream", "a reply that is not due")
@@ -86,10 +112,10 @@ class Expected:
         if self.stage is Stage.DEFINITIONS:
             return self._definition(payload)
         if self.stage is Stage.DEFINITIONS_END:
-            return self._definitions_end(payload)
-        return self._head(payload)
+            return self._definitions_end(payload, sequence)
+        return self._head(payload, sequence)
 
-    def _head(self, payload: bytes) -> Reply | None:
+    def _head(self, payload: bytes, sequence: int) -> Reply | None:
         if payload[0] == m.ERROR:
             return self._failed(payload)
         if self._kind is Kind.WORDS:
@@ -109,7 +135,7 @@ class Expected:
         if not 0 < count <= COLUMNS_LIMIT:
             raise ProtocolViolation("upstream", "impossible number of columns")
         self._clear((count,))
-        self._payloads.append(payload)
+        self._blocks, self._first, self._packets = [packet(sequence, payload)], sequence, 1
         self.stage = Stage.DEFINITIONS
         return None
 
@@ -131,7 +157,7 @@ class Expected:
     # --- columns ----------------------------------------------------------------------------------
 
     def _definition(self, payload: bytes) -> Reply | None:
-        if payload[0] in (m.ERROR, m.EOF):
+        if payload[0] in (m.ERROR, m.EOF) or self._kind is Kind.RESULTS:
             raise ProtocolViolation("upstream", "fewer columns than were announced")
         self._payloads.append(payload)
         self._bytes += len(payload)
@@ -145,12 +171,16 @@ class Expected:
         self.stage = Stage.DEFINITIONS_END
         return None
 
-    def _definitions_end(self, payload: bytes) -> Reply | None:
+    def _definitions_end(self, payload: bytes, sequence: int) -> Reply | None:
         if payload[0] == m.ERROR and self._kind is Kind.RESULTS:
             return self._failed(payload)
         if payload[0] != m.EOF or len(payload) != 5:
             raise ProtocolViolation("upstream", "more columns than were announced")
-        self._payloads.append(payload)
+        if self._kind is Kind.RESULTS:
+            self._blocks.append(packet(sequence, payload))
+            self._packets += 1
+        else:
+            self._payloads.append(payload)
         status = int.from_bytes(payload[3:5], "little")
         return self._described(self._cursor and bool(status & m.CURSOR_EXISTS))
 
@@ -159,18 +189,21 @@ class Expected:
         if self._left:
             self.stage = Stage.DEFINITIONS
             return None
-        payloads = tuple(self._payloads)
-        self._payloads = []
         if self._kind is Kind.PREPARED:
+            payloads = tuple(self._payloads)
+            self._payloads = []
             self.stage = Stage.OVER
             statement, columns, parameters = self._prepared
             own = payloads[1 + parameters + (0 if self._deprecated or not parameters else 1) :]
             described = description(own[:columns], True) if columns else b""
             return Prepared(payloads, statement, parameters, described, columns)
-        definitions = payloads[1:] if self._deprecated else payloads[1:-1]
+        definitions = self._blocks[1:] if self._deprecated else self._blocks[1:-1]
         self.stage = Stage.OVER if kept else Stage.ROWS
-        described = description(definitions, self._binary)
-        return Described(payloads, described, len(definitions), kept)
+        described = (b"\x01" if self._binary else b"\0") + b"".join(definitions)
+        columns = self._packets - (1 if self._deprecated else 2)
+        content = b"".join(self._blocks)
+        self._blocks = []
+        return Described(content, self._packets, self._first, described, columns, kept)
 
     def _began_prepared(self, payload: bytes) -> Reply | None:
         if payload[0] != m.OK:
@@ -225,17 +258,15 @@ COLUMNS_LIMIT = max(COLUMNS_MAX, 4_096)
 
 def description(definitions: tuple[bytes, ...], binary: bool) -> bytes:
     """Definitions in one piece, which `definitions_of` takes apart: the form of the rows, then each
-    with its length before it."""
-    pieces = [b"\x01" if binary else b"\0"]
-    for payload in definitions:
-        pieces += (len(payload).to_bytes(4, "little"), payload)
-    return b"".join(pieces)
+    as a packet."""
+    return (b"\x01" if binary else b"\0") + b"".join(packet(0, each) for each in definitions)
 
 
 def definitions_of(described: bytes) -> list[bytes]:
+    """Payloads of the packets behind the first byte."""
     found, at = [], 1
     while at < len(described):
-        length = int.from_bytes(described[at : at + 4], "little")
-        found.append(described[at + 4 : at + 4 + length])
-        at += 4 + length
+        end = at + HEADER_BYTES + int.from_bytes(described[at : at + 3], "little")
+        found.append(described[at + HEADER_BYTES : end])
+        at = end
     return found

@@ -182,6 +182,17 @@ def done_payload(status: int) -> bytes:
     return b"\0\0\0" + struct.pack("<HH", status & _STANDING, 0)
 
 
+def with_status(payload: bytes, status: int) -> bytes:
+    """An OK packet, which has been parsed, with the standing flags of another."""
+    reader = Reader(payload, "upstream")
+    reader.u8()
+    reader.lenenc()
+    reader.lenenc()
+    at = reader.offset
+    flags = reader.u16() & ~_STANDING | status & _STANDING
+    return payload[:at] + struct.pack("<H", flags) + payload[at + 2 :]
+
+
 def parse_eof(payload: Buffer, capabilities: int) -> tuple[bytes, int]:
     """The end of columns or rows: an EOF packet or the OK packet in its place. -> (all of it,
     status flags)."""

@@ -42,6 +42,13 @@ ROUNDS_MAX = 8
 """Methods and answers a server may ask for, one after another."""
 IN_TRANSACTION = 0x0001
 """SERVER_STATUS_IN_TRANS"""
+UNPROFILED = (
+    b"SET SESSION profiling = 1, profiling_history_size = 0",
+    b"SET SESSION profiling = 1",
+    b"SET SESSION profiling = 0",
+    b"SET SESSION profiling_history_size = DEFAULT",
+)
+SHOW_PROFILES = b"SHOW PROFILES"
 DEFAULT_COLLATION = 45  # utf8mb4_general_ci
 CAPABILITIES, COLLATION, PROGRAM = "capabilities", "collation", "program_name"
 VARIABLES = (
@@ -314,11 +321,24 @@ def change_user(
     if status & IN_TRANSACTION:
         raise ProtocolViolation("upstream", "a new session in the middle of a transaction")
     flags = established.capabilities
+    yield from _unprofiled(flags)
     yield from query(b"SET SESSION rand_seed1 = %d, rand_seed2 = %d" % seeds, flags)
     parameters = yield from variables(flags)
     return parameters | {
         name: established.parameters[name] for name in ("status", CAPABILITIES, COLLATION)
     }
+
+
+def _unprofiled(capabilities: int) -> Steps:
+    """The profiler keeps the texts of statements beyond the session that they were of, and goes
+    on with it. A history of no length is cut when one more statement comes.
+    """
+    if not (yield from query(SHOW_PROFILES, capabilities)):
+        return  # it was never on: else there would at least be the statements of the cleaning
+    for text in UNPROFILED:
+        yield from query(text, capabilities)
+    if (yield from query(SHOW_PROFILES, capabilities)):
+        raise ProtocolViolation("upstream", "texts of another session are left")
 
 
 def log_in(

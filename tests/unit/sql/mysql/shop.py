@@ -8,7 +8,7 @@ from appliance.sql.mysql.lineage import MyLineage
 
 CUSTOMERS, ORDERS, VIEW, REMOTE, LOGGED, PROCESSES, TABLES, USERS, HISTORY = range(11, 20)
 SSN = (CUSTOMERS, 3)
-F, P = 900, 901
+F, P, NOTED, FORGOT = 900, 901, 903, 904
 
 
 def _relation(oid: int, database: str, name: str, columns: str, **more: object) -> Relation:
@@ -33,7 +33,7 @@ RELATIONS = (
         " from `shop`.`customers`",
     ),
     _relation(REMOTE, "shop", "remote", "id ssn", kind="f"),
-    _relation(LOGGED, "shop", "logged", "id x", has_triggers=True),
+    _relation(LOGGED, "shop", "logged", "id x", has_triggers=True, triggers=(NOTED, FORGOT)),
     _relation(PROCESSES, "information_schema", "PROCESSLIST", "ID USER HOST INFO"),
     _relation(TABLES, "information_schema", "TABLES", "TABLE_SCHEMA TABLE_NAME"),
     _relation(USERS, "mysql", "user", "Host User Password"),
@@ -51,6 +51,8 @@ LINEAGE = MyLineage(
         functions={
             ("shop", "f"): (Function(F, "shop", "f", "f", "sql", "int"),),
             ("shop", "upper"): (Function(902, "shop", "upper", "f", "sql", "int"),),
+            ("shop", "noted"): (Function(NOTED, "shop", "noted", "t", "sql", "update"),),
+            ("shop", "forgot"): (Function(FORGOT, "shop", "forgot", "t", "sql", "delete"),),
             ("shop", "p"): (Function(P, "shop", "p", "p", "sql", ""),),
         },
         primary_keys={CUSTOMERS: (1,), ORDERS: (1,)},

@@ -3,7 +3,7 @@
 import pytest
 
 from appliance.model.facts import Action, Confidence, Flag, StatementFacts
-from tests.unit.sql.mysql.shop import SSN, facts, only
+from tests.unit.sql.mysql.shop import FORGOT, NOTED, SSN, facts, only
 
 # The dangers: what shows values, or does more, by ways that a mask plan does not see.
 
@@ -108,7 +108,8 @@ def is_closed(statement: StatementFacts) -> bool:
         "if 1 then select 1; end if",
         "for i in 1..2 do select 1; end for",
         "l: loop select 1; end loop",
-        "insert into logged values (1, 2)",
+        "insert into logged values (1, 2) on duplicate key update x = 3",
+        "replace into logged values (1, 2)",
         "update logged set x = 1 where id = 1",
         "delete from logged where id = 1",
         # Rows of other servers, or of tables under other names.
@@ -125,7 +126,9 @@ def is_closed(statement: StatementFacts) -> bool:
         "clone instance from a@b:1 identified by 'x'",
         # What is not parsed.
         "select ssn from customers procedure analyse()",
-        "select {fn upper(ssn)} from customers",
+        "select {fn f(ssn)} from customers",
+        "select * from customers match_recognize (x)",
+        "select * from seq_1_to_x",
         "nosuch statement",
         "signal sqlstate '45000'",
         "delimiter //",
@@ -182,6 +185,12 @@ def test_and_may(text: str) -> None:
         "select extractvalue(1, concat('~', ssn)) from customers",
         "select updatexml(1, concat('~', ssn), 1) from customers",
         "select (ssn) + 0 from customers",
+        "values ((select ssn from customers limit 1))",
+        "select 1 union values ((select ssn from customers limit 1))",
+        "select {fn lower(ssn)} from customers",
+        "select id from customers for system_time as of (select ssn from named limit 1)",
+        "select column_json(column_create('a', ssn)) from customers",
+        "select weight_string(ssn) from customers",
         "select id from customers where ssn > 'a' limit 1",
         "select id from customers order by ssn",
         "select 1 from customers group by ssn",
@@ -215,6 +224,9 @@ def test_a_column_used_otherwise_than_as_an_output_counts_as_used(text: str) -> 
         "select c.ssn as x from customers c join orders o on o.customer_id = c.id",
         "select ssn from (select ssn from customers) d",
         "select count(*) from customers",
+        "select {x ssn} from customers",
+        "select ssn from customers for system_time all",
+        "select ssn from customers fetch first 3 rows only",
         "set statement max_statement_time = 1 for select ssn from customers",
     ],
 )
@@ -222,3 +234,13 @@ def test_a_plain_output_does_not(text: str) -> None:
     found = only(text)
     assert SSN not in found.consumed
     assert found.confidence is Confidence.EXACT
+
+
+def test_a_trigger_is_called_by_its_event_only_and_by_name() -> None:
+    (call,) = only("update logged set x = 1 where id = 1").functions_below
+    assert (call.schema, call.name, call.candidates) == ("shop", "noted", (NOTED,))
+    assert not only("insert into logged values (1, 2)").functions_below
+    (call,) = only("delete from logged where id = 1").functions_below
+    assert call.candidates == (FORGOT,)
+    (call,) = only("select noted(1)").functions
+    assert call.candidates == ()  # it is no function

@@ -1,10 +1,13 @@
 """Facts of MySQL's statements: what each kind does, to what, and how a text is read."""
 
+import subprocess
+import sys
+
 import pytest
 
 from appliance.model.catalog import SessionSettings
 from appliance.model.facts import Action, Confidence, Flag, StatementFacts
-from appliance.sql.mysql.analysis import UNREADABLE, fold, redact
+from appliance.sql.mysql.redaction import UNREADABLE, fold, redact, redact_blind
 from tests.unit.sql.mysql.shop import SETTINGS, SSN, USERS, facts, only
 
 
@@ -133,7 +136,26 @@ def used(statement: StatementFacts) -> set[tuple[str, str]]:
         ("drop prepare s", "deallocate", set()),
         ("help 'select'", "show", set()),
         ("select get_lock('a', 1)", "select advisory_lock", set()),
-        ("select nextval(s)", "select sequence", set()),
+        ("values (1, 2), (3, 4)", "select", set()),
+        ("select * from (values (1), (2)) v", "select", set()),
+        ("select 1 union values (2)", "select", set()),
+        ("select id from orders where id in (values (1), (2))", "select", {("select", "orders")}),
+        ("select nextval(orders)", "select sequence", {("sequence", "orders")}),
+        ("select next value for shop.orders + 1", "select sequence", {("sequence", "orders")}),
+        ("select previous value for orders", "select sequence", {("sequence", "orders")}),
+        ("select {fn lower(name)}, {d '2024-01-01'} from customers", "select",
+         {("select", "customers")}),
+        ("select o.id from {oj orders o left outer join customers c on c.id = o.customer_id}",
+         "select", {("select", "orders"), ("select", "customers")}),
+        ("select id from orders order by id offset 1 row fetch next 2 rows only", "select",
+         {("select", "orders")}),
+        ("select id from orders limit 5 rows examined 1000", "select", {("select", "orders")}),
+        ("select id from orders for system_time as of now() o", "select", {("select", "orders")}),
+        ("select id from orders for system_time between '2000-01-01' and now()", "select",
+         {("select", "orders")}),
+        ("select seq from seq_1_to_5", "select", set()),
+        ("select o.id from orders o join seq_1_to_9_step_2 s on s.seq = o.id", "select",
+         {("select", "orders")}),
     ],
 )  # fmt: skip
 def test_actions_and_relations(text: str, actions: str, relations: set[tuple[str, str]]) -> None:
@@ -141,6 +163,7 @@ def test_actions_and_relations(text: str, actions: str, relations: set[tuple[str
     assert [action.value for action in found.actions] == actions.split()
     assert used(found) == relations
     assert found.confidence is not Confidence.OPAQUE
+    assert found.kind != "Unparsed"
 
 
 # How a text is read.
@@ -286,6 +309,21 @@ def test_redacted() -> None:
     assert redact(b"select 'secret'", odd) == UNREADABLE
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"/*!99999 ' */ select 'secret'",
+        b"/*! ' */ select 'secret'",
+        b"select 'a\\', secret, 'b'",
+        b"select \"it's\", secret, 'b'",
+        "select 'é', 'secret'".encode(),
+    ],
+)
+def test_nothing_is_shown_when_the_session_is_not_known(text: bytes) -> None:
+    assert b"secret" not in redact_blind(text)
+    assert redact_blind(b"select a from t where b = 'secret'") == b"select a from t where b = $_"
+
+
 def test_texts_that_differ_in_constants_nobody_looked_at() -> None:
     text = (
         b"select name from customers where id = 5 and ssn in ('a', 'b') and total between 1 and 2"
@@ -358,3 +396,10 @@ def test_deep_nesting_is_an_answer(depth: int) -> None:
         "delete from orders where 1" + " or 1" * depth,
     ):
         assert facts(text).statements
+
+
+def test_no_parser_where_no_target_needs_it() -> None:
+    """Importing it takes half a second, in every worker."""
+    look = "import sys, appliance.dataplane.protocols as p; assert 'sqlglot' not in sys.modules;"
+    look += "p.PROTOCOLS['mysql'].ready(); assert 'sqlglot' in sys.modules"
+    subprocess.run([sys.executable, "-c", look], check=True, timeout=60)

@@ -15,6 +15,8 @@ NO_WHERE, TRIVIAL, UNBOUNDED = Flag.NO_WHERE, Flag.TRIVIAL_WHERE, Flag.UNBOUNDED
         ("update orders set total = 1", NO_WHERE),
         ("delete from orders order by id", NO_WHERE),
         ("delete from orders limit 100000", NO_WHERE),
+        ("delete from orders limit 100", NO_WHERE),
+        ("delete from orders where 1 limit 3", TRIVIAL),
         ("delete o from orders o", NO_WHERE),
         ("delete o from orders o left join customers c on c.id = o.customer_id", NO_WHERE),
         ("update orders, customers set total = 1", NO_WHERE),

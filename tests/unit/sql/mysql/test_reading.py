@@ -92,6 +92,7 @@ def test_used(lineage: MyLineage, text: str) -> None:
         "SELECT śsn FROM customers",
         "SELECT _rowid FROM customers",
         "WITH c AS (SELECT 1 AS a) SELECT * FROM C",
+        "SELECT * FROM customers AS c (a, b, c)",
         "SELECT a.b.c.d FROM customers",
         "SELECT * FROM orders NATURAL RIGHT JOIN customers",
         "SELECT id FROM customers ORDER BY 1.5",

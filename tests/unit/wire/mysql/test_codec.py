@@ -322,4 +322,4 @@ def test_a_masked_row_must_fit_its_description() -> None:
 
 
 def _length(payload: bytes) -> bytes:
-    return len(payload).to_bytes(4, "little") + payload
+    return packets(payload, 0)
