@@ -23,6 +23,16 @@ from appliance.session.announce import Announcement
 REFUSED_SETTINGS_RULE = "builtin:startup-settings"
 
 
+class Again(NamedTuple):
+    """A client that had a session, and logs in as somebody."""
+
+    words: bytes
+    sequence: int
+    """See `effects.LogInAnew`."""
+    settings: dict[str, str]
+    """Those of its login before."""
+
+
 class Door(NamedTuple):
     """Where a client came in."""
 
@@ -30,6 +40,7 @@ class Door(NamedTuple):
     listener: Listener
     services: Services
     cancels: Cancels
+    again: Again | None = None
 
 
 class Asked(msgspec.Struct, frozen=True):

@@ -28,6 +28,7 @@ from appliance.model.refusal import Refusal
 from appliance.session.announce import Announcement
 from appliance.wire.conversation import (
     Asks,
+    BegunAgain,
     Certificate,
     Disproved,
     Identify,
@@ -64,6 +65,10 @@ class Terms(NamedTuple):
     """Whether old clients are given a way (`Authentication.NATIVE`)."""
     private_key: Callable[[], bytes]
     """PEM, RSA: for passwords of clients without TLS."""
+    again: BegunAgain | None
+    """The client had a session before, and this is how it asked for another."""
+    secure: bool
+    """There is TLS already."""
 
 
 class Conversation(Protocol):
@@ -98,6 +103,8 @@ class SteppedArrival:
                 tls=services.governance.context(listener).context is not None,
                 native=Authentication.NATIVE in listener.authentication,
                 private_key=services.private_key,
+                again=None if door.again is None else BegunAgain(*door.again),
+                secure=door.side.ssl is not None,
             )
         )
         self._steps = self._conversation.steps()

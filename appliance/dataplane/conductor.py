@@ -7,9 +7,7 @@ once: whatever goes wrong in the machine ends the session on both sides.
 """
 
 import asyncio
-import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from appliance.audit.record import (
     Outcome,
@@ -24,6 +22,7 @@ from appliance.dataplane.cancelling import Cancelling
 from appliance.dataplane.cancels import Cancels, SchemaChange
 from appliance.dataplane.catalogs import DatabaseCatalog
 from appliance.dataplane.connections import Login, Upstream
+from appliance.dataplane.gate import Gate
 from appliance.dataplane.hitting import Hitting
 from appliance.dataplane.holding import Holding, told_of
 from appliance.dataplane.pool import Kept
@@ -32,6 +31,7 @@ from appliance.dataplane.services import Services
 from appliance.dataplane.shows import Seen, tls_of
 from appliance.dataplane.tally import count
 from appliance.dataplane.transport import Side
+from appliance.dataplane.whereabouts import where
 from appliance.identity.proof import still_proved
 from appliance.identity.verifiers import Directory
 from appliance.link.approvals import SessionSeen
@@ -50,6 +50,7 @@ from appliance.session.effects import (
     CancelStatement,
     EndOther,
     EndSession,
+    LogInAnew,
     NoteCleanRelations,
     NoteSchemaChange,
     RefreshCatalog,
@@ -71,7 +72,8 @@ RETIRED_SECONDS_MAX = 30.0
 long.
 """
 
-_CLEAN_ENDS = ("client_closed", "client_lost")
+CHANGED_USER = "changed_user"
+_CLEAN_ENDS = ("client_closed", "client_lost", CHANGED_USER)
 
 _log = Log("session")
 
@@ -107,9 +109,9 @@ class Conductor:
         """Time limits of running statements, by the id of their record."""
         self._held = 0
         """Turns of ours that wait for the end of the event loop's round."""
-        self._gated: list[Turn] = []
-        self._gate_task: asyncio.Task[None] | None = None
-        self._announcing: list[asyncio.Task[None]] = []
+        self._gate = Gate(
+            upstream.side, services.spool, self._spawn, self._withhold, self.update_reading
+        )
         self._synced = services.governance.configuration.durability is Durability.DISK
         self._holding = Holding(self, machine, services)
         self._draining = False
@@ -121,6 +123,9 @@ class Conductor:
         self._cancelling = Cancelling(protocol, target, login, upstream)
         self.ended = False
         self.on_end: list[asyncio.Future[None]] = []
+        self.on_login: Callable[[LogInAnew], None] | None = None
+        """Takes the client's connection over when it is to log in again."""
+        self.asked: dict[str, str] = {}
         self.cancel_keys: Sequence[tuple[int, bytes]] = ()
         self.expires: float | None = None
         """Unix seconds after which the proof of identity no longer holds; set before `start`."""
@@ -212,8 +217,8 @@ class Conductor:
             self._services.metrics.bytes_to_client += written
         if turn.upstream:
             announced = any(isinstance(r, BeginSchemaChange) for r in turn.requests)
-            if self._gate_task is not None or announced or (self._synced and turn.records):
-                self._behind_gate(turn)
+            if self._gate.closed or announced or (self._synced and turn.records):
+                self._gate.hold(turn)
             else:
                 self._upstream.write_all(turn.upstream)
         for request in turn.requests:
@@ -256,32 +261,6 @@ class Conductor:
         self._services.spool.owe(withheld)
         self._count(withheld)
 
-    def _behind_gate(self, turn: Turn) -> None:
-        """Turns wait, in order, until their records are on the disk and the other workers know of
-        the schema change that they begin.
-        """
-        self._gated.append(turn)
-        if self._gate_task is None:
-            self._gate_task = self._spawn(self._open_gate())
-
-    async def _open_gate(self) -> None:
-        try:
-            while self._gated:
-                waiting = list(self._gated)
-                while self._announcing:
-                    await asyncio.wait((self._announcing.pop(0),))
-                try:
-                    await self._services.spool.durable()
-                except SpoolUnavailable:
-                    for turn in waiting:
-                        self._withhold(turn)
-                for turn in waiting:
-                    self._gated.pop(0)
-                    self._upstream.write_all(turn.upstream)
-        finally:
-            self._gate_task = None
-        self.update_reading()
-
     def _do(self, request: Request) -> None:
         match request:
             case AnalyseText():
@@ -315,6 +294,8 @@ class Conductor:
                     self._asked()
             case EndSession():
                 self._farewell(request.reason)
+            case LogInAnew():
+                self._end(CHANGED_USER, request)
 
     # --- approvals --------------------------------------------------------------------------------
 
@@ -375,7 +356,7 @@ class Conductor:
         told = SchemaChange(self._target.name, self.catalog.database, self._session, begun)
         if begun:
             self.catalog.begin_change(self._session)
-            self._announcing.append(self._spawn(self._cancels.announce(told)))
+            self._gate.announcing.append(self._spawn(self._cancels.announce(told)))
         else:
             self.catalog.settle_change(self._session)
             self._cancels.tell(told)
@@ -427,7 +408,7 @@ class Conductor:
             not (
                 self._upstream.writing_paused
                 or self._machine.full
-                or self._gated
+                or self._gate.waiting
                 or self._retired
                 or (self._hitting is not None and self._hitting.keeps)
             )
@@ -641,7 +622,7 @@ class Conductor:
             )
             self._end("stopped")
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: str, anew: LogInAnew | None = None) -> None:
         self._services.round.settle()
         if self.ended:
             return
@@ -680,8 +661,12 @@ class Conductor:
         metrics.pauses_upstream += self._upstream.pauses
         if not self._gave_back(reason):
             self._leave_upstream(reason, busy, executing)
-        self._client.close()
-        self._loop.call_later(5.0, self._client.abort)
+        if anew is None or self.on_login is None:
+            self._client.close()
+            self._loop.call_later(5.0, self._client.abort)
+        else:
+            self._client.detach()
+            self.on_login(anew)
         for key in self.cancel_keys:
             self._cancels.forget(*key)
         if self.catalog is not None:
@@ -697,7 +682,7 @@ class Conductor:
         machine, kept = self._machine, self.kept
         if kept is None:
             return False
-        sound = reason in _CLEAN_ENDS and not (self._upstream.ended or self._gated)
+        sound = reason in _CLEAN_ENDS and not (self._upstream.ended or self._gate.waiting)
         if sound and machine.reusable:
             return kept.give_back(
                 machine.in_transaction, machine.parameters, tuple(self._cancelling.underway)
@@ -713,10 +698,3 @@ class Conductor:
         if reason != "client_closed" or self.kept is not None:
             self._upstream.write(self._protocol.terminate)
         self._upstream.close()
-
-
-def where(error: BaseException) -> str:
-    """Type and places of an error of ours: no message, it could quote what a client sent."""
-    frames = traceback.extract_tb(error.__traceback__)[-4:]
-    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames]
-    return f"{type(error).__name__} at {' > '.join(places)}"

@@ -9,16 +9,20 @@ import asyncio
 import errno
 import socket
 import ssl
+from functools import partial
 
 from appliance.audit.record import ClientPart, LoginFailed
 from appliance.config.schema import Listener
 from appliance.dataplane.admin import Session
+from appliance.dataplane.arriving import Again
 from appliance.dataplane.cancels import Cancels
 from appliance.dataplane.catalogs import Catalogs
+from appliance.dataplane.conductor import Conductor
 from appliance.dataplane.login import Attempt, tls_reason
 from appliance.dataplane.protocols import SpokenProtocol, spoken_at
 from appliance.dataplane.services import Services
 from appliance.dataplane.transport import Side
+from appliance.session.effects import LogInAnew
 
 ACCEPTS_PER_TURN_MAX = 64
 ACCEPT_PAUSE_SECONDS = 0.1
@@ -102,7 +106,7 @@ class ClientListener:
             metrics.logins_pending -= 1
         await self._log_in(side, host, port)
 
-    async def _log_in(self, side: Side, host: str, port: int) -> None:
+    async def _log_in(self, side: Side, host: str, port: int, again: Again | None = None) -> None:
         listener = self._services.governance.configuration.listener(self._name)
         if listener is None:
             side.abort()
@@ -110,7 +114,7 @@ class ClientListener:
         metrics = self._services.metrics
         metrics.logins_pending += 1
         try:
-            session = await self._attempt(side, listener, host, port).run()
+            session = await self._attempt(side, listener, host, port, again).run()
         finally:
             metrics.logins_pending -= 1
         if session is not None and not session.ended:
@@ -118,6 +122,16 @@ class ClientListener:
             ended = self._loop.create_future()
             ended.add_done_callback(lambda _: self._sessions.discard(session))
             session.on_end.append(ended)
+            if isinstance(session, Conductor):
+                session.on_login = partial(self._log_in_again, session, side, host, port)
+
+    def _log_in_again(
+        self, before: Conductor, side: Side, host: str, port: int, wish: LogInAnew
+    ) -> None:
+        again = Again(wish.words, wish.sequence, before.asked)
+        task = self._loop.create_task(self._log_in(side, host, port, again))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _owe_failure(self, host: str, port: int, reason: str) -> None:
         """Direct TLS failed before anything was said."""
@@ -140,10 +154,19 @@ class ClientListener:
             raise ConnectionAbortedError("nobody listens here any more")
         return spoken_at(listener, configuration)
 
-    def _attempt(self, side: Side, listener: Listener, host: str, port: int) -> Attempt:
+    def _attempt(
+        self, side: Side, listener: Listener, host: str, port: int, again: Again | None
+    ) -> Attempt:
         address, services = (host, port), self._services
         return Attempt(
-            side, listener, address, services, self._cancels, self._catalogs, self._sessions
+            side,
+            listener,
+            address,
+            services,
+            self._cancels,
+            self._catalogs,
+            self._sessions,
+            again,
         )
 
     async def _side(self, connection: socket.socket) -> Side:

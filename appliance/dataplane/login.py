@@ -23,10 +23,10 @@ from appliance.dataplane.admin import (
     not_for_you,
     parameters,
 )
-from appliance.dataplane.arriving import Arriving, Asked, Believed, Cancelled, Door
+from appliance.dataplane.arriving import Again, Arriving, Asked, Believed, Cancelled, Door
 from appliance.dataplane.cancels import Cancels
 from appliance.dataplane.catalogs import Catalogs
-from appliance.dataplane.conductor import Conductor, where
+from appliance.dataplane.conductor import Conductor
 from appliance.dataplane.connections import (
     Login,
     Upstream,
@@ -38,6 +38,7 @@ from appliance.dataplane.pool import Kept
 from appliance.dataplane.protocols import spoken_at
 from appliance.dataplane.services import Governance, Services
 from appliance.dataplane.transport import Side
+from appliance.dataplane.whereabouts import where
 from appliance.identity.mapping import UpstreamIdentity, upstream_identity
 from appliance.model.errors import ProtocolViolation, Refused
 from appliance.model.principal import AuthMethod, Client, Principal
@@ -69,6 +70,7 @@ class Attempt:
         cancels: Cancels,
         catalogs: Catalogs,
         sessions: Iterable[Session],
+        again: Again | None = None,
     ) -> None:
         self._sessions = sessions
         self._side = side
@@ -83,7 +85,7 @@ class Attempt:
         self._application = ""
         self._target: TargetConfig | None = None
         self._protocol = spoken_at(listener, self._governance.configuration)
-        door = Door(side, listener, services, cancels)
+        door = Door(side, listener, services, cancels, again)
         self._arriving: Arriving = self._protocol.arrive(door)
 
     async def run(self) -> Conductor | AdminSession | None:
@@ -232,6 +234,7 @@ class Attempt:
         conductor.catalog, conductor.kept = self._catalog, kept
         conductor.expires = believed.expires
         conductor.principal = principal
+        conductor.asked = asked.settings
         conductor.local = method in LOCAL_METHODS
         conductor.client, conductor.upstream_user = self._client(), login.user
         words, keys = self._arriving.welcome(upstream, announcement, conductor)

@@ -91,6 +91,7 @@ class Flag(enum.Enum):
     READS_SYSTEM_SECRETS = (
         "reads_system_secrets"  # pg_authid, pg_statistic, activity query texts, ...
     )
+    READS_DIAGNOSTICS = "reads_diagnostics"  # what the server said of earlier statements
     WRITES = "writes"
     CHANGES_SCHEMA = "changes_schema"  # DDL: catalogs must be read anew afterwards
 

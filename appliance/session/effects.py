@@ -117,6 +117,16 @@ class WithdrawApproval(msgspec.Struct, frozen=True):
     reason: str
 
 
+class LogInAnew(msgspec.Struct, frozen=True):
+    """End this session, and have the client log in again over its connection, beginning with
+    `words`, a message of its protocol. Nothing of the client's lies unread here.
+    """
+
+    words: bytes
+    sequence: int
+    """The protocol's number of that message, where it counts them."""
+
+
 class EndSession(msgspec.Struct, frozen=True):
     """Close both sides once what was written before has gone out."""
 
@@ -138,6 +148,7 @@ Request = (
     | UseApproval
     | WithdrawApproval
     | EndSession
+    | LogInAnew
 )
 
 

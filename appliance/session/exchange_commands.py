@@ -10,11 +10,12 @@ import msgspec
 
 from appliance.audit.record import Outcome, ProtocolKind
 from appliance.model.ending import Ending
+from appliance.model.errors import ProtocolViolation
 from appliance.model.facts import Action
 from appliance.model.refusal import Refusal
-from appliance.session import changes, flow, told
+from appliance.session import changes, flow, said_again, told
 from appliance.session.counted import limit_of
-from appliance.session.effects import ArmTimeout, BeginSchemaChange, EndOther, EndSession
+from appliance.session.effects import ArmTimeout, BeginSchemaChange, EndOther, EndSession, LogInAnew
 from appliance.session.exchange_blast import ExchangeBlast
 from appliance.session.exchange_decisions import ExchangeDecisions
 from appliance.session.exchange_state import ExchangeState, Running, Statement
@@ -98,6 +99,7 @@ class ExchangeCommands:
             self._refuse(judged.refusal, record_id)
             return
         settings = self._state.settings.current
+        self._state.words_suspect = self._state.words_suspect or said_again.may_quote(judged)
         statement = Statement(0, command.text, judged, settings)
         self._forward(Running(command, judged, None, statement), judged.rewritten)
 
@@ -206,8 +208,13 @@ class ExchangeCommands:
     def _reset_session(self, command: Command) -> None:
         self._send(Running(command))
 
-    def _log_in_anew(self, _command: Command) -> None:
-        self._refuse(told.not_here("a change of user"), "")
+    def _log_in_anew(self, command: Command) -> None:
+        """What a client is to prove comes next: whatever it sent ahead was said as nobody."""
+        state = self._state
+        if state.queue or state.codec.client_midway:
+            raise ProtocolViolation("client", "messages behind a change of user")
+        state.ending = True
+        state.turn.requests.append(LogInAnew(command.payload, command.sequence))
 
     def _refused(self, command: Command) -> None:
         refusal = command.refusal or told.not_here("this command")
@@ -247,6 +254,7 @@ class ExchangeCommands:
         """What running this statement changes in what we know."""
         state, verdict = self._state, execution.verdict
         execution.shapes = state.judge.catalog.shapes
+        state.words_suspect = said_again.after(verdict, state.words_suspect)
         timeout_ms = verdict.decision.statement_timeout_ms
         if timeout_ms is not None:
             state.turn.requests.append(ArmTimeout(execution, timeout_ms))

@@ -12,7 +12,7 @@ from appliance.model.facts import Action, Facts
 from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.evaluate import DEFAULT_RULE
-from appliance.session import changes, flow, told
+from appliance.session import changes, flow, said_again, told
 from appliance.session.counted import limit_of
 from appliance.session.dialect import Forms
 from appliance.session.effects import AnalyseText, RefreshCatalog
@@ -109,6 +109,8 @@ class ExchangeDecisions:
                 return refusal
         if not verdict.restricted:
             return None
+        if said_again.asks(facts) and (self._state.words_suspect or len(facts.statements) > 1):
+            return told.may_quote()
         if not changes.settled_before(facts, len(facts.statements)) and len(facts.statements) > 1:
             return told.settings_in_doubt()
         return told.reshaped_amid() if changes.goes_on_after_change(facts) else None

@@ -209,6 +209,8 @@ class ExchangeState:
         """The present command is carried out by the appliance."""
         self.statements: dict[int, Statement] = {}
         self.last_prepared = 0
+        self.words_suspect = False
+        """What the upstream said of statements so far may quote masked cells (`said_again`)."""
         self.pooled = False
         """The connection is not the session's own: its end is not this session's to say."""
         self.ending = False

@@ -433,6 +433,15 @@ def no_such_session() -> Refusal:
     )
 
 
+def may_quote() -> Refusal:
+    return Refusal(
+        RefusalCode.DENIED,
+        "what the database said of an earlier statement may quote values that are masked for you",
+        "ask right behind the statement that you mean, when that touches no masked column",
+        rule="guard.diagnostics",
+    )
+
+
 def too_many_statements() -> Refusal:
     return Refusal(
         RefusalCode.LIMIT,

@@ -7,7 +7,7 @@ login is written without a socket, and tested without one. Steps that prove an i
 
 import enum
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -44,6 +44,15 @@ class Met(msgspec.Struct, frozen=True):
     version: str
     capabilities: int
     """Bits of its protocol."""
+
+
+class BegunAgain(NamedTuple):
+    """How a client asked to log in again over the connection of its session."""
+
+    words: bytes
+    sequence: int
+    settings: dict[str, str]
+    """As `Identify` had them the time before."""
 
 
 class Asks(enum.Enum):

@@ -186,6 +186,10 @@ class Codec(Protocol):
         """Whether a statement outside a transaction lasts when it is done, as the upstream said
         last."""
 
+    @property
+    def client_midway(self) -> bool:
+        """Whether the client is amid a message."""
+
     def begin(self, command: Command) -> None:
         """What is written for the client from here on answers this command."""
 

@@ -306,6 +306,53 @@ def test_old_clients_where_they_are_let_in(proxy: Running, monkeypatch: pytest.M
     assert opened(proxy)["auth"] == "caching-sha2"
 
 
+CHANGED = """
+import sys
+import mysql.connector
+port, ca, database = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+secure = {"ssl_ca": ca} if ca else {"ssl_disabled": True}
+connection = mysql.connector.connect(
+    host="127.0.0.1", port=port, user="alice", password="alice-password", database=database,
+    use_pure=True, **secure)
+cursor = connection.cursor()
+cursor.execute("SET @secret = 1")
+connection.cmd_change_user("bob", "bob-password", database)
+cursor = connection.cursor()
+cursor.execute("SELECT @secret, DATABASE()")
+print(cursor.fetchall())
+connection.cmd_change_user("bob", "bob-password", database)
+cursor = connection.cursor()
+cursor.execute("SELECT 1")
+print(cursor.fetchall())
+try:
+    connection.cmd_change_user("alice", "wrong", database)
+except mysql.connector.Error as error:
+    print(error.errno)
+"""
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_a_change_of_user_is_a_login(proxy: Running, authority: Authority, secure: bool) -> None:
+    """With its own proof, its own session in the trail, and a database session of its own."""
+    pytest.importorskip("mysql.connector")
+    ca = str(authority.certificate) if secure else ""
+    answer = subprocess.run(
+        [sys.executable, "-c", CHANGED, str(proxy.ports["both"]), ca, DATABASE],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    told = answer.stdout.split("\n")[:3]
+    assert told == [f"[(None, '{DATABASE}')]", "[(1,)]", "1045"], answer.stderr
+    ended = wait_for(
+        lambda: [r for r in proxy.records("session_closed")[-3:] if r["reason"] == "changed_user"],
+        "the ends of three sessions",
+    )
+    assert len(ended) == 3
+    assert [r["principal"] for r in proxy.records("session_opened")[-3:]] == ["alice", "bob", "bob"]
+    assert proxy.records("login_failed")[-1]["claimed"] == "alice"
+
+
 def test_a_database_that_is_not_there(proxy: Running) -> None:
     number, _words = refusal(proxy, "bob", "bob-password", "plain", database="nowhere")
     assert number in (1044, 1049)  # the server's own words

@@ -8,6 +8,7 @@ compared with the reference twin.
 """
 
 import array
+import contextlib
 import random
 import sys
 import time
@@ -17,11 +18,14 @@ from typing import Any
 
 from _speedups import mylex
 from _speedups.maskops import MaskOp
+from _speedups.myframe import PACKET, SKIPPED, PacketSplitter, packets, renumbered
+from _speedups.myrows import RowMasker as MyMasker
 from _speedups.pgframe import FrameSplitter
 from _speedups.pgrows import RowMasker
 from _speedups.sqllex import fold, measure, redact
 from _speedups.sqltokens import tokens
 from tests.reference import maskops as reference_ops
+from tests.reference import myrows as reference_myrows
 from tests.reference import pgframe as reference_frames
 from tests.reference import pgrows as reference_rows
 
@@ -31,6 +35,7 @@ WORDS = [
     *("1", "1.", ".5", "1e", "0x", "0xf", "1_", "(", ")", "[", "]", ",", ";", "::", "..", " "),
     *("\n", "\r", "+", "-", "<", "@", "case ", "end", "union", "select", "a", "é", "\0", "as."),
 ]
+KINDS = (*reference_myrows.SIZES, *reference_myrows.TIMES, *reference_myrows.COUNTED, 6)
 UNITS = ("year", "month", "day")
 VALUES = (
     b"joe@example.com", b"2024-02-29", b"0044-03-15 BC", b"2024-02-29 12:13:14.567+05:30",
@@ -139,6 +144,70 @@ class Torture:
         found = outcome(RowMasker(ops), exact(run), count)
         assert found == expected, (ops, run, found, expected)
 
+    def packets(self) -> None:
+        """Cut anyhow, the same packets and rows come out, or the same error."""
+        sizes = self.random.choices((0, 1, 2, 5, 40, 300), k=self.random.randrange(9))
+        stream = b"".join(
+            packets(self.random.randbytes(size), sequence) for sequence, size in enumerate(sizes)
+        )
+        stream = self.mutated(stream)
+        mode, most = self.random.randrange(3), self.random.randrange(4)
+        skips = self.random.random() < 0.5
+        told = []
+        for chunks in ([stream], self.pieces(stream)):
+            splitter = PacketSplitter("client", 100, skips)
+            splitter.read_as(mode, 100, most)
+            runs, error = [], ""
+            try:
+                for chunk in chunks:
+                    splitter.feed(exact(chunk))
+                    while (run := splitter.next_run()) is not None:
+                        runs.append((*run[:3], bytes(run[3])))
+            except ValueError as failed:
+                error = str(failed)
+            told.append((rebuilt(runs), error))
+        assert told[0] == told[1], (stream, mode, most, skips, told)
+        rows = self.mutated(stream)
+        with contextlib.suppress(ValueError):
+            renumbered(exact(rows), self.random.randrange(9), self.random.randrange(256))
+
+    def mysql_rows(self) -> None:
+        binary = self.random.random() < 0.5
+        kinds = [
+            (self.random.choice(KINDS), self.random.random() < 0.5, self.random.randrange(8))
+            for _ in range(self.random.randrange(1, 9))
+        ]
+        ops = [self.op() if self.random.random() < 0.7 else None for _ in kinds]
+        count = self.random.randrange(4)
+        run = b""
+        for index in range(count):
+            row = self.mysql_row(kinds, binary)
+            run += packets(row, index)
+        run, first = self.mutated(run), self.random.randrange(256)
+        ours, twin = MyMasker(ops, kinds, binary), reference_myrows.RowMasker(ops, kinds, binary)
+        found, expected = (
+            masked(ours, exact(run), count, first), masked(twin, run, count, first),
+        )  # fmt: skip
+        assert found == expected, (ops, kinds, binary, run, found, expected)
+        with contextlib.suppress(ValueError):
+            ours.mask_giant(exact(run))
+
+    def mysql_row(self, kinds: list[tuple[int, bool, int]], binary: bool) -> bytes:
+        nulls, cells = bytearray((len(kinds) + 9) // 8), b""
+        for index, (kind, _, _) in enumerate(kinds, 2):
+            if self.random.random() < 0.1:
+                nulls[index // 8] |= 1 << (index % 8)
+                cells += b"" if binary else b"\xfb"
+            elif binary and kind in reference_myrows.SIZES:
+                cells += self.random.randbytes(reference_myrows.SIZES[kind])
+            elif binary and kind in reference_myrows.TIMES:
+                size = self.random.choice((0, 4, 7, 8, 11, 12))
+                cells += bytes((size,)) + self.random.randbytes(size)
+            else:
+                value = self.value()
+                cells += reference_myrows.lenenc(len(value)) + value
+        return b"\0" + bytes(nulls) + cells if binary else cells
+
     def cells(self) -> None:
         op, value = self.op(), self.value()
         found, expected = MaskOp(op).apply(value), reference_ops.mask_value(op, value)
@@ -174,6 +243,7 @@ class Torture:
     def run(self, seconds: float) -> None:
         chores: list[Callable[[], None]] = [
             self.frames, self.rows, self.cells, self.texts, self.mysql_texts,
+            self.packets, self.mysql_rows,
         ]  # fmt: skip
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -181,6 +251,26 @@ class Torture:
                 for _ in range(20):
                     chore()
                 self.counts[chore.__name__] += 20
+
+
+def rebuilt(runs: list[tuple[int, int, int, bytes]]) -> list[tuple[int, bytes]]:
+    """What came, whatever the cuts: payloads (-1 of a row's bytes, which may come in pieces)."""
+    told: list[tuple[int, bytes]] = []
+    for kind, sequence, _, content in runs:
+        if kind in (PACKET, SKIPPED):
+            told.append((sequence, content))
+        elif told and told[-1][0] == -1:
+            told[-1] = (-1, told[-1][1] + content)
+        else:
+            told.append((-1, content))
+    return told
+
+
+def masked(masker: Any, run: Any, count: int, sequence: int) -> tuple[Any, int]:
+    try:
+        return masker.mask(run, count, sequence), masker.cells_masked
+    except ValueError as error:
+        return str(error), masker.cells_masked
 
 
 def drain(splitter: Any, chunks: list[bytes], wrapped: Callable[[bytes], Any]) -> tuple[Any, ...]:

@@ -51,8 +51,6 @@ class Found(NamedTuple):
     name: str
     relation: Relation | None
     why: str = ""
-    absent: bool = False
-    """There is none of this name, in any case of its letters, as far as the catalog knows."""
 
 
 def find_relation(
@@ -71,7 +69,7 @@ def find_relation(
         return Found(database, name, None, "the catalog is not there")
     relation = lineage.relation_named(database, name)
     if relation is None:
-        return Found(database, name, None, f"relation {database}.{name} is not known", True)
+        return Found(database, name, None, f"relation {database}.{name} is not known")
     return Found(relation.schema, relation.name, relation)
 
 

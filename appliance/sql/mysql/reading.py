@@ -13,7 +13,6 @@ materialised. So only a direct column of a table has an `origin`; the others hav
 reported as `loose`.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -21,7 +20,7 @@ from typing import NamedTuple
 from sqlglot import exp
 
 from appliance.model.catalog import ColumnKey, Relation, SessionSettings
-from appliance.sql.mysql.names import Found, Lineage, find_relation, same_relation_name
+from appliance.sql.mysql.names import Lineage, find_relation, same_relation_name
 from appliance.sql.mysql.nodes import EXPRESSIONS, LEAVES, QUERY_PARTS, SET_PARTS
 from appliance.sql.mysql.scope import (
     UNSURE,
@@ -164,7 +163,7 @@ class Reader:
         with self.capture() as used:
             for row in node.expressions:
                 self.expression(row, level)
-                width = max(width, len(row.expressions))
+                width = max(width, _width(row))
         sources = tuple(sorted(used))
         names = [f"column_{n}" if numbered else "" for n in range(width)]
         return Result(tuple(Field(name, None, sources) for name in names))
@@ -366,7 +365,9 @@ class Reader:
         """What a table's name stands for: a WITH query, a relation, or something unknown. None
         for DUAL."""
         self.require_parts(node, _TABLE_PARTS)
-        self._as_of(node, level)
+        alias = node.args.get("alias")
+        if alias is not None and alias.args.get("columns"):
+            self.puzzle("names for the columns of a relation are not understood")
         if not isinstance(node.this, exp.Identifier):
             return self._table_function(node, level)
         name, database = node.name, node.db
@@ -381,23 +382,10 @@ class Reader:
                 return Item(alias, fields, known=common.known)
         return self._catalogued(node, database, name, alias, written)
 
-    def _as_of(self, node: exp.Table, level: Level) -> None:
-        """FOR SYSTEM_TIME: rows as they were, of the same columns. No relation gives its columns
-        other names."""
-        alias, version = node.args.get("alias"), node.args.get("version")
-        if alias is not None and alias.args.get("columns"):
-            self.puzzle("names for the columns of a relation are not understood")
-        moment = None if version is None else version.args.get("expression")
-        if isinstance(moment, exp.Expr):
-            self.expression(moment, level)
-
     def _catalogued(
         self, node: exp.Table, database: str, name: str, alias: str, written: bool
     ) -> Item:
         found = find_relation(self.lineage, self.settings, database, name)
-        if found.relation is None and self._is_series(found, name):
-            self.commons.add(id(node))
-            return Item(alias, (Field("seq"),), database="" if node.alias else found.database)
         if found.relation is None or self.lineage is None:
             self.puzzle(found.why)
             return Item(alias, (), database=found.database, known=False)
@@ -448,13 +436,6 @@ class Reader:
             every = tuple(column.attnum for column in relation.columns)
             for attnum in every if 0 in columns else columns:
                 self.consumed.add((relation.oid, attnum))
-
-    def _is_series(self, found: Found, name: str) -> bool:
-        """seq_1_to_10: numbers that MariaDB's SEQUENCE engine makes up, unless there is a table of
-        that name (https://mariadb.com/kb/en/sequence-storage-engine/)."""
-        if self.lineage is None or not is_mariadb(self.lineage.catalog.server_version_num):
-            return False
-        return bool(found.absent and _SERIES.fullmatch(name))
 
     def _common_named(self, name: str, level: Level) -> Common | None:
         for common in reversed(level.commons):
@@ -664,6 +645,14 @@ class Reader:
 _TABLE_PARTS = frozenset({"this", "db", "alias", "joins", "hints", "partition", "version"})
 _SERIES = re.compile(r"seq_\d{1,20}_to_\d{1,20}(_step_\d{1,20})?", re.IGNORECASE)
 _JOIN_KINDS = frozenset({None, "", "INNER", "CROSS", "OUTER", "STRAIGHT_JOIN"})
+
+
+def _width(row: exp.Expr) -> int:
+    """Of (1, 2) and of ROW(1, 2)."""
+    parts = row.expressions
+    if len(parts) == 1 and isinstance(parts[0], exp.Anonymous) and parts[0].name.upper() == "ROW":
+        parts = parts[0].expressions
+    return len(parts)
 
 
 def _is_comma(join: exp.Expr) -> bool:

@@ -8,7 +8,7 @@ Sources: https://dev.mysql.com/doc/refman/8.0/en/show.html, https://mariadb.com/
 
 from collections.abc import Mapping, Sequence
 
-from appliance.model.facts import Action
+from appliance.model.facts import Action, Flag
 from appliance.sql.mysql.cursor import Cursor
 from appliance.sql.mysql.functions import HARMLESS
 from appliance.sql.mysql.ledger import Ledger
@@ -27,8 +27,6 @@ HARMLESS_KINDS = frozenset(_SCHEMA.split())
 """SHOW of these tells of the schema and of settings."""
 _STATUS_ONLY = frozenset({"FUNCTION", "PROCEDURE", "PACKAGE"})
 SECRET_KINDS: Mapping[str, str] = {
-    "WARNINGS": "the words of warnings, which quote values",
-    "ERRORS": "the words of errors, which quote values",
     "PROCESSLIST": "other sessions' statements",
     "PROFILES": "statements",
     "PROFILE": "statements",
@@ -65,6 +63,8 @@ def show(ledger: Ledger, words: Sequence[Word]) -> None:
         ledger.act(Action.REPLICATION)
         if kind in ("BINLOG", "RELAYLOG"):
             ledger.secret()  # events hold rows
+    elif kind in ("WARNINGS", "ERRORS"):
+        ledger.flags.add(Flag.READS_DIAGNOSTICS)  # they quote values
     elif kind in SECRET_KINDS:
         ledger.secret()
     elif kind in _STATUS_ONLY:

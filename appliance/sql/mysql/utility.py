@@ -308,7 +308,7 @@ def _diagnostics(ledger: Ledger, words: Sequence[Word]) -> None:
     """GET DIAGNOSTICS: the words of errors, which quote values."""
     ledger.kind = shows.SHOWN
     ledger.act(Action.SHOW)
-    ledger.secret()
+    ledger.flags.add(Flag.READS_DIAGNOSTICS)
     if not Cursor(words).has("DIAGNOSTICS"):
         ledger.not_seen("this kind of statement is not understood")
 

@@ -10,11 +10,14 @@ a shortcut before that.
 from collections.abc import Callable, Generator
 from typing import Any
 
+import msgspec
+
 from appliance.model.errors import ProtocolViolation, Refused
 from appliance.model.principal import AuthMethod
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.wire.conversation import (
     Asks,
+    BegunAgain,
     Certificate,
     ClientStep,
     Compute,
@@ -43,6 +46,7 @@ from appliance.wire.mysql.startup import (
     character_set,
     greeting_payload,
     is_ssl_request,
+    parse_change_user,
     parse_response,
 )
 
@@ -72,6 +76,8 @@ class ClientLogin:
         tls: bool,
         native: bool,
         private_key: Callable[[], bytes],
+        again: BegunAgain | None = None,
+        secure: bool = False,
     ) -> None:
         self._line = Line("client", LOGIN_PACKET_BYTES_MAX)
         self._thread = thread
@@ -80,12 +86,16 @@ class ClientLogin:
         self._private_key = private_key
         self._nonce = auth.nonce_of(entropy[:NONCE_BYTES])
         self._second_nonce = auth.nonce_of(entropy[NONCE_BYTES:])
-        self._tls = False
+        self._tls = secure
+        self._again = again
         self._offered = Capability(0)
         self.capabilities = 0
         """What both have, once the client has answered."""
 
     def steps(self) -> Steps:
+        if self._again is not None:
+            yield from self._steps_again(self._again)
+            return
         met = yield Meet()
         yield from self._line.send(greeting_payload(self._greeting(met or UNMET)))
         payload = yield from self._line.read()
@@ -97,6 +107,19 @@ class ClientLogin:
             payload = yield from self._line.read()
         response = parse_response(payload)
         self.capabilities = int(response.capabilities & self._offered & ~Capability.SSL)
+        yield from self._proof(response)
+
+    def _steps_again(self, again: BegunAgain) -> Steps:
+        """COM_CHANGE_USER. Its answer was made for a nonce of long ago: the client is asked anew,
+        by a method with one of its own.
+        """
+        self._line.sequence = again.sequence + 1 & 0xFF
+        self.capabilities = int(again.settings["capabilities"])
+        collation = int(again.settings["collation"])
+        asked = parse_change_user(again.words, self.capabilities, collation)
+        yield from self._proof(msgspec.structs.replace(asked, answer=b"", plugin=""))
+
+    def _proof(self, response: Response) -> Steps:
         asks = yield Identify(
             response.user,
             response.database,

@@ -101,6 +101,10 @@ class MyCodec:
     def autocommits(self) -> bool:
         return bool(self._expected.status & m.AUTOCOMMIT)
 
+    @property
+    def client_midway(self) -> bool:
+        return self._client.midway
+
     # --- from the client --------------------------------------------------------------------------
 
     def client_fed(self, chunk: Bytes) -> Iterator[Command]:

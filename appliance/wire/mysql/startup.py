@@ -204,6 +204,26 @@ def parse_response(payload: bytes) -> Response:
     )
 
 
+def parse_change_user(payload: bytes, capabilities: int, collation: int) -> Response:
+    """COM_CHANGE_USER, in the shape of a response; `capabilities` are the session's, `collation`
+    the one before, which stays when none is named. Raises ProtocolViolation.
+    """
+    reader = Reader(payload, "client")
+    reader.u8()
+    user = _text(reader.nul_bytes())
+    answer = reader.take(reader.u8())
+    database = _text(reader.nul_bytes())
+    plugin, attributes = "", dict[str, str]()
+    if reader.left:
+        collation = reader.u16() & 0xFF
+    if reader.left and capabilities & C.PLUGIN_AUTH:
+        plugin = _text(reader.nul_bytes())
+    if reader.left and capabilities & C.CONNECT_ATTRS:
+        attributes = _attributes(reader)
+    reader.end()
+    return Response(capabilities, 0, collation, user, answer, database, plugin, attributes)
+
+
 def _attributes(reader: Reader) -> dict[str, str]:
     """Connection attributes, the first `ATTRIBUTES_MAX` of them and no long ones: they only
     describe the client."""

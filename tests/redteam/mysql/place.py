@@ -7,6 +7,8 @@ have changed something; it also ends what users left behind (sessions, accounts,
 import contextlib
 import json
 import re
+import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +26,7 @@ DATABASE = "crm"
 DATABASES = ("crm", "hr", "decoy", "reporting", "scratch")
 ADMINISTRATOR = "rt_dba"
 GLOBALS = ("general_log", "slow_query_log", "log_output", "event_scheduler", "sql_mode")
+SETTLE_SECONDS, SETTLE_TRIES_MAX = 0.05, 200
 Item = dict[str, Any]
 
 
@@ -104,6 +107,7 @@ class Place:
         if self.dirty:
             self._end_sessions()
             self._load()
+            self._settle()
             self.dirty = False
 
     def _end_sessions(self) -> None:
@@ -124,6 +128,21 @@ class Place:
                 cursor.execute(f"DROP USER '{user}'@'{host}'")
         for path in self.scratch.glob("rt_*"):
             path.unlink()
+
+    def _settle(self) -> None:
+        """Until what is measured knows the schema as it is now: a new table tells."""
+        if self.address == self.direct:
+            return
+        marker = f"crm.marker_{secrets.token_hex(4)}"
+        servers.run(self.server, f"CREATE TABLE {marker} (known INT)")
+        with contextlib.closing(self.open("plain")) as session:
+            for _ in range(SETTLE_TRIES_MAX):
+                if not session.query(f"SELECT known FROM {marker}".encode()).errors:
+                    break
+                time.sleep(SETTLE_SECONDS)
+            else:
+                raise RuntimeError("what is measured does not learn of a new table")
+        servers.run(self.server, f"DROP TABLE {marker}")
 
     def _load(self) -> None:
         text = (FOLDER / "schema.sql").read_text("utf-8")

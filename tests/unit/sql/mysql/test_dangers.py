@@ -69,8 +69,6 @@ def is_closed(statement: StatementFacts) -> bool:
         "select * from information_schema.query_cache_info",
         "select * from information_schema.column_statistics",
         # What quotes values.
-        "show warnings",
-        "show errors",
         "show processlist",
         "show full processlist",
         "show engine innodb status",
@@ -82,7 +80,6 @@ def is_closed(statement: StatementFacts) -> bool:
         "show create table remote",
         "show explain for 5",
         "explain for connection 5",
-        "get diagnostics condition 1 @m = message_text",
         "checksum table nosuch",
         # Conditions that read.
         "show tables where (select count(*) from customers where ssn like '1%') > 0",
@@ -244,3 +241,12 @@ def test_a_trigger_is_called_by_its_event_only_and_by_name() -> None:
     assert call.candidates == (FORGOT,)
     (call,) = only("select noted(1)").functions
     assert call.candidates == ()  # it is no function
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["show warnings", "show errors limit 1", "get diagnostics condition 1 @m = message_text"],
+)
+def test_what_the_server_said_is_for_the_session_to_refuse(text: str) -> None:
+    """As long as it may quote masked values (`session/said_again`)."""
+    assert Flag.READS_DIAGNOSTICS in only(text).flags

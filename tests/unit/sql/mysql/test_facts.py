@@ -153,9 +153,9 @@ def used(statement: StatementFacts) -> set[tuple[str, str]]:
         ("select id from orders for system_time as of now() o", "select", {("select", "orders")}),
         ("select id from orders for system_time between '2000-01-01' and now()", "select",
          {("select", "orders")}),
-        ("select seq from seq_1_to_5", "select", set()),
+        ("select seq from seq_1_to_5", "select", {("select", "seq_1_to_5")}),
         ("select o.id from orders o join seq_1_to_9_step_2 s on s.seq = o.id", "select",
-         {("select", "orders")}),
+         {("select", "orders"), ("select", "seq_1_to_9_step_2")}),
     ],
 )  # fmt: skip
 def test_actions_and_relations(text: str, actions: str, relations: set[tuple[str, str]]) -> None:
