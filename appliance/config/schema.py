@@ -354,7 +354,12 @@ class TargetConfig(Section, frozen=True, kw_only=True):
     )
     databases: Annotated[
         tuple[str, ...] | Literal["*"],
-        Meta(description="Databases that may be asked for: a list, or '*' for any."),
+        Meta(
+            description=(
+                "Databases that may be asked for: a list, or '*' for any. mysql: at login; what else"
+                " a session reaches there is for policy and privileges to say."
+            )
+        ),
     ] = "*"
     roles: Annotated[
         tuple[Role, ...],
