@@ -31,7 +31,7 @@ from appliance.sql.mysql.scope import (
     folded,
     surely_equal,
 )
-from appliance.sql.mysql.words import MARIADB_FIRST
+from appliance.sql.mysql.words import is_mariadb
 
 RECURSION_ROUNDS_MAX = 8
 
@@ -158,7 +158,7 @@ class Reader:
         self.require_parts(node, {"expressions", "alias"})
         catalog = None if self.lineage is None else self.lineage.catalog
         # MySQL numbers the columns, MariaDB names them by the text of the first row.
-        numbered = catalog is not None and catalog.server_version_num < MARIADB_FIRST
+        numbered = catalog is not None and not is_mariadb(catalog.server_version_num)
         width = 0
         with self.capture() as used:
             for row in node.expressions:

@@ -238,7 +238,7 @@ def tree_of(words: Sequence[Word]) -> exp.Expr:
     """The tree of one statement: SELECT, VALUES, TABLE, WITH, a parenthesised query, INSERT,
     REPLACE (an Insert with `replace` in its meta), UPDATE or DELETE. Raises Unreadable, and
     RecursionError for what nests too deeply."""
-    words, modifiers = _without_modifiers(words)
+    words, modifiers = _without_modifiers(shortened(words))
     tokens = _tokens(words)
     replaces = tokens[0].token_type is TokenType.REPLACE
     if replaces:
@@ -258,6 +258,65 @@ def tree_of(words: Sequence[Word]) -> exp.Expr:
     if modifiers:
         tree.set(MODIFIERS, [exp.Var(this=word) for word in modifiers])
     return tree
+
+
+LISTED_MAX = 64
+"""Of a longer list of constants only so many come into the tree."""
+_CONSTANT = frozenset({"NULL", "TRUE", "FALSE", "DEFAULT", "-", "+", "\\N", "?", ","})
+
+
+def shortened(words: Sequence[Word]) -> Sequence[Word]:
+    """Without rows of constants behind the first ones of VALUES, and without the end of a long list
+    of constants that a column is looked for in: nothing in a tree of ours depends on these, and
+    reading a dump's INSERT of a megabyte takes ten seconds otherwise."""
+    if len(words) <= 4 * LISTED_MAX:
+        return words
+    kept: list[Word] = []
+    index, size = 0, len(words)
+    while index < size:
+        word = words[index]
+        kept.append(word)
+        index += 1
+        if word.upper != "(" or len(kept) < 2:
+            continue
+        before = kept[-2]
+        end = _constants_end(words, index)
+        if before.upper == "IN" and len(kept) > 2 and kept[-3].kind in (NAME, QUOTED_NAME):
+            if end - index > 2 * LISTED_MAX:
+                kept += words[index : index + 2 * LISTED_MAX - 1]
+                index = end
+        elif before.upper in ("VALUES", "VALUE"):
+            index = _past_rows(words, index, end, kept)
+    return kept
+
+
+def _constants_end(words: Sequence[Word], index: int) -> int:
+    """The parenthesis that closes a list of constants which begins at `index`; `index` itself when
+    there is anything else in it."""
+    at = index
+    while at < len(words):
+        word = words[at]
+        if word.upper == ")":
+            return at
+        if word.kind not in (STRING, NUMBER) and word.upper not in _CONSTANT | INTRODUCERS:
+            return index
+        at += 1
+    return index
+
+
+def _past_rows(words: Sequence[Word], index: int, end: int, kept: list[Word]) -> int:
+    """Keeps the row that begins at `index`; gives the index behind the rows of constants that
+    follow it."""
+    if end == index:
+        return index
+    kept += words[index : end + 1]
+    at = end + 1
+    while [word.upper for word in words[at : at + 2]] == [",", "("]:
+        following = _constants_end(words, at + 2)
+        if following == at + 2:
+            break
+        at = following + 1
+    return at
 
 
 _MODIFIERS = frozenset({"LOW_PRIORITY", "DELAYED", "HIGH_PRIORITY", "QUICK"})

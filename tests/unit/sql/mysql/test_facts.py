@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
 from appliance.model.catalog import SessionSettings
@@ -189,6 +190,7 @@ def test_a_comment_that_the_server_runs_is_read() -> None:
         "select ``",
         b"select `\xff`",
         "select count (*) from customers",
+        "select /*+ ORDER_INDEX(customers by_ssn) */ id from customers",
         "set names gbk; select 1",
         "set sql_mode = 'ANSI_QUOTES'; select \"a\"",
         "call p(); select 1",
@@ -245,6 +247,10 @@ def test_statements_of_one_text() -> None:
     text = "begin; update orders set total = 1 where id = 1;; drop table orders ; "
     assert text[offset : offset + length].strip() == "drop table orders"
     assert facts("").statements == () == facts(" ; -- x\n ;").statements
+
+
+def test_transactions_change_nothing_in_how_a_text_is_read() -> None:
+    assert facts("begin work; select /*+ MAX_EXECUTION_TIME(9) */ 1; commit").failure is None
 
 
 def test_use_chooses_what_the_next_statement_means() -> None:
@@ -350,6 +356,37 @@ def test_others_share_nothing(text: str) -> None:
     folded = fold(text.encode(), SETTINGS)
     found = facts(text).statements[0].unread_constants
     assert not found or folded is None or found != folded[1]
+
+
+ROWS = ", ".join(f"({n}, -2, NULL, _binary'x')" for n in range(400))
+
+
+def test_long_lists_of_constants_are_read_once() -> None:
+    long, short = only(f"insert into orders values {ROWS}"), only("insert into orders values (1)")
+    assert msgspec.structs.replace(long, span=(0, 0)) == msgspec.structs.replace(short, span=(0, 0))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (f"insert into orders values {ROWS}, (1, 2, (select ssn from customers), 4)", SSN),
+        (f"insert into orders values {ROWS}, (1, 2, 3, f(4)), {ROWS}", "f"),
+        (f"replace into orders values {ROWS} on duplicate key update total = f(5)", "f"),
+        (f"select id from orders where id in ({', '.join(map(str, range(900)))}, f(1))", "f"),
+        (
+            f"select id from orders where id in ({', '.join(map(str, range(900)))})"
+            " or id in (select f(1))",
+            "f",
+        ),
+        (f"insert into orders values {ROWS}; drop table orders", "drop"),
+    ],
+)
+def test_and_nothing_hides_behind_them(text: str, found: object) -> None:
+    statements = facts(text).statements
+    seen: set[object] = {key for s in statements for key in s.consumed}
+    seen |= {call.name for s in statements for call in s.functions}
+    seen |= {action.value for s in statements for action in s.actions}
+    assert found in seen
 
 
 def test_groups_for_people() -> None:
