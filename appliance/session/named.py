@@ -146,9 +146,11 @@ class NamedPlans:
         """Before anything is forwarded: whether every EXECUTE and FETCH in it can be resolved."""
         for index, plan in enumerate(verdict.plans):
             try:
-                self.resolve(plan, verdict, now=False)
+                known = self.resolve(plan, verdict, now=False)
             except Refused as refused:
                 return refused.refusal
+            if plan.kind == "CreateTableAsStmt" and known.masks_any:
+                return stored_unmasked()
             if _executes(verdict, index) and not changes.settled_before(verdict.facts, index):
                 return other_names()
         return None
@@ -199,6 +201,16 @@ def other_names() -> Refusal:
         "PREPARE it again under the present search_path, or set search_path back",
         rule="builtin:named-statement",
         sqlstate="26000",
+    )
+
+
+def stored_unmasked() -> Refusal:
+    """CREATE TABLE AS EXECUTE of what is masked on its way to the client only."""
+    return Refusal(
+        RefusalCode.MASKED_COLUMN_USED,
+        "what this statement gives is masked for you on its way here, and would be stored as it is",
+        "say CREATE TABLE ... AS SELECT: what it stores is masked",
+        rule="builtin:named-statement",
     )
 
 

@@ -1,8 +1,7 @@
 """Names to relations, columns and functions as PostgreSQL resolves them, and the ledger of what a
 statement uses.
 
-The lowest layer of the analyst (`statements.Analyst`): everything above adds to the ledger through
-here.
+The lowest layer of the analyst (`statements.Analyst`): everything above adds to it through here.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -382,12 +381,11 @@ class Names:
         )
 
     def find_relation(self, schema: str, name: str, database: str = "") -> tuple[str, int]:
-        """(schema, OID) of a relation's name; the OID is 0 when it is not resolved, and a puzzle
-        is noted."""
+        """(schema, OID) of a relation's name; 0 when it is not resolved, and a puzzle is noted."""
+        catalog = self.catalog
         if database and database != self.settings.database:
             self.puzzle(f"relation {schema}.{name} is of another database")
             return schema, 0
-        catalog = self.catalog
         if schema:
             oid = 0 if catalog is None else catalog.by_name.get((schema, name), 0)
             own = schema.startswith(TEMPORARY_SCHEMA)
@@ -427,8 +425,7 @@ class Names:
         function = name[-1]
         owner = self._user_function(schema, function)
         if owner is None:
-            if not schema:
-                self.names_called.add(function)
+            self.names_called.add(function)
             if function in functions.SET_RETURNING:
                 self.sets_rows = True
             self._call_builtin(schema, function)
@@ -454,8 +451,8 @@ class Names:
         return None if overloads and not left else left
 
     def _computes(self, function: Function) -> bool:
-        """Whether it is of an extension that only computes, or an SQL function whose body is as
-        harmless as a view; notes what that reads."""
+        """Of an extension that only computes, or an SQL function with a body as harmless as a
+        view; notes what that reads."""
         self.types_met.add(function.returns_oid)
         if function.constructor or function.extension in functions.PURE_EXTENSIONS:
             return True
@@ -523,12 +520,8 @@ class Names:
     def _unknown_function(
         self, schema: str, name: str, action: Action | None, candidates: tuple[int, ...] = ()
     ) -> None:
-        if (
-            schema == "information_schema"
-            and name.startswith(functions.HARMLESS_INFORMATION_SCHEMA_PREFIX)
-            and not candidates
-            and not (self.lineage is not None and self.lineage.unseen.is_replaced(name))
-        ):
+        if schema == "information_schema" and self._of_information_schema(name, candidates):
+            self.names_called.add(name)
             return
         self.sets_rows = True
         self.functions[FunctionUse(schema, name, candidates)] = None
@@ -538,10 +531,20 @@ class Names:
         if action in (Action.DYNAMIC_SQL, Action.FOREIGN_SERVER):
             self.flags.add(Flag.DYNAMIC)
 
+    def _of_information_schema(self, name: str, candidates: tuple[int, ...]) -> bool:
+        """Whether it is one of those that its views' definitions call. All are written in SQL."""
+        if candidates or not name.startswith(functions.HARMLESS_INFORMATION_SCHEMA_PREFIX):
+            return False
+        if self.lineage is None or not self.lineage.catalog.interpreted:
+            return True
+        known = name in self.lineage.catalog.interpreted
+        return known and not self.lineage.unseen.is_replaced(name)
+
     def operator(self, name: list[str]) -> None:
         """Notes an operator that could be one outside pg_catalog: it calls a function we do not
         know."""
         schemas: Sequence[str]
+        self.names_called.add(name[-1])
         if self.lineage is not None and self.lineage.unseen.is_replaced_within(name[-1]):
             self._unknown_function("pg_catalog", f"operator {name[-1]}", None)
             return
@@ -551,10 +554,9 @@ class Names:
             if built_in or self._trusted_operator(name[-2], name[-1]):
                 return
             schemas = [name[-2]]
+        elif self.catalog is None or not self.catalog.operators:
+            return
         else:
-            self.names_called.add(name[-1])
-            if self.catalog is None or not self.catalog.operators:
-                return
             schemas = [s for s in self._function_path() if (s, name[-1]) in self.catalog.operators]
         for schema in schemas:
             self._user_operator(schema, name[-1])
@@ -576,24 +578,23 @@ class Names:
             self._unknown_function(schema, f"operator {name}", None, candidates)
 
     def _trusted_operator(self, schema: str, name: str) -> bool:
-        """`OPERATOR(schema.@@)` of an extension: the catalog lists only those that are not an
-        extension's."""
+        """`OPERATOR(schema.@@)` of an extension."""
         catalog = self.catalog
-        return (
-            catalog is not None
-            and schema in catalog.schemas
-            and (schema, name) in catalog.extension_operators
-        )
+        if catalog is None or schema not in catalog.schemas:
+            return False
+        return (schema, name) in catalog.extension_operators
 
     def type_name(self, body: Body) -> None:
-        """Notes a type whose values come to be by functions: a domain's conditions, a base type's
-        input, casts made by CREATE CAST. Every type that the name may mean counts."""
+        """Notes a type whose values come to be by functions (a domain's, a base type's, casts');
+        every type that the name may mean counts."""
         name = words(body.get("names", ()))
         if not name or self.lineage is None:
             return
-        if name[-2:-1] == ["pg_catalog"] and tuple(name[-2:]) not in self.lineage.catalog.types:
+        built_in = name[-2:-1] == ["pg_catalog"]
+        if not built_in or name[-1] not in types.OIDS:
+            self.names_called.add(name[-1])
+        if built_in and tuple(name[-2:]) not in self.lineage.catalog.types:
             return
-        self.names_called.add(name[-1])
         if len(name) > 1 and name[-2] not in self.lineage.catalog.schemas:
             self._unknown_function(name[-2], f"type {name[-1]}", None)
             return

@@ -18,7 +18,7 @@ OWN_SHARE = 5
 """One in so many of our own attacks; `make redteam` sends them all."""
 SENT_WHOLE = (
     *("external_ddl", "names_in_prepared", "deferred_settings"),
-    *("parts_of_values", "returning_names"),
+    *("parts_of_values", "returning_names", "server_schemas"),
 )
 OWN_REMAINING = {
     "own-interference-34",  # TABLESAMPLE follows how rows are stored
@@ -62,11 +62,11 @@ def test_attacks(place: Stage) -> None:
 def test_own_attacks(place: Stage) -> None:
     names = [
         item["id"]
-        for number, item in enumerate(corpus.read(corpus.FOLDER / corpus.OWN))
+        for number, item in enumerate(corpus.read(corpus.FOLDER / corpus.OWN["attacks"]))
         if (number % OWN_SHARE == 0 or item["category"] in SENT_WHOLE)
         and "server>=18" not in item.get("requires", ())  # what PostgreSQL 15 has no words for
     ]
-    report = sent(place, "attacks", corpus.OWN, only=names, modes="simple,raw").report
+    report = sent(place, "attacks", corpus.OWN["attacks"], only=names, modes="simple,raw").report
     assert report["attacks"] == len(names)
     assert set(report["leaked_ids"]) <= OWN_REMAINING
     assert report["runner_errors"] == {} and report["target_down_after"] == []

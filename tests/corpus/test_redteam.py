@@ -162,7 +162,7 @@ def test_corpora_have_unique_ids() -> None:
 
 
 def test_own_attacks_are_many_and_were_seen_to_leak() -> None:
-    items = corpus.read(corpus.FOLDER / corpus.OWN)
+    items = corpus.read(corpus.FOLDER / corpus.OWN["attacks"])
     assert len(items) >= 100
     assert all(item["verified"] and item["how"] for item in items)
     public = corpus.read(corpus.FOLDER / corpus.PUBLIC["attacks"])

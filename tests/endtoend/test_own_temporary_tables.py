@@ -93,6 +93,26 @@ def test_a_table_of_ones_own(session: Session, extended: bool) -> None:
             run(session, text.format(t="mine"), extended=extended)
 
 
+@pytest.mark.parametrize("extended", [False, True])
+def test_made_of_what_was_prepared(session: Session, extended: bool) -> None:
+    """Of what is masked on its way here only, the raw value would be stored."""
+    masked = session.execute("SELECT email FROM public.customers").fetchone() == ("****",)
+    run(session, "PREPARE plain AS SELECT id FROM public.plain", extended=extended)
+    run(session, "PREPARE shown AS SELECT id, email FROM public.customers", extended=extended)
+    run(session, "PREPARE used AS SELECT email || '!' AS v FROM customers", extended=extended)
+    run(session, "CREATE TEMP TABLE mine AS EXECUTE plain", extended=extended)
+    assert session.execute("SELECT * FROM mine").fetchall() == [(1,)]
+    run(session, "CREATE TEMP TABLE more AS EXECUTE used", extended=extended)
+    kept = session.execute("SELECT v FROM more").fetchall()
+    assert kept == [("****!" if masked else "ada@example.com!",)]
+    if masked:
+        refused(session, "CREATE TEMP TABLE raw AS EXECUTE shown", extended=extended)
+        refused(
+            session, "EXPLAIN ANALYZE CREATE TEMP TABLE raw AS EXECUTE shown", extended=extended
+        )
+        refused(session, "CREATE TEMP TABLE raw AS EXECUTE nothing", extended=extended)
+
+
 def test_copy_into_it(session: Session) -> None:
     session.execute("CREATE TEMP TABLE mine (id int, v text)")
     with session.cursor().copy("COPY mine FROM STDIN") as copy:

@@ -126,16 +126,19 @@ def _passes(arguments: argparse.Namespace, on: Sequence[Stage]) -> dict[str, Out
         path = corpus.FOLDER / corpus.PUBLIC[kind]
         return Pass(kind, path, plain, arguments.modes, _only(arguments))
 
-    own = corpus.FOLDER / corpus.OWN
+    def own(kind: str) -> Pass:
+        path = corpus.FOLDER / corpus.OWN[kind]
+        return Pass(kind, path, False, arguments.modes, _only(arguments))
+
     todo = {
         "attacks": public("attacks"),
-        "attacks_own": Pass("attacks", own, False, arguments.modes, _only(arguments)),
+        "attacks_own": own("attacks"),
         "benign": public("benign"),
+        "benign_own": own("benign"),
         "benign_plain": public("benign", plain=True),
         "guard": public("guard"),
+        "guard_own": own("guard"),
     }
-    if not own.exists():
-        del todo["attacks_own"]
     found: dict[str, Outcome] = {}
     for name, one in todo.items():
         found[name] = run(one, on)

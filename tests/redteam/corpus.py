@@ -13,7 +13,7 @@ from typing import Any
 
 FOLDER = Path(__file__).parents[1] / "corpus" / "postgres"
 KINDS = ("attacks", "benign", "guard")
-OWN = "own.jsonl"
+OWN = {"attacks": "own.jsonl", "benign": "own_benign.jsonl", "guard": "own_guard.jsonl"}
 PUBLIC = {"attacks": "public.jsonl", "benign": "benign.jsonl", "guard": "guard.jsonl"}
 
 Item = dict[str, Any]

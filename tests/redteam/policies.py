@@ -86,8 +86,9 @@ def mask_of(method: str) -> Document:
 
 
 def _own_tables(name: str, where: Document) -> Document:
-    """Who may make temporary tables may do away with them."""
-    actions = ["drop", "truncate", "alter"]
+    """Who may make temporary tables may change them and do away with them, as the shipped preset
+    has it."""
+    actions = ["create", "alter", "comment", "maintain", "truncate", "lock", "drop"]
     return {"id": name, "effect": "allow", **where, "actions": actions, "resources": [TEMPORARY]}
 
 

@@ -143,7 +143,7 @@ def test_what_is_not_the_servers(
 ) -> None:
     if "AGGREGATE" in definitions:
         connection.execute(f"CREATE FUNCTION told.last(text, text) RETURNS text {TELLS}".encode())
-    if "told.ks" not in text:
+    if "told.ks" not in text and "_pg_more" not in text:  # that is nothing before
         assert not runs_another(one(connection, text.split("::word")[0])) or "word" in text
     connection.execute(definitions.encode())
     assert runs_another(one(connection, text))
