@@ -11,6 +11,7 @@ import os
 import random
 import re
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -310,6 +311,79 @@ class Front:
         self._carry_out(self.machine.disconnected(NOW))
 
 
+class End(Chunks):
+    """An end of a connection of `Wired`."""
+
+    def __init__(self, front: "Wired", wrote: Callable[[bytes], None], upstream: bool) -> None:
+        self.transport = cast(asyncio.Transport, SimpleNamespace(write=wrote))
+        self._front, self._upstream = front, upstream
+
+    def chunk(self, chunk: memoryview) -> None:
+        self._front.by_the_machine(bytes(chunk), self._upstream)
+
+    def say(self, chunk: bytes) -> None:
+        self.get_buffer(-1)[: len(chunk)] = chunk
+        self.buffer_updated(len(chunk))
+
+
+class Wired(Front):
+    """The same by way of both ends' buffers, and with a trail: as a worker does it."""
+
+    def __init__(self, principal: Principal, choices: random.Random) -> None:
+        super().__init__(principal, True, choices)
+        share(bytearray(65536))
+        self._trail = ChainEnd()
+        self._trail.size_max = 1 << 40
+        self._trail.descriptor = os.open(os.devnull, os.O_WRONLY)
+        self.ledger.write_to(self._trail, lambda number, finished: None)
+        self._client = End(self, self._to_client, False)
+        self._upstream = End(self, self._sent, True)
+        assert self.path is not None
+        self.path.attach(self._client, self._upstream)
+
+    def _to_client(self, content: bytes) -> None:
+        self.read += content
+
+    def _sent(self, content: bytes) -> None:
+        self._to_database += content
+
+    def by_the_machine(self, chunk: bytes, upstream: bool) -> None:
+        receive = self.machine.upstream_received if upstream else self.machine.client_received
+        self._carry_out(receive(chunk, NOW))
+
+    def behind(self, chunk: bytes) -> None:
+        assert self.path is not None
+        if self.path.in_question:
+            self._behind += chunk
+            self.path.crowded = True
+            return
+        self.machine.take_over()
+        self.by_the_machine(chunk, False)
+
+    def catch_up(self) -> None:
+        assert self.path is not None
+        self.path.crowded = False
+        super().catch_up()
+
+    def say(self, chunk: bytes) -> None:
+        assert self.path is not None
+        self._client.say(chunk)
+        if self.ledger.due:
+            self.taken += 1
+            self.records += [decode_record(b"{%b%b}" % line[:2]) for line in self.path.lines]
+            self._keep_finished()
+            before = self._to_database
+            assert self.ledger.write_due()
+            assert len(self._to_database) > len(before)
+
+    def _hear(self, chunk: bytes) -> None:
+        self._upstream.say(chunk)
+
+    def leave(self) -> None:
+        super().leave()
+        os.close(self._trail.descriptor)
+
+
 def cycles(choices: random.Random, prepared: bool) -> bytes:
     text = choices.choice((READ, READ, ONE, NOTES, AT_SOURCE, WRITE)).format(choices.randint(1, 99))
     unnamed = parse(text) + bind()
@@ -385,7 +459,8 @@ def sorts(facts: list[Any]) -> list[Any]:
 @pytest.mark.parametrize("seed", range(25))
 def test_with_and_without(principal: Principal, seed: int) -> None:
     alone = Front(principal, False, random.Random(seed))
-    hitting = Front(principal, True, random.Random(seed + 1))
+    choices = random.Random(seed + 1)
+    hitting = Wired(principal, choices) if seed % 2 else Front(principal, True, choices)
     for front in (alone, hitting):
         converse(front, seed, 180)
         front.leave()
