@@ -1,7 +1,7 @@
 # Bytes that are put together piece by piece. Used by `pgrows` and the hit path.
 
 from libc.stdint cimport uint8_t
-from libc.stdlib cimport realloc
+from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
 
@@ -41,3 +41,11 @@ cdef inline int must_add(Output* output, const void* piece, size_t size) except 
     if not add(output, piece, size):
         raise MemoryError
     return 0
+
+
+cdef inline void shrink(Output* output, size_t kept) noexcept nogil:
+    """Of one that holds nothing: memory beyond so much is given back."""
+    if output.room > kept:
+        free(output.bytes)
+        output.bytes = NULL
+        output.room = 0

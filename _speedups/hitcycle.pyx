@@ -23,7 +23,7 @@ from _speedups.auditwriter cimport (
     room_for,
     write_hex,
 )
-from _speedups.growing cimport Output, must_add
+from _speedups.growing cimport Output, must_add, shrink
 
 cdef enum:
     ENTROPY_BYTES = 10
@@ -237,10 +237,7 @@ cdef class HitLedger:
 
     cdef void _forget_finished(self) noexcept:
         self._finished.length = self._finished_count = 0
-        if self._finished.room > ROOM_KEPT:
-            free(self._finished.bytes)
-            self._finished.bytes = NULL
-            self._finished.room = 0
+        shrink(&self._finished, ROOM_KEPT)
 
     def take_due(self) -> list:
         """The cycles that wait; they are the caller's to record and to `forward` or to `drop`."""
@@ -406,7 +403,10 @@ cdef class Cycle:
 
     cdef size_t lines_room(self) noexcept:
         """Bytes that its lines have at most."""
-        cdef size_t room = self._decided.length + <size_t>self._line_count * AROUND
+        cdef size_t room
+        if not self._line_count:
+            return 0
+        room = self._decided.length + <size_t>self._line_count * AROUND
         room += <size_t>PyBytes_GET_SIZE(self._tail)
         if self._line_count > 1:
             room += <size_t>PyBytes_GET_SIZE(self._parse_tail)
@@ -500,6 +500,8 @@ cdef class Cycle:
 
     cdef void rest(self) noexcept:
         self._steps = NULL
+        self._unwritten = False
+        self._line_count = 0
         self.hit = None
         self.lock = None
         self._masker = None

@@ -20,7 +20,7 @@ from libc.string cimport memchr, memcmp, memcpy, memmove
 from _speedups.auditchain cimport HASH, hash_into
 from _speedups.auditwriter cimport ID_BYTES, put_bytes, put_integer
 from _speedups.chunks cimport Chunks, wall_clock
-from _speedups.growing cimport Output, must_add
+from _speedups.growing cimport Output, must_add, shrink
 from _speedups.hitcycle cimport TAG_BYTES_MAX, Count, Cycle, Hit, HitLedger, Pace
 from _speedups.pgcycle cimport (
     HEADER,
@@ -486,10 +486,9 @@ cdef class HitPath(Cycle):
     cdef void _sent_to_client(self) noexcept:
         if self._got:
             self._out.length = 0
-            if self._out.room > ROOM_KEPT:
-                free(self._out.bytes)
-                self._out.bytes = NULL
-                self._out.room = 0
+            shrink(&self._out, ROOM_KEPT)
+        if not self._carry.length:
+            shrink(&self._carry, ROOM_KEPT)
 
     cdef int _aside(self, const uint8_t* at, Py_ssize_t length) except -1:
         """What a notice or the like comes to, in its place."""

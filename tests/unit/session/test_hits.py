@@ -1,8 +1,5 @@
 """The hit path against the machine alone: the same conversation, with and without it, gives the
 client the same bytes and the trail the same records.
-
-A little database answers both: it knows prepared statements, skips to Sync after an error, has a
-log that moves and a catalog that changes, and sends its answers in pieces.
 """
 
 import asyncio
@@ -10,7 +7,6 @@ import errno
 import os
 import random
 import re
-import secrets
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,10 +16,8 @@ import pytest
 
 from _speedups.auditchain import ChainEnd
 from _speedups.chunks import Chunks, share
-from _speedups.hitcycle import Count, HitLedger
-from _speedups.pghits import HitPath
 from appliance.audit.chain import parse_line
-from appliance.audit.encode import decode_record, encode_record
+from appliance.audit.encode import decode_record
 from appliance.audit.record import (
     Entry,
     Outcome,
@@ -33,10 +27,6 @@ from appliance.audit.record import (
 )
 from appliance.model.errors import InvariantBroken, ProtocolViolation, Refused
 from appliance.model.principal import Principal
-from appliance.session.effects import RefreshCatalog, Turn
-from appliance.session.hits import HELD
-from appliance.sql.lineage import CatalogLineage
-from appliance.telemetry.metrics import SECONDS_BOUNDS
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 from tests.playbook.speech import (
@@ -44,7 +34,6 @@ from tests.playbook.speech import (
     CLOSED,
     EMAIL_COLUMN,
     IDLE,
-    NOTE_ID_COLUMN,
     PARSED,
     SYNC,
     bind,
@@ -60,297 +49,19 @@ from tests.playbook.speech import (
 )
 from tests.playbook.world import (
     ANN,
-    CUSTOMERS,
     DAN,
-    NAMES_MASKED,
     POLICY,
     SECRET,
     UNMASKED,
-    Session,
-    catalog,
 )
-
-READ = "SELECT email FROM customers"
-ONE = "SELECT email FROM customers WHERE id = {}"
-AT_SOURCE = "SELECT upper(email) AS email FROM customers"
-NOTES = "SELECT id FROM notes WHERE id = {}"
-WRITE = "INSERT INTO notes VALUES ({}, 'x')"
-
-
-def notice(about: bytes) -> bytes:
-    """It quotes a cell that the statement touches."""
-    text = SECRET if b"email" in about else "a note"
-    return m.error_fields(
-        m.NOTICE_RESPONSE, {"S": "NOTICE", "V": "NOTICE", "C": "00000", "M": text}
-    )
-
-
-NOW = 1_700_000_000.0
-
-
-def stamped(newest: str) -> CatalogLineage:
-    return CatalogLineage(msgspec.structs.replace(catalog(newest), newest=newest))
-
-
-class Database:
-    """Answers what it is sent. Raw cells come out only of texts that ask for them."""
-
-    def __init__(self) -> None:
-        self.position = 1
-        self.newest = "1"
-        self.statements: dict[bytes, bytes] = {}
-        self.portals: dict[bytes, tuple[bytes, bytes]] = {}
-        self.skipping = False
-        self.fails = False
-        self.notices = False
-        self.moved = False
-        """`customers` is not what it was."""
-        self.texts: list[bytes] = []
-        """What was executed."""
-
-    def answer(self, content: bytes) -> bytes:
-        said = b""
-        while content:
-            length = 1 + int.from_bytes(content[1:5], "big")
-            frame, content = content[:length], content[length:]
-            said += self._one(frame[0], frame[5:])
-        return said
-
-    def _one(self, kind: int, body: bytes) -> bytes:
-        if kind == m.SYNC:
-            self.skipping = False
-            self.portals.clear()
-            return IDLE
-        if self.skipping:
-            return b""
-        if kind == m.QUERY:
-            shape, rows, tag = self._run(body[:-1], b"")
-            return self._failed(body) + IDLE if self._fail() else shape + rows + tag + IDLE
-        if kind == m.PARSE:
-            name, text, _ = body.split(b"\0", 2)
-            self.statements[name] = text
-            return PARSED
-        if kind == m.BIND:
-            portal, name, rest = body.split(b"\0", 2)
-            self.portals[portal] = (self.statements[name], rest)
-            return BOUND
-        if kind == m.CLOSE:
-            (self.statements if body[:1] == b"S" else self.portals).pop(body[1:-1], None)
-            return CLOSED
-        if kind == m.DESCRIBE:
-            text, _ = self.portals[body[1:-1]]
-            return self._run(text, b"")[0] or m.frame(m.NO_DATA, b"")
-        if kind == m.EXECUTE:
-            text, rest = self.portals[body.split(b"\0")[0]]
-            if b"lsn" not in text and self._fail():
-                self.skipping = True
-                return self._failed(text)
-            _, rows, tag = self._run(text, rest)
-            self.skipping = not tag
-            return rows + tag
-        return b""
-
-    def _fail(self) -> bool:
-        failed, self.fails = self.fails, False
-        return failed
-
-    @staticmethod
-    def _failed(about: bytes) -> bytes:
-        return failure("22012", f"bad: {SECRET if b'email' in about else 'a note'}")
-
-    def _run(self, text: bytes, bound: bytes) -> tuple[bytes, bytes, bytes]:
-        """(shape, rows, tag); without a tag the rows are an error."""
-        if b"Sallyport: something was written" in text:
-            asked = bound[8 : 8 + int.from_bytes(bound[4:8], "big")].decode()
-            if asked != self._log().replace("-", "/"):
-                return b"", failure("42704", "unrecognized configuration parameter"), b""
-            return b"", row("="), complete("SELECT 1")
-        if b"transactionid" in text:
-            asked, last = self._texts(bound)[2:4]
-            found = f"{self.newest}+0/{CUSTOMERS}:{'2' * self.moved}"
-            found = found if "customers" in self._texts(bound)[0] else f"{self.newest}+0/16402:"
-            here = self._log()
-            quiet = "q" if last == here else ""
-            body = "=" if asked == here else found
-            return b"", row(f"read committed/{here}{quiet}/{body}"), complete("SELECT 1")
-        if b"json_agg" in text:
-            return b"", row("[]"), complete("SELECT 1")
-        if text.startswith(b"SHOW"):
-            return b"", row('"$user", public' if b"path" in text else "none"), complete("SHOW")
-        self.texts.append(text)
-        extra = notice(text) if self.notices else b""
-        if text.startswith(b"INSERT"):
-            return b"", extra, complete("INSERT 0 1")
-        if b"notes" in text:
-            return described(NOTE_ID_COLUMN), extra + row("1") + row("2"), complete("SELECT 2")
-        raw = text.startswith(b"SELECT email FROM customers")
-        shape = described(EMAIL_COLUMN if raw else computed("email", 25))
-        shown = SECRET if raw or text == AT_SOURCE.encode() else "****"
-        return shape, extra + row(shown), complete("SELECT 1")
-
-    def _log(self) -> str:
-        return f"0-{self.position}"
-
-    @staticmethod
-    def _texts(bound: bytes) -> list[str]:
-        reader = m.Reader(bound, "upstream")
-        reader.u16()
-        return [reader.take(reader.i32()).decode() for _ in range(reader.u16())]
-
-
-class Front:
-    """A session with everything around it but sockets; `hits` says whether the path is there."""
-
-    def __init__(self, principal: Principal, hits: bool, choices: random.Random) -> None:
-        self.session = Session(principal, lineage=stamped("1"))
-        self.machine = self.session.machine
-        self.database = Database()
-        self.choices = choices
-        self.read = b""
-        self.records: list[Entry] = []
-        self.taken = 0
-        self._to_database = b""
-        self._behind = b""
-        self._generation = Count()
-        self.ledger = HitLedger(lambda: None, lambda: None, secrets.token_bytes, SECONDS_BOUNDS)
-        self.path: HitPath | None = None
-        if hits:
-            state = self.session.state
-            self.path = state.hits.path = HitPath(
-                self.ledger,
-                self._generation,
-                state.recorder.sequence,
-                state.pace,
-                state.statements.settled,
-                "s1",
-                HELD,
-                4096,
-            )
-            self.path.owner = self
-
-    # what the path asks of a conductor
-
-    def fall_back(self, rest: bytes) -> None:
-        assert self.path is not None
-        if self.path.underway:
-            self.machine.take_over()
-        if rest:
-            self._carry_out(self.machine.upstream_received(rest, NOW))
-
-    def proviso_failed(self, chunk: bytes) -> None:
-        self._carry_out(self.machine.client_received(chunk, NOW))
-
-    def aside(self, kind: int, frame: bytes) -> bytes:
-        return self.machine.aside(kind, frame)
-
-    def catch_up(self) -> None:
-        assert self.path is not None
-        if self.path.underway:
-            self.machine.take_over()
-        behind, self._behind = self._behind, b""
-        self._carry_out(self.machine.client_received(behind, NOW))
-
-    # the world's side
-
-    def say(self, chunk: bytes) -> None:
-        path = self.path
-        if path is not None and path.underway:
-            if path.in_question:
-                self._behind += chunk
-                return
-            self.machine.take_over()
-        elif path is not None and path.client(chunk, NOW):
-            self.taken += 1
-            self.records += [decode_record(b"{%b%b}" % line[:2]) for line in path.lines]
-            self._to_database += path.forward()
-            return
-        self._carry_out(self.machine.client_received(chunk, NOW))
-
-    def _carry_out(self, turn: Turn) -> None:
-        self._keep_finished()
-        self.records += [decode_record(encode_record(record)) for record in turn.records]
-        self._to_database += b"".join(map(bytes, turn.upstream))
-        self.read += b"".join(map(bytes, turn.client))
-        for request in turn.requests:
-            if isinstance(request, RefreshCatalog):
-                self._generation.value += 1
-                if self.session.port.lineage is None or (
-                    self.session.port.lineage.catalog.newest != self.database.newest
-                ):
-                    self.session.port.take(stamped(self.database.newest))
-                self._carry_out(self.machine.catalog_ready(NOW))
-
-    def _keep_finished(self) -> None:
-        self.records += [decode_record(b"{%b}" % line) for line in self.ledger.take_finished()]
-
-    def answer(self) -> None:
-        """The database answers, in pieces, until it has nothing more to say."""
-        while self._to_database:
-            sent, self._to_database = self._to_database, b""
-            said = self.database.answer(sent)
-            while said:
-                cut = self.choices.randint(1, len(said)) if self.choices.random() < 0.3 else 1 << 20
-                self._hear(said[:cut])
-                said = said[cut:]
-        self._keep_finished()
-
-    def _hear(self, chunk: bytes) -> None:
-        path = self.path
-        if path is None or not path.underway:
-            self._carry_out(self.machine.upstream_received(chunk, NOW))
-            return
-        out, rest = path.upstream(chunk, NOW)
-        self.read += out
-        if rest is not None:
-            self.fall_back(rest)
-        if self._behind and not path.in_question:
-            self.catch_up()
-
-    def leave(self) -> None:
-        self._carry_out(self.machine.disconnected(NOW))
-
-
-def cycles(choices: random.Random, prepared: bool) -> bytes:
-    text = choices.choice((READ, READ, ONE, NOTES, AT_SOURCE, WRITE)).format(choices.randint(1, 99))
-    unnamed = parse(text) + bind()
-    return choices.choice(
-        (
-            query(text),
-            query(text),
-            unnamed + describe_portal() + execute() + SYNC,
-            unnamed + execute() + SYNC,
-            *((bind("p"), bind("p") + describe_portal()) if prepared else ()),
-        )
-    )
-
-
-def converse(front: Front, seed: int, steps: int) -> None:
-    """The same for equal seeds, whichever front it is (pieces come from `front.choices`)."""
-    choices = random.Random(seed)
-    front.say(parse(READ, "p") + SYNC)
-    front.answer()
-    for _ in range(steps):
-        event = choices.random()
-        database = front.database
-        if event < 0.05:
-            database.position += 1
-        elif event < 0.08:
-            database.position, database.newest = (
-                database.position + 1,
-                str(choices.randint(1, 9**9)),
-            )
-        elif event < 0.1:
-            front.machine.take_policy(choices.choice((POLICY, NAMES_MASKED)))
-        database.fails = choices.random() < 0.05
-        database.notices = choices.random() < 0.05
-        chunk = cycles(choices, True)
-        if not chunk.endswith(SYNC) and chunk[0] != m.QUERY:
-            chunk += execute() + SYNC
-        front.say(chunk)
-        if choices.random() < 0.1:
-            front.say(cycles(choices, False))
-        front.answer()
-        database.fails = False
+from tests.unit.session.hit_fronts import (
+    NOTES,
+    NOW,
+    READ,
+    Front,
+    Wired,
+    converse,
+)
 
 
 def plain(read: bytes) -> bytes:
@@ -385,7 +96,8 @@ def sorts(facts: list[Any]) -> list[Any]:
 @pytest.mark.parametrize("seed", range(25))
 def test_with_and_without(principal: Principal, seed: int) -> None:
     alone = Front(principal, False, random.Random(seed))
-    hitting = Front(principal, True, random.Random(seed + 1))
+    choices = random.Random(seed + 1)
+    hitting = Wired(principal, choices) if seed % 2 else Front(principal, True, choices)
     for front in (alone, hitting):
         converse(front, seed, 180)
         front.leave()
