@@ -5,13 +5,14 @@ PYTEST := $(BIN)/python -m pytest
 JOBS ?= 2
 SOURCES := appliance _speedups tests bench setup.py
 
-.PHONY: setup test check lint bench redteam noninterference demo lock schemas clean help
+.PHONY: setup test check lint bench pictures redteam noninterference demo lock schemas clean help
 
 help:
 	@echo 'make demo        a governed sample database and a guided tour (TOUR=only ends after the tour)'
 	@echo 'make setup       .venv with everything, extensions built; afterwards .venv/bin/sallyport works'
 	@echo 'make test        all tests; make check adds ruff, mypy, import rules'
 	@echo 'make bench       the benchmarks'
+	@echo 'make pictures    every page of the console, light and dark, desktop and phone, into build/pictures'
 	@echo 'make redteam     the attack, benign and guard corpora on every PostgreSQL with contrib modules (JOBS=2, PG=15|18)'
 	@echo '                 CORPUS=file.jsonl KIND=attacks|benign|guard: one file, the runner'"'"'s JSON last, its exit status'
 	@echo '                 PLAIN=1: as rt_plain, who owes no mask; DIRECT=1: round Sallyport; EVERYTHING=1: policy allows all'
@@ -40,6 +41,10 @@ check: lint test
 bench: setup
 	@scripts/test-programs.sh haproxy
 	@$(BIN)/python -m bench $(ARGS)
+
+pictures: setup
+	@scripts/test-programs.sh
+	@SCREENSHOTS=build/pictures $(PYTEST) -q tests/browser/test_pictures.py
 
 # Not $(JOBS) servers a version where one file is run: its JSON is one runner's own.
 REDTEAM_OPTIONS = $(if $(MASK),--mask $(MASK)) $(if $(OWES),--owes $(OWES)) $(if $(EVERYTHING),--everything)

@@ -19,10 +19,10 @@ from appliance.sql.lineage import CatalogLineage
 
 ROWS_MAX = 100_000
 """The planner's guess above which nothing is run."""
-PAUSE_SECONDS = 1.0
-"""Between two of one session: each writes, though nothing stays."""
+PAUSE_SECONDS = 5.0
+"""Between two of one session: each writes, and locks rows for a moment, though nothing stays."""
 
-_LIMITS = (b"SET LOCAL statement_timeout = '2s'", b"SET LOCAL lock_timeout = '500ms'")
+_LIMITS = (b"SET LOCAL statement_timeout = '1s'", b"SET LOCAL lock_timeout = '500ms'")
 BEFORE = (b"BEGIN ISOLATION LEVEL READ COMMITTED", *_LIMITS)
 BEFORE_INSIDE = (b"SAVEPOINT " + SAVEPOINT, *_LIMITS)
 

@@ -145,7 +145,9 @@ def asked(id: str, time: float, **more: object) -> Asked:
             needs=(Need("agent-writes-need-approval", 2, ("dba", "privacy")),), wait_seconds=900
         ),
         "reasons": ("Writes by agents in production wait for a person.",),
-        "effect": Effect(rows_estimated=42, note="Planned with today's statistics."),
+        "effect": Effect(
+            rows_estimated=42, rows_allowed=47, note="Planned with today's statistics."
+        ),
         "policy_version": "7f3a9c21d4e8b650",
     }
     return Asked(id=id, time=time, **{**plain, **more})
@@ -346,6 +348,8 @@ def history(now: float) -> tuple[Sample, ...]:
             "sallyport_analysis_duration_seconds_sum",
             'sallyport_analyses_total{place="cache"}',
             'sallyport_analyses_total{place="worker"}',
+            "sallyport_added_latency_seconds_count",
+            "sallyport_added_latency_seconds_sum",
         ),
         0.0,
     )
@@ -354,7 +358,10 @@ def history(now: float) -> tuple[Sample, ...]:
         wave = 1 + math.sin(place / 40) + 0.3 * math.sin(place * 1.7)
         grown = (int(60 * max(wave, 0.1)), place % 7 == 0, place % 31 == 0, place % 19 == 0)
         grown += (int(700 * max(wave, 0.1)), int(90 * max(wave, 0)), 12 * (place % 43 == 0))
-        for key, more in zip(sums, (*grown, 2, 0.0016 * max(wave, 0.2), 55, 2), strict=True):
+        added = (grown[0], grown[0] * (0.0004 + 0.0001 * max(wave, 0.1)))
+        for key, more in zip(
+            sums, (*grown, 2, 0.0016 * max(wave, 0.2), 55, 2, *added), strict=True
+        ):
             sums[key] += more
         lag = {"sallyport_loop_lag_seconds": 0.0008 + 0.003 * (place % 47 == 0)}
         found.append(Sample(now - (360 - place) * 10, {**sums, **lag, "sallyport_sessions": 14.0}))

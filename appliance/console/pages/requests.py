@@ -7,7 +7,7 @@ import msgspec
 from starlette.responses import PlainTextResponse, Response
 
 from appliance.approval.request import Person, Request, State
-from appliance.approval.ruling import agreeing, missing, objection
+from appliance.approval.ruling import APPROVER, agreeing, missing, objection
 from appliance.console.api.requests import APPROVERS, GLASS_BREAKERS, Reason, Said
 from appliance.console.pages.frame import NO_STORE, asked, back_to, draw, get, post
 from appliance.console.people import BREAK_GLASS
@@ -53,6 +53,7 @@ async def inbox(call: Call) -> Response:
         more=more,
         mine=lambda one: not objection(one, who),
         missing=_missing_count,
+        figures=APPROVER in who.roles,
     )
 
 
@@ -98,6 +99,7 @@ async def _drawn(
         following=order[place + 1] if 0 <= place < len(order) - 1 else next(iter(others), ""),
         over=call.services.now() >= found.expires,
         bare=not sees_values(found.asked, who),
+        figures=APPROVER in who.roles,
     )
 
 

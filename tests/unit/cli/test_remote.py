@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.approval.request import Effect
 from appliance.cli import login as login_module
 from appliance.cli.main import main
 from appliance.cli.remote import login_path
@@ -79,6 +80,22 @@ def test_a_request_is_seen_and_approved(
     assert (status, json.loads(out)["state"]) == (0, "approved")
     status, out, _ = cli("approvals", "show", id)
     assert "approver approved: fine" in out and "UPDATE shop.orders" in out
+
+
+def test_what_it_may_write_is_shown(
+    server: Served, cli: Cli, as_person: Callable[[str], str]
+) -> None:
+    effect = Effect(rows_estimated=900, rows_counted=40, rows_allowed=44, note="as of now")
+    id = held(server, effect=effect)
+    as_person("approver")
+    status, out, _ = cli("approvals", "show", id)
+    lines = dict(line.split(":", 1) for line in out.splitlines() if ":" in line)
+    assert status == 0
+    assert (lines["rows expected"].strip(), lines["rows at most"].strip()) == ("40", "44")
+    assert lines["about rows"].strip() == "as of now"
+    as_person("viewer")
+    _, out, _ = cli("approvals", "show", id)
+    assert "44" not in out and "unknown" in out
 
 
 def test_exit_statuses(

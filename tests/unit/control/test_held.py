@@ -112,6 +112,20 @@ async def test_the_same_attempt_is_the_same_use(desks: Desks) -> None:
     assert desks.trail.events().count("request_used") == 2
 
 
+async def test_an_hour_later_an_approval_is_void(desks: Desks) -> None:
+    """Usable for ten minutes; whether the clock's errands were run or not."""
+    for errands in (False, True):
+        made = await approved(desks, time=desks.clock.now)
+        desks.clock.advance(599)
+        again = await approved(desks, time=desks.clock.now)
+        desks.clock.advance(3_600 - 599)
+        if errands:
+            await desks.expiry.round()
+        for one in (made, again):
+            with pytest.raises(Conflict, match="expired"):
+                await desks.held.use(one.asked.id, one.asked.binding, "session")
+
+
 async def test_a_client_that_is_gone_takes_its_request_along(desks: Desks) -> None:
     waiting = await desks.held.ask(asked(), waits=True)
     ticket = await desks.held.ask(asked(), waits=False)
