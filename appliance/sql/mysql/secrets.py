@@ -14,8 +14,8 @@ from appliance.sql.mysql.scope import folded
 
 _INFORMATION = """all_plugins applicable_roles character_sets check_constraints client_statistics
     collation_character_set_applicability collations column_privileges columns columns_extensions
-    enabled_roles engines events geometry_columns global_status global_variables index_statistics
-    key_column_usage key_period_usage keywords parameters partitions periods plugins
+    enabled_roles engines events files geometry_columns global_status global_variables
+    index_statistics key_column_usage key_period_usage keywords parameters partitions periods plugins
     referential_constraints resource_groups role_column_grants role_routine_grants role_table_grants
     routines schema_privileges schemata schemata_extensions sequences session_status
     session_variables spatial_ref_sys sql_functions st_geometry_columns
