@@ -13,7 +13,6 @@ materialised. So only a direct column of a table has an `origin`; the others hav
 reported as `loose`.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
