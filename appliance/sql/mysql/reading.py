@@ -643,7 +643,6 @@ class Reader:
 
 
 _TABLE_PARTS = frozenset({"this", "db", "alias", "joins", "hints", "partition", "version"})
-_SERIES = re.compile(r"seq_\d{1,20}_to_\d{1,20}(_step_\d{1,20})?", re.IGNORECASE)
 _JOIN_KINDS = frozenset({None, "", "INNER", "CROSS", "OUTER", "STRAIGHT_JOIN"})
 
 
