@@ -16,9 +16,21 @@ have() { # every program, installed or unpacked
         [ -x "/usr/$program" ] || [ -x "$UNPACKED/usr/$program" ] || return 1
     done
 }
+NODE_DRIVER=mysql2@3.24.6
+have_node_driver() { ! command -v npm >/dev/null || [ -d "$UNPACKED/node_modules/mysql2" ]; }
+COMPILED_DRIVER=mysqlclient==2.3.2
+have_compiled_driver() { # where it cannot be built nothing is tried twice
+    [ ! -x .venv/bin/uv ] || [ -d "$UNPACKED/python" ]
+}
 have_plugins() { [ -e "$UNPACKED/usr/lib/mysql/plugin/auth_ed25519.so" ]; }
 
-if have && have_plugins; then exit 0; fi
+if have && have_plugins && have_node_driver && have_compiled_driver; then exit 0; fi
+
+if ! have_node_driver; then
+    mkdir -p "$UNPACKED"
+    npm install --silent --no-audit --no-fund --no-save --ignore-scripts --prefix "$UNPACKED" "$NODE_DRIVER" >&2 ||
+        say "no $NODE_DRIVER"
+fi
 command -v apt-get >/dev/null || { say "no apt-get here: tests that need MariaDB are skipped"; exit 0; }
 
 LOG=$(mktemp)
@@ -59,6 +71,15 @@ if ! have_plugins; then
         say "no plugins"
     fi
     rm -rf "$place"
+fi
+if ! have_compiled_driver; then
+    mkdir -p "$UNPACKED/python"
+    if [ "$(id -u)" = 0 ] && ! [ -e /usr/include/mariadb/mysql.h ]; then
+        DEBIAN_FRONTEND=noninteractive quietly apt-get install -y -qq --no-install-recommends \
+            libmariadb-dev pkg-config || say "no libmariadb-dev"
+    fi
+    quietly .venv/bin/uv pip install -q --python .venv/bin/python --target "$UNPACKED/python" "$COMPILED_DRIVER" ||
+        say "no $COMPILED_DRIVER"
 fi
 have || say "not here: tests that need MariaDB are skipped"
 rm -f "$LOG"

@@ -116,7 +116,7 @@ def _resettled(found: list[Segment]) -> ParseFailure | None:
         first = segment.words[0].upper
         words = {word.text.lower() for word in segment.words}
         if (first == "SET" and not words.isdisjoint(_LEXING | {"charset", "character"})) or (
-            first in ("CALL", "EXECUTE", "BEGIN") and len(segment.words) > 1
+            first in ("CALL", "EXECUTE")
         ):
             why = "what comes before a statement may change how it is read"
             return ParseFailure("syntax", why)

@@ -22,7 +22,10 @@ _ELSEWHERE = frozenset(
      "NDBCLUSTER", "MROONGA", "HIVE", "COLUMNSTORE"]
 )  # fmt: skip
 """Engines that fetch rows from another server, from files, or from other tables."""
-_MERGING = frozenset({"MERGE", "MRG_MYISAM", "MRG_MyISAM"})
+_ELSEWHERE_OPTIONS = frozenset(
+    ["TABLE_TYPE", "FILE_NAME", "TABNAME", "DBNAME", "SRCDEF", "OPTION_LIST", "WRAPPER"]
+)
+_MERGING = frozenset({"MERGE", "MRG_MYISAM"})
 
 _ACTIONS: Mapping[str, Action] = {
     "CREATE": Action.CREATE,
@@ -187,6 +190,8 @@ def _options(ledger: Ledger, words: Sequence[Word]) -> None:
                 ledger.not_seen("a table made of others shows their rows under its own name")
         elif word.upper == "CONNECTION" and (cursor.upper == "=" or cursor.word.kind == STRING):
             ledger.act(Action.FOREIGN_SERVER)
+        elif word.upper in _ELSEWHERE_OPTIONS and cursor.upper == "=":
+            ledger.act(Action.FOREIGN_SERVER)  # of CONNECT, which may be the default engine
         elif word.upper in ("DATA", "INDEX") and cursor.upper == "DIRECTORY":
             ledger.act(Action.SERVER_FILE)
         elif word.upper == "UNION" and cursor.upper in ("=", "("):

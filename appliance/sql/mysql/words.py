@@ -103,7 +103,7 @@ def unwrapped(
 
 def words_of(bare: bytes, modes: int) -> list[Word]:
     """The words of an unwrapped text that lexes. Raises UnicodeDecodeError for a name that is not
-    UTF-8, ValueError for a hint that changes a setting."""
+    UTF-8, ValueError for a hint that does more than plan."""
     backslashes = not modes & mylex.NO_BACKSLASH_ESCAPES
     found = []
     for kind, start, end in mylex.tokens(bare, modes):
@@ -128,6 +128,8 @@ def words_of(bare: bytes, modes: int) -> list[Word]:
             found.append(Word(kind, _variable(raw, modes), start, end))
         elif kind == HINT and b"SET_VAR" in raw.upper():
             raise ValueError("a hint changes a setting")
+        elif kind == HINT and b"INDEX" in raw.upper():
+            raise ValueError("a hint names an index, whose order may show")
     return found
 
 

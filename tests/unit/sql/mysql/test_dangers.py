@@ -113,6 +113,7 @@ def is_closed(statement: StatementFacts) -> bool:
         "select * from remote",
         "create table x (a int) engine = federated connection = 'mysql://u:p@h/d/customers'",
         "create table x engine = connect table_type = mysql dbname = shop tabname = customers",
+        "create table x (a int) table_type = dos file_name = '/etc/passwd'",
         "create table x (a int) engine = merge union = (customers)",
         "alter table orders union = (customers)",
         "alter table orders engine = federated connection = 's'",

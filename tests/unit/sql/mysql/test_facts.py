@@ -190,6 +190,7 @@ def test_a_comment_that_the_server_runs_is_read() -> None:
         "select ``",
         b"select `\xff`",
         "select count (*) from customers",
+        "select /*+ ORDER_INDEX(customers by_ssn) */ id from customers",
         "set names gbk; select 1",
         "set sql_mode = 'ANSI_QUOTES'; select \"a\"",
         "call p(); select 1",
@@ -246,6 +247,10 @@ def test_statements_of_one_text() -> None:
     text = "begin; update orders set total = 1 where id = 1;; drop table orders ; "
     assert text[offset : offset + length].strip() == "drop table orders"
     assert facts("").statements == () == facts(" ; -- x\n ;").statements
+
+
+def test_transactions_change_nothing_in_how_a_text_is_read() -> None:
+    assert facts("begin work; select /*+ MAX_EXECUTION_TIME(9) */ 1; commit").failure is None
 
 
 def test_use_chooses_what_the_next_statement_means() -> None:
