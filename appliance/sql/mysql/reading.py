@@ -410,7 +410,7 @@ class Reader:
             self.puzzle(f"{relation.schema}.{relation.name}: {why}")
         self._hinted(node, relation)
         self._at_time(node)
-        database = "" if node.alias else relation.schema
+        database = relation.schema  # `database.alias.column` is found, too (measured)
         if relation.kind != "v":
             return Item(
                 alias,
