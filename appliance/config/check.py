@@ -189,6 +189,10 @@ def check_target(
         yield from check_authorities(target.tls.ca, f"{path}.tls.ca")
     if target.tls.certificate is not None and target.tls.key is not None:
         yield from check_pair(target.tls.certificate, target.tls.key, f"{path}.tls", now)
+    if target.catalog is not None and target.catalog.credential is not None:
+        yield from check_credential(
+            target.catalog.credential, f"{path}.catalog.credential", checkers
+        )
     yield from check_pooling(target.pooling, f"{path}.pooling")
     for index, role in enumerate(target.roles):
         where = f"{path}.roles[{index}]"

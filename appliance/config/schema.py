@@ -278,6 +278,18 @@ class Role(Section, frozen=True, kw_only=True):
             raise ValueError("`.certificate` and `key` go together")
 
 
+class CatalogReader(Section, frozen=True, kw_only=True):
+    """Who reads a target's catalog: tables, views and routines that statements are judged by."""
+
+    user: Annotated[
+        str, Meta(min_length=1, max_length=63, description="Database user to log in as.")
+    ]
+    credential: Annotated[
+        CredentialReference | None,
+        Meta(description="Where its password is: file:/path, env:NAME or credential:NAME."),
+    ] = None
+
+
 class Pooling(Section, frozen=True, kw_only=True):
     """Whether connections to a database outlive the client sessions they served. All numbers are
     per worker.
@@ -356,8 +368,8 @@ class TargetConfig(Section, frozen=True, kw_only=True):
         tuple[str, ...] | Literal["*"],
         Meta(
             description=(
-                "Databases that may be asked for: a list, or '*' for any. mysql: at login; what else"
-                " a session reaches there is for policy and privileges to say."
+                "Databases that may be asked for: a list, or '*' for any. mysql: at login; what"
+                " else a session reaches there is for policy and privileges to say."
             )
         ),
     ] = "*"
@@ -365,6 +377,17 @@ class TargetConfig(Section, frozen=True, kw_only=True):
         tuple[Role, ...],
         Meta(min_length=1, description="Who works as which database user; the first that fits."),
     ]
+    catalog: Annotated[
+        CatalogReader | None,
+        Meta(
+            description=(
+                "Who reads the catalog; when left out, the database user of whoever comes first."
+                " mysql: a user sees the catalog of what it has privileges for, so name one that"
+                " may SELECT and SHOW VIEW everywhere: what it does not see, nobody who owes masks"
+                " can use."
+            )
+        ),
+    ] = None
     announce: Annotated[
         Announce,
         Meta(

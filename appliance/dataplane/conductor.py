@@ -130,7 +130,7 @@ class Conductor:
         self.expires: float | None = None
         """Unix seconds after which the proof of identity no longer holds; set before `start`."""
         self.client: Client | None = None
-        self.upstream_user = ""
+        self.upstream_user = self.database = ""
         self.principal: Principal | None = None
         self.local = False
         """By the users file, with a password of its own: what changes there holds at once."""
@@ -513,14 +513,14 @@ class Conductor:
     @property
     def seen(self) -> Seen:
         """As the admin database shows it."""
-        machine, catalog = self._machine, self.catalog
+        machine = self._machine
         state = "idle in transaction" if machine.in_transaction else "idle"
         if machine.busy or machine.waiting:
             state = "active" if machine.busy else "waiting"
         return Seen(
             session=self._session,
             principal="" if self.principal is None else self.principal.name,
-            database="" if catalog is None else catalog.database,
+            database=self.database,
             state=state,
             client=self.client or Client("", 0, "", False),
             client_tls=tls_of(self._client.ssl),

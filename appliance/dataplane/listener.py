@@ -53,7 +53,9 @@ class ClientListener:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
-        self._protocol.ready()
+        protocol = self._protocol
+        if protocol is not None:
+            protocol.ready()
         self._socket.setblocking(False)
         self._loop.add_reader(self._socket, self._accept)
 
@@ -87,15 +89,19 @@ class ClientListener:
         limits = services.governance.configuration.limits
         metrics = services.metrics
         metrics.clients_accepted += 1
+        protocol = self._protocol
+        if protocol is None:  # removed by a reload
+            connection.close()
+            return
         pending = metrics.logins_pending
         if len(self._sessions) >= limits.sessions_max or pending >= limits.logins_pending_max:
             metrics.clients_refused_limit += 1
-            _turn_away(connection, self._protocol)
+            _turn_away(connection, protocol)
             return
         metrics.logins_pending += 1
         try:
             async with asyncio.timeout(limits.login_ms_max / 1000):
-                side = await self._side(connection)
+                side = await self._side(connection, protocol)
         except (TimeoutError, OSError) as error:  # silent, gone, or no TLS we accept
             metrics.clients_refused_tls += 1
             connection.close()
@@ -147,12 +153,11 @@ class ClientListener:
         )
 
     @property
-    def _protocol(self) -> SpokenProtocol:
+    def _protocol(self) -> SpokenProtocol | None:
+        """None: configuration has no such listener any more."""
         configuration = self._services.governance.configuration
         listener = configuration.listener(self._name)
-        if listener is None:
-            raise ConnectionAbortedError("nobody listens here any more")
-        return spoken_at(listener, configuration)
+        return None if listener is None else spoken_at(listener, configuration)
 
     def _attempt(
         self, side: Side, listener: Listener, host: str, port: int, again: Again | None
@@ -169,10 +174,9 @@ class ClientListener:
             again,
         )
 
-    async def _side(self, connection: socket.socket) -> Side:
+    async def _side(self, connection: socket.socket, protocol: SpokenProtocol) -> Side:
         """The first byte tells direct TLS from everything else; it is looked at, not taken. A
         client that waits to be greeted has none."""
-        protocol = self._protocol
         first = -1 if protocol.speaks_first else await self._peek(connection)
         context: ssl.SSLContext | None = None
         if first == TLS_HANDSHAKE_RECORD and protocol.alpn is not None:

@@ -234,7 +234,7 @@ class Attempt:
         conductor.catalog, conductor.kept = self._catalog, kept
         conductor.expires = believed.expires
         conductor.principal = principal
-        conductor.asked = asked.settings
+        conductor.asked, conductor.database = asked.settings, self._database
         conductor.local = method in LOCAL_METHODS
         conductor.client, conductor.upstream_user = self._client(), login.user
         words, keys = self._arriving.welcome(upstream, announcement, conductor)
@@ -276,6 +276,16 @@ class Attempt:
         if identity.certificate is not None and identity.key is not None:
             certificate = (str(identity.certificate), str(identity.key))
         return Login(identity.user, password, certificate)
+
+    def _reader(self, login: Login) -> Login:
+        """Who reads the catalog that this session is judged by."""
+        assert self._target is not None
+        reader = self._target.catalog
+        if reader is None:
+            return login
+        if reader.credential is None:
+            return Login(reader.user, None, login.certificate)
+        return Login(reader.user, self._governance.credentials[reader.credential].reveal())
 
     async def _connect(
         self,
@@ -324,7 +334,7 @@ class Attempt:
     ) -> Machine:
         assert self._target is not None
         target = self._target.as_target()
-        self._catalog = self._catalogs.of(self._target, self._database, login)
+        self._catalog = self._catalogs.of(self._target, self._database, self._reader(login))
         judge = Judge(
             self._governance.snapshot,
             principal,

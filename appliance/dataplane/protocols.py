@@ -62,6 +62,8 @@ class SpokenProtocol(msgspec.Struct, frozen=True):
     """Has the database cancel what that connection runs. -> whether it has surely dealt with it."""
     machine: Callable[[MachineParts], Machine]
     catalog: CatalogSource
+    encrypts_passwords: bool
+    """Whether a client without TLS sends its password under the appliance's key."""
     turned_away: bytes
     """In place of any greeting: too many connections."""
     terminate: bytes
@@ -91,6 +93,7 @@ POSTGRESQL = SpokenProtocol(
         build=reader.build_catalog,
         lineage=CatalogLineage,
     ),
+    encrypts_passwords=False,
     turned_away=refusals.fatal("53300", "too many connections", "try again shortly"),
     terminate=messages.TERMINATE_FRAME,
     keeping=PostgresKeeping(),
@@ -131,6 +134,7 @@ MYSQL = SpokenProtocol(
         lineage=mysql_sql.lineage_of,
         whole_server=True,
     ),
+    encrypts_passwords=True,
     turned_away=packet(0, words.error_payload(1040, "", "Too many connections")),
     terminate=simple.QUIT,
     keeping=SteppedKeeping(_UPSTREAMS, upstream_login.next_session, simple.forget, simple.QUIT),

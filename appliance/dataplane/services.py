@@ -89,12 +89,13 @@ def govern(
 
 
 def _references(configuration: Configuration) -> list[CredentialReference]:
-    return [
-        role.credential
+    users = [
+        user
         for target in configuration.targets
-        for role in target.roles
-        if role.credential is not None
+        for user in (*target.roles, target.catalog)
+        if user is not None
     ]
+    return [user.credential for user in users if user.credential is not None]
 
 
 def keep_keys(old: Mapping[str, KeySource], new: Mapping[str, KeySource]) -> None:

@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -39,7 +40,7 @@ from appliance.dataplane.cancels import Cancels
 from appliance.dataplane.catalogs import Catalogs
 from appliance.dataplane.conductor import Conductor
 from appliance.dataplane.listener import ClientListener
-from appliance.dataplane.protocols import PROTOCOLS
+from appliance.dataplane.protocols import PROTOCOLS, spoken_at
 from appliance.dataplane.services import Governance, Services, govern, keep_keys
 from appliance.dataplane.tally import add_sums
 from appliance.host.parentage import die_with_parent, keep_only
@@ -117,7 +118,7 @@ class Worker:
             analyzers,
             self._metrics,
             _kept(keys / MOCK_SECRET_NAME, lambda: secrets.token_bytes(32)),
-            lambda: _kept(keys / PASSWORD_KEY_NAME, new_private_key),
+            lru_cache(maxsize=1)(lambda: _kept(keys / PASSWORD_KEY_NAME, new_private_key)),
         )
         self._services.worker = self._spec.index
         poller = Poller(self._services.round.ledger, self._services.round.settle)
@@ -181,6 +182,9 @@ class Worker:
         self._told_sessions = bool(told)
 
     def _open_listeners(self) -> None:
+        configuration = self._services.governance.configuration
+        if any(spoken_at(one, configuration).encrypts_passwords for one in configuration.listeners):
+            self._services.private_key()  # made before anybody waits for it
         for one in self._spec.listening:
             listener = ClientListener(
                 one.listener,

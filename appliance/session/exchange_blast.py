@@ -107,7 +107,7 @@ class ExchangeBlast:
         withheld = execution.verdict.withhold
         state.to_client(state.codec.withheld(failed) if withheld else state.codec.replied(failed))
         execution.sqlstate = failed.sqlstate
-        state.finish(execution, Outcome.FAILED)
+        state.finish(execution, Outcome.CANCELLED if failed.interrupted else Outcome.FAILED)
 
 
 def exceeded(execution: Execution, affected: int, rows_max: int) -> Refusal:

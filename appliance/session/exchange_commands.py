@@ -20,11 +20,7 @@ from appliance.session.exchange_blast import ExchangeBlast
 from appliance.session.exchange_decisions import ExchangeDecisions
 from appliance.session.exchange_state import ExchangeState, Running, Statement
 from appliance.session.inflight import Bound, Execution
-from appliance.wire.exchange import Command, Wish
-
-LAST_PREPARED = 0xFFFFFFFF
-"""In place of a number: the statement that was prepared last (MariaDB's clients, which send an
-execution right behind its PREPARE)."""
+from appliance.wire.exchange import LAST_PREPARED, Command, Wish
 
 
 class ExchangeCommands:

@@ -28,9 +28,6 @@ from appliance.wire.exchange import (
     Wish,
 )
 
-INTERRUPTED = "70100"
-"""SQLSTATE of a statement that was cancelled."""
-
 
 class ExchangeReplies:
     """The database's half of one session's machine."""
@@ -253,7 +250,7 @@ class ExchangeReplies:
         state, execution = self._state, running.execution
         verdict = running.verdict
         withheld = verdict is not None and verdict.withhold
-        if execution is not None and execution.timed_out and reply.sqlstate == INTERRUPTED:
+        if execution is not None and execution.timed_out and reply.interrupted:
             milliseconds = execution.verdict.decision.statement_timeout_ms or 0
             state.to_client(state.codec.refused(told.timed_out(milliseconds)))
         else:
@@ -265,8 +262,7 @@ class ExchangeReplies:
         self._settle_schema(execution)
         if running.statement is not None and running.statement.cursor is execution:
             running.statement.cursor = None
-        cancelled = reply.sqlstate == INTERRUPTED
-        state.finish(execution, Outcome.CANCELLED if cancelled else Outcome.FAILED)
+        state.finish(execution, Outcome.CANCELLED if reply.interrupted else Outcome.FAILED)
         self._over()
 
     def _prepared(self, running: Running, reply: Prepared) -> None:

@@ -38,6 +38,10 @@ class Wish(enum.Enum):
     REFUSED = "refused"  # not let through; `refusal` says why
 
 
+LAST_PREPARED = -1
+"""In place of a statement's number: the one that was prepared last, whichever it is."""
+
+
 class Command(msgspec.Struct, frozen=True):
     """One message of a client, whole."""
 
@@ -99,6 +103,8 @@ class Failed(msgspec.Struct, frozen=True):
     number: int
     sqlstate: str
     message: str
+    interrupted: bool = False
+    """It was cancelled."""
 
 
 class Described(msgspec.Struct, frozen=True):

@@ -91,7 +91,7 @@ def test_a_write_that_fails_leaves_nothing_open() -> None:
 def test_what_cannot_be_opened_does_not_run() -> None:
     words = error(1317, b"70100", b"interrupted")
     _, done = few(says(query(UPDATE)), answers(words))
-    assert done.client == reply(words) and done.finished == (("failed", 0, 0),)
+    assert done.client == reply(words) and done.finished == (("cancelled", 0, 0),)
 
 
 def test_a_commit_that_fails() -> None:

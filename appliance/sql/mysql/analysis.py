@@ -58,7 +58,7 @@ def analyse(
         return _failed(text, bare, lineage, settings, UNREADABLE)
     redacted = mylex.redact(bare, modes).decode(errors="replace")
     try:
-        words = words_of(bare, modes)
+        words = words_of(bare, modes, short=True)
         found = segments(words, len(bare))
         failure = _misread(words, settings) or _resettled(found)
         if failure is None:
@@ -73,7 +73,7 @@ def analyse(
             )
     except RecursionError:
         failure = ParseFailure("too_deep", "the statement is nested too deeply")
-    except UnicodeDecodeError:
+    except UnicodeError:
         failure = ParseFailure("encoding", "a name is not valid UTF-8")
     except ValueError as error:
         failure = ParseFailure("syntax", str(error))

@@ -15,7 +15,7 @@ from appliance.sql.mysql.cursor import Cursor, Name
 from appliance.sql.mysql.ledger import Ledger
 from appliance.sql.mysql.queries import read_query
 from appliance.sql.mysql.tree import tree_of
-from appliance.sql.mysql.words import STRING, Word, object_of
+from appliance.sql.mysql.words import NAME, STRING, Word, object_of
 
 _ELSEWHERE = frozenset(
     ["FEDERATED", "FEDERATEDX", "CONNECT", "SPIDER", "S3", "SPHINX", "OQGRAPH", "CASSANDRA", "NDB",
@@ -122,6 +122,7 @@ def _create_table(ledger: Ledger, words: Sequence[Word], cursor: Cursor) -> None
             ledger.use(Action.SHOW, *like)
         return
     start = _query_start(words, cursor.index)
+    _require_no_query(ledger, words[cursor.index : start])
     if start is not None:
         ledger.kind = "CreateTableAsStmt"
         _stored_query(ledger, words[start:])
@@ -146,9 +147,6 @@ def _query_start(words: Sequence[Word], index: int) -> int | None:
                 )
             ):
                 continue
-            behind = words[place - 1].upper
-            if word.upper == "VALUES" and behind not in ("AS", ")", "REPLACE", "IGNORE"):
-                continue  # VALUES LESS THAN, VALUES IN
             return place
         if depth == 0 and word.upper == "(":
             following = words[place + 1].upper if place + 1 < len(words) else ""
@@ -156,6 +154,21 @@ def _query_start(words: Sequence[Word], index: int) -> int | None:
                 return place
         depth += {"(": 1, ")": -1}.get(word.upper, 0)
     return None
+
+
+_WITH_WORDS = frozenset({"SYSTEM", "PARSER", "TABLE", "VALIDATION"})
+"""What follows WITH where it begins no query."""
+
+
+def _require_no_query(ledger: Ledger, words: Sequence[Word]) -> None:
+    """No query may stand where none was looked for."""
+    for index, word in enumerate(words):
+        following = words[index + 1].upper if index + 1 < len(words) else ""
+        if word.kind == NAME and (
+            word.upper == "SELECT" or (word.upper == "WITH" and following not in _WITH_WORDS)
+        ):
+            _confused(ledger)
+            return
 
 
 def _stored_query(ledger: Ledger, words: Sequence[Word]) -> None:
@@ -207,6 +220,7 @@ def _alter_table(ledger: Ledger, words: Sequence[Word], cursor: Cursor) -> None:
         return
     ledger.use(Action.ALTER, *name)
     start = cursor.index
+    _require_no_query(ledger, words[start:])
     _referenced(ledger, words[start:])
     _options(ledger, words[start:])
     for index in range(start, len(words)):

@@ -6,6 +6,8 @@ masking for the lineage of what the server reports. A view's definition is read 
 a client's statement.
 """
 
+import hashlib
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -16,8 +18,12 @@ from appliance.sql.mysql.names import INFORMATION_SCHEMA, SYSTEM_SCHEMAS
 from appliance.sql.mysql.reading import Reader
 from appliance.sql.mysql.scope import Field, folded, surely_equal
 from appliance.sql.mysql.tree import Unreadable, statement_of
+from appliance.sql.mysql.words import is_mariadb
 
 DEFINITION_CHARACTERS_MAX = 64_000
+_SEQUENCE = re.compile(r"seq_\d{1,20}_to_\d{1,20}(_step_\d{1,20})?", re.IGNORECASE)
+_FIRST_SEQUENCE, _SEQUENCES = 8_192, 8_192
+"""Numbers of such tables: above the server's own relations, below everybody's."""
 
 
 class ColumnLineage(msgspec.Struct, frozen=True):
@@ -61,8 +67,11 @@ class MyLineage:
     kept."""
 
     def __init__(self, catalog: Catalog) -> None:
-        self.catalog = catalog
+        # Sequences of numbers come to be when they are named: `_sequence`.
+        self._relations = dict(catalog.relations)
+        self.catalog = msgspec.structs.replace(catalog, relations=self._relations)
         self.folds_relations = catalog.folds_relations
+        self._has_sequences = is_mariadb(catalog.server_version_num)
         self._shapes: dict[int, Shape] = {}
         self._definitions: dict[int, Definition | None] = {}
         self._running: list[int] = []
@@ -82,12 +91,24 @@ class MyLineage:
         exact = [r for r in near if (r.schema, r.name) == (database, name)]
         if exact:
             return exact[0]
+        if not near and self._has_sequences and _SEQUENCE.fullmatch(name):
+            return self._sequence(database, name)
         system = folded(database) in (INFORMATION_SCHEMA, "performance_schema")
         if not (self.folds_relations or system) or len(near) != 1:
             return None
         (one,) = near
         sure = surely_equal(one.schema, database) and surely_equal(one.name, name)
         return one if sure else None
+
+    def _sequence(self, database: str, name: str) -> Relation:
+        """MariaDB's seq_1_to_9, which no catalog lists: a table of numbers in any database
+        (https://mariadb.com/kb/en/sequence-storage-engine/)."""
+        digest = hashlib.sha256(name.encode()).digest()
+        oid = _FIRST_SEQUENCE + int.from_bytes(digest[:4], "big") % _SEQUENCES
+        made = Relation(oid, database, name, "r", (Column(1, "seq", 8, type_text="bigint(20)"),))
+        self._shapes.pop(oid, None)
+        self._relations[oid] = made
+        return made
 
     def reported(self, database: str, table: str, column: str) -> ColumnKey | None:
         """The key of what a column definition names (schema, org_table, org_name); None for what is

@@ -13,7 +13,6 @@ materialised. So only a direct column of a table has an `origin`; the others hav
 reported as `loose`.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -644,7 +643,6 @@ class Reader:
 
 
 _TABLE_PARTS = frozenset({"this", "db", "alias", "joins", "hints", "partition", "version"})
-_SERIES = re.compile(r"seq_\d{1,20}_to_\d{1,20}(_step_\d{1,20})?", re.IGNORECASE)
 _JOIN_KINDS = frozenset({None, "", "INNER", "CROSS", "OUTER", "STRAIGHT_JOIN"})
 
 

@@ -13,16 +13,17 @@ from collections.abc import Iterable, Mapping
 from appliance.sql.mysql.scope import folded
 
 _INFORMATION = """all_plugins applicable_roles character_sets check_constraints client_statistics
-    collation_character_set_applicability collations column_privileges columns columns_extensions
-    enabled_roles engines events files geometry_columns global_status global_variables
-    index_statistics key_column_usage key_period_usage keywords parameters partitions periods
-    plugins referential_constraints resource_groups role_column_grants role_routine_grants
-    role_table_grants routines schema_privileges schemata schemata_extensions sequences
-    session_status session_variables spatial_ref_sys sql_functions st_geometry_columns
-    st_spatial_reference_systems st_units_of_measure statistics system_variables table_constraints
-    table_constraints_extensions table_privileges table_statistics tables tables_extensions
-    tablespaces tablespaces_extensions triggers user_privileges user_statistics view_routine_usage
-    view_table_usage views processlist"""
+    collation_character_set_applicability collations column_privileges columns
+    columns_extensions enabled_roles engines events files geometry_columns global_status
+    global_variables index_statistics key_column_usage key_period_usage keywords
+    parameters partitions periods plugins referential_constraints resource_groups
+    role_column_grants role_routine_grants role_table_grants routines schema_privileges
+    schemata schemata_extensions sequences session_status session_variables
+    spatial_ref_sys sql_functions st_geometry_columns st_spatial_reference_systems
+    st_units_of_measure statistics system_variables table_constraints
+    table_constraints_extensions table_privileges table_statistics tables
+    tables_extensions tablespaces tablespaces_extensions triggers user_privileges
+    user_statistics view_routine_usage view_table_usage views processlist"""
 _PERFORMANCE = """global_status global_variables session_status session_variables variables_info
     keyring_component_status persisted_variables"""
 _MYSQL = """help_category help_keyword help_relation help_topic time_zone time_zone_leap_second

@@ -101,41 +101,104 @@ def unwrapped(
     return bare
 
 
-def words_of(bare: bytes, modes: int) -> list[Word]:
-    """The words of an unwrapped text that lexes. Raises UnicodeDecodeError for a name that is not
-    UTF-8, ValueError for a hint that does more than plan."""
+_ROW_NAMES = frozenset({b"NULL", b"TRUE", b"FALSE", b"DEFAULT", b"_BINARY", b"_UTF8MB4", b"_UTF8"})
+_ROW_SIGNS = frozenset({b",", b"-", b"+", b"\\N", b"?"})
+_ROW_KINDS = frozenset({SPACE, COMMENT, STRING, NUMBER})
+Tokens = list[tuple[int, int, int]]
+
+
+def _without_rows(tokens: Tokens, bare: bytes) -> Tokens:
+    """Without the rows of constants that follow such a row in VALUES: a dump's INSERT is a megabyte
+    of them, and nothing in facts depends on what they are."""
+    kept: Tokens = []
+    index, size = 0, len(tokens)
+    while index < size:
+        kind, start, end = tokens[index]
+        kept.append(tokens[index])
+        index += 1
+        if kind != NAME or bare[start:end].upper() not in (b"VALUES", b"VALUE"):
+            continue
+        behind = _row_end(tokens, bare, index)
+        if behind == index:
+            continue
+        kept += tokens[index:behind]
+        index = behind
+        while (behind := _row_end(tokens, bare, index, b",")) != index:
+            index = behind
+    return kept
+
+
+def _row_end(tokens: Tokens, bare: bytes, index: int, before: bytes = b"") -> int:
+    """Behind a row of constants, with the comma `before` it; `index` itself when none comes."""
+    at, due = index, [b"(", before] if before else [b"("]
+    while at < len(tokens):
+        kind, start, end = tokens[at]
+        at += 1
+        if kind in _ROW_KINDS:
+            if due and kind in (STRING, NUMBER):
+                return index
+            continue
+        word = bare[start:end]
+        if due:
+            if word != due.pop():
+                return index
+        elif word == b")":
+            return at
+        elif word not in _ROW_SIGNS and (kind != NAME or word.upper() not in _ROW_NAMES):
+            return index
+    return index
+
+
+def words_of(bare: bytes, modes: int, short: bool = False) -> list[Word]:
+    """The words of an unwrapped text that lexes. Raises UnicodeError for a name that is not
+    UTF-8, ValueError for a hint that does more than plan. `short`: without all but the first of
+    many rows of constants (what is made of the words can then not be put together again)."""
     backslashes = not modes & mylex.NO_BACKSLASH_ESCAPES
+    # Of ASCII the places in the text are those in its bytes: decoding once is three times faster.
+    whole = bare.decode() if bare.isascii() else None
     found = []
-    for kind, start, end in mylex.tokens(bare, modes):
+    tokens = mylex.tokens(bare, modes)
+    for kind, start, end in _without_rows(tokens, bare) if short else tokens:
         if kind in (SPACE, COMMENT):
             continue
-        raw = bare[start:end]
-        if kind in (NAME, NUMBER):
-            text = raw.decode()
-            found.append(Word(kind, text, start, end, text.upper() if kind == NAME else ""))
+        if whole is not None:
+            text = whole[start:end]
+        else:
+            errors = "surrogateescape" if kind in (STRING, VARIABLE, HINT) else "strict"
+            text = bare[start:end].decode(errors=errors)
+        if kind == NUMBER:
+            found.append(Word(kind, text, start, end))
+        elif kind == NAME:
+            found.append(Word(kind, text, start, end, text.upper()))
         elif kind in (OPERATOR, OTHER, PARAMETER):
-            text = raw.decode()
             found.append(Word(kind, text, start, end, text))
         elif kind == STRING:
-            found.append(Word(kind, _value(raw, backslashes), start, end))
+            found.append(Word(kind, _value(text, backslashes), start, end))
         elif kind == QUOTED_NAME:
-            quote = raw[:1].decode()
-            name = raw[1:-1].decode().replace(quote * 2, quote)
-            if not name:
-                raise ValueError("a name is empty")
-            found.append(Word(kind, name, start, end))
+            found.append(Word(kind, _unquoted(text), start, end))
         elif kind == VARIABLE:
-            found.append(Word(kind, _variable(raw, modes), start, end))
-        elif kind == HINT and b"SET_VAR" in raw.upper():
-            raise ValueError("a hint changes a setting")
-        elif kind == HINT and b"INDEX" in raw.upper():
-            raise ValueError("a hint names an index, whose order may show")
+            found.append(Word(kind, _variable(text, modes), start, end))
+        elif kind == HINT:
+            _require_harmless(text)
     return found
 
 
-def _value(raw: bytes, backslashes: bool) -> str:
+def _unquoted(written: str) -> str:
+    name = written[1:-1].replace(written[0] * 2, written[0])
+    if not name:
+        raise ValueError("a name is empty")
+    return name
+
+
+def _require_harmless(hint: str) -> None:
+    if "SET_VAR" in hint.upper():
+        raise ValueError("a hint changes a setting")
+    if "INDEX" in hint.upper():
+        raise ValueError("a hint names an index, whose order may show")
+
+
+def _value(written: str, backslashes: bool) -> str:
     """A string's value; bytes that are not UTF-8 (of a binary string) stay as they are."""
-    written = raw.decode(errors="surrogateescape")
     quote = written[-1]
     inner = written[written.index(quote) + 1 : -1]
     if quote * 2 not in inner and ("\\" not in inner or not backslashes):
@@ -153,15 +216,20 @@ def _value(raw: bytes, backslashes: bool) -> str:
     return "".join(parts)
 
 
-def _variable(raw: bytes, modes: int) -> str:
-    if raw == b"@@":
+def _variable(written: str, modes: int) -> str:
+    if written == "@@":
         return "@@"
-    quote = raw[1:2].decode(errors="replace")
+    quote = written[1:2]
     if quote == "`" or (quote == '"' and modes & mylex.ANSI_QUOTES):
-        return raw[2:-1].decode().replace(quote * 2, quote)
+        return _name(_unquoted(written[1:]))
     if quote in ("'", '"'):
-        return _value(raw[1:], not modes & mylex.NO_BACKSLASH_ESCAPES)
-    return raw[1:].decode()
+        return _name(_value(written[1:], not modes & mylex.NO_BACKSLASH_ESCAPES))
+    return _name(written[1:])
+
+
+def _name(text: str) -> str:
+    text.encode()  # raises UnicodeError for bytes that are not UTF-8
+    return text
 
 
 class Segment(NamedTuple):

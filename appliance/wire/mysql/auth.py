@@ -8,6 +8,7 @@ and keep nothing; comparisons take the same time whatever they find.
 
 import hashlib
 import hmac
+from functools import lru_cache
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -131,6 +132,7 @@ def sha2_proves(remembered: bytes, nonce: bytes, answer: bytes) -> bool:
 # --- a password under RSA (caching_sha2_password, sha256_password without TLS) --------------------
 
 
+@lru_cache(maxsize=8)
 def public_key_text(private_pem: bytes) -> bytes:
     """The PEM text that a client is sent when it asks for the key."""
     public = _private(private_pem).public_key()
@@ -162,6 +164,7 @@ def decrypted(private_pem: bytes, answer: bytes, nonce: bytes) -> bytes | None:
     return _repeated_xor(shaped, nonce)
 
 
+@lru_cache(maxsize=8)
 def _private(pem: bytes) -> RSAPrivateKey:
     key = load_pem_private_key(pem, None)
     if not isinstance(key, RSAPrivateKey):

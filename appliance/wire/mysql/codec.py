@@ -46,7 +46,7 @@ from appliance.wire.exchange import (
 from appliance.wire.mysql import commands as c
 from appliance.wire.mysql import messages as m
 from appliance.wire.mysql import prepared, refusals, words
-from appliance.wire.mysql.cells import cell_op
+from appliance.wire.mysql.cells import cell_op, is_text
 from appliance.wire.mysql.expected import (
     DEFINITIONS_BYTES_MAX,
     Expected,
@@ -302,7 +302,9 @@ class MyCodec:
                     msgspec.structs.replace(
                         found,
                         flags=found.flags & ~(m.NOT_NULL | m.NO_DEFAULT),
-                        length=max(found.length, MASKED_LENGTH),
+                        length=max(found.length, MASKED_LENGTH)
+                        if is_text(m.column_of(found, False))
+                        else found.length,
                     )
                 )
 

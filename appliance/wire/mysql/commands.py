@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from appliance.model.errors import ProtocolViolation
 from appliance.model.refusal import Refusal, RefusalCode
-from appliance.wire.exchange import Command, Wish
+from appliance.wire.exchange import LAST_PREPARED, Command, Wish
 from appliance.wire.mysql.fields import Reader
 from appliance.wire.mysql.prepared import skip_named
 from appliance.wire.mysql.startup import Capability
@@ -20,6 +20,9 @@ STMT_CLOSE, STMT_RESET, SET_OPTION, STMT_FETCH, RESET_CONNECTION = 0x19, 0x1A, 0
 
 _QUERY_ATTRIBUTES = int(Capability.QUERY_ATTRIBUTES)
 READ_ONLY_CURSOR = 0x01
+_LAST = 0xFFFFFFFF
+"""MariaDB's clients send an execution right behind its PREPARE, whose number they do not know yet
+(MariaDB knowledge base, "COM_STMT_EXECUTE")."""
 COUNT_AVAILABLE = 0x08
 """Query attributes: the count of parameters stands in an execution."""
 
@@ -92,7 +95,7 @@ def _execute(payload: bytes, reader: Reader, _capabilities: int) -> Command:
     return Command(
         Wish.EXECUTE,
         payload,
-        statement=statement,
+        statement=LAST_PREPARED if statement == _LAST else statement,
         bound=reader.rest(),
         cursor=bool(flags & READ_ONLY_CURSOR),
         unseen=bool(flags & COUNT_AVAILABLE),

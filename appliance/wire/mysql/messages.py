@@ -18,6 +18,9 @@ from appliance.wire.mysql.startup import Capability
 OK, LOCAL_FILE, EOF, ERROR = 0x00, 0xFB, 0xFE, 0xFF
 EOF_BYTES_MAX = 9
 
+INTERRUPTED = "70100"
+"""SQLSTATE of a statement that was cancelled."""
+
 IN_TRANSACTION = 0x0001
 MORE_RESULTS = 0x0008
 CURSOR_EXISTS = 0x0040
@@ -135,7 +138,7 @@ def parse_error(payload: Buffer) -> Failed:
     sqlstate = "HY000"
     if whole[3:4] == b"#":
         sqlstate = reader.take(6)[1:].decode("ascii", "replace")
-    return Failed(whole, number, sqlstate, _text(reader.rest()))
+    return Failed(whole, number, sqlstate, _text(reader.rest()), sqlstate == INTERRUPTED)
 
 
 def parse_ok(payload: Buffer, capabilities: int) -> tuple[Done, int]:

@@ -1,6 +1,8 @@
 """PacketSplitter: packets come out the same however the stream is cut, and in no other order."""
 
+import gc
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -191,3 +193,18 @@ def test_numbered_anew(rows: list[bytes], sequence: int) -> None:
 def test_only_whole_packets_are_numbered(rows: bytes) -> None:
     with pytest.raises(ValueError, match="out of step"):
         renumbered(rows, 1, 0)
+
+
+def test_one_that_is_collected_amid_a_chunk() -> None:
+    """Its session was a cycle, and ended in an exception: the buffer goes before the memoryview."""
+
+    class Session:
+        pass
+
+    for _ in range(20):
+        session: Any = Session()
+        session.itself, session.splitter = session, PacketSplitter("client", 100)
+        session.splitter.feed(memoryview(bytearray(stream([b"\x0e", b"\x0e"]))))
+        assert session.splitter.next_run() is not None
+        del session
+    gc.collect()

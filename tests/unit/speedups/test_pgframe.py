@@ -1,5 +1,6 @@
 """FrameSplitter: the same frames however the stream was cut, and no belief in claimed lengths."""
 
+import gc
 from typing import Any
 
 import psutil
@@ -231,3 +232,19 @@ def test_a_type_beyond_ascii_is_unknown(kind: int) -> None:
 def test_constants_are_those_of_the_reference() -> None:
     for name in ("WHOLE", "HEAD", "BODY", "TAIL", "GATHER", "GATHER_OR_STREAM", "STREAM"):
         assert getattr(pgframe, name) == getattr(reference, name)
+
+
+def test_one_that_is_collected_amid_a_chunk() -> None:
+    """Its session was a cycle, and ended in an exception: the buffer goes before the memoryview."""
+
+    class Session:
+        pass
+
+    for _ in range(20):
+        session: Any = Session()
+        session.itself, session.splitter = session, FrameSplitter("client")
+        session.splitter.rule(ord("A"), 0, 100)
+        session.splitter.feed(memoryview(bytearray(frame("A", b"x") + frame("A", b"y"))))
+        assert session.splitter.next_run() is not None
+        del session
+    gc.collect()

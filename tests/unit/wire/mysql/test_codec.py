@@ -311,6 +311,16 @@ def test_masked_rows_and_what_describes_them() -> None:
     assert masker.cells_masked == 1
 
 
+def test_numbers_keep_the_width_they_are_described_with() -> None:
+    codec = MyCodec(OLD, Limits())
+    codec.begin(QUERY)
+    codec.send(QUERY)
+    number = column("n", "t", kind=LONG, flags=1, length=11)
+    (described,) = codec.upstream_fed(stream(b"\x01", number, eof()))
+    reworded = column("n", "t", kind=LONG, flags=0, length=11)
+    assert codec.replied(described, (True,)) == stream(b"\x01", reworded, eof())
+
+
 def test_a_masked_row_must_fit_its_description() -> None:
     codec = MyCodec(OLD, Limits())
     replies(codec, QUERY, [stream(b"\x01", column("a", "t"), eof())])
