@@ -224,10 +224,21 @@ class Reader:
             return outer
         self.require_parts(clause, {"expressions", "recursive"})
         level = Level(outer)
+        if clause.args.get("recursive"):
+            self._require_in_order(clause.expressions)
         for cte in clause.expressions:
             common = self._common(cte, level, bool(clause.args.get("recursive")))
             level.commons = (*level.commons, common)
         return level
+
+    def _require_in_order(self, ctes: Sequence[exp.Expr]) -> None:
+        """Of WITH RECURSIVE, a query sees those behind it too (measured: MariaDB 10.11), and by
+        their names hides relations."""
+        for number, cte in enumerate(ctes):
+            later = {folded(each.args["alias"].name) for each in ctes[number + 1 :]}
+            for table in cte.find_all(exp.Table):
+                if not table.db and folded(table.name) in later:
+                    self.puzzle(f"{table.name} may be a WITH query or a relation")
 
     def _common(self, cte: exp.Expr, level: Level, recursive: bool) -> Common:
         self.require_parts(cte, {"this", "alias"})

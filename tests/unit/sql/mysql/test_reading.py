@@ -92,6 +92,8 @@ def test_used(lineage: MyLineage, text: str) -> None:
         "SELECT śsn FROM customers",
         "SELECT _rowid FROM customers",
         "WITH c AS (SELECT 1 AS a) SELECT * FROM C",
+        "WITH RECURSIVE a AS (SELECT id FROM orders), orders AS (SELECT ssn AS id FROM customers)"
+        " SELECT id FROM a",
         "SELECT * FROM customers AS c (a, b, c)",
         "SELECT a.b.c.d FROM customers",
         "SELECT * FROM orders NATURAL RIGHT JOIN customers",
