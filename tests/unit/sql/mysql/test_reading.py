@@ -22,6 +22,16 @@ def read(lineage: MyLineage, text: str) -> tuple[Reader, str]:
     [
         ("SELECT ssn FROM customers", "ssn*"),
         ("SELECT SSN AS x FROM shop.customers c", "x*"),
+        ("SELECT shop.c.ssn FROM shop.customers c", "ssn*"),
+        (
+            "SELECT (SELECT shop.orders.id FROM (SELECT id, ssn FROM customers) AS orders) AS a"
+            " FROM shop.orders",
+            "a",
+        ),
+        (
+            "SELECT (SELECT shop.named.ssn FROM customers AS named) AS a FROM shop.named",
+            "a+",
+        ),
         ("SELECT c.* FROM customers c", "id name ssn*"),
         ("TABLE customers", "id name ssn*"),
         ("SELECT d.x FROM (SELECT ssn AS x FROM customers) d", "x*"),
@@ -92,6 +102,8 @@ def test_used(lineage: MyLineage, text: str) -> None:
         "SELECT śsn FROM customers",
         "SELECT _rowid FROM customers",
         "WITH c AS (SELECT 1 AS a) SELECT * FROM C",
+        "WITH RECURSIVE a AS (SELECT id FROM orders), orders AS (SELECT ssn AS id FROM customers)"
+        " SELECT id FROM a",
         "SELECT * FROM customers AS c (a, b, c)",
         "SELECT a.b.c.d FROM customers",
         "SELECT * FROM orders NATURAL RIGHT JOIN customers",
