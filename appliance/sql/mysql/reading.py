@@ -28,7 +28,10 @@ from appliance.sql.mysql.scope import (
     Field,
     Item,
     Level,
+    common_names,
     folded,
+    seen_through,
+    sources_of,
     surely_equal,
 )
 from appliance.sql.mysql.words import is_mariadb
@@ -146,7 +149,7 @@ class Reader:
             self.consume((*one.fields, *other.fields))
             return UNKNOWN_RESULT
         pairs = zip(one.fields, other.fields, strict=True)
-        return Result(tuple(Field(a.name, None, _sources((a, b))) for a, b in pairs))
+        return Result(tuple(Field(a.name, None, sources_of((a, b))) for a, b in pairs))
 
     def _over(self, result: Result, level: Level | None) -> Level:
         """What ORDER BY of a set operation or of parentheses sees."""
@@ -262,7 +265,7 @@ class Reader:
     def _named(self, cte: exp.Expr, result: Result) -> Common:
         alias = cte.args["alias"]
         fields = self._renamed(result.fields, alias.args.get("columns"))
-        return Common(alias.name, [_through(field) for field in fields], result.known)
+        return Common(alias.name, [seen_through(field) for field in fields], result.known)
 
     def _renamed(self, fields: Sequence[Field], names: Sequence[exp.Expr] | None) -> list[Field]:
         if not names:
@@ -322,7 +325,9 @@ class Reader:
         alias = node.args.get("alias")
         name = "" if alias is None else alias.name
         names = None if alias is None else alias.args.get("columns")
-        fields = [self._reported(_through(f), name) for f in self._renamed(result.fields, names)]
+        fields = [
+            self._reported(seen_through(f), name) for f in self._renamed(result.fields, names)
+        ]
         return Item(name, fields, known=result.known)
 
     def joins(self, joins: Sequence[exp.Expr], level: Level, joined_with: int = 0) -> None:
@@ -354,7 +359,7 @@ class Reader:
         left, right = level.part(start, before), level.part(before)
         right_starred = level.starred[len(starred) :]
         using = join.args.get("using")
-        names = _common_names(starred, right_starred) if using is None else [u.name for u in using]
+        names = common_names(starred, right_starred) if using is None else [u.name for u in using]
         merged: list[Field] = []
         for name in names:
             one, other = left.field(name), right.field(name)
@@ -365,7 +370,7 @@ class Reader:
             self._refer((one, other))
             self.merged_columns.update((*one.sources, *other.sources))
             keys = tuple(k for f in (one, other) for k in (f.origin, *f.loose) if k is not None)
-            merged.append(Field(one.name, None, _sources((one, other)), False, keys))
+            merged.append(Field(one.name, None, sources_of((one, other)), False, keys))
         if join.args.get("side") == "RIGHT":
             level.star_unsure = True  # which side's columns come first is the server's matter
         level.merge(merged, starred, right_starred)
@@ -410,7 +415,7 @@ class Reader:
             self.puzzle(f"{relation.schema}.{relation.name}: {why}")
         self._hinted(node, relation)
         self._at_time(node)
-        database = "" if node.alias else relation.schema
+        database = relation.schema  # `database.alias.column` is found, too (measured)
         if relation.kind != "v":
             return Item(
                 alias,
@@ -681,23 +686,8 @@ def _is_harmless_name(node: exp.Identifier) -> bool:
     return isinstance(parent, (exp.Collate, exp.CharacterSet, exp.DataType, exp.Parameter))
 
 
-def _through(field: Field) -> Field:
-    """A column as it is seen from outside a derived table or WITH query."""
-    origin = () if field.origin is None else (field.origin,)
-    return Field(field.name, None, field.sources, field.plain, (*origin, *field.loose))
-
-
-def _sources(fields: Iterable[Field]) -> tuple[ColumnKey, ...]:
-    return tuple(sorted({key for field in fields for key in field.sources}))
-
-
 def _same_sources(one: Common, other: Common) -> bool:
     if one.known != other.known or len(one.fields) != len(other.fields):
         return False
     pairs = zip(one.fields, other.fields, strict=True)
     return all(a.sources == b.sources for a, b in pairs)
-
-
-def _common_names(left: Sequence[Field], right: Sequence[Field]) -> list[str]:
-    there = {folded(field.name) for field in right}
-    return [field.name for field in left if folded(field.name) in there]

@@ -19,6 +19,7 @@ from sqlglot import exp
 from appliance.model.catalog import SessionSettings
 from appliance.sql.mysql.masked import INNER, Masked, MyMaskedRelations
 from appliance.sql.mysql.reading import Place, Reader
+from appliance.sql.mysql.scope import folded
 from appliance.sql.mysql.splice import (
     BRIEF_EXPRESSION,
     BRIEF_SUBSELECT,
@@ -280,16 +281,34 @@ class Rewriter:
 
     def _unqualify(self, node: exp.Column) -> None:
         """`database.relation.column` of a relation that was replaced."""
-        found = self._relations.lineage.relation_named(node.db, node.table)
-        if found is None or self._relations.of(found.oid) is None:
+        oid = self._meant(node)
+        if self._relations.of(oid) is None:
             return
-        if any(p.written and p.oid == found.oid for p in self._reading.places.values()):
+        if any(p.written and p.oid == oid for p in self._reading.places.values()):
             raise Unmaskable(f"{node.table} is written and read at once")
+        for other in self._tree.find_all(exp.Table, exp.Subquery, exp.Lateral, exp.Values):
+            if folded(other.alias_or_name) == folded(node.table):
+                place = self._reading.places.get(id(other))
+                if place is None or place.oid != oid:
+                    raise Unmaskable(f"several things are called {node.table}")
         database, table = node.args["db"], node.args["table"]
         self._edits.append(Edit(self._start(database), self._start(table), ""))
         made = node.copy()
         made.set("db", None)
         self._replaced[id(node)] = Replaced(made)
+
+    def _meant(self, node: exp.Column) -> int:
+        """OID of the relation that `database.relation.column`, or `database.relation.*`, names."""
+        holder = self._reading.holders.get(id(node))
+        oids = {
+            place.oid
+            for at, place in self._reading.places.items()
+            if (holder is None and folded(place.alias) == folded(node.table))
+            or (holder is not None and at == holder.place)
+        }
+        if len(oids) != 1:
+            raise Unmaskable(f"several things are called {node.table}")
+        return oids.pop()
 
     @staticmethod
     def _start(node: exp.Expr) -> int:

@@ -187,3 +187,18 @@ class Level:
                     return UNSURE
                 found = field
         return found
+
+
+def seen_through(field: Field) -> Field:
+    """A column as it is seen from outside a derived table or WITH query."""
+    origin = () if field.origin is None else (field.origin,)
+    return Field(field.name, None, field.sources, field.plain, (*origin, *field.loose))
+
+
+def sources_of(fields: Iterable[Field]) -> tuple[ColumnKey, ...]:
+    return tuple(sorted({key for field in fields for key in field.sources}))
+
+
+def common_names(left: Sequence[Field], right: Sequence[Field]) -> list[str]:
+    there = {folded(field.name) for field in right}
+    return [field.name for field in left if folded(field.name) in there]

@@ -22,6 +22,16 @@ def read(lineage: MyLineage, text: str) -> tuple[Reader, str]:
     [
         ("SELECT ssn FROM customers", "ssn*"),
         ("SELECT SSN AS x FROM shop.customers c", "x*"),
+        ("SELECT shop.c.ssn FROM shop.customers c", "ssn*"),
+        (
+            "SELECT (SELECT shop.orders.id FROM (SELECT id, ssn FROM customers) AS orders) AS a"
+            " FROM shop.orders",
+            "a",
+        ),
+        (
+            "SELECT (SELECT shop.named.ssn FROM customers AS named) AS a FROM shop.named",
+            "a+",
+        ),
         ("SELECT c.* FROM customers c", "id name ssn*"),
         ("TABLE customers", "id name ssn*"),
         ("SELECT d.x FROM (SELECT ssn AS x FROM customers) d", "x*"),
