@@ -17,6 +17,7 @@ from appliance.cli.demo.child import Child, ready_fields
 from appliance.cli.demo.postgres import EmbeddedPostgres, ServerCertificate
 
 SALLYPORT = Path(sys.executable).with_name("sallyport")
+READY_SECONDS_MAX = 120.0  # of a machine that does other things as well
 
 
 def installed_postgres() -> Path | None:
@@ -105,7 +106,7 @@ def sallyport(folder: Path, *arguments: str | Path, **environment: str) -> Itera
     command = [SALLYPORT, *arguments]
     child = Child(command, folder / "sallyport.out", {"NO_COLOR": "1", **environment})
     try:
-        yield Sallyport(child, *ready_fields(child.wait_line("ready ")))
+        yield Sallyport(child, *ready_fields(child.wait_line("ready ", READY_SECONDS_MAX)))
     except BaseException:
         child.stop()
         raise

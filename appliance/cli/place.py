@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
 
-from appliance.config.schema import PORTS
+from appliance.config.schema import PORTS, SpokenName
 
 PASSWORD_VARIABLES = {"postgresql": "PGPASSWORD", "mysql": "MYSQL_PWD"}
 """By the names that the databases' own clients have for them."""
-SCHEMES = {
+SCHEMES: dict[str, SpokenName] = {
     "postgresql": "postgresql",
     "postgres": "postgresql",
     "mysql": "mysql",

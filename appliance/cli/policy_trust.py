@@ -13,10 +13,9 @@ import yaml
 from appliance.cli.place import Place
 from appliance.config.schema import Role, TargetConfig, TargetTls, TargetTlsMode
 from appliance.dataplane.connections import Login, UpstreamRefused, UpstreamUnreachable
-from appliance.dataplane.upstreams import open_upstream, simple_query
+from appliance.dataplane.protocols import protocol_of
 from appliance.model.catalog import Catalog, Function
 from appliance.policy.trust import DIGEST_PREFIX, identity_of, identity_text
-from appliance.sql.reader import QUERIES, build_catalog
 
 SECONDS_MAX = 60.0
 
@@ -31,8 +30,6 @@ class NotThere(LookupError):
 def entries_of(uri: str, wanted: Sequence[str]) -> str:
     """YAML to paste. Raises OSError, ValueError, NotThere."""
     place = Place(uri)
-    if place.dialect != "postgresql":
-        raise ValueError("functions are vouched for in PostgreSQL only")
     try:
         catalog = asyncio.run(_read(place))
     except UpstreamRefused as refused:
@@ -40,11 +37,12 @@ def entries_of(uri: str, wanted: Sequence[str]) -> str:
     except UpstreamUnreachable as unreachable:
         raise ValueError(unreachable.reason) from None
     found = [function for text in wanted for function in _named(catalog, text)]
+    where = {"targets": {"databases": [place.database]}} if place.database else {}
     entries = [
         {
             "function": identity_text(function),
             "digest": DIGEST_PREFIX + function.digest,
-            "targets": {"databases": [place.database]},
+            **where,
         }
         for function in dict.fromkeys(found)
     ]
@@ -59,20 +57,27 @@ async def _read(place: Place) -> Catalog:
     ca = place.tls.get("ca")
     target = TargetConfig(
         name="trust",
+        dialect=place.dialect,
         host=place.host,
         port=place.port,
         tls=TargetTls(mode=mode, ca=None if ca is None else Path(ca)),
         roles=(Role(principals=("*",), user=place.user),),
     )
+    protocol = protocol_of(target)
+    source = protocol.catalog
     login = Login(place.user, place.password.encode())
     async with asyncio.timeout(SECONDS_MAX):
-        settings = {"application_name": "sallyport policy trust"}
-        upstream = await open_upstream(target, login, place.database, settings)
+        settings = {**source.settings, "application_name": "sallyport policy trust"}
+        upstream = await protocol.open_upstream(target, login, place.database, settings)
         try:
-            rows = {name: await simple_query(upstream, text) for name, text in QUERIES.items()}
+            for text in source.prepare:
+                await protocol.query(upstream, text)
+            rows = {
+                name: await protocol.query(upstream, text) for name, text in source.queries.items()
+            }
         finally:
             upstream.side.close()
-    return build_catalog(target.name, place.database, rows)
+    return source.build(target.name, place.database, rows)
 
 
 def _named(catalog: Catalog, text: str) -> tuple[Function, ...]:

@@ -225,6 +225,7 @@ def test_sqlalchemy_reflection(side: Side, engine: sqlalchemy.Engine) -> None:
     inspector = sqlalchemy.inspect(engine)
     assert set(inspector.get_table_names()) >= {"people", "goods", "sales", "kinds"}
     assert set(inspector.get_view_names()) == {"addresses", "totals"}
+    assert inspector.has_table("people") and not inspector.has_table("nowhere")
     assert inspector.get_pk_constraint("sales")["constrained_columns"] == ["id"]
     keys = {one["name"]: one["referred_table"] for one in inspector.get_foreign_keys("sales")}
     assert keys == {"sold_to": "people", "sold_what": "goods"}

@@ -6,9 +6,11 @@ its pid when the block ends. Rule: open it in a thread that lives as long as it 
 
 import contextlib
 import dataclasses
+import os
 import re
 import secrets
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,8 +27,9 @@ from appliance.identity.verifiers import Directory, User, render_users
 from tests import mariadb as servers
 from tests.clusters import SALLYPORT, Authority
 from tests.redteam import policies
-from tests.redteam.mysql.place import FOLDER, Place
+from tests.redteam.mysql.place import ADMINISTRATOR, FOLDER, Place
 
+READY_SECONDS_MAX = 120.0
 SETTINGS = {
     "performance-schema": "ON",  # statement history
     "performance-schema-consumer-events-statements-current": "ON",
@@ -131,12 +134,31 @@ def _write(folder: Path, authority: Authority, place: Place, wanted: Wanted) -> 
         write_private(folder / f"{name}.secret", password.encode())
     policy = policies.load(FOLDER / "policy.json")
     document = policies.policy_document(policy, wanted.mask, wanted.everything)
+    document["trusted_functions"] = _trusted(place, policy)
     (folder / "policy.yaml").write_text(
         yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     )
     config = folder / "sallyport.yaml"
     config.write_text(yaml.safe_dump(_configuration(authority, place.users, place.server.port)))
     return config
+
+
+def _trusted(place: Place, policy: policies.Document) -> list[policies.Document]:
+    """The routines policy.json calls trusted, with the digests they have now."""
+    named = [*policy["trusted_functions"], *policy["trusted_procedures"]]
+    uri = f"mysql://{ADMINISTRATOR}@127.0.0.1:{place.server.port}/?sslmode=require"
+    printed = subprocess.run(
+        [SALLYPORT, "policy", "trust", uri, *named],
+        env={**os.environ, "MYSQL_PWD": place.users[ADMINISTRATOR], "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=READY_SECONDS_MAX,
+        check=False,
+    )
+    if printed.returncode:
+        raise RuntimeError(f"policy trust: {printed.stdout}{printed.stderr}")
+    found: list[policies.Document] = yaml.safe_load(printed.stdout)["trusted_functions"]
+    return found
 
 
 def _configuration(authority: Authority, users: Mapping[str, str], port: int) -> dict[str, Any]:
@@ -155,9 +177,9 @@ def _ports(child: Child) -> dict[str, int]:
     """Listener -> port, from one ready line each."""
     ports: dict[str, int] = {}
     for name in (policies.MASKED, policies.GUARDED):
-        child.wait_line("ready ")
+        child.wait_line("ready ", READY_SECONDS_MAX)
         pattern = rf"^ready \S+ \S+:(\d+) listener={name} .*\n"
         while (found := re.search(pattern, child.text(), re.MULTILINE)) is None:
-            child.wait_line("ready ")
+            child.wait_line("ready ", READY_SECONDS_MAX)
         ports[name] = int(found[1])
     return ports
