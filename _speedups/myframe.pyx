@@ -46,6 +46,7 @@ cdef enum:
     COPIED_MAX = 2048  # a run up to this is copied: cheaper than a memoryview of it
     CARRY_KEPT_MAX = 65536  # a larger buffer is given back once its packet is out
     SHOWN_MAX = 64  # of a packet that is skipped
+    CONTROL_MAX = 1048576  # what ends rows, or stands in their place
 
 cdef enum Fault:
     NONE = 0
@@ -74,6 +75,7 @@ cdef class PacketSplitter:
     cdef readonly bint skips
     cdef int _mode
     cdef size_t _ceiling
+    cdef size_t _limit  # of the payload that is being read
     cdef Py_ssize_t _most
     cdef uint8_t _due
     cdef object _chunk
@@ -89,6 +91,7 @@ cdef class PacketSplitter:
     cdef size_t _head_length
     cdef Doing _doing
     cdef bint _row
+    cdef bint _control  # it is read among rows, and is none
     cdef size_t _left
     cdef bint _continues
     cdef Py_ssize_t _packets
@@ -187,7 +190,8 @@ cdef class PacketSplitter:
         if (
             length == PAYLOAD_MAX
             or length + PACKET_HEADER > there
-            or (length > self._ceiling and self._mode != MODE_ROWS_STREAMED)
+            or (length > self._ceiling and self._mode == MODE_PACKETS)
+            or (length > self._ceiling and self._mode == MODE_ROWS_WHOLE and begin[4] < 0xFE)
         ):
             memcpy(self._head, begin, wanted)
             self._at = begin + wanted
@@ -201,6 +205,8 @@ cdef class PacketSplitter:
         if length == 0:
             self._fail(EMPTY)
         if begin[4] >= 0xFE:
+            if length > CONTROL_MAX:
+                self._fail(TOO_LONG)
             return (KIND_PACKET, sequence, 1, self._copied(begin + PACKET_HEADER, length))
         count += self._extend_rows()
         return (KIND_ROWS, sequence, count, self._piece(begin))
@@ -256,8 +262,11 @@ cdef class PacketSplitter:
         self._total = length
         self._continues = length == PAYLOAD_MAX
         self._left = length - taken
+        self._control = self._mode != MODE_PACKETS and not self._row
+        self._limit = CONTROL_MAX if self._control else self._ceiling
         if self._row and self._mode == MODE_ROWS_STREAMED:
             self._doing = STREAMING
+            self._limit = LENGTH_MAX
             ends = self._left == 0 and not self._continues
             if ends:
                 self._doing = NOTHING
@@ -275,10 +284,12 @@ cdef class PacketSplitter:
 
     cdef int _require_room(self) except -1:
         """Ends, or skips, what is longer than it may be."""
-        cdef size_t most = LENGTH_MAX if self._doing == STREAMING else self._ceiling
-        if self._total <= most or (self._doing == SKIPPING and self._total <= LENGTH_MAX):
+        cdef bint skips = self.skips and not self._control
+        if self._total <= self._limit or (
+            self._doing == SKIPPING and self._total <= LENGTH_MAX
+        ):
             return 0
-        if not self.skips or self._total > LENGTH_MAX:
+        if not skips or self._total > LENGTH_MAX:
             self._fail(TOO_LONG)
         self._doing = SKIPPING
         return 0

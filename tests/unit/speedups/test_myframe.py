@@ -208,3 +208,19 @@ def test_one_that_is_collected_amid_a_chunk() -> None:
         assert session.splitter.next_run() is not None
         del session
     gc.collect()
+
+
+@pytest.mark.parametrize("step", [1, 4, 70_000, 1 << 25])
+@pytest.mark.parametrize("mode", [ROWS_WHOLE, ROWS_STREAMED])
+def test_what_ends_rows_has_a_bound_of_its_own(mode: int, step: int) -> None:
+    """Whatever rows may be, and however it is cut."""
+    for payload, error in ((b"\xff" + bytes(300), ""), (b"\xff" + bytes(1 << 20), "too long")):
+        if len(payload) > 300_000 and step < 5:
+            continue
+        splitter = PacketSplitter("upstream", 100)
+        splitter.read_as(mode, 100)
+        sent = stream([payload])
+        chunks = [sent[at : at + step] for at in range(0, len(sent), step)]
+        runs, said = read(splitter, chunks)
+        assert said.endswith(error) and bool(said) == bool(error)
+        assert [run[3] for run in runs] == ([] if error else [payload])
