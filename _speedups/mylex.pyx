@@ -478,6 +478,22 @@ def unwrap(bytes text not None, int modes, long server, bint mariadb):
 # Redacting -------------------------------------------------------------------------------------
 
 
+cdef size_t apart(uint8_t* out, size_t size) noexcept nogil:
+    """Minus signs that end `out` are kept from beginning a comment with what is put behind."""
+    cdef size_t signs = 0
+    cdef size_t i
+    while signs < size and out[size - 1 - signs] == 45:
+        signs += 1
+    if signs < 2:
+        return size
+    size -= signs
+    for i in range(signs):
+        out[size] = 45
+        out[size + 1] = 32
+        size += 2
+    return size - 1
+
+
 cdef size_t redact_into(Lexer* lexer, uint8_t* out) noexcept nogil:
     """A literal becomes `$_`, a comment a space. Room needed: three times the text."""
     cdef Token token
@@ -491,6 +507,7 @@ cdef size_t redact_into(Lexer* lexer, uint8_t* out) noexcept nogil:
         length = <size_t>(token.end - token.start)
         if token.kind in (COMMENT, HINT, EXECUTABLE, EXECUTABLE_END):
             if size and not CLASSES[out[size - 1]] & IS_SPACE:
+                size = apart(out, size)
                 out[size] = 32
                 size += 1
         elif token.kind == STRING or token.kind == NUMBER or (
