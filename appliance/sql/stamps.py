@@ -115,6 +115,7 @@ RELATION = f"""pg_catalog.concat_ws('.', c.relname, c.relnamespace, c.relkind, c
     {_rows("pg_trigger", f"x.tgrelid {_EQ} c.oid")},
     {_rows("pg_constraint", f"x.conrelid {_EQ} c.oid")},
     {_rows("pg_index", f"x.indrelid {_EQ} c.oid AND {_LOOKED_AT}")},
+    {_rows("pg_statistic_ext", f"x.stxrelid {_EQ} c.oid")},
     {_rows("pg_inherits", f"x.inhrelid {_EQ} c.oid")},
     {_rows("pg_inherits", f"x.inhparent {_EQ} c.oid")})"""
 """One text for the relation `c` of pg_class: what it is called, its columns and their types (a
