@@ -30,11 +30,12 @@ def test_it_runs_as_a_plain_user_and_offers_tls(
 
 def test_nobody_gets_in_without_a_password(mariadb: EmbeddedMariaDB) -> None:
     accounts = servers.run(mariadb, "SELECT User, Host FROM mysql.user ORDER BY 1, 2")[0]
-    assert accounts == (
+    came = {"", "root", "mariadb.sys", "mysql", "PUBLIC"}  # others are those of other tests
+    assert [account for account in accounts if account[0] in came] == [
         ("mariadb.sys", "localhost"),
         ("root", "127.0.0.1"),
         ("root", "localhost"),
-    )
+    ]
     for user in ("root", ""):
         with pytest.raises(pymysql.err.OperationalError):
             servers.connect(mariadb, user, "")

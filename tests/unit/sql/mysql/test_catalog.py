@@ -64,7 +64,7 @@ def test_what_is_in_it(load: Load) -> None:
     assert more is not None and more.generated == "s"
     made = found.made_of[person.oid][more.attnum]
     assert names(found, "person", made) == {"full", "ssn", "n"}
-    (key,) = found.foreign_keys
+    (key,) = (each for each in found.foreign_keys if each.child == visit.oid)
     assert (key.child, key.parent, key.on_delete) == (visit.oid, person.oid, "c")
     looked_at = [names(found, "person", c.columns) for c in found.compared[person.oid]]
     assert {"n", "ssn"} in looked_at and {"n", "id"} in looked_at
