@@ -92,7 +92,7 @@ def test(
     """
     import msgspec
 
-    from appliance.cli.policy_cases import run_cases
+    from appliance.console.policy_cases import run_cases
 
     try:
         outcomes = run_cases(file, policy or [])
@@ -296,8 +296,8 @@ def _compiled(files: list[Path]) -> "Snapshot | int":
 
 
 def _catalog(path: Path, target: str, database: str) -> "Catalog":
-    from appliance.cli.policy_cases import read_cases
-    from appliance.cli.policy_catalog import catalog_from_file, catalog_from_tables
+    from appliance.console.policy_cases import read_cases
+    from appliance.console.policy_catalog import catalog_from_file, catalog_from_tables
 
     if path.suffix in {".yaml", ".yml"}:
         return catalog_from_tables(target, database, read_cases(path).tables)

@@ -18,12 +18,14 @@ BYTES_MAX = 32 * 1024 * 1024
 
 
 class KeptPolicy(msgspec.Struct, frozen=True):
-    """`confirmed`: unix seconds, when control was last known to say so."""
+    """`confirmed`: unix seconds, when control was last known to say so. `files`: digest of what the
+    policy files were when control was last told of them."""
 
     serial: int
     digest: str
     documents: tuple[PolicyDocument, ...]
     confirmed: float
+    files: str = ""
 
 
 def read(folder: Path) -> KeptPolicy | None:

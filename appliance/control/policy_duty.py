@@ -19,7 +19,7 @@ from appliance.control import kept_policy
 from appliance.control.documents import Validated, validate
 from appliance.control.kept_policy import KeptPolicy
 from appliance.control.policy_link import PolicyLink, Proposal
-from appliance.link.approvals import Active, Proposed
+from appliance.link.approvals import Proposed
 from appliance.link.messages import PolicyDocument
 from appliance.policy.compile import digest_of
 from appliance.telemetry.log import Log
@@ -33,6 +33,7 @@ version: 1
 rules:
   - id: policy-not-confirmed
     effect: deny
+    actions: [everything]
     message: %s
 """
 UNCONFIRMED = b"no control process has confirmed the policy for too long; tell an administrator"
@@ -63,6 +64,9 @@ class PolicyDuty:
         self.serial = 0
         """Of what workers go by; 0 = what the files say, because control has never said."""
         self.stale = False
+        self._refused = 0
+        """Serial of what workers did not take: once is enough, control says what is to be instead.
+        """
         self._files = files
         self._folder = files.configuration.data
         self._seconds_max = hours_max * HOUR
@@ -73,6 +77,8 @@ class PolicyDuty:
         self._changing = asyncio.Lock()
         self._introduction: asyncio.Task[None] | None = None
         self._introduced = False
+        self._told = ""
+        """Digest of what control was last told that the files say, and has judged."""
         self._confirmed = 0.0
         self._kept_at = 0.0
 
@@ -81,7 +87,7 @@ class PolicyDuty:
         kept = kept_policy.read(self._folder)
         if kept is None:
             return self._files
-        self.serial, self._confirmed = kept.serial, kept.confirmed
+        self.serial, self._confirmed, self._told = kept.serial, kept.confirmed, kept.files
         documents = self._with(kept.documents, self._files)
         self.stale = self._overdue
         return self._with(_refusing(UNCONFIRMED), self._files) if self.stale else documents
@@ -90,7 +96,7 @@ class PolicyDuty:
     def settled(self) -> bool:
         """Whether workers go by what control said last, after it has heard of the files."""
         word = self.link.active
-        current = word is None or word.serial == self.serial
+        current = word is None or word.serial in (self.serial, self._refused)
         return self._introduced and current and not self.stale
 
     async def run(self) -> None:
@@ -127,13 +133,18 @@ class PolicyDuty:
                 log.error("policy_files_not_taken", reason=answer.error)
             if answer.refused and not self.serial and self.link.active is None:
                 await self._take(_refusing(UNAGREED))
+            if self.serial and not self.stale:
+                self._keep(self._now())
         self._introduced = True
         self._changed()
 
     async def _propose(self, files: Validated) -> Proposed:
         """Raises Proposal."""
         keys = tuple(files.configuration.token_keys)
-        return await self.link.propose(files.documents.policies, files.tests, keys)
+        answer = await self.link.propose(files.documents.policies, files.tests, keys)
+        if not answer.error or answer.refused:
+            self._told = _digest(files.documents.policies)
+        return answer
 
     async def reload(self, new: Validated) -> str:
         """Takes a new configuration, and its policy if control agrees. Why not, '' for done."""
@@ -142,7 +153,7 @@ class PolicyDuty:
                 answer = await self._propose(new)
                 self._files = new
             except Proposal as error:
-                if new.documents.policies != self._files.documents.policies:
+                if _digest(new.documents.policies) != self._told:
                     return str(error)
                 answer = Proposed(0)
             if answer.error:
@@ -161,30 +172,31 @@ class PolicyDuty:
 
     async def _follow(self) -> None:
         word = self.link.active
-        if word is None:
+        if word is None or word.serial == self._refused:
             return
         revived = self.stale and self.link.standing == word.serial
         if word.serial == self.serial and not revived:
             return
-        self._settle(word.serial, await self._take(word.documents), word)
+        self._settle(word.serial, await self._take(word.documents))
 
     async def _take(self, documents: tuple[PolicyDocument, ...]) -> str:
         """Why not, '' when all workers have."""
         now = self._current()
         if documents == now.documents.policies:
             return ""
+        if not documents:
+            return "an empty policy is none"
         try:
             new = self._with(documents, now)
         except ValueError as error:
             return str(error)
         return await self._spread(new)
 
-    def _settle(self, serial: int, refusal: str, word: Active | None = None) -> None:
+    def _settle(self, serial: int, refusal: str) -> None:
         """Tells control, keeps what workers go by now."""
         if refusal:
             log.error("policy_refused", serial=serial, reason=refusal)
-            if word is not None and self.link.active is word:
-                self.link.active = None  # once is enough: control says what is to be instead
+            self._refused = serial
         else:
             self.serial, self.stale = serial, False
             self._keep(self._now())
@@ -215,12 +227,16 @@ class PolicyDuty:
 
     def _keep(self, now: float) -> None:
         documents = self._current().documents.policies
-        digest = digest_of([(one.name, one.text) for one in documents])
         self._confirmed = self._kept_at = now
+        kept = KeptPolicy(self.serial, _digest(documents), documents, now, self._told)
         try:
-            kept_policy.write(self._folder, KeptPolicy(self.serial, digest, documents, now))
+            kept_policy.write(self._folder, kept)
         except OSError as error:
             log.error("policy_not_kept", reason=error.strerror or type(error).__name__)
+
+
+def _digest(documents: tuple[PolicyDocument, ...]) -> str:
+    return digest_of([(one.name, one.text) for one in documents])
 
 
 def _refusing(why: bytes) -> tuple[PolicyDocument, ...]:

@@ -15,7 +15,7 @@ import uvicorn
 
 from appliance.audit.query import Criteria, Story
 from appliance.audit.verify import ChainReport, Report
-from appliance.cli.policy_catalog import catalog_from_tables
+from appliance.console.policy_catalog import catalog_from_tables
 from appliance.config.load import parse
 from appliance.console.app import make_app, services_of
 from appliance.console.metering import Metrics

@@ -20,7 +20,7 @@ from typing import Annotated
 import msgspec
 import yaml
 
-from appliance.cli.policy_catalog import Tables, catalog_from_tables
+from appliance.console.policy_catalog import Tables, catalog_from_tables
 from appliance.console.policy_study import Question, Study, study
 from appliance.model.catalog import Catalog
 from appliance.model.principal import Client, Principal, PrincipalKind, Target
