@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from appliance.control.policy_duty import PolicyDuty
 from appliance.control.store_sqlite import SqliteStore
 from appliance.link.approvals import Active
 from appliance.link.messages import PolicyDocument
+from appliance.link.spawning import module_command, module_environment
 from appliance.model.principal import PrincipalKind
 from appliance.policy.compile import compile_documents
 from tests.desk import desks_of
@@ -89,6 +91,10 @@ class Governed(Service):
     def terminate(self) -> None:
         self.signal(signal.SIGTERM)
         assert self.ended(SECONDS) == 0
+
+    def metric_or_none(self, name: str) -> float | None:
+        lines = self.get("/metrics")[1].decode().splitlines()
+        return next((float(one.split()[1]) for one in lines if one.startswith(f"{name} ")), None)
 
     def control(self) -> int:
         """Its process id."""
@@ -241,6 +247,33 @@ def test_without_the_section_the_files_are_what_runs(folder: Path) -> None:
         service.say("three")
         assert service.hangup() == ""
         assert service.runs("three")
+
+
+def test_a_control_process_of_its_own_is_followed_and_its_figures_are_shown(folder: Path) -> None:
+    service = Governed(folder)
+    service.write(MORE.format(folder=folder).replace("{listen", "{run: separate, listen"))
+    command = module_command("appliance.control.main", "--config", str(service.source))
+    with service.start():
+        assert service.metric_or_none("sallyport_control_store_reachable") is None
+        with subprocess.Popen(
+            command, env=module_environment(os.environ), stdout=subprocess.DEVNULL
+        ) as control:
+            try:
+                until(
+                    lambda: service.metric_or_none("sallyport_control_store_reachable") == 1,
+                    SECONDS,
+                )
+                assert json.loads(service.get("/readyz")[1])["control"] is True
+                until(lambda: service.active() == "one", SECONDS)
+                service.say("two")
+                assert service.hangup() == ""
+                assert service.runs("two")
+                service.roll_back()
+                until(lambda: service.runs("one"), SECONDS)
+            finally:
+                control.kill()
+        until(lambda: service.metric_or_none("sallyport_control_store_reachable") is None, SECONDS)
+        assert service.runs("one")
 
 
 # By itself.
