@@ -426,6 +426,46 @@ class AdminActed(Record, frozen=True, kw_only=True, tag="admin_acted"):
     via: str = ""
 
 
+class PolicyVersionStored(Record, frozen=True, kw_only=True, tag="policy_version_stored"):
+    """Control keeps a policy that it did not have before."""
+
+    version: str
+    """SHA-256 (hex) of its documents; statements' records say its first 16 digits."""
+    by: str
+    """Who or what brought it."""
+    node: str
+    documents: tuple[str, ...] = ()
+    """Their names."""
+    cases: int = 0
+    """Of its tests that were run."""
+    cases_failed: int = 0
+
+
+class PolicyVersionActivated(Record, frozen=True, kw_only=True, tag="policy_version_activated"):
+    """From now on this version is the policy of every appliance on the store."""
+
+    version: str
+    previous: str = ""
+    """'' for the first one ever."""
+    serial: int
+    """Grows with every activation."""
+    by: str
+    cause: str
+    """files (they were changed), activated, rolled_back, or taken_back (workers refused it)"""
+    reason: str = ""
+    via: str = ""
+    node: str = ""
+
+
+class PolicyVersionRefused(Record, frozen=True, kw_only=True, tag="policy_version_refused"):
+    """A policy that was brought is not taken: it does not validate, or its tests fail."""
+
+    version: str
+    by: str
+    node: str
+    reason: str
+
+
 class ControlStarted(Record, frozen=True, kw_only=True, tag="control_started"):
     node: str
     pid: int
@@ -510,6 +550,9 @@ Entry = (
     | SignInFailed
     | SignedOut
     | AdminActed
+    | PolicyVersionStored
+    | PolicyVersionActivated
+    | PolicyVersionRefused
     | ControlStarted
     | ControlStopped
     | ChangeUnstored

@@ -233,6 +233,17 @@ class Control(Section, frozen=True, kw_only=True):
         Path | None,
         Meta(description="Unix socket that workers reach it by; null = in the run folder."),
     ] = None
+    policy_hours_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=8_760,
+            description=(
+                "So long the last policy holds while no control process confirms it; then"
+                " everything is refused. 0 = for ever."
+            ),
+        ),
+    ] = 168
     roles: Annotated[Roles, Meta(description="Who may do what.")] = field(default_factory=Roles)
     sign_in: Annotated[SignIn, Meta(description="How people sign in.")] = field(
         default_factory=SignIn

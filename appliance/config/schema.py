@@ -569,6 +569,15 @@ class Policy(Section, frozen=True, kw_only=True):
         tuple[Path, ...],
         Meta(description="Policy documents, together one policy. None = deny all."),
     ] = ()
+    tests: Annotated[
+        tuple[Path, ...],
+        Meta(
+            description=(
+                "Test cases (as for `sallyport policy test`): the control process takes no policy"
+                " that fails one. Without `control` they are not run."
+            )
+        ),
+    ] = ()
     mode: Annotated[
         PolicyMode,
         Meta(description="observe: evaluated and recorded, nothing refused or masked by policy."),

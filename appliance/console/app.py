@@ -37,7 +37,7 @@ from appliance.console.studies import Studies
 from appliance.console.table import Row
 from appliance.console.tokens import ApiTokens
 from appliance.console.trails import Trails
-from appliance.control.desk import Desk
+from appliance.control.desk import Desk, Policies
 
 CODES_PER_PERSON = (20, 300.0)
 
@@ -45,6 +45,7 @@ CODES_PER_PERSON = (20, 300.0)
 def services_of(
     current: Current,
     desk: Desk,
+    policies: Policies,
     shelf: Shelf,
     recorder: Recording,
     now: Callable[[], float],
@@ -56,6 +57,7 @@ def services_of(
     return Services(
         current=current,
         desk=desk,
+        policies=policies,
         recorder=recorder,
         sessions=SignInSessions(
             shelf, now, entropy, terms.session_minutes * 60.0, terms.session_hours_max * 3_600.0

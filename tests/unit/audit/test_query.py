@@ -19,6 +19,9 @@ from appliance.audit.record import (
     GrantRuled,
     LoginFailed,
     PolicyChanged,
+    PolicyVersionActivated,
+    PolicyVersionRefused,
+    PolicyVersionStored,
     ProtocolKind,
     RequestEscalated,
     RequestMade,
@@ -235,6 +238,28 @@ MADE = RequestMade(
             "grant g1 proposed: c: update on s.o",
         ),
         (GrantRuled(id="x", time=1.0, grant="g1", state="revoked"), "grant g1 revoked"),
+        (
+            PolicyVersionStored(id="x", time=1.0, version="a" * 64, by="files", node="n"),
+            "policy aaaaaaaaaaaaaaaa stored (files)",
+        ),
+        (
+            PolicyVersionActivated(
+                id="x", time=1.0, version="a" * 64, serial=2, by="eve", cause="rolled_back"
+            ),
+            "policy ROLLED BACK TO aaaaaaaaaaaaaaaa",
+        ),
+        (
+            PolicyVersionActivated(
+                id="x", time=1.0, version="a" * 64, serial=2, by="f", cause="files", reason="r"
+            ),
+            "policy in force: aaaaaaaaaaaaaaaa (files): r",
+        ),
+        (
+            PolicyVersionRefused(
+                id="x", time=1.0, version="a" * 64, by="files", node="n", reason="1 case fails"
+            ),
+            "policy aaaaaaaaaaaaaaaa refused: 1 case fails",
+        ),
         (
             SignedIn(id="x", time=1.0, person="bob", kind=PrincipalKind.HUMAN, method="oidc"),
             "signed in by oidc (-)",

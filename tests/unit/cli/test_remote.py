@@ -13,9 +13,12 @@ from appliance.approval.request import Effect
 from appliance.cli import login as login_module
 from appliance.cli.main import main
 from appliance.cli.remote import login_path
+from appliance.control.policies import PolicyVersions
+from appliance.link.messages import PolicyDocument
+from appliance.policy.compile import digest_of
 from tests.desk import asked
 from tests.unit.console.served import Served, served
-from tests.unit.console.stage import PASSWORD
+from tests.unit.console.stage import PASSWORD, POLICY
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -279,3 +282,31 @@ def test_nothing_takes_a_token_as_an_argument() -> None:
     parameters = inspect.signature(login_module.login).parameters
     assert {name for name, one in parameters.items() if "bool" in str(one.annotation)} >= {"token"}
     assert "password" not in parameters
+
+
+def test_policy_versions(server: Served, cli: Cli, as_person: Callable[[str], str]) -> None:
+    versions = server.stage.services.policies
+    assert isinstance(versions, PolicyVersions)
+    texts = (POLICY, POLICY.replace(b"id: read", b"id: browse"))
+    for text in texts:
+        server.run(versions.propose((PolicyDocument("p.yaml", text),)))
+    first, newest = (digest_of([("p.yaml", text)]) for text in texts)
+    as_person("viewer")
+    status, out, _ = cli("policy", "versions")
+    assert status == 0
+    assert any(newest[:16] in line and "active" in line for line in out.splitlines())
+    status, out, _ = cli("policy", "show", first[:10])
+    assert (status, out.splitlines()[0]) == (0, f"# version {first}, brought by files of node-1")
+    assert "id: read," in out
+    status, out, _ = cli("policy", "show", newest[:10], "--against", first[:10])
+    assert "+  - {id: browse, effect: allow, actions: [read]}" in out.splitlines()
+    assert cli("policy", "rollback", "--reason", "no")[0] == 3
+    as_person("admin")
+    assert cli("policy", "rollback")[0] != 0  # without a reason
+    status, out, _ = cli("policy", "rollback", "-r", "too wide")
+    assert (status, out) == (0, f"active: {first[:16]} (before: {newest[:16]})\n")
+    assert cli("policy", "rollback", "-r", "again")[0] == 5
+    assert cli("policy", "activate", first[:12], "-r", "again")[0] == 5
+    assert cli("policy", "activate", "0" * 12, "-r", "x")[0] == 4
+    status, out, _ = cli("policy", "activate", newest[:12], "-r", "mended", "--output", "json")
+    assert (status, json.loads(out)["cause"]) == (0, "activated")

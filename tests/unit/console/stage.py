@@ -17,6 +17,7 @@ from appliance.console.services import Services
 from appliance.console.standing import Standing
 from appliance.console.store_shelf import StoreShelf
 from appliance.control.desk import LiveSession
+from appliance.control.policies import PolicyVersions
 from appliance.control.store_sqlite import MEMORY, SqliteStore
 from appliance.identity.scram import make_verifier
 from appliance.identity.verifiers import Directory, User
@@ -147,6 +148,7 @@ async def open_stage(folder: Path, url: str = ORIGIN, more: str = "") -> AsyncIt
         services = services_of(
             lambda: standing[-1],
             desks.approvals,
+            PolicyVersions(desks.changes, "node-1"),
             StoreShelf(store),
             Recording(desks.trail, desks.clock, secrets.token_bytes),
             desks.clock,
