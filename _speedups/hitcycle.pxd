@@ -42,6 +42,7 @@ cdef class Hit:
     cdef readonly bint provisional
     cdef public object position
     cdef public double dull_until
+    cdef public int words
     cdef readonly dict locks
     cdef dict _digests
     cdef bytes _description

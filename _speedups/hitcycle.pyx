@@ -76,6 +76,8 @@ cdef class Hit:
     - `provisional`: it rests on the catalog; the database is asked, before it runs, whether that still
       holds. `position`: where the server's log ended when what it rests on was found as judged;
       None = not known.
+    - `words`: what becomes of the words of the database, which can be asked for again: they may quote
+      masked cells (1), they are wiped (2), they stay as they are (0).
     - `dull_until` (unix seconds): until then no rows of it are worth looking at.
     """
 

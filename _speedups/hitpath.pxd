@@ -39,6 +39,9 @@ cdef class AnyHitPath(Cycle):
     cdef bint _done
     cdef int arm_under(self, tuple epoch) except -1
     cdef bint holds(self, Hit hit) except -1
+    cdef int decide_text(
+        self, Hit hit, const uint8_t* text, Py_ssize_t length, double now
+    ) except -1
     cdef bint take(self, const uint8_t* at, Py_ssize_t size, double now) except -1
     cdef bint follow(self, const uint8_t* at, Py_ssize_t size, double now) except -1
     cdef int finish_cycle(self, double now) except -1

@@ -13,6 +13,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport free
 
+from _speedups.auditchain cimport HASH, hash_into
+from _speedups.auditwriter cimport put_bytes, put_integer
 from _speedups.chunks cimport Chunks, wall_clock
 from _speedups.growing cimport Output, must_add, shrink
 from _speedups.hitcycle cimport Count, Cycle, Hit, HitLedger
@@ -90,6 +92,24 @@ cdef class AnyHitPath(Cycle):
                 return False
             hit.epoch = self.epoch  # the same object is sooner seen to be equal
         return True
+
+    cdef int decide_text(
+        self, Hit hit, const uint8_t* text, Py_ssize_t length, double now
+    ) except -1:
+        """The record of a text that came as such."""
+        cdef Output* record
+        if hit.query_tail_rest is None:
+            self.begin_decided(self._record_id, now, 0)
+            return self.end_decided(hit.query_tail)
+        record = self.begin_decided(
+            self._record_id, now, <size_t>PyBytes_GET_SIZE(hit.query_tail) + HASH
+        )
+        put_bytes(record, hit.query_tail)
+        hash_into(text, <size_t>length, record.bytes + record.length)
+        record.length += HASH
+        put_bytes(record, b'","text_bytes":')
+        put_integer(record, <unsigned long long>length)
+        return self.end_decided(hit.query_tail_rest)
 
     # --- for tests --------------------------------------------------------------------------------
 

@@ -13,8 +13,7 @@ from libc.stdint cimport uint8_t
 from libc.stdlib cimport free
 from libc.string cimport memchr, memcmp, memcpy, memmove
 
-from _speedups.auditchain cimport HASH, hash_into
-from _speedups.auditwriter cimport ID_BYTES, put_bytes, put_integer
+from _speedups.auditwriter cimport ID_BYTES
 from _speedups.growing cimport Output, must_add, shrink
 from _speedups.hitcycle cimport TAG_BYTES_MAX, Count, Hit, HitLedger, Pace
 from _speedups.hitpath cimport DONE, PASS, ROOM_KEPT, ROWS, SKIP, STOP, AnyHitPath
@@ -162,7 +161,6 @@ cdef class HitPath(AnyHitPath):
 
     cdef bint _take_query(self, const uint8_t* at, Py_ssize_t size, double now) except -1:
         cdef Hit hit
-        cdef Output* record
         cdef Py_ssize_t length = size - HEADER - 1
         cdef const uint8_t* text = at + HEADER
         if length_of(at, size) != size or at[size - 1] != 0 or length > self._text_bytes_max:
@@ -176,19 +174,7 @@ cdef class HitPath(AnyHitPath):
             return False
         self.begin(hit, at, size, now)
         self.extended = False
-        if hit.query_tail_rest is None:
-            self.begin_decided(self._record_id, now, 0)
-            self.end_decided(hit.query_tail)
-        else:
-            record = self.begin_decided(
-                self._record_id, now, <size_t>PyBytes_GET_SIZE(hit.query_tail) + HASH
-            )
-            put_bytes(record, hit.query_tail)
-            hash_into(text, <size_t>length, record.bytes + record.length)
-            record.length += HASH
-            put_bytes(record, b'","text_bytes":')
-            put_integer(record, <unsigned long long>length)
-            self.end_decided(hit.query_tail_rest)
+        self.decide_text(hit, text, length, now)
         if hit.provisional:
             self._steps = HELD_STEPS
             self.put_bytes_of(self._held_opening)
