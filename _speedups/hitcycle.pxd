@@ -1,10 +1,9 @@
-# What `pghits` builds on: see `hitcycle.pyx`.
+# What `hitpath` builds on: see `hitcycle.pyx`.
 
 from libc.stdint cimport uint8_t
 
 from _speedups.auditchain cimport ChainEnd
 from _speedups.growing cimport Output
-from _speedups.pgrows cimport RowMasker
 
 cdef enum:
     BOUNDS = 16
@@ -43,6 +42,7 @@ cdef class Hit:
     cdef readonly bint provisional
     cdef public object position
     cdef public double dull_until
+    cdef public int words
     cdef readonly dict locks
     cdef dict _digests
     cdef bytes _description
@@ -118,7 +118,7 @@ cdef class Cycle:
     cdef uint8_t _tag[TAG_BYTES_MAX]
     cdef size_t _tag_bytes
     cdef readonly tuple lock
-    cdef RowMasker _masker
+    cdef object _masker
     cdef unsigned long long _sensitive
     cdef readonly unsigned long long total_rows
     cdef readonly unsigned long long total_bytes_out

@@ -2,7 +2,6 @@ from collections.abc import Callable
 from typing import Any
 
 from _speedups.auditchain import ChainEnd
-from _speedups.pgrows import RowMasker
 
 class Count:
     @property
@@ -90,14 +89,18 @@ class Hit:
     @dull_until.setter
     def dull_until(self, value: float) -> None: ...
     @property
-    def locks(self) -> dict[bytes, tuple[Any, int, Any]]: ...
+    def words(self) -> int: ...
+    @words.setter
+    def words(self, value: int) -> None: ...
+    @property
+    def locks(self) -> dict[bytes, tuple[Any, int, Any, bytes | None]]: ...
     @locks.setter
-    def locks(self, value: dict[bytes, tuple[Any, int, Any]]) -> None: ...
+    def locks(self, value: dict[bytes, tuple[Any, int, Any, bytes | None]]) -> None: ...
     def __init__(
         self, verdict: Any, epoch: tuple[str, str, str], bound: bool, provisional: bool
     ) -> None: ...
     def described(
-        self, frame: bytes, masker: RowMasker | None, columns: int, lock: Any
+        self, frame: bytes, masker: Any, columns: int, lock: Any, shown: bytes | None = None
     ) -> None: ...
 
 class HitLedger:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from _speedups.hitcycle import Count
+from _speedups.myhits import MyHitPath
 from _speedups.pghits import HitPath
 from appliance.config.schema import Durability
 from appliance.dataplane.connections import Upstream
@@ -68,8 +69,10 @@ def exchange_machine(
     parts: MachineParts,
     codec: Callable[[Any, Limits], Codec],
     tracker: Callable[[str, dict[str, str]], Tracker],
+    attributes: Callable[[Any], tuple[bool, bool, bool]],
 ) -> Exchange:
-    """`codec`: (what the login established, limits). `tracker`: (database, parameters)."""
+    """`codec`: (what the login established, limits). `tracker`: (database, parameters).
+    `attributes`: what the login established -> the last parameters of `MyHitPath`."""
     governance = parts.governance
     limits = governance.configuration.limits
     made = codec(parts.upstream.own, limits)
@@ -83,6 +86,15 @@ def exchange_machine(
     )
     state.approvals = parts.services.approvals is not None
     state.pooled = parts.pooled
+    if governance.configuration.durability is not Durability.DISK:
+        state.hits.path = MyHitPath(
+            parts.services.round.ledger,
+            parts.generation,
+            state.recorder.sequence,
+            state.recorder.session,
+            _text_bytes_max(limits),
+            *attributes(parts.upstream.own),
+        )
     return Exchange(state)
 
 
@@ -96,5 +108,10 @@ def _hit_path(parts: MachineParts, state: SessionState) -> HitPath:
         state.statements.settled,
         state.recorder.session,
         HELD,
-        min(limits.statement_bytes_max, CACHED_TEXT_BYTES_MAX),
+        _text_bytes_max(limits),
     )
+
+
+def _text_bytes_max(limits: Limits) -> int:
+    """Of texts that a hit path may know."""
+    return min(limits.statement_bytes_max, CACHED_TEXT_BYTES_MAX)

@@ -164,6 +164,12 @@ class ExchangeDecisions:
             return ("", "", "")
         return judge.epoch(settings.current)
 
+    def alike(self, text: bytes, verdict: flow.Verdict) -> bytes | None:
+        """The text without its constants, where the verdict holds for all that differ in them."""
+        if not verdict.plain or self._state.hits.path is None:
+            return None
+        return self._state.judge.alike(text, verdict, self._state.settings.current)
+
     # --- questions --------------------------------------------------------------------------------
 
     def _ask_settings(self, waiting: Waiting) -> None:

@@ -120,9 +120,12 @@ class ExchangeReplies:
             return
         state.choose_row_mode(execution)
         hidden = () if execution.lock is None else execution.lock.hidden
-        state.to_client(state.codec.replied(reply, hidden))
+        shown = state.codec.replied(reply, hidden)
+        state.to_client(shown)
         if reply.kept:
             self._kept(running, execution)
+            return
+        state.hits.described(execution, reply.content, execution.lock, shown)
 
     def _begin_discarding(self, running: Running, refusal: Refusal, reply: Described) -> None:
         """No row of it has left: the statement is refused, though it has run. What the plan was
@@ -244,6 +247,7 @@ class ExchangeReplies:
             if statement.cursor is not None:
                 state.finish(statement.cursor, Outcome.COMPLETED)
         state.statements.clear()
+        state.hits.forgets_all()
         state.settings.reset()
 
     def _failed(self, running: Running, reply: Failed) -> None:
