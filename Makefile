@@ -8,7 +8,7 @@ SOURCES := appliance _speedups tests bench setup.py
 .PHONY: setup test check lint bench pictures redteam noninterference demo lock schemas clean help
 
 help:
-	@echo 'make demo        a governed sample database and a guided tour (TOUR=only ends after the tour)'
+	@echo 'make demo        a governed sample database and a guided tour (TOUR=only ends after the tour, DB=mysql: on MariaDB)'
 	@echo 'make setup       .venv with everything, extensions built; afterwards .venv/bin/sallyport works'
 	@echo 'make test        all tests; make check adds ruff, mypy, import rules'
 	@echo 'make bench       the benchmarks (DB=mysql: those for MariaDB)'
@@ -80,7 +80,8 @@ noninterference: setup
 
 demo:
 	@SALLYPORT_EXTRAS=$${SALLYPORT_EXTRAS:-demo} scripts/setup.sh
-	@exec $(BIN)/sallyport demo $(if $(filter only,$(TOUR)),--tour-only)
+	@$(if $(filter mysql,$(DB)),scripts/mariadb.sh programs)
+	@exec $(BIN)/sallyport demo $(if $(DB),--database $(DB)) $(if $(filter only,$(TOUR)),--tour-only)
 
 lock: setup
 	@$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --extra dev --python-version 3.11 --python-platform linux \

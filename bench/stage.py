@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.cli.demo.child import Child
-from appliance.cli.demo.postgres import EmbeddedPostgres, ServerCertificate, free_port
+from appliance.cli.demo.embedded import ServerCertificate, free_port
+from appliance.cli.demo.postgres import EmbeddedPostgres
 from appliance.cli.demo.unprivileged import disguise
 from bench.proc import tree
 from tests.clusters import Authority, Sallyport, installed_program, sallyport_try

@@ -368,8 +368,9 @@ class TargetConfig(Section, frozen=True, kw_only=True):
         tuple[str, ...] | Literal["*"],
         Meta(
             description=(
-                "Databases that may be asked for: a list, or '*' for any. mysql: at login; what"
-                " else a session reaches there is for policy and privileges to say."
+                "Databases that may be asked for: a list, or '*' for any. mysql: at login, where"
+                " none may be asked for, too; what else a session reaches there is for policy and"
+                " privileges to say."
             )
         ),
     ] = "*"
@@ -410,7 +411,8 @@ class TargetConfig(Section, frozen=True, kw_only=True):
             msgspec.structs.force_setattr(self, "port", PORTS[self.dialect])
 
     def allows_database(self, database: str) -> bool:
-        return self.databases == "*" or database in self.databases
+        """'' is asked for by sessions that begin without a database, where a protocol has them."""
+        return self.databases == "*" or not database or database in self.databases
 
     def as_target(self) -> Target:
         """What policy sees of it."""

@@ -63,7 +63,7 @@ def last_words(sqlstate: str, message: str, hint: str = "") -> bytes:
 def refused_words(refusal: Refusal) -> bytes:
     """The same for a refusal. There is one text: for people first, then what programs look for."""
     code, state = number(refusal.sqlstate)
-    said = [refusal.message]
+    said = [refusal.message.removesuffix(".")]
     if refusal.remedy:
         said.append(refusal.remedy)
     said.append(f"code: {refusal.code.value}")
