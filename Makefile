@@ -19,7 +19,8 @@ help:
 	@echo '                 PLAIN=1: as rt_plain, who owes no mask; DIRECT=1: round Sallyport; EVERYTHING=1: policy allows all'
 	@echo '                 SERVE=1: stays up, one line of JSON on stdout, ended by SIGTERM (see tests/redteam/__main__.py)'
 	@echo '                 MASK=redact|null|... OWES=rt_analyst,rt_dba,rt_other (who sees masks) MODES=simple,ext ONLY=id,id'
-	@echo 'make noninterference  random schemas and statements against databases equal once masked (SECONDS=600, SEED=n)'
+	@echo 'make noninterference  random schemas and statements against databases equal once masked'
+	@echo '                 SECONDS=600, SEED=n, PG=15|18'
 	@echo 'make lock        constraints.txt anew from pyproject.toml'
 	@echo 'make clean       away with everything that can be made again'
 
@@ -76,7 +77,7 @@ endif
 
 noninterference: setup
 	@scripts/test-programs.sh
-	@$(BIN)/python -m tests.differential.noninterference $(or $(SECONDS),600) $(SEED)
+	@$(BIN)/python -m tests.differential.noninterference $(or $(SECONDS),600) '$(SEED)' $(PG)
 
 demo:
 	@SALLYPORT_EXTRAS=$${SALLYPORT_EXTRAS:-demo} scripts/setup.sh

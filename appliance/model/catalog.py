@@ -327,7 +327,8 @@ class Catalog(msgspec.Struct, frozen=True):
     """The names under which columns were first seen that have another now, and those of the columns
     of tables that theirs was a part of. Neither a rename nor DETACH takes a mask away."""
     remade: frozenset[int] = frozenset()
-    """OIDs of new relations that bear the name under which another, still there, was first seen."""
+    """OIDs of new relations that bear the name under which another was first seen, whether that is
+    still there or not."""
     newest: str = ""
     """`sql/stamps.NEWEST` when it was read. '' = this catalog was not read from a server, and there
     is nothing to hold it against."""
