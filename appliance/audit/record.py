@@ -466,6 +466,17 @@ class PolicyVersionRefused(Record, frozen=True, kw_only=True, tag="policy_versio
     reason: str
 
 
+class TrailDoubted(Record, frozen=True, kw_only=True, tag="trail_doubted"):
+    """An audit chain is not what control has seen of it."""
+
+    node: str
+    worker: int
+    cause: str
+    """gone, damaged, not_signed, behind, rewritten"""
+    seen: int
+    """How far it had come; 0 = it was never seen sound."""
+
+
 class ControlStarted(Record, frozen=True, kw_only=True, tag="control_started"):
     node: str
     pid: int
@@ -553,6 +564,7 @@ Entry = (
     | PolicyVersionStored
     | PolicyVersionActivated
     | PolicyVersionRefused
+    | TrailDoubted
     | ControlStarted
     | ControlStopped
     | ChangeUnstored

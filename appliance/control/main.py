@@ -45,6 +45,7 @@ from appliance.control.sockets import ListeningSockets, Wanted
 from appliance.control.store import Store, StoreUnavailable
 from appliance.control.supervised import Supervised
 from appliance.control.trail import Minting, SpoolRecorder
+from appliance.control.witness import Witness
 from appliance.host.parentage import die_with_parent, keep_only
 from appliance.link.approvals import ControlMessage
 from appliance.link.messages import Documents, WorkerSpec, decode_spec
@@ -77,6 +78,7 @@ class Control(NamedTuple):
     listening: tuple[socket.socket, ...]
     """For API and console: bound, listening, non-blocking; one per address."""
     policies: PolicyVersions
+    witness: Witness
 
 
 Serves = Callable[[Control], Awaitable[None]]
@@ -157,6 +159,7 @@ class Life:
             self._url(),
             self._start.listening,
             versions,
+            witness := Witness(changes, configuration.data, node, self._doubt),
         )
         expiry = Expiry(changes, held, Grants(changes), minting.now)
         async with contextlib.AsyncExitStack() as open_until_the_end:
@@ -168,7 +171,7 @@ class Life:
             self._record_start(control)
             await ready()
             looking = self.figures.run(store, lambda: links.linked)
-            duties = [links.run(), expiry.run(), self._tick(), looking]
+            duties = [links.run(), expiry.run(), self._tick(), looking, witness.run()]
             if neighbours is not None:
                 duties.append(neighbours.run())
             try:
@@ -178,6 +181,9 @@ class Life:
                 raise
             finally:
                 self._record_end(control)
+
+    def _doubt(self, chains: int) -> None:
+        self.figures.metrics.chains_doubted = chains
 
     def _oversee(
         self, versions: PolicyVersions, say: Callable[[ControlMessage], None], pid: int
