@@ -25,7 +25,7 @@ import uvloop
 
 from appliance import __version__
 from appliance.audit.record import ControlStarted, ControlStopped
-from appliance.config.control import SQLITE
+from appliance.config.control import SQLITE, Namesakes
 from appliance.config.control import Control as ControlSection
 from appliance.config.load import parse
 from appliance.config.schema import Configuration
@@ -134,7 +134,7 @@ class Life:
         store = open_store(section, configuration.data)
         minting = Minting()
         changes = Changes(store, recorder, minting)
-        held = Held(changes, node)
+        held = Held(changes, node, distinct=section.namesakes is Namesakes.DIFFERENT)
         versions = PolicyVersions(
             changes,
             node,

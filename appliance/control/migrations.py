@@ -157,6 +157,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (node, id)
         )""",
     ),
+    # What knows the principal; '' in older rows, where a name was a person.
+    ("ALTER TABLE requests ADD COLUMN source TEXT NOT NULL DEFAULT ''",),
 )
 
 
