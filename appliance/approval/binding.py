@@ -37,10 +37,11 @@ def digest(
     the session's settings as the database reported them.
     """
     parts = [
-        b"statement 1",
+        b"statement 2",
         text,
         b"-" if parameters is None else b"+" + parameters,
         b",".join(b"%d" % oid for oid in parameter_types),
+        principal.source.encode(),
         principal.name.encode(),
         principal.kind.value.encode(),
         b"-" if principal.on_behalf_of is None else b"+" + principal.on_behalf_of.encode(),

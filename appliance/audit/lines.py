@@ -41,6 +41,7 @@ from appliance.audit.record import (
     SpoolRecovered,
     StatementDecided,
     StatementFinished,
+    TrailDoubted,
     WorkerStarted,
     WorkerStopped,
 )
@@ -228,6 +229,9 @@ def _administration(record: Entry) -> str:
             return f"policy {word} {record.version[:16]} ({record.cause}){_because(record.reason)}"
         case PolicyVersionRefused():
             return f"policy {record.version[:16]} refused{_because(record.reason)}"
+        case TrailDoubted():
+            where = f"chain {record.worker} of {record.node}"
+            return f"AUDIT TRAIL DOUBTED: {where}: {record.cause}, seen up to {record.seen}"
         case ControlStarted():
             return f"control started on {record.node} (pid {record.pid}, {record.store})"
         case ControlStopped():

@@ -310,6 +310,8 @@ class RequestMade(Record, frozen=True, kw_only=True, tag="request_made"):
     waits: bool = True
     """False: refused with a ticket, to be sent again."""
     policy_version: str = ""
+    source: str = ""
+    """What knows the principal: users file, client certificates, an identity provider."""
 
 
 class RequestVoted(Record, frozen=True, kw_only=True, tag="request_voted"):
@@ -324,6 +326,8 @@ class RequestVoted(Record, frozen=True, kw_only=True, tag="request_voted"):
     via: str = ""
     break_glass: bool = False
     """In an emergency, on a request of the person's own: look at it."""
+    source: str = ""
+    """What knows the person."""
 
 
 class RequestRuled(Record, frozen=True, kw_only=True, tag="request_ruled"):
@@ -372,6 +376,10 @@ class GrantProposed(Record, frozen=True, kw_only=True, tag="grant_proposed"):
     rows_max: int | None = None
     reason: str = ""
     via: str = ""
+    source: str = ""
+    """What knows the person."""
+    sources: tuple[str, ...] = ("*",)
+    """What has to know the principals."""
 
 
 class GrantRuled(Record, frozen=True, kw_only=True, tag="grant_ruled"):
@@ -383,6 +391,8 @@ class GrantRuled(Record, frozen=True, kw_only=True, tag="grant_ruled"):
     by: str = ""
     reason: str = ""
     via: str = ""
+    source: str = ""
+    """What knows whoever did it."""
 
 
 class SignedIn(Record, frozen=True, kw_only=True, tag="signed_in"):
@@ -424,6 +434,8 @@ class AdminActed(Record, frozen=True, kw_only=True, tag="admin_acted"):
     """What it was done to."""
     reason: str = ""
     via: str = ""
+    source: str = ""
+    """What knows the person."""
 
 
 class PolicyVersionStored(Record, frozen=True, kw_only=True, tag="policy_version_stored"):
@@ -464,6 +476,17 @@ class PolicyVersionRefused(Record, frozen=True, kw_only=True, tag="policy_versio
     by: str
     node: str
     reason: str
+
+
+class TrailDoubted(Record, frozen=True, kw_only=True, tag="trail_doubted"):
+    """An audit chain is not what control has seen of it."""
+
+    node: str
+    worker: int
+    cause: str
+    """gone, damaged, not_signed, behind, rewritten"""
+    seen: int
+    """How far it had come; 0 = it was never seen sound."""
 
 
 class ControlStarted(Record, frozen=True, kw_only=True, tag="control_started"):
@@ -553,6 +576,7 @@ Entry = (
     | PolicyVersionStored
     | PolicyVersionActivated
     | PolicyVersionRefused
+    | TrailDoubted
     | ControlStarted
     | ControlStopped
     | ChangeUnstored

@@ -108,6 +108,7 @@ async def serve_console(control: Control) -> None:
         lambda: following.standing,
         control.desk,
         control.policies,
+        control.witness.seen,
         StoreShelf(control.store),
         Recording(control.recorder, now, real_entropy),
         now,

@@ -150,6 +150,28 @@ class Policies(Protocol):
         ...
 
 
+class HeadSeen(msgspec.Struct, frozen=True):
+    """How far an audit chain had come when control looked at it."""
+
+    node: str
+    worker: int
+    last: int
+    """Sequence number of its last record that was signed for."""
+    time: float
+    line: str
+    """The signed head (`audit.checkpoint`), as it stood in head.json."""
+
+
+class TrailSeen(msgspec.Struct, frozen=True):
+    """What the control process has seen of the trail of `node`, and of other appliances."""
+
+    node: str
+    heads: tuple[HeadSeen, ...]
+    """By appliance, chain and `last`."""
+    keys: tuple[tuple[str, str], ...]
+    """(id, PEM) of every public key that this appliance's trail was signed with."""
+
+
 class Desk(Protocol):
     """See the module's docstring. All methods raise DeskError's kinds and nothing else."""
 

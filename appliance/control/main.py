@@ -25,7 +25,7 @@ import uvloop
 
 from appliance import __version__
 from appliance.audit.record import ControlStarted, ControlStopped
-from appliance.config.control import SQLITE
+from appliance.config.control import SQLITE, Namesakes
 from appliance.config.control import Control as ControlSection
 from appliance.config.load import parse
 from appliance.config.schema import Configuration
@@ -45,6 +45,7 @@ from appliance.control.sockets import ListeningSockets, Wanted
 from appliance.control.store import Store, StoreUnavailable
 from appliance.control.supervised import Supervised
 from appliance.control.trail import Minting, SpoolRecorder
+from appliance.control.witness import Witness
 from appliance.host.parentage import die_with_parent, keep_only
 from appliance.link.approvals import ControlMessage
 from appliance.link.messages import Documents, WorkerSpec, decode_spec
@@ -77,6 +78,7 @@ class Control(NamedTuple):
     listening: tuple[socket.socket, ...]
     """For API and console: bound, listening, non-blocking; one per address."""
     policies: PolicyVersions
+    witness: Witness
 
 
 Serves = Callable[[Control], Awaitable[None]]
@@ -132,7 +134,7 @@ class Life:
         store = open_store(section, configuration.data)
         minting = Minting()
         changes = Changes(store, recorder, minting)
-        held = Held(changes, node)
+        held = Held(changes, node, distinct=section.namesakes is Namesakes.DIFFERENT)
         versions = PolicyVersions(
             changes,
             node,
@@ -157,6 +159,7 @@ class Life:
             self._url(),
             self._start.listening,
             versions,
+            witness := Witness(changes, configuration.data, node, self._doubt),
         )
         expiry = Expiry(changes, held, Grants(changes), minting.now)
         async with contextlib.AsyncExitStack() as open_until_the_end:
@@ -168,7 +171,7 @@ class Life:
             self._record_start(control)
             await ready()
             looking = self.figures.run(store, lambda: links.linked)
-            duties = [links.run(), expiry.run(), self._tick(), looking]
+            duties = [links.run(), expiry.run(), self._tick(), looking, witness.run()]
             if neighbours is not None:
                 duties.append(neighbours.run())
             try:
@@ -178,6 +181,9 @@ class Life:
                 raise
             finally:
                 self._record_end(control)
+
+    def _doubt(self, chains: int) -> None:
+        self.figures.metrics.chains_doubted = chains
 
     def _oversee(
         self, versions: PolicyVersions, say: Callable[[ControlMessage], None], pid: int

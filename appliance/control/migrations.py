@@ -139,6 +139,26 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             time DOUBLE PRECISION NOT NULL
         )""",
     ),
+    (
+        """CREATE TABLE audit_heads (
+            node TEXT NOT NULL,
+            worker INTEGER NOT NULL,
+            slot TEXT NOT NULL,
+            last BIGINT NOT NULL,
+            time DOUBLE PRECISION NOT NULL,
+            line TEXT NOT NULL,
+            PRIMARY KEY (node, worker, slot)
+        )""",
+        """CREATE TABLE audit_keys (
+            node TEXT NOT NULL,
+            id TEXT NOT NULL,
+            pem TEXT NOT NULL,
+            seen DOUBLE PRECISION NOT NULL,
+            PRIMARY KEY (node, id)
+        )""",
+    ),
+    # What knows the principal; '' in older rows, where a name was a person.
+    ("ALTER TABLE requests ADD COLUMN source TEXT NOT NULL DEFAULT ''",),
 )
 
 

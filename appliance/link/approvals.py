@@ -94,6 +94,8 @@ class SessionSeen(msgspec.Struct, frozen=True, omit_defaults=True):
     rows: int = 0
     held: str = ""
     """Id of the request it waits for."""
+    source: str = ""
+    """What knows the principal."""
 
 
 class Sessions(msgspec.Struct, frozen=True, tag=True):

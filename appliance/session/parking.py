@@ -421,6 +421,7 @@ class Parking:
             kind=principal.kind,
             groups=principal.groups,
             on_behalf_of=principal.on_behalf_of,
+            source=principal.source,
             address=judge.client.address,
             application=judge.client.application,
             target=judge.target.name,

@@ -1,4 +1,4 @@
-"""Policy versions for pictures: three, one of them rolled back."""
+"""Policy versions for pictures: three, one of them rolled back; and no trail that was seen."""
 
 from collections.abc import Sequence
 
@@ -12,6 +12,7 @@ from appliance.control.desk import (
     PolicyText,
     PolicyVersion,
     Tested,
+    TrailSeen,
     Unknown,
 )
 
@@ -111,3 +112,8 @@ def _version(
         active=active,
         activated=msgspec.structs.replace(activated),
     )
+
+
+async def nothing_seen() -> TrailSeen:
+    """Of a trail; these pages are told what was proved."""
+    return TrailSeen("edge-1", (), ())

@@ -30,7 +30,7 @@ from appliance.policy.compile import compile_documents
 from appliance.sql.lineage import CatalogLineage
 from tests.browser import content
 from tests.browser.desk import MemoryDesk
-from tests.browser.policies import ToldPolicies
+from tests.browser.policies import ToldPolicies, nothing_seen
 
 PASSWORD = "correct horse"
 T = TypeVar("T")
@@ -174,6 +174,7 @@ class Stage:
             lambda: standing,
             desk or self.desk,
             ToldPolicies(self.now()),
+            nothing_seen,
             self.shelf,
             QuietRecorder(),
             self.now,

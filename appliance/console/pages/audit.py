@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from appliance.audit.query import Criteria, Story
 from appliance.audit.record import StatementDecided, StatementFinished
-from appliance.audit.verify import ChainReport
+from appliance.audit.verify import ChainReport, Finding
 from appliance.console.api.audit import AUDITORS
 from appliance.console.pages.frame import asked, back_to, draw, get, post
 from appliance.console.table import Call
@@ -52,6 +52,8 @@ async def search(call: Call) -> Response:
         spans=tuple(SPANS),
         proof=call.services.trails.known,
         errors=_errors,
+        seen=_seen,
+        missing=_missing,
         line=line,
     )
 
@@ -159,6 +161,17 @@ def _json(story: Story) -> str:
 async def verify(call: Call) -> Response:
     await call.services.trails.proof()
     return back_to("/audit#chains")
+
+
+def _seen(proof: Proof, chain: ChainReport) -> int | None:
+    """How far control has seen a chain come; None = it has not looked at it yet."""
+    return next((one.last for one in proof.seen if one.worker == chain.worker), None)
+
+
+def _missing(proof: Proof) -> list[Finding]:
+    """Of chains that are gone."""
+    there = {chain.worker for chain in proof.report.chains}
+    return [f for f in proof.report.findings if f.error and f.worker not in there]
 
 
 def _errors(proof: Proof, chain: ChainReport) -> list[str]:

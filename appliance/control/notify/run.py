@@ -112,7 +112,7 @@ def notices(
         slack = control.notify.slack
         api = SlackApi(slack.api_url, credentials[slack.token], client())
         sinks.append(SlackSink(api, slack.channel))
-        people = People(slack.people, control.roles, lambda: users(configuration))
+        people = People(slack.people, control, lambda: users(configuration))
         interactions = Interactions(desk, people, api, credentials[slack.signing_secret], clock.now)
     if control.notify.mail is not None:
         sinks.append(mail_sink(control.notify.mail, control, credentials, clock.now))

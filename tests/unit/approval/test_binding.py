@@ -36,6 +36,7 @@ def changed(**parts: Any) -> str:
         {"principal": Principal("copilot", PrincipalKind.AGENT, ("agents",), "bob")},
         {"principal": Principal("copilot", PrincipalKind.AGENT, ("agents",), None)},
         {"principal": Principal("copilot", PrincipalKind.AGENT, ("agents",), "")},
+        {"principal": Principal("copilot", PrincipalKind.AGENT, ("agents",), "alice", "okta")},
         {"target": "staging"},
         {"database": "other"},
         {"settings": "('shop', ('other', 'public'), '', True)"},

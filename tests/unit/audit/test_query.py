@@ -35,6 +35,7 @@ from appliance.audit.record import (
     SignInFailed,
     SpoolRecovered,
     StatementDecided,
+    TrailDoubted,
     WorkerStarted,
     WorkerStopped,
 )
@@ -238,6 +239,10 @@ MADE = RequestMade(
             "grant g1 proposed: c: update on s.o",
         ),
         (GrantRuled(id="x", time=1.0, grant="g1", state="revoked"), "grant g1 revoked"),
+        (
+            TrailDoubted(id="x", time=1.0, node="n", worker=2, cause="behind", seen=7),
+            "AUDIT TRAIL DOUBTED: chain 2 of n: behind, seen up to 7",
+        ),
         (
             PolicyVersionStored(id="x", time=1.0, version="a" * 64, by="files", node="n"),
             "policy aaaaaaaaaaaaaaaa stored (files)",

@@ -3,6 +3,7 @@
 import inspect
 import io
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,12 +11,16 @@ from pathlib import Path
 import pytest
 
 from appliance.approval.request import Effect
+from appliance.audit.record import WorkerStarted
 from appliance.cli import login as login_module
 from appliance.cli.main import main
 from appliance.cli.remote import login_path
 from appliance.control.policies import PolicyVersions
+from appliance.control.witness import Witness
 from appliance.link.messages import PolicyDocument
 from appliance.policy.compile import digest_of
+from appliance.spool.spool import Spool
+from appliance.spool.spool_key import load_or_create_signer
 from tests.desk import asked
 from tests.unit.console.served import Served, served
 from tests.unit.console.stage import PASSWORD, POLICY
@@ -310,3 +315,26 @@ def test_policy_versions(server: Served, cli: Cli, as_person: Callable[[str], st
     assert cli("policy", "activate", "0" * 12, "-r", "x")[0] == 4
     status, out, _ = cli("policy", "activate", newest[:12], "-r", "mended", "--output", "json")
     assert (status, json.loads(out)["cause"]) == (0, "activated")
+
+
+def test_a_trail_is_verified_against_what_control_has_seen(
+    server: Served, cli: Cli, as_person: Callable[[str], str]
+) -> None:
+    stage = server.stage
+    data = stage.services.current().configuration.data
+    for worker in (5, 6):
+        spool = Spool(data / "audit", worker, load_or_create_signer(data / "keys"))
+        spool.append([WorkerStarted(id="x", time=1.0, worker=worker, pid=1, version="v")])
+        spool.close()
+    server.run(Witness(stage.desks.changes, data, "node-1", lambda chains: None).look())
+    as_person("auditor")
+    assert cli("audit", "verify", str(data), "--control", "login")[0] == 0
+    shutil.rmtree(data / "audit" / "w6")
+    assert cli("audit", "verify", str(data))[0] == 0  # no chain that is left knows of it
+    status, out, _ = cli("audit", "verify", str(data), "--control", "login")
+    assert status == 1
+    assert "chain_missing: worker 6" in out
+    status, out, _ = cli("audit", "verify", "--url", "login")
+    assert (status, "chain_missing" in out) == (1, True)
+    as_person("viewer")
+    assert cli("audit", "verify", str(data), "--control", "login")[0] == 3

@@ -19,6 +19,7 @@ from appliance.console.store_shelf import StoreShelf
 from appliance.control.desk import LiveSession
 from appliance.control.policies import PolicyVersions
 from appliance.control.store_sqlite import MEMORY, SqliteStore
+from appliance.control.witness import Witness
 from appliance.identity.scram import make_verifier
 from appliance.identity.verifiers import Directory, User
 from appliance.link.approvals import SessionSeen
@@ -149,6 +150,7 @@ async def open_stage(folder: Path, url: str = ORIGIN, more: str = "") -> AsyncIt
             lambda: standing[-1],
             desks.approvals,
             PolicyVersions(desks.changes, "node-1"),
+            Witness(desks.changes, folder, "node-1", lambda chains: None).seen,
             StoreShelf(store),
             Recording(desks.trail, desks.clock, secrets.token_bytes),
             desks.clock,

@@ -46,6 +46,7 @@ CASES: dict[tuple[str, str], Case] = {
     ("GET", "/api/v1/audit/records"): Case(frozenset({"auditor"})),
     ("GET", "/api/v1/audit/records/{reference}"): Case(frozenset({"auditor"})),
     ("GET", "/api/v1/audit/chain"): Case(frozenset({"auditor"})),
+    ("GET", "/api/v1/audit/seen"): Case(frozenset({"auditor"})),
     ("GET", "/api/v1/audit/summary"): Case(frozenset({"auditor"}), query="since=0"),
     ("GET", "/api/v1/policy"): Case(ROLES),
     ("GET", "/api/v1/policy/versions"): Case(ROLES),
