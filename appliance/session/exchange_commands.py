@@ -75,7 +75,7 @@ class ExchangeCommands:
             self._refuse(verdict.refusal, record_id)
             return
         execution = Execution(record_id, verdict, self._state.now)
-        self._before_forward(execution)
+        self._before_forward(execution, command.text)
         rewritten = verdict.rewritten if command.wish is Wish.QUERY else b""
         self._forward(Running(command, verdict, execution), rewritten)
 
@@ -142,7 +142,7 @@ class ExchangeCommands:
         statement.kinds = kinds
         statement.long = False
         execution = Execution(record_id, verdict, self._state.now)
-        self._before_forward(execution)
+        self._before_forward(execution, statement.text, bytes(command.bound))
         self._forward(Running(command, verdict, execution, statement))
 
     def _changed_under(self, statement: Statement, verdict: flow.Verdict) -> Refusal | None:
@@ -246,7 +246,7 @@ class ExchangeCommands:
         state.running = running
         state.turn.upstream.append(state.codec.send(command, rewritten or None))
 
-    def _before_forward(self, execution: Execution) -> None:
+    def _before_forward(self, execution: Execution, text: bytes, values: bytes = b"") -> None:
         """What running this statement changes in what we know."""
         state, verdict = self._state, execution.verdict
         execution.shapes = state.judge.catalog.shapes
@@ -254,6 +254,9 @@ class ExchangeCommands:
         timeout_ms = verdict.decision.statement_timeout_ms
         if timeout_ms is not None:
             state.turn.requests.append(ArmTimeout(execution, timeout_ms))
+        chosen = state.chosen
+        chosen.note(verdict.facts, execution.record_id, text, values)
+        chosen.idle()  # no transaction takes a setting back here
         if verdict.plain:
             return
         if changes.changes_schema(verdict.facts) and not state.changing:

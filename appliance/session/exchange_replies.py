@@ -245,6 +245,7 @@ class ExchangeReplies:
                 state.finish(statement.cursor, Outcome.COMPLETED)
         state.statements.clear()
         state.settings.reset()
+        state.chosen.reset()
 
     def _failed(self, running: Running, reply: Failed) -> None:
         state, execution = self._state, running.execution
@@ -259,6 +260,9 @@ class ExchangeReplies:
             self._over()
             return
         execution.sqlstate = reply.sqlstate
+        if any(s.settings for s in execution.verdict.facts.statements):
+            state.chosen.unlike(execution.record_id)  # a part of it may have been set
+            state.chosen.idle()
         self._settle_schema(execution)
         if running.statement is not None and running.statement.cursor is execution:
             running.statement.cursor = None

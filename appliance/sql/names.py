@@ -98,6 +98,8 @@ class Names:
         self.opaque = False
         self.prepared: PreparedUse | None = None
         self.settings_changed: dict[tuple[str, str], None] = {}
+        self.settings_last = False
+        """Not all of them end with the transaction."""
         self.beneath: dict[UseKey, dict[str, None]] = {}
         """As `uses`: what is written to without being named."""
         self.writes = 0
