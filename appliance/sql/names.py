@@ -95,11 +95,9 @@ class Names:
         """Base columns that decide whether a write succeeds."""
         self.flags: set[Flag] = set()
         self.unresolved: dict[str, None] = {}
-        self.opaque = False
+        self.opaque = self.settings_last = False
         self.prepared: PreparedUse | None = None
         self.settings_changed: dict[tuple[str, str], None] = {}
-        self.settings_last = False
-        """Not all of them end with the transaction."""
         self.beneath: dict[UseKey, dict[str, None]] = {}
         """As `uses`: what is written to without being named."""
         self.writes = 0
