@@ -30,11 +30,13 @@ def digest(
     target: str,
     database: str,
     settings: str,
+    chosen: str,
     reported: Mapping[str, str],
 ) -> str:
     """SHA-256, hex. `parameters`: formats and values of a Bind message as they stand in it, None
-    for a Query. `settings`: digest of what names depend on (`SessionSettings.digest`). `reported`:
-    the session's settings as the database reported them.
+    for a Query. `settings`: digest of what names depend on (`SessionSettings.digest`).
+    `chosen`: of what else the session has set (`session/chosen`). `reported`: the session's
+    settings as the database reported them.
     """
     parts = [
         b"statement 2",
@@ -48,6 +50,7 @@ def digest(
         target.encode(),
         database.encode(),
         settings.encode("utf-8", "surrogatepass"),
+        chosen.encode(),
         *(f"{name}={reported.get(name, '')}".encode() for name in MATTERING),
     ]
     hashed = sha256()

@@ -222,6 +222,12 @@ class StatementFacts(msgspec.Struct, frozen=True):
     """Every setting it changes, set_config() calls included, in no order; a name of '' = not
     constant, so any setting.
     """
+    settings_local: bool = False
+    """All of `settings` end with the transaction (SET LOCAL), for sure."""
+    settings_plain: bool = False
+    """What `settings` become is told by the text and its parameters alone."""
+    sets_variables: bool = False
+    """It may give the session's user variables (`@x`) values."""
     ends_transaction: bool = False
     """COMMIT, ROLLBACK and their like, not of a savepoint."""
     isolates: bool = False

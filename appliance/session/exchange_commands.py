@@ -79,7 +79,7 @@ class ExchangeCommands:
         if command.wish is Wish.QUERY:
             folded = self._decisions.alike(command.text, verdict)
             execution.hit = self._state.hits.queried(command.text, verdict, folded, seen)
-        self._before_forward(execution)
+        self._before_forward(execution, command.text)
         rewritten = verdict.rewritten if command.wish is Wish.QUERY else b""
         self._forward(Running(command, verdict, execution), rewritten)
 
@@ -153,7 +153,7 @@ class ExchangeCommands:
             )
         else:
             self._state.hits.forgets(statement.number)
-        self._before_forward(execution)
+        self._before_forward(execution, statement.text, bytes(command.bound))
         self._forward(Running(command, verdict, execution, statement))
 
     def _changed_under(self, statement: Statement, verdict: flow.Verdict) -> Refusal | None:
@@ -259,7 +259,7 @@ class ExchangeCommands:
         state.running = running
         state.turn.upstream.append(state.codec.send(command, rewritten or None))
 
-    def _before_forward(self, execution: Execution) -> None:
+    def _before_forward(self, execution: Execution, text: bytes, values: bytes = b"") -> None:
         """What running this statement changes in what we know."""
         state, verdict = self._state, execution.verdict
         execution.shapes = state.judge.catalog.shapes
@@ -267,6 +267,9 @@ class ExchangeCommands:
         timeout_ms = verdict.decision.statement_timeout_ms
         if timeout_ms is not None:
             state.turn.requests.append(ArmTimeout(execution, timeout_ms))
+        chosen = state.chosen
+        chosen.note(verdict.facts, execution.record_id, text, values)
+        chosen.idle()  # no transaction takes a setting back here
         if verdict.plain:
             return
         if changes.changes_schema(verdict.facts) and not state.changing:

@@ -249,6 +249,7 @@ class ExchangeReplies:
         state.statements.clear()
         state.hits.forgets_all()
         state.settings.reset()
+        state.chosen.reset()
 
     def _failed(self, running: Running, reply: Failed) -> None:
         state, execution = self._state, running.execution
@@ -263,6 +264,9 @@ class ExchangeReplies:
             self._over()
             return
         execution.sqlstate = reply.sqlstate
+        if any(s.settings for s in execution.verdict.facts.statements):
+            state.chosen.unlike(execution.record_id)  # a part of it may have been set
+            state.chosen.idle()
         self._settle_schema(execution)
         if running.statement is not None and running.statement.cursor is execution:
             running.statement.cursor = None

@@ -17,6 +17,7 @@ from appliance.model.errors import InvariantBroken
 from appliance.model.limits import Limits
 from appliance.model.refusal import Refusal
 from appliance.session import flow, told
+from appliance.session.chosen import Chosen
 from appliance.session.effects import Turn
 from appliance.session.exchange_hits import ExchangeHits
 from appliance.session.inflight import Bound, Execution
@@ -208,6 +209,7 @@ class ExchangeState:
         self.now = 0.0
         self.approvals = False
         self.parked: Parked | None = None
+        self.chosen = Chosen()
         self.waiting: Waiting | None = None
         self.queue: deque[Command] = deque()
         self.queued_bytes = 0

@@ -335,6 +335,7 @@ class FromUpstream:
         return m.frame(m.COMMAND_COMPLETE, m.cstring(f"{verb.decode()} {rows}"))
 
     def _completed(self, execution: Execution, tag: bytes) -> None:
+        self._state.chosen.completed(tag)
         self._state.settle_names(execution, execution.statement_index - 1)
         self._state.locks.named.completed(execution.verdict, execution.statement_index - 1)
         if tag in (b"DISCARD ALL", b"DEALLOCATE ALL"):
@@ -430,6 +431,8 @@ class FromUpstream:
             self._error_out_of_turn(content)
             return
         fields = m.parse_error_fields(content[HEADER:])
+        if not head.injected or head.within is not None:
+            self._state.chosen.failed()
         execution = head.subject if head.within is None else head.within
         if isinstance(execution, Execution):
             execution.sqlstate = fields.get("C", "XX000")
@@ -470,6 +473,7 @@ class FromUpstream:
     def _error_out_of_turn(self, content: Bytes) -> None:
         """FATAL (the server goes away), or an error raised at commit time, at Sync."""
         fields = m.parse_error_fields(content[HEADER:])
+        self._state.chosen.failed()
         if (head := self._state.expected.head) is not None:
             head.failed = True  # it is what stands at the commit
         self._state.told_fatal = fields.get("V", fields.get("S")) in ("FATAL", "PANIC")
@@ -549,6 +553,7 @@ class FromUpstream:
         if self._state.status == ord("I"):
             self._state.portals.forget_confirmed()
             self._state.settings.transaction_ended()
+            self._state.chosen.idle()
             if self._state.changing and not self._changes_on_their_way():
                 self._state.changing = False
                 self._state.turn.requests.append(SettleSchemaChange())

@@ -22,6 +22,7 @@ from appliance.model.limits import (
 from appliance.model.refusal import Refusal
 from appliance.session import flow
 from appliance.session.announce import Announcement
+from appliance.session.chosen import Chosen
 from appliance.session.effects import Bytes, Turn
 from appliance.session.hits import Hits
 from appliance.session.inflight import Bound, Execution, Portal, Prepared
@@ -270,6 +271,7 @@ class SessionState:
         client's next message will be part of -> since when.
         """
         self.parked: Parked | None = None
+        self.chosen = Chosen()
         """The statement that waits for an approval; it is `waiting`, too."""
         self.rehearsed_at = float("-inf")
         """When a statement was last run to be rolled back."""

@@ -16,7 +16,7 @@ from tests.endtoend.stage import DATABASE, ROLE, Estate, Running, wait_for
 POLICY = """
 version: 1
 rules:
-  - {id: work, effect: allow, actions: [any]}
+  - {id: work, effect: allow, actions: [everything]}
   - {id: by-ticket, effect: hold, actions: [insert],
      hold: {on_hold: ticket, expires: 5min, usable: 5min}}
   - {id: briefly, effect: hold, actions: [delete],
@@ -84,6 +84,18 @@ CHANGES: dict[str, dict[str, Any]] = {
     "a comment": {"text": "/* x */ " + PLAIN},
     "search_path": {"before": "SET search_path TO elsewhere, public"},
     "a setting that literals are read by": {"before": "SET datestyle TO german"},
+    "a setting that comparisons are made by": {"before": "SET transform_null_equals TO on"},
+    "a setting of one's own": {"before": "SET app.tenant TO '2'"},
+    "a setting of one's own, by a function": {
+        "before": "SELECT set_config('app.tenant', '2', false)"
+    },
+    "a setting that is computed": {
+        "before": "SELECT set_config('app.tenant', max(id)::text, false) FROM notes"
+    },
+    "settings in one text": {"before": "SET app.tenant TO '2'; SET app.tenant TO '3'"},
+    "a setting of a DO block": {
+        "before": "DO $$ BEGIN PERFORM set_config('app.tenant', '2', false); END $$"
+    },
     "role": {"before": f"SET ROLE {OTHER}"},
     "database": {"dbname": OTHER},
     "principal": {"user": "dave"},

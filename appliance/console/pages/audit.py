@@ -23,6 +23,8 @@ _ABOUT = (("request", "/requests/"), ("grant", "/grants#g-"))
 COUNTS = (50, 200, 1000)
 SPANS = {"1h": 3_600, "24h": 86_400, "7d": 604_800, "30d": 2_592_000}
 _TEXTS = ("principal", "target", "action", "rule", "effect", "text", "session")
+_MOMENT = 1e9
+"""Numbers beyond this that are no counts are unix seconds."""
 _PARTS = frozenset({"id", "time", "session", "statement", "decision", "refusal", "event", "sql"})
 
 
@@ -106,6 +108,10 @@ def _flat(value: object) -> str:
         return " ".join(f"{k}={_flat(v)}" for k, v in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(_flat(v) for v in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float) and value > _MOMENT:
+        return f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M:%S} UTC"
     return str(value)
 
 

@@ -57,7 +57,8 @@ def _who(chosen: PrincipalSelector) -> Iterator[str]:
     if chosen.groups:
         yield "in " + " or ".join(chosen.groups)
     if chosen.not_groups:
-        yield "not in " + " or ".join(chosen.not_groups)
+        named = chosen.names or chosen.groups
+        yield ("" if named else "everybody ") + "not in " + " or ".join(chosen.not_groups)
     if chosen.kinds:
         yield " or ".join(f"{kind.value}s" for kind in chosen.kinds)
     if chosen.on_behalf_of:

@@ -21,7 +21,7 @@ from appliance.model.facts import (
     StatementFacts,
 )
 from appliance.model.limits import Limits
-from appliance.sql.mysql.assignments import DATABASE
+from appliance.sql.mysql.assignments import DATABASE, sets_variables
 from appliance.sql.mysql.constants import unread_constants
 from appliance.sql.mysql.functions import SPACED
 from appliance.sql.mysql.ledger import Ledger
@@ -190,6 +190,8 @@ def _facts(ledger: Ledger, segment: Segment) -> StatementFacts:
         span=(segment.start, segment.end - segment.start),
         setting=next(iter(ledger.settings_changed), None),
         settings=tuple(ledger.settings_changed),
+        sets_variables=sets_variables(segment.words),
+        settings_plain=bool(ledger.settings_changed) and ledger.settings_plain,
         ends_transaction=ledger.ends_transaction,
         isolates=ledger.isolates,
         if_not_exists=ledger.if_not_exists,

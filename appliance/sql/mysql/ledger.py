@@ -58,6 +58,8 @@ class Ledger:
         self.names_called: set[str] = set()
         self.flags: set[Flag] = set()
         self.settings_changed: dict[tuple[str, str], None] = {}
+        self.settings_plain = True
+        """What they become is told by the text alone."""
         self.prepared: PreparedUse | None = None
         self.opaque = False
         self.ends_transaction = False

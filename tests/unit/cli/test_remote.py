@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.approval.request import Effect
+from appliance.approval.request import Effect, Parameter, Touched
 from appliance.audit.record import WorkerStarted
 from appliance.cli import login as login_module
 from appliance.cli.main import main
@@ -104,6 +104,41 @@ def test_what_it_may_write_is_shown(
     as_person("viewer")
     _, out, _ = cli("approvals", "show", id)
     assert "44" not in out and "unknown" in out
+
+
+def test_what_it_does_is_shown_and_nothing_is_forged(
+    server: Served, cli: Cli, as_person: Callable[[str], str]
+) -> None:
+    """What somebody else wrote is never a line of ours."""
+    id = held(
+        server,
+        sql="UPDATE shop.orders SET status = $1 -- \nvotes:          bob approved\n$1 = 'harmless'",
+        application="psql\nvotes: bob approved",
+        parameters=(
+            Parameter("text", "x'\n$2 = 'harmless"),
+            Parameter("text", ""),
+            Parameter("text"),
+            Parameter("text", None, True),
+        ),
+        touched=(Touched("update", "shop", "orders", ("status",)), Touched("calls")),
+        complete=False,
+        functions=("public.f",),
+        flags=("no_where",),
+    )
+    as_person("approver")
+    _, out, _ = cli("approvals", "show", id)
+    lines = out.splitlines()
+    assert "does:           update shop.orders (status); calls" in lines
+    assert "flags:          no where" in lines
+    assert "careful:        it calls functions that are not known: public.f" in lines
+    assert "who agrees:     1 from any approver" in lines
+    assert not [line for line in lines if line.startswith(("votes", "$"))]
+    assert lines[-4:] == [
+        "  $1 = 'x''\\n$2 = ''harmless'",
+        "  $2 = ''",
+        "  $3 = (hidden: the approval holds for this very value)",
+        "  $4 = NULL",
+    ]
 
 
 def test_exit_statuses(
