@@ -83,7 +83,9 @@ class ExchangeCommands:
         if len(self._state.statements) >= self._state.limits.prepared_statements_max:
             self._refuse(told.too_many_statements(), "")
             return
-        self._decisions.consider(command.text, lambda verdict: self._prepared(command, verdict))
+        self._decisions.consider(
+            command.text, lambda verdict: self._prepared(command, verdict), runs=False
+        )
 
     def _prepared(self, command: Command, verdict: flow.Verdict) -> None:
         """A text that policy holds is prepared, but waits for an approval when it is executed."""
@@ -256,6 +258,7 @@ class ExchangeCommands:
             state.turn.requests.append(ArmTimeout(execution, timeout_ms))
         if verdict.plain:
             return
+        state.steady = frozenset()  # it may end the transaction, or go back to a savepoint
         if changes.changes_schema(verdict.facts) and not state.changing:
             state.changing = True
             state.turn.requests.append(BeginSchemaChange())

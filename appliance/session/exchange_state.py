@@ -6,6 +6,7 @@ ahead waits in `queue`, and at most one command is `current`.
 
 import enum
 from collections import deque
+from collections.abc import Hashable
 from typing import NamedTuple, Protocol
 
 from appliance.approval.request import Parameter
@@ -118,6 +119,7 @@ class Running:
     """What the upstream was sent and has not answered to its end."""
 
     __slots__ = (
+        "again",
         "command",
         "discarded",
         "execution",
@@ -146,6 +148,8 @@ class Running:
         self.discarded: Refusal | None = None
         """Its result is not what was planned: whatever comes of it is thrown away, and this is the
         reply."""
+        self.again = False
+        """When all of it is thrown away, the command is carried out anew."""
         self.limited: Limited | None = None
         """How many rows it may affect, and where that stands."""
         self.question: Question | None = None
@@ -215,6 +219,12 @@ class ExchangeState:
         """What the upstream said of statements so far may quote masked cells (`said_again`)."""
         self.pooled = False
         """The connection is not the session's own: its end is not this session's to say."""
+        self.vouches = True
+        """What statements rest on is held against the server, for principals who owe masks."""
+        self.repeated = 0
+        """How often the present command was carried out anew."""
+        self.steady: frozenset[Hashable] = frozenset()
+        """What the open transaction has opened, and found as it was judged."""
         self.ending = False
         self.told_fatal = False
         self.locked = False
