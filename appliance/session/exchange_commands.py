@@ -256,8 +256,13 @@ class ExchangeCommands:
         timeout_ms = verdict.decision.statement_timeout_ms
         if timeout_ms is not None:
             state.turn.requests.append(ArmTimeout(execution, timeout_ms))
-        if verdict.plain:
+        calls = changes.calls_code(verdict.facts)
+        if verdict.plain and not calls:
             return
+        if calls or changes.shifts_temporaries(verdict.facts):
+            owes = state.judge.entitlements.owes
+            version = state.judge.snapshot.version if owes else ""
+            state.settings.shift_temporaries(changes.temporaries(verdict.facts), version)
         state.steady = frozenset()  # it may end the transaction, or go back to a savepoint
         if changes.changes_schema(verdict.facts) and not state.changing:
             state.changing = True
@@ -265,8 +270,6 @@ class ExchangeCommands:
         state.locked |= Action.LOCK in verdict.facts.actions
         if changes.unsettles(verdict.facts):
             state.settings.unsettle()
-        if made := changes.temporary_names(verdict.facts):
-            state.settings.add_temporary(made)
 
 
 _SILENT = frozenset((Wish.LONG_VALUE, Wish.CLOSE, Wish.END))

@@ -29,7 +29,9 @@ CHECKS_MAX = 2
 """How often one text is judged anew because of what it rests on."""
 PROBES_MAX = 3
 """How often one statement asks for the settings: a cancel may hit the question."""
-SETTINGS = "settings"
+SETTINGS, TEMPORARIES = "settings", "temporaries"
+TEMPORARIES_ASKED_MAX = 300
+"""Questions about temporary relations for one text."""
 
 
 class NothingAsked:
@@ -73,6 +75,8 @@ class ExchangeDecisions:
                 return
         if not state.settings.certain:
             self._ask_settings(waiting)
+            return
+        if self._ask_temporaries(waiting):
             return
         settings = state.settings.current
         verdict = judge.recall(waiting.text, settings, state.now)
@@ -205,10 +209,28 @@ class ExchangeDecisions:
         state.running.question = Question(SETTINGS, waiting)
         state.turn.upstream.append(state.codec.ask(state.settings.probe))
 
+    def _ask_temporaries(self, waiting: Waiting) -> bool:
+        """Asks what a name in the text stands for that may be a temporary relation's."""
+        state, judge = self._state, self._state.judge
+        version = judge.snapshot.version if judge.entitlements.owes else ""
+        asked = state.settings.doubts(waiting.text, version)
+        if asked is None:
+            return False
+        waiting.probes += 1
+        if waiting.probes > TEMPORARIES_ASKED_MAX:
+            raise ProtocolViolation("upstream", "temporary relations could not be read")
+        state.waiting = waiting
+        state.running = Running(None)
+        state.running.question = Question(TEMPORARIES, waiting)
+        state.turn.upstream.append(state.codec.ask(asked))
+        return True
+
     def answered(self, question: Question) -> None:
         """The upstream has answered, or failed to."""
         waiting = self.take_waiting()
-        if not question.failed and len(question.rows) == 1:
+        if question.subject == TEMPORARIES:
+            self._state.settings.told(question.rows, question.error)
+        elif not question.failed and len(question.rows) == 1:
             self._state.settings.probed(question.rows[0])
         self.examine(waiting)
 

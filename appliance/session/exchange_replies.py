@@ -99,7 +99,7 @@ class ExchangeReplies:
             case Described():
                 self._state.codec.whole_rows(ANSWER_BYTES_MAX)
             case Failed():
-                question.failed = True
+                question.failed, question.error = True, reply.number
                 self._question_over(question)
             case _:
                 self._question_over(question)

@@ -47,8 +47,15 @@ class Tracker(Protocol):
     def reported(self, name: str, value: str) -> None:
         """The server says along with a reply that it changed."""
 
-    def add_temporary(self, names: frozenset[str]) -> None:
-        """The session may have made temporary relations of these names."""
+    def shift_temporaries(self, made: frozenset[tuple[str, str]], policy: str) -> None:
+        """A statement is on its way that may make these temporary relations, and change or drop
+        any. `policy`: version of the policy under which masks are owed, '' = none is."""
+
+    def doubts(self, text: bytes, policy: str) -> bytes | None:
+        """A question about a temporary relation that must be answered before `text` is judged."""
+
+    def told(self, rows: list[list[str | None]], error: int | None) -> None:
+        """The answer, or the number of the error it got."""
 
     def reset(self) -> None:
         """The session is as it was after login."""
@@ -165,13 +172,14 @@ class Errand(NamedTuple):
 class Question:
     """What the upstream is being asked by us, for a statement that waits."""
 
-    __slots__ = ("failed", "rows", "subject", "waiting")
+    __slots__ = ("error", "failed", "rows", "subject", "waiting")
 
     def __init__(self, subject: str, waiting: Waiting) -> None:
         self.subject = subject
         self.waiting = waiting
         self.rows: list[list[str | None]] = []
         self.failed = False
+        self.error: int | None = None
 
 
 class ExchangeState:

@@ -8,19 +8,17 @@ notice. What is in `people.ssn` begins with SECRET.
 import contextlib
 import random
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pymysql
 import pytest
 
 from appliance.cli.demo.mariadb import EmbeddedMariaDB
-from appliance.identity.verifiers import User
-from tests import mariadb as servers
 from tests.clusters import Authority
-from tests.endtoend.stage import Estate, Running, listener, verifier
+from tests.endtoend.governed_mariadb import Cursor, alice_at, direct_cursor, governed, told
+from tests.endtoend.stage import Running
 
-DATABASE, PASSWORD = "coherent", "what only sallyport knows"
+DATABASE = "coherent"
 POLICY = """
 version: 1
 known_relations: ["*.coherent.*"]
@@ -50,67 +48,28 @@ SCHEMA = (
 )
 SWAPPED = "CREATE OR REPLACE VIEW seen AS SELECT id, ssn AS name FROM people"
 
-Cursor = Any
-Ask = Callable[[Cursor, str], str]
-
 
 @pytest.fixture(scope="module")
 def proxy(
     tmp_path_factory: pytest.TempPathFactory, mariadb: EmbeddedMariaDB, authority: Authority
 ) -> Iterator[Running]:
-    servers.run(
-        mariadb,
-        *SCHEMA,
-        f"CREATE OR REPLACE USER app@'%' IDENTIFIED BY '{PASSWORD}'",
-        f"GRANT ALL ON {DATABASE}.* TO app@'%'",
-        f"CREATE OR REPLACE USER reader@'%' IDENTIFIED BY '{PASSWORD}'",
-        "GRANT SELECT, SHOW VIEW, TRIGGER ON *.* TO reader@'%'",
-    )
-    made = Estate(tmp_path_factory.mktemp("coherent"), mariadb, authority)  # type: ignore[arg-type]
-    made.write("policy.yaml", POLICY)
-    credential = made.secret("role", PASSWORD)
-    roles = [{"principals": ["*"], "user": "app", "credential": credential}]
-    reader = {"user": "reader", "credential": credential}
-    target = made.target("vault", dialect="mysql", roles=roles, catalog=reader)
-    made.configuration["targets"] = [target]
-    made.configuration["listeners"] = [listener("main")]
-    made.configuration["limits"] = {"catalog_refresh_ms": 60_000}
-    made.users(User(name="alice", groups=("dba",), verifier=verifier("alice-password")))
-    with made.serve() as running:
+    folder = tmp_path_factory.mktemp("coherent")
+    slow = {"catalog_refresh_ms": 60_000}
+    with governed(folder, mariadb, authority, DATABASE, SCHEMA, POLICY, **slow) as running:
         yield running
 
 
 @pytest.fixture
 def direct(mariadb: EmbeddedMariaDB) -> Iterator[Cursor]:
     """Whoever changes the schema without asking."""
-    connection = servers.connect(mariadb)
-    with contextlib.closing(connection), connection.cursor() as cursor:
-        for text in SCHEMA:
-            cursor.execute(text)
+    with direct_cursor(mariadb, SCHEMA) as cursor:
         yield cursor
 
 
 @pytest.fixture
 def alice(proxy: Running, direct: Cursor) -> Iterator[Cursor]:
-    connection = pymysql.connect(
-        host="127.0.0.1",
-        port=proxy.ports["main"],
-        user="alice",
-        password="alice-password",
-        database=DATABASE,
-        autocommit=True,
-    )
-    with connection, connection.cursor() as cursor:
+    with alice_at(proxy, DATABASE) as cursor:
         yield cursor
-
-
-def told(cursor: Cursor, text: str) -> str:
-    """What comes of it: rows, or an error, in words."""
-    try:
-        cursor.execute(text)
-        return str(cursor.fetchall())
-    except pymysql.err.MySQLError as error:
-        return str(error)
 
 
 CHANGES = {
@@ -157,7 +116,7 @@ def test_what_is_computed_from_other_columns(alice: Cursor, direct: Cursor) -> N
 
 
 def test_writes_are_looked_after_before_they_are_sent(alice: Cursor, direct: Cursor) -> None:
-    assert "error" not in told(alice, "INSERT INTO copied SELECT id + 10, name FROM seen")
+    assert "refused" not in told(alice, "INSERT INTO copied SELECT id + 10, name FROM seen")
     direct.execute("SELECT COUNT(*) FROM copied")
     assert direct.fetchall() == ((2,),)
     direct.execute(SWAPPED)
@@ -204,7 +163,7 @@ def test_other_changes_disturb_nobody(alice: Cursor, direct: Cursor) -> None:
     assert "three" in told(alice, "SELECT name FROM seen")
 
 
-def test_whenever_a_change_comes(alice: Cursor, direct: Cursor, mariadb: EmbeddedMariaDB) -> None:
+def test_whenever_a_change_comes(alice: Cursor, direct: Cursor) -> None:
     """Amid reads that never pause, at any moment of theirs. (What is changed and changed back
     between two looks is not noticed.)"""
     chance = random.Random(5)
