@@ -30,7 +30,8 @@ class Part(Protocol):
     @property
     def known(self) -> Any: ...
     @property
-    def question(self) -> str: ...
+    def questions(self) -> Sequence[Sequence[str]]:
+        """Each in turn, until all texts of one are answered."""
     def now(self, catalog: Catalog, /) -> Any: ...
 
 
@@ -148,13 +149,16 @@ class Voucher:
         """What the server says now; '' for what it says nothing of."""
         if self._upstream is None or self._upstream.side.ended:
             self._upstream = await self._connect()
-        found: dict[Hashable, str] = {}
-        for part in parts:
+        return {part.key: await self._asked(self._upstream, part) for part in parts}
+
+    async def _asked(self, upstream: Upstream, part: Part) -> str:
+        for texts in part.questions:
             try:
-                found[part.key] = self._stamp(await self._query(self._upstream, part.question))
+                rows = [row for text in texts for row in await self._query(upstream, text)]
             except UpstreamRefused:
-                found[part.key] = ""
-        return found
+                continue
+            return self._stamp(rows)
+        return ""
 
     def _disconnect(self) -> None:
         upstream, self._upstream = self._upstream, None

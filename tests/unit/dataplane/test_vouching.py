@@ -21,7 +21,7 @@ class World:
         self.refreshes = 0
         self.amid: list[str] = []
         """What is there from the next refresh on."""
-        self.refuses = False
+        self.refuses = self.shows_nothing = False
 
     @property
     def lineage(self) -> Any:
@@ -41,7 +41,7 @@ class World:
 
     async def query(self, _upstream: object, text: str) -> list[tuple[str | None, ...]]:
         self.asked += 1
-        if self.refuses:
+        if self.refuses or (self.shows_nothing and text == "SHOW"):
             raise UpstreamRefused({"C": "42S02"})
         await asyncio.sleep(0)
         return [(self.there,)]
@@ -54,7 +54,7 @@ class Part:
     def __init__(self, known: str) -> None:
         self.key = ("relation", "thing")
         self.known = known
-        self.question = "SHOW"
+        self.questions = (("SHOW",), ("LOOK", "AGAIN"))
 
     def now(self, catalog: Any) -> str:
         return str(catalog).lower()
@@ -107,6 +107,13 @@ def test_what_the_server_does_not_say_holds_nothing() -> None:
     world = World()
     world.refuses = True
     assert told(world, footing()) == [False]
+
+
+def test_what_is_not_shown_is_looked_at() -> None:
+    world = World()
+    world.shows_nothing = True
+    changed = lambda: setattr(world, "there", "two")  # noqa: E731
+    assert told(world, footing(), footing(), changed, footing()) == [True, True, False]
 
 
 @pytest.mark.parametrize("error", [OSError(), TimeoutError()])
