@@ -17,7 +17,7 @@ from appliance.session.counted import limit_of
 from appliance.session.dialect import Forms
 from appliance.session.effects import AnalyseText, CheckFooting, RefreshCatalog
 from appliance.session.exchange_blast import unlimitable
-from appliance.session.exchange_footing import rests_of
+from appliance.session.exchange_rests import rests_of
 from appliance.session.exchange_state import ExchangeState, Question, Running, Statement
 from appliance.session.inflight import Bound
 from appliance.session.parking import Parking, refused

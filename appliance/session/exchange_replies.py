@@ -16,7 +16,8 @@ from appliance.session import changes, told
 from appliance.session.effects import NoteCleanRelations, NoteSchemaChange, SettleSchemaChange
 from appliance.session.exchange_blast import ExchangeBlast
 from appliance.session.exchange_decisions import ExchangeDecisions
-from appliance.session.exchange_footing import ExchangeFooting, rests_of
+from appliance.session.exchange_footing import ExchangeFooting
+from appliance.session.exchange_rests import rests_of
 from appliance.session.exchange_state import ExchangeState, Question, Running
 from appliance.session.inflight import Execution
 from appliance.wire.exchange import (

@@ -70,6 +70,13 @@ class Part(msgspec.Struct, frozen=True):
         template = TRIGGERS_OF if self.kind == TRIGGERS else ROUTINES_OF
         return template.format(schema=_text(self.schema), name=_text(self.name))
 
+    @property
+    def use(self) -> str:
+        """Uses a relation, and returns nothing."""
+        return " ".join(
+            ("SELECT 1 FROM", f"{_quoted(self.schema)}.{_quoted(self.name)}", "LIMIT 0")
+        )
+
     def now(self, catalog: Catalog) -> Any:
         """The same as `known`, of another catalog; None when there is nothing of that name."""
         if self.kind == ROUTINE:
