@@ -15,11 +15,12 @@ from pathlib import Path
 
 import msgspec
 
-from _speedups.hitcycle import Count
+from _speedups.hitcycle import Count, Lease
 from appliance.config.schema import TargetConfig
 from appliance.dataplane.baseline import Baseline, baseline_path
 from appliance.dataplane.cancels import SchemaChange
 from appliance.dataplane.connections import Login, Upstream, UpstreamRefused, UpstreamUnreachable
+from appliance.dataplane.leasing import Leases
 from appliance.dataplane.protocols import protocol_of
 from appliance.dataplane.vouching import Footing, Voucher
 from appliance.model.errors import ProtocolViolation
@@ -86,15 +87,23 @@ class DatabaseCatalog:
         self.failure = ""
         self.sessions = 0
         stamp = self._protocol.catalog.stamp
-        self._voucher = None
+        self._voucher = self._leases = None
         if stamp is not None:
             self._voucher = Voucher(
                 self, self._connected, self._protocol.query, stamp, self._protocol.terminate
+            )
+            self._leases = Leases(
+                self._voucher, self._connected, self._protocol.query, self._protocol.terminate
             )
 
     async def holds(self, footing: Footing) -> bool:
         """Whether what a text rests on is now as the catalog has it that it was judged under."""
         return self._voucher is not None and await self._voucher.holds(footing)
+
+    def lease(self, footing: Footing) -> Lease | None:
+        """What has to be held while a statement with this footing begins and describes its result,
+        for it not to be looked after; None: there is no such thing."""
+        return None if self._leases is None else self._leases.of(footing)
 
     @property
     def lineage(self) -> SessionLineage | None:
@@ -235,6 +244,8 @@ class DatabaseCatalog:
         self._disconnect()
         if self._voucher is not None:
             self._voucher.close()
+        if self._leases is not None:
+            self._leases.close()
         self._fresh = False
 
     async def _refresh(self) -> None:

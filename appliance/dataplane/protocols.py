@@ -33,7 +33,7 @@ from appliance.sql.mysql.redaction import redact_blind
 from appliance.sql.mysql.session_settings import MySettings
 from appliance.wire.mysql import simple, upstream_login, words
 from appliance.wire.mysql.client_login import ClientLogin
-from appliance.wire.mysql.codec import MyCodec
+from appliance.wire.mysql.codec import MyCodec, hit_terms
 from appliance.wire.mysql.fields import packet
 from appliance.wire.postgres import messages, refusals
 
@@ -108,7 +108,10 @@ def _arrive(door: Door) -> Arriving:
 
 def _machine(parts: MachineParts) -> Machine:
     return machines.exchange_machine(
-        parts, lambda found, limits: MyCodec(found.capabilities, limits), MySettings
+        parts,
+        lambda found, limits: MyCodec(found.capabilities, limits),
+        MySettings,
+        lambda found: hit_terms(found.capabilities),
     )
 
 

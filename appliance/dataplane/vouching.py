@@ -32,12 +32,20 @@ class Part(Protocol):
     @property
     def questions(self) -> Sequence[Sequence[str]]:
         """Each in turn, until all texts of one are answered."""
+
+    @property
+    def use(self) -> str:
+        """Uses it, and returns nothing."""
+
     def now(self, catalog: Catalog, /) -> Any: ...
 
 
 class Footing(Protocol):
     @property
     def parts(self) -> Sequence[Part]: ...
+    @property
+    def steady(self) -> frozenset[Hashable] | None:
+        """As in `session/exchange_footing.Rests`."""
 
 
 class Catalogued(Protocol):
@@ -115,7 +123,11 @@ class Voucher:
         found = await self._read(parts.values())
         if not all(self._is_known(part, found) for footing in footings for part in footing.parts):
             found = await self._learnt(list(parts.values()))
-        return [all(self._is_known(part, found) for part in f.parts) for f in footings]
+        return [self.is_as_judged(footing, found) for footing in footings]
+
+    def is_as_judged(self, footing: Footing, found: dict[Hashable, str]) -> bool:
+        """`found`: what the server says of its parts now."""
+        return all(self._is_known(part, found) for part in footing.parts)
 
     def _is_known(self, part: Part, found: dict[Hashable, str]) -> bool:
         known, stamp = self._stamps.get(part.key, (None, ""))
@@ -149,7 +161,11 @@ class Voucher:
         """What the server says now; '' for what it says nothing of."""
         if self._upstream is None or self._upstream.side.ended:
             self._upstream = await self._connect()
-        return {part.key: await self._asked(self._upstream, part) for part in parts}
+        return await self.read(self._upstream, parts)
+
+    async def read(self, upstream: Upstream, parts: Iterable[Part]) -> dict[Hashable, str]:
+        """The same, over another connection."""
+        return {part.key: await self._asked(upstream, part) for part in parts}
 
     async def _asked(self, upstream: Upstream, part: Part) -> str:
         for texts in part.questions:

@@ -75,6 +75,13 @@ class Part(msgspec.Struct, frozen=True):
     def _filled(self, template: str) -> str:
         return template.format(schema=_text(self.schema), name=_text(self.name))
 
+    @property
+    def use(self) -> str:
+        """Uses a relation, and returns nothing."""
+        return " ".join(
+            ("SELECT 1 FROM", f"{_quoted(self.schema)}.{_quoted(self.name)}", "LIMIT 0")
+        )
+
     def now(self, catalog: Catalog) -> Any:
         """The same as `known`, of another catalog; None when there is nothing of that name."""
         if self.kind == ROUTINE:
