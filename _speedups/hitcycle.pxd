@@ -25,6 +25,13 @@ cdef class Pace:
     cdef bint claim(self, Hit hit, double now) noexcept
 
 
+cdef class Lease:
+    cdef public unsigned long long value
+    cdef public unsigned long long used
+    cdef public int descriptor
+    cpdef bint live(self) noexcept
+
+
 cdef class Hit:
     cdef readonly object verdict
     cdef readonly tuple epoch
@@ -43,6 +50,7 @@ cdef class Hit:
     cdef public object position
     cdef public double dull_until
     cdef public int words
+    cdef public Lease lease
     cdef readonly dict locks
     cdef dict _digests
     cdef bytes _description

@@ -7,6 +7,7 @@ Used by `hitpath`, and by what follows the messages of a protocol on top of it; 
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport EAGAIN, errno
 from libc.math cimport floor
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free
@@ -26,6 +27,11 @@ from _speedups.auditwriter cimport (
 )
 from _speedups.growing cimport Output, must_add, shrink
 
+cdef extern from "<sys/socket.h>":
+    int MSG_DONTWAIT
+    int MSG_PEEK
+    Py_ssize_t recv(int descriptor, void* into, size_t size, int flags)
+
 cdef enum:
     ENTROPY_BYTES = 10
     IDS_AT_ONCE = 256
@@ -39,6 +45,26 @@ cdef double DULL_SECONDS = 0.25
 @cython.final
 cdef class Count:
     """An integer that Python and the hit path both count in: `value`."""
+
+
+@cython.final
+cdef class Lease:
+    """Relations that nobody can change at the moment (`dataplane/leasing`).
+
+    `value`: 0 = they are not held; as long as it is the same number, they are held without a break;
+    `used` counts who made use of that; `descriptor`: of the connection that holds them, -1 = none.
+    """
+
+    def __init__(self):
+        self.descriptor = -1
+
+    cpdef bint live(self) noexcept:
+        """Whether the connection that holds them has said nothing and not ended. Whoever ends it
+        shuts its socket before the server lets go of anything."""
+        cdef char byte
+        if self.descriptor < 0:
+            return False
+        return recv(self.descriptor, &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0 and errno == EAGAIN
 
 
 cdef class Pace:
@@ -76,6 +102,8 @@ cdef class Hit:
     - `provisional`: it rests on the catalog; the database is asked, before it runs, whether that still
       holds. `position`: where the server's log ended when what it rests on was found as judged;
       None = not known.
+    - `lease`: what has to be held, without a break, from before it is sent until its result is
+      described; None = nothing.
     - `words`: what becomes of the words of the database, which can be asked for again: they may quote
       masked cells (1), they are wiped (2), they stay as they are (0).
     - `dull_until` (unix seconds): until then no rows of it are worth looking at.

@@ -74,6 +74,8 @@ cdef class MyHitPath(AnyHitPath):
     cdef bint _attributes
     cdef bint _deprecated
     cdef bint _tracked
+    cdef unsigned long long _leased
+    """`Lease.value` before it was sent."""
     cdef int _lexing
     cdef int _standing
     cdef Output _folded
@@ -180,7 +182,7 @@ cdef class MyHitPath(AnyHitPath):
         if length > self._text_bytes_max:
             return False
         hit = self._known_text(text, length)
-        if hit is None or hit.query_tail is None or not self.holds(hit):
+        if hit is None or hit.query_tail is None or not self._may(hit):
             return False
         self._begin_cycle(hit, at, size, now)
         self.extended = False
@@ -217,7 +219,7 @@ cdef class MyHitPath(AnyHitPath):
             self._last = <Hit>self._known.get(statement)
             self.statement = statement
         hit = self._last
-        if hit is None or hit.execute_tail is None or not self.holds(hit):
+        if hit is None or hit.execute_tail is None or not self._may(hit):
             return False
         if not self._fits(hit, bound, size - EXECUTE_HEAD):
             return False
@@ -243,9 +245,25 @@ cdef class MyHitPath(AnyHitPath):
             return False
         return memcmp(bound + nulls + 1, PyBytes_AS_STRING(hit.types), <size_t>types) == 0
 
+    cdef bint _may(self, Hit hit) except -1:
+        """Whether it holds, and what it rests on is held where it must be."""
+        if not self.holds(hit):
+            return False
+        if hit.lease is None:
+            return True
+        self._leased = hit.lease.value
+        return self._leased != 0
+
+    cdef bint _still(self):
+        """Whether what the statement rests on was held from before it was sent until now."""
+        cdef Hit hit = self.hit
+        return hit.lease is None or (hit.lease.value == self._leased and hit.lease.live())
+
     cdef int _begin_cycle(
         self, Hit hit, const uint8_t* at, Py_ssize_t size, double now
     ) except -1:
+        if hit.lease is not None:
+            hit.lease.used += 1
         self.begin(hit, at, size, now)
         self._steps = STEPS
         self.sequence_due = 1
@@ -318,7 +336,7 @@ cdef class MyHitPath(AnyHitPath):
             if not length or described[PACKET_HEADER] > DEFINITION_MAX:
                 return STOP
             described += PACKET_HEADER + length
-        if self._generation.value != self._seen:
+        if self._generation.value != self._seen or not self._still():
             return STOP  # the schema may have changed since it was judged: the machine tells
         if self._deprecated:
             return self._describe(at, described, described, count + 1)
@@ -426,6 +444,8 @@ cdef class MyHitPath(AnyHitPath):
         if status & SPECIAL or status & STANDING != self._standing:
             return STOP
         if not rows:
+            if self.hit.lease is not None:
+                return STOP
             memcpy(self._tag, b"OK ", 3)
             self._tag_bytes = 3 + write_integer(self._tag + 3, affected)
         self._passed(at + PACKET_HEADER + length, 1)

@@ -6,10 +6,10 @@ Named in `protocols`, called by `login` when the upstream is there.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from _speedups.hitcycle import Count
+from _speedups.hitcycle import Count, Lease
 from _speedups.myhits import MyHitPath
 from _speedups.pghits import HitPath
-from appliance.config.schema import Durability
+from appliance.config.schema import Durability, SchemaCheck
 from appliance.dataplane.connections import Upstream
 from appliance.dataplane.services import Governance, Services
 from appliance.model.limits import Limits
@@ -37,6 +37,8 @@ class MachineParts(NamedTuple):
     announcement: Announcement
     generation: Count
     """Of the catalog."""
+    lease: Callable[[Any], Lease | None]
+    """`DatabaseCatalog.lease`."""
     database: str
     upstream: Upstream
     services: Services
@@ -95,6 +97,10 @@ def exchange_machine(
             _text_bytes_max(limits),
             *attributes(parts.upstream.own),
         )
+    name = parts.judge.target.name
+    target = next(each for each in governance.configuration.targets if each.name == name)
+    state.hits.lease_of = parts.lease
+    state.vouches = state.hits.vouches = target.schema_check is SchemaCheck.STATEMENT
     return Exchange(state)
 
 

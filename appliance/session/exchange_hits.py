@@ -7,10 +7,14 @@ known; what only the machine can deal with (cursors, long values, what asks for 
 database) is never taught.
 """
 
-from _speedups.hitcycle import Hit
+from collections.abc import Callable
+from typing import Any
+
+from _speedups.hitcycle import Hit, Lease
 from _speedups.myhits import MyHitPath
 from appliance.audit.record import ProtocolKind
 from appliance.session import flow, said_again
+from appliance.session.exchange_rests import rests_of
 from appliance.session.hit_teaching import Teacher, lockable, teachable
 from appliance.session.inflight import Execution, ResultLock
 from appliance.session.records import Recorder
@@ -25,6 +29,10 @@ class ExchangeHits(Teacher[MyHitPath]):
     def __init__(self, recorder: Recorder) -> None:
         super().__init__(recorder)
         self._shapes = 0
+        self.lease_of: Callable[[Any], Lease | None] = lambda _footing: None
+        """What has to be held for what a text rests on; None: it cannot be."""
+        self.vouches = True
+        """What texts rest on has to be looked after, or held."""
 
     # --- teaching ---------------------------------------------------------------------------------
 
@@ -32,15 +40,16 @@ class ExchangeHits(Teacher[MyHitPath]):
         self, text: bytes, verdict: flow.Verdict, folded: bytes | None, seen: bool
     ) -> Hit | None:
         """A text was sent. `folded` and `seen` as in `query`."""
-        return self.query(text, verdict, folded, seen) if _alone(verdict) else None
+        return self.query(text, verdict, folded, seen) if self._alone(verdict) else None
 
     def executed(
         self, statement: int, verdict: flow.Verdict, bound: bytes, parameters: int
     ) -> Hit | None:
         """A prepared statement was executed, without a cursor or long values."""
-        if self.path is None or not teachable(verdict) or not _alone(verdict):
+        if self.path is None or not teachable(verdict) or not self._alone(verdict):
             return None
         hit = self._made(verdict)
+        self._locate(hit)
         hit.execute_tail = self._tail(
             ProtocolKind.EXECUTE, verdict, str(statement).encode(), parameters
         )
@@ -66,6 +75,20 @@ class ExchangeHits(Teacher[MyHitPath]):
         if lockable(hit, lock):
             reworded = bytes(shown) if any(lock.hidden) else None
             self.path.described(hit, content, lock.masker, lock.sensitive_columns, lock, reworded)
+
+    def _locate(self, hit: Hit) -> None:
+        rests = rests_of(hit.verdict)
+        if rests is not None and self.vouches:
+            hit.lease = self.lease_of(rests) or Lease()  # (one that is never held)
+
+    def _alone(self, verdict: flow.Verdict) -> bool:
+        """Whether it rests on nothing that would have to be looked at each time."""
+        if said_again.asks(verdict.facts):
+            return False
+        rests = rests_of(verdict)
+        if rests is None or not self.vouches:
+            return True
+        return not rests.first and self.lease_of(rests) is not None
 
     def _asking(self, text: bytes) -> bytes:
         assert self.path is not None
@@ -103,11 +126,6 @@ class ExchangeHits(Teacher[MyHitPath]):
             execution.lock = path.lock[2]
         path.hand_over()
         return execution
-
-
-def _alone(verdict: flow.Verdict) -> bool:
-    """Whether it rests on nothing that would have to be looked at each time."""
-    return verdict.footing is None and not said_again.asks(verdict.facts)
 
 
 def _words(verdict: flow.Verdict) -> int:
