@@ -26,10 +26,11 @@ help:
 setup:
 	@scripts/setup.sh
 
+# Files in the order of their folders: those with servers first, so that unit tests fill up the end.
 test: setup
 	@scripts/test-programs.sh
 	@scripts/mariadb.sh
-	@$(PYTEST) -n $(JOBS) --dist loadfile $(ARGS)
+	@$(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup
 	@$(BIN)/ruff format --check --quiet $(SOURCES) || { echo 'ruff format: run .venv/bin/ruff format' >&2; exit 1; }

@@ -3,7 +3,7 @@
 Asked by `plan` for every statement of somebody who owes masks. A foreign key, a check, an index, a
 generated column or a trigger makes the database look at cells that are not written, or hold what is
 written against them: an error, or a row that is not counted, then says how they compare. What
-remains allowed, and is said in the README: writing a masked column itself, whose unique index
+remains allowed, and is said in LIMITS.md: writing a masked column itself, whose unique index
 answers whether the value is taken.
 
 Its rule: what is looked at matters when the statement makes the database look at it anew and a

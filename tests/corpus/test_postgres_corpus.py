@@ -25,7 +25,7 @@ OWN_REMAINING = {
     "own-interference-59",  # a unique constraint on a masked column answers guesses
     "own-interference-61",
 }
-"""What README says that remains of inference."""
+"""What LIMITS.md says that remains of inference."""
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """Schema changes while somebody who owes masks works: no answer rests on the schema before.
 
 Fresh eyes got raw values out in each of these ways once. DDL goes through Sallyport here; what goes
-round it is noticed by polling (README, limits).
+round it is noticed by polling (LIMITS.md).
 """
 
 import threading
