@@ -62,6 +62,11 @@ class Announce(enum.Enum):
     VARIABLE = "variable"
 
 
+class SchemaCheck(enum.Enum):
+    STATEMENT = "statement"
+    POLL = "poll"
+
+
 class PoolingMode(enum.Enum):
     NONE = "none"
     SESSION = "session"
@@ -403,6 +408,18 @@ class TargetConfig(Section, frozen=True, kw_only=True):
     pooling: Annotated[Pooling, Meta(description="Reuse of connections.")] = msgspec.field(
         default_factory=Pooling
     )
+    schema_check: Annotated[
+        SchemaCheck,
+        Meta(
+            description=(
+                "mysql: how schema changes made past the appliance are noticed. statement = what"
+                " each statement of somebody who owes masks rests on is looked at, over a"
+                " connection of the appliance's own, before its first row leaves; poll = only by"
+                " comparing catalogs now and then (limits.catalog_refresh_ms), which is cheaper and"
+                " lets a statement in between be masked by what was there before."
+            )
+        ),
+    ] = SchemaCheck.STATEMENT
 
     def __post_init__(self) -> None:
         if any(c in self.host for c in "/@ \0\t\n"):

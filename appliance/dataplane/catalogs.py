@@ -21,6 +21,7 @@ from appliance.dataplane.baseline import Baseline, baseline_path
 from appliance.dataplane.cancels import SchemaChange
 from appliance.dataplane.connections import Login, Upstream, UpstreamRefused, UpstreamUnreachable
 from appliance.dataplane.protocols import protocol_of
+from appliance.dataplane.vouching import Footing, Voucher
 from appliance.model.errors import ProtocolViolation
 from appliance.session.dialect import SessionLineage
 from appliance.telemetry.metrics import Metrics
@@ -81,6 +82,16 @@ class DatabaseCatalog:
         self._polling: asyncio.Task[None] | None = None
         self.failure = ""
         self.sessions = 0
+        stamp = self._protocol.catalog.stamp
+        self._voucher = None
+        if stamp is not None:
+            self._voucher = Voucher(
+                self, self._connected, self._protocol.query, stamp, self._protocol.terminate
+            )
+
+    async def holds(self, footing: Footing) -> bool:
+        """Whether what a text rests on is now as the catalog has it that it was judged under."""
+        return self._voucher is not None and await self._voucher.holds(footing)
 
     @property
     def lineage(self) -> SessionLineage | None:
@@ -212,6 +223,8 @@ class DatabaseCatalog:
 
     def _leave(self) -> None:
         self._disconnect()
+        if self._voucher is not None:
+            self._voucher.close()
         self._fresh = False
 
     async def _refresh(self) -> None:
@@ -249,16 +262,25 @@ class DatabaseCatalog:
                 seen, met = -1, met + 1
                 self._disconnect()
 
+    async def _connected(self) -> Upstream:
+        protocol, source = self._protocol, self._protocol.catalog
+        upstream = await protocol.open_upstream(
+            self._target, self._login, self.database, source.settings
+        )
+        try:
+            for text in source.prepare:
+                await protocol.query(upstream, text)
+        except BaseException:
+            upstream.side.abort()
+            raise
+        return upstream
+
     async def _load(self) -> None:
         protocol, source = self._protocol, self._protocol.catalog
         upstream = self._upstream
         if upstream is None or upstream.side.ended:
-            upstream = self._upstream = await protocol.open_upstream(
-                self._target, self._login, self.database, source.settings
-            )
+            upstream = self._upstream = await self._connected()
             self._epoch = ""
-            for text in source.prepare:
-                await protocol.query(upstream, text)
         epoch = str((await protocol.query(upstream, source.epoch))[0][0])
         if self._kept is not None and epoch == self._epoch and not self.baseline.moved():
             return

@@ -30,6 +30,7 @@ from appliance.dataplane.services import Services
 from appliance.dataplane.shows import Seen, tls_of
 from appliance.dataplane.tally import count
 from appliance.dataplane.transport import Side
+from appliance.dataplane.vouching import Footing
 from appliance.dataplane.whereabouts import where
 from appliance.identity.proof import still_proved
 from appliance.identity.verifiers import Directory
@@ -47,6 +48,7 @@ from appliance.session.effects import (
     AskApproval,
     BeginSchemaChange,
     CancelStatement,
+    CheckFooting,
     EndOther,
     EndSession,
     LogInAnew,
@@ -270,6 +272,8 @@ class Conductor:
                 self.cancel()
             case EndOther(ending=ending):
                 self._spawn(self._end_other(ending))
+            case CheckFooting(footing=footing):
+                self._spawn(self._look_after(footing))
             case SampleRows():
                 if self.catalog is not None:
                     self._services.alarm.sample(request, self._target, self.catalog)
@@ -383,6 +387,13 @@ class Conductor:
         if not self.ended:
             self._carry_out(self._machine.catalog_ready(self._services.now()))
 
+    async def _look_after(self, footing: Footing) -> None:
+        holds = self.catalog is not None and await self.catalog.holds(footing)
+        if self.ended:
+            return
+        self._carry_out(self._machine.footing_told(holds, self._services.now()))
+        self.settled()
+
     # --- pressure ---------------------------------------------------------------------------------
 
     def update_reading(self) -> None:
@@ -398,7 +409,7 @@ class Conductor:
                 or (self._hitting is not None and self._hitting.keeps)
             )
         )
-        self._upstream.read(not self._client.writing_paused)
+        self._upstream.read(not (self._client.writing_paused or self._machine.holds_back))
 
     def _changed(self) -> None:
         """A side paused, resumed, sent its end of stream or was lost."""

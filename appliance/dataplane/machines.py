@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from _speedups.hitcycle import Count
 from _speedups.pghits import HitPath
-from appliance.config.schema import Durability
+from appliance.config.schema import Durability, SchemaCheck
 from appliance.dataplane.connections import Upstream
 from appliance.dataplane.services import Governance, Services
 from appliance.model.limits import Limits
@@ -83,6 +83,9 @@ def exchange_machine(
     )
     state.approvals = parts.services.approvals is not None
     state.pooled = parts.pooled
+    name = parts.judge.target.name
+    target = next(each for each in governance.configuration.targets if each.name == name)
+    state.vouches = target.schema_check is SchemaCheck.STATEMENT
     return Exchange(state)
 
 

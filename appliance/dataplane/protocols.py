@@ -132,6 +132,7 @@ MYSQL = SpokenProtocol(
         queries=mysql_catalog.QUERIES,
         build=mysql_sql.catalog_of,
         lineage=mysql_sql.lineage_of,
+        stamp=mysql_sql.stamp_of,
         whole_server=True,
     ),
     encrypts_passwords=True,

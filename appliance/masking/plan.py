@@ -64,6 +64,9 @@ _FLOATS = frozenset({"real", "double precision"})
 _COPYING = frozenset({Action.CREATE, Action.CREATE_TEMPORARY, Action.COPY_TO})
 """Actions that carry what a query gives to where this plan does not reach."""
 
+_WITHOUT_ROWS = "CreateLikeStmt"
+"""A table of the form of another one, whose rows are not copied."""
+
 _READING = frozenset({Action.SELECT, Action.EXPLAIN, Action.COPY_TO})
 _DEFINING_KINDS = frozenset({"ViewStmt", "RuleStmt"})
 """Statements whose query the server keeps and may expand again under other names."""
@@ -485,7 +488,7 @@ class _Work:
                     "Ask somebody who may see the columns unmasked.",
                     GUARD_ACTION,
                 )
-        if actions & _COPYING:
+        if actions & _COPYING and self.statement.kind != _WITHOUT_ROWS:
             whole = self.statement.kind in _DEFINING_KINDS
             touched = self._masked_in(self.statement.relations) if whole else set(self.touches())
             for key in sorted(touched | self._read()):

@@ -228,6 +228,9 @@ class StatementFacts(msgspec.Struct, frozen=True):
     """It may say how its transaction is isolated, which nothing may be read before."""
     if_not_exists: bool = False
     """It makes something unless there is one of that name, which then is somebody else's."""
+    temporaries: tuple[tuple[str, str], ...] = ()
+    """(database, name) of what may be a temporary relation when it has run, where such are in
+    databases; '' = the database is not known."""
     unread_constants: tuple[int, ...] = ()
     """Byte offsets of its integers and strings, when these facts would be the same whatever their
     values (`sql/constants`); () when they may not be."""

@@ -259,6 +259,16 @@ def temporary_names(facts: Facts) -> frozenset[str]:
     )
 
 
+def calls_code(facts: Facts) -> bool:
+    """Whether it may call functions that are not built in."""
+    return any(s.functions or s.functions_below or s.calls for s in facts.statements)
+
+
+def temporaries(facts: Facts) -> frozenset[tuple[str, str]]:
+    """(database, name) of temporary relations that it may make, where each has a database."""
+    return frozenset(name for statement in facts.statements for name in statement.temporaries)
+
+
 _SHIFTING = frozenset((Action.CREATE, Action.ALTER, Action.DROP))
 
 
@@ -288,5 +298,5 @@ def made_relations(
     )
 
 
-_MAKING = frozenset(("CreateStmt", "CreateTableAsStmt", "SelectStmt"))
+_MAKING = frozenset(("CreateStmt", "CreateLikeStmt", "CreateTableAsStmt", "SelectStmt"))
 """They fail where there is such a relation already; an index, say, is made on one that is there."""

@@ -24,6 +24,10 @@ class Machine(Protocol):
     @property
     def full(self) -> bool: ...
     @property
+    def holds_back(self) -> bool:
+        """Whether replies of the upstream are kept, and no more should come."""
+
+    @property
     def idle(self) -> bool: ...
     @property
     def busy(self) -> bool: ...
@@ -63,6 +67,9 @@ class Machine(Protocol):
     def remind(self, now: float) -> Turn: ...
     def other_ended(self, found: bool, now: float) -> Turn:
         """Answer to EndOther: whether there was such a session."""
+
+    def footing_told(self, holds: bool, now: float) -> Turn:
+        """Answer to CheckFooting."""
 
     def disconnected(self, now: float) -> Turn: ...
     def refuse_turn(self, turn: Turn) -> None: ...

@@ -75,6 +75,14 @@ class CancelStatement(msgspec.Struct, frozen=True):
     """Have the upstream cancel what it runs for this session."""
 
 
+class CheckFooting(msgspec.Struct, frozen=True):
+    """Ask whether what a text rests on is as it was judged, over a connection of the appliance's
+    own; answer with `machine.footing_told`."""
+
+    footing: Any
+    """As the session's dialect makes it."""
+
+
 class EndOther(msgspec.Struct, frozen=True):
     """End another session of the same principal, or what it runs; answer with
     `machine.other_ended`."""
@@ -148,6 +156,7 @@ Request = (
     | ArmTimeout
     | CancelStatement
     | EndOther
+    | CheckFooting
     | SampleRows
     | AskApproval
     | UseApproval

@@ -12,6 +12,8 @@ What a client sends ahead waits in order, bounded because the conductor stops re
 is `full`.
 """
 
+from collections.abc import Iterator
+
 from appliance.audit.record import Outcome
 from appliance.link.approvals import Known, Ruled, Used
 from appliance.model.facts import Facts
@@ -23,12 +25,13 @@ from appliance.session.effects import Bytes, CancelStatement, Turn
 from appliance.session.exchange_blast import ExchangeBlast
 from appliance.session.exchange_commands import ExchangeCommands
 from appliance.session.exchange_decisions import ExchangeDecisions
+from appliance.session.exchange_footing import ExchangeFooting
 from appliance.session.exchange_replies import ExchangeReplies
 from appliance.session.exchange_state import ExchangeState
 from appliance.session.inflight import Execution
 from appliance.session.parking import Parking
 from appliance.session.state import Parked
-from appliance.wire.exchange import Command, Wish
+from appliance.wire.exchange import Command, Reply, Wish
 
 _NEXT = Command(Wish.PASSED, b"")
 
@@ -40,8 +43,11 @@ class Exchange:
         self._state = state
         self._decisions = ExchangeDecisions(state)
         blast = ExchangeBlast(state)
+        self._footing = ExchangeFooting(state)
         self._client = ExchangeCommands(state, self._decisions, blast)
-        self._upstream = ExchangeReplies(state, self._decisions, blast)
+        self._upstream = ExchangeReplies(
+            state, self._decisions, blast, self._footing, self._client.run
+        )
         self._in_turn = False
 
     # --- what the conductor asks ---
@@ -53,6 +59,10 @@ class Exchange:
     @property
     def full(self) -> bool:
         return self._state.queued_bytes >= QUEUED_BYTES_MAX
+
+    @property
+    def holds_back(self) -> bool:
+        return self._footing.holds_back
 
     @property
     def idle(self) -> bool:
@@ -153,8 +163,24 @@ class Exchange:
 
     def upstream_received(self, chunk: Bytes, now: float) -> Turn:
         self._begin(now)
-        for reply in self._state.codec.upstream_fed(chunk):
+        self._take(self._footing.received(chunk))
+        return self._end()
+
+    def _take(self, replies: Iterator[Reply]) -> None:
+        for reply in replies:
             self._upstream.take(reply)
+            if self._footing.waits:
+                self._footing.keep(replies)
+                return
+
+    def footing_told(self, holds: bool, now: float) -> Turn:
+        self._begin(now)
+        if self._state.waiting is not None:
+            self._decisions.looked_before(holds)
+            return self._end()
+        self._upstream.looked_after(holds)
+        for replies in self._footing.waited():
+            self._take(replies)
         return self._end()
 
     def analysed(self, facts: Facts, now: float, forms: Forms | None = None) -> Turn:
@@ -256,6 +282,7 @@ class Exchange:
         while state.queue and state.current is None and not self._asking and not state.ending:
             command = state.queue.popleft()
             state.queued_bytes -= len(command.payload)
+            state.repeated = 0
             self._client.run(command)
         self._in_turn = False
         return state.turn

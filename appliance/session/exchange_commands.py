@@ -83,7 +83,9 @@ class ExchangeCommands:
         if len(self._state.statements) >= self._state.limits.prepared_statements_max:
             self._refuse(told.too_many_statements(), "")
             return
-        self._decisions.consider(command.text, lambda verdict: self._prepared(command, verdict))
+        self._decisions.consider(
+            command.text, lambda verdict: self._prepared(command, verdict), runs=False
+        )
 
     def _prepared(self, command: Command, verdict: flow.Verdict) -> None:
         """A text that policy holds is prepared, but waits for an approval when it is executed."""
@@ -254,16 +256,20 @@ class ExchangeCommands:
         timeout_ms = verdict.decision.statement_timeout_ms
         if timeout_ms is not None:
             state.turn.requests.append(ArmTimeout(execution, timeout_ms))
-        if verdict.plain:
+        calls = changes.calls_code(verdict.facts)
+        if verdict.plain and not calls:
             return
+        if calls or changes.shifts_temporaries(verdict.facts):
+            owes = state.judge.entitlements.owes
+            version = state.judge.snapshot.version if owes else ""
+            state.settings.shift_temporaries(changes.temporaries(verdict.facts), version)
+        state.steady = frozenset()  # it may end the transaction, or go back to a savepoint
         if changes.changes_schema(verdict.facts) and not state.changing:
             state.changing = True
             state.turn.requests.append(BeginSchemaChange())
         state.locked |= Action.LOCK in verdict.facts.actions
         if changes.unsettles(verdict.facts):
             state.settings.unsettle()
-        if made := changes.temporary_names(verdict.facts):
-            state.settings.add_temporary(made)
 
 
 _SILENT = frozenset((Wish.LONG_VALUE, Wish.CLOSE, Wish.END))

@@ -6,6 +6,7 @@ ahead waits in `queue`, and at most one command is `current`.
 
 import enum
 from collections import deque
+from collections.abc import Hashable
 from typing import NamedTuple, Protocol
 
 from appliance.approval.request import Parameter
@@ -46,8 +47,15 @@ class Tracker(Protocol):
     def reported(self, name: str, value: str) -> None:
         """The server says along with a reply that it changed."""
 
-    def add_temporary(self, names: frozenset[str]) -> None:
-        """The session may have made temporary relations of these names."""
+    def shift_temporaries(self, made: frozenset[tuple[str, str]], policy: str) -> None:
+        """A statement is on its way that may make these temporary relations, and change or drop
+        any. `policy`: version of the policy under which masks are owed, '' = none is."""
+
+    def doubts(self, text: bytes, policy: str) -> bytes | None:
+        """A question about a temporary relation that must be answered before `text` is judged."""
+
+    def told(self, rows: list[list[str | None]], error: int | None) -> None:
+        """The answer, or the number of the error it got."""
 
     def reset(self) -> None:
         """The session is as it was after login."""
@@ -118,6 +126,7 @@ class Running:
     """What the upstream was sent and has not answered to its end."""
 
     __slots__ = (
+        "again",
         "command",
         "discarded",
         "execution",
@@ -146,6 +155,8 @@ class Running:
         self.discarded: Refusal | None = None
         """Its result is not what was planned: whatever comes of it is thrown away, and this is the
         reply."""
+        self.again = False
+        """When all of it is thrown away, the command is carried out anew."""
         self.limited: Limited | None = None
         """How many rows it may affect, and where that stands."""
         self.question: Question | None = None
@@ -161,13 +172,14 @@ class Errand(NamedTuple):
 class Question:
     """What the upstream is being asked by us, for a statement that waits."""
 
-    __slots__ = ("failed", "rows", "subject", "waiting")
+    __slots__ = ("error", "failed", "rows", "subject", "waiting")
 
     def __init__(self, subject: str, waiting: Waiting) -> None:
         self.subject = subject
         self.waiting = waiting
         self.rows: list[list[str | None]] = []
         self.failed = False
+        self.error: int | None = None
 
 
 class ExchangeState:
@@ -215,6 +227,12 @@ class ExchangeState:
         """What the upstream said of statements so far may quote masked cells (`said_again`)."""
         self.pooled = False
         """The connection is not the session's own: its end is not this session's to say."""
+        self.vouches = True
+        """What statements rest on is held against the server, for principals who owe masks."""
+        self.repeated = 0
+        """How often the present command was carried out anew."""
+        self.steady: frozenset[Hashable] = frozenset()
+        """What the open transaction has opened, and found as it was judged."""
         self.ending = False
         self.told_fatal = False
         self.locked = False

@@ -54,6 +54,10 @@ class SessionMachine:
         return self._state.waiting is not None or self._inflight_full or self._blast.holds_back
 
     @property
+    def holds_back(self) -> bool:
+        return False
+
+    @property
     def full(self) -> bool:
         """The client is not to be read: enough of what it sent lies here. While little does, it is
         read even if a statement waits, so that its end is noticed.
@@ -370,6 +374,9 @@ class SessionMachine:
 
     def other_ended(self, found: bool, now: float) -> Turn:
         raise InvariantBroken("no session ends another in this protocol")
+
+    def footing_told(self, holds: bool, now: float) -> Turn:
+        raise InvariantBroken("what a text rests on is asked about in the client's own session")
 
     def disconnected(self, now: float) -> Turn:
         """A peer is gone: what was under way is finished in the records.

@@ -19,6 +19,7 @@ from appliance.sql.mysql.ending import ending
 from appliance.sql.mysql.redaction import fold
 
 if TYPE_CHECKING:
+    from appliance.sql.mysql.footing import MyFooting
     from appliance.sql.mysql.lineage import MyLineage
     from appliance.sql.mysql.masked import MyMaskedRelations
 
@@ -32,6 +33,13 @@ def lineage_of(catalog: Catalog) -> "MyLineage":
     from appliance.sql.mysql.lineage import MyLineage
 
     return MyLineage(catalog)
+
+
+def stamp_of(rows: Sequence[Sequence[str | None]]) -> str:
+    """`sql.mysql.footing.stamp`."""
+    from appliance.sql.mysql.footing import stamp
+
+    return stamp(rows)
 
 
 def catalog_of(
@@ -55,6 +63,12 @@ def _masked_relations(lineage: "MyLineage", owed: Mapping[ColumnKey, Mask]) -> "
     from appliance.sql.mysql.masked import MyMaskedRelations
 
     return MyMaskedRelations(lineage, owed)
+
+
+def _footing(facts: Facts, lineage: "MyLineage", rewritten: bool) -> "MyFooting | None":
+    from appliance.sql.mysql.footing import footing
+
+    return footing(facts, lineage, rewritten)
 
 
 def _forms(
@@ -82,7 +96,7 @@ MYSQL = Dialect(
     fold=fold,
     is_plain=changes.is_plain,
     converts=_converts,
-    footing=lambda _facts, _lineage, _rewritten: None,
+    footing=_footing,
     masked_relations=_masked_relations,
     forms=_forms,
     ending=ending,

@@ -7,7 +7,7 @@ goes upstream only through `send`, after `record` put its record into the same t
 import enum
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from _speedups.pgframe import GATHER, GATHER_OR_STREAM, STREAM, FrameSplitter
 from appliance.approval.request import Asked, Parameter
@@ -120,12 +120,15 @@ class Waiting:
     __slots__ = (
         "analyses",
         "aside",
+        "asked",
         "bound",
         "checks",
         "epoch",
+        "found",
         "grant",
         "let_go",
         "looked",
+        "outdated",
         "probes",
         "quiet",
         "refreshed",
@@ -160,6 +163,11 @@ class Waiting:
         """What is locked, while another session of ours looks whether it is as it was: this one's
         transaction sees an old snapshot.
         """
+        self.asked: Any = None
+        self.found: Any = None
+        """What a connection of the appliance's own is asked about, and what it found as judged."""
+        self.outdated = False
+        """It was not, again and again."""
         self.refreshed = False
         self.looked = False
         """The catalog was compared for a dry run of it."""

@@ -51,6 +51,8 @@ def analyse(
     `lineage` None = the catalog is not there: names stay unresolved, guards work. Never raises for
     any bytes.
     """
+    if lineage is not None:
+        lineage = lineage.with_temporaries(settings.temporaries)
     server = 0 if lineage is None else lineage.catalog.server_version_num
     modes = modes_of(settings)
     bare = unwrapped(text, settings, limits, server)
@@ -145,12 +147,31 @@ def _statements(
     return tuple(made), failure
 
 
+_SHIFTING = frozenset(
+    (
+        Action.CREATE_TEMPORARY,
+        Action.CREATE,
+        Action.ALTER,
+        Action.DROP,
+        Action.DO,
+        Action.CALL,
+        Action.DYNAMIC_SQL,
+        Action.EXECUTE,
+        Action.OPAQUE,
+    )
+)
+"""What may make, change or drop temporary tables."""
+
+
 def after(statement: StatementFacts, settings: SessionSettings) -> SessionSettings:
     """What names mean behind a statement in the same text."""
     made = {use.name for use in statement.relations if use.action is Action.CREATE_TEMPORARY}
-    if made:
-        names = settings.temp_relations | made
-        settings = msgspec.structs.replace(settings, temp_relations=names, sealed="")
+    if not _SHIFTING.isdisjoint(statement.actions) or statement.functions:
+        had = {f"{own.schema}.{own.name}" for own in settings.temporaries}
+        names = settings.temp_relations | made | had | set(map(".".join, statement.temporaries))
+        settings = msgspec.structs.replace(
+            settings, temp_relations=names, temporaries=(), sealed=""
+        )
     if Flag.CHANGES_SETTINGS in statement.flags:
         chosen = dict(statement.settings)
         if set(chosen) == {DATABASE}:
@@ -194,6 +215,7 @@ def _facts(ledger: Ledger, segment: Segment) -> StatementFacts:
         ends_transaction=ledger.ends_transaction,
         isolates=ledger.isolates,
         if_not_exists=ledger.if_not_exists,
+        temporaries=tuple(ledger.temporaries),
         unread_constants=_unread(ledger),
     )
 

@@ -12,10 +12,11 @@ from appliance.model.catalog import SessionSettings
 from appliance.model.facts import Facts, ParseFailure
 from appliance.model.form import Form
 from appliance.model.limits import Limits
+from appliance.sql.mysql.definitions import stored_query
 from appliance.sql.mysql.lineage import MyLineage
 from appliance.sql.mysql.masked import MyMaskedRelations
 from appliance.sql.mysql.rewrite import Rewriter
-from appliance.sql.mysql.splice import Unmaskable
+from appliance.sql.mysql.splice import Unmaskable, spliced
 from appliance.sql.mysql.words import Word, modes_of, split, unwrapped, words_of
 
 _EXPLAINING = frozenset({"EXPLAIN", "DESCRIBE", "DESC"})
@@ -58,6 +59,12 @@ def _form(
         if len(words) < 2 or words[1].upper not in _EXPLAINED:
             return Form(b"", "only EXPLAIN of a query, without options, is masked")
         prefix, words = b"EXPLAIN ", words[1:]
+    elif words[0].upper == "CREATE":
+        start = stored_query(words)
+        if start is None:
+            return Form(b"", "what it makes a table of is not understood")
+        prefix = spliced(text, words[:start], []).encode() + b" "
+        words = words[start:]
     try:
         return Form(prefix + Rewriter(relations, settings, text, words).rewritten().encode())
     except Unmaskable as error:
