@@ -16,15 +16,13 @@ from msgspec import Meta
 
 from appliance.config.control import Control
 from appliance.config.section import Name, Pattern, Section, trustworthy
+from appliance.config.spoken import SPOKEN, SpokenName, described, ports
 from appliance.config.values import Address, CredentialReference
 from appliance.model.limits import Limits
 from appliance.model.principal import PrincipalKind, Target
 
 Port = Annotated[int, Meta(ge=1, le=65_535)]
-SpokenName = Literal["postgresql", "mysql"]
-"""Keys of `dataplane/protocols`."""
 VersionText = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[ -~]+$")]
-PORTS = {"postgresql": 5432, "mysql": 3306}
 
 
 class ListenerTlsMode(enum.Enum):
@@ -154,12 +152,7 @@ class Listener(Section, frozen=True, kw_only=True):
     ] = None
     server_version: Annotated[
         VersionText | None,
-        Meta(
-            description=(
-                "mysql: the version that clients are greeted with, and decide by; the database's"
-                " own when left out."
-            )
-        ),
+        Meta(description=described("", "server_version")),
     ] = None
     target: Annotated[
         str | None, Meta(description="The target every connection goes to. Or `targets`.")
@@ -175,11 +168,10 @@ class Listener(Section, frozen=True, kw_only=True):
         tuple[Authentication, ...],
         Meta(
             min_length=1,
-            description=(
-                "Proofs of identity accepted: scram (users file; a mysql client proves the same"
-                " password by caching_sha2_password), certificate, oidc (token as password), native"
-                " (mysql_native_password, for old clients, beside scram: the users file needs"
-                " `native_digest`)."
+            description=described(
+                "Proofs of identity accepted: scram (users file), certificate, oidc (token as"
+                " password), native (a weak digest, for old clients).",
+                "authentication",
             ),
         ),
     ] = (Authentication.SCRAM,)
@@ -356,10 +348,10 @@ class Pooling(Section, frozen=True, kw_only=True):
 class TargetConfig(Section, frozen=True, kw_only=True):
     name: Annotated[Name, Meta(description="What listeners, policy and audit call it; unique.")]
     host: Annotated[str, Meta(min_length=1, description="Host name or IP address.")]
-    port: Annotated[Port, Meta(description="TCP port; 5432, or for mysql 3306, when left out.")] = 0
-    dialect: Annotated[
-        SpokenName, Meta(description="Kind of database; mysql stands for MariaDB, too.")
-    ] = "postgresql"
+    port: Annotated[Port, Meta(description=f"TCP port; when left out: {ports()}.")] = 0
+    dialect: Annotated[SpokenName, Meta(description=described("Kind of database.", "dialect"))] = (
+        "postgresql"
+    )
     environment: Annotated[
         str, Meta(description="E.g. production, staging; policy rules can select on it.")
     ] = ""
@@ -372,10 +364,8 @@ class TargetConfig(Section, frozen=True, kw_only=True):
     databases: Annotated[
         tuple[str, ...] | Literal["*"],
         Meta(
-            description=(
-                "Databases that may be asked for: a list, or '*' for any. mysql: at login, where"
-                " none may be asked for, too; what else a session reaches there is for policy and"
-                " privileges to say."
+            description=described(
+                "Databases that may be asked for: a list, or '*' for any.", "databases"
             )
         ),
     ] = "*"
@@ -386,11 +376,9 @@ class TargetConfig(Section, frozen=True, kw_only=True):
     catalog: Annotated[
         CatalogReader | None,
         Meta(
-            description=(
-                "Who reads the catalog; when left out, the database user of whoever comes first,"
-                " and for mysql each session's own. mysql: a user sees the catalog of what it has"
-                " privileges for, so name one that may SELECT and SHOW VIEW everywhere: what it"
-                " does not see, nobody who owes masks can use."
+            description=described(
+                "Who reads the catalog; when left out, the database user of whoever comes first.",
+                "catalog",
             )
         ),
     ] = None
@@ -410,22 +398,14 @@ class TargetConfig(Section, frozen=True, kw_only=True):
     )
     schema_check: Annotated[
         SchemaCheck,
-        Meta(
-            description=(
-                "mysql: how schema changes made past the appliance are noticed. statement = what"
-                " each statement of somebody who owes masks rests on is looked at, over a"
-                " connection of the appliance's own, before its first row leaves; poll = only by"
-                " comparing catalogs now and then (limits.catalog_refresh_ms), which is cheaper and"
-                " lets a statement in between be masked by what was there before."
-            )
-        ),
+        Meta(description=described("", "schema_check")),
     ] = SchemaCheck.STATEMENT
 
     def __post_init__(self) -> None:
         if any(c in self.host for c in "/@ \0\t\n"):
             raise ValueError("`.host` is a host name or an IP address, without port or user")
         if not self.port:
-            msgspec.structs.force_setattr(self, "port", PORTS[self.dialect])
+            msgspec.structs.force_setattr(self, "port", SPOKEN[self.dialect].port)
 
     def allows_database(self, database: str) -> bool:
         """'' is asked for by sessions that begin without a database, where a protocol has them."""

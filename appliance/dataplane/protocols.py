@@ -22,13 +22,13 @@ from appliance.dataplane.keeping import Keeping, PostgresKeeping
 from appliance.dataplane.keeping_steps import SteppedKeeping
 from appliance.dataplane.machines import MachineParts
 from appliance.dataplane.upstream_steps import SteppedUpstreams
-from appliance.session import mysql as mysql_sql
-from appliance.session.dialect import Dialect
+from appliance.model.dialect import Dialect
 from appliance.session.driven import Machine
 from appliance.session.postgres import POSTGRES
 from appliance.sql import reader
 from appliance.sql.lineage import CatalogLineage
 from appliance.sql.mysql import catalog as mysql_catalog
+from appliance.sql.mysql import dialect as mysql_sql
 from appliance.sql.mysql.redaction import redact_blind
 from appliance.sql.mysql.session_settings import MySettings
 from appliance.wire.mysql import simple, upstream_login, words
@@ -119,7 +119,7 @@ MYSQL = SpokenProtocol(
     name="mysql",
     dialect=mysql_sql.MYSQL,
     analysis=Analysis(
-        "appliance.session.mysql:MYSQL", "appliance.sql.mysql.lineage:MyLineage", redact_blind
+        "appliance.sql.mysql.dialect:MYSQL", "appliance.sql.mysql.lineage:MyLineage", redact_blind
     ),
     alpn=None,
     speaks_first=True,

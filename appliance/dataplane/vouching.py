@@ -23,7 +23,7 @@ STAMPS_MAX = 100_000
 
 
 class Part(Protocol):
-    """One thing that a text rests on (`sql/mysql/footing`)."""
+    """One thing that a text rests on (its dialect's `footing`)."""
 
     @property
     def key(self) -> Hashable: ...

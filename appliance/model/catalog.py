@@ -386,8 +386,8 @@ class SessionSettings(msgspec.Struct, frozen=True):
     there."""
 
     modes: tuple[str, ...] = ()
-    """Modes under which the server reads a text, in upper case and sorted (`sql_mode` of MySQL and
-    MariaDB, combined modes expanded by the server)."""
+    """Modes under which the server reads a text, in upper case and sorted (`sql_mode`, combined
+    modes expanded by the server)."""
     encoding: str = ""
     """In which the server reads a text, in lower case (`character_set_client`); '' = UTF-8."""
 

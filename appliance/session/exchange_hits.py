@@ -13,7 +13,7 @@ from typing import Any
 from _speedups.hitcycle import Hit, Lease
 from _speedups.myhits import MyHitPath
 from appliance.audit.record import ProtocolKind
-from appliance.session import flow, said_again
+from appliance.session import changes, flow, said_again
 from appliance.session.exchange_rests import rests_of
 from appliance.session.hit_teaching import Teacher, lockable, teachable
 from appliance.session.inflight import Execution, ResultLock
@@ -82,8 +82,9 @@ class ExchangeHits(Teacher[MyHitPath]):
             hit.lease = self.lease_of(rests) or Lease()  # (one that is never held)
 
     def _alone(self, verdict: flow.Verdict) -> bool:
-        """Whether it rests on nothing that would have to be looked at each time."""
-        if said_again.asks(verdict.facts):
+        """Whether it rests on nothing that would have to be looked at each time, and leaves nothing
+        that has to be followed."""
+        if said_again.asks(verdict.facts) or changes.calls_code(verdict.facts):
             return False
         rests = rests_of(verdict)
         if rests is None or not self.vouches:

@@ -135,5 +135,6 @@ def teachable(verdict: flow.Verdict) -> bool:
         and decision.rows_written_max is None
         and decision.would_be is None
         and len(verdict.facts.statements) == 1
+        and not verdict.facts.statements[0].sets_variables
         and all(plan.prepared is None for plan in verdict.plans)
     )

@@ -1,7 +1,7 @@
 """What peers say to each other where one command is answered before the next: commands and replies
 without a protocol's bytes, and the `Codec` that turns bytes into them and back.
 
-Spoken by `session/exchange`; `wire/mysql/codec` is one codec. Rules: a command that a codec does
+Spoken by `session/exchange`; a protocol's package has its codec. Rules: a command that a codec does
 not know comes out of it as `Wish.REFUSED`, never as anything that is forwarded; a codec forwards
 whole commands that it has understood, or builds them anew from what it read.
 """

@@ -1,6 +1,6 @@
 """A database server of our own: prepared in a folder, started as a plain user, ended by its pid.
 
-`postgres` and `mariadb` say what is particular to theirs. The server is a child of this process and
+A module for each kind says what is particular to it. The server is a child of this process and
 listens on loopback and on a Unix socket. Start it from a thread that lives as long as the server
 should: where Linux can do it, the server ends when that thread does. Rule: no password is ever an
 argument of a program.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from appliance.config.schema import SpokenName
+from appliance.config.spoken import SpokenName
 
 if TYPE_CHECKING:
     from appliance.cli.demo.page import Page
@@ -47,11 +47,11 @@ def demo(
     Parameters
     ----------
     database
-        postgresql: the embedded one; mysql: an installed or unpacked MariaDB.
+        Of which kind; one that is not embedded has to be installed, or unpacked, here.
     folder
         Where everything is made; what an earlier demo left there is replaced.
     listen
-        host:port for clients. Without it 127.0.0.1:6432 (3307 for mysql), or a free port.
+        host:port for clients. Without it the usual port on 127.0.0.1, or a free one.
     tour_only
         End after the tour.
     tour

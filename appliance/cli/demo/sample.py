@@ -1,4 +1,4 @@
-"""What the demo has to know of one kind of database; `postgres_sample` and `mariadb_sample` say it.
+"""What the demo has to know of one kind of database; the modules in KINDS say it.
 
 `stage` starts one and writes it into the configuration, `tour` walks on its sessions. Rule: nothing
 else of the demo asks which kind it is.
@@ -15,7 +15,7 @@ from typing import ClassVar
 from appliance.cli.demo.embedded import EmbeddedServer
 from appliance.cli.demo.seen import Session
 from appliance.cli.demo.steps import Step
-from appliance.config.schema import SpokenName
+from appliance.config.spoken import SpokenName
 
 KINDS: Mapping[SpokenName, str] = {
     "postgresql": "appliance.cli.demo.postgres_sample",

@@ -26,7 +26,7 @@ class Seen:
     rows: tuple[tuple[Cell, ...], ...] = ()
     tag: str = ""
     sqlstate: str = ""
-    """Of an error, as its client has it; MySQL's with its number in front ("1227 42000")."""
+    """Of an error, as its client has it, behind its number where it has one ("1227 42000")."""
     message: str = ""
     detail: str = ""
     hint: str = ""

@@ -1,8 +1,8 @@
 """The sample database `shop`: a small web shop with secrets in it, the same for the same seed.
 
-What is in it; `postgres_shop` and `mariadb_shop` make it. Dictionaries and lists are for whatever
-the database has for them. No value is anybody's: card numbers are in a test
-range, e-mail domains are reserved (RFC 2606).
+What is in it; the samples make it, each on its kind of database. Dictionaries and lists are for
+whatever the database has for them. No value is anybody's: card numbers are in a test range, e-mail
+domains are reserved (RFC 2606).
 """
 
 import random

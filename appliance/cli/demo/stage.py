@@ -30,7 +30,7 @@ from appliance.cli.demo.sample import Sample, Way, sample
 from appliance.cli.files import write_private
 from appliance.cli.login import token_by_password
 from appliance.cli.remote import Failed, Login, Remote
-from appliance.config.schema import SpokenName
+from appliance.config.spoken import SpokenName
 from appliance.identity.scram import make_verifier
 from appliance.identity.verifiers import Directory, User, render_users
 

@@ -204,6 +204,7 @@ def _facts(ledger: Ledger, segment: Segment) -> StatementFacts:
         outputs=outputs,
         outputs_known=ledger.result.known,
         consumed=frozenset(consumed),
+        decides=frozenset(ledger.decides),
         flags=frozenset(ledger.flags),
         unresolved=tuple(reader.unresolved),
         prepared=ledger.prepared,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from sqlglot import exp
 
-from appliance.model.catalog import Relation, SessionSettings
+from appliance.model.catalog import ColumnKey, Relation, SessionSettings
 from appliance.model.facts import (
     Action,
     Flag,
@@ -60,6 +60,8 @@ class Ledger:
         self.settings_changed: dict[tuple[str, str], None] = {}
         self.settings_plain = True
         """What they become is told by the text alone."""
+        self.decides: set[ColumnKey] = set()
+        """Columns whose values decide what the server says of a write, though none uses them."""
         self.prepared: PreparedUse | None = None
         self.opaque = False
         self.ends_transaction = False

@@ -1,4 +1,4 @@
-"""MySQL's and MariaDB's `Dialect`: what `session/flow` needs of `sql`.
+"""MySQL's and MariaDB's `Dialect`: what a session needs of this package.
 
 Registered in `dataplane/protocols`. Rule: nothing but wiring. sqlglot is imported when it is first
 needed, so that processes whose targets speak something else do without; `ready` imports it before
@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from appliance.model.catalog import Catalog, ColumnKey, SessionSettings
 from appliance.model.decision import Mask
+from appliance.model.dialect import Dialect
 from appliance.model.facts import Facts, Flag
 from appliance.model.form import Form
 from appliance.model.limits import Limits
-from appliance.session import changes
-from appliance.session.dialect import Dialect
 from appliance.sql.mysql.ending import ending
 from appliance.sql.mysql.redaction import fold
 
@@ -94,7 +93,6 @@ MYSQL = Dialect(
     name="mysql",
     analyse=_analyse,
     fold=fold,
-    is_plain=changes.is_plain,
     converts=_converts,
     footing=_footing,
     masked_relations=_masked_relations,
