@@ -9,7 +9,7 @@ it; a failed load keeps it that way.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import islice
 from pathlib import Path
 
@@ -77,6 +77,8 @@ class DatabaseCatalog:
         """Sessions that moved `shapes`, the last ones."""
         self._changing: dict[str, float] = {}
         """Sessions with a schema change under way -> when that is no longer believed."""
+        self._changing_unmasked: set[str] = set()
+        """Those of them that do not surely owe masks."""
         self._refreshing: asyncio.Task[None] | None = None
         self._polling: asyncio.Task[None] | None = None
         self.failure = ""
@@ -105,20 +107,35 @@ class DatabaseCatalog:
         self._fresh = False
         self._changes += 1
 
-    def begin_change(self, session: str, seconds: float = float("inf")) -> None:
+    def begin_change(
+        self, session: str, seconds: float = float("inf"), *, masked: bool = False
+    ) -> None:
         """`session` sends a statement that changes the schema. `seconds` bounds how long its end is
-        waited for, when another worker told of it.
+        waited for, when another worker told of it. `masked`: it surely owes masks.
         """
         self._changing[session] = asyncio.get_running_loop().time() + seconds
+        if not masked:
+            self._changing_unmasked.add(session)
+            self.baseline.doubt_clean()
         self._reshape(session)
         self.note_change()
         self._on_change()
 
     def settle_change(self, session: str) -> None:
         """Its transaction ended, or the session did."""
+        if session in self._changing_unmasked:
+            self._changing_unmasked.remove(session)
+            self.baseline.doubt_clean()
         if self._changing.pop(session, None) is not None:
             self._reshape(session)
             self.note_change()
+
+    def note_clean(self, names: Collection[tuple[str, str]], owner: str) -> None:
+        """A session that owes masks, and acts as `owner` there, has made these relations. Who else
+        makes any meanwhile may have made what bears their names by now.
+        """
+        if not self._changing_unmasked:
+            self.baseline.note_clean(names, owner)
 
     def _reshape(self, session: str) -> None:
         self.shapes += 1

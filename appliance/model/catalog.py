@@ -161,6 +161,8 @@ class Relation(msgspec.Struct, frozen=True):
     """`sql/stamps.RELATION` when it was read; '' for what initdb made."""
     reads: tuple[int, ...] = ()
     """Relations that a temporary view's definition names (it has no `definition`)."""
+    owner: str = ""
+    """Name of the role; '' where relations have none."""
     undoable: bool = True
     """Whether a transaction's rollback undoes what was written to it."""
     runs: tuple[int, ...] = ()

@@ -189,6 +189,8 @@ class Decisions:
             return False
         lineage = self._state.judge.catalog.lineage
         asked = lineage is not None and bool(lineage.catalog.newest)
+        if asked and verdict.refusal.code is RefusalCode.DENIED:
+            return changes.names_unknown(verdict.facts)  # rules are looked up by what it is
         return verdict.refusal.code is RefusalCode.UNRESOLVED or (
             asked and verdict.refusal.code in _OF_THE_SCHEMA
         )

@@ -75,3 +75,27 @@ def test_what_cannot_be_read_is_not_asked_for_for_ever(monkeypatch: pytest.Monke
 def test_other_errors_are_failures_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server(met=1, sqlstate="42501")
     assert "42501" in refreshed(server, monkeypatch).failure and server.connections == 1
+
+
+def test_only_while_nobody_else_changes_the_schema_is_it_clear_who_made_what(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    database = refreshed(Server(met=0), monkeypatch)
+    believed: list[str] = []
+    monkeypatch.setattr(database.baseline, "note_clean", lambda *_: believed.append("noted"))
+    monkeypatch.setattr(database.baseline, "doubt_clean", lambda: believed.append("doubted"))
+
+    async def changes() -> None:
+        database.begin_change("masked", masked=True)
+        database.note_clean([("public", "own")], "ann")
+        database.settle_change("masked")
+        assert believed == ["noted"]
+        database.begin_change("another")
+        database.note_clean([("public", "own")], "ann")
+        database.settle_change("another")
+        database.settle_change("another")
+        assert believed == ["noted", "doubted", "doubted"]
+        database.note_clean([("public", "own")], "ann")
+        assert believed[-1] == "noted"
+
+    asyncio.run(changes())
