@@ -18,6 +18,7 @@ from appliance.session.effects import Bytes
 from appliance.session.inflight import Execution, Portal, Prepared, ResultLock
 from appliance.session.records import Recorder
 from appliance.session.unchanged import Unchanged
+from appliance.sql.footing import BACKSLASH
 from appliance.sql.stamps import NO_POSITION
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
@@ -72,6 +73,8 @@ class Hits:
         """
         if self.path is None or not (seen or folded) or not teachable(verdict):
             return None
+        if BACKSLASH in text and verdict.restricted:
+            return None  # what it means is a setting, at which the proviso does not look
         key, known = (text, self.path.exact) if folded is None else (folded, self.path.alike)
         hit = known.get(key)
         if hit is None or hit.verdict is not verdict:
@@ -95,6 +98,8 @@ class Hits:
     def parsed(self, prepared: Prepared, verdict: flow.Verdict) -> None:
         """A Parse of the unnamed statement was sent, of a text that came before."""
         if self.path is None or prepared.name or not teachable(verdict):
+            return
+        if BACKSLASH in prepared.text and verdict.restricted:
             return
         hit = self.path.exact.get(prepared.text)
         types = len(prepared.parameter_types).to_bytes(2, "big") + b"".join(
