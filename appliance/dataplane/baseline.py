@@ -19,8 +19,8 @@ import msgspec
 from appliance.model.catalog import Catalog, ColumnKey, ColumnName, Relation
 from appliance.sql.stamps import FIRST_USER_OID
 
-CLEAN_SECONDS_MAX = 300.0
-"""How long the transaction may last that makes a relation."""
+CLEAN_SECONDS_MAX = 30.0
+"""How long it may take to read the catalog after the transaction that made a relation."""
 CLEAN_NAMES_MAX = 1_024
 GONE_MAX = 4_096
 """Names of relations that appeared later and are gone again."""
@@ -61,17 +61,21 @@ class Baseline:
         self._path = path
         self._known: dict[int, Known] | None = None
         self._stat: tuple[int, int] | None = None
-        self._clean: dict[tuple[str, str], float] = {}
-        """(schema, name) of relations that sessions which owe masks have just made -> until when
-        that is believed: what they put into them are masks, or values of their own.
+        self._clean: dict[tuple[str, str], tuple[str, float]] = {}
+        """(schema, name) of relations that sessions which owe masks have just made -> their owner,
+        until when that is believed: what they put into them are masks, or values of their own.
         """
 
-    def note_clean(self, names: Collection[tuple[str, str]]) -> None:
-        """Those sessions' transactions may still take them back."""
+    def note_clean(self, names: Collection[tuple[str, str]], owner: str) -> None:
+        """`owner`: as whom they were made. What has another one is another relation."""
         until = monotonic() + CLEAN_SECONDS_MAX
-        self._clean.update(dict.fromkeys(names, until))
+        self._clean.update(dict.fromkeys(names, (owner, until)))
         while len(self._clean) > CLEAN_NAMES_MAX:
             del self._clean[next(iter(self._clean))]
+
+    def doubt_clean(self) -> None:
+        """What was noted, and not seen yet, may by now be somebody else's of that name."""
+        self._clean.clear()
 
     @property
     def known(self) -> int:
@@ -134,7 +138,8 @@ class Baseline:
         """Once: whoever makes another of this name is somebody else."""
         if _attnums((self._known or {}).get(relation.oid)):
             return False
-        return self._clean.pop((relation.schema, relation.name), 0.0) > monotonic()
+        owner, until = self._clean.pop((relation.schema, relation.name), ("", 0.0))
+        return until > monotonic() and relation.owner in ("", owner)
 
     def _learn(self, relations: Collection[Relation]) -> None:
         first = self._known is None

@@ -9,7 +9,7 @@ it; a failed load keeps it that way.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import islice
 from pathlib import Path
 
@@ -82,6 +82,8 @@ class DatabaseCatalog:
         """Sessions that moved `shapes`, the last ones."""
         self._changing: dict[str, float] = {}
         """Sessions with a schema change under way -> when that is no longer believed."""
+        self._changing_unmasked: set[str] = set()
+        """Those of them that do not surely owe masks."""
         self._refreshing: asyncio.Task[None] | None = None
         self._polling: asyncio.Task[None] | None = None
         self.failure = ""
@@ -132,13 +134,18 @@ class DatabaseCatalog:
         self._fresh = False
         self._changes += 1
 
-    def begin_change(self, session: str, seconds: float = float("inf")) -> None:
+    def begin_change(
+        self, session: str, seconds: float = float("inf"), *, masked: bool = False
+    ) -> None:
         """`session` sends a statement that changes the schema. `seconds` bounds how long its end is
-        waited for, when another worker told of it.
+        waited for, when another worker told of it. `masked`: it surely owes masks.
         """
         until = asyncio.get_running_loop().time() + seconds
         for peer in self.peers:
             peer._changing[session] = until
+            if not masked:
+                peer._changing_unmasked.add(session)
+                peer.baseline.doubt_clean()
             peer._reshape(session)
             peer._note_change()
         self._on_change()
@@ -146,9 +153,19 @@ class DatabaseCatalog:
     def settle_change(self, session: str) -> None:
         """Its transaction ended, or the session did."""
         for peer in self.peers:
+            if session in peer._changing_unmasked:
+                peer._changing_unmasked.remove(session)
+                peer.baseline.doubt_clean()
             if peer._changing.pop(session, None) is not None:
                 peer._reshape(session)
                 peer._note_change()
+
+    def note_clean(self, names: Collection[tuple[str, str]], owner: str) -> None:
+        """A session that owes masks, and acts as `owner` there, has made these relations. Who else
+        makes any meanwhile may have made what bears their names by now.
+        """
+        if not self._changing_unmasked:
+            self.baseline.note_clean(names, owner)
 
     def _reshape(self, session: str) -> None:
         self.shapes += 1

@@ -253,8 +253,8 @@ class Conductor:
                 self._spawn(self._analyse(request))
             case RefreshCatalog():
                 self._spawn(self._refresh(request.reload))
-            case BeginSchemaChange():
-                self._tell_change(True)
+            case BeginSchemaChange(masked=masked):
+                self._tell_change(True, masked)
             case SettleSchemaChange():
                 self._tell_change(False)
             case NoteSchemaChange():
@@ -262,7 +262,7 @@ class Conductor:
                     self.catalog.note_change()
             case NoteCleanRelations(names=names):
                 if self.catalog is not None:
-                    self.catalog.baseline.note_clean(names)
+                    self.catalog.note_clean(names, self.upstream_user)
             case ArmTimeout():
                 self._limits[request.execution.record_id] = self._loop.call_later(
                     request.milliseconds / 1000, self._timed_out, request
@@ -335,7 +335,7 @@ class Conductor:
         )
         self._end("ended_by_administrator")
 
-    def _tell_change(self, begun: bool) -> None:
+    def _tell_change(self, begun: bool, masked: bool = False) -> None:
         """To every session on this database, in this worker and the others; what begins it goes
         upstream when all have heard it (see `gate`).
         """
@@ -343,7 +343,7 @@ class Conductor:
             return
         told = SchemaChange(self._target.name, self.catalog.database, self._session, begun)
         if begun:
-            self.catalog.begin_change(self._session)
+            self.catalog.begin_change(self._session, masked=masked)
             self._gate.announce(self._cancels.announce(told))
         else:
             self.catalog.settle_change(self._session)

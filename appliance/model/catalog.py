@@ -28,6 +28,7 @@ SECRET_COLUMNS: Mapping[str, frozenset[str]] = {
     "pg_stats_ext": _SAMPLED,
     "pg_stats_ext_exprs": _SAMPLED,
     "pg_stat_activity": frozenset({"query", "application_name"}),  # text other sessions chose
+    "pg_prepared_xacts": frozenset({"gid"}),  # likewise
     "pg_stat_replication": frozenset({"application_name"}),
     "pg_stat_wal_receiver": frozenset({"conninfo"}),
     "pg_subscription": frozenset({"subconninfo"}),
@@ -161,6 +162,8 @@ class Relation(msgspec.Struct, frozen=True):
     """`sql/stamps.RELATION` when it was read; '' for what initdb made."""
     reads: tuple[int, ...] = ()
     """Relations that a temporary view's definition names (it has no `definition`)."""
+    owner: str = ""
+    """Name of the role; '' where relations have none."""
     undoable: bool = True
     """Whether a transaction's rollback undoes what was written to it."""
     runs: tuple[int, ...] = ()

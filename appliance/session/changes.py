@@ -4,7 +4,7 @@ Asked by `from_client` before a text is forwarded and by `from_upstream` when it
 is not understood may change anything.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from appliance.model.catalog import SessionSettings
 from appliance.model.facts import Action, Facts, Flag, StatementFacts
@@ -283,15 +283,15 @@ def shifted_names(facts: Facts) -> frozenset[str]:
 
 
 def made_relations(
-    facts: Facts, settings: SessionSettings, schemas: Collection[str]
+    statements: Iterable[StatementFacts], settings: SessionSettings, schemas: Collection[str]
 ) -> frozenset[tuple[str, str]]:
-    """(schema, name) of the lasting relations that it surely makes, once it has completed.
+    """(schema, name) of the lasting relations that they surely make, once they have completed.
     `schemas`: those that exist."""
     path = (schema for schema in search_path(settings) if schema in schemas)
     first = next((schema for schema in path if schema != "pg_catalog"), "")
     return frozenset(
         (use.schema or first, use.name)
-        for statement in facts.statements
+        for statement in statements
         if statement.kind in _MAKING and not statement.if_not_exists
         for use in statement.relations
         if use.action is Action.CREATE and (use.schema or (first and settings.certain))

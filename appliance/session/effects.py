@@ -43,6 +43,9 @@ class BeginSchemaChange(msgspec.Struct, frozen=True):
     mean to other sessions may change at any moment.
     """
 
+    masked: bool = False
+    """Of a session that owes masks: no raw value gets into what it makes."""
+
 
 class SettleSchemaChange(msgspec.Struct, frozen=True):
     """The transaction of such statements ended."""
@@ -55,8 +58,8 @@ class NoteSchemaChange(msgspec.Struct, frozen=True):
 
 
 class NoteCleanRelations(msgspec.Struct, frozen=True):
-    """A session that owes masks made these (schema, name): what is in them is masked, or its
-    own.
+    """A session that owes masks made these (schema, name), and its transaction is committed: what
+    is in them is masked, or its own.
     """
 
     names: frozenset[tuple[str, str]]

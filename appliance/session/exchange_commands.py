@@ -282,7 +282,7 @@ class ExchangeCommands:
         state.steady = frozenset()  # it may end the transaction, or go back to a savepoint
         if changes.changes_schema(verdict.facts) and not state.changing:
             state.changing = True
-            state.turn.requests.append(BeginSchemaChange())
+            state.turn.requests.append(BeginSchemaChange(verdict.restricted))
         state.locked |= Action.LOCK in verdict.facts.actions
         if changes.unsettles(verdict.facts):
             state.settings.unsettle()

@@ -377,7 +377,7 @@ class ExchangeReplies:
         kept = state.judge.catalog.kept
         schemas = () if kept is None else kept.catalog.schemas
         facts = execution.verdict.facts
-        if made := changes.made_relations(facts, state.settings.current, schemas):
+        if made := changes.made_relations(facts.statements, state.settings.current, schemas):
             state.turn.requests.append(NoteCleanRelations(made))
 
     def _over(self) -> None:

@@ -572,7 +572,7 @@ class FromClient:
             self._state.vouch_for_nothing()
         if changes.changes_schema(verdict.facts):
             self._state.changing = True
-            self._state.turn.requests.append(BeginSchemaChange())
+            self._state.turn.requests.append(BeginSchemaChange(verdict.restricted))
         self._state.chosen.note(verdict.facts, execution.record_id, *given)
         self._state.reports_in_doubt |= changes.unsettles_reports(verdict.facts)
         if changes.unsettles(verdict.facts):

@@ -32,6 +32,9 @@ from appliance.wire.postgres.expected import Expected, Kind
 CURSORS_MAX = 4_096
 """SQL cursors of one session whose rows are counted; beyond them a limited client gets none."""
 
+_TAKEN_BACK = frozenset({b"ROLLBACK", b"PREPARE TRANSACTION"})
+"""Tags, of ROLLBACK TO as well, after which what the transaction made is not there, or not yet."""
+
 
 class FromUpstream:
     """The database's half of one session's machine."""
@@ -266,6 +269,8 @@ class FromUpstream:
                 self._state.question.tag = m.parse_command_complete(content[HEADER:])
             return
         tag = m.parse_command_complete(content[HEADER:])
+        if tag in _TAKEN_BACK:
+            self._state.made.clear()
         execution, silent = head.subject, False
         if isinstance(execution, Execution):
             execution.tag = _shown(tag[:64])
@@ -341,17 +346,18 @@ class FromUpstream:
         if tag in (b"DISCARD ALL", b"DEALLOCATE ALL"):
             self._state.statements.forget_confirmed()
             self._state.own_statements.clear()
-        if execution.verdict.restricted:
-            self._note_clean(execution.verdict)
+        if execution.verdict.restricted and tag not in _TAKEN_BACK:
+            self._note_made(execution)
         if changes.reshapes(execution.verdict.facts):
             self._state.reshaped = True
             self._state.turn.requests.append(NoteSchemaChange())
 
-    def _note_clean(self, verdict: flow.Verdict) -> None:
+    def _note_made(self, execution: Execution) -> None:
         kept, settings = self._state.judge.catalog.kept, self._state.settings.current
         schemas = () if kept is None else kept.catalog.schemas
-        if made := changes.made_relations(verdict.facts, settings, schemas):
-            self._state.turn.requests.append(NoteCleanRelations(made))
+        statements = execution.verdict.facts.statements
+        done = statements[execution.statement_index - 1 : execution.statement_index]
+        self._state.made |= changes.made_relations(done, settings, schemas)
 
     def _empty_query(self, content: Bytes) -> None:
         head = self._state.expected.head
@@ -426,6 +432,7 @@ class FromUpstream:
 
     def _error(self, content: Bytes) -> None:
         self._end_copy()
+        self._state.made.clear()
         head = self._state.expected.head
         if head is None or head.kind is Kind.SYNC:
             self._error_out_of_turn(content)
@@ -472,6 +479,7 @@ class FromUpstream:
 
     def _error_out_of_turn(self, content: Bytes) -> None:
         """FATAL (the server goes away), or an error raised at commit time, at Sync."""
+        self._state.made.clear()
         fields = m.parse_error_fields(content[HEADER:])
         self._state.chosen.failed()
         if (head := self._state.expected.head) is not None:
@@ -551,6 +559,9 @@ class FromUpstream:
                 for due in self._state.expected
             )
         if self._state.status == ord("I"):
+            if self._state.made:
+                self._state.turn.requests.append(NoteCleanRelations(frozenset(self._state.made)))
+                self._state.made.clear()
             self._state.portals.forget_confirmed()
             self._state.settings.transaction_ended()
             self._state.chosen.idle()

@@ -16,6 +16,7 @@ from appliance.session.hit_teaching import Teacher, lockable, teachable
 from appliance.session.inflight import Execution, Portal, Prepared, ResultLock
 from appliance.session.records import Recorder
 from appliance.session.unchanged import Unchanged
+from appliance.sql.footing import BACKSLASH
 from appliance.sql.stamps import NO_POSITION
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
@@ -56,9 +57,18 @@ class Hits(Teacher[HitPath]):
 
     # --- teaching ---------------------------------------------------------------------------------
 
+    def query(
+        self, text: bytes, verdict: flow.Verdict, folded: bytes | None, seen: bool
+    ) -> Hit | None:
+        if BACKSLASH in text and verdict.restricted:
+            return None  # what it means is a setting, at which the proviso does not look
+        return super().query(text, verdict, folded, seen)
+
     def parsed(self, prepared: Prepared, verdict: flow.Verdict) -> None:
         """A Parse of the unnamed statement was sent, of a text that came before."""
         if self.path is None or prepared.name or not teachable(verdict):
+            return
+        if BACKSLASH in prepared.text and verdict.restricted:
             return
         hit = self.path.exact.get(prepared.text)
         types = len(prepared.parameter_types).to_bytes(2, "big") + b"".join(

@@ -289,6 +289,9 @@ class SessionState:
         """The statement that waits until all replies before it have come."""
         self.reshaped = False
         """The open transaction changed the schema: others see that when it ends."""
+        self.made: set[tuple[str, str]] = set()
+        """(schema, name) of relations that the open transaction made, of a session that owes masks:
+        forgotten with whatever is taken back."""
         self.changing = False
         """A schema change of ours is under way (told to other sessions by the catalog)."""
         self._begin_pipeline()

@@ -83,10 +83,24 @@ def test_a_partition_of_what_is_known(first_seen: Baseline) -> None:
 
 def test_what_masked_sessions_made_is_known(first_seen: Baseline) -> None:
     own = relation(20_003, "own", "a")
-    first_seen.note_clean([("public", "own")])
+    first_seen.note_clean([("public", "own")], "")
     assert first_seen.applied(catalog(PEOPLE, own)).unknown == frozenset()
     again = msgspec.structs.replace(own, oid=20_004)
     assert first_seen.applied(catalog(PEOPLE, again)).unknown == {(20_004, 1)}
+
+
+def test_what_somebody_else_owns_is_not_what_masked_sessions_made(first_seen: Baseline) -> None:
+    first_seen.note_clean([("public", "own"), ("public", "other")], "ann")
+    own = relation(20_003, "own", "a", owner="ann")
+    other = relation(20_004, "other", "a", owner="root")
+    assert first_seen.applied(catalog(PEOPLE, own, other)).unknown == {(20_004, 1)}
+
+
+def test_what_may_be_somebody_elses_by_now_is_not_believed(first_seen: Baseline) -> None:
+    first_seen.note_clean([("public", "own")], "ann")
+    first_seen.doubt_clean()
+    own = relation(20_003, "own", "a", owner="ann")
+    assert first_seen.applied(catalog(PEOPLE, own)).unknown == {(20_003, 1)}
 
 
 def test_another_table_under_a_known_name(first_seen: Baseline) -> None:
@@ -165,7 +179,7 @@ def test_another_worker_met_what_a_masked_session_made(tmp_path: Path) -> None:
     for each in (one, other):
         each.applied(catalog(PEOPLE))
     own = relation(20_003, "own", "a")
-    one.note_clean([("public", "own")])
+    one.note_clean([("public", "own")], "")
     assert other.applied(catalog(PEOPLE, own)).unknown == {(20_003, 1)}
     assert one.applied(catalog(PEOPLE, own)).unknown == frozenset()
     assert other.moved()

@@ -168,3 +168,27 @@ def test_each_user_has_a_catalog_of_its_own_where_rights_decide() -> None:
         assert one.changing_for("s") and other.changing_for("s")
 
     asyncio.run(made())
+
+
+def test_only_while_nobody_else_changes_the_schema_is_it_clear_who_made_what(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    database = refreshed(Server(met=0), monkeypatch)
+    believed: list[str] = []
+    monkeypatch.setattr(database.baseline, "note_clean", lambda *_: believed.append("noted"))
+    monkeypatch.setattr(database.baseline, "doubt_clean", lambda: believed.append("doubted"))
+
+    async def changes() -> None:
+        database.begin_change("masked", masked=True)
+        database.note_clean([("public", "own")], "ann")
+        database.settle_change("masked")
+        assert believed == ["noted"]
+        database.begin_change("another")
+        database.note_clean([("public", "own")], "ann")
+        database.settle_change("another")
+        database.settle_change("another")
+        assert believed == ["noted", "doubted", "doubted"]
+        database.note_clean([("public", "own")], "ann")
+        assert believed[-1] == "noted"
+
+    asyncio.run(changes())
