@@ -142,6 +142,8 @@ class Conductor:
         """Why the proof of identity no longer holds, and the client's last words to read."""
         self.catalog: DatabaseCatalog | None = None
         self._hitting: Hitting | None = None
+        self._flowing = machine if isinstance(machine, SessionMachine) else None
+        """The machine, where it knows rows that can go on without it."""
         if isinstance(machine, SessionMachine) and machine.hit_path is not None:
             self._hitting = Hitting(self, machine, machine.hit_path, client, services.round)
 
@@ -156,6 +158,8 @@ class Conductor:
         self._client.attach(self.from_client, self._changed, high)
         if self._hitting is not None and not self.ended:
             self._hitting.attach(self._upstream)
+        if self._flowing is not None and not self.ended:
+            self._upstream.rows_to(self._client, self._flowing.flow)
 
     # --- bytes in ---------------------------------------------------------------------------------
 
@@ -176,6 +180,8 @@ class Conductor:
             return
         try:
             self._carry_out(self._machine.upstream_received(chunk, self._services.now()))
+            if self._flowing is not None and not (self._held or self.ended):
+                self._flowing.let_flow()
         except Exception as error:  # the one place: whatever it is, both sides end
             self.cut(error)
         self.settled()
@@ -621,6 +627,7 @@ class Conductor:
                 self._holding.carry_out(request)
         if self._hitting is not None:
             self._hitting.detach()
+        self._upstream.rows_to(self._client, None)
         for timer in (*self._timers, *self._limits.values()):
             timer.cancel()
         for task in self._tasks:
