@@ -157,6 +157,8 @@ class Conductor:
         self._client.attach(self.from_client, self._changed, high)
         if self._hitting is not None and not self.ended:
             self._hitting.attach(self._upstream)
+        if self._machine.flow is not None and not self.ended:
+            self._upstream.rows_to(self._client, self._machine.flow)
 
     # --- bytes in ---------------------------------------------------------------------------------
 
@@ -177,6 +179,8 @@ class Conductor:
             return
         try:
             self._carry_out(self._machine.upstream_received(chunk, self._services.now()))
+            if self._machine.flow is not None and not (self._held or self.ended):
+                self._machine.let_flow()
         except Exception as error:  # the one place: whatever it is, both sides end
             self.cut(error)
         self.settled()
@@ -631,6 +635,7 @@ class Conductor:
                 self._holding.carry_out(request)
         if self._hitting is not None:
             self._hitting.detach()
+        self._upstream.rows_to(self._client, None)
         for timer in (*self._timers, *self._limits.values()):
             timer.cancel()
         for task in self._tasks:

@@ -7,6 +7,7 @@ Rule: a method that returns a `Turn` is given the time; nothing in here waits.
 from typing import Protocol
 
 from _speedups.hitpath import AnyHitPath
+from _speedups.rowflow import RowFlow
 from appliance.link.approvals import Known, Ruled, Used
 from appliance.model.facts import Facts
 from appliance.model.refusal import Refusal
@@ -23,6 +24,13 @@ class Machine(Protocol):
     @property
     def hit_path(self) -> AnyHitPath | None:
         """Its own, attached to both ends by the conductor; None: it takes every chunk itself."""
+
+    @property
+    def flow(self) -> RowFlow | None:
+        """Rows that may go on without the machine; None: it passes on each chunk itself."""
+
+    def let_flow(self) -> None:
+        """What is due may go on by `flow` until the machine is asked something again."""
 
     def take_over(self) -> None: ...
     def aside(self, kind: int, frame: bytes) -> bytes: ...

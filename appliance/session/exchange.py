@@ -70,6 +70,13 @@ class Exchange:
         return self._state.hits.path
 
     @property
+    def flow(self) -> None:
+        return None
+
+    def let_flow(self) -> None:
+        pass
+
+    @property
     def _hitting(self) -> bool:
         path = self._state.hits.path
         return path is not None and path.underway

@@ -112,11 +112,7 @@ class FromUpstream:
     def _sample(self, execution: Execution, count: int) -> None:
         """Has the rows that were just queued for the client looked at, where they are described."""
         portal = execution.portal
-        described = (
-            execution.description
-            if portal is None
-            else portal.description or portal.prepared.description
-        )
+        described = execution.description if portal is None else portal.any_description
         if described:
             self._state.pace.taken(self._state.now)
             known = (execution.verdict.decision.owed, execution.verdict.sensitive)

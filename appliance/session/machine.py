@@ -11,6 +11,7 @@ stay in order, bounded because the conductor stops reading a client that waits.
 
 from _speedups.pgframe import WHOLE
 from _speedups.pghits import HitPath
+from _speedups.rowflow import RowFlow
 from appliance.audit.record import Outcome
 from appliance.link.approvals import Known, Ruled, Used
 from appliance.model.errors import InvariantBroken, ProtocolViolation, Refused
@@ -23,6 +24,7 @@ from appliance.session.blast import Blast
 from appliance.session.decisions import Decisions
 from appliance.session.dialect import Forms, SessionLineage
 from appliance.session.effects import ArmTimeout, Bytes, CancelStatement, Turn
+from appliance.session.flowing import let_flow
 from appliance.session.from_client import FromClient
 from appliance.session.from_upstream import FromUpstream
 from appliance.session.hit_teaching import totals
@@ -392,7 +394,16 @@ class SessionMachine:
                 self._state.finish(expected.subject, outcome)
         return self._end()
 
+    @property
+    def flow(self) -> RowFlow:
+        return self._state.flow
+
+    def let_flow(self) -> None:
+        let_flow(self._state)
+
     def _begin(self, now: float) -> None:
+        if self._state.flow.open:
+            self._state.flow.end()
         self._state.now = now
         self._state.turn, self._in_turn = Turn(), True
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 from _speedups.pgframe import GATHER, GATHER_OR_STREAM, STREAM, FrameSplitter
+from _speedups.rowflow import RowFlow
 from appliance.approval.request import Asked, Parameter
 from appliance.audit.record import Outcome, ProtocolKind
 from appliance.model.approval import OnHold
@@ -252,6 +253,7 @@ class SessionState:
         self.pace = SamplePace(0) if pace is None else pace
         self.client_frames = client_splitter(limits)
         self.upstream_frames = upstream_splitter()
+        self.flow = RowFlow(self.upstream_frames, self.pace, self)
         self.turn = Turn()
         self.now = 0.0
         # What is due, and what names mean.
