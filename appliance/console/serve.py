@@ -101,6 +101,7 @@ async def serve_console(control: Control) -> None:
         control.desk,
         control.store,
         url=control.url,
+        policies=control.policies,
         warn=lambda text: log.warning("credential_readable", reason=text),
     )
     now = control.minting.now

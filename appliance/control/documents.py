@@ -113,4 +113,7 @@ def _places(configuration: Configuration) -> list[tuple[str, str]]:
 def _control(configuration: Configuration) -> tuple[object, ...]:
     """What of the control process the rest of the service depends on."""
     control = configuration.control
-    return () if control is None else (control.run, control.listen, control.socket, control.node)
+    if control is None:
+        return ()
+    where = (control.run, control.listen, control.socket, control.node)
+    return (*where, control.policy_hours_max)

@@ -13,6 +13,7 @@ from appliance.control import policies as module
 from appliance.control.desk import Conflict, NotAllowed, Tested, Unavailable, Unknown
 from appliance.control.policies import Brought, PolicyVersions
 from appliance.control.store import Store
+from appliance.control.store_postgres import PostgresStore
 from appliance.link.messages import PolicyDocument
 from appliance.model.principal import PrincipalKind
 from appliance.policy.compile import compile_documents, digest_of
@@ -329,3 +330,15 @@ async def test_another_appliances_refusal_takes_nothing_back(desks: Desks) -> No
     await first.propose(TWO)
     await second.applied(2, "not here")
     assert await active(first) == id_of(TWO)
+
+
+@pytest.mark.parametrize("new_store", ["postgresql"], indirect=True)
+async def test_other_appliances_hear_of_it_at_once(new_store: Callable[[], Store]) -> None:
+    async with desks_of(new_store()) as here, desks_of(new_store()) as there:
+        assert isinstance(there.store, PostgresStore)
+        await there.store.hearing.wait()
+        heard = announced(there)
+        await over(here, "a", source="a").propose(ONE)
+        async with asyncio.timeout(10):
+            await heard.wait()
+        assert await active(over(there, "b", source="b")) == id_of(ONE)
