@@ -62,6 +62,7 @@ class Chosen:
         "_failed",
         "_lasting",
         "_now",
+        "_reference",
         "_tags",
         "_tangled",
         "_touched",
@@ -78,6 +79,7 @@ class Chosen:
         self._touched = self._tangled = self._failed = False
         self._deferred = False
         """A cursor may still set something, whenever it is fetched from."""
+        self._reference = ""
         self._tags: list[bytes] = []
         self.digest = ""
         """Hexadecimal; '' while the session has set nothing that matters."""
@@ -92,6 +94,7 @@ class Chosen:
     def note(self, facts: Facts, reference: str, *given: bytes) -> None:
         """A text goes to the server. `reference`: no other text's. `given`: its bytes, and the
         values that it comes with."""
+        self._reference = reference
         relevant = [s for s in facts.statements if _names(s) or _unfollowed(s)]
         followed = all(s.settings_plain and not _unfollowed(s) for s in relevant)
         if self._deferred or not followed:  # no other session can be known to have come to this
@@ -137,8 +140,12 @@ class Chosen:
     def failed(self) -> None:
         self._failed = True
 
-    def idle(self) -> None:
-        """No transaction is open any more."""
+    def idle(self, more: bool = False) -> None:
+        """No transaction is open any more. `more`: there are texts on their way already, and it is
+        not told whose settings failed, or were taken back."""
+        if more and self._touched:
+            self.unlike(self._reference)
+            return
         if self._touched:
             ends = [tag for tag in self._tags if tag in _ENDING]
             if self._tangled or len(ends) > 1 or (self._failed and b"COMMIT" in ends):

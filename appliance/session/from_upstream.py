@@ -560,7 +560,7 @@ class FromUpstream:
                 self._state.made.clear()
             self._state.portals.forget_confirmed()
             self._state.settings.transaction_ended()
-            self._state.chosen.idle()
+            self._state.chosen.idle(self._state.expected.head is not None)
             if self._state.changing and not self._changes_on_their_way():
                 self._state.changing = False
                 self._state.turn.requests.append(SettleSchemaChange())

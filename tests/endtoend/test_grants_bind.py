@@ -12,6 +12,7 @@ import pytest
 from tests.clusters import Authority, EmbeddedPostgres
 from tests.endtoend.decided import Person, connect, installed, postgres_store
 from tests.endtoend.stage import DATABASE, ROLE, Estate, Running, wait_for
+from tests.wireclient import WireClient, error, query
 
 POLICY = """
 version: 1
@@ -122,6 +123,21 @@ def test_another_statement_is_not_released(service: Running, direct: Any, name: 
         assert alice.execute(PLAIN).rowcount == 1  # as it was approved
         assert ticket(alice, PLAIN) != approved  # a second use
     assert count(direct) == 1
+
+
+def test_a_setting_behind_what_fails(service: Running, direct: Any) -> None:
+    """Both on their way at once: which of them failed is not mistaken."""
+    with connect(service, "alice") as alice, Person(service, "bob") as bob:
+        approved = ticket(alice, PLAIN)
+        approve(bob, approved)
+        port = service.ports["main"]
+        uri = f"postgresql://alice:alice-password@127.0.0.1:{port}/{DATABASE}"
+        with WireClient.login(uri) as other:
+            other.ask(query("SELECT 1 / 0"), query("SET app.tenant TO '2'"), ready=2)
+            told = error(other.ask(query(PLAIN)))
+            assert json.loads(told["D"])["request"] != approved
+        assert count(direct) == 0
+        assert alice.execute(PLAIN).rowcount == 1
 
 
 def test_another_parameter_is_not_released(service: Running, direct: Any) -> None:

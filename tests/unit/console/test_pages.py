@@ -1,7 +1,9 @@
 """The pages over the real desk: what their forms do, what they never do. In a browser:
 tests/browser."""
 
+import html
 import re
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -320,3 +322,15 @@ async def test_an_older_version_is_activated_by_its_page(stage: Stage) -> None:
     assert done.status_code == 303
     found = await stage.services.policies.versions(ADA)
     assert [one.id for one in found if one.active] == [first]
+
+
+async def test_explaining_what_the_trail_has(stage: Stage) -> None:
+    """A record leads here with its literals left out, and its database, listed or not."""
+    await signed_in(stage, "viewer")
+    sql = quote('update "a$_b" set s = $_ where id$_x = $_ and t = interval $_')
+    page = await stage.client.get(f"/policy/explain?place=shop/elsewhere&principal=x&sql={sql}")
+    shown = html.unescape(page.text)
+    assert "update \"a$_b\" set s = '_' where id$_x = '_' and t = interval '_'" in shown
+    assert 'name="database" value="elsewhere"' in page.text
+    page = await stage.client.get("/policy/explain?place=shop/shop&principal=x&sql=select+1")
+    assert 'name="database" value=""' in page.text

@@ -90,6 +90,20 @@ def test_alike_by_the_same_texts() -> None:
     assert told("SET a.b = '1'", "SET c.d = '2'") == told("SET c.d = '2'", "SET a.b = '1'")
 
 
+def test_a_failure_before_it_is_not_its_own() -> None:
+    """Two texts on their way at once: the first fails, the second sets something."""
+    chosen = Chosen()
+    text = "SET app.tenant = '2'"
+    chosen.note(facts("SELECT 1 / 0"), "1", b"SELECT 1 / 0")
+    chosen.note(facts(text), "2", text.encode())
+    chosen.failed()
+    chosen.idle(more=True)
+    assert chosen.digest not in ("", told(text))
+    chosen.completed(b"SET")
+    chosen.idle()
+    assert chosen.digest not in ("", told(text))
+
+
 def test_a_cursor_sets_when_it_is_fetched_from() -> None:
     chosen = Chosen()
     declared = "DECLARE c CURSOR WITH HOLD FOR SELECT set_config('app.tenant', '2', false)"
