@@ -386,10 +386,10 @@ class TargetConfig(Section, frozen=True, kw_only=True):
         CatalogReader | None,
         Meta(
             description=(
-                "Who reads the catalog; when left out, the database user of whoever comes first."
-                " mysql: a user sees the catalog of what it has privileges for, so name one that"
-                " may SELECT and SHOW VIEW everywhere: what it does not see, nobody who owes masks"
-                " can use."
+                "Who reads the catalog; when left out, the database user of whoever comes first,"
+                " and for mysql each session's own. mysql: a user sees the catalog of what it has"
+                " privileges for, so name one that may SELECT and SHOW VIEW everywhere: what it"
+                " does not see, nobody who owes masks can use."
             )
         ),
     ] = None

@@ -475,7 +475,7 @@ class Conductor:
         """Another session of the same principal wants this one to end."""
         if not self.ended:
             self._services.round.settle()
-            self._client.write(self._machine.last_words("08006", "connection was killed"))
+            self._client.write(self._machine.last_words("70100", "connection was killed"))
             self._end("ended_by_own")
 
     def cut(self, error: BaseException) -> None:

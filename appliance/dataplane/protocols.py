@@ -136,6 +136,7 @@ MYSQL = SpokenProtocol(
         build=mysql_sql.catalog_of,
         lineage=mysql_sql.lineage_of,
         stamp=mysql_sql.stamp_of,
+        at_once=False,
         whole_server=True,
     ),
     encrypts_passwords=True,

@@ -30,7 +30,9 @@ class Part(Protocol):
     @property
     def known(self) -> Any: ...
     @property
-    def question(self) -> str: ...
+    def questions(self) -> Sequence[Sequence[str]]:
+        """Each in turn, until all texts of one are answered."""
+
     @property
     def use(self) -> str:
         """Uses it, and returns nothing."""
@@ -163,13 +165,16 @@ class Voucher:
 
     async def read(self, upstream: Upstream, parts: Iterable[Part]) -> dict[Hashable, str]:
         """The same, over another connection."""
-        found: dict[Hashable, str] = {}
-        for part in parts:
+        return {part.key: await self._asked(upstream, part) for part in parts}
+
+    async def _asked(self, upstream: Upstream, part: Part) -> str:
+        for texts in part.questions:
             try:
-                found[part.key] = self._stamp(await self._query(upstream, part.question))
+                rows = [row for text in texts for row in await self._query(upstream, text)]
             except UpstreamRefused:
-                found[part.key] = ""
-        return found
+                continue
+            return self._stamp(rows)
+        return ""
 
     def _disconnect(self) -> None:
         upstream, self._upstream = self._upstream, None

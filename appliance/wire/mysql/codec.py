@@ -373,6 +373,8 @@ class MyCodec:
         return self._packets(refusals.withheld_payload(failed))
 
     def last_words(self, sqlstate: str, message: str, hint: str = "") -> bytes:
+        if sqlstate == words.GONE:
+            return b""
         return self._packets(words.last_words(sqlstate, message, hint))
 
     def kinds(self, bound: bytes, count: int, before: tuple[int, ...]) -> tuple[int, ...]:
