@@ -3,10 +3,13 @@ client the same bytes and the trail the same records.
 """
 
 import random
+import socket
 import struct
+from collections.abc import Iterator
 
 import pytest
 
+from _speedups.hitcycle import Lease
 from _speedups.myframe import packets
 from appliance.audit.record import StatementDecided, StatementFinished
 from appliance.model.errors import ProtocolViolation
@@ -232,3 +235,60 @@ def test_records_in_order() -> None:
     finished = [r.decided for r in front.records if isinstance(r, StatementFinished)]
     assert len(decided) == len(numbers)
     assert len(finished) == len(set(finished)) and decided.issuperset(finished)
+
+
+Leased = tuple[Front, Lease, socket.socket]
+
+
+@pytest.fixture
+def leased() -> Iterator[Leased]:
+    """What READ rests on has to be held; and the other end of what holds it."""
+    front = settled(ANN)
+    ours, theirs = socket.socketpair()
+    lease = Lease()
+    lease.value, lease.descriptor = 7, ours.fileno()
+    front.path.exact[READ.encode()].lease = lease
+    with ours, theirs:
+        yield front, lease, theirs
+
+
+RESULT = (b"\1", column("email", "customers", "public"), eof(), text_row(SECRET), eof())
+
+
+def shown_by_the_path(front: Front) -> bool:
+    """Whether the path itself deals with what describes the result."""
+    out, rest = front.path.upstream(reply(*RESULT), NOW)
+    assert SECRET.encode() not in out
+    assert (rest is None) == bool(out)
+    return bool(out)
+
+
+def test_a_statement_whose_lease_is_held_throughout(leased: Leased) -> None:
+    front, lease, _theirs = leased
+    assert lease.live()
+    front.say(command(front, query(READ)))
+    assert front.path.underway and lease.used == 1
+    assert shown_by_the_path(front)
+
+
+def test_nothing_is_taken_without_its_lease(leased: Leased) -> None:
+    front, lease, _theirs = leased
+    lease.value = 0
+    assert not takes(front, command(front, query(READ)))
+
+
+@pytest.mark.parametrize("how", ["let go", "held anew", "said something", "ended", "closed"])
+def test_a_lease_that_is_lost_before_the_result_is_described(leased: Leased, how: str) -> None:
+    front, lease, theirs = leased
+    front.say(command(front, query(READ)))
+    if how == "let go":
+        lease.value = 0
+    elif how == "held anew":
+        lease.value = 8
+    elif how == "said something":
+        theirs.send(b"\1")
+    elif how == "ended":
+        theirs.close()
+    else:
+        lease.descriptor = -1
+    assert not shown_by_the_path(front)
