@@ -14,7 +14,7 @@ help:
 	@echo 'make bench       the benchmarks (DB=mysql: those for MariaDB)'
 	@echo 'make pictures    every page of the console, light and dark, desktop and phone, into build/pictures'
 	@echo 'make redteam     the attack, benign and guard corpora on every PostgreSQL with contrib modules (JOBS=2, PG=15|18)'
-	@echo '                 DB=mysql: the corpora for MariaDB instead, with the same options'
+	@echo '                 DB=mysql: the corpora for MariaDB instead, with the same options; TIMES=5: reads are said so often'
 	@echo '                 CORPUS=file.jsonl KIND=attacks|benign|guard: one file, the runner'"'"'s JSON last, its exit status'
 	@echo '                 PLAIN=1: as rt_plain, who owes no mask; DIRECT=1: round Sallyport; EVERYTHING=1: policy allows all'
 	@echo '                 SERVE=1: stays up, one line of JSON on stdout, ended by SIGTERM (see tests/redteam/__main__.py)'
@@ -65,7 +65,7 @@ redteam:
 ifeq ($(DB),mysql)
 	@scripts/mariadb.sh >&2
 	@exec $(BIN)/python -m tests.redteam.mysql $(if $(SERVE),serve,$(if $(CORPUS),file,all)) $(REDTEAM_OPTIONS) \
-		$(if $(SERVE),,$(REDTEAM_RUN) $(if $(CORPUS),--corpus '$(CORPUS)' --kind $(KIND) $(if $(PLAIN),--plain)))
+		$(if $(TIMES),--times $(TIMES)) $(if $(SERVE),,$(REDTEAM_RUN) $(if $(CORPUS),--corpus '$(CORPUS)' --kind $(KIND) $(if $(PLAIN),--plain)))
 else ifdef SERVE
 	@exec $(BIN)/python -m tests.redteam serve $(if $(PG),--pg $(PG)) $(REDTEAM_OPTIONS)
 else ifdef CORPUS

@@ -16,13 +16,14 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Awaitable, Callable, Hashable
+from typing import NamedTuple
 
 from _speedups.hitcycle import Lease
 from appliance.dataplane.connections import Row, Upstream, UpstreamRefused, UpstreamUnreachable
 from appliance.dataplane.vouching import Footing, Voucher
 from appliance.model.errors import ProtocolViolation
 
-LEASE_SECONDS = 0.1
+LEASE_SECONDS = 0.2
 RELIEF_SECONDS_MAX = 0.05
 """A relief that takes longer waits for somebody who waits for us."""
 ACQUIRE_SECONDS_MAX = 10.0
@@ -45,6 +46,17 @@ class _Wanted:
         self.used = self.idle = 0
         self.refused = False
         """The guard may not use all of it."""
+
+    @property
+    def held(self) -> bool:
+        return bool(self.lease.value) and self.lease.live()
+
+
+class _Taken(NamedTuple):
+    """What a guard holds now: `held` by the other, too, up to now; `found` as it was judged."""
+
+    held: list[_Wanted]
+    found: list[_Wanted]
 
 
 class Leases:
@@ -133,8 +145,8 @@ class Leases:
         await self._free(turn ^ 1)
         return True
 
-    async def _take(self, turn: int) -> list[_Wanted]:
-        """-> of what is wanted, what is as it was judged."""
+    async def _take(self, turn: int) -> _Taken:
+        """What the other guard holds cannot have changed, and is not looked at again."""
         guard = self._guards[turn]
         if guard is None or guard.side.ended:
             self._close_descriptor(turn)
@@ -152,20 +164,26 @@ class Leases:
             except UpstreamRefused:
                 each.refused = True
         usable = [each for each in wanted if not each.refused]
-        parts = {part.key: part for each in usable for part in each.footing.parts}
+        unknown = [each for each in usable if not each.held]
+        parts = {part.key: part for each in unknown for part in each.footing.parts}
         found = await self._voucher.read(guard, parts.values())
-        return [each for each in usable if self._voucher.is_as_judged(each.footing, found)]
+        return _Taken(
+            [each for each in usable if each not in unknown],
+            [each for each in unknown if self._voucher.is_as_judged(each.footing, found)],
+        )
 
-    def _hand_out(self, turn: int, found: list[_Wanted]) -> None:
-        """Without a break where the other guard is still there."""
+    def _hand_out(self, turn: int, taken: _Taken) -> None:
+        """Without a break where the other guard is still there; else what it held is looked at in
+        the next round."""
         descriptor = self._descriptors[turn]
         self._number += 1
         for each in self._wanted.values():
             lease = each.lease
-            holds = each in found and descriptor >= 0
-            if not (holds and lease.value and lease.live()):
-                lease.value = self._number if holds else 0
-            lease.descriptor = descriptor if holds else -1
+            if each in taken.found:
+                lease.value = self._number
+            elif not (each in taken.held and each.held):
+                lease.value = 0
+            lease.descriptor = descriptor if lease.value else -1
 
     async def _is_quiet(self, guard: Upstream | None) -> bool:
         """A lease's time; False: the guard is not as it was."""

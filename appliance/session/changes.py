@@ -166,6 +166,25 @@ def only_locks(facts: Facts) -> bool:
     return all(statement.kind == "LockStmt" for statement in facts.statements)
 
 
+def holds_tables(facts: Facts) -> bool:
+    """Whether it leaves tables locked by name when it has completed."""
+    return len(facts.statements) == 1 and only_locks(facts) and names_relations(facts)
+
+
+_KEEPING = frozenset(
+    (Action.SELECT, Action.INSERT, Action.UPDATE, Action.DELETE, Action.ALTER, Action.SET)
+)
+
+
+def keeps_tables(facts: Facts) -> bool:
+    """Whether tables that were locked by name surely are still, behind it."""
+    kept = all(
+        _KEEPING.issuperset(s.actions) and s.kind != "LockStmt" and Flag.DYNAMIC not in s.flags
+        for s in facts.statements
+    )
+    return kept and not calls_code(facts)
+
+
 def names_relations(facts: Facts) -> bool:
     return any(statement.relations for statement in facts.statements)
 

@@ -331,8 +331,10 @@ class Exchange:
     def _arm(self) -> None:
         """Lets the hit path act alone where nothing is under way and all is known."""
         state = self._state
+        settings = state.settings.current
         quiet = (
-            state.current is None
+            not (settings.temporaries or settings.temp_relations)
+            and state.current is None
             and not self._asking
             and not state.queue
             and not (state.ending or state.changing or state.told_fatal)

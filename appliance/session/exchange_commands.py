@@ -279,6 +279,7 @@ class ExchangeCommands:
             owes = state.judge.entitlements.owes
             version = state.judge.snapshot.version if owes else ""
             state.settings.shift_temporaries(changes.temporaries(verdict.facts), version)
+        state.tables_held = state.tables_held and changes.keeps_tables(verdict.facts)
         state.steady = frozenset()  # it may end the transaction, or go back to a savepoint
         if changes.changes_schema(verdict.facts) and not state.changing:
             state.changing = True

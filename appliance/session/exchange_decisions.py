@@ -114,6 +114,8 @@ class ExchangeDecisions:
         rests = rests_of(verdict)
         if rests is None or not (rests.first and waiting.vouch and self._state.vouches):
             return False
+        if self._state.tables_held and Action.LOCK not in verdict.facts.actions:
+            return False
         return bool(waiting.found != verdict.footing)
 
     def looked_before(self, holds: bool) -> None:

@@ -50,6 +50,8 @@ class ExchangeFooting:
 
     def is_held(self, rests: Rests) -> bool:
         """Whether the open transaction keeps all of it as it was found before."""
+        if self._state.tables_held:
+            return True
         steady = rests.steady
         return steady is not None and steady <= self._state.steady
 

@@ -296,6 +296,7 @@ class ExchangeReplies:
                 state.finish(statement.cursor, Outcome.COMPLETED)
         state.statements.clear()
         state.hits.forgets_all()
+        state.tables_held = False
         state.settings.reset()
         state.chosen.reset()
 
@@ -355,6 +356,7 @@ class ExchangeReplies:
     def _complete(self, running: Running, execution: Execution) -> None:
         state = self._state
         if not execution.verdict.plain:
+            state.tables_held |= changes.holds_tables(execution.verdict.facts)
             self._settle_schema(execution)
             if execution.verdict.restricted:
                 self._note_clean(execution)

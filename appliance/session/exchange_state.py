@@ -237,6 +237,9 @@ class ExchangeState:
         """The connection is not the session's own: its end is not this session's to say."""
         self.vouches = True
         """What statements rest on is held against the server, for principals who owe masks."""
+        self.tables_held = False
+        """It has locked tables by name, and may use no others: they stay as they were found before
+        that, and cannot always be looked at from elsewhere."""
         self.repeated = 0
         """How often the present command was carried out anew."""
         self.steady: frozenset[Hashable] = frozenset()

@@ -203,3 +203,29 @@ def test_who_reads_the_catalog_may_see_some_columns_only(
         assert told(alice, "SELECT twice FROM made") == "((20,),)"
     finally:
         direct.execute(whole)
+
+
+def test_tables_that_the_session_itself_has_locked(alice: Cursor, direct: Cursor) -> None:
+    """As a dump does it, being restored: behind the ALTER nobody else can look at the table."""
+    for text in (
+        "LOCK TABLES copied WRITE",
+        "ALTER TABLE copied DISABLE KEYS",
+        "SET autocommit = 0",
+        "INSERT INTO copied VALUES (31, 'x'), (32, 'y')",
+        "UPDATE copied SET name = 'z' WHERE id = 31",
+    ):
+        assert "refused" not in told(alice, text), text
+    assert told(alice, "SELECT COUNT(*) FROM copied") == "((2,),)"
+    for text in ("COMMIT", "SET autocommit = 1", "UNLOCK TABLES"):
+        told(alice, text)
+    assert "one" in told(alice, "SELECT name FROM seen")
+    direct.execute(SWAPPED)
+    assert "SECRET" not in told(alice, "SELECT name FROM seen")
+
+
+def test_what_is_locked_is_looked_after_before(alice: Cursor, direct: Cursor) -> None:
+    assert "one" in told(alice, "SELECT name FROM seen")
+    direct.execute(SWAPPED)
+    told(alice, "LOCK TABLES seen READ")
+    assert "SECRET" not in told(alice, "SELECT name FROM seen")
+    told(alice, "UNLOCK TABLES")

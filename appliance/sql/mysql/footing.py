@@ -32,6 +32,7 @@ _USING = frozenset(
         Action.COPY_FROM,
         Action.COPY_FILE,
         Action.EXPLAIN,
+        Action.LOCK,  # from then on nobody else can change it, or look at it, perhaps
     )
 )
 _WRITING = frozenset(

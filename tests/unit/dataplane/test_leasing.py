@@ -82,7 +82,7 @@ class Server:
         self.changing = asyncio.Event()
         self.changing.set()
         self.changed = False
-        self.uses = 0
+        self.uses = self.looks = 0
 
     async def connect(self) -> Upstream:
         side = Side(self)
@@ -106,6 +106,8 @@ class Server:
         return []
 
     async def read(self, _upstream: Upstream, parts: Any) -> dict[Hashable, str]:
+        parts = list(parts)
+        self.looks += len(parts)
         return {part.key: "otherwise" if self.changed else "same" for part in parts}
 
     def is_as_judged(self, footing: Footing, found: dict[Hashable, str]) -> bool:
@@ -164,12 +166,12 @@ def played(test: Any) -> Any:
 async def test_guards_relieve_each_other_without_a_break(server: Server) -> None:
     with leases_of(server) as leases:
         lease = await held(leases, "a", "b")
-        value, uses = lease.value, server.uses
+        value, uses, looks = lease.value, server.uses, server.looks
         while server.uses < uses + 8:
             lease.used += 1
             assert lease.value == value and lease.live() and server.open
             await asyncio.sleep(0.005)
-        assert len(server.sides) == 2
+        assert len(server.sides) == 2 and server.looks == looks
 
 
 @played
