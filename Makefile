@@ -11,7 +11,7 @@ help:
 	@echo 'make demo        a governed sample database and a guided tour (TOUR=only ends after the tour, DB=mysql: on MariaDB)'
 	@echo 'make setup       .venv with everything, extensions built; afterwards .venv/bin/sallyport works'
 	@echo 'make test        all tests; make check adds ruff, mypy, import rules'
-	@echo 'make bench       the benchmarks'
+	@echo 'make bench       the benchmarks (DB=mysql: those for MariaDB)'
 	@echo 'make pictures    every page of the console, light and dark, desktop and phone, into build/pictures'
 	@echo 'make redteam     the attack, benign and guard corpora on every PostgreSQL with contrib modules (JOBS=2, PG=15|18)'
 	@echo '                 DB=mysql: the corpora for MariaDB instead, with the same options'
@@ -41,8 +41,14 @@ lint: setup
 check: lint test
 
 bench: setup
+ifeq ($(DB),mysql)
+	@scripts/mariadb.sh
+	@scripts/test-programs.sh haproxy sysbench
+	@$(BIN)/python -m bench --db mysql $(ARGS)
+else
 	@scripts/test-programs.sh haproxy
 	@$(BIN)/python -m bench $(ARGS)
+endif
 
 pictures: setup
 	@scripts/test-programs.sh

@@ -32,5 +32,8 @@ class CatalogSource(msgspec.Struct, frozen=True):
     stamp: Callable[[Sequence[Row]], str] | None = None
     """What the answer to a question about one thing (`vouching`) comes to; None: sessions find out
     by themselves whether what they rest on has changed."""
+    at_once: bool = True
+    """Whether a change amid the queries shows in none of them, or is told of otherwise; if not, the
+    epoch is compared behind them."""
     whole_server: bool = False
     """Whether one catalog is that of all databases of a server."""

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import msgspec
 
-from _speedups.hitcycle import Count
+from _speedups.hitcycle import Count, Lease
 from appliance.config.schema import TargetConfig
 from appliance.dataplane.baseline import Baseline, baseline_path
 from appliance.dataplane.cancels import SchemaChange
 from appliance.dataplane.connections import Login, Upstream, UpstreamRefused, UpstreamUnreachable
+from appliance.dataplane.leasing import Leases
 from appliance.dataplane.protocols import protocol_of
 from appliance.dataplane.vouching import Footing, Voucher
 from appliance.model.errors import ProtocolViolation
@@ -58,6 +59,9 @@ class DatabaseCatalog:
         self._target = target
         self._protocol = protocol_of(target)
         self.database = database
+        self.peers: list[DatabaseCatalog] = [self]
+        """All that are of the same database, read by different users: what changes is told to
+        each."""
         self._login = login
         self._metrics = metrics
         self._refresh_seconds = refresh_ms / 1000
@@ -83,15 +87,23 @@ class DatabaseCatalog:
         self.failure = ""
         self.sessions = 0
         stamp = self._protocol.catalog.stamp
-        self._voucher = None
+        self._voucher = self._leases = None
         if stamp is not None:
             self._voucher = Voucher(
                 self, self._connected, self._protocol.query, stamp, self._protocol.terminate
+            )
+            self._leases = Leases(
+                self._voucher, self._connected, self._protocol.query, self._protocol.terminate
             )
 
     async def holds(self, footing: Footing) -> bool:
         """Whether what a text rests on is now as the catalog has it that it was judged under."""
         return self._voucher is not None and await self._voucher.holds(footing)
+
+    def lease(self, footing: Footing) -> Lease | None:
+        """What has to be held while a statement with this footing begins and describes its result,
+        for it not to be looked after; None: there is no such thing."""
+        return None if self._leases is None else self._leases.of(footing)
 
     @property
     def lineage(self) -> SessionLineage | None:
@@ -112,6 +124,10 @@ class DatabaseCatalog:
 
     def note_change(self) -> None:
         """The schema may have changed: nothing rests on it until the epoch was compared."""
+        for peer in self.peers:
+            peer._note_change()
+
+    def _note_change(self) -> None:
         self.generation.value += 1
         self._fresh = False
         self._changes += 1
@@ -120,16 +136,19 @@ class DatabaseCatalog:
         """`session` sends a statement that changes the schema. `seconds` bounds how long its end is
         waited for, when another worker told of it.
         """
-        self._changing[session] = asyncio.get_running_loop().time() + seconds
-        self._reshape(session)
-        self.note_change()
+        until = asyncio.get_running_loop().time() + seconds
+        for peer in self.peers:
+            peer._changing[session] = until
+            peer._reshape(session)
+            peer._note_change()
         self._on_change()
 
     def settle_change(self, session: str) -> None:
         """Its transaction ended, or the session did."""
-        if self._changing.pop(session, None) is not None:
-            self._reshape(session)
-            self.note_change()
+        for peer in self.peers:
+            if peer._changing.pop(session, None) is not None:
+                peer._reshape(session)
+                peer._note_change()
 
     def _reshape(self, session: str) -> None:
         self.shapes += 1
@@ -225,6 +244,8 @@ class DatabaseCatalog:
         self._disconnect()
         if self._voucher is not None:
             self._voucher.close()
+        if self._leases is not None:
+            self._leases.close()
         self._fresh = False
 
     async def _refresh(self) -> None:
@@ -240,6 +261,8 @@ class DatabaseCatalog:
             ProtocolViolation,
             TimeoutError,
             OSError,
+            LookupError,
+            ValueError,
         ) as e:
             self._metrics.catalog_loads_failed += 1
             self._disconnect()
@@ -285,7 +308,18 @@ class DatabaseCatalog:
         if self._kept is not None and epoch == self._epoch and not self.baseline.moved():
             return
         self._fresh = False  # it did change: nothing rests on the old one while the new is read
-        rows = {name: await protocol.query(upstream, text) for name, text in source.queries.items()}
+        for _ in range(MET_MAX):
+            asked = source.queries.items()
+            rows = {name: await protocol.query(upstream, text) for name, text in asked}
+            if source.at_once:
+                break
+            # Of several states something may be in there that never was together; under an epoch
+            # that comes back, two catalogs would be one.
+            before, epoch = epoch, str((await protocol.query(upstream, source.epoch))[0][0])
+            if before == epoch == str(rows["epoch"][0][0]):
+                break
+        else:
+            raise TimeoutError
         catalog = source.build(self._target.name, self.database, rows)
         kept = self._kept
         if kept is not None and kept.catalog.version.startswith(catalog.version):
@@ -320,15 +354,22 @@ class Catalogs:
         """Of the baselines."""
         self._metrics = metrics
         self._refresh_ms = refresh_ms
-        self._databases: dict[tuple[str, str], DatabaseCatalog] = {}
+        self._databases: dict[tuple[str, str, str], DatabaseCatalog] = {}
+        """By target, database and, where each user sees a catalog of its own, who reads it."""
+        self._peers: dict[tuple[str, str], list[DatabaseCatalog]] = {}
         self._letting_go: set[str] = set()
         """Targets whose idle databases are about to be looked at again."""
 
     def of(self, target: TargetConfig, database: str, login: Login) -> DatabaseCatalog:
-        """Shared by all sessions there; read with the login of whoever came first."""
+        """Shared by all sessions there; read with the login of whoever came first, or, where what
+        a user sees is what it has privileges for and nobody is named to read it, by each user
+        for its own sessions: nobody's depends on who else comes.
+        """
+        reader = ""
         if protocol_of(target).catalog.whole_server:
             database = ""
-        key = (target.name, database)
+            reader = login.user if target.catalog is None else ""
+        key = (target.name, database, reader)
         known = self._databases.get(key)
         if known is None:
             known = self._databases[key] = DatabaseCatalog(
@@ -337,9 +378,11 @@ class Catalogs:
                 login,
                 self._metrics,
                 self._refresh_ms,
-                self._baseline(target.name, database),
+                self._baseline(target.name, f"{database}@{reader}" if reader else database),
                 lambda: self._let_go(target.name),
             )
+            known.peers = self._peers.setdefault(key[:2], [])
+            known.peers.append(known)
         return known
 
     def _let_go(self, target: str) -> None:
@@ -357,7 +400,7 @@ class Catalogs:
         self._leave_idle(target)
 
     def _leave_idle(self, target: str) -> None:
-        for (name, _), database in self._databases.items():
+        for (name, _, _), database in self._databases.items():
             if name == target:
                 database.let_go()
 
@@ -370,13 +413,11 @@ class Catalogs:
         """Another worker's session begins or ends a schema change."""
         if change.begun:
             self._let_go(change.target)
-        known = self._databases.get((change.target, change.database))
-        if known is None:
-            return
-        if change.begun:
-            known.begin_change(change.session, TOLD_SECONDS_MAX)
-        else:
-            known.settle_change(change.session)
+        for known in self._peers.get((change.target, change.database), ())[:1]:
+            if change.begun:
+                known.begin_change(change.session, TOLD_SECONDS_MAX)
+            else:
+                known.settle_change(change.session)
 
     async def close(self) -> None:
         for database in self._databases.values():

@@ -62,7 +62,6 @@ from appliance.session.effects import (
     UseApproval,
     WithdrawApproval,
 )
-from appliance.session.machine import SessionMachine
 from appliance.spool.spool import SpoolUnavailable
 from appliance.telemetry.log import Log
 
@@ -144,7 +143,7 @@ class Conductor:
         """Why the proof of identity no longer holds, and the client's last words to read."""
         self.catalog: DatabaseCatalog | None = None
         self._hitting: Hitting | None = None
-        if isinstance(machine, SessionMachine) and machine.hit_path is not None:
+        if machine.hit_path is not None:
             self._hitting = Hitting(self, machine, machine.hit_path, client, services.round)
 
     def start(self) -> None:
@@ -476,7 +475,7 @@ class Conductor:
         """Another session of the same principal wants this one to end."""
         if not self.ended:
             self._services.round.settle()
-            self._client.write(self._machine.last_words("08006", "connection was killed"))
+            self._client.write(self._machine.last_words("70100", "connection was killed"))
             self._end("ended_by_own")
 
     def cut(self, error: BaseException) -> None:

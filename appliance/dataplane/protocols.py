@@ -7,9 +7,12 @@ needs to know something of it gets a field here.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import msgspec
 
+from _speedups.hitcycle import Count, HitLedger
+from _speedups.myhits import MyHitPath
 from appliance.config.schema import Configuration, Listener, TargetConfig
 from appliance.dataplane import analyzer, machines, upstreams
 from appliance.dataplane.analyzer import Analysis
@@ -33,7 +36,7 @@ from appliance.sql.mysql.redaction import redact_blind
 from appliance.sql.mysql.session_settings import MySettings
 from appliance.wire.mysql import simple, upstream_login, words
 from appliance.wire.mysql.client_login import ClientLogin
-from appliance.wire.mysql.codec import MyCodec
+from appliance.wire.mysql.codec import MyCodec, hit_terms
 from appliance.wire.mysql.fields import packet
 from appliance.wire.postgres import messages, refusals
 
@@ -106,9 +109,18 @@ def _arrive(door: Door) -> Arriving:
     return SteppedArrival(door, lambda terms: ClientLogin(**terms._asdict()), upstream_login.meet)
 
 
+def _hit_path(
+    found: Any, ledger: HitLedger, generation: Count, sequence: Count, session: str, size: int
+) -> MyHitPath:
+    return MyHitPath(ledger, generation, sequence, session, size, *hit_terms(found.capabilities))
+
+
 def _machine(parts: MachineParts) -> Machine:
     return machines.exchange_machine(
-        parts, lambda found, limits: MyCodec(found.capabilities, limits), MySettings
+        parts,
+        lambda found, limits: MyCodec(found.capabilities, limits),
+        MySettings,
+        _hit_path,
     )
 
 
@@ -133,6 +145,7 @@ MYSQL = SpokenProtocol(
         build=mysql_sql.catalog_of,
         lineage=mysql_sql.lineage_of,
         stamp=mysql_sql.stamp_of,
+        at_once=False,
         whole_server=True,
     ),
     encrypts_passwords=True,

@@ -30,13 +30,22 @@ class Part(Protocol):
     @property
     def known(self) -> Any: ...
     @property
-    def question(self) -> str: ...
+    def questions(self) -> Sequence[Sequence[str]]:
+        """Each in turn, until all texts of one are answered."""
+
+    @property
+    def use(self) -> str:
+        """Uses it, and returns nothing."""
+
     def now(self, catalog: Catalog, /) -> Any: ...
 
 
 class Footing(Protocol):
     @property
     def parts(self) -> Sequence[Part]: ...
+    @property
+    def steady(self) -> frozenset[Hashable] | None:
+        """As in `session/exchange_footing.Rests`."""
 
 
 class Catalogued(Protocol):
@@ -114,7 +123,11 @@ class Voucher:
         found = await self._read(parts.values())
         if not all(self._is_known(part, found) for footing in footings for part in footing.parts):
             found = await self._learnt(list(parts.values()))
-        return [all(self._is_known(part, found) for part in f.parts) for f in footings]
+        return [self.is_as_judged(footing, found) for footing in footings]
+
+    def is_as_judged(self, footing: Footing, found: dict[Hashable, str]) -> bool:
+        """`found`: what the server says of its parts now."""
+        return all(self._is_known(part, found) for part in footing.parts)
 
     def _is_known(self, part: Part, found: dict[Hashable, str]) -> bool:
         known, stamp = self._stamps.get(part.key, (None, ""))
@@ -148,13 +161,20 @@ class Voucher:
         """What the server says now; '' for what it says nothing of."""
         if self._upstream is None or self._upstream.side.ended:
             self._upstream = await self._connect()
-        found: dict[Hashable, str] = {}
-        for part in parts:
+        return await self.read(self._upstream, parts)
+
+    async def read(self, upstream: Upstream, parts: Iterable[Part]) -> dict[Hashable, str]:
+        """The same, over another connection."""
+        return {part.key: await self._asked(upstream, part) for part in parts}
+
+    async def _asked(self, upstream: Upstream, part: Part) -> str:
+        for texts in part.questions:
             try:
-                found[part.key] = self._stamp(await self._query(self._upstream, part.question))
+                rows = [row for text in texts for row in await self._query(upstream, text)]
             except UpstreamRefused:
-                found[part.key] = ""
-        return found
+                continue
+            return self._stamp(rows)
+        return ""
 
     def _disconnect(self) -> None:
         upstream, self._upstream = self._upstream, None

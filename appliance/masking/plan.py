@@ -257,9 +257,14 @@ def _refused(
     return Refused(Refusal(code=code, message=message, remedy=remedy, rule=rule, sqlstate=sqlstate))
 
 
+_UNREAD = ("this kind of statement is not understood", "the statement could not be parsed")
+
+
 def _unknown_state(unresolved: Sequence[str]) -> str:
     """The SQLSTATE a database has for a name it does not know: programs look at it."""
     for why in unresolved:
+        if why in _UNREAD:
+            return "42601"
         if why.endswith(" is not known"):
             if why.startswith("relation "):
                 return "42P01"

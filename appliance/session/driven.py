@@ -6,6 +6,7 @@ Rule: a method that returns a `Turn` is given the time; nothing in here waits.
 
 from typing import Protocol
 
+from _speedups.hitpath import AnyHitPath
 from appliance.link.approvals import Known, Ruled, Used
 from appliance.model.facts import Facts
 from appliance.model.refusal import Refusal
@@ -19,6 +20,12 @@ from appliance.session.state import Parked
 class Machine(Protocol):
     """One session between login and end. The docstrings are in `session/machine`."""
 
+    @property
+    def hit_path(self) -> AnyHitPath | None:
+        """Its own, attached to both ends by the conductor; None: it takes every chunk itself."""
+
+    def take_over(self) -> None: ...
+    def aside(self, kind: int, frame: bytes) -> bytes: ...
     @property
     def waiting(self) -> bool: ...
     @property

@@ -70,11 +70,15 @@ class ExchangeCommands:
             self._refuse(told.no_such_session(), "")
 
     def _judged(self, command: Command, verdict: flow.Verdict) -> None:
+        seen = bool(verdict.memo)
         record_id = self._state.record(ProtocolKind.SIMPLE, command.text, verdict, verdict.refusal)
         if verdict.refusal is not None:
             self._refuse(verdict.refusal, record_id)
             return
         execution = Execution(record_id, verdict, self._state.now)
+        if command.wish is Wish.QUERY:
+            folded = self._decisions.alike(command.text, verdict)
+            execution.hit = self._state.hits.queried(command.text, verdict, folded, seen)
         self._before_forward(execution)
         rewritten = verdict.rewritten if command.wish is Wish.QUERY else b""
         self._forward(Running(command, verdict, execution), rewritten)
@@ -141,9 +145,16 @@ class ExchangeCommands:
         if refusal is not None:
             self._refuse(refusal, record_id)
             return
+        taught = not (statement.long or command.unseen or command.cursor)
         statement.kinds = kinds
         statement.long = False
         execution = Execution(record_id, verdict, self._state.now)
+        if taught:
+            execution.hit = self._state.hits.executed(
+                statement.number, verdict, command.bound, statement.parameters
+            )
+        else:
+            self._state.hits.forgets(statement.number)
         self._before_forward(execution)
         self._forward(Running(command, verdict, execution, statement))
 
@@ -161,6 +172,7 @@ class ExchangeCommands:
         statement = self._of(command)
         if statement is None:
             return  # the server would say nothing either
+        self._state.hits.forgets(statement.number)
         if command.refusal is not None:
             statement.unfit = command.refusal
             return
@@ -190,6 +202,7 @@ class ExchangeCommands:
         if statement is None:
             return
         self._end_cursor(statement)
+        self._state.hits.forgets(statement.number)
         del self._state.statements[statement.number]
         self._state.turn.upstream.append(self._state.codec.send(command))
 

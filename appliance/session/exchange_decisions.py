@@ -17,7 +17,7 @@ from appliance.session.counted import limit_of
 from appliance.session.dialect import Forms
 from appliance.session.effects import AnalyseText, CheckFooting, RefreshCatalog
 from appliance.session.exchange_blast import unlimitable
-from appliance.session.exchange_footing import rests_of
+from appliance.session.exchange_rests import rests_of
 from appliance.session.exchange_state import ExchangeState, Question, Running, Statement
 from appliance.session.inflight import Bound
 from appliance.session.parking import Parking, refused
@@ -194,6 +194,12 @@ class ExchangeDecisions:
         if unknown or not settings.certain or self._changing:
             return ("", "", "")
         return judge.epoch(settings.current)
+
+    def alike(self, text: bytes, verdict: flow.Verdict) -> bytes | None:
+        """The text without its constants, where the verdict holds for all that differ in them."""
+        if not verdict.plain or self._state.hits.path is None:
+            return None
+        return self._state.judge.alike(text, verdict, self._state.settings.current)
 
     # --- questions --------------------------------------------------------------------------------
 

@@ -7,35 +7,16 @@ our own, and soon no more of it is read (`holds_back`).
 """
 
 from collections import deque
-from collections.abc import Hashable, Iterator
-from typing import Protocol
+from collections.abc import Iterator
 
 from appliance.model.errors import InvariantBroken
-from appliance.session import flow
 from appliance.session.effects import Bytes, CheckFooting
+from appliance.session.exchange_rests import Rests, rests_of
 from appliance.session.exchange_state import ExchangeState, Running
 from appliance.wire.exchange import Described, Reply
 
 KEPT_BYTES_MAX = 256 * 1024
 """Of replies that wait, before no more are read."""
-
-
-class Rests(Protocol):
-    """What is needed of a dialect's footing."""
-
-    @property
-    def first(self) -> bool:
-        """It has to be asked about before the statement is sent."""
-
-    @property
-    def steady(self) -> frozenset[Hashable] | None:
-        """What stays as it is for the rest of a transaction that has opened it; None: more than
-        that is rested on."""
-
-
-def rests_of(verdict: flow.Verdict) -> Rests | None:
-    found: Rests | None = verdict.footing  # type: ignore[assignment]
-    return found
 
 
 class ExchangeFooting:

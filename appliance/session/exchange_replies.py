@@ -16,7 +16,8 @@ from appliance.session import changes, told
 from appliance.session.effects import NoteCleanRelations, NoteSchemaChange, SettleSchemaChange
 from appliance.session.exchange_blast import ExchangeBlast
 from appliance.session.exchange_decisions import ExchangeDecisions
-from appliance.session.exchange_footing import ExchangeFooting, rests_of
+from appliance.session.exchange_footing import ExchangeFooting
+from appliance.session.exchange_rests import rests_of
 from appliance.session.exchange_state import ExchangeState, Question, Running
 from appliance.session.inflight import Execution
 from appliance.wire.exchange import (
@@ -162,9 +163,12 @@ class ExchangeReplies:
     def _show(self, running: Running, execution: Execution, reply: Described) -> None:
         state = self._state
         hidden = () if execution.lock is None else execution.lock.hidden
-        state.to_client(state.codec.replied(reply, hidden))
+        shown = state.codec.replied(reply, hidden)
+        state.to_client(shown)
         if reply.kept:
             self._kept(running, execution)
+            return
+        state.hits.described(execution, reply.content, execution.lock, shown)
 
     def _begin_discarding(self, running: Running, refusal: Refusal, reply: Described) -> None:
         """No row of it has left: the statement is refused, though it has run. What the plan was
@@ -291,6 +295,7 @@ class ExchangeReplies:
             if statement.cursor is not None:
                 state.finish(statement.cursor, Outcome.COMPLETED)
         state.statements.clear()
+        state.hits.forgets_all()
         state.settings.reset()
 
     def _failed(self, running: Running, reply: Failed) -> None:

@@ -19,6 +19,7 @@ from appliance.model.limits import Limits
 from appliance.model.refusal import Refusal
 from appliance.session import flow, told
 from appliance.session.effects import Turn
+from appliance.session.exchange_hits import ExchangeHits
 from appliance.session.inflight import Bound, Execution
 from appliance.session.records import Recorder, parts_of
 from appliance.session.results import ResultLocks
@@ -61,6 +62,11 @@ class Tracker(Protocol):
         """The session is as it was after login."""
 
     def lexes_as_standard(self) -> bool: ...
+
+    @property
+    def lexing(self) -> int:
+        """By which rules texts are read now, as the hit path's lexer knows them; -1 = by none of
+        them."""
 
 
 class Statement:
@@ -209,6 +215,7 @@ class ExchangeState:
         self.locks = locks
         self.codec = codec
         self.limits = limits
+        self.hits = ExchangeHits(recorder)
         self.turn = Turn()
         self.now = 0.0
         self.approvals = False
@@ -223,8 +230,7 @@ class ExchangeState:
         """The present command is carried out by the appliance."""
         self.statements: dict[int, Statement] = {}
         self.last_prepared = 0
-        self.words_suspect = False
-        """What the upstream said of statements so far may quote masked cells (`said_again`)."""
+        self._words_suspect = False
         self.pooled = False
         """The connection is not the session's own: its end is not this session's to say."""
         self.vouches = True
@@ -239,6 +245,18 @@ class ExchangeState:
         """It has locked tables by name: beginning a transaction would let go of them."""
         self.changing = False
         self.rows = self.bytes_out = self.cells_masked = self.sensitive_unmasked = 0
+
+    @property
+    def words_suspect(self) -> bool:
+        """What the upstream said of statements so far may quote masked cells (`said_again`)."""
+        path = self.hits.path
+        return self._words_suspect if path is None else path.words_suspect
+
+    @words_suspect.setter
+    def words_suspect(self, suspect: bool) -> None:
+        self._words_suspect = suspect
+        if self.hits.path is not None:
+            self.hits.path.words_suspect = suspect
 
     # --- for `parking` ----------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from appliance.session.dialect import Forms, SessionLineage
 from appliance.session.effects import ArmTimeout, Bytes, CancelStatement, Turn
 from appliance.session.from_client import FromClient
 from appliance.session.from_upstream import FromUpstream
+from appliance.session.hit_teaching import totals
 from appliance.session.hits import STILL_NAME
 from appliance.session.inflight import Execution
 from appliance.session.parking import Parking
@@ -164,14 +165,7 @@ class SessionMachine:
         """(rows, bytes to the client, cells masked, sensitive cells unmasked) so far."""
         state, path = self._state, self._state.hits.path
         own = (state.rows, state.bytes_out, state.cells_masked, state.sensitive_unmasked)
-        if path is None:
-            return own
-        return (
-            own[0] + path.total_rows,
-            own[1] + path.total_bytes_out,
-            own[2] + path.total_cells_masked,
-            own[3] + path.total_sensitive_unmasked,
-        )
+        return own if path is None else totals(own, path)
 
     @property
     def statements(self) -> int:

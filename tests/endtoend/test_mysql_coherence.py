@@ -184,3 +184,22 @@ def until(cursor: Cursor, text: str, wanted: str) -> str:
     while wanted not in found:
         found += told(cursor, text)
     return found
+
+
+def test_who_reads_the_catalog_may_see_some_columns_only(
+    proxy: Running, mariadb: EmbeddedMariaDB, alice: Cursor, direct: Cursor
+) -> None:
+    """SHOW CREATE TABLE is not for such a user."""
+    whole = "GRANT SELECT, SHOW VIEW, TRIGGER ON *.* TO reader@'%'"
+    direct.execute("REVOKE ALL PRIVILEGES, GRANT OPTION FROM reader@'%'")
+    try:
+        direct.execute("GRANT SELECT (id, name, ssn) ON coherent.people TO reader@'%'")
+        direct.execute("GRANT SELECT (id, n, twice) ON coherent.made TO reader@'%'")
+        told(alice, "CREATE TABLE a_change (id INT)")  # so that the catalog is read anew
+        assert "****" in told(alice, "SELECT id, ssn FROM people")
+        assert told(alice, "SELECT twice FROM made") == "((8,),)"
+        direct.execute("ALTER TABLE made DROP twice, ADD twice INT AS (n * 5) VIRTUAL")
+        direct.execute("GRANT SELECT (id, n, twice) ON coherent.made TO reader@'%'")
+        assert told(alice, "SELECT twice FROM made") == "((20,),)"
+    finally:
+        direct.execute(whole)

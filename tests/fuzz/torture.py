@@ -25,6 +25,7 @@ from _speedups.pgrows import RowMasker
 from _speedups.sqllex import fold, measure, redact
 from _speedups.sqltokens import tokens
 from tests.fuzz.hit_torture import CHUNKS, Conversation
+from tests.fuzz.my_hit_torture import MyConversation
 from tests.reference import maskops as reference_ops
 from tests.reference import myrows as reference_myrows
 from tests.reference import pgframe as reference_frames
@@ -244,10 +245,13 @@ class Torture:
     def hits(self) -> None:
         Conversation(self.random, self.mutated).go_on(10)
 
+    def mysql_hits(self) -> None:
+        MyConversation(self.random, self.mutated).go_on(10)
+
     def run(self, seconds: float) -> None:
         chores: list[Callable[[], None]] = [
             *(self.frames, self.rows, self.cells, self.texts, self.hits),
-            *(self.mysql_texts, self.packets, self.mysql_rows),
+            *(self.mysql_texts, self.packets, self.mysql_rows, self.mysql_hits),
         ]
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -300,6 +304,9 @@ def outcome(masker: Any, run: Any, count: int) -> tuple[Any, ...]:
 if __name__ == "__main__":
     for each in CHUNKS:
         assert Conversation(random.Random(1), lambda content: content).takes(each)
+    spoken = MyConversation(random.Random(1), lambda content: content)
+    for each in spoken.chunks():
+        assert spoken.takes(each)
     torture = Torture(int(sys.argv[2]))
     torture.run(float(sys.argv[1]))
     print(dict(torture.counts))

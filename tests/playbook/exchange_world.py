@@ -114,7 +114,7 @@ class Session:
         self.codec = MyCodec(capabilities, limits)
         self.state = ExchangeState(
             self.judge,
-            Recorder("s1", principal, "try", "public", lambda now: f"r{next(numbers)}"),
+            Recorder("s1", principal, "try", "public", lambda now: f"r{next(numbers):05}"),
             self.settings,
             ResultLocks(self.judge, {}, NamedPlans(), NamedReading(self.codec)),
             self.codec,

@@ -108,6 +108,9 @@ def _of(name: str, schema: str, relation: str) -> str:
     )
 
 
+RELATION_OF = tuple(
+    _of(name, "TABLE_SCHEMA", "TABLE_NAME") for name in ("relations", "columns", "views")
+)
 TRIGGERS_OF = _of("triggers", "EVENT_OBJECT_SCHEMA", "EVENT_OBJECT_TABLE")
 ROUTINES_OF = _of("routines", "ROUTINE_SCHEMA", "ROUTINE_NAME")
 """The same of one relation, or of the routines of one name; `schema` and `name` are to be filled in

@@ -20,7 +20,7 @@ import msgspec
 
 from appliance.model.catalog import Catalog, Relation
 from appliance.model.facts import Action, Facts, Flag, FunctionUse, StatementFacts
-from appliance.sql.mysql.catalog import ROUTINES_OF, TRIGGERS_OF
+from appliance.sql.mysql.catalog import RELATION_OF, ROUTINES_OF, TRIGGERS_OF
 from appliance.sql.mysql.lineage import MyLineage
 
 _USING = frozenset(
@@ -63,12 +63,24 @@ class Part(msgspec.Struct, frozen=True):
         return self.kind, self.schema, self.name
 
     @property
-    def question(self) -> str:
-        """What to ask the server, under an empty sql_mode."""
+    def questions(self) -> tuple[tuple[str, ...], ...]:
+        """What to ask the server, under an empty sql_mode: each of these in turn, until all texts
+        of one are answered. Whoever may see some columns only is not shown how a table is made.
+        """
         if self.kind == RELATION:
-            return f"SHOW CREATE TABLE {_quoted(self.schema)}.{_quoted(self.name)}"
-        template = TRIGGERS_OF if self.kind == TRIGGERS else ROUTINES_OF
+            shown = f"SHOW CREATE TABLE {_quoted(self.schema)}.{_quoted(self.name)}"
+            return (shown,), tuple(map(self._filled, RELATION_OF))
+        return ((self._filled(TRIGGERS_OF if self.kind == TRIGGERS else ROUTINES_OF),),)
+
+    def _filled(self, template: str) -> str:
         return template.format(schema=_text(self.schema), name=_text(self.name))
+
+    @property
+    def use(self) -> str:
+        """Uses a relation, and returns nothing."""
+        return " ".join(
+            ("SELECT 1 FROM", f"{_quoted(self.schema)}.{_quoted(self.name)}", "LIMIT 0")
+        )
 
     def now(self, catalog: Catalog) -> Any:
         """The same as `known`, of another catalog; None when there is nothing of that name."""

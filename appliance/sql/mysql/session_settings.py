@@ -9,6 +9,7 @@ import msgspec
 
 from appliance.model.catalog import SessionSettings
 from appliance.sql.mysql.temporaries import Temporaries, question
+from appliance.sql.mysql.words import modes_of, readable
 
 PROBE = (
     b"SELECT DATABASE(), @@SESSION.sql_mode, @@SESSION.character_set_client,"
@@ -102,6 +103,12 @@ class MySettings:
         self._temporaries = Temporaries()
         self.certain = False
         self.current = self._build()
+
+    @property
+    def lexing(self) -> int:
+        if readable(b"", self.current) is not None:
+            return -1
+        return modes_of(self.current)
 
     def lexes_as_standard(self) -> bool:
         return not self._encoding
