@@ -65,9 +65,9 @@ SPOKEN: Mapping[SpokenName, Spoken] = {
             " `native_digest`)",
             "databases": "at login, where none may be asked for, too; what else a session reaches"
             " there is for policy and privileges to say",
-            "catalog": "when left out, each session's own user. A user sees the catalog of what it"
-            " has privileges for, so name one that may"
-            " SELECT and SHOW VIEW everywhere: what it does not see, nobody who owes masks can use",
+            "catalog": "when left out, each session's own user; a user sees the catalog of what it"
+            " has privileges for, so name one that may SELECT and SHOW VIEW everywhere: what it"
+            " does not see, nobody who owes masks can use",
             "schema_check": "how schema changes made past the appliance are noticed. statement ="
             " what each statement of somebody who owes masks rests on is looked at, over a"
             " connection of the appliance's own, before its first row leaves; poll = only by"

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from _speedups.hitcycle import Count, Lease
-from _speedups.myhits import MyHitPath
 from _speedups.pghits import HitPath
 from appliance.config.schema import Durability, SchemaCheck
 from appliance.dataplane.connections import Upstream
@@ -71,10 +70,10 @@ def exchange_machine(
     parts: MachineParts,
     codec: Callable[[Any, Limits], Codec],
     tracker: Callable[[str, dict[str, str]], Tracker],
-    attributes: Callable[[Any], tuple[bool, bool, bool]],
+    hit_path: Callable[..., Any],
 ) -> Exchange:
     """`codec`: (what the login established, limits). `tracker`: (database, parameters).
-    `attributes`: what the login established -> the last parameters of `MyHitPath`."""
+    `hit_path`: what the login established, and what every hit path is made with."""
     governance = parts.governance
     limits = governance.configuration.limits
     made = codec(parts.upstream.own, limits)
@@ -89,13 +88,13 @@ def exchange_machine(
     state.approvals = parts.services.approvals is not None
     state.pooled = parts.pooled
     if governance.configuration.durability is not Durability.DISK:
-        state.hits.path = MyHitPath(
+        state.hits.path = hit_path(
+            parts.upstream.own,
             parts.services.round.ledger,
             parts.generation,
             state.recorder.sequence,
             state.recorder.session,
             _text_bytes_max(limits),
-            *attributes(parts.upstream.own),
         )
     name = parts.judge.target.name
     target = next(each for each in governance.configuration.targets if each.name == name)

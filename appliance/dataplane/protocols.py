@@ -7,9 +7,12 @@ needs to know something of it gets a field here.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import msgspec
 
+from _speedups.hitcycle import Count, HitLedger
+from _speedups.myhits import MyHitPath
 from appliance.config.schema import Configuration, Listener, TargetConfig
 from appliance.dataplane import analyzer, machines, upstreams
 from appliance.dataplane.analyzer import Analysis
@@ -106,12 +109,18 @@ def _arrive(door: Door) -> Arriving:
     return SteppedArrival(door, lambda terms: ClientLogin(**terms._asdict()), upstream_login.meet)
 
 
+def _hit_path(
+    found: Any, ledger: HitLedger, generation: Count, sequence: Count, session: str, size: int
+) -> MyHitPath:
+    return MyHitPath(ledger, generation, sequence, session, size, *hit_terms(found.capabilities))
+
+
 def _machine(parts: MachineParts) -> Machine:
     return machines.exchange_machine(
         parts,
         lambda found, limits: MyCodec(found.capabilities, limits),
         MySettings,
-        lambda found: hit_terms(found.capabilities),
+        _hit_path,
     )
 
 

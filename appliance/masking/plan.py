@@ -15,7 +15,7 @@ import msgspec
 
 from appliance.masking.oracles import told_by
 from appliance.masking.ordering import told_by_order
-from appliance.model.catalog import Catalog, ColumnKey
+from appliance.model.catalog import TELLING_ELSEWHERE, Catalog, ColumnKey, Relation
 from appliance.model.decision import Decision, Mask, MaskMethod, Trust
 from appliance.model.errors import Refused
 from appliance.model.facts import (
@@ -130,6 +130,10 @@ class MaskPlan(msgspec.Struct, frozen=True):
     """False for EXPLAIN, SHOW, EXECUTE, FETCH: the facts do not tell the columns."""
     touches: tuple[ColumnKey, ...] = ()
     """Masked columns that the statement touches in any way: its errors and notices are redacted."""
+    shows: frozenset[int] = frozenset()
+    """OIDs of the relations that a SHOW is about; empty when it names none."""
+    spared: frozenset[ColumnKey] = frozenset()
+    """Columns of which the result shows nothing that has to be masked."""
     prepared: PreparedUse | None = None
     """For SQL-level EXECUTE and FETCH: the name whose own plan describes the result."""
     at_source: bool = False
@@ -180,6 +184,8 @@ def plan(
         columns=tuple(work.column(output) for output in statement.outputs),
         columns_known=statement.outputs_known,
         touches=work.touches(),
+        shows=frozenset(u.oid for u in statement.relations if u.action is Action.SHOW and u.oid),
+        spared=statement.spared,
         prepared=statement.prepared,
     )
 
@@ -235,6 +241,10 @@ def source_plan(
         prepared=statement.prepared,
         at_source=True,
     )
+
+
+def _named(relation: Relation) -> tuple[str, str]:
+    return relation.schema, relation.name
 
 
 def _stale(facts: Facts, lineage: Lineage) -> bool:
@@ -469,7 +479,7 @@ class _Work:
                 if mask is None or (column.name not in use.columns and "*" not in use.columns):
                     continue
                 origins = self.lineage.of((use.oid, column.attnum))
-                if relation.schema == "pg_catalog":
+                if relation.schema == "pg_catalog" or _named(relation) in TELLING_ELSEWHERE:
                     continue  # a view of the system is taken as a table
                 below = origins.sources - {(use.oid, column.attnum)}
                 if not origins.known or not below:

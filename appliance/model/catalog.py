@@ -92,6 +92,20 @@ TELLING_COLUMNS: Mapping[str, frozenset[str]] = {
 """No secrets, but they tell of values in tables: NULL like `SECRET_COLUMNS` for whoever owes masks,
 and nothing to anybody else."""
 
+_VALUES = frozenset({"VARIABLE_VALUE"})
+_SENT = frozenset({"BYTES_SENT"})
+TELLING_ELSEWHERE: Mapping[tuple[str, str], frozenset[str]] = {
+    ("information_schema", "STATISTICS"): frozenset({"CARDINALITY"}),  # distinct values of an index
+    # How much the server sent, which is how long the values were that are masked on their way.
+    ("information_schema", "SESSION_STATUS"): _VALUES,
+    ("information_schema", "GLOBAL_STATUS"): _VALUES,
+    ("performance_schema", "session_status"): _VALUES,
+    ("performance_schema", "global_status"): _VALUES,
+    ("information_schema", "CLIENT_STATISTICS"): _SENT,
+    ("information_schema", "USER_STATISTICS"): _SENT,
+}
+"""The same of catalogs that are not pg_catalog: (schema, relation) as the catalog has them."""
+
 
 ColumnName = tuple[str, str, str]
 """(schema, relation, column)."""

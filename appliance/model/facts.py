@@ -193,6 +193,8 @@ class StatementFacts(msgspec.Struct, frozen=True):
     """Base columns that decide whether a write succeeds, though their values are not used: those of
     which an UPDATE sets an element or a field, and those that row security looks up elsewhere when
     a row is inserted."""
+    spared: frozenset[ColumnKey] = frozenset()
+    """Columns that its result may come from, of which it shows only what tells nothing."""
     calls: tuple[FunctionUse, ...] = ()
     """Every function outside pg_catalog that it may call, directly or below, harmless ones
     included, with all OIDs the name may mean: what it depends on."""

@@ -13,8 +13,8 @@ is `full`.
 """
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from _speedups.myhits import MyHitPath
 from appliance.audit.record import Outcome
 from appliance.link.approvals import Known, Ruled, Used
 from appliance.model.errors import InvariantBroken
@@ -36,8 +36,11 @@ from appliance.session.parking import Parking
 from appliance.session.state import Parked
 from appliance.wire.exchange import Command, Reply, Wish
 
+if TYPE_CHECKING:
+    from appliance.session.exchange_hits import CommandPath
+
 ROWS_DUE = b"R"
-"""`MyHitPath.steps_left` when columns have been described."""
+"""`steps_left` of a hit path when columns have been described."""
 _NEXT = Command(Wish.PASSED, b"")
 
 
@@ -66,7 +69,7 @@ class Exchange:
         return self._state.queued_bytes >= QUEUED_BYTES_MAX
 
     @property
-    def hit_path(self) -> MyHitPath | None:
+    def hit_path(self) -> "CommandPath | None":
         return self._state.hits.path
 
     @property

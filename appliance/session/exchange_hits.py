@@ -8,10 +8,10 @@ database) is never taught.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from _speedups.hitcycle import Hit, Lease
-from _speedups.myhits import MyHitPath
+from _speedups.hitpath import AnyHitPath
 from appliance.audit.record import ProtocolKind
 from appliance.session import changes, flow, said_again
 from appliance.session.exchange_rests import rests_of
@@ -23,7 +23,32 @@ from appliance.wire.exchange import Bytes
 _STAY, _SUSPECT, _WIPED = 0, 1, 2
 
 
-class ExchangeHits(Teacher[MyHitPath]):
+if TYPE_CHECKING:
+
+    class CommandPath(AnyHitPath):
+        """The hit path of a protocol of commands; `protocols` names who makes one."""
+
+        words_suspect: bool
+        sequence_due: int
+        statement: int
+
+        def arm(self, epoch: tuple[str, str, str], lexing: int, standing: int) -> None: ...
+        def knows(self, statement: int, hit: Hit, bound: bytes, parameters: int) -> None: ...
+        def forgets(self, statement: int) -> None: ...
+        def forgets_all(self) -> None: ...
+        def asking(self, text: bytes) -> bytes: ...
+        def described(
+            self,
+            hit: Hit,
+            description: bytes,
+            masker: Any,
+            columns: int,
+            lock: Any,
+            shown: bytes | None,
+        ) -> None: ...
+
+
+class ExchangeHits(Teacher["CommandPath"]):
     """One session's."""
 
     def __init__(self, recorder: Recorder) -> None:

@@ -205,6 +205,7 @@ def _facts(ledger: Ledger, segment: Segment) -> StatementFacts:
         outputs_known=ledger.result.known,
         consumed=frozenset(consumed),
         decides=frozenset(ledger.decides),
+        spared=frozenset(ledger.spared),
         flags=frozenset(ledger.flags),
         unresolved=tuple(reader.unresolved),
         prepared=ledger.prepared,

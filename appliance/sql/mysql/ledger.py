@@ -62,6 +62,8 @@ class Ledger:
         """What they become is told by the text alone."""
         self.decides: set[ColumnKey] = set()
         """Columns whose values decide what the server says of a write, though none uses them."""
+        self.spared: set[ColumnKey] = set()
+        """See `StatementFacts.spared`."""
         self.prepared: PreparedUse | None = None
         self.opaque = False
         self.ends_transaction = False
