@@ -9,7 +9,8 @@ what flows in pieces goes on in pieces.
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free
 
@@ -59,12 +60,17 @@ cdef class RowFlow:
         self._execution = self._masker = None
         shrink(&self._out, 0)
 
-    def passed(self, bytes chunk not None, double now) -> tuple:
+    def passed(self, chunk, double now) -> tuple:
         """-> (what the client gets, how many bytes of the chunk are done with). For tests."""
-        cdef Py_ssize_t done = self.pass_on(
-            <const uint8_t*>PyBytes_AS_STRING(chunk), PyBytes_GET_SIZE(chunk), now
-        )
-        return PyBytes_FromStringAndSize(<const char*>self.gets, <Py_ssize_t>self.gets_bytes), done
+        cdef Py_buffer buffer
+        cdef Py_ssize_t done
+        PyObject_GetBuffer(chunk, &buffer, PyBUF_SIMPLE)
+        try:
+            done = self.pass_on(<const uint8_t*>buffer.buf, buffer.len, now)
+            gets = PyBytes_FromStringAndSize(<const char*>self.gets, <Py_ssize_t>self.gets_bytes)
+            return gets, done
+        finally:
+            PyBuffer_Release(&buffer)
 
     cdef Py_ssize_t pass_on(self, const uint8_t* at, Py_ssize_t size, double now) except -1:
         """Sets what the client `gets` of a chunk. -> how many bytes of it are done with; the rest is
