@@ -40,14 +40,15 @@ class Books:
         return sum((mark or self._prefix) in entry for entry in self._entries())
 
     def balance(self) -> None:
-        """Whatever ran was approved, and ran as often as it was approved."""
+        """Whatever ran was approved, and ran as often as it was approved. (Told once.)"""
         entries = self._entries()
         found = Counter(
             mark for entry in entries for mark in {self._mark_of(entry)} if mark is not None
         )
         for mark in self.undecided:
             assert found.pop(mark, 0) <= 1, f"{mark} ran twice"
-        assert found == self.approved
+        approved, self.approved = self.approved, found
+        assert found == approved
 
     def _mark_of(self, entry: str) -> str | None:
         begins = entry.find(self._prefix)

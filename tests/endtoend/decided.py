@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import httpx
 import psycopg
@@ -43,17 +44,27 @@ PEOPLE = {
 }
 
 
+_signed_in: WeakKeyDictionary[Running, dict[str, httpx.Cookies]] = WeakKeyDictionary()
+"""Sign-ins of one name are paced: tests in a row go on with the first one, as a browser does."""
+
+
 class Person(httpx.Client):
     """Somebody signed in at the API of an appliance."""
 
     def __init__(self, running: Running, name: str) -> None:
         super().__init__(base_url=f"http://127.0.0.1:{console_port(running)}", timeout=20)
         self._name = name
+        self._kept = _signed_in.setdefault(running, {})
 
     def __enter__(self) -> "Person":
         super().__enter__()
-        account = {"name": self._name, "password": f"{self._name}-password"}
-        me = self.post("/sign-in", json=account)
+        self.cookies.update(self._kept.get(self._name))
+        me = self.get("/api/v1/me")
+        if me.status_code != 200:
+            self.cookies.clear()
+            account = {"name": self._name, "password": f"{self._name}-password"}
+            me = self.post("/sign-in", json=account)
+            self._kept[self._name] = self.cookies
         assert me.status_code == 200, me.text
         self.headers["X-CSRF-Token"] = me.json()["csrf"]
         return self
