@@ -67,13 +67,13 @@ class Told:
         self.revoked: set[str] = set()
 
 
-def decide(service: Running, told: Told, chance: random.Random) -> None:
+def decide(service: Running, told: Told, chance: random.Random, over: threading.Event) -> None:
     """Tickets are asked for, voted on, grants proposed, agreed to, revoked; until control is
-    gone."""
+    gone, or has been (a request may just have found it back)."""
     with contextlib.suppress(httpx.TransportError, psycopg.Error), contextlib.ExitStack() as stack:
         client = stack.enter_context(connect(service, "alice"))
         alice, bob = (stack.enter_context(Person(service, name)) for name in ("alice", "bob"))
-        while True:
+        while not over.is_set():
             id = _ticket(client, chance.randrange(10**9))
             told.asked.add(id)
             approve = chance.random() < 0.6
@@ -104,13 +104,15 @@ def _ticket(client: Any, number: int) -> str:
 def test_what_was_answered_is_so(service: Running) -> None:
     chance, told = random.Random(61), Told()
     for _ in range(LIVES):
-        working = threading.Thread(target=decide, args=(service, told, chance))
+        over = threading.Event()
+        working = threading.Thread(target=decide, args=(service, told, chance, over))
         working.start()
         before, least = len(told.approved), len(told.revoked)
         wait_for(lambda b=before: len(told.approved) > b + 1, "some decisions", seconds=60)
         wait_for(lambda b=least: len(told.revoked) > b, "a revocation", seconds=60)
         time.sleep(chance.uniform(0, 0.05))  # somewhere amid the next one
         back_from_a_kill(service)
+        over.set()
         working.join(60)
         assert not working.is_alive()
         judge(service, told)
