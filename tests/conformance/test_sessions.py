@@ -232,7 +232,9 @@ def test_two_phase_transactions(governed: Governed, person: str, scratch: str, e
         connection.execute(f"INSERT INTO {scratch} VALUES (1)".encode())
         connection.tpc_prepare()
     with contextlib.closing(psycopg.connect(governed.uri(person=person))) as connection:
-        assert xid.gtrid in {found.gtrid for found in connection.tpc_recover()}
+        shown = {found.gtrid for found in connection.tpc_recover()}
+        # Names are texts of other sessions: who owes masks sees that there is one.
+        assert shown == {None} if person == PERSON else xid.gtrid in shown
         connection.rollback()
         if end == "commit":
             connection.tpc_commit(xid)

@@ -232,15 +232,25 @@ def test_a_lock_in_the_way_is_not_waited_for(service: Running, direct: Any) -> N
     assert "another session has locked what it touches" in effect["note"]
 
 
+def _cancel_until(over: threading.Event, session: Any) -> None:
+    """Soon, and now and then: the first may come before there is anything to cancel."""
+    pause = 0.01
+    while not over.wait(pause):
+        session.cancel()
+        pause = 1.0
+
+
 def test_a_cancel_amid_it_leaves_nothing(service: Running, direct: Any) -> None:
     """Cancels that hit whatever is being asked: the table is as it was, and the session usable."""
     with connect(service, "alice") as alice:
         for _ in range(5):
-            timer = threading.Timer(0.01, alice.cancel)
-            timer.start()
+            over = threading.Event()
+            cancelling = threading.Thread(target=_cancel_until, args=(over, alice))
+            cancelling.start()
             with pytest.raises(psycopg.Error):
                 alice.execute("UPDATE plain SET body = 'x' WHERE id <= 900")
-            timer.join()
+            over.set()
+            cancelling.join()
             assert alice.execute("SELECT count(*) FROM plain WHERE body = 'x'").fetchone() == (0,)
             assert alice.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
     assert direct.execute(

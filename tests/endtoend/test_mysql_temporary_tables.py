@@ -172,6 +172,7 @@ def test_what_came_of_a_statement_is_asked(alice: Cursor) -> None:
     assert told(alice, "SELECT other FROM t") == "()"
     does(alice, "RENAME TABLE t TO u")
     assert told(alice, "SELECT other FROM u") == "()" and "1146" in told(alice, "SELECT 1 FROM t")
+    assert "lasting relation" in told(alice, "RENAME TABLE u TO people")
 
 
 def test_a_reset_session_has_none(proxy: Running, direct: Cursor) -> None:

@@ -236,7 +236,7 @@ def _alter_table(ledger: Ledger, words: Sequence[Word], cursor: Cursor) -> None:
     if name is None:
         _confused(ledger)
         return
-    ledger.use(Action.ALTER, *name)
+    altered = ledger.use(Action.ALTER, *name)
     start = cursor.index
     _require_no_query(ledger, words[start:])
     _referenced(ledger, words[start:])
@@ -250,9 +250,7 @@ def _alter_table(ledger: Ledger, words: Sequence[Word], cursor: Cursor) -> None:
         elif _renames(moved):
             other = moved.name()
             if other is not None:
-                ledger.act(Action.CREATE)
-                ledger.use(Action.CREATE, *other)
-                ledger.note_temporary(*other)
+                _takes_name(ledger, altered, other)
         elif moved.skip("DROP", "PARTITION") or moved.skip("TRUNCATE", "PARTITION"):
             ledger.act(Action.TRUNCATE)
             ledger.use(Action.TRUNCATE, *name)
@@ -390,17 +388,27 @@ def rename(ledger: Ledger, words: Sequence[Word]) -> None:
         return
     cursor.exists()
     while (name := cursor.name()) is not None:
-        ledger.use(Action.ALTER, *name)
+        altered = ledger.use(Action.ALTER, *name)
         cursor.until("TO")
         other = cursor.name() if cursor.skip("TO") else None
         if other is None:
             _confused(ledger)
             return
-        ledger.act(Action.CREATE)
-        ledger.use(Action.CREATE, *other)
-        ledger.note_temporary(*other)
+        _takes_name(ledger, altered, other)
         if not cursor.skip(","):
             break
+
+
+def _takes_name(ledger: Ledger, relation: Relation | None, name: tuple[str, str]) -> None:
+    """A relation is renamed to this; a session's temporary table stays one."""
+    if relation is not None and relation.persistence == "t":
+        ledger.act(Action.CREATE_TEMPORARY)
+        ledger.require_unshadowed(*name)
+        ledger.use_temporary(Action.CREATE_TEMPORARY, *name)
+    else:
+        ledger.act(Action.CREATE)
+        ledger.use(Action.CREATE, *name)
+    ledger.note_temporary(*name)
 
 
 def truncate(ledger: Ledger, words: Sequence[Word]) -> None:
