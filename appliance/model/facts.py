@@ -232,6 +232,9 @@ class StatementFacts(msgspec.Struct, frozen=True):
     """It may give the session's user variables (`@x`) values."""
     ends_transaction: bool = False
     """COMMIT, ROLLBACK and their like, not of a savepoint."""
+    unlocks: bool = False
+    """It may let go of locks that were taken before its text: a transaction ends, or what came
+    since a savepoint of an earlier text is taken back."""
     isolates: bool = False
     """It may say how its transaction is isolated, which nothing may be read before."""
     if_not_exists: bool = False

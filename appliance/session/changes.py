@@ -200,14 +200,35 @@ def _rests_on_names(statement: StatementFacts) -> bool:
     return bool(statement.relations or inside or statement.prepared is not None)
 
 
-def goes_on_after_end(facts: Facts) -> bool:
-    """Whether anything is named after the end of a transaction in the same text."""
-    ended = False
+def goes_on_unlocked(facts: Facts) -> bool:
+    """Whether anything is named after the end of a transaction in the same text, or after locks
+    were taken back that may be those in front of it."""
+    unlocked = False
     for statement in facts.statements:
-        if ended and _rests_on_names(statement):
+        if unlocked and _rests_on_names(statement):
             return True
-        ended |= statement.ends_transaction
+        unlocked |= statement.unlocks
     return False
+
+
+_LOCKED_STILL = _HOLDING | {
+    "FetchStmt",
+    "ClosePortalStmt",
+    "DeallocateStmt",
+    "LockStmt",
+    "ListenStmt",
+    "UnlistenStmt",
+    "NotifyStmt",
+    "ConstraintsSetStmt",
+}
+
+
+def unlocks(facts: Facts) -> bool:
+    """Whether what was locked before it may not be behind it: a transaction ends, goes back to a
+    savepoint, or is perhaps left for some of the statement's own (VACUUM, CREATE INDEX
+    CONCURRENTLY).
+    """
+    return any(s.unlocks or s.kind not in _LOCKED_STILL for s in facts.statements)
 
 
 def goes_on_after_change(facts: Facts) -> bool:

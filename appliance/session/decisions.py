@@ -269,16 +269,14 @@ class Decisions:
         return self._state.status == ord("E") and not self._busy
 
     def _crosses_transaction(self, verdict: flow.Verdict) -> bool:
-        """A transaction's end may take settings back in the middle of this very text, and lets go
-        of the locks that keep relations as they were judged.
+        """A transaction's end, or a step back to a savepoint, may take settings back in the middle
+        of this very text, and lets go of the locks that keep relations as they were judged.
         """
         facts = verdict.facts
-        return (
-            verdict.restricted
-            and len(facts.statements) > 1
-            and Action.TRANSACTION in facts.actions
-            and (self._state.settings.touched_in_transaction or changes.goes_on_after_end(facts))
-        )
+        if not verdict.restricted or len(facts.statements) == 1:
+            return False
+        touched = self._state.settings.touched_in_transaction
+        return (touched and Action.TRANSACTION in facts.actions) or changes.goes_on_unlocked(facts)
 
     def _wait(self, waiting: Waiting, request: AnalyseText | RefreshCatalog) -> None:
         if self._state.waiting is not None:

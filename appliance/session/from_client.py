@@ -568,7 +568,7 @@ class FromClient:
             self._state.turn.requests.append(ArmTimeout(execution, timeout_ms))
         if verdict.plain:
             return
-        if changes.reshapes(verdict.facts):
+        if changes.reshapes(verdict.facts) or changes.unlocks(verdict.facts):
             self._state.vouch_for_nothing()
         if changes.changes_schema(verdict.facts):
             self._state.changing = True

@@ -383,7 +383,8 @@ class SessionState:
         )
 
     def vouch_for_nothing(self) -> None:
-        """A lock does not hold off the session itself, which may change the schema now."""
+        """What is locked may not stay so, and a lock does not hold off the session itself, which
+        may change the schema now."""
         self.vouched.clear()
         self.reshaping = self.now
 

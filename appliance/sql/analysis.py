@@ -22,7 +22,7 @@ from appliance.sql.constants import unread_constants
 from appliance.sql.lineage import CatalogLineage
 from appliance.sql.names import TEMPORARY_SCHEMA
 from appliance.sql.older_words import NEWEST
-from appliance.sql.parse import RawStatement, group, parse
+from appliance.sql.parse import Body, RawStatement, group, parse
 from appliance.sql.plain_settings import sets_plainly
 from appliance.sql.spared import checks_of
 from appliance.sql.statements import Analyst
@@ -67,8 +67,11 @@ def _statements(
 ) -> tuple[StatementFacts, ...]:
     """The statements of one text, each under what the ones before it may have changed."""
     found = []
+    savepoints: list[str] = []
     for raw in parsed:
         statement = _facts(text, raw, lineage, settings)
+        if raw.kind == "TransactionStmt" and _unlocks(raw.body, savepoints):
+            statement = msgspec.structs.replace(statement, unlocks=True)
         found.append(statement)
         if len(parsed) > 1:
             settings = after(raw, statement, settings)
@@ -188,6 +191,27 @@ _ENDS = frozenset(
     f"TRANS_STMT_{verb}"
     for verb in ("COMMIT", "ROLLBACK", "PREPARE", "COMMIT_PREPARED", "ROLLBACK_PREPARED")
 )
+
+
+def _unlocks(body: Body, savepoints: list[str]) -> bool:
+    """See `StatementFacts.unlocks`. `savepoints`: those that the text has made up to here, which
+    this changes. The last of a name hides the others, as in the server."""
+    verb: str = body["kind"].removeprefix("TRANS_STMT_")
+    name = body.get("savepoint_name", "")
+    if verb == "SAVEPOINT":
+        savepoints.append(name)
+    elif verb in ("RELEASE", "ROLLBACK_TO"):
+        if name not in savepoints:
+            savepoints.clear()
+            return verb == "ROLLBACK_TO"
+        while savepoints.pop() != name:
+            pass
+        if verb == "ROLLBACK_TO":  # it is there still
+            savepoints.append(name)
+    elif body["kind"] in _ENDS:
+        savepoints.clear()
+        return True
+    return False
 
 
 def _confidence(analyst: Analyst, lineage: CatalogLineage | None) -> Confidence:
