@@ -211,6 +211,19 @@ def goes_on_unlocked(facts: Facts) -> bool:
     return False
 
 
+_AT_ONCE = frozenset({"TransactionStmt", "VariableSetStmt", "VariableShowStmt"})
+
+
+def names_behind_work(facts: Facts) -> bool:
+    """Whether anything is named behind a statement of the same text that may take any time."""
+    worked = False
+    for statement in facts.statements:
+        if worked and _rests_on_names(statement):
+            return True
+        worked |= statement.kind not in _AT_ONCE
+    return False
+
+
 _LOCKED_STILL = _HOLDING | {
     "FetchStmt",
     "ClosePortalStmt",

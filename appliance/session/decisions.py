@@ -5,15 +5,19 @@ long text is analysed elsewhere, a catalog is loaded, settings that may have cha
 the server. One statement waits at a time; the client's messages behind it stay in order.
 """
 
+from collections.abc import Mapping
 from typing import cast
 
 import msgspec
 
+from appliance.model.catalog import ColumnKey
+from appliance.model.decision import Mask
 from appliance.model.errors import InvariantBroken, ProtocolViolation
 from appliance.model.facts import Action, Facts, PreparedUse
 from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.evaluate import DEFAULT_RULE
+from appliance.policy.snapshot import UNCLASSIFIED_RULE
 from appliance.session import changes, flow, told
 from appliance.session.counted import executes_uncounted, fetches_write
 from appliance.session.dialect import Forms
@@ -29,7 +33,8 @@ from appliance.session.state import (
     Sparing,
     Waiting,
 )
-from appliance.session.unchanged import read_answer
+from appliance.session.unchanged import FOOTINGS_MAX, read_answer
+from appliance.sql.adoption import adopts
 from appliance.sql.encodings import reads_alike
 from appliance.sql.footing import BACKSLASH, Footing, bare, joined
 from appliance.sql.lineage import CatalogLineage
@@ -61,6 +66,8 @@ class Decisions:
     def __init__(self, state: SessionState) -> None:
         self._state = state
         self.questions = Questions(state, self._answered)
+        self._adopting: tuple[CatalogLineage | None, Mapping[ColumnKey, Mask], dict[Footing, bool]]
+        self._adopting = (None, {}, {})
         self.parking = Parking(state, self.examine, self.questions)
 
     def consider(
@@ -160,6 +167,8 @@ class Decisions:
         allowed = verdict.restricted and verdict.refusal is None
         if allowed and changes.goes_on_after_change(verdict.facts):
             verdict = msgspec.structs.replace(verdict, refusal=told.reshaped_amid(), memo=[])
+        elif allowed and self._adopts_amid(verdict):
+            verdict = msgspec.structs.replace(verdict, refusal=told.adopted_amid(), memo=[])
         if self._parks(waiting, verdict):
             return
         if not self._needs_check(waiting, verdict):
@@ -235,7 +244,7 @@ class Decisions:
             refused = msgspec.structs.replace(verdict, refusal=told.isolated_amid(), memo=[])
             waiting.then(refused)
         elif waiting.aside == footing:
-            self._state.vouched[footing] = self._state.now
+            self._state.vouch(footing, self._adopts(footing, verdict))
             return False
         elif self._busy:
             self._await_quiet(waiting)
@@ -249,6 +258,28 @@ class Decisions:
         """
         statements = verdict.facts.statements
         return len(statements) > 1 and any(s.isolates for s in statements)
+
+    def _adopts(self, footing: Footing, verdict: flow.Verdict) -> bool:
+        """Whether what it rests on may get a part with masked columns while it is locked."""
+        lineage, owed = self._state.lineage, verdict.decision.owed
+        if lineage is None:
+            return True
+        if self._adopting[:2] != (lineage, owed):
+            self._adopting = (lineage, owed, {})
+        known = self._adopting[2]
+        if footing not in known:
+            if len(known) >= FOOTINGS_MAX:
+                known.clear()
+            oids = {*footing.direct, *footing.oids}
+            known[footing] = adopts(oids, owed, lineage.catalog, UNCLASSIFIED_RULE)
+        return known[footing]
+
+    def _adopts_amid(self, verdict: flow.Verdict) -> bool:
+        """The same, behind a statement of its text that may take any time."""
+        if not changes.names_behind_work(verdict.facts):
+            return False
+        footing = self._footing(verdict)
+        return footing is not None and self._adopts(footing, verdict)
 
     def _bare(self) -> Footing | None:
         """None where nothing is looked up, and so nothing masked."""
@@ -468,7 +499,7 @@ class Decisions:
             and self._state.unchanged.holds(footing, said)
             and verdict.epoch == self.epoch()
         ):
-            self._state.vouched[footing] = self._state.now
+            self._state.vouch(footing, self._adopts(footing, verdict))
             begun = waiting.simple and self._state.status == ord("I")
             single = len(verdict.facts.statements) == 1
             self._state.holding = question.holds and begun and single

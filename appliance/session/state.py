@@ -280,6 +280,8 @@ class SessionState:
         """What is locked in the state in which the catalog has it, in the transaction that the
         client's next message will be part of -> since when.
         """
+        self.growing: set[Footing] = set()
+        """Of these, what could get a part with masked columns all the same (`sql/adoption`)."""
         self.parked: Parked | None = None
         self.chosen = Chosen()
         """The statement that waits for an approval; it is `waiting`, too."""
@@ -388,10 +390,16 @@ class SessionState:
         self.vouched.clear()
         self.reshaping = self.now
 
+    def vouch(self, footing: Footing, growing: bool) -> None:
+        self.vouched[footing] = self.now
+        (self.growing.add if growing else self.growing.discard)(footing)
+
     def executing(self) -> None:
-        """A statement was sent that may take any time: functions are looked at again behind it."""
-        for footing in [footing for footing in self.vouched if footing.calls]:
+        """A statement was sent that may take any time: what cannot be locked is looked at again
+        behind it."""
+        for footing in [f for f in self.vouched if f.calls or f in self.growing]:
             del self.vouched[footing]
+        self.growing.clear()
 
     def send(self, message: Bytes, expected: Expected) -> None:
         self.in_pipeline = expected.kind not in (Kind.SYNC, Kind.QUERY)

@@ -96,6 +96,16 @@ def reshaped_amid() -> Refusal:
     )
 
 
+def adopted_amid() -> Refusal:
+    return Refusal(
+        RefusalCode.UNRESOLVED,
+        "a relation with masked columns could become a part of one that is read here while what"
+        " stands before it in this text runs",
+        "send what comes behind the first statement as a message of its own",
+        rule="builtin:held-relations",
+    )
+
+
 def isolated_amid() -> Refusal:
     return Refusal(
         RefusalCode.UNRESOLVED,

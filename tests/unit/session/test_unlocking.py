@@ -5,7 +5,7 @@ import pytest
 from appliance.model.catalog import SessionSettings
 from appliance.model.facts import Facts
 from appliance.model.limits import Limits
-from appliance.session.changes import goes_on_unlocked, unlocks
+from appliance.session.changes import goes_on_unlocked, names_behind_work, unlocks
 from appliance.sql.analysis import analyse
 
 READ = "SELECT a FROM t"
@@ -63,3 +63,16 @@ def test_a_text_that_unlocks(text: str) -> None:
 )
 def test_a_text_that_keeps_locks(text: str) -> None:
     assert not unlocks(facts(text))
+
+
+@pytest.mark.parametrize("text", [f"SELECT 1; {READ}", f"{READ}; {READ}", "SELECT 1; EXECUTE s"])
+def test_names_behind_what_may_take_any_time(text: str) -> None:
+    assert names_behind_work(facts(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [READ, f"BEGIN; SET a.b = 'c'; {READ}", f"SET a.b = 'c'; {READ}; COMMIT", "SELECT 1; SELECT 2"],
+)
+def test_nothing_named_behind_work(text: str) -> None:
+    assert not names_behind_work(facts(text))
