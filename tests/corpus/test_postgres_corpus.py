@@ -18,7 +18,7 @@ OWN_SHARE = 5
 """One in so many of our own attacks; `make redteam` sends them all."""
 SENT_WHOLE = (
     *("external_ddl", "names_in_prepared", "deferred_settings"),
-    *("parts_of_values", "returning_names", "server_schemas"),
+    *("parts_of_values", "returning_names", "server_schemas", "unlocked"),
 )
 
 
