@@ -208,6 +208,7 @@ def _facts(ledger: Ledger, segment: Segment) -> StatementFacts:
         spared=frozenset(ledger.spared),
         flags=frozenset(ledger.flags),
         unresolved=tuple(reader.unresolved),
+        unread=ledger.unread,
         prepared=ledger.prepared,
         confidence=_confidence(ledger),
         span=(segment.start, segment.end - segment.start),
@@ -249,6 +250,7 @@ def _failed(
         actions=(Action.OPAQUE,),
         outputs_known=False,
         unresolved=("the text could not be parsed",),
+        unread=True,
         confidence=Confidence.OPAQUE,
         span=(0, len(text)),
     )
