@@ -248,6 +248,20 @@ class Judge:
     def _alike_key(self, folded: bytes, settings: SessionSettings) -> tuple[object, ...]:
         return "alike", *self._verdict_key(self._key(folded, settings))
 
+    def permits(self, action: Action, now: float) -> Refusal | None:
+        """Why this principal may not do what names nothing in particular; None = it may."""
+        facts = Facts((StatementFacts("", (action,)),))
+        decision = self.snapshot.decide(
+            facts,
+            self.principal,
+            self.client,
+            self.target,
+            self.database,
+            self.entitlements,
+            now,
+        )
+        return refusal_of(facts, decision) or held_refusal(facts, decision)
+
     def analyse_inline(self, text: bytes, settings: SessionSettings) -> Facts:
         """For short texts: on the event loop."""
         lineage = self.catalog.lineage if self.needs_catalog else None

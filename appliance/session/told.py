@@ -465,6 +465,17 @@ def unknown_statement() -> Refusal:
     )
 
 
+def unknown_named() -> Refusal:
+    return Refusal(
+        RefusalCode.STALE,
+        "what this EXECUTE runs was not prepared from a constant text in this session, or not since"
+        " something may have changed what it names",
+        "PREPARE it from a constant text, in a statement of its own",
+        rule="builtin:named-statement",
+        sqlstate="26000",
+    )
+
+
 OWN_SESSIONS = "builtin:own-sessions"
 
 
