@@ -89,6 +89,13 @@ class ExchangeCommands:
         self.forward(Running(command, verdict, execution), rewritten)
 
     def _prepare(self, command: Command) -> None:
+        if self._named.names(command):
+            refusal = told.not_preparable()
+            unread = msgspec.structs.replace(
+                command, shown="(names a prepared statement)", length=len(command.text)
+            )
+            self.refuse(refusal, self._state.record_unread(unread, refusal))
+            return
         if self._state.prepared_full:
             self.refuse(told.too_many_statements(), "")
             return

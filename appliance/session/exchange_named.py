@@ -58,6 +58,10 @@ class ExchangeNamed:
             return False
         return True
 
+    def names(self, command: Command) -> bool:
+        """Whether a text is one of these: no server prepares it."""
+        return self._told(command) is not None
+
     def _told(self, command: Command) -> NamedText | None:
         state = self._state
         return state.judge.dialect.named(command.text, state.settings.current)

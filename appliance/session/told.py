@@ -476,6 +476,16 @@ def unknown_named() -> Refusal:
     )
 
 
+def not_preparable() -> Refusal:
+    return Refusal(
+        RefusalCode.UNKNOWN_MESSAGE,
+        "PREPARE, EXECUTE and DEALLOCATE are not themselves prepared by the protocol",
+        "send it as a query",
+        rule="builtin:named-statement",
+        sqlstate="07000",
+    )
+
+
 OWN_SESSIONS = "builtin:own-sessions"
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from appliance.audit.record import ProtocolKind
 from appliance.model.limits import Limits
+from appliance.model.principal import Principal
 from appliance.policy.compile import compile_documents
 from appliance.policy.snapshot import Snapshot
 from tests.playbook.exchange_world import (
@@ -273,6 +274,15 @@ def test_the_two_kinds_of_prepared_statements_are_two() -> None:
 
 
 @pytest.mark.parametrize("text", ["PREPARE p FROM 'SELECT 1'", "EXECUTE p", "DROP PREPARE p"])
+@pytest.mark.parametrize("principal", [ANN, DAN])
+def test_none_of_these_has_a_number(text: str, principal: Principal) -> None:
+    """As the server has it, so that drivers send it as a query."""
+    (refused,) = played(says(prepare(text)), principal=principal)
+    assert refused.upstream == b"" and error_of(refused.client)[1] == 1295
+    assert refused.decided == ((SIMPLE, "unknown_message"),)
+
+
+@pytest.mark.parametrize("text", ["PREPARE p FROM @x", "/* */ EXECUTE p", "EXECUTE p USING 1"])
 def test_none_of_these_is_run_by_its_number(text: str) -> None:
     """No server prepares one; were there one that does, it would run past what is known here."""
     *_, refused = played(

@@ -42,6 +42,7 @@ _NUMBERS: dict[str, tuple[int, str]] = {
     "42703": (1054, "42S22"),  # ER_BAD_FIELD_ERROR
     "42883": (1305, "42000"),  # ER_SP_DOES_NOT_EXIST
     "3F000": (1049, "42000"),
+    "07000": (1295, "HY000"),  # ER_UNSUPPORTED_PS: drivers send it as a query then
     "0A000": (1235, "42000"),  # ER_NOT_SUPPORTED_YET
     "42704": (1094, "HY000"),  # ER_NO_SUCH_THREAD
     "22021": (1300, "HY000"),  # ER_INVALID_CHARACTER_STRING
