@@ -15,17 +15,19 @@ from appliance.model.naming import NamedText
 from appliance.sql.mysql.words import STRING, modes_of, readable, words_of
 
 _NAME = rb"(?:`([A-Z_][A-Z0-9_]{0,63})`|([A-Z_][A-Z0-9_]{0,63}))"
-_VARIABLE = rb"@[A-Z_][A-Z0-9_]*"
-_PREPARE = re.compile(rb"\s*PREPARE\s+" + _NAME + rb"\s+FROM\s*['\"]", re.IGNORECASE)
+_VARIABLE = rb"@[A-Z_][A-Z0-9_]*+"
+_PREPARE = re.compile(rb"\s*+PREPARE\s++" + _NAME + rb"\s++FROM\s*+['\"]", re.IGNORECASE)
 _EXECUTE = re.compile(
-    rb"\s*EXECUTE\s+" + _NAME + rb"(?:\s+USING\s+" + _VARIABLE
-    + rb"(?:\s*,\s*" + _VARIABLE + rb")*)?\s*;?\s*",
+    rb"\s*+EXECUTE\s++" + _NAME + rb"(?:\s++USING\s++" + _VARIABLE
+    + rb"(?:\s*+,\s*+" + _VARIABLE + rb")*+)?\s*+;?\s*+",
     re.IGNORECASE,
 )  # fmt: skip
 _DEALLOCATE = re.compile(
-    rb"\s*(?:DEALLOCATE|DROP)\s+PREPARE\s+" + _NAME + rb"\s*;?\s*", re.IGNORECASE
+    rb"\s*+(?:DEALLOCATE|DROP)\s++PREPARE\s++" + _NAME + rb"\s*+;?\s*+", re.IGNORECASE
 )
 _IMMEDIATE = "immediate"
+PREPARED_BYTES_MAX = 64 * 1024
+"""Of a PREPARE whose text is told: it is lexed on the event loop, a few times."""
 _WORDS = 4
 """PREPARE name FROM 'text'"""
 
@@ -50,7 +52,7 @@ def _name(found: re.Match[bytes]) -> str:
 
 def _prepared(text: bytes, settings: SessionSettings) -> bytes | None:
     """The value of the one literal behind FROM."""
-    if readable(text, settings) is not None:
+    if len(text) > PREPARED_BYTES_MAX or readable(text, settings) is not None:
         return None
     modes = modes_of(settings)
     if mylex.unwrap(text, modes, 0, False) is not text or not mylex.measure(text, modes)[3]:

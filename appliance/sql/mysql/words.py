@@ -30,8 +30,8 @@ UNREAD_MODES = frozenset({"ORACLE", "HIGH_NOT_PRECEDENCE", "MSSQL", "DB2", "MAXD
 """Modes in which the grammar is another one."""
 
 _SETTING_BACK = re.compile(
-    rb"[ \t\r\n]*SET[ \t\r\n]+(?:(?:SESSION|LOCAL)[ \t\r\n]+|@@(?:(?:SESSION|LOCAL)\.)?)?"
-    rb"sql_mode[ \t\r\n]*:?=[ \t\r\n]*(?:DEFAULT|'[A-Z_,]*'|[0-9]{1,20})[ \t\r\n]*;?[ \t\r\n]*",
+    rb"\s*+SET\s++(?:(?:SESSION|LOCAL)\s++|@@(?:(?:SESSION|LOCAL)\.)?)?"
+    rb"sql_mode\s*+:?=\s*+(?:DEFAULT|'[A-Z_,]*+'|[0-9]{1,20})\s*+;?\s*+",
     re.IGNORECASE,
 )
 """One assignment of a constant, to nothing but the session's modes: read alike in every mode, so

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from appliance.model.catalog import SessionSettings
 from appliance.model.facts import Action, Confidence, Flag
 from appliance.model.naming import NamedText
-from appliance.sql.mysql.naming import named, preparing
+from appliance.sql.mysql.ending import ending
+from appliance.sql.mysql.naming import PREPARED_BYTES_MAX, named, preparing
+from appliance.sql.mysql.words import readable
 from tests.unit.sql.mysql.shop import SETTINGS, facts, only
 
 PLAIN = SessionSettings(database="shop", modes=("NO_BACKSLASH_ESCAPES",))
@@ -149,6 +151,27 @@ def test_the_rest_is_run_from_strings(text: str) -> None:
     found = facts(text)
     assert Action.DYNAMIC_SQL in found.actions or found.failure is not None
     assert found.confidence is Confidence.OPAQUE
+
+
+@pytest.mark.parametrize(
+    "text", ["execute p", "execute p using @a", "drop prepare p", "prepare p from", "kill 1", ""]
+)
+def test_blanks_are_read_once(text: str) -> None:
+    """Patterns that try each blank in two places would take hours for a text of a megabyte."""
+    long = (" " * 1_000_000 + text + " " * 1_000_000 + "; x").encode()
+    assert named(long, SETTINGS) is None and ending(long) is None
+    oracle = SessionSettings(database="shop", modes=("ORACLE",))
+    assert readable(long.replace(b"kill 1", b"set sql_mode = 0"), oracle) is not None
+
+
+def test_only_so_much_is_prepared_by_name() -> None:
+    """What is longer is SQL from a string that nobody has seen, and not lexed here."""
+    room = PREPARED_BYTES_MAX - len("prepare p from ''")
+    for length, told in ((room, True), (room + 1, False)):
+        found = named(f"prepare p from '{'x' * length}'".encode(), SETTINGS)
+        assert found is not None and (found.text is not None) is told
+    assert preparing("p", b"x" * PREPARED_BYTES_MAX, SETTINGS) is None
+    assert Action.DYNAMIC_SQL in facts(f"prepare p from 'select 1 {' ' * room}'").actions
 
 
 def test_literals_are_not_shown() -> None:
