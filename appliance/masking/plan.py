@@ -30,7 +30,7 @@ from appliance.model.facts import (
     RelationUse,
     StatementFacts,
 )
-from appliance.model.refusal import Refusal, RefusalCode
+from appliance.model.refusal import About, Refusal, RefusalCode
 
 GUARD_UNKNOWN = "guard.unknown"
 GUARD_FUNCTION = "guard.unknown-function"
@@ -75,6 +75,7 @@ _FAILURE_CODES: Mapping[str, RefusalCode] = {
     "syntax": RefusalCode.UNPARSABLE,
     "nul_byte": RefusalCode.UNPARSABLE,
     "encoding": RefusalCode.UNPARSABLE,
+    "modes": RefusalCode.UNPARSABLE,
     "too_long": RefusalCode.TOO_LONG,
     "too_deep": RefusalCode.TOO_COMPLEX,
     "too_many_comments": RefusalCode.TOO_COMPLEX,
@@ -252,19 +253,31 @@ def _stale(facts: Facts, lineage: Lineage) -> bool:
 
 
 def _refused(
-    code: RefusalCode, message: str, remedy: str, rule: str, sqlstate: str = "42501"
+    code: RefusalCode,
+    message: str,
+    remedy: str,
+    rule: str,
+    sqlstate: str = "42501",
+    about: About = About.SESSION,
 ) -> Refused:
-    return Refused(Refusal(code=code, message=message, remedy=remedy, rule=rule, sqlstate=sqlstate))
+    return Refused(
+        Refusal(
+            code=code,
+            message=message,
+            remedy=remedy,
+            rule=rule,
+            sqlstate=sqlstate,
+            about=about,
+        )
+    )
 
 
-_UNREAD = ("this kind of statement is not understood", "the statement could not be parsed")
-
-
-def _unknown_state(unresolved: Sequence[str]) -> str:
-    """The SQLSTATE a database has for a name it does not know: programs look at it."""
-    for why in unresolved:
-        if why in _UNREAD:
-            return "42601"
+def _unknown_state(statement: StatementFacts) -> str:
+    """The SQLSTATE a database has for what it cannot read, or for a name it does not know: programs
+    look at it."""
+    if statement.unread:
+        return "42601"
+    for why in statement.unresolved:
         if why.endswith(" is not known"):
             if why.startswith("relation "):
                 return "42P01"
@@ -291,6 +304,7 @@ def _require_understood(facts: Facts, statement: StatementFacts) -> None:
             "this reads system views that hold secrets, samples of columns or others' statements",
             "Leave these views or columns out.",
             GUARD_SECRETS,
+            about=About.RELATION,
         )
 
 
@@ -336,6 +350,7 @@ def _untrusted(calls: Sequence[FunctionUse], catalog: Catalog) -> Refused:
         "to who owes masks",
         "Leave it out, or ask somebody who may see the columns unmasked.",
         GUARD_FUNCTION,
+        about=About.FUNCTION,
     )
 
 
@@ -364,6 +379,7 @@ def _unknown_function(names: Iterable[str]) -> Refused:
         "nothing, to list it (and every overload of its name) under trusted_functions: "
         "`sallyport policy trust` prints what to write.",
         GUARD_FUNCTION,
+        about=About.FUNCTION,
     )
 
 
@@ -377,6 +393,7 @@ def _changed_function(call: FunctionUse, oids: Sequence[int], catalog: Catalog) 
         "Ask the owners of the policy to read it again and to renew its digest under "
         "trusted_functions: `sallyport policy trust` prints it.",
         GUARD_FUNCTION,
+        about=About.FUNCTION,
     )
 
 
@@ -393,6 +410,7 @@ def _require_silent(
             "Ask somebody who may see the column, or write rows that no constraint compares with "
             "it.",
             owed[key].rule,
+            about=About.COLUMN,
         )
 
 
@@ -405,7 +423,7 @@ def _require_exact(statement: StatementFacts) -> None:
             + (f": {_list(statement.unresolved)}" if statement.unresolved else ""),
             "Name tables with their schema and columns that exist; use plain SQL.",
             GUARD_UNKNOWN,
-            _unknown_state(statement.unresolved),
+            _unknown_state(statement),
         )
 
 
@@ -596,7 +614,9 @@ class _Work:
     def _used(self, key: ColumnKey, mask: Mask, how: str) -> Refused:
         name = column_name(self.catalog, key)
         message = f"{name} is masked for you, and here it {how}"
-        return _refused(RefusalCode.MASKED_COLUMN_USED, message, ALONE, mask.rule)
+        return _refused(
+            RefusalCode.MASKED_COLUMN_USED, message, ALONE, mask.rule, about=About.COLUMN
+        )
 
     def _unmaskable(self, key: ColumnKey) -> Refused:
         name = column_name(self.catalog, key)
@@ -607,4 +627,6 @@ class _Work:
             if copying
             else "Leave relations with masked columns out of what is created."
         )
-        return _refused(RefusalCode.UNMASKABLE, message, remedy, self.owed[key].rule)
+        return _refused(
+            RefusalCode.UNMASKABLE, message, remedy, self.owed[key].rule, about=About.COLUMN
+        )

@@ -7,6 +7,7 @@ import msgspec
 
 from appliance.model.approval import HoldTerms
 from appliance.model.catalog import ColumnKey
+from appliance.model.refusal import About
 
 
 class Effect(enum.Enum):
@@ -89,5 +90,7 @@ class Decision(msgspec.Struct, frozen=True):
     trust: Trust = NO_TRUST
     masks_observed: Mapping[ColumnKey, Mask] = {}
     """Touched columns whose mask is only observed: they leave unmasked, and that is counted."""
+    about: About = About.SESSION
+    """What a denial is about."""
     hold: HoldTerms | None = None
     """Under which terms it may be approved, when `effect` is HOLD."""

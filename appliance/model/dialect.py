@@ -17,6 +17,7 @@ from appliance.model.ending import Ending
 from appliance.model.facts import Facts
 from appliance.model.form import Form
 from appliance.model.limits import Limits
+from appliance.model.naming import NamedText
 
 
 class Dialect(msgspec.Struct, frozen=True):
@@ -45,3 +46,9 @@ class Dialect(msgspec.Struct, frozen=True):
     ending: Callable[[bytes], Ending | None] = lambda _text: None
     """Whether a text ends another session: then it is carried out by the appliance. Where one may
     be written in SQL at all, all others that signal sessions are refused."""
+    named: Callable[[bytes, SessionSettings], NamedText | None] = lambda _text, _settings: None
+    """What a text names that prepares a statement by name, runs or forgets it; None for all other
+    texts, and where the session resolves such names by itself."""
+    preparing: Callable[[str, bytes, SessionSettings], bytes | None] = lambda _name, _text, _s: None
+    """(name, text, settings) -> what has the server prepare this very text by that name; None where
+    it would not be read as that."""

@@ -212,6 +212,8 @@ class StatementFacts(msgspec.Struct, frozen=True):
     flags: frozenset[Flag] = frozenset()
     unresolved: tuple[str, ...] = ()
     """Why confidence is not EXACT, in words for a person, without literals."""
+    unread: bool = False
+    """Its grammar is not known here: it is opaque for that reason."""
     prepared: PreparedUse | None = None
     confidence: Confidence = Confidence.EXACT
     span: tuple[int, int] = (0, 0)
@@ -260,7 +262,8 @@ class ParseFailure(msgspec.Struct, frozen=True):
     """
 
     code: str
-    """syntax, too_long, too_deep, nul_byte, encoding, timeout, busy, crashed, too_many_comments"""
+    """syntax, too_long, too_deep, nul_byte, encoding, modes, timeout, busy, crashed,
+    too_many_comments"""
     message: str
     cursor: int = 0
 

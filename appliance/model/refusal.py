@@ -38,6 +38,17 @@ class RefusalCode(enum.Enum):
     LIMIT = "limit"  # a bound of the appliance
 
 
+class About(enum.Enum):
+    """What a right is missing for: databases have errors of their own for each."""
+
+    SESSION = "session"  # the server, its settings and files, other sessions, code
+    SCHEMA = "schema"
+    RELATION = "relation"
+    COLUMN = "column"
+    FUNCTION = "function"
+    TEXT = "text"  # nothing but what was not understood
+
+
 class Refusal(msgspec.Struct, frozen=True):
     code: RefusalCode
     message: str
@@ -49,6 +60,9 @@ class Refusal(msgspec.Struct, frozen=True):
     reference: str = ""
     """Id to quote; the audit record's."""
     sqlstate: str = "42501"
+    about: About = About.SESSION
+    """Of one for a missing right (42501). It follows from the text and from policy, never from
+    whether something is there: nobody learns that of what they may not see."""
     position: int = 0
     """1-based character position in the text, 0 = none."""
     detail: str = ""

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from appliance.model.approval import HoldTerms, joined
 from appliance.model.catalog import ColumnKey
 from appliance.model.decision import Decision, Effect, Mask, Reason
-from appliance.model.facts import Facts, Flag, StatementFacts
+from appliance.model.facts import Action, Facts, Flag, StatementFacts
+from appliance.model.refusal import About
 from appliance.policy.conditions import ConditionFailed, Subject, address_of
 from appliance.policy.document import RuleEffect
 from appliance.policy.entitlements import Entitlements
@@ -58,6 +59,7 @@ class Tally:
     __slots__ = (
         "allowed",
         "denied",
+        "denying",
         "failed",
         "held",
         "row_limit",
@@ -70,6 +72,7 @@ class Tally:
         self.allowed = 0
         self.held = 0
         self.denied = False
+        self.denying: list[tuple[Rule, int]] = []
         self.row_limit: int | None = None
         self.timeout_ms: int | None = None
         self.terms: HoldTerms | None = None
@@ -81,6 +84,7 @@ class Tally:
             self.allowed |= bits
         elif effect is _DENY:
             self.denied = True
+            self.denying.append((rule, bits))
         elif effect is _HOLD:
             self.held |= bits
             self.terms = joined(self.terms, rule.terms)
@@ -126,6 +130,7 @@ class Deliberation:
         self.timeout_ms: int | None = None
         self.terms: HoldTerms | None = None
         self.written: Bound | None = None
+        self.about: About | None = None
 
     def raise_to(self, applied: Effect, watched: Effect) -> None:
         if _SEVERITY[applied] > _SEVERITY[self.applied]:
@@ -208,10 +213,40 @@ class Deliberation:
             reason = Reason(DEFAULT_RULE, Effect.DENY.value, _nothing_allows(named), self.observing)
             self.reasons[reason] = None
         if not self.observing:
+            self._note_about(touches, applied, missing)
             self.row_limit = smaller(self.row_limit, applied.row_limit)
             self.timeout_ms = smaller(self.timeout_ms, applied.timeout_ms)
             self.terms = joined(self.terms, applied.terms)
             self.written = tighter(self.written, applied.written)
+
+    def _note_about(self, touches: Sequence[Touch], applied: Tally, missing: int) -> None:
+        """What the first denial is about."""
+        if self.about is not None:
+            return
+        if applied.denying:
+            self.about = _denied(touches, *applied.denying[0])
+        elif missing:
+            self.about = about_of([t for i, t in enumerate(touches) if missing >> i & 1])
+
+
+def _denied(touches: Sequence[Touch], rule: Rule, bits: int) -> About:
+    """What a rule that denies is about."""
+    found = about_of([touch for i, touch in enumerate(touches) if bits >> i & 1])
+    through = bits >> len(touches) & 1
+    narrowed = rule.resources and all(glob.column is not None for glob in rule.resources)
+    return About.COLUMN if through or (narrowed and found is About.RELATION) else found
+
+
+def about_of(touches: Sequence[Touch]) -> About:
+    """What the first of these is about, by its name alone."""
+    if not touches or all(touch.action is Action.OPAQUE for touch in touches):
+        return About.TEXT if touches else About.SESSION
+    first = touches[0]
+    if not first.named:
+        return About.SESSION
+    if first.action is Action.EXECUTE_FUNCTION:
+        return About.FUNCTION
+    return About.SCHEMA if first.name == "*" else About.RELATION
 
 
 def _nothing_allows(named: Sequence[str]) -> str:
@@ -249,6 +284,7 @@ def decide(facts: Facts, entitlements: Entitlements, context: Context, observing
         masks_observed=observed,
         hold=work.terms if work.applied is Effect.HOLD else None,
         trust=entitlements.trust,
+        about=work.about or About.SESSION,
     )
 
 

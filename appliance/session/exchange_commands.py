@@ -18,6 +18,7 @@ from appliance.session.counted import limit_of
 from appliance.session.effects import ArmTimeout, BeginSchemaChange, EndOther, EndSession, LogInAnew
 from appliance.session.exchange_blast import ExchangeBlast
 from appliance.session.exchange_decisions import ExchangeDecisions
+from appliance.session.exchange_named import ExchangeNamed, forget_names, refused_names
 from appliance.session.exchange_state import ExchangeState, Running, Statement
 from appliance.session.inflight import Bound, Execution
 from appliance.wire.exchange import LAST_PREPARED, Command, Wish
@@ -32,6 +33,7 @@ class ExchangeCommands:
         self._state = state
         self._decisions = decisions
         self._blast = blast
+        self._named = ExchangeNamed(state, decisions, self)
 
     def run(self, command: Command) -> None:
         """A command whose turn it is. Those that earn a reply are `current` until it has come."""
@@ -48,9 +50,11 @@ class ExchangeCommands:
         if ending is not None:
             self._end_other(command, ending)
             return
+        if self._named.begin(command):
+            return
         self._decisions.consider(
             command.text,
-            lambda verdict: self._judged(command, verdict),
+            lambda verdict: self.judged(command, verdict),
             Bound(command.text),
         )
 
@@ -67,25 +71,33 @@ class ExchangeCommands:
             state.to_client(state.codec.done())
             state.current = None
         else:
-            self._refuse(told.no_such_session(), "")
+            self.refuse(told.no_such_session(), "")
 
-    def _judged(self, command: Command, verdict: flow.Verdict) -> None:
+    def judged(self, command: Command, verdict: flow.Verdict) -> None:
         seen = bool(verdict.memo)
         record_id = self._state.record(ProtocolKind.SIMPLE, command.text, verdict, verdict.refusal)
         if verdict.refusal is not None:
-            self._refuse(verdict.refusal, record_id)
+            refused_names(self._state.named, verdict.facts)
+            self.refuse(verdict.refusal, record_id)
             return
         execution = Execution(record_id, verdict, self._state.now)
         if command.wish is Wish.QUERY:
             folded = self._decisions.alike(command.text, verdict)
             execution.hit = self._state.hits.queried(command.text, verdict, folded, seen)
-        self._before_forward(execution, command.text)
+        self.before_forward(execution, command.text)
         rewritten = verdict.rewritten if command.wish is Wish.QUERY else b""
-        self._forward(Running(command, verdict, execution), rewritten)
+        self.forward(Running(command, verdict, execution), rewritten)
 
     def _prepare(self, command: Command) -> None:
-        if len(self._state.statements) >= self._state.limits.prepared_statements_max:
-            self._refuse(told.too_many_statements(), "")
+        if self._named.names(command):
+            refusal = told.not_preparable()
+            unread = msgspec.structs.replace(
+                command, shown="(names a prepared statement)", length=len(command.text)
+            )
+            self.refuse(refusal, self._state.record_unread(unread, refusal))
+            return
+        if self._state.prepared_full:
+            self.refuse(told.too_many_statements(), "")
             return
         self._decisions.consider(
             command.text, lambda verdict: self._prepared(command, verdict), runs=False
@@ -98,12 +110,12 @@ class ExchangeCommands:
             judged = verdict.released
         record_id = self._state.record(ProtocolKind.PARSE, command.text, judged, judged.refusal)
         if judged.refusal is not None:
-            self._refuse(judged.refusal, record_id)
+            self.refuse(judged.refusal, record_id)
             return
         settings = self._state.settings.current
         self._state.words_suspect = self._state.words_suspect or said_again.may_quote(judged)
         statement = Statement(0, command.text, judged, settings)
-        self._forward(Running(command, judged, None, statement), judged.rewritten)
+        self.forward(Running(command, judged, None, statement), judged.rewritten)
 
     # --- prepared statements ----------------------------------------------------------------------
 
@@ -116,7 +128,7 @@ class ExchangeCommands:
     def _execute(self, command: Command) -> None:
         statement = self._of(command)
         if statement is None:
-            self._refuse(told.unknown_statement(), "")
+            self.refuse(told.unknown_statement(), "")
             return
         self._end_cursor(statement)
         kinds = statement.kinds
@@ -136,14 +148,16 @@ class ExchangeCommands:
         kinds: tuple[int, ...],
         verdict: flow.Verdict,
     ) -> None:
-        refusal = statement.unfit or verdict.refusal or self._changed_under(statement, verdict)
+        refusal = statement.unfit or verdict.refusal or self.changed_under(statement, verdict)
+        if any(each.prepared is not None for each in verdict.facts.statements):
+            refusal = refusal or told.executes_unasked()  # (no server prepares such a text)
         if verdict.released is not None and (statement.long or command.unseen):
             refusal = told.held_unseen(verdict.refusal)
         record_id = self._state.record(
             ProtocolKind.EXECUTE, statement.text, verdict, refusal, statement
         )
         if refusal is not None:
-            self._refuse(refusal, record_id)
+            self.refuse(refusal, record_id)
             return
         taught = not (statement.long or command.unseen or command.cursor)
         statement.kinds = kinds
@@ -155,10 +169,10 @@ class ExchangeCommands:
             )
         else:
             self._state.hits.forgets(statement.number)
-        self._before_forward(execution, statement.text, bytes(command.bound))
-        self._forward(Running(command, verdict, execution, statement))
+        self.before_forward(execution, statement.text, bytes(command.bound))
+        self.forward(Running(command, verdict, execution, statement))
 
-    def _changed_under(self, statement: Statement, verdict: flow.Verdict) -> Refusal | None:
+    def changed_under(self, statement: Statement, verdict: flow.Verdict) -> Refusal | None:
         """A statement whose meaning changed since it was prepared is not what was decided then:
         prepare it again.
         """
@@ -182,7 +196,7 @@ class ExchangeCommands:
     def _fetch(self, command: Command) -> None:
         statement = self._of(command)
         if statement is None or statement.cursor is None:
-            self._refuse(told.unknown_statement(), "")
+            self.refuse(told.unknown_statement(), "")
             return
         execution = statement.cursor
         self._send(Running(command, execution.verdict, execution, statement))
@@ -191,7 +205,7 @@ class ExchangeCommands:
     def _reset(self, command: Command) -> None:
         statement = self._of(command)
         if statement is None:
-            self._refuse(told.unknown_statement(), "")
+            self.refuse(told.unknown_statement(), "")
             return
         self._end_cursor(statement)
         statement.long, statement.unfit = False, None
@@ -229,7 +243,7 @@ class ExchangeCommands:
 
     def _refused(self, command: Command) -> None:
         refusal = command.refusal or told.not_here("this command")
-        self._refuse(refusal, self._state.record_unread(command, refusal))
+        self.refuse(refusal, self._state.record_unread(command, refusal))
 
     def _end(self, command: Command) -> None:
         state = self._state
@@ -238,13 +252,13 @@ class ExchangeCommands:
             state.turn.upstream.append(state.codec.send(command))
         state.turn.requests.append(EndSession("client_closed"))
 
-    def _refuse(self, refusal: Refusal, reference: str) -> None:
+    def refuse(self, refusal: Refusal, reference: str) -> None:
         state = self._state
         said = msgspec.structs.replace(refusal, reference=reference)
         state.to_client(state.codec.refused(said))
         state.current = None
 
-    def _forward(self, running: Running, rewritten: bytes = b"") -> None:
+    def forward(self, running: Running, rewritten: bytes = b"") -> None:
         """Sends what was recorded."""
         execution = running.execution
         verdict = None if execution is None else execution.verdict
@@ -261,11 +275,12 @@ class ExchangeCommands:
         state.running = running
         state.turn.upstream.append(state.codec.send(command, rewritten or None))
 
-    def _before_forward(self, execution: Execution, text: bytes, values: bytes = b"") -> None:
+    def before_forward(self, execution: Execution, text: bytes, values: bytes = b"") -> None:
         """What running this statement changes in what we know."""
         state, verdict = self._state, execution.verdict
         execution.shapes = state.judge.catalog.shapes
         state.words_suspect = said_again.after(verdict, state.words_suspect)
+        forget_names(state.named, verdict.facts)
         timeout_ms = verdict.decision.statement_timeout_ms
         if timeout_ms is not None:
             state.turn.requests.append(ArmTimeout(execution, timeout_ms))

@@ -286,6 +286,8 @@ class ExchangeReplies:
             return
         if running.command is not None and running.command.wish is Wish.RESET_SESSION:
             self._forget_all()
+        if running.statement is not None and running.statement.name:
+            state.named[running.statement.name] = running.statement
         self._over()
 
     def _forget_all(self) -> None:
@@ -295,6 +297,7 @@ class ExchangeReplies:
             if statement.cursor is not None:
                 state.finish(statement.cursor, Outcome.COMPLETED)
         state.statements.clear()
+        state.named.clear()
         state.hits.forgets_all()
         state.tables_held = False
         state.settings.reset()

@@ -79,6 +79,7 @@ class Statement:
         "cursor",
         "kinds",
         "long",
+        "name",
         "number",
         "parameters",
         "settings",
@@ -91,6 +92,8 @@ class Statement:
         self, number: int, text: bytes, verdict: flow.Verdict, settings: SessionSettings
     ) -> None:
         self.number = number
+        self.name = ""
+        """SQL's own, of one that a text prepared; it has no number then."""
         self.text = text
         self.verdict = verdict
         """As it was sent: its `rewritten` is what the server has."""
@@ -231,6 +234,8 @@ class ExchangeState:
         self.errand: Errand | None = None
         """The present command is carried out by the appliance."""
         self.statements: dict[int, Statement] = {}
+        self.named: dict[str, Statement] = {}
+        """By the names that SQL gave them, as far as it is sure what these stand for."""
         self.last_prepared = 0
         self._words_suspect = False
         self.pooled = False
@@ -250,6 +255,11 @@ class ExchangeState:
         """It has locked tables by name: beginning a transaction would let go of them."""
         self.changing = False
         self.rows = self.bytes_out = self.cells_masked = self.sensitive_unmasked = 0
+
+    @property
+    def prepared_full(self) -> bool:
+        """No more statements may be prepared."""
+        return len(self.statements) + len(self.named) >= self.limits.prepared_statements_max
 
     @property
     def words_suspect(self) -> bool:
@@ -300,7 +310,7 @@ class ExchangeState:
                 protocol,
                 verdict.memo[0],
                 refusal,
-                b"" if statement is None else str(statement.number).encode(),
+                b"" if statement is None else (statement.name or str(statement.number)).encode(),
                 0 if statement is None else statement.parameters,
                 granted=verdict.granted,
             )

@@ -35,7 +35,7 @@ from appliance.model.facts import (
 from appliance.model.form import Form
 from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX, Limits
 from appliance.model.principal import Client, Principal, Target
-from appliance.model.refusal import Refusal, RefusalCode
+from appliance.model.refusal import About, Refusal, RefusalCode
 from appliance.policy.entitlements import Entitlements
 from appliance.policy.evaluate import DEFAULT_RULE
 from appliance.policy.snapshot import UNCLASSIFIED_RULE, Snapshot
@@ -247,6 +247,20 @@ class Judge:
 
     def _alike_key(self, folded: bytes, settings: SessionSettings) -> tuple[object, ...]:
         return "alike", *self._verdict_key(self._key(folded, settings))
+
+    def permits(self, action: Action, now: float) -> Refusal | None:
+        """Why this principal may not do what names nothing in particular; None = it may."""
+        facts = Facts((StatementFacts("", (action,)),))
+        decision = self.snapshot.decide(
+            facts,
+            self.principal,
+            self.client,
+            self.target,
+            self.database,
+            self.entitlements,
+            now,
+        )
+        return refusal_of(facts, decision) or held_refusal(facts, decision)
 
     def analyse_inline(self, text: bytes, settings: SessionSettings) -> Facts:
         """For short texts: on the event loop."""
@@ -518,6 +532,10 @@ def refusal_of(facts: Facts, decision: Decision) -> Refusal | None:
         return None
     if facts.failure is not None and not _denied_by_rule(decision):
         return told.unparsable(facts)
+    if decision.about is About.TEXT and not _denied_by_rule(decision):
+        unread = [why for s in facts.statements if s.unread for why in s.unresolved]
+        if unread:
+            return told.unread(unread[0])
     applied = [r for r in decision.reasons if not r.observed and r.effect == decision.effect.value]
     rule = applied[0].rule if applied else ""
     message = applied[0].message if applied else ""
@@ -528,6 +546,7 @@ def refusal_of(facts: Facts, decision: Decision) -> Refusal | None:
         if rule in ("", DEFAULT_RULE)
         else f"see rule {rule}, or ask the owners of the policy",
         rule=rule or "default-deny",
+        about=decision.about,
     )
 
 

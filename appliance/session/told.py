@@ -12,7 +12,8 @@ import msgspec
 
 from appliance.approval.request import State
 from appliance.model.facts import Facts
-from appliance.model.refusal import Refusal, RefusalCode
+from appliance.model.refusal import About, Refusal, RefusalCode
+from appliance.policy.evaluate import DEFAULT_RULE
 from appliance.policy.snapshot import UNCLASSIFIED_RULE
 
 _FAILURES = {
@@ -21,6 +22,11 @@ _FAILURES = {
     "too_many_comments": (RefusalCode.TOO_COMPLEX, "54001", "remove comments"),
     "nul_byte": (RefusalCode.UNPARSABLE, "22021", "remove the NUL byte"),
     "encoding": (RefusalCode.UNPARSABLE, "22021", "send the statement in UTF-8"),
+    "modes": (
+        RefusalCode.UNPARSABLE,
+        "0A000",
+        "set the session's modes back, in a statement of its own that gives one constant",
+    ),
     "timeout": (RefusalCode.ANALYSIS_FAILED, "54001", "simplify the statement"),
     "busy": (
         RefusalCode.ANALYSIS_FAILED,
@@ -48,12 +54,26 @@ def unparsable(facts: Facts) -> Refusal:
     )
 
 
+def unread(why: str) -> Refusal:
+    """Of a text that is of no form that is known here: a server says the same of what it cannot
+    read, and it most often is a slip. The rule is the one that would have had to allow it."""
+    return Refusal(
+        RefusalCode.OPAQUE,
+        f"this statement could not be read, and no rule allows what is not understood ({why})",
+        "correct the statement; if it is right, ask the owners of the policy for a rule that"
+        " allows opaque",
+        rule=DEFAULT_RULE,
+        sqlstate="42601",
+    )
+
+
 def unrewritable(why: str) -> Refusal:
     return Refusal(
         RefusalCode.MASKED_COLUMN_USED,
         f"masked columns are used here in a way that cannot be masked: {why}",
         "select the masked columns by themselves, or leave them out",
         rule="guard.masking",
+        about=About.COLUMN,
     )
 
 
@@ -161,6 +181,7 @@ def unclassified(name: str) -> Refusal:
         f"{name} was made after this database was first seen, and nobody has said what is in it",
         "ask the owners of the policy to classify it, or to list it under known_relations",
         rule=UNCLASSIFIED_RULE,
+        about=About.RELATION,
     )
 
 
@@ -451,6 +472,27 @@ def unknown_statement() -> Refusal:
         "prepare it again",
         rule="builtin:prepared-statements",
         sqlstate="26000",
+    )
+
+
+def unknown_named() -> Refusal:
+    return Refusal(
+        RefusalCode.STALE,
+        "what this EXECUTE runs was not prepared from a constant text in this session, or not since"
+        " something may have changed what it names",
+        "PREPARE it from a constant text, in a statement of its own",
+        rule="builtin:named-statement",
+        sqlstate="26000",
+    )
+
+
+def not_preparable() -> Refusal:
+    return Refusal(
+        RefusalCode.UNKNOWN_MESSAGE,
+        "PREPARE, EXECUTE and DEALLOCATE are not themselves prepared by the protocol",
+        "send it as a query",
+        rule="builtin:named-statement",
+        sqlstate="07000",
     )
 
 

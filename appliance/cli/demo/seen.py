@@ -12,8 +12,9 @@ from typing import Protocol
 
 Cell = str | None
 ROWS_MAX = 1_000
-OURS = ("42501", "1227 42000")
-"""What our refusals come as: insufficient_privilege, ER_SPECIFIC_ACCESS_DENIED_ERROR."""
+OURS = ("42501", "1227 42000", "1142 42000", "1143 42000", "1370 42000", "1044 42000")
+"""What our refusals come as: insufficient_privilege, and the numbers of a server for access denied
+to an operation, a table, a column, a routine and a database."""
 REFUSED = "REFUSED"
 """What a transcript says of a statement that Sallyport refused."""
 

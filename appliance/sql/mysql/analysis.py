@@ -26,6 +26,7 @@ from appliance.sql.mysql.constants import unread_constants
 from appliance.sql.mysql.functions import SPACED
 from appliance.sql.mysql.ledger import Ledger
 from appliance.sql.mysql.lineage import MyLineage
+from appliance.sql.mysql.naming import facts_of, named
 from appliance.sql.mysql.redaction import UNREADABLE
 from appliance.sql.mysql.statements import read_statement
 from appliance.sql.mysql.words import (
@@ -51,6 +52,17 @@ def analyse(
     `lineage` None = the catalog is not there: names stay unresolved, guards work. Never raises for
     any bytes.
     """
+    found = named(text, settings)
+    if found is not None and found.text is not None and named(found.text, settings) is None:
+        preparing = facts_of(text, found, analyse(found.text, lineage, settings, limits))
+        if preparing is not None:
+            return preparing
+    return _analysed(text, lineage, settings, limits)
+
+
+def _analysed(
+    text: bytes, lineage: MyLineage | None, settings: SessionSettings, limits: Limits
+) -> Facts:
     if lineage is not None:
         lineage = lineage.with_temporaries(settings.temporaries)
     server = 0 if lineage is None else lineage.catalog.server_version_num
@@ -208,6 +220,7 @@ def _facts(ledger: Ledger, segment: Segment) -> StatementFacts:
         spared=frozenset(ledger.spared),
         flags=frozenset(ledger.flags),
         unresolved=tuple(reader.unresolved),
+        unread=ledger.unread,
         prepared=ledger.prepared,
         confidence=_confidence(ledger),
         span=(segment.start, segment.end - segment.start),
@@ -249,6 +262,7 @@ def _failed(
         actions=(Action.OPAQUE,),
         outputs_known=False,
         unresolved=("the text could not be parsed",),
+        unread=True,
         confidence=Confidence.OPAQUE,
         span=(0, len(text)),
     )

@@ -43,7 +43,7 @@ def use_database(ledger: Ledger, words: Sequence[Word]) -> None:
     ledger.kind = SET
     name = Cursor(words, 1).name()
     if name is None or len(words) != 2:
-        ledger.not_seen("USE is not understood")
+        ledger.not_read("USE is not understood")
         return
     ledger.act(Action.SET)
     ledger.flags.add(Flag.CHANGES_SETTINGS)
@@ -80,7 +80,7 @@ def _assignments(ledger: Ledger, cursor: Cursor) -> None:
     while understood and cursor.skip(","):
         understood = _assignment(ledger, cursor)
     if not understood or not cursor.done:
-        ledger.not_seen("SET is not understood")
+        ledger.not_read("SET is not understood")
 
 
 def _assignment(ledger: Ledger, cursor: Cursor) -> bool:

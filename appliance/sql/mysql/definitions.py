@@ -81,7 +81,7 @@ def define(ledger: Ledger, words: Sequence[Word]) -> None:
         _other(ledger, verb, kind, cursor)
     else:
         ledger.act(_ACTIONS[verb])
-        ledger.not_seen(f"a kind of {verb} is not understood")
+        ledger.not_read(f"a kind of {verb} is not understood")
 
 
 def _begin(ledger: Ledger) -> None:
@@ -90,7 +90,7 @@ def _begin(ledger: Ledger) -> None:
 
 
 def _confused(ledger: Ledger) -> None:
-    ledger.not_seen("the statement is not understood")
+    ledger.not_read("the statement is not understood")
 
 
 # Tables.

@@ -15,6 +15,7 @@ from appliance.model.facts import Facts, Flag
 from appliance.model.form import Form
 from appliance.model.limits import Limits
 from appliance.sql.mysql.ending import ending
+from appliance.sql.mysql.naming import named, preparing
 from appliance.sql.mysql.redaction import fold
 
 if TYPE_CHECKING:
@@ -98,4 +99,6 @@ MYSQL = Dialect(
     masked_relations=_masked_relations,
     forms=_forms,
     ending=ending,
+    named=named,
+    preparing=preparing,
 )

@@ -10,7 +10,7 @@ import re
 from appliance.model.ending import Ending
 
 _KILL = re.compile(
-    rb"\s*KILL\s+(?:(?:HARD|SOFT)\s+)?(?:(CONNECTION|QUERY)\s+)?([0-9]{1,10})\s*;?\s*",
+    rb"\s*+KILL\s++(?:(?:HARD|SOFT)\s++)?(?:(CONNECTION|QUERY)\s++)?([0-9]{1,10})\s*+;?\s*+",
     re.IGNORECASE,
 )
 

@@ -66,6 +66,8 @@ class Ledger:
         """See `StatementFacts.spared`."""
         self.prepared: PreparedUse | None = None
         self.opaque = False
+        self.unread = False
+        """Opaque because its grammar is not known here."""
         self.ends_transaction = False
         self.isolates = False
         self.if_not_exists = False
@@ -92,6 +94,11 @@ class Ledger:
         self.opaque = True
         self.act(Action.OPAQUE)
         self.puzzle(why)
+
+    def not_read(self, why: str) -> None:
+        """Nor can it, because the text is of no form that is known here."""
+        self.unread = True
+        self.not_seen(why)
 
     def secret(self) -> None:
         self.flags.add(Flag.READS_SYSTEM_SECRETS)

@@ -16,6 +16,7 @@ from appliance.model.limits import Limits
 from appliance.sql.mysql.definitions import stored_query
 from appliance.sql.mysql.lineage import MyLineage
 from appliance.sql.mysql.masked import MyMaskedRelations
+from appliance.sql.mysql.naming import named, preparing
 from appliance.sql.mysql.rewrite import Rewriter
 from appliance.sql.mysql.splice import Unmaskable, spliced
 from appliance.sql.mysql.words import Word, modes_of, split, unwrapped, words_of
@@ -37,6 +38,13 @@ def forms_of(
     limits: Limits,
 ) -> list[Form]:
     """The wanted statements of `text` over masked relations, in order."""
+    found = named(text, settings)
+    if found is not None and found.text is not None and len(wanted) == 1:
+        (inner,) = forms_of(found.text, wanted, facts, lineage, settings, relations, limits)
+        if not inner.text:
+            return [inner]
+        made = preparing(found.name, inner.text, settings)
+        return [Form(b"", "it would be read in two ways") if made is None else Form(made)]
     bare = unwrapped(text, settings, limits, lineage.catalog.server_version_num)
     if isinstance(bare, ParseFailure):
         return [Form(b"", "the text can not be read")] * len(wanted)

@@ -77,9 +77,9 @@ def show(ledger: Ledger, words: Sequence[Word]) -> None:
         ledger.secret()
     elif kind in _STATUS_ONLY:
         if not cursor.has("STATUS", "CODE"):
-            ledger.not_seen("a kind of SHOW is not understood")
+            ledger.not_read("a kind of SHOW is not understood")
     elif kind not in HARMLESS_KINDS:
-        ledger.not_seen("a kind of SHOW is not understood")
+        ledger.not_read("a kind of SHOW is not understood")
     _condition(ledger, cursor, kind)
 
 
@@ -89,7 +89,7 @@ def _created(ledger: Ledger, cursor: Cursor) -> None:
     if kind in _CREATED_RELATIONS:
         name = cursor.name()
         if name is None:
-            ledger.not_seen("a kind of SHOW is not understood")
+            ledger.not_read("a kind of SHOW is not understood")
             return
         relation = ledger.use(Action.SHOW, *name)
         if relation is not None and relation.kind == "f":
@@ -99,16 +99,16 @@ def _created(ledger: Ledger, cursor: Cursor) -> None:
     elif kind in ("USER", "SERVER"):
         ledger.secret()  # passwords, or their hashes
     else:
-        ledger.not_seen("a kind of SHOW is not understood")
+        ledger.not_read("a kind of SHOW is not understood")
 
 
 def _of_relation(ledger: Ledger, cursor: Cursor) -> None:
     if not (cursor.skip("FROM") or cursor.skip("IN")):
-        ledger.not_seen("a kind of SHOW is not understood")
+        ledger.not_read("a kind of SHOW is not understood")
         return
     name = cursor.name()
     if name is None:
-        ledger.not_seen("a kind of SHOW is not understood")
+        ledger.not_read("a kind of SHOW is not understood")
         return
     if (cursor.skip("FROM") or cursor.skip("IN")) and (database := cursor.name()) is not None:
         name = database[1], name[1]
@@ -173,6 +173,6 @@ def describe(ledger: Ledger, words: Sequence[Word]) -> None:
     ledger.result = Result((), False)
     name = Cursor(words, 1).name()
     if name is None:
-        ledger.not_seen("what is described is not understood")
+        ledger.not_read("what is described is not understood")
         return
     ledger.use(Action.SHOW, *name)

@@ -240,7 +240,7 @@ def _unreadable(ledger: Ledger, words: Sequence[Word]) -> None:
         ledger.flags.add(Flag.WRITES)
     _mentioned_relations(ledger, words, action or Action.SELECT)
     ledger.result = Result((), False)
-    ledger.not_seen("the statement could not be parsed")
+    ledger.not_read("the statement could not be parsed")
 
 
 def _mentioned_relations(ledger: Ledger, words: Sequence[Word], action: Action) -> None:

@@ -31,7 +31,9 @@ def read_utility(ledger: Ledger, words: Sequence[Word]) -> None:
     if rule is None:
         ledger.kind = "Unparsed"
         ledger.result = UNKNOWN_RESULT
-        ledger.not_seen("this kind of statement is not understood")
+        if first not in ELSEWHERE:
+            ledger.failure = "no statement begins with this word"
+        ledger.not_read("this kind of statement is not understood")
         return
     rule(ledger, words)
 
@@ -97,7 +99,7 @@ def _lock(ledger: Ledger, words: Sequence[Word]) -> None:
         if not cursor.skip(","):
             break
     if not cursor.done:
-        ledger.not_seen("LOCK TABLES is not understood")
+        ledger.not_read("LOCK TABLES is not understood")
 
 
 # Code that the text does not show.
@@ -129,7 +131,7 @@ def _call(ledger: Ledger, words: Sequence[Word]) -> None:
     cursor = Cursor(words, 1)
     name = cursor.name()
     if name is None:
-        ledger.not_seen("CALL is not understood")
+        ledger.not_read("CALL is not understood")
         return
     schema, candidates = _procedures(ledger, *name)
     call = FunctionUse(schema, name[1], candidates)
@@ -218,7 +220,7 @@ def _load(ledger: Ledger, words: Sequence[Word]) -> None:
         cursor.skip("TABLE")
         name = cursor.name()
     if name is None:
-        ledger.not_seen("LOAD is not understood")
+        ledger.not_read("LOAD is not understood")
         return
     definitions.written(ledger, action, name)
     if cursor.has("REPLACE") or Cursor(words[: cursor.index]).has("REPLACE"):
@@ -310,7 +312,7 @@ def _diagnostics(ledger: Ledger, words: Sequence[Word]) -> None:
     ledger.act(Action.SHOW)
     ledger.flags.add(Flag.READS_DIAGNOSTICS)
     if not Cursor(words).has("DIAGNOSTICS"):
-        ledger.not_seen("this kind of statement is not understood")
+        ledger.not_read("this kind of statement is not understood")
 
 
 def _help(ledger: Ledger, words: Sequence[Word]) -> None:
@@ -318,7 +320,7 @@ def _help(ledger: Ledger, words: Sequence[Word]) -> None:
     ledger.act(Action.SHOW)
     ledger.result = UNKNOWN_RESULT
     if len(words) != 2 or words[1].kind == VARIABLE:
-        ledger.not_seen("HELP is not understood")
+        ledger.not_read("HELP is not understood")
 
 
 def _import(ledger: Ledger, words: Sequence[Word]) -> None:
@@ -338,6 +340,9 @@ def prepared_text(words: Sequence[Word]) -> str | None:
 
 _LOADING = _acts("LoadStmt", Action.LOAD, commits=True)
 _SERVER = _acts("AlterSystemStmt", Action.ALTER_SYSTEM, commits=True)
+
+ELSEWHERE = frozenset(("SIGNAL", "RESIGNAL", "RETURN", "OPEN", "FETCH", "CLOSE"))
+"""Servers know statements that begin with these, though none but the first two outside routines."""
 
 RULES: Mapping[str, Rule] = {
     "ALTER": definitions.define,

@@ -7,6 +7,7 @@ Comments that servers run (`/*! ... */`) are unwrapped for the server's version 
 (https://dev.mysql.com/doc/refman/8.0/en/comments.html, https://mariadb.com/kb/en/comment-syntax/).
 """
 
+import re
 from typing import NamedTuple
 
 from _speedups import mylex
@@ -27,6 +28,14 @@ MARIADB_FIRST = 100_000
 
 UNREAD_MODES = frozenset({"ORACLE", "HIGH_NOT_PRECEDENCE", "MSSQL", "DB2", "MAXDB"})
 """Modes in which the grammar is another one."""
+
+_SETTING_BACK = re.compile(
+    rb"\s*+SET\s++(?:(?:SESSION|LOCAL)\s++|@@(?:(?:SESSION|LOCAL)\.)?)?"
+    rb"sql_mode\s*+:?=\s*+(?:DEFAULT|'[A-Z_,]*+'|[0-9]{1,20})\s*+;?\s*+",
+    re.IGNORECASE,
+)
+"""One assignment of a constant, to nothing but the session's modes: read alike in every mode, so
+that a session gets out of one that is not read here."""
 
 _UTF8 = frozenset({"", "utf8", "utf8mb3", "utf8mb4"})
 _ASCII_SAFE = _UTF8 | {"ascii", "latin1", "binary", "latin2", "cp1250", "cp1251", "koi8r"}
@@ -68,8 +77,8 @@ def readable(text: bytes, settings: SessionSettings) -> ParseFailure | None:
     if not settings.certain:
         return ParseFailure("encoding", "the session's modes are not known at the moment")
     unread = sorted(UNREAD_MODES.intersection(settings.modes))
-    if unread:
-        return ParseFailure("encoding", f"sql_mode {unread[0]} is not supported")
+    if unread and _SETTING_BACK.fullmatch(text) is None:
+        return ParseFailure("modes", f"sql_mode {unread[0]} is not supported")
     if settings.encoding in _UTF8 or (settings.encoding in _ASCII_SAFE and text.isascii()):
         return None
     return ParseFailure("encoding", "character_set_client is not one that is analysed here")

@@ -8,7 +8,7 @@ clients know the same thing (MySQL documentation, "Server Error Message Referenc
 
 import struct
 
-from appliance.model.refusal import Refusal
+from appliance.model.refusal import About, Refusal
 from appliance.wire.mysql.fields import Reader
 
 ERROR = 0xFF
@@ -16,11 +16,20 @@ UNKNOWN = 1105  # ER_UNKNOWN_ERROR, HY000
 GONE = "08006"
 """The database is gone, or closed the connection: a server that does says nothing, and by that (CR
 2006 and 2013) clients know when to connect again."""
+INSUFFICIENT = "42501"
+_MISSING: dict[About, tuple[int, str]] = {
+    About.SCHEMA: (1044, "42000"),  # ER_DBACCESS_DENIED_ERROR
+    About.RELATION: (1142, "42000"),  # ER_TABLEACCESS_DENIED_ERROR
+    About.COLUMN: (1143, "42000"),  # ER_COLUMNACCESS_DENIED_ERROR
+    About.FUNCTION: (1370, "42000"),  # ER_PROCACCESS_DENIED_ERROR
+}
+"""What a missing right is called, by what it is for. A server says the same whether the thing is
+there or not."""
 _NUMBERS: dict[str, tuple[int, str]] = {
     "28000": (1045, "28000"),  # ER_ACCESS_DENIED_ERROR
     "28P01": (1045, "28000"),
     "3D000": (1049, "42000"),  # ER_BAD_DB_ERROR
-    "42501": (1227, "42000"),  # ER_SPECIFIC_ACCESS_DENIED_ERROR
+    INSUFFICIENT: (1227, "42000"),  # ER_SPECIFIC_ACCESS_DENIED_ERROR
     "53300": (1040, "08004"),  # ER_CON_COUNT_ERROR
     "08P01": (1835, "HY000"),  # ER_MALFORMED_PACKET
     "08001": (1429, "HY000"),  # ER_CONNECT_TO_FOREIGN_DATA_SOURCE
@@ -33,8 +42,10 @@ _NUMBERS: dict[str, tuple[int, str]] = {
     "42703": (1054, "42S22"),  # ER_BAD_FIELD_ERROR
     "42883": (1305, "42000"),  # ER_SP_DOES_NOT_EXIST
     "3F000": (1049, "42000"),
+    "07000": (1295, "HY000"),  # ER_UNSUPPORTED_PS: drivers send it as a query then
     "0A000": (1235, "42000"),  # ER_NOT_SUPPORTED_YET
     "42704": (1094, "HY000"),  # ER_NO_SUCH_THREAD
+    "22021": (1300, "HY000"),  # ER_INVALID_CHARACTER_STRING
     "26000": (1243, "HY000"),  # ER_UNKNOWN_STMT_HANDLER
     "53400": (1461, "42000"),  # ER_MAX_PREPARED_STMT_COUNT_REACHED
     "54000": (1226, "42000"),  # ER_USER_LIMIT_REACHED
@@ -66,6 +77,8 @@ def last_words(sqlstate: str, message: str, hint: str = "") -> bytes:
 def refused_words(refusal: Refusal) -> bytes:
     """The same for a refusal. There is one text: for people first, then what programs look for."""
     code, state = number(refusal.sqlstate)
+    if refusal.sqlstate == INSUFFICIENT:
+        code, state = _MISSING.get(refusal.about, (code, state))
     said = [refusal.message.removesuffix(".")]
     if refusal.remedy:
         said.append(refusal.remedy)

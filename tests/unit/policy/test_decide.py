@@ -15,6 +15,7 @@ from appliance.model.facts import (
     StatementFacts,
 )
 from appliance.model.principal import Client, Principal, PrincipalKind
+from appliance.model.refusal import About
 from tests.unit.policy.building import (
     ALICE,
     BOB,
@@ -65,6 +66,42 @@ def test_nothing_is_allowed_by_no_rule() -> None:
 
 def test_an_empty_text_does_nothing() -> None:
     assert decide(policy("  []\n")).effect is Effect.ALLOW
+
+
+NOWHERE = RelationUse(Action.SELECT, "hr", "nowhere")
+OPAQUE = statement(Action.OPAQUE, confidence=Confidence.OPAQUE, kind="Unparsed")
+
+
+@pytest.mark.parametrize(
+    ("denied", "about"),
+    [
+        (SELECT_HR, About.RELATION),
+        (statement(relations=[NOWHERE]), About.RELATION),  # told no more than of one that is there
+        (statement(Action.SET), About.SESSION),
+        (statement(Action.CREATE, relations=[RelationUse(Action.CREATE, "x", "*")]), About.SCHEMA),
+        (statement(Action.SELECT, functions=["x.f"]), About.FUNCTION),
+        (OPAQUE, About.TEXT),
+        (statement(Action.CALL, Action.OPAQUE, confidence=Confidence.OPAQUE), About.SESSION),
+    ],
+)
+def test_what_a_denial_is_about(denied: StatementFacts, about: About) -> None:
+    for rules in ("  []\n", "  - {id: n, effect: deny, actions: [everything]}\n"):
+        assert decide(policy(rules), denied).about is about
+
+
+@pytest.mark.parametrize(
+    ("resource", "about"),
+    [("shop.hr.employees.salary", About.COLUMN), ("shop.hr.employees", About.RELATION)],
+)
+def test_a_denial_of_a_column_is_about_the_column(resource: str, about: About) -> None:
+    rules = (
+        "  - {id: all, effect: allow, actions: [any]}\n"
+        f"  - {{id: n, effect: deny, actions: [select], resources: [{resource}]}}\n"
+    )
+    read = statement(relations=[use(Action.SELECT, EMPLOYEES, "id", "salary")])
+    decision = decide(policy(rules), SELECT, read)
+    assert (decision.effect, decision.about) == (Effect.DENY, about)
+    assert decide(policy(rules), SELECT).about is About.SESSION  # nothing is denied
 
 
 def test_every_relation_must_be_covered() -> None:

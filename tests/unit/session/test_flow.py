@@ -7,7 +7,7 @@ from appliance.model.catalog import SessionSettings
 from appliance.model.decision import Decision, Effect, Reason
 from appliance.model.facts import Action, Facts, Flag, ParseFailure, StatementFacts
 from appliance.model.limits import Limits
-from appliance.model.refusal import RefusalCode
+from appliance.model.refusal import About, RefusalCode
 from appliance.session import changes, flow
 from appliance.session.cache import Cache
 from appliance.sql.analysis import analyse
@@ -96,6 +96,30 @@ def test_what_cannot_be_read_is_said_as_the_database_would() -> None:
     assert refusal.position == 1 and "syntax error" in refusal.message
 
 
+def test_what_is_of_no_known_form_is_said_as_the_database_would() -> None:
+    unread = StatementFacts("Unparsed", (Action.OPAQUE,), unresolved=("SET is not understood",))
+    unread = msgspec.structs.replace(unread, unread=True)
+    why = Reason(flow.DEFAULT_RULE, "deny", "no rule allows opaque")
+    denied = msgspec.structs.replace(decision(DENY, why), about=About.TEXT)
+    refusal = flow.refusal_of(Facts((unread,)), denied)
+    assert refusal is not None
+    assert (refusal.code, refusal.sqlstate) == (RefusalCode.OPAQUE, "42601")
+    assert (refusal.rule, "SET is not understood" in refusal.message) == (flow.DEFAULT_RULE, True)
+    seen = msgspec.structs.replace(unread, unread=False)  # read, and opaque all the same
+    for facts, answer in (
+        (Facts((seen,)), denied),
+        (Facts((unread,)), msgspec.structs.replace(denied, about=About.RELATION)),
+        (
+            Facts((unread,)),
+            msgspec.structs.replace(denied, reasons=(Reason("no-opaque", "deny", "No."),)),
+        ),
+    ):
+        refusal = flow.refusal_of(facts, answer)
+        assert refusal is not None
+        assert (refusal.code, refusal.sqlstate) == (RefusalCode.DENIED, "42501")
+        assert refusal.about is answer.about
+
+
 def test_a_rule_speaks_before_the_parser() -> None:
     refusal = flow.refusal_of(BROKEN, decision(DENY, Reason("no-opaque", "deny", "No.")))
     assert refusal is not None and refusal.code is RefusalCode.DENIED
@@ -109,6 +133,7 @@ def test_a_rule_speaks_before_the_parser() -> None:
         ("too_many_comments", RefusalCode.TOO_COMPLEX, "54001"),
         ("nul_byte", RefusalCode.UNPARSABLE, "22021"),
         ("encoding", RefusalCode.UNPARSABLE, "22021"),
+        ("modes", RefusalCode.UNPARSABLE, "0A000"),
         ("timeout", RefusalCode.ANALYSIS_FAILED, "54001"),
         ("busy", RefusalCode.ANALYSIS_FAILED, "53000"),
         ("crashed", RefusalCode.ANALYSIS_FAILED, "54001"),

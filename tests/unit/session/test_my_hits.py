@@ -7,12 +7,14 @@ import socket
 import struct
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from _speedups.hitcycle import Lease
 from _speedups.myframe import packets
 from appliance.audit.record import StatementDecided, StatementFinished
 from appliance.model.errors import ProtocolViolation
+from appliance.model.facts import FunctionUse
 from appliance.model.principal import Principal
 from tests.playbook.exchange_world import OLD, execute, reply
 from tests.playbook.world import ANN, DAN, POLICY, SECRET, UNMASKED
@@ -190,6 +192,44 @@ def test_a_transaction_that_ends_by_itself_is_seen() -> None:
     front.answer()
     assert front.taken == before + 1
     assert not front.machine.in_transaction
+
+
+LEAVING_SOMETHING = {
+    "user variables": {"sets_variables": True},
+    "a routine": {"functions": (FunctionUse("public", "noted"),)},
+    "a trigger": {"functions_below": (FunctionUse("public", "noted"),)},
+    "a trusted routine": {"calls": (FunctionUse("public", "noted", (9,)),)},
+}
+
+
+@pytest.mark.parametrize("more", LEAVING_SOMETHING.values(), ids=LEAVING_SOMETHING)
+@pytest.mark.parametrize("principal", [ANN, DAN], ids=["owes masks", "owes none"])
+def test_what_leaves_something_in_the_session_is_not_taught(
+    principal: Principal, more: dict[str, object]
+) -> None:
+    """An approval binds to what a session set for itself, and code may have changed anything: both
+    are followed by the machine. Everything else about these verdicts is as it was taken before."""
+    front = settled(principal)
+    hits, verdict = front.session.state.hits, front.path.exact[READ.encode()].verdict
+    (statement,) = verdict.facts.statements
+    changed = msgspec.structs.replace(statement, **more)
+    facts = msgspec.structs.replace(verdict.facts, statements=(changed,))
+    leaving = msgspec.structs.replace(verdict, facts=facts)
+    assert leaving.plain and hits.queried(b"SELECT 1", verdict, None, True) is not None
+    assert hits.queried(b"SELECT 2", leaving, None, True) is None
+    assert hits.queried(b"SELECT 2", leaving, b"SELECT ?", False) is None
+    assert hits.executed(1, leaving, bound(1), 1) is None
+
+
+def test_a_text_that_gives_a_variable_its_value_is_the_machines() -> None:
+    front = settled(DAN)
+    text = "SELECT @seen := id FROM notes WHERE body = 'x'"
+    for _ in range(4):
+        before = front.taken
+        front.say(command(front, query(text)))
+        front.answer()
+        assert front.taken == before
+    assert text.encode() not in front.path.exact
 
 
 def test_what_was_taught_meanwhile_holds_under_its_own_epoch_only() -> None:

@@ -30,7 +30,6 @@ def is_closed(statement: StatementFacts) -> bool:
     "text",
     [
         # SQL from strings.
-        "prepare s from 'select 1'",
         "prepare s from @x",
         "execute s",
         "execute s using @a, @b",

@@ -223,6 +223,93 @@ def test_modes_and_encodings_that_are_not_read(
     assert found.failure is not None
 
 
+BACK = [
+    "set sql_mode = ''",
+    "SET SESSION sql_mode='STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION' ;",
+    "set\tlocal sql_mode:=default",
+    "set @@sql_mode = DEFAULT",
+    "set @@session.sql_mode = 0",
+    "SET @@LOCAL.SQL_MODE='ORACLE'",
+]
+
+
+@pytest.mark.parametrize("mode", ["ORACLE", "HIGH_NOT_PRECEDENCE", "MSSQL"])
+@pytest.mark.parametrize("text", BACK)
+def test_a_mode_that_is_not_read_can_be_set_back(text: str, mode: str) -> None:
+    settings = SessionSettings(database="shop", modes=(mode, "ANSI_QUOTES", "PIPES_AS_CONCAT"))
+    found = facts(text, settings)
+    (statement,) = found.statements
+    assert found.failure is None and found.confidence is Confidence.EXACT
+    assert (statement.kind, statement.actions) == ("VariableSetStmt", (Action.SET,))
+    assert statement.flags == {Flag.CHANGES_SETTINGS}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "set sql_mode = ''; select ssn from customers",
+        "set sql_mode = '', @x = (select ssn from customers)",
+        "set @x = 1, sql_mode = ''",
+        "set sql_mode = concat(@@sql_mode, '')",
+        "set sql_mode = (select ssn from customers)",
+        "set sql_mode = @x",
+        "set sql_mode = ansi",
+        'set sql_mode = "ANSI"',
+        r"set sql_mode = 'A\'",
+        "set sql_mode = 'a''b'",
+        "set sql_mode = 'a' 'b'",
+        "set sql_mode = x''",
+        "set global sql_mode = ''",
+        "set @@global.sql_mode = ''",
+        "set @@session . sql_mode = ''",
+        "set statement sql_mode = '' for select ssn from customers",
+        "set old_mode = ''",
+        "set names utf8mb4",
+        "/* */ set sql_mode = ''",
+        "set sql_mode = '' -- ",
+        "select 1",
+        "",
+    ],
+)
+def test_nothing_else_is_read_in_such_a_mode(text: str) -> None:
+    found = facts(text, SessionSettings(database="shop", modes=("ORACLE",)))
+    assert found.failure is not None and found.failure.code == "modes"
+
+
+def test_nor_is_it_read_in_an_encoding_that_is_not() -> None:
+    for settings in (
+        SessionSettings(database="shop", modes=("ORACLE",), encoding="gbk"),
+        SessionSettings(database="shop", modes=("ORACLE",), certain=False),
+    ):
+        found = facts("set sql_mode = ''", settings)
+        assert found.failure is not None and found.failure.code == "encoding"
+
+
+@pytest.mark.parametrize("text", ["selec 1", "foo", "`select` 1", "1", "'x'", "@a := 1", "; foo"])
+def test_what_no_statement_begins_with_is_no_statement(text: str) -> None:
+    found = facts(text)
+    assert found.failure is not None and found.failure.code == "syntax"
+    assert found.confidence is Confidence.OPAQUE
+
+
+@pytest.mark.parametrize("text", ["signal sqlstate '45000'", "resignal", "fetch c into x"])
+def test_what_servers_know_is_opaque_and_no_slip(text: str) -> None:
+    found = facts(text)
+    assert found.failure is None and found.confidence is Confidence.OPAQUE
+
+
+@pytest.mark.parametrize("text", ["set", "set @a", "show nothing", "use", "create table", "call"])
+def test_what_is_of_no_known_form_is_unread(text: str) -> None:
+    statement = only(text)
+    assert statement.unread and statement.confidence is Confidence.OPAQUE
+
+
+@pytest.mark.parametrize("text", ["begin not atomic select 1; end", "handler orders open"])
+def test_what_is_known_and_not_seen_is_not(text: str) -> None:
+    statement = only(text)
+    assert not statement.unread and statement.confidence is Confidence.OPAQUE
+
+
 def test_modes_that_are() -> None:
     ansi = SessionSettings(database="shop", modes=("ANSI_QUOTES",))
     assert only('select "ssn" from "customers"', ansi).outputs[0].origin == SSN
