@@ -100,18 +100,15 @@ cdef class HitPath(Cycle):
     """Text without constants at which nothing looked -> Hit."""
     # Armed.
     cdef readonly bint armed
-    cdef public bint crowded
-    """The client sent more behind a cycle of which it is not known yet whether it runs."""
-    cdef public bint closed
-    """Never armed again: the session is to end."""
+    cdef public bint crowded  # the client sent more behind a cycle that may not run yet
+    cdef public bint closed  # never armed again: the session is to end
     cdef readonly tuple epoch
     cdef unsigned long long _seen
     cdef object _position
     cdef bytes _proviso
     cdef Output _out
     """What the client gets of the database's answer, as far as it was not sent."""
-    cdef Output _carry
-    """A frame's beginning, until the rest comes."""
+    cdef Output _carry  # a frame's beginning, until the rest comes
     cdef Output _folded
     cdef bytes _name
     """A prepared statement, and what is known of it since `arm`; None = not looked up."""
@@ -152,11 +149,17 @@ cdef class HitPath(Cycle):
         client.path, client.from_upstream = self, False
         upstream.path, upstream.from_upstream = self, True
 
+    def leave_upstream(self) -> None:
+        """Until `attach`, the client alone offers chunks here."""
+        self.armed = False
+        if self._upstream is not None:
+            self._upstream.path = self._upstream = None
+
     def detach(self) -> None:
         self.closed = True
-        self.armed = False
+        self.leave_upstream()
         if self._client is not None:
-            self._client.path = self._upstream.path = None
+            self._client.path = None
 
     def arm(self, tuple epoch not None, position, proviso) -> None:
         """The session is quiet, and decisions hold that were made under `epoch`. `proviso`: the
@@ -643,7 +646,7 @@ cdef class HitPath(Cycle):
         if not self._finished:
             self.finish_record(now)
         self.rest()
-        if self.closed:
+        if self.closed or self.telling:
             self._asked().settled()
         return 0
 

@@ -58,6 +58,8 @@ class Hits:
         self.path: HitPath | None = None
         self._recorder = recorder
         self._unchanged = unchanged
+        self.named = True
+        """Whether statements have upstream the names that the client gave them."""
         self._epoch = ("", "", "")
         self._proviso = ("", "", b"")
         self._shapes = 0
@@ -117,6 +119,8 @@ class Hits:
         prepared = portal.prepared
         if self.path is None or portal.name or portal.asked or not teachable(verdict):
             return None
+        if prepared.name and not self.named:
+            return None
         hit = prepared.hit
         if hit is None or hit.verdict is not verdict:
             if hit is None and not prepared.name:
@@ -173,6 +177,14 @@ class Hits:
             protocol, verdict.memo[0], prepared, parameters, tuple(types)
         )
         return behind_sequence(record)
+
+    def moved(self, unchanged: Unchanged) -> None:
+        """Another connection, with positions of its own."""
+        self._unchanged = unchanged
+        if self.path is not None:
+            for hit in (*self.path.exact.values(), *self.path.alike.values()):
+                if hit.provisional:
+                    self._locate(hit)
 
     # --- acting alone -----------------------------------------------------------------------------
 
