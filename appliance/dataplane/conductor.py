@@ -118,7 +118,7 @@ class Conductor:
             spawn=self._spawn,
             send=self._send,
             count=self._count,
-            opened=self.update_reading,
+            opened=self._opened,
         )
         self._holding = Holding(self, machine, services)
         self._draining = False
@@ -452,6 +452,12 @@ class Conductor:
             )
         )
         self._upstream.read(not self._client.writing_paused)
+
+    def _opened(self) -> None:
+        """Nothing waits for the disk, or for others, any longer."""
+        self.update_reading()
+        if self.sharing is not None:
+            self.sharing.settled()
 
     def _changed(self) -> None:
         """A side paused, resumed, sent its end of stream or was lost."""

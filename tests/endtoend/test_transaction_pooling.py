@@ -126,7 +126,8 @@ def one(made: Callable[..., Estate]) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def few(made: Callable[..., Estate]) -> Iterator[Running]:
-    with made(servers_max=4).serve() as running:
+    """There are two: where one session keeps one, all others share the other."""
+    with made(servers_max=2).serve() as running:
         yield running
 
 
@@ -182,17 +183,17 @@ def test_what_leaves_nothing_lets_others_have_the_connection(one: Running, what:
 
 @pytest.mark.parametrize("what", PINS)
 def test_what_outlasts_a_transaction_keeps_the_connection(few: Running, what: str) -> None:
-    with session(few) as first, session(few) as second:
+    with session(few) as first, session(few) as second, session(few) as third:
         before = second.execute(STATE).fetchone()
         run(first, PINS[what])
         own, state = pid(first), first.execute(STATE).fetchone()
-        for _ in range(3):
-            assert second.execute(STATE).fetchone() == before
-            assert pid(second) != own
+        for other in (second, third) * 2:
+            assert other.execute(STATE).fetchone() == before
+            assert pid(other) != own
         assert pid(first) == own
         assert first.execute(STATE).fetchone() == state
-    with session(few) as third:
-        assert third.execute(STATE).fetchone() == before
+    with session(few) as last:
+        assert last.execute(STATE).fetchone() == before
 
 
 @pytest.mark.parametrize("what", UNPINNED)
@@ -320,12 +321,13 @@ def test_what_sequences_said_is_for_nobody_else(one: Running) -> None:
 
 
 def test_a_temporary_table_and_notifications_work(few: Running) -> None:
-    with session(few) as first, session(few) as second:
+    with session(few) as first, session(few) as second, session(few) as third:
         first.execute("CREATE TEMP TABLE mine (id int)")
         first.execute("LISTEN gossip")
         for number in range(3):
             first.execute("INSERT INTO mine VALUES (%s)", (number,))
             second.execute("SELECT pg_notify('gossip', %s)", (str(number),))
+            assert value(third, "SELECT 1") == 1
         heard = [one.payload for one in first.notifies(timeout=5, stop_after=3)]
         assert heard == ["0", "1", "2"]
         assert value(first, "SELECT count(*) FROM mine") == 3
@@ -334,9 +336,10 @@ def test_a_temporary_table_and_notifications_work(few: Running) -> None:
 
 
 def test_session_locks_hold_between_transactions(few: Running) -> None:
-    with session(few) as first, session(few) as second:
+    with session(few) as first, session(few) as second, session(few) as third:
         first.execute("SELECT pg_advisory_lock(99)")
-        assert value(second, "SELECT pg_try_advisory_xact_lock(99)") is False
+        for other in (second, third) * 2:
+            assert value(other, "SELECT pg_try_advisory_xact_lock(99)") is False
         value(first, "SELECT 1")
         assert value(second, "SELECT pg_try_advisory_xact_lock(99)") is False
         first.execute("SELECT pg_advisory_unlock(99)")
