@@ -3,6 +3,7 @@
 from libc.stdint cimport uint8_t
 
 from _speedups.hitcycle cimport Cycle, HitLedger
+from _speedups.rowflow cimport RowFlow
 
 
 cdef class Chunks:
@@ -13,6 +14,8 @@ cdef class Chunks:
     cdef readonly bint polled
     cdef Cycle path
     cdef bint from_upstream
+    cdef RowFlow _rows
+    cdef Chunks _client
     cdef Poller _poller
     cdef int _descriptor
     cdef bint _watched
@@ -20,6 +23,7 @@ cdef class Chunks:
     cdef bint _over
     cdef int _arrived(self) except -1
     cdef int _offer(self, Py_ssize_t size) except -1
+    cdef Py_ssize_t _pass_rows(self, Py_ssize_t size) except -1
     cdef bint _straight(self) except -1
     cdef int _put(self, object content) except -1
     cdef int _put_raw(self, const uint8_t* at, Py_ssize_t size) except -1

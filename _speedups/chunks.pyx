@@ -18,6 +18,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from _speedups.hitcycle cimport Cycle, HitLedger
+from _speedups.rowflow cimport RowFlow
 
 cdef extern from "<time.h>":
     ctypedef int clockid_t
@@ -81,7 +82,8 @@ cdef class Chunks:
         self._offer(nbytes)
 
     cdef int _offer(self, Py_ssize_t size) except -1:
-        """What was received to the hit path, or else to `chunk`."""
+        """What was received to the hit path, or on as rows, or else to `chunk`."""
+        cdef Py_ssize_t passed = 0
         if self.path is not None:
             try:
                 if self.path.received(self.from_upstream, <const uint8_t*>_shared_at, size):
@@ -89,10 +91,27 @@ cdef class Chunks:
             except Exception as error:  # whatever it is, both sides end
                 self.path.broken(error)
                 return 0
+        if self._rows is not None and self._rows.open:
+            passed = self._pass_rows(size)
+            if passed == size:
+                return 0
         if self._poller is not None:
             self._poller._ledger.stirred = True
-        self.chunk(_shared[:size])
+        self.chunk(_shared[passed:size])
         return 0
+
+    def rows_to(self, Chunks client, RowFlow rows) -> None:
+        """Rows go from here to `client` as long as `rows` is open; None = they are the machine's."""
+        self._client, self._rows = client, rows
+
+    cdef Py_ssize_t _pass_rows(self, Py_ssize_t size) except -1:
+        cdef RowFlow rows = self._rows
+        cdef Py_ssize_t passed = rows.pass_on(<const uint8_t*>_shared_at, size, wall_clock())
+        if rows.gets_bytes:
+            if _worker is not None:
+                _worker._ledger.bytes_to_client += rows.gets_bytes
+            self._client._put_raw(rows.gets, <Py_ssize_t>rows.gets_bytes)
+        return passed
 
     def chunk(self, chunk):
         raise NotImplementedError

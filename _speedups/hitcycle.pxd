@@ -1,10 +1,9 @@
-# What `pghits` builds on: see `hitcycle.pyx`.
+# What `hitpath` builds on: see `hitcycle.pyx`.
 
 from libc.stdint cimport uint8_t
 
 from _speedups.auditchain cimport ChainEnd
 from _speedups.growing cimport Output
-from _speedups.pgrows cimport RowMasker
 
 cdef enum:
     BOUNDS = 16
@@ -26,6 +25,13 @@ cdef class Pace:
     cdef bint claim(self, Hit hit, double now) noexcept
 
 
+cdef class Lease:
+    cdef public unsigned long long value
+    cdef public unsigned long long used
+    cdef public int descriptor
+    cpdef bint live(self) noexcept
+
+
 cdef class Hit:
     cdef readonly object verdict
     cdef readonly tuple epoch
@@ -43,6 +49,8 @@ cdef class Hit:
     cdef readonly bint provisional
     cdef public object position
     cdef public double dull_until
+    cdef public int words
+    cdef public Lease lease
     cdef readonly dict locks
     cdef dict _digests
     cdef bytes _description
@@ -119,7 +127,7 @@ cdef class Cycle:
     cdef uint8_t _tag[TAG_BYTES_MAX]
     cdef size_t _tag_bytes
     cdef readonly tuple lock
-    cdef RowMasker _masker
+    cdef object _masker
     cdef unsigned long long _sensitive
     cdef readonly unsigned long long total_rows
     cdef readonly unsigned long long total_bytes_out

@@ -1,11 +1,13 @@
 """What is known of a statement that was decided before, and one of its executions, with its records.
 
-Used by `pghits`, which follows the messages; taught by `session/hits`. Rule: records as
+Used by `hitpath`, and by what follows the messages of a protocol on top of it; taught by
+`session/hits` and `session/exchange_hits`. Rule: records as
 `audit/record` has them, field by field; `tests/unit/session/test_hits.py` reads them back.
 """
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport EAGAIN, errno
 from libc.math cimport floor
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free
@@ -25,6 +27,11 @@ from _speedups.auditwriter cimport (
 )
 from _speedups.growing cimport Output, must_add, shrink
 
+cdef extern from "<sys/socket.h>":
+    int MSG_DONTWAIT
+    int MSG_PEEK
+    Py_ssize_t recv(int descriptor, void* into, size_t size, int flags)
+
 cdef enum:
     ENTROPY_BYTES = 10
     IDS_AT_ONCE = 256
@@ -38,6 +45,26 @@ cdef double DULL_SECONDS = 0.25
 @cython.final
 cdef class Count:
     """An integer that Python and the hit path both count in: `value`."""
+
+
+@cython.final
+cdef class Lease:
+    """Relations that nobody can change at the moment (`dataplane/leasing`).
+
+    `value`: 0 = they are not held; as long as it is the same number, they are held without a break;
+    `used` counts who made use of that; `descriptor`: of the connection that holds them, -1 = none.
+    """
+
+    def __init__(self):
+        self.descriptor = -1
+
+    cpdef bint live(self) noexcept:
+        """Whether the connection that holds them has said nothing and not ended. Whoever ends it
+        shuts its socket before the server lets go of anything."""
+        cdef char byte
+        if self.descriptor < 0:
+            return False
+        return recv(self.descriptor, &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0 and errno == EAGAIN
 
 
 cdef class Pace:
@@ -70,10 +97,15 @@ cdef class Hit:
     - `text`: what is sent in place of the text, masked at the source (None = the text itself);
       `sent`, `parse`: the Query and the Parse with it.
     - `bound`: rows pass only under a lock that was taught for their description, in `locks`:
-      RowDescription frame -> (masker or None, sensitive columns, the ResultLock).
+      its description -> (masker or None, sensitive columns, the ResultLock, what the client is
+      shown in its place or None).
     - `provisional`: it rests on the catalog; the database is asked, before it runs, whether that still
       holds. `position`: where the server's log ended when what it rests on was found as judged;
       None = not known.
+    - `lease`: what has to be held, without a break, from before it is sent until its result is
+      described; None = nothing.
+    - `words`: what becomes of the words of the database, which can be asked for again: they may quote
+      masked cells (1), they are wiped (2), they stay as they are (0).
     - `dull_until` (unix seconds): until then no rows of it are worth looking at.
     """
 
@@ -102,9 +134,12 @@ cdef class Hit:
         self._digests[tail] = made
         return made
 
-    def described(self, bytes frame not None, masker, unsigned long long columns, lock) -> None:
-        """Rows behind this RowDescription come under `lock`."""
-        self.locks[frame] = (masker, columns, lock)
+    def described(
+        self, bytes frame not None, masker, unsigned long long columns, lock, bytes shown=None
+    ) -> None:
+        """Rows behind this description come under `lock`. `shown`: what the client gets in its
+        place, if that is not the same."""
+        self.locks[frame] = (masker, columns, lock, shown)
         self._description = self._lock = None
 
     cdef tuple lock_of(self, const uint8_t* frame, size_t length):
@@ -332,8 +367,7 @@ cdef class Cycle:
     `hit`: what was known of it; `saved`: the client's chunk; `extended`: it came as Bind and Execute;
     `lines`: its decided records, encoded as `auditchain.chain` takes them, which are written before
     anything is forwarded (then None); `record_id`, `started` (unix seconds), `rows`, `bytes_out`,
-    `cells_masked`, `sensitive_unmasked`, `tag` as in `session/inflight.Execution`; `lock`: (masker,
-    sensitive columns, ResultLock) of the rows that are due, None before they are described.
+    `cells_masked`, `sensitive_unmasked`, `tag` as in `session/inflight.Execution`; `lock`: as in `Hit.locks`, of the rows that are due, None before they are described.
     `total_*`: sums of the session.
     """
 
@@ -364,7 +398,7 @@ cdef class Cycle:
 
     @property
     def steps_left(self) -> bytes:
-        """What is still due; see the letters of `pghits`."""
+        """What is still due; see the letters of the protocol's path."""
         return b"" if self._steps == NULL else <bytes>(self._steps + self._step)
 
     @property
@@ -460,11 +494,11 @@ cdef class Cycle:
             self.send()
 
     cdef int send(self) except -1:
-        """Its records are written; see `pghits`."""
+        """Its records are written; see `hitpath`."""
         return 0
 
     cdef int unrecorded(self) except -1:
-        """Its records cannot be written; see `pghits`."""
+        """Its records cannot be written; see `hitpath`."""
         return 0
 
     # --- once the records are written -------------------------------------------------------------
@@ -516,7 +550,7 @@ cdef class Cycle:
     # --- chunks ---------------------------------------------------------------------------------
 
     cdef bint received(self, bint from_upstream, const uint8_t* at, Py_ssize_t size) except -1:
-        """Whether a chunk is done with; see `pghits`."""
+        """Whether a chunk is done with; see `hitpath`."""
         return False
 
     cdef int broken(self, object error) except -1:

@@ -2,6 +2,10 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
+cdef enum:
+    FIXED = 1  # an Op's kind: `fixed` in place of every value
+    SHORT = 16
+
 
 cdef struct Op:
     int kind
@@ -11,6 +15,7 @@ cdef struct Op:
     size_t growth  # most bytes by which the masked value can be longer than the raw one
     const uint8_t* fixed  # lives in the MaskOp that made this
     size_t fixed_length
+    uint8_t short_fixed[SHORT]  # the same and zeros, where it is no longer than that
     uint32_t inner[8]  # HMAC: SHA-256 states after the padded key
     uint32_t outer[8]
 

@@ -40,7 +40,6 @@ from _speedups.sha256 cimport authenticate, prepare
 
 cdef enum Kind:
     NULLED = 0
-    FIXED = 1
     KEEP_FIRST = 2
     KEEP_LAST = 3
     EMAIL = 4
@@ -114,6 +113,8 @@ cdef class MaskOp:
                 raise ValueError("mask op fixed takes bytes")
             self.op.fixed = <const uint8_t*>PyBytes_AS_STRING(self._fixed)
             self.op.fixed_length = <size_t>PyBytes_GET_SIZE(self._fixed)
+            if self.op.fixed_length <= SHORT:
+                memcpy(self.op.short_fixed, self.op.fixed, self.op.fixed_length)
             self.op.growth = self.op.fixed_length
         elif self.op.kind in (KEEP_FIRST, KEEP_LAST):
             if not 0 <= op[1] <= INT32_MAX:

@@ -15,6 +15,8 @@ from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcpy, memset
 
+from _speedups.growing cimport Output, must_add
+
 ANSI_QUOTES = 1
 NO_BACKSLASH_ESCAPES = 2
 
@@ -93,9 +95,15 @@ cdef inline bint follows(const uint8_t* at, const uint8_t* end, uint8_t byte) no
 
 
 cdef Lexer lexer_of(bytes text, int modes):
+    return lexer_at(
+        <const uint8_t*>PyBytes_AS_STRING(text), <size_t>PyBytes_GET_SIZE(text), modes
+    )
+
+
+cdef Lexer lexer_at(const uint8_t* text, size_t size, int modes) noexcept:
     cdef Lexer lexer
-    lexer.begin = lexer.at = <const uint8_t*>PyBytes_AS_STRING(text)
-    lexer.end = lexer.at + PyBytes_GET_SIZE(text)
+    lexer.begin = lexer.at = text
+    lexer.end = text + size
     lexer.ansi_quotes = modes & 1 != 0
     lexer.backslashes = modes & 2 == 0
     lexer.broken = False
@@ -567,39 +575,55 @@ cdef int folded_kind(const Token* token) noexcept nogil:
     return 105
 
 
+cdef bint fold_text(const uint8_t* text, size_t size, int modes, Output* out) except -1:
+    """The key of `fold` into `out`; False where that gives None."""
+    return fold_tokens(text, size, modes, out, None)
+
+
+cdef bint fold_tokens(
+    const uint8_t* text, size_t size, int modes, Output* out, list offsets
+) except -1:
+    """The same; `offsets` gets where the constants begin."""
+    cdef Lexer lexer = lexer_at(text, size, modes)
+    cdef Token token
+    cdef uint8_t mark[2]
+    cdef bint folded = False
+    out.length = 0
+    if memchr(text, 0, size) != NULL:
+        return False
+    mark[0] = 0  # no other part of a key has this byte
+    while next_token(&lexer, &token):
+        if token.kind in (EXECUTABLE, EXECUTABLE_END, HINT):
+            return False
+        mark[1] = <uint8_t>folded_kind(&token)
+        if mark[1]:
+            folded = True
+            if offsets is not None:
+                offsets.append(token.start - lexer.begin)
+            must_add(out, mark, 2)
+        else:
+            must_add(out, token.start, <size_t>(token.end - token.start))
+    return folded and not lexer.broken
+
+
 def fold(bytes text not None, int modes=0):
     """(key, offsets): the text with a mark in place of each short integer and each plain string,
     and where these begin; None when there are none, the text does not lex, or something in it reads
     differently from server to server. Equal keys under equal modes: the same tokens but for the
     values of these.
     """
-    cdef Lexer lexer = lexer_of(text, modes)
-    cdef Token token
-    cdef size_t length = <size_t>PyBytes_GET_SIZE(text)
-    cdef size_t size = 0
-    cdef int kind
-    cdef uint8_t* out
-    if memchr(PyBytes_AS_STRING(text), 0, length) != NULL:
-        return None
-    out = <uint8_t*>malloc(2 * length + 1)
-    if out == NULL:
-        raise MemoryError
+    cdef Output out
+    memset(&out, 0, sizeof(Output))
     offsets = []
     try:
-        while next_token(&lexer, &token):
-            if token.kind in (EXECUTABLE, EXECUTABLE_END, HINT):
-                return None
-            kind = folded_kind(&token)
-            if kind:
-                offsets.append(token.start - lexer.begin)
-                out[size] = 0  # no other part of a key has this byte
-                out[size + 1] = <uint8_t>kind
-                size += 2
-            else:
-                memcpy(out + size, token.start, <size_t>(token.end - token.start))
-                size += <size_t>(token.end - token.start)
-        if lexer.broken or not offsets:
+        if not fold_tokens(
+            <const uint8_t*>PyBytes_AS_STRING(text),
+            <size_t>PyBytes_GET_SIZE(text),
+            modes,
+            &out,
+            offsets,
+        ):
             return None
-        return PyBytes_FromStringAndSize(<char*>out, <Py_ssize_t>size), tuple(offsets)
+        return PyBytes_FromStringAndSize(<char*>out.bytes, <Py_ssize_t>out.length), tuple(offsets)
     finally:
-        free(out)
+        free(out.bytes)

@@ -12,9 +12,10 @@ cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from _speedups.growing cimport Output, grow
 from _speedups.maskops cimport MaskOp, Op, mask_value
 from _speedups.mybytes cimport (
     NULL_LENGTH,
@@ -53,22 +54,6 @@ cdef tuple FAULT_TEXTS = (
     "out of memory",
 )
 
-cdef enum Shape:
-    LENGTH_ENCODED = 0
-    TEMPORAL = 1  # one byte of length before it
-    NOTHING = 2  # always NULL
-    FIXED_1 = 3
-    FIXED_2 = 4
-    FIXED_4 = 5
-    FIXED_8 = 6
-
-cdef enum Work:
-    PASS = 0
-    MASK = 1  # by the op, on the bytes as they are
-    CUT_INTEGER = 2
-    CUT_FLOAT = 3  # by the op, which wants the most significant byte first
-    CUT_DATE = 4
-
 cdef dict SHAPES = {
     0x01: FIXED_1,
     0x02: FIXED_2,
@@ -91,22 +76,6 @@ cdef dict SHAPES = {
 """Number of a type ("enum_field_types") -> how its values stand in a row in binary form."""
 
 
-cdef struct Cell:
-    const Op* op
-    Work work
-    Shape shape
-    bint unsigned_
-    uint64_t step
-    int unit  # of a date: 1 year, 2 month, 3 day
-    int decimals  # digits of a fraction of seconds that a cut time keeps, as zeros
-
-
-cdef struct Output:
-    uint8_t* bytes
-    size_t length
-    size_t room
-
-
 @cython.final
 cdef class RowMasker:
     """One mask op (see maskops) or None per column, for rows of exactly that many columns.
@@ -116,15 +85,6 @@ cdef class RowMasker:
     width here. ValueError for a type that is not known. `rows`, `cells_masked` and `bytes_out` are
     totals over all calls that succeeded; a NULL cell is not counted as masked.
     """
-
-    cdef list _ops
-    cdef Cell* _cells
-    cdef size_t _count
-    cdef size_t _growth
-    cdef bint _binary
-    cdef readonly unsigned long long rows
-    cdef readonly unsigned long long cells_masked
-    cdef readonly unsigned long long bytes_out
 
     def __cinit__(self, list ops not None, list columns not None, bint binary):
         cdef Py_ssize_t index
@@ -184,37 +144,43 @@ cdef class RowMasker:
     cdef bytes _masked(self, object run, Py_ssize_t count, uint8_t sequence, bint framed):
         cdef Py_buffer buffer
         cdef Output output
-        cdef Fault fault
-        cdef unsigned long long cells = 0
         if count < 0:
             raise ValueError("row count must not be negative")
         PyObject_GetBuffer(run, &buffer, PyBUF_SIMPLE)
-        output.bytes = NULL
-        output.length = 0
-        output.room = 0
+        memset(&output, 0, sizeof(Output))
         try:
-            fault = self._mask_rows(
-                <const uint8_t*>buffer.buf,
-                <size_t>buffer.len,
-                count,
-                sequence,
-                framed,
-                &output,
-                &cells,
+            self.mask_into(
+                <const uint8_t*>buffer.buf, <size_t>buffer.len, count, sequence, framed, &output
             )
-            if fault == NO_MEMORY:
-                raise MemoryError
-            if fault != NONE:
-                raise ValueError(FAULT_TEXTS[<int>fault])
-            self.rows += <unsigned long long>count
-            self.cells_masked += cells
-            self.bytes_out += output.length
             return PyBytes_FromStringAndSize(<char*>output.bytes, <Py_ssize_t>output.length)
         finally:
             free(output.bytes)
             PyBuffer_Release(&buffer)
 
-    cdef Fault _mask_rows(
+    cdef int mask_into(
+        self,
+        const uint8_t* run,
+        size_t length,
+        Py_ssize_t count,
+        uint8_t sequence,
+        bint framed,
+        Output* output,
+    ) except -1:
+        """The same behind what `output` has; ValueError leaves it as it was."""
+        cdef unsigned long long cells = 0
+        cdef size_t before = output.length
+        cdef int fault = self._mask_rows(run, length, count, sequence, framed, output, &cells)
+        if fault != NONE:
+            output.length = before
+            if fault == NO_MEMORY:
+                raise MemoryError
+            raise ValueError(FAULT_TEXTS[fault])
+        self.rows += <unsigned long long>count
+        self.cells_masked += cells
+        self.bytes_out += output.length - before
+        return 0
+
+    cdef int _mask_rows(
         self,
         const uint8_t* run,
         size_t length,
@@ -230,7 +196,7 @@ cdef class RowMasker:
         cdef size_t begun
         cdef size_t size
         cdef Py_ssize_t index
-        cdef Fault fault
+        cdef int fault
         if not grow(output, length + self._growth):
             return NO_MEMORY
         for index in range(count):
@@ -265,7 +231,7 @@ cdef class RowMasker:
                 sequence = <uint8_t>(sequence + 1)
         return NONE if at == end else ROW_LENGTH
 
-    cdef Fault _mask_text(
+    cdef int _mask_text(
         self, Reader* row, Output* output, unsigned long long* cells
     ) noexcept nogil:
         """Whatever lies between masked cells is copied in one piece."""
@@ -297,7 +263,7 @@ cdef class RowMasker:
         output.length = <size_t>(out - output.bytes)
         return NONE
 
-    cdef Fault _mask_binary(
+    cdef int _mask_binary(
         self, Reader* row, Output* output, unsigned long long* cells
     ) noexcept nogil:
         cdef uint8_t* out = output.bytes + output.length
@@ -474,19 +440,3 @@ cdef int64_t cut_date(
     out[3] = value[2] if cell.unit != 1 else 1
     out[4] = value[3] if cell.unit == 3 else 1
     return DATE_LENGTH + 1
-
-
-cdef inline bint grow(Output* output, size_t more) noexcept nogil:
-    """Room for `more` bytes, which the caller derives from bytes it has, never from a claim."""
-    cdef size_t room = output.length + more
-    cdef void* grown
-    if room <= output.room:
-        return True
-    if output.room:
-        room += room // 2
-    grown = realloc(output.bytes, room)
-    if grown == NULL:
-        return False
-    output.bytes = <uint8_t*>grown
-    output.room = room
-    return True

@@ -28,34 +28,10 @@ cdef enum:
     KIND_TAIL = 3
 
 cdef enum:
-    MODE_UNKNOWN = -1
-    MODE_GATHER = 0
-    MODE_GATHER_OR_STREAM = 1
-    MODE_STREAM = 2
-
-cdef enum:
-    HEADER = 5
-    LENGTH_MAX = 0x3FFFFFFF  # no PostgreSQL peer sends more than 1 GB
     COPIED_MAX = 2048  # a run up to this is copied: cheaper than a memoryview of it
     CARRY_KEPT_MAX = 65536  # a larger carry buffer is given back once its frame is out
 
-cdef enum Fault:
-    NONE = 0
-    UNKNOWN_TYPE = 1
-    LENGTH_BELOW_4 = 2
-    TOO_LONG = 3
-
 cdef tuple FAULT_TEXTS = ("", "unknown type", "length below 4", "frame too long")
-
-
-cdef enum:
-    TYPES = 128  # message types are ASCII letters and digits; each session has two of these tables
-
-
-cdef struct Rule:
-    int8_t mode
-    uint8_t batch
-    uint32_t ceiling
 
 
 @cython.final
@@ -66,22 +42,6 @@ cdef class FrameSplitter:
     `side` is 'client' or 'upstream' and is kept for whoever words the error. After an error every
     further call raises the same error: a stream out of step cannot be resumed.
     """
-
-    cdef readonly str side
-    cdef Rule _rules[TYPES]
-    cdef object _chunk
-    cdef object _view
-    cdef Py_buffer _buffer
-    cdef bint _held
-    cdef const uint8_t* _at
-    cdef const uint8_t* _end
-    cdef uint8_t* _carry
-    cdef size_t _carry_length
-    cdef size_t _carry_room
-    cdef size_t _carry_goal  # bytes of the whole gathered frame once its header is read; else 0
-    cdef size_t _stream_left
-    cdef uint8_t _stream_type
-    cdef Fault _fault
 
     def __cinit__(self, str side not None):
         cdef int index
@@ -283,13 +243,16 @@ cdef class FrameSplitter:
         cdef bytes whole = PyBytes_FromStringAndSize(
             <char*>self._carry, <Py_ssize_t>self._carry_length
         )
+        self._empty_carry()
+        return whole
+
+    cdef void _empty_carry(self) noexcept nogil:
         self._carry_length = 0
         self._carry_goal = 0
         if self._carry_room > CARRY_KEPT_MAX:
             free(self._carry)
             self._carry = NULL
             self._carry_room = 0
-        return whole
 
     cdef object _piece(self, const uint8_t* begin):
         """The bytes from `begin` to where reading stands: a copy when small, else a view."""
@@ -318,12 +281,3 @@ cdef class FrameSplitter:
         self._at = self._end
         self._let_go()
         raise ValueError(FAULT_TEXTS[<int>fault])
-
-
-cdef inline Fault judge(const Rule* rule, uint32_t length) noexcept nogil:
-    """Whether a frame of this length may come at all under this rule."""
-    if length < 4:
-        return LENGTH_BELOW_4
-    if length > LENGTH_MAX or (rule.mode == MODE_GATHER and length > rule.ceiling):
-        return TOO_LONG
-    return NONE

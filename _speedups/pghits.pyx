@@ -1,12 +1,8 @@
-"""The hit path: one whole cycle of a statement whose decision is known, without a step in Python.
+"""The hit path of PostgreSQL (see `hitpath`).
 
-Driven by the two ends of a session's connections (`Chunks`, the base of `dataplane/transport.Side`),
-taught and armed by `session/hits`. A *cycle* is what a client sends up to the point where it waits:
+Taught and armed by `session/hits`. A *cycle* is what a client sends up to the point where it waits:
 one Query, or [Parse] Bind [Describe] Execute Sync of unnamed portal, in one chunk, while nothing
-else is under way. Rules: a chunk that is not exactly such a cycle, or not of a statement that was
-taught under the very epoch, is left to the machine; whatever the database answers that is not
-exactly what such a cycle earns is handed over to the machine, with all that is known of the cycle.
-The machine is what this is held against in tests.
+else is under way.
 
 Message formats: https://www.postgresql.org/docs/current/protocol-message-formats.html
 """
@@ -17,11 +13,10 @@ from libc.stdint cimport uint8_t
 from libc.stdlib cimport free
 from libc.string cimport memchr, memcmp, memcpy, memmove
 
-from _speedups.auditchain cimport HASH, hash_into
-from _speedups.auditwriter cimport ID_BYTES, put_bytes, put_integer
-from _speedups.chunks cimport Chunks, wall_clock
+from _speedups.auditwriter cimport ID_BYTES
 from _speedups.growing cimport Output, must_add, shrink
-from _speedups.hitcycle cimport TAG_BYTES_MAX, Count, Cycle, Hit, HitLedger, Pace
+from _speedups.hitcycle cimport TAG_BYTES_MAX, Count, Hit, HitLedger, Pace
+from _speedups.hitpath cimport DONE, PASS, ROOM_KEPT, ROWS, SKIP, STOP, AnyHitPath
 from _speedups.pgcycle cimport (
     HEADER,
     INCOMPLETE,
@@ -39,14 +34,6 @@ cdef enum:
     CHUNK_BYTES_MAX = 8192
     CARRY_BYTES_MAX = 65536
     NAME_BYTES_MAX = 63
-    ROOM_KEPT = 16384
-
-cdef enum Became:
-    PASS = 0
-    SKIP = 1
-    ROWS = 2
-    DONE = 3
-    STOP = 4
 
 cdef bytes DESCRIBE_PORTAL = b"D\0\0\0\x06P\0"
 cdef bytes EXECUTE_ALL = b"E\0\0\0\x09\0\0\0\0\0"
@@ -72,43 +59,25 @@ cdef list EXTENDED_STEPS = [
 
 
 @cython.final
-cdef class HitPath(Cycle):
+cdef class HitPath(AnyHitPath):
     """One session's. Idle, or one cycle is under way.
 
-    `owner` (the conductor) is asked for what this cannot do: `fall_back(rest)`: the rest of the
-    database's answer is the machine's; `behind(chunk)`: the client sent more meanwhile;
-    `catch_up()`: what it sent can be looked at now;
-    `proviso_failed()`, `unrecorded()`: the client's chunk (`saved`) is the machine's, nothing of it
-    ran; `aside(kind, frame)`: what a notice or the like comes to for this client; `settled()`: a
-    cycle ended that somebody waits for; `cut(error)`.
+    `owner` is asked for more than `hitpath` says: `proviso_failed()`: the client's chunk (`saved`)
+    is the machine's, nothing of it ran; `aside(kind, frame)`: what a notice or the like comes to for
+    this client.
     """
 
-    cdef Count _generation
     cdef Pace _pace
     cdef dict _confirmed
-    cdef Py_ssize_t _text_bytes_max
-    cdef public object owner
-    cdef Chunks _client
-    cdef Chunks _upstream
     cdef bytes _held_opening
     cdef bytes _held_name
     cdef bytes _held_bind
     cdef bytes _held_closing
-    cdef readonly dict exact
-    """Text -> Hit."""
-    cdef readonly dict alike
-    """Text without constants at which nothing looked -> Hit."""
     # Armed.
-    cdef readonly bint armed
-    cdef public bint crowded  # the client sent more behind a cycle that may not run yet
-    cdef public bint closed  # never armed again: the session is to end
-    cdef readonly tuple epoch
-    cdef unsigned long long _seen
     cdef object _position
     cdef bytes _proviso
-    cdef Output _out
-    """What the client gets of the database's answer, as far as it was not sent."""
-    cdef Output _carry  # a frame's beginning, until the rest comes
+    cdef Output _carry
+    """A frame's beginning, until the rest comes."""
     cdef Output _folded
     cdef bytes _name
     """A prepared statement, and what is known of it since `arm`; None = not looked up."""
@@ -129,67 +98,26 @@ cdef class HitPath(Cycle):
         own. `held`: (what comes before the Parse of a Query that is sent in messages of the
         extended protocol, its statement's name, its Bind, what comes behind the proviso).
         """
-        super().__init__(ledger, sequence, session)
-        self._generation = generation
+        super().__init__(ledger, generation, sequence, session, text_bytes_max)
         self._pace = pace
         self._confirmed = confirmed
-        self._text_bytes_max = text_bytes_max
         self._held_opening, self._held_name, self._held_bind, self._held_closing = held
-        self.exact = {}
-        self.alike = {}
 
     def __dealloc__(self):
-        free(self._out.bytes)
         free(self._carry.bytes)
         free(self._folded.bytes)
-
-    def attach(self, Chunks client not None, Chunks upstream not None) -> None:
-        """From here on both ends offer their chunks here first."""
-        self._client, self._upstream = client, upstream
-        client.path, client.from_upstream = self, False
-        upstream.path, upstream.from_upstream = self, True
-
-    def leave_upstream(self) -> None:
-        """Until `attach`, the client alone offers chunks here."""
-        self.armed = False
-        if self._upstream is not None:
-            self._upstream.path = self._upstream = None
-
-    def detach(self) -> None:
-        self.closed = True
-        self.leave_upstream()
-        if self._client is not None:
-            self._client.path = None
 
     def arm(self, tuple epoch not None, position, proviso) -> None:
         """The session is quiet, and decisions hold that were made under `epoch`. `proviso`: the
         messages that ask whether the server's log still ends at `position`; None = unknown.
         """
-        if self.closed:
-            return
-        if epoch is not self.epoch:
-            if epoch != self.epoch:
-                self.epoch = epoch
-                self.exact.clear()
-                self.alike.clear()
         self._position, self._proviso = position, proviso
         self._name = None
-        self._seen = self._generation.value
-        self.armed = True
-
-    def disarm(self) -> None:
-        """Until `arm`, every chunk is the machine's."""
-        self.armed = False
+        self.arm_under(epoch)
 
     # --- from the client --------------------------------------------------------------------------
 
-    def client(self, bytes chunk not None, double now) -> bool:
-        """Whether this chunk is taken. For tests; connections use `received`."""
-        return self._take(
-            <const uint8_t*>PyBytes_AS_STRING(chunk), PyBytes_GET_SIZE(chunk), now
-        )
-
-    cdef bint _take(self, const uint8_t* at, Py_ssize_t size, double now) except -1:
+    cdef bint take(self, const uint8_t* at, Py_ssize_t size, double now) except -1:
         if not self.armed or self._steps != NULL or not HEADER < size <= CHUNK_BYTES_MAX:
             return False
         if self._generation.value != self._seen:
@@ -202,10 +130,8 @@ cdef class HitPath(Cycle):
 
     cdef bint _may(self, Hit hit):
         """Whether the hit holds now; where it is provisional, at the position that can be asked for."""
-        if hit.epoch is not self.epoch:
-            if hit.epoch != self.epoch:
-                return False
-            hit.epoch = self.epoch  # the same object is sooner seen to be equal
+        if not self.holds(hit):
+            return False
         if not hit.provisional:
             return True
         if self._proviso is None or hit.position is None:
@@ -235,7 +161,6 @@ cdef class HitPath(Cycle):
 
     cdef bint _take_query(self, const uint8_t* at, Py_ssize_t size, double now) except -1:
         cdef Hit hit
-        cdef Output* record
         cdef Py_ssize_t length = size - HEADER - 1
         cdef const uint8_t* text = at + HEADER
         if length_of(at, size) != size or at[size - 1] != 0 or length > self._text_bytes_max:
@@ -249,41 +174,22 @@ cdef class HitPath(Cycle):
             return False
         self.begin(hit, at, size, now)
         self.extended = False
-        if hit.query_tail_rest is None:
-            self.begin_decided(self._record_id, now, 0)
-            self.end_decided(hit.query_tail)
-        else:
-            record = self.begin_decided(
-                self._record_id, now, <size_t>PyBytes_GET_SIZE(hit.query_tail) + HASH
-            )
-            put_bytes(record, hit.query_tail)
-            hash_into(text, <size_t>length, record.bytes + record.length)
-            record.length += HASH
-            put_bytes(record, b'","text_bytes":')
-            put_integer(record, <unsigned long long>length)
-            self.end_decided(hit.query_tail_rest)
+        self.decide_text(hit, text, length, now)
         if hit.provisional:
             self._steps = HELD_STEPS
-            self._send_bytes(self._held_opening)
+            self.put_bytes_of(self._held_opening)
             if hit.text is not None:
                 text = <const uint8_t*>PyBytes_AS_STRING(hit.text)
                 length = PyBytes_GET_SIZE(hit.text)
             add_parse_frame(&self._sent, self._held_name, text, <size_t>length)
-            self._send_bytes(self._held_bind)
-            self._send_bytes(self._proviso)
-            self._send_bytes(self._held_closing)
+            self.put_bytes_of(self._held_bind)
+            self.put_bytes_of(self._proviso)
+            self.put_bytes_of(self._held_closing)
         else:
             self._steps = QUERY_STEPS
             if hit.sent is not None:
-                self._send_bytes(hit.sent)
+                self.put_bytes_of(hit.sent)
         return True
-
-    cdef int _send(self, const void* piece, Py_ssize_t size) except -1:
-        """Behind what else goes upstream."""
-        return must_add(&self._sent, piece, <size_t>size)
-
-    cdef int _send_bytes(self, bytes piece) except -1:
-        return self._send(PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece))
 
     cdef Hit _prepared(self, const uint8_t* name, Py_ssize_t size):
         """What is known of a prepared statement, or None."""
@@ -375,41 +281,20 @@ cdef class HitPath(Cycle):
         )
         if hit.provisional or describing or (parses and hit.text is not None):
             if not parses or hit.text is None:
-                self._send(at, bound_end)
+                self.put(at, bound_end)
             else:
-                self._send_bytes(hit.parse)
-                self._send(at + parse_end, bound_end - parse_end)
+                self.put_bytes_of(hit.parse)
+                self.put(at + parse_end, bound_end - parse_end)
             if hit.provisional:
-                self._send_bytes(self._proviso)
+                self.put_bytes_of(self._proviso)
             if describing:
-                self._send_bytes(DESCRIBE_PORTAL)
-            self._send(at + bound_end, size - bound_end)
+                self.put_bytes_of(DESCRIBE_PORTAL)
+            self.put(at + bound_end, size - bound_end)
         return True
 
     # --- from the database ------------------------------------------------------------------------
 
-    def upstream(self, bytes chunk not None, double now) -> tuple:
-        """-> (what the client gets, rest that is the machine's or None). For tests; connections use
-        `received`."""
-        cdef bint rest = self._follow(
-            <const uint8_t*>PyBytes_AS_STRING(chunk), PyBytes_GET_SIZE(chunk), now
-        )
-        out = PyBytes_FromStringAndSize(<const char*>self._gets, self._gets_bytes)
-        self._sent_to_client()
-        if self._done:
-            self._finish_cycle(now)
-        return out, (self._remainder if rest else None)
-
-    cdef bytes _remainder
-    cdef const uint8_t* _begin
-    """Where what goes to the client as it is begins."""
-    cdef const uint8_t* _gets
-    """What the client gets now: of `_out`, or of the chunk itself."""
-    cdef Py_ssize_t _gets_bytes
-    cdef bint _got
-    cdef bint _done
-
-    cdef bint _follow(self, const uint8_t* at, Py_ssize_t size, double now) except -1:
+    cdef bint follow(self, const uint8_t* at, Py_ssize_t size, double now) except -1:
         """Sets what the client gets now (`_gets`), and whether the cycle is `_done`, which remains to
         be told. -> whether the machine is to go on, with `_remainder`."""
         cdef const uint8_t* end
@@ -434,7 +319,7 @@ cdef class HitPath(Cycle):
             if became == PASS:
                 at += length
             elif became == SKIP:
-                self._keep(at)
+                self.keep(at)
                 at += length
                 self._begin = at
             elif became == ROWS:  # a run of rows was masked, or passes
@@ -444,19 +329,19 @@ cdef class HitPath(Cycle):
                     self._done = True
                     at += length
                     if at == end:
-                        self._get(at)
+                        self.get(at)
                         return False
-                self._get(at)  # nothing is due behind it, or it is not what is due
+                self.get(at)  # nothing is due behind it, or it is not what is due
                 self._remainder = PyBytes_FromStringAndSize(<const char*>at, end - at)
                 return True
         if self._in_question:
-            self._keep(at)
+            self.keep(at)
         else:
-            self._get(at)
+            self.get(at)
         return False
 
     cdef bint _wait_for_more(self, const uint8_t* at, const uint8_t* end) except -1:
-        self._keep(at)
+        self.keep(at)
         if self._carry.bytes != NULL and self._carry.bytes <= at < self._carry.bytes + (
             self._carry.room
         ):  # what is carried already moves to the front of what it is in
@@ -468,37 +353,17 @@ cdef class HitPath(Cycle):
 
     cdef const uint8_t* _run_end
 
-    cdef int _keep(self, const uint8_t* at) except -1:
-        """For the client, but not now: what came between `_begin` and here."""
-        if self._begin < at and not self._proviso_failed:
-            must_add(&self._out, self._begin, <size_t>(at - self._begin))
-        self._begin = at
-        return 0
-
-    cdef int _get(self, const uint8_t* at) except -1:
-        """For the client, now: all that was kept, and what came between `_begin` and here."""
-        self._got = True
-        if not self._out.length and not self._proviso_failed:
-            self._gets, self._gets_bytes = self._begin, at - self._begin
-        else:
-            self._keep(at)
-            self._gets, self._gets_bytes = self._out.bytes, <Py_ssize_t>self._out.length
-        self.ledger.bytes_to_client += <unsigned long long>self._gets_bytes
-        return 0
-
-    cdef void _sent_to_client(self) noexcept:
-        if self._got:
-            self._out.length = 0
-            shrink(&self._out, ROOM_KEPT)
+    cdef void sent_to_client(self) noexcept:
+        AnyHitPath.sent_to_client(self)
         if not self._carry.length:
             shrink(&self._carry, ROOM_KEPT)
 
     cdef int _aside(self, const uint8_t* at, Py_ssize_t length) except -1:
         """What a notice or the like comes to, in its place."""
-        cdef bytes shown = self._asked().aside(
+        cdef bytes shown = self.asked().aside(
             at[0], PyBytes_FromStringAndSize(<const char*>at, length)
         )
-        self._keep(at)
+        self.keep(at)
         return must_add(&self._out, PyBytes_AS_STRING(shown), <size_t>PyBytes_GET_SIZE(shown))
 
     cdef int _reply(
@@ -608,10 +473,10 @@ cdef class HitPath(Cycle):
             count += 1
         self.sensitive_unmasked += <unsigned long long>count * self._sensitive
         if self._masker is not None:
-            self._keep(begin)
-            before, kept = self._masker.cells_masked, self._out.length
-            self._masker.mask_into(begin, <size_t>(at - begin), count, &self._out)
-            self.cells_masked += self._masker.cells_masked - before
+            self.keep(begin)
+            before, kept = (<RowMasker>self._masker).cells_masked, self._out.length
+            (<RowMasker>self._masker).mask_into(begin, <size_t>(at - begin), count, &self._out)
+            self.cells_masked += (<RowMasker>self._masker).cells_masked - before
             self.bytes_out += self._out.length - kept
             self._begin = at
         else:
@@ -634,67 +499,18 @@ cdef class HitPath(Cycle):
             self.finish_record(now)
         return PASS
 
-    cdef int _finish_cycle(self, double now) except -1:
+    cdef int finish_cycle(self, double now) except -1:
         if self._proviso_failed:
             self.withhold_record(now)
             self._proviso = None
             saved = self.saved
             self.rest()
             self._proviso_failed = False
-            self._asked().proviso_failed(saved)
+            self.asked().proviso_failed(saved)
             return 0
         if not self._finished:
             self.finish_record(now)
         self.rest()
         if self.closed or self.telling:
-            self._asked().settled()
+            self.asked().settled()
         return 0
-
-    # --- connections ------------------------------------------------------------------------------
-
-    cdef int send(self) except -1:
-        cdef Output* sent = self.forwarded()
-        self._upstream._put_raw(sent.bytes, <Py_ssize_t>sent.length)
-        return 0
-
-    cdef int unrecorded(self) except -1:
-        self._asked().unrecorded(self.drop())
-        return 0
-
-    cdef object _asked(self):
-        """The owner, who may have things done that wait for the event loop."""
-        self.ledger.stirred = True
-        return self.owner
-
-    cdef int broken(self, object error) except -1:
-        self._asked().cut(error)
-        return 0
-
-    cdef bint received(self, bint from_upstream, const uint8_t* at, Py_ssize_t size) except -1:
-        """Whether a chunk is done with."""
-        cdef bint rest
-        cdef double now
-        if not from_upstream:
-            if self._steps != NULL:
-                self._asked().behind(PyBytes_FromStringAndSize(<const char*>at, size))
-                return True
-            if not self.armed or self._upstream.writing_paused:
-                return False
-            if not self._take(at, size, wall_clock()):
-                return False
-            self.ledger.put_due(self)
-            return True
-        if self._steps == NULL:
-            return False
-        now = wall_clock()
-        rest = self._follow(at, size, now)
-        if self._gets_bytes:
-            self._client._put_raw(self._gets, self._gets_bytes)
-        self._sent_to_client()
-        if self._done:
-            self._finish_cycle(now)
-        if rest:
-            self._asked().fall_back(self._remainder)
-        if self.crowded and not self.in_question:
-            self._asked().catch_up()
-        return True

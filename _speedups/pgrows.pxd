@@ -4,7 +4,6 @@ from libc.stdint cimport uint8_t
 
 from _speedups.growing cimport Output
 from _speedups.maskops cimport Op
-from _speedups.reader cimport Reader
 
 cdef enum Fault:
     NONE = 0
@@ -19,7 +18,9 @@ cdef enum Fault:
 
 cdef class RowMasker:
     cdef list _ops
-    cdef const Op** _columns  # a NULL pointer: the column passes
+    cdef const Op** _masked
+    cdef size_t _masked_count
+    cdef size_t* _before  # columns that pass, before each masked one and behind the last
     cdef size_t _column_count
     cdef size_t _growth
     cdef readonly unsigned long long rows
@@ -28,7 +29,7 @@ cdef class RowMasker:
     cdef int mask_into(
         self, const uint8_t* run, size_t length, Py_ssize_t count, Output* output
     ) except -1
-    cdef Fault _mask_rows(
+    cdef Fault masked(
         self,
         const uint8_t* run,
         size_t length,
@@ -36,6 +37,21 @@ cdef class RowMasker:
         Output* output,
         unsigned long long* cells,
     ) noexcept nogil
-    cdef Fault _mask_row(
-        self, Reader* run, Output* output, unsigned long long* cells
+    cdef const uint8_t* mask_whole(
+        self,
+        const uint8_t* at,
+        const uint8_t* end,
+        size_t length_max,
+        Output* output,
+        Py_ssize_t* rows,
+        unsigned long long* cells,
+    ) noexcept nogil
+    cdef Fault _mask_rows(
+        self,
+        const uint8_t** begin,
+        const uint8_t* end,
+        Py_ssize_t* count,
+        Output* output,
+        unsigned long long* cells,
+        size_t length_max=*,
     ) noexcept nogil

@@ -383,8 +383,8 @@ cdef Folded fold_tokens(Lexer* lexer, Output* out, Output* offsets) noexcept nog
     cdef bint marked = False
     cdef int kind
     out.length = 0
-    if memchr(begin, 0, length) != NULL:
-        return UNFOLDED
+    if memchr(begin, 0, length) != NULL or memchr(begin, 0x5C, length) != NULL:
+        return UNFOLDED  # what a backslash means is a setting, so the text is judged by itself
     if not grow(out, 2 * length + 1):
         return NO_MEMORY
     while next_token(lexer, &token):

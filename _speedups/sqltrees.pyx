@@ -36,6 +36,59 @@ def bodies(tree: object, kind: str) -> list:
     return found
 
 
+def walk_constants(tree: object, conditions: frozenset, compared: object) -> list | None:
+    """What `compared` gives for each A_Expr below one of the fields `conditions` of its query, all in
+    one list; None when there is an integer or a string anywhere else, or in an A_Expr for which it
+    gives None."""
+    cdef list found = []
+    cdef list plain = [tree]
+    cdef list within = []
+    cdef list stack
+    cdef bint condition
+    while plain or within:
+        condition = not plain
+        stack = within if condition else plain
+        value = stack.pop()
+        if type(value) is list:
+            stack.extend(<list>value)
+        elif type(value) is dict and not _note(
+            <dict>value, condition, conditions, compared, plain, within, found
+        ):
+            return None
+    return found
+
+
+cdef bint _note(
+    dict body, bint condition, frozenset conditions, object compared,
+    list plain, list within, list found,
+) except -1:
+    """The fields of one body: `plain` and `within` are still to be walked. False: it is over."""
+    cdef PyObject* key_place
+    cdef PyObject* value_place
+    cdef Py_ssize_t at = 0
+    while PyDict_Next(body, &at, &key_place, &value_place):
+        inner = <object>value_place
+        if type(inner) is not dict and type(inner) is not list:
+            continue
+        key = <object>key_place
+        if key == "A_Const":
+            if "ival" in inner or "sval" in inner:
+                return False
+            continue
+        if key == "A_Expr" and condition:
+            places = compared(inner)
+            if places is not None:
+                found.extend(places)
+                continue
+        if key == "SelectStmt":
+            plain.append(inner)
+        elif condition or PySet_Contains(conditions, key):
+            within.append(inner)
+        else:
+            plain.append(inner)
+    return True
+
+
 def same_tree(one: object, other: object, skipped: frozenset) -> bool:
     """Whether both are equal, but for the fields in `skipped`, those that are false, 0, '' or an
     empty list and may be left out, and the spellings of conjunctions and of truth values."""

@@ -1,4 +1,5 @@
-"""`python -m bench`: what Sallyport costs, against the database itself and pgbouncer.
+"""`python -m bench`: what Sallyport costs, against the database itself and another proxy (for
+PostgreSQL pgbouncer, for MariaDB HAProxy).
 
 All targets run in one process tree on one machine; within every round and case they are measured in
 shuffled order, so that a busy moment hits all alike. Prints a Markdown table, writes JSON.
@@ -18,29 +19,33 @@ from pathlib import Path
 
 from bench import micro
 from bench.cases import Case
-from bench.cases.all import CASES
+from bench.databases import DATABASES, Measured
 from bench.figures import SUMMARY, Figure, Results
 from bench.samples import Sample
-from bench.stage import Stage, Target, stage
+from bench.stage import Stage, Target
 from bench.table import table
 
-LATEST = Path(__file__).with_name("results") / "latest.json"
+RESULTS = Path(__file__).with_name("results")
 ROUNDS, SECONDS = 15, 1
 QUICK_ROUNDS, QUICK_SECONDS = 1, 1
 
 
 def main() -> int:
     options = _options()
-    with tempfile.TemporaryDirectory(prefix="sp-bench-") as folder, stage(Path(folder)) as standing:
-        for program in ("pgbouncer", "haproxy"):
+    measured = DATABASES[options.db]
+    with (
+        tempfile.TemporaryDirectory(prefix="sp-bench-") as folder,
+        measured.stage(Path(folder)) as standing,
+    ):
+        for program in measured.programs:
             if program not in {target.name for target in standing.targets}:
                 print(f"{program} is not installed here (apt-get install {program}): left out\n")
         load_before = os.getloadavg()[0]
-        samples = _measure(standing, options)
-        results = Results(samples)
+        samples = _measure(standing, measured, options)
+        results = Results(samples, measured.peer)
         print(table(results) + "\n", flush=True)
         figures = results.figures()
-        if not (options.quick or options.no_micro):
+        if measured.micro and not (options.quick or options.no_micro):
             found = micro.run()
             print("microseconds:\n" + "\n".join(f"{k}: {_shown(f)}" for k, f in found.items()))
             figures |= found
@@ -61,18 +66,23 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, help=f"of one run (default {SECONDS})")
     parser.add_argument("--quick", action="store_true", help="one short round: does it work at all")
     parser.add_argument("--no-micro", action="store_true", help="without the micro-benchmarks")
-    parser.add_argument("--case", action="append", choices=[case.name for case in CASES])
+    parser.add_argument("--db", choices=sorted(DATABASES), default="postgresql")
+    parser.add_argument("--case", action="append", help="only these (S-prepared-c8, ...)")
     parser.add_argument("--target", action="append", help="only these (direct, pgbouncer, ...)")
-    parser.add_argument("--out", type=Path, default=LATEST, help="JSON (default %(default)s)")
+    parser.add_argument("--out", type=Path, help="JSON (default results/latest[-mysql].json)")
     options = parser.parse_args()
+    known = [case.name for case in DATABASES[options.db].cases]
+    if unknown := set(options.case or ()) - set(known):
+        parser.error(f"no case {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    options.out = options.out or RESULTS / DATABASES[options.db].latest
     options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     options.seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
     return options
 
 
-def _measure(standing: Stage, options: argparse.Namespace) -> list[Sample]:
+def _measure(standing: Stage, measured: Measured, options: argparse.Namespace) -> list[Sample]:
     samples = []
-    cases = [case for case in CASES if not options.case or case.name in options.case]
+    cases = [case for case in measured.cases if not options.case or case.name in options.case]
     began = time.monotonic()
     for number in range(options.rounds):
         for case in cases:

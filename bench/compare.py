@@ -6,6 +6,7 @@ out of the range of the baseline's rounds. Exit status 1 when anything did.
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -13,12 +14,18 @@ RESULTS = Path(__file__).with_name("results")
 MORE_IS_BETTER = (
     *("tps_vs_direct", "tps_vs_pgbouncer", "rows_s_vs_direct", "rows_s_vs_pgbouncer"),
     *("qps_ratio", "permissive_ratio", "bulk_direct_ratio", "bulk_pgbouncer_ratio", "mask_ratio"),
-    *("tls_connect_ratio", "two_workers_ratio"),
+    *("tls_connect_ratio", "two_workers_ratio", "tps_vs_haproxy", "rows_s_vs_haproxy"),
+    *("bulk_binary_direct_ratio",),
 )
 LESS_IS_BETTER = (
     *("cpu_us_vs_pgbouncer", "p50_us_vs_pgbouncer", "cpu_ratio", "added_p50_ratio"),
-    *("miss_p99_ratio", "idle_bytes", "hit_us", "miss_us"),
+    *("miss_p99_ratio", "idle_bytes", "hit_us", "miss_us", "cpu_us_vs_haproxy"),
+    *("p50_us_vs_haproxy",),
 )
+
+
+THEIRS = re.compile("/(pgbouncer|haproxy|direct)/")
+"""Figures of others."""
 
 
 def main() -> int:
@@ -41,7 +48,7 @@ def main() -> int:
 def judge(key: str, old: dict[str, float], new: dict[str, float], tolerance: float) -> str:
     """'WORSE', 'better' or '' (the same, or not a ratio of ours)."""
     measure = key.rpartition("/")[2]
-    if measure not in MORE_IS_BETTER + LESS_IS_BETTER or "/pgbouncer/" in key or "/direct/" in key:
+    if measure not in MORE_IS_BETTER + LESS_IS_BETTER or THEIRS.search(key):
         return ""
     change = new["median"] / old["median"] - 1
     inside = old["low"] <= new["median"] <= old["high"]

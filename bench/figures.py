@@ -27,9 +27,11 @@ TARGETS = ("direct", "direct-canned", *PROXIES)
 
 
 class Results:
-    """All samples of a run. Samples of one case and target stand in the order of the rounds."""
+    """All samples of a run. Samples of one case and target stand in the order of the rounds.
+    `peer` is the proxy that others are measured against."""
 
-    def __init__(self, samples: Sequence[Sample]) -> None:
+    def __init__(self, samples: Sequence[Sample], peer: str = "pgbouncer") -> None:
+        self.peer = peer
         self._samples: dict[tuple[str, str], list[Sample]] = {}
         for sample in samples:
             self._samples.setdefault((sample.case, sample.target), []).append(sample)
@@ -73,7 +75,7 @@ class Results:
                 for measure in self.measures(case, target):
                     key = f"{case}/{target}/{measure}"
                     found[key] = self.plain(case, target, measure)
-                    for other in ("direct", "pgbouncer"):
+                    for other in ("direct", self.peer):
                         if target != other + canned:
                             ratio = self.ratio(case, target, other + canned, measure)
                             found[f"{key}_vs_{other}"] = ratio
@@ -83,17 +85,20 @@ class Results:
     def _summary(self) -> dict[str, Figure | None]:
         """The keys by which the product is judged (bench/README.md)."""
         loaded = [c for c in self.cases if c.startswith("S-") and c.endswith(("-c8", "-c32"))]
-        queries = [self.ratio(case, "governed", "pgbouncer", "tps") for case in loaded]
+        queries = [self.ratio(case, "governed", self.peer, "tps") for case in loaded]
         own = [self.ratio(case, "governed", "permissive", "tps") for case in loaded]
         masked, plain = "canned-text-masked", "canned-text-plain"
         governed = "governed-canned"
         return {
-            "cpu_ratio": self.ratio("S-prepared-c8", "governed", "pgbouncer", "cpu_us"),
+            "cpu_ratio": self.ratio("S-prepared-c8", "governed", self.peer, "cpu_us"),
             "qps_ratio": _lowest(queries),
-            "added_p50_ratio": self.added("select1-one-cpu", "governed", "pgbouncer"),
+            "added_p50_ratio": self.added("select1-one-cpu", "governed", self.peer),
             "permissive_ratio": _lowest(own),
             "miss_p99_ratio": self.ratio("misses", "governed", "pgbouncer", "p99_us"),
             "bulk_direct_ratio": self.ratio("bulk-text-masked", "governed", "direct", "rows_s"),
+            "bulk_binary_direct_ratio": self.ratio(
+                "bulk-binary-masked", "governed", "direct", "rows_s"
+            ),
             "bulk_pgbouncer_ratio": self.ratio(masked, governed, "pgbouncer-canned", "rows_s"),
             "mask_ratio": self.between((masked, governed), (plain, governed), "rows_s"),
             "tls_connect_ratio": self.ratio("connect-tls", "governed", "pgbouncer", "tps"),
@@ -106,7 +111,13 @@ class Results:
 
 SUMMARY = (
     *("cpu_ratio", "qps_ratio", "added_p50_ratio", "permissive_ratio", "miss_p99_ratio"),
-    *("bulk_direct_ratio", "bulk_pgbouncer_ratio", "mask_ratio", "tls_connect_ratio"),
+    *(
+        "bulk_direct_ratio",
+        "bulk_binary_direct_ratio",
+        "bulk_pgbouncer_ratio",
+        "mask_ratio",
+        "tls_connect_ratio",
+    ),
     *("idle_bytes", "two_workers_ratio", "hit_us", "miss_us"),
 )
 

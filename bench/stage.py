@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.cli.demo.child import Child
-from appliance.cli.demo.postgres import EmbeddedPostgres, ServerCertificate, free_port
+from appliance.cli.demo.embedded import ServerCertificate, free_port
+from appliance.cli.demo.postgres import EmbeddedPostgres
 from appliance.cli.demo.unprivileged import disguise
 from bench.proc import tree
 from tests.clusters import Authority, Sallyport, installed_program, sallyport_try
@@ -58,14 +59,16 @@ SHARED_CONNECTIONS = 8
 
 @dataclass(frozen=True)
 class Stage:
-    targets: list[Target]
-    pgbench: Path
-    postgres_pid: int
-    versions: dict[str, str]
+    """`loader` is the program that makes the load (pgbench, sysbench)."""
 
-    @staticmethod
-    def uri(target: Target) -> str:
-        return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{target.port}/{DATABASE}"
+    targets: list[Target]
+    loader: Path
+    server_pid: int
+    versions: dict[str, str]
+    scheme: str = "postgresql"
+
+    def uri(self, target: Target) -> str:
+        return f"{self.scheme}://{USER}:{PASSWORD}@127.0.0.1:{target.port}/{DATABASE}"
 
 
 @contextlib.contextmanager
@@ -85,10 +88,13 @@ def stage(folder: Path) -> Iterator[Stage]:
             Target("direct", postgres.port, ()),
             Target("direct-canned", canned, (), "canned"),
         ]
-        versions = {"postgresql": _version(postgres.tool("postgres")), "pgbench": _version(pgbench)}
+        versions = {
+            "postgresql": version_of(postgres.tool("postgres")),
+            "pgbench": version_of(pgbench),
+        }
         program = installed_program("pgbouncer")
         if program is not None:
-            versions["pgbouncer"] = _version(program)
+            versions["pgbouncer"] = version_of(program)
             for name, mode, port, kind in (
                 ("pgbouncer", "session", postgres.port, "queries"),
                 ("pgbouncer-tx", "transaction", postgres.port, "queries"),
@@ -100,7 +106,7 @@ def stage(folder: Path) -> Iterator[Stage]:
                 )
         program = installed_program("haproxy")
         if program is not None:
-            versions["haproxy"] = _version(program)
+            versions["haproxy"] = version_of(program)
             targets.append(stack.enter_context(fronts.haproxy(program, postgres.port)))
         for name, policy in (("permissive", "permissive"), ("governed", str(POLICY))):
             for suffix, port, kind in (
@@ -148,7 +154,8 @@ def _verifier(postgres: EmbeddedPostgres) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def _version(program: Path) -> str:
+def version_of(program: Path) -> str:
+    """As the program says it; "?" when it says none."""
     done = subprocess.run([program, "-v"], check=False, capture_output=True, text=True)
     if done.returncode:
         done = subprocess.run([program, "--version"], check=True, capture_output=True, text=True)
@@ -164,9 +171,9 @@ def _canned(uri: str, folder: Path) -> Iterator[int]:
 
 
 class Fronts:
-    """Proxies of others."""
+    """Proxies of others. `verifier`: of the database's user, for pgbouncer."""
 
-    def __init__(self, folder: Path, certificate: ServerCertificate, verifier: str) -> None:
+    def __init__(self, folder: Path, certificate: ServerCertificate, verifier: str = "") -> None:
         self._folder = folder
         self._certificate = certificate
         self._verifier = verifier
@@ -224,7 +231,7 @@ defaults
   timeout connect 5s
   timeout client 1h
   timeout server 1h
-listen postgres
+listen database
   bind 127.0.0.1:{port}
   server database 127.0.0.1:{to}
 """

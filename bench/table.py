@@ -2,13 +2,13 @@
 
 from bench.figures import TARGETS, Figure, Results
 
-RATIOS = {"tps": "pgbouncer", "rows_s": "pgbouncer", "cpu_us": "pgbouncer", "p99_us": "pgbouncer"}
-"""Measures that are shown beside those of another target in the same run."""
+RATIOS = ("tps", "rows_s", "cpu_us", "p99_us")
+"""Measures that are shown beside those of the peer in the same run."""
 SHOWN = ("tps", "rows_s", "p50_us", "p99_us", "cpu_us", "rss_mib", "idle_bytes")
 
 
 def table(results: Results) -> str:
-    columns = ("case", "way", *SHOWN, *(f"{m} ÷ {other}" for m, other in RATIOS.items()))
+    columns = ("case", "way", *SHOWN, *(f"{m} ÷ {results.peer}" for m in RATIOS))
     lines = ["| " + " | ".join(columns) + " |", "|---|---|" + "---:|" * (len(columns) - 2)]
     lines += [
         _row(results, case, target)
@@ -22,9 +22,9 @@ def table(results: Results) -> str:
 def _row(results: Results, case: str, target: str) -> str:
     canned = target.endswith("-canned") * "-canned"
     cells = [case, target, *(_plain(results.plain(case, target, measure)) for measure in SHOWN)]
-    for measure, other in RATIOS.items():
-        same = target == other + canned
-        ratio = None if same else results.ratio(case, target, other + canned, measure)
+    for measure in RATIOS:
+        other = results.peer + canned
+        ratio = None if target == other else results.ratio(case, target, other, measure)
         cells.append(_ratio(ratio))
     return "| " + " | ".join(cells) + " |"
 

@@ -2,6 +2,7 @@
 # MariaDB for the tests, the demo and the benchmarks: server, clients, and the plugins that only Debian's whole server
 # package has (ed25519, FEDERATED...). As root the programs are installed (never the service); what is not installed is
 # unpacked below .mariadb, which needs no root. Idempotent. Where neither works, tests that need MariaDB are skipped.
+# `programs`: server and clients only, which is all that the demo needs.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -24,9 +25,12 @@ have_compiled_driver() { # where it cannot be built nothing is tried twice
 }
 have_plugins() { [ -e "$UNPACKED/usr/lib/mysql/plugin/auth_ed25519.so" ]; }
 
+only_programs=false
+[ "${1:-}" != programs ] || only_programs=true
+if have && $only_programs; then exit 0; fi
 if have && have_plugins && have_node_driver && have_compiled_driver; then exit 0; fi
 
-if ! have_node_driver; then
+if ! $only_programs && ! have_node_driver; then
     mkdir -p "$UNPACKED"
     npm install --silent --no-audit --no-fund --no-save --ignore-scripts --prefix "$UNPACKED" "$NODE_DRIVER" >&2 ||
         say "no $NODE_DRIVER"
@@ -62,7 +66,7 @@ if ! have; then
     # shellcheck disable=SC2086
     unpack $PROGRAMS $LIBRARIES
 fi
-if ! have_plugins; then
+if ! $only_programs && ! have_plugins; then
     place=$(mktemp -d)
     if (cd "$place" && quietly apt-get download -qq mariadb-server); then
         mkdir -p "$UNPACKED"
@@ -72,7 +76,7 @@ if ! have_plugins; then
     fi
     rm -rf "$place"
 fi
-if ! have_compiled_driver; then
+if ! $only_programs && ! have_compiled_driver; then
     mkdir -p "$UNPACKED/python"
     if [ "$(id -u)" = 0 ] && ! [ -e /usr/include/mariadb/mysql.h ]; then
         DEBIAN_FRONTEND=noninteractive quietly apt-get install -y -qq --no-install-recommends \

@@ -14,7 +14,8 @@ from urllib.parse import quote, urlencode
 
 from appliance.cli.authority import issue, make_authority
 from appliance.cli.demo.child import Child, ready_fields
-from appliance.cli.demo.postgres import EmbeddedPostgres, ServerCertificate
+from appliance.cli.demo.embedded import ServerCertificate
+from appliance.cli.demo.postgres import EmbeddedPostgres
 
 SALLYPORT = Path(sys.executable).with_name("sallyport")
 READY_SECONDS_MAX = 120.0  # of a machine that does other things as well

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from appliance.cli.demo import mariadb as mariadb_programs
+from appliance.cli.demo import postgres_shop
 from appliance.cli.demo import shop as shop_database
 from appliance.cli.demo.mariadb import EmbeddedMariaDB
 from appliance.cli.demo.postgres import EmbeddedPostgres
@@ -94,7 +95,7 @@ def mariadb(server_folder: Path, authority: Authority) -> Iterator[EmbeddedMaria
 @pytest.fixture(scope="session")
 def shop(postgres: EmbeddedPostgres) -> Shop:
     """The sample database on PostgreSQL 18; a test that changes it uses a transaction or a copy."""
-    shop_database.load(postgres.uri(), ROLE_PASSWORDS)
+    postgres_shop.load(postgres.uri(), ROLE_PASSWORDS)
     return Shop(postgres)
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pymysql
 
+from appliance.cli.demo.embedded import ServerCertificate
 from appliance.cli.demo.mariadb import SUPERUSER, EmbeddedMariaDB, programs
-from appliance.cli.demo.postgres import ServerCertificate
 from tests.clusters import Authority
 
 PLUGINS = ("auth_ed25519", "ha_federatedx")

@@ -30,23 +30,27 @@ def digest(
     target: str,
     database: str,
     settings: str,
+    chosen: str,
     reported: Mapping[str, str],
 ) -> str:
     """SHA-256, hex. `parameters`: formats and values of a Bind message as they stand in it, None
-    for a Query. `settings`: digest of what names depend on (`SessionSettings.digest`). `reported`:
-    the session's settings as the database reported them.
+    for a Query. `settings`: digest of what names depend on (`SessionSettings.digest`).
+    `chosen`: of what else the session has set (`session/chosen`). `reported`: the session's
+    settings as the database reported them.
     """
     parts = [
-        b"statement 1",
+        b"statement 2",
         text,
         b"-" if parameters is None else b"+" + parameters,
         b",".join(b"%d" % oid for oid in parameter_types),
+        principal.source.encode(),
         principal.name.encode(),
         principal.kind.value.encode(),
         b"-" if principal.on_behalf_of is None else b"+" + principal.on_behalf_of.encode(),
         target.encode(),
         database.encode(),
         settings.encode("utf-8", "surrogatepass"),
+        chosen.encode(),
         *(f"{name}={reported.get(name, '')}".encode() for name in MATTERING),
     ]
     hashed = sha256()

@@ -10,8 +10,9 @@ import enum
 
 import msgspec
 
+from appliance.approval.people import Who
 from appliance.model.approval import HoldTerms
-from appliance.model.principal import PrincipalKind
+from appliance.model.principal import LOCAL, PrincipalKind
 
 
 class State(enum.Enum):
@@ -84,6 +85,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: PrincipalKind
     groups: tuple[str, ...] = ()
     on_behalf_of: str | None = None
+    source: str = ""
+    """What knows the principal, and whoever it acts for (`people.Who`)."""
     address: str = ""
     application: str = ""
     """The client's own word."""
@@ -108,6 +111,22 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     in_transaction: bool = False
     policy_version: str = ""
 
+    @property
+    def who(self) -> Who:
+        return Who(self.source, self.principal)
+
+    @property
+    def behind(self) -> Who | None:
+        """Whom it was asked for."""
+        return None if self.on_behalf_of is None else Who(self.source, self.on_behalf_of)
+
+    def may_be_for(self, who: Who, distinct: bool) -> bool:
+        """Whether it was, as far as an objection goes. The users file says a name only, which may
+        be somebody's whom a provider knows; a token names somebody of its own provider."""
+        behind = self.behind
+        sure = distinct and self.source != LOCAL
+        return behind is not None and who.may_be_same(behind, sure)
+
 
 class Person(msgspec.Struct, frozen=True, omit_defaults=True):
     """Somebody who acts on the control process: whoever is signed in, or our own clock."""
@@ -120,6 +139,14 @@ class Person(msgspec.Struct, frozen=True, omit_defaults=True):
     """viewer, approver, admin, auditor"""
     via: str = ""
     """console, api, cli, slack"""
+    source: str = ""
+    """What knows this name; '' = whatever, names are people."""
+    distinct: bool = False
+    """Whether namesakes from different sources are known to be different people."""
+
+    @property
+    def who(self) -> Who:
+        return Who(self.source, self.name)
 
 
 class Vote(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -134,6 +161,12 @@ class Vote(msgspec.Struct, frozen=True, omit_defaults=True):
     """The person's, when they voted: what the vote counts for."""
     break_glass: bool = False
     """The requester's own, in an emergency."""
+    source: str = ""
+    """What knows the person."""
+
+    @property
+    def who(self) -> Who:
+        return Who(self.source, self.person)
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ only if its voter is in one of the rule's groups; one denial decides.
 
 from collections.abc import Iterable
 
+from appliance.approval.people import Who
 from appliance.approval.request import Asked, Person, Request, State, Vote
 from appliance.model.approval import Need
 from appliance.model.principal import PrincipalKind
@@ -23,15 +24,25 @@ def objection(request: Request, person: Person) -> str:
         return "only people can decide on requests"
     if APPROVER not in person.roles:
         return "your account does not have the role approver"
-    if person.name == asked.principal:
-        return "nobody decides on a request of their own"
-    if person.name == asked.on_behalf_of and not asked.terms.human_may_approve:
-        return "this was asked for on your behalf, so somebody else has to decide"
-    if any(vote.person == person.name for vote in request.votes):
-        return "you have voted on this request already"
+    who, distinct = person.who, person.distinct
+    if who.may_be_same(asked.who, distinct):
+        return "nobody decides on a request of their own" + _namesake(who, asked.who)
+    if asked.may_be_for(who, distinct) and not asked.terms.human_may_approve:
+        words = "this was asked for on your behalf, so somebody else has to decide"
+        return words + _namesake(who, asked.behind or asked.who)
+    for vote in request.votes:
+        if who.may_be_same(vote.who, distinct):
+            return "you have voted on this request already" + _namesake(who, vote.who)
     if not any(counts(need, person.groups, request) for need in asked.terms.needs):
         return "the rules that hold this statement ask for somebody in other groups"
     return ""
+
+
+def _namesake(who: Who, other: Who) -> str:
+    """What to add when it is not sure that they are the same."""
+    if who.is_same(other):
+        return ""
+    return f" (for all we know, {other.name} of {other.source} is you: `control.namesakes`)"
 
 
 def counts(need: Need, groups: Iterable[str], request: Request) -> bool:
@@ -56,9 +67,9 @@ def outcome(request: Request, votes: Iterable[Vote]) -> State:
     return State.APPROVED if satisfied else State.PENDING
 
 
-def agreeing(need: Need, votes: Iterable[Vote], request: Request) -> frozenset[str]:
+def agreeing(need: Need, votes: Iterable[Vote], request: Request) -> frozenset[Who]:
     """Who has agreed, as far as this rule is concerned."""
-    return frozenset(v.person for v in votes if v.approve and counts(need, v.groups, request))
+    return frozenset(v.who for v in votes if v.approve and counts(need, v.groups, request))
 
 
 def missing(asked: Asked, votes: Iterable[Vote], request: Request) -> tuple[tuple[Need, int], ...]:

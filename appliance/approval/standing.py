@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
+from appliance.approval.people import Who
 from appliance.approval.request import Asked, Touched
 
 
@@ -33,6 +34,8 @@ class Scope(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
     """schema.relation or schema.relation.column patterns. One without a column is for all of them.
     """
     databases: tuple[str, ...] = ("*",)
+    sources: tuple[str, ...] = ("*",)
+    """What has to know the principals: the users file, an identity provider, ..."""
     rows_max: int | None = None
     """Requests whose expected effect is larger, or not known, are outside."""
 
@@ -51,9 +54,20 @@ class StandingGrant(msgspec.Struct, frozen=True, kw_only=True):
     decided: float | None = None
     decided_groups: tuple[str, ...] = ()
     """Theirs, when they agreed: it approves only what their vote alone could."""
+    proposed_source: str = ""
+    """What knows the proposer; likewise below."""
+    decided_source: str = ""
     revoked_by: str = ""
     revoked: float | None = None
     used: int = 0
+
+    @property
+    def proposer(self) -> Who:
+        return Who(self.proposed_source, self.proposed_by)
+
+    @property
+    def decider(self) -> Who:
+        return Who(self.decided_source, self.decided_by)
 
 
 def covers(grant: StandingGrant, asked: Asked, now: float) -> bool:
@@ -65,6 +79,7 @@ def covers(grant: StandingGrant, asked: Asked, now: float) -> bool:
         return False
     if not (
         _fits(scope.principals, asked.principal)
+        and _fits(scope.sources, asked.source)
         and _fits(scope.targets, asked.target)
         and _fits(scope.databases, asked.database)
     ):

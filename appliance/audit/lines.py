@@ -24,6 +24,9 @@ from appliance.audit.record import (
     GrantRuled,
     LoginFailed,
     PolicyChanged,
+    PolicyVersionActivated,
+    PolicyVersionRefused,
+    PolicyVersionStored,
     RequestEscalated,
     RequestMade,
     RequestRuled,
@@ -38,6 +41,7 @@ from appliance.audit.record import (
     SpoolRecovered,
     StatementDecided,
     StatementFinished,
+    TrailDoubted,
     WorkerStarted,
     WorkerStopped,
 )
@@ -68,7 +72,7 @@ class People:
                 return f"?{record.claimed}"
             case RequestVoted() | GrantProposed() | SignedIn() | SignedOut() | AdminActed():
                 return record.person
-            case RequestRuled() | GrantRuled():
+            case RequestRuled() | GrantRuled() | PolicyVersionActivated() | PolicyVersionRefused():
                 return record.by
             case _:
                 return ""
@@ -218,6 +222,16 @@ def _administration(record: Entry) -> str:
             return f"signed out: {record.reason or 'asked'}"
         case AdminActed():
             return f"{record.action} {record.subject or record.session}{_because(record.reason)}"
+        case PolicyVersionStored():
+            return f"policy {record.version[:16]} stored ({record.by})"
+        case PolicyVersionActivated():
+            word = "ROLLED BACK TO" if record.cause == "rolled_back" else "in force:"
+            return f"policy {word} {record.version[:16]} ({record.cause}){_because(record.reason)}"
+        case PolicyVersionRefused():
+            return f"policy {record.version[:16]} refused{_because(record.reason)}"
+        case TrailDoubted():
+            where = f"chain {record.worker} of {record.node}"
+            return f"AUDIT TRAIL DOUBTED: {where}: {record.cause}, seen up to {record.seen}"
         case ControlStarted():
             return f"control started on {record.node} (pid {record.pid}, {record.store})"
         case ControlStopped():

@@ -18,6 +18,9 @@ from appliance.audit.record import (
     GrantProposed,
     GrantRuled,
     LoginFailed,
+    PolicyVersionActivated,
+    PolicyVersionRefused,
+    PolicyVersionStored,
     ProtocolKind,
     RequestMade,
     RequestRuled,
@@ -120,6 +123,8 @@ def _people(record: Entry) -> tuple[str, ...]:
             return (record.person,)
         case RequestRuled() | GrantRuled():
             return tuple(record.by.split(", "))
+        case PolicyVersionStored() | PolicyVersionActivated() | PolicyVersionRefused():
+            return (record.by,)
         case _:
             return ()
 

@@ -310,6 +310,8 @@ class RequestMade(Record, frozen=True, kw_only=True, tag="request_made"):
     waits: bool = True
     """False: refused with a ticket, to be sent again."""
     policy_version: str = ""
+    source: str = ""
+    """What knows the principal: users file, client certificates, an identity provider."""
 
 
 class RequestVoted(Record, frozen=True, kw_only=True, tag="request_voted"):
@@ -324,6 +326,8 @@ class RequestVoted(Record, frozen=True, kw_only=True, tag="request_voted"):
     via: str = ""
     break_glass: bool = False
     """In an emergency, on a request of the person's own: look at it."""
+    source: str = ""
+    """What knows the person."""
 
 
 class RequestRuled(Record, frozen=True, kw_only=True, tag="request_ruled"):
@@ -372,6 +376,10 @@ class GrantProposed(Record, frozen=True, kw_only=True, tag="grant_proposed"):
     rows_max: int | None = None
     reason: str = ""
     via: str = ""
+    source: str = ""
+    """What knows the person."""
+    sources: tuple[str, ...] = ("*",)
+    """What has to know the principals."""
 
 
 class GrantRuled(Record, frozen=True, kw_only=True, tag="grant_ruled"):
@@ -383,6 +391,8 @@ class GrantRuled(Record, frozen=True, kw_only=True, tag="grant_ruled"):
     by: str = ""
     reason: str = ""
     via: str = ""
+    source: str = ""
+    """What knows whoever did it."""
 
 
 class SignedIn(Record, frozen=True, kw_only=True, tag="signed_in"):
@@ -424,6 +434,59 @@ class AdminActed(Record, frozen=True, kw_only=True, tag="admin_acted"):
     """What it was done to."""
     reason: str = ""
     via: str = ""
+    source: str = ""
+    """What knows the person."""
+
+
+class PolicyVersionStored(Record, frozen=True, kw_only=True, tag="policy_version_stored"):
+    """Control keeps a policy that it did not have before."""
+
+    version: str
+    """SHA-256 (hex) of its documents; statements' records say its first 16 digits."""
+    by: str
+    """Who or what brought it."""
+    node: str
+    documents: tuple[str, ...] = ()
+    """Their names."""
+    cases: int = 0
+    """Of its tests that were run."""
+    cases_failed: int = 0
+
+
+class PolicyVersionActivated(Record, frozen=True, kw_only=True, tag="policy_version_activated"):
+    """From now on this version is the policy of every appliance on the store."""
+
+    version: str
+    previous: str = ""
+    """'' for the first one ever."""
+    serial: int
+    """Grows with every activation."""
+    by: str
+    cause: str
+    """files (they were changed), activated, rolled_back, or taken_back (workers refused it)"""
+    reason: str = ""
+    via: str = ""
+    node: str = ""
+
+
+class PolicyVersionRefused(Record, frozen=True, kw_only=True, tag="policy_version_refused"):
+    """A policy that was brought is not taken: it does not validate, or its tests fail."""
+
+    version: str
+    by: str
+    node: str
+    reason: str
+
+
+class TrailDoubted(Record, frozen=True, kw_only=True, tag="trail_doubted"):
+    """An audit chain is not what control has seen of it."""
+
+    node: str
+    worker: int
+    cause: str
+    """gone, damaged, not_signed, behind, rewritten"""
+    seen: int
+    """How far it had come; 0 = it was never seen sound."""
 
 
 class ControlStarted(Record, frozen=True, kw_only=True, tag="control_started"):
@@ -510,6 +573,10 @@ Entry = (
     | SignInFailed
     | SignedOut
     | AdminActed
+    | PolicyVersionStored
+    | PolicyVersionActivated
+    | PolicyVersionRefused
+    | TrailDoubted
     | ControlStarted
     | ControlStopped
     | ChangeUnstored

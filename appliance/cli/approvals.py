@@ -173,27 +173,70 @@ def _show(request: dict[str, Any], output: Output) -> None:
         for vote in request.get("votes", ())
     ]
     effect = asked.get("effect", {})
+    needs = asked["terms"].get("needs", ())
     lines = [
         ("request", asked["id"]),
         ("state", _state(request)),
         ("expires", remote_time(request["expires"])),
         ("who", f"{who(asked)} ({asked['kind']}) from {asked.get('address', '')}"),
+        ("client", asked.get("application", "")),
         ("where", f"{asked['target']} {asked.get('environment', '')} / {asked['database']}"),
-        ("rules", ", ".join(need["rule"] for need in asked["terms"].get("needs", ()))),
+        ("rules", ", ".join(need["rule"] for need in needs)),
+        ("who agrees", "; ".join(_need(need) for need in needs)),
         ("reasons", "; ".join(asked.get("reasons", ()))),
         ("rows expected", effect.get("rows_counted", effect.get("rows_estimated", "unknown"))),
         ("rows at most", effect.get("rows_allowed")),
         ("about rows", effect.get("note", "")),
+        ("does", "; ".join(_touch(touch) for touch in asked.get("touched", ()))),
+        ("flags", ", ".join(flag.replace("_", " ") for flag in asked.get("flags", ()))),
+        ("careful", _careful(asked)),
         ("votes", "; ".join(votes)),
         ("ended by", request.get("ended_by", "")),
         ("reason", request.get("reason", "")),
     ]
     for name, value in lines:
         if value not in ("", None):
-            print(f"{name + ':':<15} {plain(value)}")
-    print()
-    print(plain(asked["sql"]))
+            print(f"{name + ':':<15} {_one_line(value)}")
+    print("statement:")
+    for line in plain(asked["sql"]).split("\n"):  # indented: what it says is none of our lines
+        print(f"  {line}")
+    if asked.get("parameters"):
+        print("parameters:")
     for number, one in enumerate(asked.get("parameters", ()), 1):
-        shown = "NULL" if one.get("null") else one.get("shown") or "(hidden)"
-        print(plain(f"${number} = {shown}"))
+        print(f"  ${number} = {_value(one)}")
     sys.stdout.flush()
+
+
+def _one_line(value: object) -> str:
+    return plain(str(value).replace("\n", "?"))
+
+
+def _value(parameter: dict[str, Any]) -> str:
+    if parameter.get("null"):
+        return "NULL"
+    shown = parameter.get("shown")
+    return "(hidden: the approval holds for this very value)" if shown is None else _quoted(shown)
+
+
+def _quoted(text: str) -> str:
+    """As one line, whose end is seen."""
+    return "'" + plain(text.replace("'", "''").replace("\n", "\\n")) + "'"
+
+
+def _need(need: dict[str, Any]) -> str:
+    groups = " or ".join(need.get("groups", ()))
+    return f"{need.get('approvals', 1)} from {groups or 'any approver'}"
+
+
+def _touch(touch: dict[str, Any]) -> str:
+    named = ".".join(part for part in (touch.get("schema"), touch.get("name")) if part)
+    columns = ", ".join(touch.get("columns", ()))
+    return " ".join((touch["action"], named, f"({columns})" if columns else "")).strip()
+
+
+def _careful(asked: dict[str, Any]) -> str:
+    """Why it may do more than is listed, '' = it does not."""
+    if asked.get("complete", True):
+        return ""
+    called = ", ".join(asked.get("functions", ()))
+    return f"it calls functions that are not known: {called}" if called else "not all is understood"

@@ -247,6 +247,7 @@ def verify(
     public_key: Path | None = None,
     witness: tuple[Path, ...] = (),
     archived: bool = False,
+    control: Annotated[str, Parameter(name="--control")] = "",
     url: Where = "",
     output: Literal["table", "json"] = "table",
 ) -> int:
@@ -265,6 +266,10 @@ def verify(
         A copy of a worker's head.json kept elsewhere: the trail must still reach that far.
     archived
         Older segments were moved away: let chains begin later than with record 1.
+    control
+        URL of the control process (`login` = where one is signed in): the trail must reach as far
+        as that has seen each chain come, and no chain may be gone. Without --public-key, the keys
+        that it has seen count, too: also those from before a change of keys.
     url
         What the appliance there says of its own trail, which proves nothing against its keeper.
     output
@@ -272,6 +277,9 @@ def verify(
     """
     from appliance.audit import checkpoint
     from appliance.audit.verify import verify_trail
+    from appliance.cli.elsewhere import seen_at
+    from appliance.control.witness import key_file as keys_of
+    from appliance.control.witness import witnesses as witnesses_of
 
     if url:
         from appliance.cli.elsewhere import proof
@@ -282,8 +290,13 @@ def verify(
         return 2
     key_file = public_key or trail.folder.parent / "keys" / "audit-ed25519.pub"
     try:
-        keys = checkpoint.public_keys(key_file.read_bytes())
+        pem = key_file.read_bytes()
         witnesses = [checkpoint.read(path.read_bytes()) for path in witness]
+        if control:  # asked before the trail is read: a live chain only grows
+            seen = seen_at(control)
+            witnesses += witnesses_of(seen)
+            pem = pem if public_key else keys_of(seen, pem)
+        keys = checkpoint.public_keys(pem)
         report = verify_trail(trail, keys, witnesses, archived)
     except (OSError, ValueError) as error:
         return _complain(f"cannot check: {error}")

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from appliance.cli.serve import DEFAULT_CONFIGURATION, in_json
+from appliance.console.policy_cases import examine
 from appliance.console.serve import serve_console
 from appliance.control.main import run_separate
 
@@ -24,4 +25,4 @@ def control(
     log_format
         auto is text for a terminal or the journal, JSON otherwise.
     """
-    return run_separate(config, (serve_console,), json=in_json(log_format))
+    return run_separate(config, (serve_console,), json=in_json(log_format), examine=examine)

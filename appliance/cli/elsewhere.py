@@ -12,6 +12,7 @@ from appliance.audit.record import Entry, StatementFinished
 from appliance.audit.verify import Report
 from appliance.cli import remote
 from appliance.cli.remote import FAILED, Failed, Remote, segment
+from appliance.control.desk import TrailSeen
 
 HERE = "login"
 """As `--url`: where `sallyport login` signed in, or the environment says."""
@@ -70,3 +71,13 @@ def proof(url: str) -> Report:
         return msgspec.convert(appliance_at(url).get("/api/v1/audit/chain"), _Proof).report
     except msgspec.ValidationError:
         raise Failed(FAILED, "its proof is of another version: upgrade this program") from None
+
+
+def seen_at(url: str) -> TrailSeen:
+    """What the control process there has seen of the trail. Raises Failed."""
+    try:
+        return msgspec.convert(appliance_at(url).get("/api/v1/audit/seen"), TrailSeen)
+    except msgspec.ValidationError:
+        raise Failed(FAILED, "what it has seen is of another version: upgrade this program") from (
+            None
+        )

@@ -9,15 +9,12 @@ import sys
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
 
-from appliance.config.schema import PORTS, SpokenName
+from appliance.config.spoken import SPOKEN, SpokenName, uris
 
-PASSWORD_VARIABLES = {"postgresql": "PGPASSWORD", "mysql": "MYSQL_PWD"}
+PASSWORD_VARIABLES = {name: spoken.password_variable for name, spoken in SPOKEN.items()}
 """By the names that the databases' own clients have for them."""
 SCHEMES: dict[str, SpokenName] = {
-    "postgresql": "postgresql",
-    "postgres": "postgresql",
-    "mysql": "mysql",
-    "mariadb": "mysql",
+    scheme: name for name, spoken in SPOKEN.items() for scheme in spoken.schemes
 }
 """Of URIs, and the dialect that each stands for."""
 
@@ -26,7 +23,7 @@ def password_variable(uri: str) -> str:
     """Where the password for such a URI may stand instead. Raises ValueError."""
     scheme = urlsplit(uri).scheme
     if scheme not in SCHEMES:
-        raise ValueError("expected postgresql:// or mysql://user:password@host:port/database")
+        raise ValueError(f"expected {uris()}, then user:password@host:port/database")
     return PASSWORD_VARIABLES[SCHEMES[scheme]]
 
 
@@ -57,9 +54,9 @@ class Place:
         if not self.user or not self.password:
             raise ValueError(f"a user and a password are needed, in the URI or {variable}")
         self.host = parts.hostname
-        self.port = parts.port or PORTS[self.dialect]
+        self.port = parts.port or SPOKEN[self.dialect].port
         self.database = unquote(parts.path.lstrip("/"))
-        if not self.database and self.dialect == "postgresql":
+        if not self.database and SPOKEN[self.dialect].users_database:
             self.database = self.user
         options = parse_qs(parts.query)
         self.tls: dict[str, str] = {"mode": options.pop("sslmode", ["prefer"])[0]}

@@ -1,5 +1,5 @@
-"""`sallyport policy check | explain | test | schema`: a policy, tried without a database; with
-`--url` the policy of a running appliance, with its databases' catalogs.
+"""`sallyport policy check | explain | test | schema | show | versions | ...`: a policy, tried
+without a database; with `--url` the policy of a running appliance, with its databases' catalogs.
 
 Wired into the command line by `cli/main` (`policy_app`). Everything heavy is imported where it is
 used. Exit status: 0 fine, 1 the policy is wrong or a case failed, 2 something could not be read;
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from appliance.cli.policy_versions import activate, rollback, show_version, versions
 from appliance.cli.remote import asking, plain, show_json
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from appliance.model.principal import Principal, Target
     from appliance.policy.snapshot import Snapshot
 
-policy_app = App(name="policy", help="Check, test and explain policies.")
+policy_app = App(name="policy", help="Check, test and explain policies; which one is active.")
+policy_app.command(versions)
+policy_app.command(activate)
+policy_app.command(rollback)
 
 Output = Literal["table", "json"]
 HERE = "login"
@@ -92,7 +96,7 @@ def test(
     """
     import msgspec
 
-    from appliance.cli.policy_cases import run_cases
+    from appliance.console.policy_cases import run_cases
 
     try:
         outcomes = run_cases(file, policy or [])
@@ -117,10 +121,20 @@ def test(
 
 @policy_app.command
 @asking
-def show(*, url: Where = HERE, output: Output = "table") -> int:
-    """Print the policy that a running appliance enforces: its documents, one after another."""
+def show(id: str = "", /, *, against: str = "", url: Where = HERE, output: Output = "table") -> int:
+    """Print the policy that a running appliance enforces: its documents, one after another.
+
+    Parameters
+    ----------
+    id
+        Another version that it keeps, as `policy versions` shows it.
+    against
+        With `id`: only what that changes against this one.
+    """
     from appliance.cli.elsewhere import appliance_at
 
+    if id:
+        return show_version("" if url == HERE else url, id, against, output)
     found = appliance_at(url).get("/api/v1/policy")
     if output == "json":
         show_json(found)
@@ -296,8 +310,8 @@ def _compiled(files: list[Path]) -> "Snapshot | int":
 
 
 def _catalog(path: Path, target: str, database: str) -> "Catalog":
-    from appliance.cli.policy_cases import read_cases
-    from appliance.cli.policy_catalog import catalog_from_file, catalog_from_tables
+    from appliance.console.policy_cases import read_cases
+    from appliance.console.policy_catalog import catalog_from_file, catalog_from_tables
 
     if path.suffix in {".yaml", ".yml"}:
         return catalog_from_tables(target, database, read_cases(path).tables)

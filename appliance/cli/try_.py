@@ -1,5 +1,5 @@
-"""`sallyport try postgresql://user:password@host:port/db` (or `mysql://`): one governed listener in
-front of any database, no file needed.
+"""`sallyport try postgresql://user:password@host:port/db`: one governed listener in front of any
+database, no file needed.
 
 For whoever knows that user and password: the same pair logs in here. Tests, benches and conformance
 runs use it, too.
@@ -7,15 +7,14 @@ runs use it, too.
 
 import os
 import secrets
-import shlex
 import sys
 import tempfile
 from pathlib import Path
-from urllib.parse import quote
 
 import yaml
 
 from appliance.cli.place import PASSWORD_VARIABLES, Place, hide_password
+from appliance.config.spoken import SPOKEN
 from appliance.config.values import Address
 from appliance.control.documents import validate
 from appliance.control.sockets import Bound
@@ -44,8 +43,9 @@ def try_(
     Parameters
     ----------
     uri
-        postgresql://user:password@host:port/database[?sslmode=MODE&sslrootcert=FILE], or the same
-        with mysql:// (MariaDB, too). The password may come from PGPASSWORD or MYSQL_PWD instead.
+        postgresql://user:password@host:port/database[?sslmode=MODE&sslrootcert=FILE], or any of
+        the other kinds of databases that a target may have; its scheme is the dialect's name. The
+        password may come from the variable that the database's own client has for it.
     listen
         Address to listen on; port 0 takes a free one.
     policy
@@ -114,10 +114,7 @@ def _say_ready(where: dict[str, Bound], place: Place, folder: Path) -> None:
 
 def _command(bound: Bound, place: Place) -> str:
     """What a person types to get there."""
-    if place.dialect == "mysql":
-        where = f"-h {bound.host} -P {bound.port} -u {shlex.quote(place.user)} -p"
-        return f"mariadb {where} {shlex.quote(place.database)}".rstrip()
-    return f"psql 'postgresql://{quote(place.user)}@{_shown(bound)}/{quote(place.database)}'"
+    return SPOKEN[place.dialect].command(bound.host, bound.port, place.user, place.database)
 
 
 def _shown(bound: Bound) -> str:

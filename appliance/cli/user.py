@@ -14,6 +14,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from appliance.cli.files import locked, write_private
+from appliance.config.spoken import described as spoken_described
 from appliance.identity.native import native_digest
 from appliance.identity.scram import DEFAULT_ITERATIONS, SALT_BYTES, make_verifier
 from appliance.identity.verifiers import Directory, User, parse_users, render_users
@@ -31,7 +32,7 @@ Native = Annotated[
     bool,
     Parameter(
         negative="",
-        help="Also for listeners that take `native` (mysql_native_password): a weak digest.",
+        help=spoken_described("Also for listeners that take `native`: a weak digest.", "--native"),
     ),
 ]
 Iterations = Annotated[int, Parameter(help="PBKDF2 rounds; PostgreSQL's default is 4096.")]

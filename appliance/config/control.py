@@ -29,6 +29,14 @@ class Run(enum.Enum):
     SEPARATE = "separate"
 
 
+class Namesakes(enum.Enum):
+    """One name in two sources of identity: the users file, client certificates, providers."""
+
+    UNSURE = "unsure"
+    SAME = "same"
+    DIFFERENT = "different"
+
+
 class ConsoleTls(Section, frozen=True, kw_only=True):
     certificate: Annotated[Path, Meta(description="PEM chain shown to browsers, leaf first.")]
     key: Annotated[Path, Meta(description="PEM private key of `certificate`.")]
@@ -233,6 +241,27 @@ class Control(Section, frozen=True, kw_only=True):
         Path | None,
         Meta(description="Unix socket that workers reach it by; null = in the run folder."),
     ] = None
+    policy_hours_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=8_760,
+            description=(
+                "So long the last policy holds while no control process confirms it; then"
+                " everything is refused. 0 = for ever."
+            ),
+        ),
+    ] = 168
+    namesakes: Annotated[
+        Namesakes,
+        Meta(
+            description=(
+                "Of one name from two sources (users file, certificates, providers). unsure: what"
+                " belongs to one is not the other's, and neither decides on requests of the other;"
+                " same: they are one person; different: they are two people."
+            )
+        ),
+    ] = Namesakes.UNSURE
     roles: Annotated[Roles, Meta(description="Who may do what.")] = field(default_factory=Roles)
     sign_in: Annotated[SignIn, Meta(description="How people sign in.")] = field(
         default_factory=SignIn

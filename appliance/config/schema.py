@@ -16,15 +16,13 @@ from msgspec import Meta
 
 from appliance.config.control import Control
 from appliance.config.section import Name, Pattern, Section, trustworthy
+from appliance.config.spoken import SPOKEN, SpokenName, described, ports
 from appliance.config.values import Address, CredentialReference
 from appliance.model.limits import Limits
 from appliance.model.principal import PrincipalKind, Target
 
 Port = Annotated[int, Meta(ge=1, le=65_535)]
-SpokenName = Literal["postgresql", "mysql"]
-"""Keys of `dataplane/protocols`."""
 VersionText = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[ -~]+$")]
-PORTS = {"postgresql": 5432, "mysql": 3306}
 
 
 class ListenerTlsMode(enum.Enum):
@@ -60,6 +58,11 @@ class TargetTlsMode(enum.Enum):
 class Announce(enum.Enum):
     BOTH = "both"
     VARIABLE = "variable"
+
+
+class SchemaCheck(enum.Enum):
+    STATEMENT = "statement"
+    POLL = "poll"
 
 
 class PoolingMode(enum.Enum):
@@ -150,12 +153,7 @@ class Listener(Section, frozen=True, kw_only=True):
     ] = None
     server_version: Annotated[
         VersionText | None,
-        Meta(
-            description=(
-                "mysql: the version that clients are greeted with, and decide by; the database's"
-                " own when left out."
-            )
-        ),
+        Meta(description=described("", "server_version")),
     ] = None
     target: Annotated[
         str | None, Meta(description="The target every connection goes to. Or `targets`.")
@@ -171,11 +169,10 @@ class Listener(Section, frozen=True, kw_only=True):
         tuple[Authentication, ...],
         Meta(
             min_length=1,
-            description=(
-                "Proofs of identity accepted: scram (users file; a mysql client proves the same"
-                " password by caching_sha2_password), certificate, oidc (token as password), native"
-                " (mysql_native_password, for old clients, beside scram: the users file needs"
-                " `native_digest`)."
+            description=described(
+                "Proofs of identity accepted: scram (users file), certificate, oidc (token as"
+                " password), native (a weak digest, for old clients).",
+                "authentication",
             ),
         ),
     ] = (Authentication.SCRAM,)
@@ -371,10 +368,10 @@ class Pooling(Section, frozen=True, kw_only=True):
 class TargetConfig(Section, frozen=True, kw_only=True):
     name: Annotated[Name, Meta(description="What listeners, policy and audit call it; unique.")]
     host: Annotated[str, Meta(min_length=1, description="Host name or IP address.")]
-    port: Annotated[Port, Meta(description="TCP port; 5432, or for mysql 3306, when left out.")] = 0
-    dialect: Annotated[
-        SpokenName, Meta(description="Kind of database; mysql stands for MariaDB, too.")
-    ] = "postgresql"
+    port: Annotated[Port, Meta(description=f"TCP port; when left out: {ports()}.")] = 0
+    dialect: Annotated[SpokenName, Meta(description=described("Kind of database.", "dialect"))] = (
+        "postgresql"
+    )
     environment: Annotated[
         str, Meta(description="E.g. production, staging; policy rules can select on it.")
     ] = ""
@@ -387,9 +384,8 @@ class TargetConfig(Section, frozen=True, kw_only=True):
     databases: Annotated[
         tuple[str, ...] | Literal["*"],
         Meta(
-            description=(
-                "Databases that may be asked for: a list, or '*' for any. mysql: at login; what"
-                " else a session reaches there is for policy and privileges to say."
+            description=described(
+                "Databases that may be asked for: a list, or '*' for any.", "databases"
             )
         ),
     ] = "*"
@@ -400,11 +396,9 @@ class TargetConfig(Section, frozen=True, kw_only=True):
     catalog: Annotated[
         CatalogReader | None,
         Meta(
-            description=(
-                "Who reads the catalog; when left out, the database user of whoever comes first."
-                " mysql: a user sees the catalog of what it has privileges for, so name one that"
-                " may SELECT and SHOW VIEW everywhere: what it does not see, nobody who owes masks"
-                " can use."
+            description=described(
+                "Who reads the catalog; when left out, the database user of whoever comes first.",
+                "catalog",
             )
         ),
     ] = None
@@ -422,15 +416,20 @@ class TargetConfig(Section, frozen=True, kw_only=True):
     pooling: Annotated[Pooling, Meta(description="Reuse of connections.")] = msgspec.field(
         default_factory=Pooling
     )
+    schema_check: Annotated[
+        SchemaCheck,
+        Meta(description=described("", "schema_check")),
+    ] = SchemaCheck.STATEMENT
 
     def __post_init__(self) -> None:
         if any(c in self.host for c in "/@ \0\t\n"):
             raise ValueError("`.host` is a host name or an IP address, without port or user")
         if not self.port:
-            msgspec.structs.force_setattr(self, "port", PORTS[self.dialect])
+            msgspec.structs.force_setattr(self, "port", SPOKEN[self.dialect].port)
 
     def allows_database(self, database: str) -> bool:
-        return self.databases == "*" or database in self.databases
+        """'' is asked for by sessions that begin without a database, where a protocol has them."""
+        return self.databases == "*" or not database or database in self.databases
 
     def as_target(self) -> Target:
         """What policy sees of it."""
@@ -588,6 +587,15 @@ class Policy(Section, frozen=True, kw_only=True):
     files: Annotated[
         tuple[Path, ...],
         Meta(description="Policy documents, together one policy. None = deny all."),
+    ] = ()
+    tests: Annotated[
+        tuple[Path, ...],
+        Meta(
+            description=(
+                "Test cases (as for `sallyport policy test`): the control process takes no policy"
+                " that fails one. Without `control` they are not run."
+            )
+        ),
     ] = ()
     mode: Annotated[
         PolicyMode,

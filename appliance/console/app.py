@@ -4,7 +4,7 @@ Made by `serve` (and by tests, over a desk of their own). Rule: every route is a
 nothing is mounted beside it but static files.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 from starlette.applications import Starlette
@@ -37,7 +37,7 @@ from appliance.console.studies import Studies
 from appliance.console.table import Row
 from appliance.console.tokens import ApiTokens
 from appliance.console.trails import Trails
-from appliance.control.desk import Desk
+from appliance.control.desk import Desk, Policies, TrailSeen
 
 CODES_PER_PERSON = (20, 300.0)
 
@@ -45,6 +45,8 @@ CODES_PER_PERSON = (20, 300.0)
 def services_of(
     current: Current,
     desk: Desk,
+    policies: Policies,
+    seen: Callable[[], Awaitable[TrailSeen]],
     shelf: Shelf,
     recorder: Recording,
     now: Callable[[], float],
@@ -56,6 +58,7 @@ def services_of(
     return Services(
         current=current,
         desk=desk,
+        policies=policies,
         recorder=recorder,
         sessions=SignInSessions(
             shelf, now, entropy, terms.session_minutes * 60.0, terms.session_hours_max * 3_600.0
@@ -65,7 +68,7 @@ def services_of(
         devices=Devices(shelf, now, entropy),
         passwords=Passwords(shelf, entropy(32), now),
         providers=Providers(shelf, current, now, entropy),
-        trails=Trails(standing.configuration.data, now),
+        trails=Trails(standing.configuration.data, now, seen),
         studies=Studies(current, now),
         metering=Metering(current, now),
         codes=Pace(shelf, "code", *CODES_PER_PERSON, now),

@@ -101,7 +101,7 @@ async def _caller(
         if found is None:
             return None
         now = found
-    person = person_of(now, standing.control.roles, via)
+    person = person_of(now, standing.control, via)
     return Caller(person, now, proof, secret, digest(secret))
 
 

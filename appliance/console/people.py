@@ -10,13 +10,11 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from appliance.approval.request import Person
-from appliance.config.control import ROLE_NAMES, Roles
+from appliance.config.control import ROLE_NAMES, Control, Namesakes, Roles
 from appliance.console.shelf import Item, Shelf, written
 from appliance.identity.verifiers import Directory
-from appliance.model.principal import Principal, PrincipalKind
+from appliance.model.principal import LOCAL, Principal, PrincipalKind
 
-LOCAL = "users file"
-"""No provider can be called that: their names have no space (`config/section.Name`)."""
 KIND = "person"
 KNOWN_SECONDS = 400 * 86_400.0
 """Longer than any token lasts."""
@@ -82,12 +80,16 @@ class Acquaintances:
         return identity if item is None else msgspec.json.decode(item.body, type=Identity)
 
 
-def person_of(identity: Identity, roles: Roles, via: str) -> Person:
+def person_of(identity: Identity, control: Control, via: str) -> Person:
+    """With the roles of now. Where namesakes are one person, whatever knows them is left out."""
+    namesakes = control.namesakes
     return Person(
         name=identity.name,
         kind=identity.kind,
         groups=identity.groups,
         on_behalf_of=identity.on_behalf_of,
-        roles=roles_of(identity.groups, roles),
+        roles=roles_of(identity.groups, control.roles),
         via=via,
+        source="" if namesakes is Namesakes.SAME else identity.source,
+        distinct=namesakes is Namesakes.DIFFERENT,
     )

@@ -78,6 +78,7 @@ class Recording:
                 subject=clean_name(subject),
                 reason=clean_name(detail),
                 via=person.via,
+                source=person.source,
             )
         )
 

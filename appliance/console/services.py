@@ -16,7 +16,7 @@ from appliance.console.standing import Current
 from appliance.console.studies import Studies
 from appliance.console.tokens import ApiTokens
 from appliance.console.trails import Trails
-from appliance.control.desk import Desk
+from appliance.control.desk import Desk, Policies
 
 Slack = Callable[[Mapping[str, str], bytes], Awaitable[tuple[int, dict[str, Any]]]]
 """Header fields (lower-case names) and body -> status and JSON."""
@@ -25,6 +25,7 @@ Slack = Callable[[Mapping[str, str], bytes], Awaitable[tuple[int, dict[str, Any]
 class Services(NamedTuple):
     current: Current
     desk: Desk
+    policies: Policies
     recorder: Recording
     sessions: SignInSessions
     tokens: ApiTokens

@@ -5,7 +5,7 @@ run at once; the trail is only read.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +16,8 @@ from appliance.audit.query import Criteria, Story, find, recent
 from appliance.audit.query import search as search_trail
 from appliance.audit.record import Entry, StatementDecided
 from appliance.audit.verify import Report, verify_trail
-from appliance.control.desk import Unavailable
+from appliance.control.desk import HeadSeen, TrailSeen, Unavailable
+from appliance.control.witness import key_file, witnesses
 from appliance.spool.trail_folder import FolderTrail
 
 LIMIT_MAX = 1_000
@@ -29,13 +30,15 @@ Result = TypeVar("Result")
 
 
 class Proof(msgspec.Struct, frozen=True):
-    """What `audit verify` says, and when it looked. Made with the key beside the trail: it proves
-    nothing against whoever keeps both."""
+    """What `audit verify` says, and when it looked. Made with the keys beside the trail and in the
+    store, and held against what control has seen: it proves nothing against whoever keeps all."""
 
     checked: float
     """Unix seconds."""
     ok: bool
     report: Report
+    seen: tuple[HeadSeen, ...] = ()
+    """The newest head of each chain that control has seen, by chain."""
 
 
 class Sums(msgspec.Struct):
@@ -62,9 +65,13 @@ class Summary(msgspec.Struct, frozen=True):
 class Trails:
     """Over `<data>/audit`."""
 
-    def __init__(self, folder: Path, now: Callable[[], float]) -> None:
-        """`folder`: the data folder."""
+    def __init__(
+        self, folder: Path, now: Callable[[], float], seen: Callable[[], Awaitable[TrailSeen]]
+    ) -> None:
+        """`folder`: the data folder; `seen`: what control has seen of the trail."""
         self._folder = folder
+        self.seen = seen
+        """Raises Unavailable."""
         self._now = now
         self._room = asyncio.Semaphore(AT_ONCE_MAX)
         self._proof: Proof | None = None
@@ -97,13 +104,16 @@ class Trails:
         """Raises Unavailable."""
         async with self._proving:
             if self._proof is None or self._now() - self._proof.checked > PROOF_SECONDS:
-                report = await self._read(self._prove)
-                self._proof = Proof(self._now(), report.errors == 0, report)
+                seen = await self.seen()
+                report = await self._read(lambda trail: self._prove(trail, seen))
+                newest = {one.worker: one for one in seen.heads if one.node == seen.node}
+                self._proof = Proof(self._now(), report.errors == 0, report, tuple(newest.values()))
             return self._proof
 
-    def _prove(self, trail: FolderTrail) -> Report:
-        key = self._folder / "keys" / "audit-ed25519.pub"
-        return verify_trail(trail, checkpoint.public_keys(key.read_bytes()), [], False)
+    def _prove(self, trail: FolderTrail, seen: TrailSeen) -> Report:
+        beside = (self._folder / "keys" / "audit-ed25519.pub").read_bytes()
+        keys = checkpoint.public_keys(key_file(seen, beside))
+        return verify_trail(trail, keys, witnesses(seen), False)
 
     async def _read(self, job: Callable[[FolderTrail], Result]) -> Result:
         trail = FolderTrail(self._folder / "audit")

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import msgspec
 
+from appliance.approval.people import Who, called
 from appliance.approval.request import Person, Request, State, Vote
 from appliance.approval.ruling import objection, outcome
 from appliance.approval.standing import GrantState, Scope, StandingGrant
@@ -88,14 +89,14 @@ class Approvals:
         before: str = "",
         limit: int = 100,
     ) -> list[Request]:
-        if not could_be_kept(principal, before, person.name, person.on_behalf_of or ""):
+        if not could_be_kept(principal, before, *person.who, person.on_behalf_of or ""):
             return []
         async with self._changes.reading() as tx:
             everything = sees_everything(person)
             found = await tx.requests(
                 state=state,
                 principal=principal,
-                concerning="" if everything else person.name,
+                concerning=None if everything else person.who,
                 acting_for="" if everything else person.on_behalf_of or "",
                 before=before,
                 limit=max(1, min(limit, LISTED_MAX)),
@@ -120,7 +121,7 @@ class Approvals:
             if request.state is State.PENDING:
                 if words := objection(request, person):
                     raise NotAllowed(words)
-                ballot = Vote(person.name, approve, work.now, reason, person.via, person.groups)
+                ballot = _ballot(person, approve, work.now, reason)
                 return await _count(work, request, ballot)
         raise Conflict(f"this request is {request.state.value}")
 
@@ -133,7 +134,7 @@ class Approvals:
             if request.state is State.PENDING:
                 if words := may_break_glass(request.asked, person, self._break_glass):
                     raise NotAllowed(words)
-                ballot = Vote(person.name, True, work.now, reason, person.via, person.groups, True)
+                ballot = _ballot(person, True, work.now, reason, break_glass=True)
                 return as_seen(await _count(work, request, ballot), person)
         raise Conflict(f"this request is {request.state.value}")
 
@@ -180,7 +181,7 @@ class Approvals:
         live = [*self._sessions.live(), *await self._elsewhere()]
         if sees_everything(person):
             return live
-        return [one for one in live if is_of(one.seen.principal, one.seen.on_behalf_of, person)]
+        return [one for one in live if _is_of(one, person)]
 
     async def end_session(self, person: Person, session: str, reason: str = "") -> None:
         if ADMIN not in person.roles:
@@ -197,6 +198,7 @@ class Approvals:
                     time=work.now,
                     session=session,
                     person=person.name,
+                    source=person.source,
                     action="session_ended",
                     reason=reason,
                     via=person.via,
@@ -222,6 +224,26 @@ def _sees(person: Person, request: Request) -> bool:
     return sees_everything(person) or concerns(request.asked, person)
 
 
+def _is_of(one: LiveSession, person: Person) -> bool:
+    seen = one.seen
+    return is_of(Who(seen.source, seen.principal), seen.on_behalf_of, person)
+
+
+def _ballot(
+    person: Person, approve: bool, now: float, reason: str, break_glass: bool = False
+) -> Vote:
+    return Vote(
+        person.name,
+        approve,
+        now,
+        reason,
+        person.via,
+        person.groups,
+        break_glass,
+        person.source,
+    )
+
+
 async def _count(work: Work, request: Request, ballot: Vote) -> Request:
     """The request with one more vote, decided if that decides it."""
     votes = (*request.votes, ballot)
@@ -229,7 +251,7 @@ async def _count(work: Work, request: Request, ballot: Vote) -> Request:
     changed = msgspec.structs.replace(request, votes=votes, state=state)
     if state is not State.PENDING:
         approved = state is State.APPROVED
-        by = ", ".join(dict.fromkeys(v.person for v in votes if v.approve is approved))
+        by = called([v.who for v in votes if v.approve is approved])
         until = work.now + request.asked.terms.grant_seconds
         changed = msgspec.structs.replace(
             changed,
@@ -246,6 +268,7 @@ async def _count(work: Work, request: Request, ballot: Vote) -> Request:
             session=request.asked.session,
             request=request.asked.id,
             person=ballot.person,
+            source=ballot.source,
             approve=ballot.approve,
             groups=ballot.groups,
             reason=ballot.reason,

@@ -40,10 +40,10 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
 
     kind: str
     """request_made, request_voted (and not decided yet), request_ruled, request_escalated,
-    request_used, grant_proposed, grant_ruled, grant_revoked, session; missed: changes of other
-    appliances may have been, so look at everything again"""
+    request_used, grant_proposed, grant_ruled, grant_revoked, session, policy_activated; missed:
+    changes of other appliances may have been, so look at everything again"""
     id: str
-    """Of the request, grant or session."""
+    """Of the request, grant, session or policy version."""
     state: str = ""
 
 
@@ -53,6 +53,123 @@ class LiveSession(msgspec.Struct, frozen=True, omit_defaults=True):
     node: str
     worker: int
     seen: SessionSeen
+
+
+class Tested(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What came of a policy's own test cases when it was brought."""
+
+    cases: int = 0
+    failed: int = 0
+    failures: tuple[str, ...] = ()
+    """Of the first ones, in words."""
+    error: str = ""
+    """Why they could not be run."""
+
+    @property
+    def sound(self) -> bool:
+        return not self.failed and not self.error
+
+
+class Activation(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy version became the one that everybody goes by. Times are unix seconds."""
+
+    serial: int
+    """1 for the first, and so on."""
+    version: str
+    previous: str
+    """'' for the first one."""
+    time: float
+    by: str
+    cause: str
+    """files, activated, rolled_back, taken_back"""
+    reason: str = ""
+    via: str = ""
+    node: str = ""
+    """The appliance through which it came."""
+
+
+class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy that was brought once, without its text."""
+
+    id: str
+    """SHA-256 (hex) over its documents' names and contents."""
+    documents: tuple[str, ...]
+    """Names."""
+    size: int
+    """Bytes."""
+    made: float
+    brought_by: str
+    tested: Tested
+    active: bool
+    activated: Activation | None = None
+    """The newest time; None = never."""
+
+
+class PolicyText(msgspec.Struct, frozen=True, kw_only=True):
+    """One version with its documents."""
+
+    version: PolicyVersion
+    documents: tuple[tuple[str, str], ...]
+    """(name, text)"""
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """What an appliance last said of the active version."""
+
+    node: str
+    serial: int
+    error: str
+    """'' = its workers go by it."""
+    time: float
+
+
+class Policies(Protocol):
+    """The policy's versions. Raises DeskError's kinds."""
+
+    async def versions(self, person: Person, limit: int = 100) -> list[PolicyVersion]:
+        """Newest first. For whoever has a role."""
+        ...
+
+    async def version(self, person: Person, id: str) -> PolicyText:
+        """`id` may be cut short to 8 digits or more, if that names one."""
+        ...
+
+    async def history(
+        self, person: Person, limit: int = 100
+    ) -> tuple[list[Activation], list[Applied]]:
+        """Activations, newest first, and what each appliance made of the last one."""
+        ...
+
+    async def activate(self, person: Person, id: str, reason: str) -> Activation:
+        """Role admin, people only, with a reason. Returns when this appliance's workers go by it;
+        if they refuse it, the one before is active again, and Conflict says why."""
+        ...
+
+    async def roll_back(self, person: Person, reason: str, active: str) -> Activation:
+        """Likewise, to the version before. `active`: the one that the person believes to be."""
+        ...
+
+
+class HeadSeen(msgspec.Struct, frozen=True):
+    """How far an audit chain had come when control looked at it."""
+
+    node: str
+    worker: int
+    last: int
+    """Sequence number of its last record that was signed for."""
+    time: float
+    line: str
+    """The signed head (`audit.checkpoint`), as it stood in head.json."""
+
+
+class TrailSeen(msgspec.Struct, frozen=True):
+    """What the control process has seen of the trail of `node`, and of other appliances."""
+
+    node: str
+    heads: tuple[HeadSeen, ...]
+    """By appliance, chain and `last`."""
+    keys: tuple[tuple[str, str], ...]
+    """(id, PEM) of every public key that this appliance's trail was signed with."""
 
 
 class Desk(Protocol):

@@ -27,6 +27,8 @@ class Validated(NamedTuple):
     configuration: Configuration
     policy_version: str
     """'' when there is no policy document: everything is denied."""
+    tests: tuple[PolicyDocument, ...] = ()
+    """Test cases of the policy, which the control process runs before it takes one."""
 
 
 def read(path: Path, generation: int, checks: Sequence[Check] = ()) -> Validated:
@@ -44,7 +46,9 @@ def read(path: Path, generation: int, checks: Sequence[Check] = ()) -> Validated
             content = _bytes_of(users, USERS_BYTES_MAX)
         except ValueError as error:
             raise ConfigurationError(str(error), "$.identities.users", file=str(path)) from None
-    return validate(Documents(generation, text, str(path), policies, content), checks)
+    tests = tuple(PolicyDocument(str(f), _bytes_of(f)) for f in configuration.policy.tests)
+    validated = validate(Documents(generation, text, str(path), policies, content), checks)
+    return validated._replace(tests=tests)
 
 
 def validate(documents: Documents, checks: Sequence[Check] = ()) -> Validated:
@@ -109,4 +113,7 @@ def _places(configuration: Configuration) -> list[tuple[str, str]]:
 def _control(configuration: Configuration) -> tuple[object, ...]:
     """What of the control process the rest of the service depends on."""
     control = configuration.control
-    return () if control is None else (control.run, control.listen, control.socket, control.node)
+    if control is None:
+        return ()
+    where = (control.run, control.listen, control.socket, control.node)
+    return (*where, control.policy_hours_max)

@@ -7,6 +7,7 @@ is kept in the store is looked at now and then by `run`. Rule: counting never fa
 import asyncio
 from collections.abc import Callable, Iterable
 
+from appliance.approval.people import Who
 from appliance.approval.standing import GrantState
 from appliance.audit.record import (
     GrantRuled,
@@ -89,7 +90,7 @@ class Figures:
     async def look(self, store: Store) -> None:
         """What is in the store now. Raises StoreUnavailable."""
         async with store.transaction() as tx:
-            self.metrics.requests_pending = (await tx.crowd("")).requests
+            self.metrics.requests_pending = (await tx.crowd(Who("", ""))).requests
             active = await tx.grants(state=GrantState.ACTIVE, proposed_by="", limit=GRANTS_MAX)
             self.metrics.grants_standing = len(active)
             rows = await tx.rows("SELECT state, count(*) FROM notices GROUP BY state")

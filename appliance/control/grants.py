@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
+from appliance.approval.people import Who
 from appliance.approval.request import Person, State
 from appliance.approval.ruling import APPROVER
 from appliance.approval.standing import GrantState, Scope, StandingGrant
@@ -61,6 +62,7 @@ class Grants:
                 state=GrantState.PROPOSED,
                 reason=reason,
                 proposed_by=person.name,
+                proposed_source=person.source,
                 proposed=work.now,
                 until=until,
             )
@@ -83,11 +85,12 @@ class Grants:
                 grant,
                 state=GrantState.ACTIVE if approve else GrantState.DENIED,
                 decided_by=person.name,
+                decided_source=person.source,
                 decided=work.now,
                 decided_groups=person.groups,
             )
             await work.tx.put_grant(ruled)
-            _record(work, ruled, person.name, reason, person.via)
+            _record(work, ruled, person, reason)
             work.tell("grant_ruled", id, ruled.state.value)
         return ruled
 
@@ -95,7 +98,7 @@ class Grants:
         reason = said(reason)
         async with self._changes.work() as work:
             grant = await self._known(work, person, id)
-            own = person.name in (grant.proposed_by, grant.decided_by)
+            own = any(person.who.is_same(who) for who in (grant.proposer, grant.decider))
             if not own and not person.roles & {ADMIN, APPROVER}:
                 raise NotAllowed("only its proposer, approvers and administrators can revoke it")
             if grant.state not in (GrantState.PROPOSED, GrantState.ACTIVE):
@@ -104,7 +107,7 @@ class Grants:
                 grant, state=GrantState.REVOKED, revoked_by=person.name, revoked=work.now
             )
             await work.tx.put_grant(revoked)
-            _record(work, revoked, person.name, reason, person.via)
+            _record(work, revoked, person, reason)
             work.tell("grant_revoked", id, revoked.state.value)
             await _end_requests(work, id, person.name, "the standing grant was revoked")
         return revoked
@@ -133,12 +136,16 @@ class Grants:
 
 def _sees(person: Person, grant: StandingGrant) -> bool:
     return (
-        sees_everything(person) or person.name == grant.proposed_by or _is_for(grant, person.name)
+        sees_everything(person) or person.who.is_same(grant.proposer) or _is_for(grant, person.who)
     )
 
 
-def _is_for(grant: StandingGrant, name: str) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in grant.scope.principals)
+def _is_for(grant: StandingGrant, who: Who) -> bool:
+    scope = grant.scope
+    named = any(fnmatchcase(who.name, pattern) for pattern in scope.principals)
+    return named and (
+        not who.source or any(fnmatchcase(who.source, pattern) for pattern in scope.sources)
+    )
 
 
 def _objection(grant: StandingGrant, person: Person) -> str:
@@ -147,9 +154,10 @@ def _objection(grant: StandingGrant, person: Person) -> str:
         return "only people can decide on grants"
     if APPROVER not in person.roles:
         return "your account does not have the role approver"
-    if person.name == grant.proposed_by:
+    if person.who.may_be_same(grant.proposer, person.distinct):
         return "nobody decides on a grant of their own"
-    if _is_for(grant, person.name):
+    # Without being sure, for whatever source it is: '' fits every one.
+    if _is_for(grant, person.who if person.distinct else Who("", person.name)):
         return "this grant would be for you, too, so somebody else has to decide"
     return ""
 
@@ -162,7 +170,7 @@ def _now(grant: StandingGrant, now: float) -> GrantState:
 async def _check_crowd(work: Work, person: Person) -> None:
     proposed = await work.tx.grants(state=GrantState.PROPOSED, proposed_by="", limit=GRANTS_MAX)
     active = await work.tx.grants(state=GrantState.ACTIVE, proposed_by="", limit=GRANTS_MAX)
-    own = sum(grant.proposed_by == person.name for grant in proposed)
+    own = sum(person.who.is_same(grant.proposer) for grant in proposed)
     if len(proposed) + len(active) >= GRANTS_MAX or own >= PROPOSED_MAX:
         raise Conflict("there are too many standing grants already")
 
@@ -175,6 +183,7 @@ def _check_scope(scope: Scope) -> None:
         ("actions", scope.actions),
         ("resources", scope.resources),
         ("databases", scope.databases),
+        ("sources", scope.sources),
     )
     for name, patterns in named:
         if not 0 < len(patterns) <= PATTERNS_MAX:
@@ -214,6 +223,8 @@ def _proposed(work: Work, grant: StandingGrant, person: Person) -> GrantProposed
         time=work.now,
         grant=grant.id,
         person=person.name,
+        source=person.source,
+        sources=scope.sources,
         principals=scope.principals,
         targets=scope.targets,
         databases=scope.databases,
@@ -227,16 +238,18 @@ def _proposed(work: Work, grant: StandingGrant, person: Person) -> GrantProposed
 
 
 def _record(
-    work: Work, grant: StandingGrant, by: str = "", reason: str = "", via: str = ""
+    work: Work, grant: StandingGrant, person: Person | None = None, reason: str = ""
 ) -> None:
+    """`person` None: nobody, its time is over."""
     work.record(
         GrantRuled(
             id=work.id(),
             time=work.now,
             grant=grant.id,
             state=grant.state.value,
-            by=by,
+            by="" if person is None else person.name,
+            source="" if person is None else person.source,
             reason=reason,
-            via=via,
+            via="" if person is None else person.via,
         )
     )

@@ -47,8 +47,10 @@ class Release(NamedTuple):
 class Held:
     """Requests, as workers and the clock see them. All methods raise DeskError's kinds."""
 
-    def __init__(self, changes: Changes, node: str) -> None:
+    def __init__(self, changes: Changes, node: str, distinct: bool = False) -> None:
+        """`distinct`: namesakes from different sources are different people (`people`)."""
         self._changes = changes
+        self._distinct = distinct
         self._node = node
 
     async def ask(self, asked: Asked, waits: bool) -> Request:
@@ -59,17 +61,15 @@ class Held:
             await work.tx.serialise(asked.binding)
             known = await work.tx.request(asked.id)
             if known is not None:
-                if (known.request.asked.binding, known.request.asked.principal) != (
-                    asked.binding,
-                    asked.principal,
-                ):
+                kept = known.request.asked
+                if (kept.binding, kept.who) != (asked.binding, asked.who):
                     raise Conflict("this id belongs to another request")
                 return await unless_expired(work, known)
             again = await _found_again(work, asked, waits)
             if again is not None:
                 return again
             await _check_crowd(work, asked, size)
-            return await _kept_anew(work, asked, waits, size)
+            return await _kept_anew(work, asked, waits, size, self._distinct)
 
     async def use(self, id: str, binding: str, session: str, attempt: str = "") -> Release:
         """Takes one use. When it returns, that statement may run, once. The same `attempt` again
@@ -201,7 +201,7 @@ async def _found_again(work: Work, asked: Asked, waits: bool) -> Request | None:
 
 
 async def _check_crowd(work: Work, asked: Asked, size: int) -> None:
-    crowd = await work.tx.crowd(asked.principal)
+    crowd = await work.tx.crowd(asked.who)
     if crowd.requests >= PENDING_MAX:
         raise Crowded("too many statements wait for a decision already")
     if (
@@ -211,7 +211,7 @@ async def _check_crowd(work: Work, asked: Asked, size: int) -> None:
         raise Crowded("too many statements of yours wait for a decision already")
 
 
-async def _kept_anew(work: Work, asked: Asked, waits: bool, size: int) -> Request:
+async def _kept_anew(work: Work, asked: Asked, waits: bool, size: int, distinct: bool) -> Request:
     asked_at = min(asked.time, work.now)
     expires = asked_at + asked.terms.wait_seconds
     request = Request(asked=asked, state=State.PENDING, expires=expires)
@@ -219,7 +219,7 @@ async def _kept_anew(work: Work, asked: Asked, waits: bool, size: int) -> Reques
     if work.now >= expires:  # it waited for us for too long
         request = msgspec.structs.replace(request, state=State.EXPIRED, ended=work.now)
     else:
-        grant = await _covering(work, request)
+        grant = await _covering(work, request, distinct)
         if grant is not None:
             request = _by_grant(work, request, grant)
     escalates = None
@@ -247,30 +247,32 @@ def _made(work: Work, asked: Asked, waits: bool) -> RequestMade:
         binding=asked.binding,
         node=asked.node,
         on_behalf_of=asked.on_behalf_of,
+        source=asked.source,
         rules=clean_names(need.rule for need in asked.terms.needs),
         waits=waits,
         policy_version=asked.policy_version,
     )
 
 
-async def _covering(work: Work, request: Request) -> StandingGrant | None:
+async def _covering(work: Work, request: Request, distinct: bool) -> StandingGrant | None:
     """A standing grant that approves this, with one use of it counted."""
     active = await work.tx.grants(state=GrantState.ACTIVE, proposed_by="", limit=GRANTS_MAX)
     for grant in active:
         if (
             covers(grant, request.asked, work.now)
-            and agrees(grant, request)
+            and agrees(grant, request, distinct)
             and await work.tx.use_grant(grant.id, work.now)
         ):
             return grant
     return None
 
 
-def agrees(grant: StandingGrant, request: Request) -> bool:
+def agrees(grant: StandingGrant, request: Request, distinct: bool = False) -> bool:
     """Whether whoever agreed to the grant could have approved this request, alone."""
     asked = request.asked
-    mine = grant.decided_by == asked.principal or (
-        grant.decided_by == asked.on_behalf_of and not asked.terms.human_may_approve
+    decider = grant.decider
+    mine = decider.may_be_same(asked.who, distinct) or (
+        asked.may_be_for(decider, distinct) and not asked.terms.human_may_approve
     )
     vote = Vote(grant.decided_by, True, grant.decided or 0.0, groups=grant.decided_groups)
     return not mine and outcome(request, (vote,)) is State.APPROVED

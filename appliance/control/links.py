@@ -19,16 +19,21 @@ from appliance.approval.request import ENDED, Request, State
 from appliance.control.changes import Changes
 from appliance.control.desk import Change, DeskError, LiveSession, Unavailable
 from appliance.control.held import Held
+from appliance.control.policies import KIND as POLICY_CHANGE
+from appliance.control.policy_telling import PolicyTelling
 from appliance.control.sockets import SocketError
 from appliance.link.approvals import (
     FRAME_BYTES_MAX,
     SESSIONS_MAX,
+    SUPERVISOR,
     VERSION,
+    Applied,
     Ask,
     ControlMessage,
     EndSession,
     Greet,
     Known,
+    Propose,
     Ruled,
     Sessions,
     SessionSeen,
@@ -64,6 +69,8 @@ class Peer:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.node = ""
         self.worker = 0
+        self.pid = 0
+        """Of the process that connected, says the kernel."""
         self.sessions: tuple[SessionSeen, ...] = ()
         self.reader = reader
         self._writer = writer
@@ -88,11 +95,26 @@ class Peer:
         self._writer.close()
 
 
+Oversee = Callable[[Callable[[ControlMessage], None], int], PolicyTelling | None]
+"""(how to say something, process id of the other end) -> who speaks with that supervisor; None: it
+is not ours."""
+
+
 class Links:
     """See the module's docstring; also `approvals.LiveSessions`."""
 
-    def __init__(self, path: Path, held: Held, changes: Changes, url: str = "") -> None:
-        """`url`: how people reach the console, without a slash at its end; '' if there is none."""
+    def __init__(
+        self,
+        path: Path,
+        held: Held,
+        changes: Changes,
+        url: str = "",
+        oversee: Oversee | None = None,
+    ) -> None:
+        """`url`: how people reach the console, without a slash at its end; '' if there is none.
+        `oversee` None: no supervisor is listened to."""
+        self._oversee = oversee
+        self._telling: PolicyTelling | None = None
         self._path = path
         self._held = held
         self._url = url
@@ -174,7 +196,8 @@ class Links:
         peer = Peer(reader, writer)
         self._conversations.add(conversation)
         try:
-            if len(self._conversations) <= LINKS_MAX and _is_ours(writer):
+            peer.pid, uid = _whose(writer)
+            if len(self._conversations) <= LINKS_MAX and uid in (0, os.geteuid()):
                 await self._serve(peer)
             else:
                 log.warning("link_refused")
@@ -198,6 +221,9 @@ class Links:
         if not isinstance(greeting, Greet) or greeting.version != VERSION:
             raise LinkBroken("not greeted in this version")
         peer.node, peer.worker = greeting.node, greeting.worker
+        if greeting.worker == SUPERVISOR:
+            await self._serve_supervisor(peer, arrived, messages.feed)
+            return
         self._peers.add(peer)
         peer.say(Welcome(VERSION))
         log.info("worker_linked", worker=peer.worker, child=greeting.pid)
@@ -207,6 +233,32 @@ class Links:
             arrived = await _some(peer.reader, messages.feed)
             if not arrived:
                 return
+
+    async def _serve_supervisor(
+        self,
+        peer: Peer,
+        arrived: Iterable[WorkerApprovalMessage],
+        feed: Callable[[bytes], list[WorkerApprovalMessage]],
+    ) -> None:
+        """Likewise. One at a time."""
+        telling = self._oversee(peer.say, peer.pid) if self._oversee and not self._telling else None
+        if telling is None:
+            raise LinkBroken("not our supervisor, or there is one")
+        self._telling = telling
+        peer.say(Welcome(VERSION))
+        log.info("supervisor_linked", child=peer.pid)
+        saying = asyncio.create_task(telling.run(), name="policy-telling")
+        try:
+            while True:
+                for message in arrived:
+                    await telling.take(message)
+                arrived = await _some(peer.reader, feed)
+                if not arrived:
+                    return
+        finally:
+            saying.cancel()
+            await asyncio.wait((saying,))
+            self._telling = None
 
     def _lose(self, peer: Peer) -> None:
         """Its clients may wait still: its worker gets some time to come back."""
@@ -228,6 +280,8 @@ class Links:
                 await self._begin(peer, message.id, message)
             case Greet():
                 raise LinkBroken("a second greeting")
+            case Propose() | Applied():
+                raise LinkBroken("a worker does not say that")
 
     async def _begin(self, peer: Peer, id: str, message: Ask | Use | Withdraw) -> None:
         """Works on a message beside the others, but after what came before about this request."""
@@ -324,6 +378,8 @@ class Links:
     # --- what was decided -------------------------------------------------------------------------
 
     def _on_change(self, change: Change) -> None:
+        if self._telling is not None and change.kind in ("missed", POLICY_CHANGE):
+            self._telling.look()
         if change.kind == "missed":
             self._changed.update(self._waiting)
         elif change.kind == "request_ruled" and change.id in self._waiting:
@@ -370,13 +426,13 @@ async def _some(
     return ()
 
 
-def _is_ours(writer: asyncio.StreamWriter) -> bool:
-    """Whether the other end runs as our user or as root (SO_PEERCRED, unix(7))."""
+def _whose(writer: asyncio.StreamWriter) -> tuple[int, int]:
+    """Process and user id of the other end (SO_PEERCRED, unix(7))."""
     connected = writer.get_extra_info("socket")
     with socket.socket(fileno=os.dup(connected.fileno())) as again:
         credentials = again.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    _, uid, _ = struct.unpack("3i", credentials)
-    return uid in (0, os.geteuid())
+    pid, uid, _ = struct.unpack("3i", credentials)
+    return pid, uid
 
 
 def _bound(path: Path) -> socket.socket:

@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +25,7 @@ import uvloop
 
 from appliance import __version__
 from appliance.audit.record import ControlStarted, ControlStopped
-from appliance.config.control import SQLITE
+from appliance.config.control import SQLITE, Namesakes
 from appliance.config.control import Control as ControlSection
 from appliance.config.load import parse
 from appliance.config.schema import Configuration
@@ -38,11 +39,15 @@ from appliance.control.held import Held
 from appliance.control.links import Links
 from appliance.control.neighbours import Neighbours
 from appliance.control.opening import open_recorder, open_store
+from appliance.control.policies import Examine, PolicyVersions
+from appliance.control.policy_telling import PolicyTelling
 from appliance.control.sockets import ListeningSockets, Wanted
 from appliance.control.store import Store, StoreUnavailable
 from appliance.control.supervised import Supervised
 from appliance.control.trail import Minting, SpoolRecorder
+from appliance.control.witness import Witness
 from appliance.host.parentage import die_with_parent, keep_only
+from appliance.link.approvals import ControlMessage
 from appliance.link.messages import Documents, WorkerSpec, decode_spec
 from appliance.spool.spool import Spool
 from appliance.telemetry import log as logs
@@ -72,6 +77,8 @@ class Control(NamedTuple):
     """How people reach the console, without a slash at its end."""
     listening: tuple[socket.socket, ...]
     """For API and console: bound, listening, non-blocking; one per address."""
+    policies: PolicyVersions
+    witness: Witness
 
 
 Serves = Callable[[Control], Awaitable[None]]
@@ -86,6 +93,10 @@ class Start(NamedTuple):
     """Where workers connect."""
     listening: tuple[socket.socket, ...]
     services: Sequence[Serves] = ()
+    examine: Examine | None = None
+    """Runs a policy's test cases."""
+    supervisor: int | None = None
+    """Its process id; None: it is started by somebody else, and whoever greets as it is."""
 
 
 class Life:
@@ -123,8 +134,17 @@ class Life:
         store = open_store(section, configuration.data)
         minting = Minting()
         changes = Changes(store, recorder, minting)
-        held = Held(changes, node)
-        links = Links(self._start.socket, held, changes, self._url())
+        held = Held(changes, node, distinct=section.namesakes is Namesakes.DIFFERENT)
+        versions = PolicyVersions(
+            changes,
+            node,
+            source="" if store.name == SQLITE else node,
+            token_keys=tuple(configuration.token_keys),
+            examine=self._start.examine,
+        )
+        links = Links(
+            self._start.socket, held, changes, self._url(), partial(self._oversee, versions)
+        )
         neighbours = None if store.name == SQLITE else Neighbours(changes, links, node)
         desk = Approvals(changes, section.roles.break_glass, links, neighbours)
         control = Control(
@@ -138,6 +158,8 @@ class Life:
             node,
             self._url(),
             self._start.listening,
+            versions,
+            witness := Witness(changes, configuration.data, node, self._doubt),
         )
         expiry = Expiry(changes, held, Grants(changes), minting.now)
         async with contextlib.AsyncExitStack() as open_until_the_end:
@@ -149,7 +171,7 @@ class Life:
             self._record_start(control)
             await ready()
             looking = self.figures.run(store, lambda: links.linked)
-            duties = [links.run(), expiry.run(), self._tick(), looking]
+            duties = [links.run(), expiry.run(), self._tick(), looking, witness.run()]
             if neighbours is not None:
                 duties.append(neighbours.run())
             try:
@@ -159,6 +181,16 @@ class Life:
                 raise
             finally:
                 self._record_end(control)
+
+    def _doubt(self, chains: int) -> None:
+        self.figures.metrics.chains_doubted = chains
+
+    def _oversee(
+        self, versions: PolicyVersions, say: Callable[[ControlMessage], None], pid: int
+    ) -> PolicyTelling | None:
+        if self._start.supervisor not in (None, pid):
+            return None
+        return PolicyTelling(versions, self.figures.metrics.snapshot, say)
 
     async def _until_ended(
         self, duties: Sequence[Awaitable[None]], services: Sequence[Awaitable[None]]
@@ -209,7 +241,11 @@ class Life:
             self._spool.tick(time.time())
 
 
-def run(services: Sequence[Serves] = (), arguments: Sequence[str] | None = None) -> int:
+def run(
+    services: Sequence[Serves] = (),
+    arguments: Sequence[str] | None = None,
+    examine: Examine | None = None,
+) -> int:
     """The process's `main`: `--spec-fd N` or `--config FILE`. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="sallyport control")
     source = parser.add_mutually_exclusive_group(required=True)
@@ -217,11 +253,11 @@ def run(services: Sequence[Serves] = (), arguments: Sequence[str] | None = None)
     source.add_argument("--config", type=Path)
     given = parser.parse_args(arguments)
     if given.spec_fd is not None:
-        return run_supervised(given.spec_fd, services)
-    return run_separate(given.config, services)
+        return run_supervised(given.spec_fd, services, examine)
+    return run_separate(given.config, services, examine=examine)
 
 
-def run_supervised(spec_fd: int, services: Sequence[Serves]) -> int:
+def run_supervised(spec_fd: int, services: Sequence[Serves], examine: Examine | None = None) -> int:
     """As a child of the supervisor, which tells everything."""
     with os.fdopen(spec_fd, "rb") as stream:
         spec = decode_spec(stream.read())
@@ -231,7 +267,7 @@ def run_supervised(spec_fd: int, services: Sequence[Serves]) -> int:
     supervisor = Supervised(socket.socket(fileno=spec.control_fd), spec.documents.generation)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            runner.run(_supervised(spec, supervisor, services))
+            runner.run(_supervised(spec, supervisor, services, examine))
         except FAILURES as error:
             log.error("control_failed", reason=str(error))
             supervisor.say_failed(str(error))
@@ -242,9 +278,12 @@ def run_supervised(spec_fd: int, services: Sequence[Serves]) -> int:
 FAILURES = (ValueError, OSError, RuntimeError, StoreUnavailable, msgspec.MsgspecError)
 
 
-async def _supervised(spec: WorkerSpec, supervisor: Supervised, services: Sequence[Serves]) -> None:
+async def _supervised(
+    spec: WorkerSpec, supervisor: Supervised, services: Sequence[Serves], examine: Examine | None
+) -> None:
     listening = tuple(socket.socket(fileno=one.fd) for one in spec.listening)
-    life = Life(Start(spec.documents, Path(spec.control_socket), listening, services))
+    path, pid = Path(spec.control_socket), spec.supervisor_pid
+    life = Life(Start(spec.documents, path, listening, services, examine, pid))
     obeying = asyncio.create_task(supervisor.obey(life.end))
     beating: list[asyncio.Task[None]] = []
 
@@ -260,7 +299,12 @@ async def _supervised(spec: WorkerSpec, supervisor: Supervised, services: Sequen
             task.cancel()
 
 
-def run_separate(config: Path, services: Sequence[Serves], json: bool = False) -> int:
+def run_separate(
+    config: Path,
+    services: Sequence[Serves],
+    json: bool = False,
+    examine: Examine | None = None,
+) -> int:
     """As a service of its own, until SIGTERM or SIGINT. Exit status 2 = the configuration is
     wrong."""
     try:
@@ -275,7 +319,8 @@ def run_separate(config: Path, services: Sequence[Serves], json: bool = False) -
     logs.configure(json=json, level=validated.configuration.log_level.value)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            runner.run(_separate(validated.documents, section, section.socket, services))
+            life = _separate(validated.documents, section, section.socket, services, examine)
+            runner.run(life)
         except FAILURES as error:
             log.error("control_failed", reason=str(error))
             return 1
@@ -283,12 +328,16 @@ def run_separate(config: Path, services: Sequence[Serves], json: bool = False) -
 
 
 async def _separate(
-    documents: Documents, section: ControlSection, path: Path, services: Sequence[Serves]
+    documents: Documents,
+    section: ControlSection,
+    path: Path,
+    services: Sequence[Serves],
+    examine: Examine | None,
 ) -> None:
     sockets = ListeningSockets([Wanted(CONTROL_NAME, section.listen.host, section.listen.port)], 1)
     place = sockets.bound()[0]
     listening = tuple(socket.socket(fileno=os.dup(one.fd)) for one in sockets.of(0))
-    life = Life(Start(documents, path, listening, services))
+    life = Life(Start(documents, path, listening, services, examine))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, life.end, "terminated")
 

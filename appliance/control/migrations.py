@@ -105,6 +105,60 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             made DOUBLE PRECISION NOT NULL
         )""",
     ),
+    (
+        """CREATE TABLE policy_versions (
+            id TEXT PRIMARY KEY,
+            made DOUBLE PRECISION NOT NULL,
+            brought_by TEXT NOT NULL,
+            size INTEGER NOT NULL,
+            names TEXT NOT NULL,
+            tested TEXT NOT NULL,
+            documents TEXT NOT NULL
+        )""",
+        """CREATE TABLE policy_activations (
+            serial INTEGER PRIMARY KEY,
+            version TEXT NOT NULL,
+            previous TEXT NOT NULL,
+            time DOUBLE PRECISION NOT NULL,
+            person TEXT NOT NULL,
+            cause TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            via TEXT NOT NULL,
+            node TEXT NOT NULL
+        )""",
+        "CREATE INDEX policy_activations_of ON policy_activations (version, serial)",
+        """CREATE TABLE policy_proposals (
+            source TEXT PRIMARY KEY,
+            version TEXT NOT NULL,
+            time DOUBLE PRECISION NOT NULL
+        )""",
+        """CREATE TABLE policy_applied (
+            node TEXT PRIMARY KEY,
+            serial INTEGER NOT NULL,
+            error TEXT NOT NULL,
+            time DOUBLE PRECISION NOT NULL
+        )""",
+    ),
+    (
+        """CREATE TABLE audit_heads (
+            node TEXT NOT NULL,
+            worker INTEGER NOT NULL,
+            slot TEXT NOT NULL,
+            last BIGINT NOT NULL,
+            time DOUBLE PRECISION NOT NULL,
+            line TEXT NOT NULL,
+            PRIMARY KEY (node, worker, slot)
+        )""",
+        """CREATE TABLE audit_keys (
+            node TEXT NOT NULL,
+            id TEXT NOT NULL,
+            pem TEXT NOT NULL,
+            seen DOUBLE PRECISION NOT NULL,
+            PRIMARY KEY (node, id)
+        )""",
+    ),
+    # What knows the principal; '' in older rows, where a name was a person.
+    ("ALTER TABLE requests ADD COLUMN source TEXT NOT NULL DEFAULT ''",),
 )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from appliance.approval.people import Who
 from appliance.approval.request import Asked, Effect, Person, Request
 from appliance.approval.ruling import APPROVER
 from appliance.audit.redact import clean_name
@@ -24,15 +25,15 @@ def sees_everything(person: Person) -> bool:
 
 def concerns(asked: Asked, person: Person) -> bool:
     """Whether the person asked for it, or it was asked on their behalf."""
-    return is_of(asked.principal, asked.on_behalf_of, person)
+    return is_of(asked.who, asked.on_behalf_of, person)
 
 
-def is_of(principal: str, on_behalf_of: str | None, person: Person) -> bool:
+def is_of(principal: Who, on_behalf_of: str | None, person: Person) -> bool:
     """Whether something of this principal is the person's. What an agent did for one human is
     nothing to the same agent when it comes for another."""
-    if person.name == principal:
+    if person.who.is_same(principal):
         return person.on_behalf_of in (None, on_behalf_of)
-    return person.name == on_behalf_of
+    return on_behalf_of is not None and person.who.is_same(Who(principal.source, on_behalf_of))
 
 
 def sees_values(asked: Asked, person: Person) -> bool:

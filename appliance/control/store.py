@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from appliance.approval.people import Who
 from appliance.approval.request import Request, State
 from appliance.approval.standing import GrantState, StandingGrant
 from appliance.control.desk import Change
@@ -70,19 +71,20 @@ class Transaction(Protocol):
         *,
         state: State | None,
         principal: str,
-        concerning: str,
+        concerning: Who | None,
         acting_for: str = "",
         before: str,
         limit: int,
     ) -> list[Request]:
-        """Newest first. '' = whoever; `concerning`: asked by this principal or on their behalf;
-        `acting_for`: on behalf of this one; `before`: ids older than this."""
+        """Newest first. '' or None = whoever; `concerning`: asked by this principal or on their
+        behalf, from that source (as `people.Who.is_same`); `acting_for`: on behalf of this one;
+        `before`: ids older than this."""
 
     async def alike(self, binding: str, principal: str) -> list[Kept]:
         """Requests for the very same statement that are pending, approved or denied, oldest first.
         Not locked."""
 
-    async def crowd(self, principal: str) -> Crowd: ...
+    async def crowd(self, principal: Who) -> Crowd: ...
 
     async def add_request(self, kept: Kept, size: int, escalates: float | None) -> None:
         """`size`: bytes that its text takes; `escalates`: when."""

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from appliance.approval.people import Who
 from appliance.approval.request import Asked, Request, State, Vote
 from appliance.approval.standing import GrantState, StandingGrant
 from appliance.control.desk import Change
@@ -66,7 +67,7 @@ class SqlTransaction:
         *,
         state: State | None,
         principal: str,
-        concerning: str,
+        concerning: Who | None,
         acting_for: str = "",
         before: str,
         limit: int,
@@ -76,7 +77,8 @@ class SqlTransaction:
         for condition, value in (
             ("state = $", None if state is None else state.value),
             ("principal = $", principal),
-            ("$ IN (principal, on_behalf_of)", concerning),
+            ("$ IN (principal, on_behalf_of)", concerning and concerning.name),
+            ("source IN ('', $)", concerning and concerning.source),
             ("on_behalf_of = $", acting_for),
             ("id < $", before),
         ):
@@ -96,13 +98,14 @@ class SqlTransaction:
         )
         return [_kept(row) for row in await self._run(sql, binding, principal)]
 
-    async def crowd(self, principal: str) -> Crowd:
+    async def crowd(self, principal: Who) -> Crowd:
+        own = "principal = $1 AND source IN ('', $2)"
         sql = (
-            "SELECT count(*), coalesce(sum(CASE WHEN principal = $1 THEN 1 ELSE 0 END), 0), "
-            "coalesce(sum(CASE WHEN principal = $1 THEN size ELSE 0 END), 0) "
+            f"SELECT count(*), coalesce(sum(CASE WHEN {own} THEN 1 ELSE 0 END), 0), "
+            f"coalesce(sum(CASE WHEN {own} THEN size ELSE 0 END), 0) "
             "FROM requests WHERE state = 'pending'"
         )
-        rows = await self._run(sql, principal)
+        rows = await self._run(sql, principal.name, principal.source)
         return Crowd(*(int(value) for value in rows[0]))
 
     async def add_request(self, kept: Kept, size: int, escalates: float | None) -> None:
@@ -111,12 +114,12 @@ class SqlTransaction:
         await self._run(
             "INSERT INTO requests (id, binding, principal, on_behalf_of, node, waits, asked, size, "
             "state, expires, escalates, escalated, votes, ended, ended_by, reason, used, uses, "
-            "grant_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, "
-            "$16, $17, $18, $19)",
+            "grant_id, source) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, "
+            "$14, $15, $16, $17, $18, $19, $20)",
             *(asked.id, asked.binding, asked.principal, asked.on_behalf_of or "", asked.node),
             *(int(kept.waits), _json(asked), size, request.state.value, request.expires, escalates),
             *(int(request.escalated), _json(request.votes), request.ended, request.ended_by),
-            *(request.reason, request.used, asked.terms.uses, kept.grant),
+            *(request.reason, request.used, asked.terms.uses, kept.grant, asked.source),
         )
 
     async def put_request(self, request: Request) -> None:

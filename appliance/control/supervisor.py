@@ -10,17 +10,20 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Sequence
+import socket
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 import uvloop
 
+from appliance.config.control import Control as ControlSection
 from appliance.config.control import Run
-from appliance.control import sdnotify
+from appliance.control import kept_policy, sdnotify
 from appliance.control.admin import AdminListener, Report
 from appliance.control.documents import Check, Validated, read, unchangeable
+from appliance.control.policy_duty import PolicyDuty
 from appliance.control.rendezvous import DataLock, FolderError, RunFolder
 from appliance.control.sockets import (
     Bound,
@@ -36,7 +39,7 @@ from appliance.link.messages import Documents
 from appliance.model.limits import CONTROL_CHAIN, WORKERS_MAX
 from appliance.telemetry import log as logs
 from appliance.telemetry.log import Log
-from appliance.telemetry.metrics import add_up
+from appliance.telemetry.metrics import Number, add_up
 
 WORKER_MODULE = "appliance.dataplane.worker"
 CONTROL_MODULE = "appliance.control.main"
@@ -114,6 +117,8 @@ class Supervisor:
         self._control: Slot | None = None
         self._control_sockets: OneSocket | None = None
         self._control_running: asyncio.Task[None] | None = None
+        self._duty: PolicyDuty | None = None
+        """None: there is no control process, the files' policy is what runs."""
 
     async def run(self) -> int:
         """Raises StartFailed, SocketError or FolderError before the first readiness; else returns
@@ -125,6 +130,7 @@ class Supervisor:
             held.callback(DataLock(configuration.data).release)
             run_folder = RunFolder(os.environ, configuration.data)
             held.callback(run_folder.remove)
+            self._begin_duty(run_folder.path)
             admin = self._admin = self._open_sockets()
             held.callback(self._sockets.close)
             if self._control_sockets is not None:
@@ -134,6 +140,26 @@ class Supervisor:
             async with admin if admin is not None else contextlib.nullcontext():
                 self._start_workers(run_folder.path)
                 return await self._serve()
+
+    def _begin_duty(self, run_dir: Path) -> None:
+        """Raises StartFailed for an active policy that cannot be run."""
+        control, data = self._current.configuration.control, self._current.configuration.data
+        if control is None:
+            kept_policy.remove(data)
+            return
+        node = control.node or socket.gethostname()
+        self._duty = PolicyDuty(
+            self._current,
+            (_control_socket(control, run_dir), node),
+            control.policy_hours_max,
+            lambda: self._current,
+            self._spread,
+            self._changed.set,
+        )
+        try:
+            self._current = self._duty.first()
+        except ValueError as error:
+            raise StartFailed(f"the policy that was active cannot be run: {error}") from error
 
     def _open_sockets(self) -> AdminListener | None:
         configuration = self._current.configuration
@@ -169,11 +195,10 @@ class Supervisor:
 
     def _start_workers(self, run_dir: Path) -> None:
         control = self._current.configuration.control
-        named = None if control is None else control.socket
         terms = Terms(
             module=self._service.worker_module,
             workers=self._count,
-            control_socket=str(named or run_dir / CONTROL_SOCKET_NAME),
+            control_socket=str(_control_socket(control, run_dir)),
             run_dir=run_dir,
             environment=os.environ,
             log_json=self._service.log_json,
@@ -202,6 +227,8 @@ class Supervisor:
             asyncio.create_task(self._report_changes(), name="status"),
             asyncio.create_task(self._reload_on_hangup(), name="reload"),
         ]
+        if self._duty is not None:
+            duties.append(asyncio.create_task(self._duty.run(), name="policy"))
         if self._notifier.watchdog_seconds is not None:
             duties.append(asyncio.create_task(self._pat(self._notifier.watchdog_seconds)))
         ending = asyncio.create_task(self._terminate.wait())
@@ -237,12 +264,16 @@ class Supervisor:
                 await asyncio.sleep(STATUS_SECONDS)
 
     def _begun(self) -> bool:
-        """Whether every worker is ready, and control has been, too, or has failed: it is waited for
-        at the start, but no reason not to serve."""
-        control = self._control
-        return all(slot.state is WorkerState.READY for slot in self._slots) and (
-            control is None or control.state is not WorkerState.STARTING
-        )
+        """Whether every worker is ready, and control has been, too, and has said which policy is
+        active; or has failed: it is waited for at the start, but no reason not to serve."""
+        control, duty = self._control, self._duty
+        if not all(slot.state is WorkerState.READY for slot in self._slots):
+            return False
+        if control is None or duty is None:
+            return True
+        if control.state is WorkerState.READY:
+            return duty.settled
+        return control.state is not WorkerState.STARTING
 
     def _places(self) -> tuple[Bound, ...]:
         places = self._bound
@@ -296,12 +327,20 @@ class Supervisor:
             return str(error)
         if fixed := unchangeable(old.configuration, new.configuration):
             return f"a restart is needed to change: {fixed}"
+        refusal = await (self._spread(new) if self._duty is None else self._duty.reload(new))
+        if not refusal and self._control is not None and _matters(old, new):
+            await self._control.reload(self._documents())
+        return refusal
+
+    async def _spread(self, new: Validated) -> str:
+        """All workers take these, or none; why not, '' for done."""
+        old = self._current
+        generation = old.documents.generation + 1
+        new = new._replace(documents=msgspec.structs.replace(new.documents, generation=generation))
         self._current = new  # a worker that starts meanwhile starts with these
         answers = await asyncio.gather(*(slot.reload(new.documents) for slot in self._slots))
         refusals = [answer for answer in answers if answer]
         if not refusals:
-            if self._control is not None:
-                await self._control.reload(new.documents)
             return ""
         generation = new.documents.generation + 1
         again = msgspec.structs.replace(old.documents, generation=generation)
@@ -339,6 +378,17 @@ class Supervisor:
             step(self._control)
             await asyncio.wait((self._control_running,), timeout=STOP_SECONDS_MAX)
 
+    def _control_ready(self) -> bool | None:
+        if self._control is not None:
+            return self._control.state is WorkerState.READY
+        return None if self._duty is None else self._duty.link.connected
+
+    def _control_figures(self) -> Mapping[str, Number] | None:
+        """Of the control process, whoever started it."""
+        if self._control is not None:
+            return self._control.beat.stats
+        return None if self._duty is None else self._duty.link.figures
+
     def report(self) -> Report:
         """What the admin listener shows."""
         targets: dict[str, bool] = {}
@@ -352,10 +402,11 @@ class Supervisor:
         if control is not None and control.pid is not None:
             processes[CONTROL_NAME] = control.pid
         return Report(
-            control=None if control is None else control.state is WorkerState.READY,
-            control_figures=None if control is None else control.beat.stats,
+            control=self._control_ready(),
+            control_figures=self._control_figures(),
             checks={
                 "policy": bool(ready)
+                and not (self._duty is not None and self._duty.stale)
                 and all(slot.generation == self._documents().generation for slot in ready),
                 "workers": len(ready) == self._count,
                 "audit": all(slot.beat.audit_writable for slot in ready),
@@ -371,3 +422,14 @@ class Supervisor:
             generation=self._documents().generation,
             targets=targets,
         )
+
+
+def _control_socket(control: ControlSection | None, run_dir: Path) -> Path:
+    named = None if control is None else control.socket
+    return named or run_dir / CONTROL_SOCKET_NAME
+
+
+def _matters(old: Validated, new: Validated) -> bool:
+    """Whether the control process has to start anew: it follows the policy by itself."""
+    before, after = old.documents, new.documents
+    return (before.configuration, before.users) != (after.configuration, after.users)

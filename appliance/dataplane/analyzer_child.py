@@ -29,9 +29,10 @@ from appliance.link.analysis import (
 )
 from appliance.link.codec import encode_message
 from appliance.model.catalog import Catalog
+from appliance.model.dialect import Dialect
 from appliance.model.facts import Facts
 from appliance.model.limits import Limits
-from appliance.session.dialect import Dialect, all_forms
+from appliance.session.dialect import all_forms
 
 RECEIVE_BYTES = 1024 * 1024
 

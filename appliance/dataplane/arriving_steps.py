@@ -205,9 +205,9 @@ class SteppedArrival:
         self._door.side.pauses = 0  # those were not the peers' doing
         keys = []
         if self._believed is not None:
-            name, cancels = self._believed.principal.name, self._door.cancels
+            principal, cancels = self._believed.principal, self._door.cancels
             for wish, statement_only in ((session.cancel, True), (session.ended_by_own, False)):
-                keys.append((self.thread, own_key(name, statement_only)))
+                keys.append((self.thread, own_key(principal, statement_only)))
                 cancels.register(*keys[-1], wish)
         return self._conversation.welcome(upstream.parameters), keys
 

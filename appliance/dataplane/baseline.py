@@ -19,9 +19,11 @@ import msgspec
 from appliance.model.catalog import Catalog, ColumnKey, ColumnName, Relation
 from appliance.sql.stamps import FIRST_USER_OID
 
-CLEAN_SECONDS_MAX = 300.0
-"""How long the transaction may last that makes a relation."""
+CLEAN_SECONDS_MAX = 30.0
+"""How long it may take to read the catalog after the transaction that made a relation."""
 CLEAN_NAMES_MAX = 1_024
+GONE_MAX = 4_096
+"""Names of relations that appeared later and are gone again."""
 
 _HOLDING = "rpf"
 """pg_class.relkind of what holds rows of its own. What a view shows is told by its definition."""
@@ -59,17 +61,21 @@ class Baseline:
         self._path = path
         self._known: dict[int, Known] | None = None
         self._stat: tuple[int, int] | None = None
-        self._clean: dict[tuple[str, str], float] = {}
-        """(schema, name) of relations that sessions which owe masks have just made -> until when
-        that is believed: what they put into them are masks, or values of their own.
+        self._clean: dict[tuple[str, str], tuple[str, float]] = {}
+        """(schema, name) of relations that sessions which owe masks have just made -> their owner,
+        until when that is believed: what they put into them are masks, or values of their own.
         """
 
-    def note_clean(self, names: Collection[tuple[str, str]]) -> None:
-        """Those sessions' transactions may still take them back."""
+    def note_clean(self, names: Collection[tuple[str, str]], owner: str) -> None:
+        """`owner`: as whom they were made. What has another one is another relation."""
         until = monotonic() + CLEAN_SECONDS_MAX
-        self._clean.update(dict.fromkeys(names, until))
+        self._clean.update(dict.fromkeys(names, (owner, until)))
         while len(self._clean) > CLEAN_NAMES_MAX:
             del self._clean[next(iter(self._clean))]
+
+    def doubt_clean(self) -> None:
+        """What was noted, and not seen yet, may by now be somebody else's of that name."""
+        self._clean.clear()
 
     @property
     def known(self) -> int:
@@ -100,18 +106,23 @@ class Baseline:
                 former[key] = (*former.get(key, ()), name)
         if not unknown and not former:
             return catalog
-        taken: dict[tuple[str, str], set[int]] = {}
-        for oid, seen in known.items():
-            taken.setdefault((seen.schema, seen.name), set()).add(oid)
-        remade = frozenset(
-            r.oid
-            for r in holding
-            if not _attnums(known.get(r.oid)) and taken.get((r.schema, r.name), set()) - {r.oid}
-        )
+        remade = self._remade(holding)
         found = repr((sorted(unknown), sorted(former.items()), sorted(remade)))
         version = f"{catalog.version}~{hashlib.sha256(found.encode()).hexdigest()[:16]}"
         return msgspec.structs.replace(
             catalog, unknown=unknown, former=former, remade=remade, version=version
+        )
+
+    def _remade(self, relations: Collection[Relation]) -> frozenset[int]:
+        """New ones under a name that another was met under, which may be gone."""
+        known = self._known or {}
+        borne: dict[tuple[str, str], set[int]] = {}
+        for oid, seen in known.items():
+            borne.setdefault((seen.schema, seen.name), set()).add(oid)
+        return frozenset(
+            r.oid
+            for r in relations
+            if not _attnums(known.get(r.oid)) and borne.get((r.schema, r.name), set()) - {r.oid}
         )
 
     def _seen(self, relation: Relation) -> Known | None:
@@ -127,7 +138,8 @@ class Baseline:
         """Once: whoever makes another of this name is somebody else."""
         if _attnums((self._known or {}).get(relation.oid)):
             return False
-        return self._clean.pop((relation.schema, relation.name), 0.0) > monotonic()
+        owner, until = self._clean.pop((relation.schema, relation.name), ("", 0.0))
+        return until > monotonic() and relation.owner in ("", owner)
 
     def _learn(self, relations: Collection[Relation]) -> None:
         first = self._known is None
@@ -148,11 +160,13 @@ class Baseline:
         return list(found.values())
 
     def _meet(self, relations: Collection[Relation], catalog: Catalog) -> None:
-        """Remembers names and parents of what appeared since, and forgets what of that is gone."""
+        """Remembers names and parents of what appeared since, and of what of that is gone only
+        that its name was borne."""
         known = self._known = self._known or {}
         present = {relation.oid for relation in relations}
         gone = [oid for oid, seen in known.items() if not seen.columns and oid not in present]
-        for oid in gone:
+        last = {(known[oid].schema, known[oid].name): oid for oid in gone}
+        for oid in {*gone} - {*list(last.values())[-GONE_MAX:]}:
             del known[oid]
         moved = False
         for relation in relations:

@@ -72,9 +72,10 @@ Cancel = Callable[[], "asyncio.Task[bool] | None"]
 """Starts the delivery; the task ends when the database has taken it. None: nothing to cancel."""
 
 
-def own_key(principal: str, statement_only: bool) -> bytes:
+def own_key(principal: Principal, statement_only: bool) -> bytes:
     """In place of a secret: who may end a session, or what it runs. Workers alone make it."""
-    return f"{'statement' if statement_only else 'session'} of {principal}".encode()
+    what = "statement" if statement_only else "session"
+    return f"{what} of {principal.source}: {principal.name}".encode()
 
 
 class Endable(Protocol):
@@ -142,7 +143,7 @@ class Cancels:
         """-> whether that session is this principal's."""
         if principal is None:
             return False
-        return await self.request(ending.number, own_key(principal.name, ending.statement_only))
+        return await self.request(ending.number, own_key(principal, ending.statement_only))
 
     async def request(self, pid: int, secret: bytes) -> bool:
         """A client's wish: returns when it is delivered, unknown, or time is up. -> whether any

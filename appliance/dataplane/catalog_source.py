@@ -5,7 +5,7 @@ One per protocol, in `protocols`. Rule: two equal epochs mean that nothing in th
 between them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -29,5 +29,11 @@ class CatalogSource(msgspec.Struct, frozen=True):
     """(target, database, rows by query) -> catalog. Raises ValueError, KeyError."""
     lineage: Callable[[Catalog], Any]
     """A `session.dialect.SessionLineage`."""
+    stamp: Callable[[Sequence[Row]], str] | None = None
+    """What the answer to a question about one thing (`vouching`) comes to; None: sessions find out
+    by themselves whether what they rest on has changed."""
+    at_once: bool = True
+    """Whether a change amid the queries shows in none of them, or is told of otherwise; if not, the
+    epoch is compared behind them."""
     whole_server: bool = False
     """Whether one catalog is that of all databases of a server."""

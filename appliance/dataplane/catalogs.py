@@ -9,18 +9,20 @@ it; a failed load keeps it that way.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import islice
 from pathlib import Path
 
 import msgspec
 
-from _speedups.hitcycle import Count
+from _speedups.hitcycle import Count, Lease
 from appliance.config.schema import TargetConfig
 from appliance.dataplane.baseline import Baseline, baseline_path
 from appliance.dataplane.cancels import SchemaChange
 from appliance.dataplane.connections import Login, Upstream, UpstreamRefused, UpstreamUnreachable
+from appliance.dataplane.leasing import Leases
 from appliance.dataplane.protocols import protocol_of
+from appliance.dataplane.vouching import Footing, Voucher
 from appliance.model.errors import ProtocolViolation
 from appliance.session.dialect import SessionLineage
 from appliance.telemetry.metrics import Metrics
@@ -57,6 +59,9 @@ class DatabaseCatalog:
         self._target = target
         self._protocol = protocol_of(target)
         self.database = database
+        self.peers: list[DatabaseCatalog] = [self]
+        """All that are of the same database, read by different users: what changes is told to
+        each."""
         self._login = login
         self._metrics = metrics
         self._refresh_seconds = refresh_ms / 1000
@@ -77,10 +82,30 @@ class DatabaseCatalog:
         """Sessions that moved `shapes`, the last ones."""
         self._changing: dict[str, float] = {}
         """Sessions with a schema change under way -> when that is no longer believed."""
+        self._changing_unmasked: set[str] = set()
+        """Those of them that do not surely owe masks."""
         self._refreshing: asyncio.Task[None] | None = None
         self._polling: asyncio.Task[None] | None = None
         self.failure = ""
         self.sessions = 0
+        stamp = self._protocol.catalog.stamp
+        self._voucher = self._leases = None
+        if stamp is not None:
+            self._voucher = Voucher(
+                self, self._connected, self._protocol.query, stamp, self._protocol.terminate
+            )
+            self._leases = Leases(
+                self._voucher, self._connected, self._protocol.query, self._protocol.terminate
+            )
+
+    async def holds(self, footing: Footing) -> bool:
+        """Whether what a text rests on is now as the catalog has it that it was judged under."""
+        return self._voucher is not None and await self._voucher.holds(footing)
+
+    def lease(self, footing: Footing) -> Lease | None:
+        """What has to be held while a statement with this footing begins and describes its result,
+        for it not to be looked after; None: there is no such thing."""
+        return None if self._leases is None else self._leases.of(footing)
 
     @property
     def lineage(self) -> SessionLineage | None:
@@ -101,24 +126,46 @@ class DatabaseCatalog:
 
     def note_change(self) -> None:
         """The schema may have changed: nothing rests on it until the epoch was compared."""
+        for peer in self.peers:
+            peer._note_change()
+
+    def _note_change(self) -> None:
         self.generation.value += 1
         self._fresh = False
         self._changes += 1
 
-    def begin_change(self, session: str, seconds: float = float("inf")) -> None:
+    def begin_change(
+        self, session: str, seconds: float = float("inf"), *, masked: bool = False
+    ) -> None:
         """`session` sends a statement that changes the schema. `seconds` bounds how long its end is
-        waited for, when another worker told of it.
+        waited for, when another worker told of it. `masked`: it surely owes masks.
         """
-        self._changing[session] = asyncio.get_running_loop().time() + seconds
-        self._reshape(session)
-        self.note_change()
+        until = asyncio.get_running_loop().time() + seconds
+        for peer in self.peers:
+            peer._changing[session] = until
+            if not masked:
+                peer._changing_unmasked.add(session)
+                peer.baseline.doubt_clean()
+            peer._reshape(session)
+            peer._note_change()
         self._on_change()
 
     def settle_change(self, session: str) -> None:
         """Its transaction ended, or the session did."""
-        if self._changing.pop(session, None) is not None:
-            self._reshape(session)
-            self.note_change()
+        for peer in self.peers:
+            if session in peer._changing_unmasked:
+                peer._changing_unmasked.remove(session)
+                peer.baseline.doubt_clean()
+            if peer._changing.pop(session, None) is not None:
+                peer._reshape(session)
+                peer._note_change()
+
+    def note_clean(self, names: Collection[tuple[str, str]], owner: str) -> None:
+        """A session that owes masks, and acts as `owner` there, has made these relations. Who else
+        makes any meanwhile may have made what bears their names by now.
+        """
+        if not self._changing_unmasked:
+            self.baseline.note_clean(names, owner)
 
     def _reshape(self, session: str) -> None:
         self.shapes += 1
@@ -212,6 +259,10 @@ class DatabaseCatalog:
 
     def _leave(self) -> None:
         self._disconnect()
+        if self._voucher is not None:
+            self._voucher.close()
+        if self._leases is not None:
+            self._leases.close()
         self._fresh = False
 
     async def _refresh(self) -> None:
@@ -227,6 +278,8 @@ class DatabaseCatalog:
             ProtocolViolation,
             TimeoutError,
             OSError,
+            LookupError,
+            ValueError,
         ) as e:
             self._metrics.catalog_loads_failed += 1
             self._disconnect()
@@ -249,21 +302,41 @@ class DatabaseCatalog:
                 seen, met = -1, met + 1
                 self._disconnect()
 
+    async def _connected(self) -> Upstream:
+        protocol, source = self._protocol, self._protocol.catalog
+        upstream = await protocol.open_upstream(
+            self._target, self._login, self.database, source.settings
+        )
+        try:
+            for text in source.prepare:
+                await protocol.query(upstream, text)
+        except BaseException:
+            upstream.side.abort()
+            raise
+        return upstream
+
     async def _load(self) -> None:
         protocol, source = self._protocol, self._protocol.catalog
         upstream = self._upstream
         if upstream is None or upstream.side.ended:
-            upstream = self._upstream = await protocol.open_upstream(
-                self._target, self._login, self.database, source.settings
-            )
+            upstream = self._upstream = await self._connected()
             self._epoch = ""
-            for text in source.prepare:
-                await protocol.query(upstream, text)
         epoch = str((await protocol.query(upstream, source.epoch))[0][0])
         if self._kept is not None and epoch == self._epoch and not self.baseline.moved():
             return
         self._fresh = False  # it did change: nothing rests on the old one while the new is read
-        rows = {name: await protocol.query(upstream, text) for name, text in source.queries.items()}
+        for _ in range(MET_MAX):
+            asked = source.queries.items()
+            rows = {name: await protocol.query(upstream, text) for name, text in asked}
+            if source.at_once:
+                break
+            # Of several states something may be in there that never was together; under an epoch
+            # that comes back, two catalogs would be one.
+            before, epoch = epoch, str((await protocol.query(upstream, source.epoch))[0][0])
+            if before == epoch == str(rows["epoch"][0][0]):
+                break
+        else:
+            raise TimeoutError
         catalog = source.build(self._target.name, self.database, rows)
         kept = self._kept
         if kept is not None and kept.catalog.version.startswith(catalog.version):
@@ -298,15 +371,22 @@ class Catalogs:
         """Of the baselines."""
         self._metrics = metrics
         self._refresh_ms = refresh_ms
-        self._databases: dict[tuple[str, str], DatabaseCatalog] = {}
+        self._databases: dict[tuple[str, str, str], DatabaseCatalog] = {}
+        """By target, database and, where each user sees a catalog of its own, who reads it."""
+        self._peers: dict[tuple[str, str], list[DatabaseCatalog]] = {}
         self._letting_go: set[str] = set()
         """Targets whose idle databases are about to be looked at again."""
 
     def of(self, target: TargetConfig, database: str, login: Login) -> DatabaseCatalog:
-        """Shared by all sessions there; read with the login of whoever came first."""
+        """Shared by all sessions there; read with the login of whoever came first, or, where what
+        a user sees is what it has privileges for and nobody is named to read it, by each user
+        for its own sessions: nobody's depends on who else comes.
+        """
+        reader = ""
         if protocol_of(target).catalog.whole_server:
             database = ""
-        key = (target.name, database)
+            reader = login.user if target.catalog is None else ""
+        key = (target.name, database, reader)
         known = self._databases.get(key)
         if known is None:
             known = self._databases[key] = DatabaseCatalog(
@@ -315,9 +395,11 @@ class Catalogs:
                 login,
                 self._metrics,
                 self._refresh_ms,
-                self._baseline(target.name, database),
+                self._baseline(target.name, f"{database}@{reader}" if reader else database),
                 lambda: self._let_go(target.name),
             )
+            known.peers = self._peers.setdefault(key[:2], [])
+            known.peers.append(known)
         return known
 
     def _let_go(self, target: str) -> None:
@@ -335,7 +417,7 @@ class Catalogs:
         self._leave_idle(target)
 
     def _leave_idle(self, target: str) -> None:
-        for (name, _), database in self._databases.items():
+        for (name, _, _), database in self._databases.items():
             if name == target:
                 database.let_go()
 
@@ -348,13 +430,11 @@ class Catalogs:
         """Another worker's session begins or ends a schema change."""
         if change.begun:
             self._let_go(change.target)
-        known = self._databases.get((change.target, change.database))
-        if known is None:
-            return
-        if change.begun:
-            known.begin_change(change.session, TOLD_SECONDS_MAX)
-        else:
-            known.settle_change(change.session)
+        for known in self._peers.get((change.target, change.database), ())[:1]:
+            if change.begun:
+                known.begin_change(change.session, TOLD_SECONDS_MAX)
+            else:
+                known.settle_change(change.session)
 
     async def close(self) -> None:
         for database in self._databases.values():

@@ -32,6 +32,7 @@ from appliance.dataplane.sharing import Sharing
 from appliance.dataplane.shows import Seen
 from appliance.dataplane.tally import count
 from appliance.dataplane.transport import Side
+from appliance.dataplane.vouching import Footing
 from appliance.identity.proof import still_proved
 from appliance.identity.verifiers import Directory
 from appliance.link.approvals import SessionSeen
@@ -49,6 +50,7 @@ from appliance.session.effects import (
     BeginSchemaChange,
     Bytes,
     CancelStatement,
+    CheckFooting,
     EndOther,
     EndSession,
     LogInAnew,
@@ -147,7 +149,7 @@ class Conductor:
         """Why the proof of identity no longer holds, and the client's last words to read."""
         self.catalog: DatabaseCatalog | None = None
         self._hitting: Hitting | None = None
-        if isinstance(machine, SessionMachine) and machine.hit_path is not None:
+        if machine.hit_path is not None:
             self._hitting = Hitting(self, machine, machine.hit_path, client, services.round)
 
     def share(self, lender: Lender, kept: Kept | None, announced: Mapping[str, str]) -> None:
@@ -159,6 +161,7 @@ class Conductor:
 
     def use(self, kept: Kept | None) -> None:
         """See `sharing`."""
+        self._let_rows_go(False)
         if kept is None:
             self._upstream, self.upstream_pid = NO_SIDE, 0
             return
@@ -169,6 +172,13 @@ class Conductor:
         self._upstream.attach(self.from_upstream, self._changed, high)
         if self._hitting is not None and not self.ended:
             self._hitting.attach(self._upstream)
+        self._let_rows_go(not self.ended)
+
+    def _let_rows_go(self, on: bool) -> None:
+        """From the upstream there is to the client, without the machine, as far as it lets them."""
+        flow = self._machine.flow
+        if flow is not None and self._upstream is not NO_SIDE:
+            self._upstream.rows_to(self._client, flow if on else None)
 
     def _send(self, pieces: list[Bytes]) -> int:
         return self._upstream.write_all(pieces)
@@ -195,6 +205,7 @@ class Conductor:
             self._upstream.attach(self.from_upstream, self._changed, high)
         if self._hitting is not None and not self.ended:
             self._hitting.attach(self._upstream)
+        self._let_rows_go(not self.ended)
         self._client.attach(self.from_client, self._changed, high)
 
     # --- bytes in ---------------------------------------------------------------------------------
@@ -219,6 +230,8 @@ class Conductor:
             return
         try:
             self._carry_out(self._machine.upstream_received(chunk, self._services.now()))
+            if self._machine.flow is not None and not (self._held or self.ended):
+                self._machine.let_flow()
         except Exception as error:  # the one place: whatever it is, both sides end
             self.cut(error)
         self.settled()
@@ -299,8 +312,8 @@ class Conductor:
                 self._spawn(self._analyse(request))
             case RefreshCatalog():
                 self._spawn(self._refresh(request.reload))
-            case BeginSchemaChange():
-                self._tell_change(True)
+            case BeginSchemaChange(masked=masked):
+                self._tell_change(True, masked)
             case SettleSchemaChange():
                 self._tell_change(False)
             case NoteSchemaChange():
@@ -308,7 +321,7 @@ class Conductor:
                     self.catalog.note_change()
             case NoteCleanRelations(names=names):
                 if self.catalog is not None:
-                    self.catalog.baseline.note_clean(names)
+                    self.catalog.note_clean(names, self.upstream_user)
             case ArmTimeout():
                 self._limits[request.execution.record_id] = self._loop.call_later(
                     request.milliseconds / 1000, self._timed_out, request
@@ -317,6 +330,8 @@ class Conductor:
                 self.cancel()
             case EndOther(ending=ending):
                 self._spawn(self._end_other(ending))
+            case CheckFooting(footing=footing):
+                self._spawn(self._look_after(footing))
             case SampleRows():
                 if self.catalog is not None:
                     self._services.alarm.sample(request, self.target, self.catalog)
@@ -377,7 +392,7 @@ class Conductor:
         self._client.write(farewells.stopping(self._machine, said))
         self._end("ended_by_administrator")
 
-    def _tell_change(self, begun: bool) -> None:
+    def _tell_change(self, begun: bool, masked: bool = False) -> None:
         """To every session on this database, in this worker and the others; what begins it goes
         upstream when all have heard it (see `gate`).
         """
@@ -385,7 +400,7 @@ class Conductor:
             return
         told = SchemaChange(self.target.name, self.catalog.database, self._session, begun)
         if begun:
-            self.catalog.begin_change(self._session)
+            self.catalog.begin_change(self._session, masked=masked)
             self._gate.announce(self._cancels.announce(told))
         else:
             self.catalog.settle_change(self._session)
@@ -435,6 +450,13 @@ class Conductor:
         except UNCLEAN:
             self._upstream_gone()
 
+    async def _look_after(self, footing: Footing) -> None:
+        holds = self.catalog is not None and await self.catalog.holds(footing)
+        if self.ended:
+            return
+        self._carry_out(self._machine.footing_told(holds, self._services.now()))
+        self.settled()
+
     # --- pressure ---------------------------------------------------------------------------------
 
     def update_reading(self) -> None:
@@ -451,7 +473,7 @@ class Conductor:
                 or (self.sharing is not None and self.sharing.crowded)
             )
         )
-        self._upstream.read(not self._client.writing_paused)
+        self._upstream.read(not (self._client.writing_paused or self._machine.holds_back))
 
     def _opened(self) -> None:
         """Nothing waits for the disk, or for others, any longer."""
@@ -530,7 +552,7 @@ class Conductor:
         """Another session of the same principal wants this one to end."""
         if not self.ended:
             self._services.round.settle()
-            self._client.write(self._machine.last_words("08006", "connection was killed"))
+            self._client.write(self._machine.last_words("70100", "connection was killed"))
             self._end("ended_by_own")
 
     def cut(self, error: BaseException) -> None:
@@ -643,6 +665,7 @@ class Conductor:
                 self._holding.carry_out(request)
         if self._hitting is not None:
             self._hitting.detach()
+        self._let_rows_go(False)
         for timer in (*self._timers, *self._limits.values()):
             timer.cancel()
         for task in self._tasks:

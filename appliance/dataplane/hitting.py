@@ -1,4 +1,4 @@
-"""What a session's hit path asks for when it cannot go on alone (see `_speedups/pghits.HitPath`).
+"""What a session's hit path asks for when it cannot go on alone (see `_speedups/hitpath`).
 
 Made by `conductor`, one per session that has such a path. Rule: what the path gives up goes to the
 machine, with all that is known of it, and in the order in which it came.
@@ -7,11 +7,11 @@ machine, with all that is known of it, and in the order in which it came.
 from collections.abc import Callable
 from typing import Protocol
 
-from _speedups.pghits import HitPath
+from _speedups.hitpath import AnyHitPath
 from appliance.dataplane.rounds import Round
 from appliance.dataplane.transport import Side
 from appliance.model.errors import ProtocolViolation
-from appliance.session.machine import SessionMachine
+from appliance.session.driven import Machine
 
 
 class Session(Protocol):
@@ -39,7 +39,7 @@ class Hitting:
     """Attached to both ends from the start."""
 
     def __init__(
-        self, session: Session, machine: SessionMachine, path: HitPath, client: Side, round_: Round
+        self, session: Session, machine: Machine, path: AnyHitPath, client: Side, round_: Round
     ) -> None:
         self._session = session
         self._machine = machine

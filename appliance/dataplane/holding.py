@@ -115,6 +115,7 @@ def told_of(seen: Seen, machine: Machine, principal: Principal | None) -> Sessio
         statements=machine.statements,
         rows=rows,
         held="" if parked is None else parked.request,
+        source="" if principal is None else principal.source,
     )
 
 

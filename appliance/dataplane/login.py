@@ -363,6 +363,7 @@ class Attempt:
                 Recorder(session, principal, target.name, self._database, self._services.new_id),
                 announcement,
                 self._catalog.generation,
+                self._catalog.lease,
                 self._database,
                 upstream,
                 self._services,

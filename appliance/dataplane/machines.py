@@ -6,9 +6,9 @@ Named in `protocols`, called by `login` when the upstream is there.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from _speedups.hitcycle import Count
+from _speedups.hitcycle import Count, Lease
 from _speedups.pghits import HitPath
-from appliance.config.schema import Durability
+from appliance.config.schema import Durability, SchemaCheck
 from appliance.dataplane.connections import Upstream
 from appliance.dataplane.services import Governance, Services
 from appliance.model.limits import Limits
@@ -36,6 +36,8 @@ class MachineParts(NamedTuple):
     announcement: Announcement
     generation: Count
     """Of the catalog."""
+    lease: Callable[[Any], Lease | None]
+    """`DatabaseCatalog.lease`."""
     database: str
     upstream: Upstream
     services: Services
@@ -68,8 +70,10 @@ def exchange_machine(
     parts: MachineParts,
     codec: Callable[[Any, Limits], Codec],
     tracker: Callable[[str, dict[str, str]], Tracker],
+    hit_path: Callable[..., Any],
 ) -> Exchange:
-    """`codec`: (what the login established, limits). `tracker`: (database, parameters)."""
+    """`codec`: (what the login established, limits). `tracker`: (database, parameters).
+    `hit_path`: what the login established, and what every hit path is made with."""
     governance = parts.governance
     limits = governance.configuration.limits
     made = codec(parts.upstream.own, limits)
@@ -83,6 +87,19 @@ def exchange_machine(
     )
     state.approvals = parts.services.approvals is not None
     state.pooled = parts.pooled
+    if governance.configuration.durability is not Durability.DISK:
+        state.hits.path = hit_path(
+            parts.upstream.own,
+            parts.services.round.ledger,
+            parts.generation,
+            state.recorder.sequence,
+            state.recorder.session,
+            _text_bytes_max(limits),
+        )
+    name = parts.judge.target.name
+    target = next(each for each in governance.configuration.targets if each.name == name)
+    state.hits.lease_of = parts.lease
+    state.vouches = state.hits.vouches = target.schema_check is SchemaCheck.STATEMENT
     return Exchange(state)
 
 
@@ -96,5 +113,10 @@ def _hit_path(parts: MachineParts, state: SessionState) -> HitPath:
         state.statements.settled,
         state.recorder.session,
         HELD,
-        min(limits.statement_bytes_max, CACHED_TEXT_BYTES_MAX),
+        _text_bytes_max(limits),
     )
+
+
+def _text_bytes_max(limits: Limits) -> int:
+    """Of texts that a hit path may know."""
+    return min(limits.statement_bytes_max, CACHED_TEXT_BYTES_MAX)

@@ -7,9 +7,12 @@ needs to know something of it gets a field here.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import msgspec
 
+from _speedups.hitcycle import Count, HitLedger
+from _speedups.myhits import MyHitPath
 from appliance.config.schema import Configuration, Listener, TargetConfig
 from appliance.dataplane import analyzer, machines, upstreams
 from appliance.dataplane.analyzer import Analysis
@@ -22,18 +25,18 @@ from appliance.dataplane.keeping import Keeping, PostgresKeeping
 from appliance.dataplane.keeping_steps import SteppedKeeping
 from appliance.dataplane.machines import MachineParts
 from appliance.dataplane.upstream_steps import SteppedUpstreams
-from appliance.session import mysql as mysql_sql
-from appliance.session.dialect import Dialect
+from appliance.model.dialect import Dialect
 from appliance.session.driven import Machine
 from appliance.session.postgres import POSTGRES
 from appliance.sql import reader
 from appliance.sql.lineage import CatalogLineage
 from appliance.sql.mysql import catalog as mysql_catalog
+from appliance.sql.mysql import dialect as mysql_sql
 from appliance.sql.mysql.redaction import redact_blind
 from appliance.sql.mysql.session_settings import MySettings
 from appliance.wire.mysql import simple, upstream_login, words
 from appliance.wire.mysql.client_login import ClientLogin
-from appliance.wire.mysql.codec import MyCodec
+from appliance.wire.mysql.codec import MyCodec, hit_terms
 from appliance.wire.mysql.fields import packet
 from appliance.wire.postgres import messages, refusals
 
@@ -106,9 +109,18 @@ def _arrive(door: Door) -> Arriving:
     return SteppedArrival(door, lambda terms: ClientLogin(**terms._asdict()), upstream_login.meet)
 
 
+def _hit_path(
+    found: Any, ledger: HitLedger, generation: Count, sequence: Count, session: str, size: int
+) -> MyHitPath:
+    return MyHitPath(ledger, generation, sequence, session, size, *hit_terms(found.capabilities))
+
+
 def _machine(parts: MachineParts) -> Machine:
     return machines.exchange_machine(
-        parts, lambda found, limits: MyCodec(found.capabilities, limits), MySettings
+        parts,
+        lambda found, limits: MyCodec(found.capabilities, limits),
+        MySettings,
+        _hit_path,
     )
 
 
@@ -116,7 +128,7 @@ MYSQL = SpokenProtocol(
     name="mysql",
     dialect=mysql_sql.MYSQL,
     analysis=Analysis(
-        "appliance.session.mysql:MYSQL", "appliance.sql.mysql.lineage:MyLineage", redact_blind
+        "appliance.sql.mysql.dialect:MYSQL", "appliance.sql.mysql.lineage:MyLineage", redact_blind
     ),
     alpn=None,
     speaks_first=True,
@@ -132,6 +144,8 @@ MYSQL = SpokenProtocol(
         queries=mysql_catalog.QUERIES,
         build=mysql_sql.catalog_of,
         lineage=mysql_sql.lineage_of,
+        stamp=mysql_sql.stamp_of,
+        at_once=False,
         whole_server=True,
     ),
     encrypts_passwords=True,

@@ -13,7 +13,7 @@ from collections import deque
 from typing import Protocol
 
 from _speedups.hitcycle import HitLedger
-from _speedups.pghits import HitPath
+from _speedups.hitpath import AnyHitPath
 from appliance.model.errors import InvariantBroken
 from appliance.session.effects import Turn
 from appliance.spool.spool import Spool, SpoolUnavailable
@@ -77,7 +77,7 @@ class Round:
         if not self.ledger.write_due():
             self._settle_hits(self.ledger.take_due())
 
-    def _settle_hits(self, due: list[HitPath]) -> None:
+    def _settle_hits(self, due: list[AnyHitPath]) -> None:
         """Behind the turns: what a session's machine made in this round came before. The long way,
         when something is in the way of the short one.
         """

@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 from appliance.config.schema import CertificateField, CertificateRule
 from appliance.identity.failures import login_refused
 from appliance.identity.names import GROUPS_MAX, acceptable_name
-from appliance.model.principal import Principal
+from appliance.model.principal import CERTIFICATES, Principal
 
 VALUE_CHARS_MAX = 1_024  # longer ones are not matched at all
 
@@ -33,7 +33,7 @@ def certificate_principal(der: bytes, rules: Sequence[CertificateRule]) -> Princ
         groups = (*rule.groups, *units) if rule.groups_from_ou else rule.groups
         if len(groups) > GROUPS_MAX or not all(acceptable_name(group) for group in groups):
             raise login_refused("identity.certificate.groups")
-        return Principal(name, rule.kind, tuple(dict.fromkeys(groups)))
+        return Principal(name, rule.kind, tuple(dict.fromkeys(groups)), source=CERTIFICATES)
     raise login_refused("identity.certificate.mapping")
 
 

@@ -139,7 +139,7 @@ def principal_of(claims: dict[str, Any], provider: OidcProvider) -> Principal:
     act = lookup(claims, provider.act_claim) if provider.act_claim else claims.get("act")
     if act is None:
         behalf = None if claimed is None else named(claimed, provider)
-        return Principal(subject, kind or provider.kind, groups, behalf)
+        return Principal(subject, kind or provider.kind, groups, behalf, provider.name)
     if provider.act_claim is None or not isinstance(act, dict):
         raise login_refused("identity.token.actor")
     actor = act.get("sub")
@@ -147,7 +147,8 @@ def principal_of(claims: dict[str, Any], provider: OidcProvider) -> Principal:
         raise login_refused("identity.token.actor")
     if claimed is not None and named(claimed, provider) != subject:
         raise login_refused("identity.token.actor")  # two different answers to "for whom?"
-    return Principal(named(actor, provider), kind or PrincipalKind.AGENT, groups, subject)
+    name = named(actor, provider)
+    return Principal(name, kind or PrincipalKind.AGENT, groups, subject, provider.name)
 
 
 def subject_name(claims: dict[str, Any], provider: OidcProvider) -> str:

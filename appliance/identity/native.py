@@ -1,4 +1,4 @@
-"""What the users file holds for clients that only know mysql_native_password.
+"""What the users file holds for old clients that prove a password by its double SHA-1.
 
 Made by `cli/user` when asked to, checked by the protocol that speaks it. Rule: it is SHA1(SHA1(p)),
 quickly searched by whoever reads it, so it is there only for users who need it.
@@ -8,7 +8,7 @@ import hashlib
 import re
 
 NATIVE_DIGEST = re.compile(r"\*[0-9A-Fa-f]{40}")
-"""The text form of mysql.user's."""
+"""As databases that know the method write it, too."""
 
 
 def native_digest(password: bytes) -> str:

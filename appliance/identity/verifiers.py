@@ -22,7 +22,7 @@ from appliance.config.load import ConfigurationError, explained, read_yaml
 from appliance.identity.names import acceptable_name
 from appliance.identity.native import parse_native_digest
 from appliance.identity.scram import DEFAULT_ITERATIONS, Verifier, mock_verifier
-from appliance.model.principal import Principal, PrincipalKind
+from appliance.model.principal import LOCAL, Principal, PrincipalKind
 
 
 class User(
@@ -64,7 +64,7 @@ class User(
         return f"User({self.name!r})"
 
     def principal(self) -> Principal:
-        return Principal(self.name, self.kind, self.groups, self.on_behalf_of)
+        return Principal(self.name, self.kind, self.groups, self.on_behalf_of, LOCAL)
 
 
 class UsersDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

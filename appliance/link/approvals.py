@@ -1,22 +1,34 @@
-"""What workers and the control process tell each other about approvals and live sessions.
+"""What workers and the control process tell each other about approvals and live sessions, and the
+supervisor and the control process about the policy in force.
 
 Framed by `link/codec` over a Unix stream socket that the control process listens on
-(`dataplane/approvals` connects, `control/links` accepts). Rules: versioned (another VERSION is
-refused at the greeting); every message may be sent again after a reconnect, ids make that harmless;
-only `Used(ok=True)`, which control sends after it has stored the use durably, lets a statement run.
+(`dataplane/approvals` and `control/policy_link` connect, `control/links` accepts). Rules: versioned
+(another VERSION is refused at the greeting); every message may be sent again after a reconnect, ids
+make that harmless; only `Used(ok=True)`, which control sends after it has stored the use durably,
+lets a statement run.
 
 Life of a wait: Ask -> Known(pending) -> ... -> Ruled(approved) -> Use -> Used(ok). A reconnecting
 worker sends Ask again for all that still wait. A ticket: Ask -> Known(pending), and the session
 refuses; the same statement later: Ask (same binding, new id) -> Known(approved, with the first
 request's id) -> Use -> Used.
+
+The supervisor greets as SUPERVISOR, and proposes what its policy files say: Propose -> Proposed.
+Control says which version is active, at the greeting and whenever that changes: Active -> Applied.
+Once a second it says that this still holds: Standing, with its own figures. What an Active brings
+has been validated by control; the supervisor validates it again before any worker hears of it.
 """
 
 import msgspec
 
 from appliance.approval.request import Asked, State
 from appliance.link.codec import MessageReader
+from appliance.link.messages import PolicyDocument
 
-VERSION = 2
+VERSION = 3
+SUPERVISOR = -1
+"""As `Greet.worker`: the supervisor, which runs the workers."""
+POLICY_BYTES_MAX = 8 * 1024 * 1024
+"""All documents of a policy together, and all of its test cases: an Active has to fit a frame."""
 CONTROL_SOCKET_NAME = "control.sock"
 """In the run folder, where the configuration names no other."""
 FRAME_BYTES_MAX = 16 * 1024 * 1024
@@ -32,6 +44,7 @@ class Greet(msgspec.Struct, frozen=True, tag=True):
     version: int
     node: str
     worker: int
+    """Its index, or SUPERVISOR."""
     pid: int
 
 
@@ -81,6 +94,8 @@ class SessionSeen(msgspec.Struct, frozen=True, omit_defaults=True):
     rows: int = 0
     held: str = ""
     """Id of the request it waits for."""
+    source: str = ""
+    """What knows the principal."""
 
 
 class Sessions(msgspec.Struct, frozen=True, tag=True):
@@ -89,7 +104,27 @@ class Sessions(msgspec.Struct, frozen=True, tag=True):
     sessions: tuple[SessionSeen, ...]
 
 
-WorkerApprovalMessage = Greet | Ask | Withdraw | Use | Sessions
+class Propose(msgspec.Struct, frozen=True, tag=True):
+    """What the supervisor's policy files say, validated by it. What they said before changes
+    nothing."""
+
+    number: int
+    """Names the answer."""
+    documents: tuple[PolicyDocument, ...]
+    tests: tuple[PolicyDocument, ...] = ()
+    """Cases in YAML (`policy.tests`)."""
+    token_keys: tuple[str, ...] = ()
+    """Names of the keys that the configuration has for token masks."""
+
+
+class Applied(msgspec.Struct, frozen=True, tag=True):
+    """What became of an Active: '' = all workers go by it, else why they do not."""
+
+    serial: int
+    error: str = ""
+
+
+WorkerApprovalMessage = Greet | Ask | Withdraw | Use | Sessions | Propose | Applied
 
 
 class Welcome(msgspec.Struct, frozen=True, tag=True):
@@ -152,7 +187,37 @@ class Unstored(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
-ControlMessage = Welcome | Known | Ruled | Used | EndSession | Unstored
+class Active(msgspec.Struct, frozen=True, tag=True):
+    """The policy that everybody goes by from now on. `serial` grows with each."""
+
+    serial: int
+    documents: tuple[PolicyDocument, ...]
+
+
+class Proposed(msgspec.Struct, frozen=True, tag=True):
+    """Answer to Propose. The Active that follows from it was said before."""
+
+    number: int
+    serial: int = 0
+    """Of its activation; 0 = it changed nothing."""
+    error: str = ""
+    """Why it was not taken, for the administrator."""
+    refused: bool = False
+    """It never will be, as it is: it does not validate, or its tests fail."""
+
+
+class Standing(msgspec.Struct, frozen=True, tag=True):
+    """Said once a second. `serial` is what the store says is active now, 0 = nothing, or it could
+    not be asked."""
+
+    serial: int
+    figures: dict[str, int | float] = {}
+    """`telemetry.control_metrics.ControlMetrics.snapshot()`."""
+
+
+ControlMessage = (
+    Welcome | Known | Ruled | Used | EndSession | Unstored | Active | Proposed | Standing
+)
 
 
 def worker_messages() -> MessageReader[WorkerApprovalMessage]:

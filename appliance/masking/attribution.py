@@ -15,7 +15,7 @@ from typing import NoReturn
 import msgspec
 
 from appliance.masking.plan import Lineage, MaskPlan, PlannedColumn, column_name
-from appliance.model.catalog import ColumnKey
+from appliance.model.catalog import TELLING_ELSEWHERE, ColumnKey
 from appliance.model.decision import Mask
 from appliance.model.errors import Refused
 from appliance.model.refusal import Refusal, RefusalCode
@@ -55,9 +55,7 @@ def bind(
     if plan.at_source:
         return _arrived_masked(plan, columns, owed, lineage)
     if not plan.columns_known:
-        for column in columns:
-            _require_harmless(plan, column, owed, lineage)
-        return (None,) * len(columns)
+        return tuple(_shown(plan, column, owed, lineage) for column in columns)
     if len(columns) != len(plan.columns):
         _disagree(f"{len(columns)} columns came where {len(plan.columns)} were expected")
     return tuple(
@@ -130,6 +128,21 @@ def _require_unmasked(
             "expected",
             owed[key].rule,
         )
+
+
+def _shown(
+    plan: MaskPlan, column: DescribedColumn, owed: Mapping[ColumnKey, Mask], lineage: Lineage
+) -> Mask | None:
+    """Of a result that the facts do not tell. What SHOW reads of the server's own relations tells
+    of the relation that it is about, and of nothing else."""
+    actual = _origin(column, owed)
+    relation = None if actual is None else lineage.catalog.relations.get(actual[0])
+    telling = relation is not None and (relation.schema, relation.name) in TELLING_ELSEWHERE
+    if plan.kind in TEXT_ONLY_KINDS and actual is not None and telling:
+        about_others = plan.shows and not any(oid in plan.shows for oid, _ in owed)
+        return None if about_others or actual in plan.spared else owed.get(actual)
+    _require_harmless(plan, column, owed, lineage)
+    return None
 
 
 def _require_harmless(

@@ -15,7 +15,7 @@ import msgspec
 
 from appliance.masking.oracles import told_by
 from appliance.masking.ordering import told_by_order
-from appliance.model.catalog import Catalog, ColumnKey
+from appliance.model.catalog import TELLING_ELSEWHERE, Catalog, ColumnKey, Relation
 from appliance.model.decision import Decision, Mask, MaskMethod, Trust
 from appliance.model.errors import Refused
 from appliance.model.facts import (
@@ -63,6 +63,9 @@ _FLOATS = frozenset({"real", "double precision"})
 
 _COPYING = frozenset({Action.CREATE, Action.CREATE_TEMPORARY, Action.COPY_TO})
 """Actions that carry what a query gives to where this plan does not reach."""
+
+_WITHOUT_ROWS = "CreateLikeStmt"
+"""A table of the form of another one, whose rows are not copied."""
 
 _READING = frozenset({Action.SELECT, Action.EXPLAIN, Action.COPY_TO})
 _DEFINING_KINDS = frozenset({"ViewStmt", "RuleStmt"})
@@ -127,6 +130,10 @@ class MaskPlan(msgspec.Struct, frozen=True):
     """False for EXPLAIN, SHOW, EXECUTE, FETCH: the facts do not tell the columns."""
     touches: tuple[ColumnKey, ...] = ()
     """Masked columns that the statement touches in any way: its errors and notices are redacted."""
+    shows: frozenset[int] = frozenset()
+    """OIDs of the relations that a SHOW is about; empty when it names none."""
+    spared: frozenset[ColumnKey] = frozenset()
+    """Columns of which the result shows nothing that has to be masked."""
     prepared: PreparedUse | None = None
     """For SQL-level EXECUTE and FETCH: the name whose own plan describes the result."""
     at_source: bool = False
@@ -177,6 +184,8 @@ def plan(
         columns=tuple(work.column(output) for output in statement.outputs),
         columns_known=statement.outputs_known,
         touches=work.touches(),
+        shows=frozenset(u.oid for u in statement.relations if u.action is Action.SHOW and u.oid),
+        spared=statement.spared,
         prepared=statement.prepared,
     )
 
@@ -234,6 +243,10 @@ def source_plan(
     )
 
 
+def _named(relation: Relation) -> tuple[str, str]:
+    return relation.schema, relation.name
+
+
 def _stale(facts: Facts, lineage: Lineage) -> bool:
     return facts.catalog_version != lineage.catalog.version
 
@@ -244,9 +257,14 @@ def _refused(
     return Refused(Refusal(code=code, message=message, remedy=remedy, rule=rule, sqlstate=sqlstate))
 
 
+_UNREAD = ("this kind of statement is not understood", "the statement could not be parsed")
+
+
 def _unknown_state(unresolved: Sequence[str]) -> str:
     """The SQLSTATE a database has for a name it does not know: programs look at it."""
     for why in unresolved:
+        if why in _UNREAD:
+            return "42601"
         if why.endswith(" is not known"):
             if why.startswith("relation "):
                 return "42P01"
@@ -461,7 +479,7 @@ class _Work:
                 if mask is None or (column.name not in use.columns and "*" not in use.columns):
                     continue
                 origins = self.lineage.of((use.oid, column.attnum))
-                if relation.schema == "pg_catalog":
+                if relation.schema == "pg_catalog" or _named(relation) in TELLING_ELSEWHERE:
                     continue  # a view of the system is taken as a table
                 below = origins.sources - {(use.oid, column.attnum)}
                 if not origins.known or not below:
@@ -485,7 +503,7 @@ class _Work:
                     "Ask somebody who may see the columns unmasked.",
                     GUARD_ACTION,
                 )
-        if actions & _COPYING:
+        if actions & _COPYING and self.statement.kind != _WITHOUT_ROWS:
             whole = self.statement.kind in _DEFINING_KINDS
             touched = self._masked_in(self.statement.relations) if whole else set(self.touches())
             for key in sorted(touched | self._read()):

@@ -28,6 +28,7 @@ SECRET_COLUMNS: Mapping[str, frozenset[str]] = {
     "pg_stats_ext": _SAMPLED,
     "pg_stats_ext_exprs": _SAMPLED,
     "pg_stat_activity": frozenset({"query", "application_name"}),  # text other sessions chose
+    "pg_prepared_xacts": frozenset({"gid"}),  # likewise
     "pg_stat_replication": frozenset({"application_name"}),
     "pg_stat_wal_receiver": frozenset({"conninfo"}),
     "pg_subscription": frozenset({"subconninfo"}),
@@ -90,6 +91,20 @@ TELLING_COLUMNS: Mapping[str, frozenset[str]] = {
 }
 """No secrets, but they tell of values in tables: NULL like `SECRET_COLUMNS` for whoever owes masks,
 and nothing to anybody else."""
+
+_VALUES = frozenset({"VARIABLE_VALUE"})
+_SENT = frozenset({"BYTES_SENT"})
+TELLING_ELSEWHERE: Mapping[tuple[str, str], frozenset[str]] = {
+    ("information_schema", "STATISTICS"): frozenset({"CARDINALITY"}),  # distinct values of an index
+    # How much the server sent, which is how long the values were that are masked on their way.
+    ("information_schema", "SESSION_STATUS"): _VALUES,
+    ("information_schema", "GLOBAL_STATUS"): _VALUES,
+    ("performance_schema", "session_status"): _VALUES,
+    ("performance_schema", "global_status"): _VALUES,
+    ("information_schema", "CLIENT_STATISTICS"): _SENT,
+    ("information_schema", "USER_STATISTICS"): _SENT,
+}
+"""The same of catalogs that are not pg_catalog: (schema, relation) as the catalog has them."""
 
 
 ColumnName = tuple[str, str, str]
@@ -161,6 +176,8 @@ class Relation(msgspec.Struct, frozen=True):
     """`sql/stamps.RELATION` when it was read; '' for what initdb made."""
     reads: tuple[int, ...] = ()
     """Relations that a temporary view's definition names (it has no `definition`)."""
+    owner: str = ""
+    """Name of the role; '' where relations have none."""
     undoable: bool = True
     """Whether a transaction's rollback undoes what was written to it."""
     runs: tuple[int, ...] = ()
@@ -327,7 +344,8 @@ class Catalog(msgspec.Struct, frozen=True):
     """The names under which columns were first seen that have another now, and those of the columns
     of tables that theirs was a part of. Neither a rename nor DETACH takes a mask away."""
     remade: frozenset[int] = frozenset()
-    """OIDs of new relations that bear the name under which another, still there, was first seen."""
+    """OIDs of new relations that bear the name under which another was first seen, whether that is
+    still there or not."""
     newest: str = ""
     """`sql/stamps.NEWEST` when it was read. '' = this catalog was not read from a server, and there
     is nothing to hold it against."""
@@ -385,8 +403,8 @@ class SessionSettings(msgspec.Struct, frozen=True):
     there."""
 
     modes: tuple[str, ...] = ()
-    """Modes under which the server reads a text, in upper case and sorted (`sql_mode` of MySQL and
-    MariaDB, combined modes expanded by the server)."""
+    """Modes under which the server reads a text, in upper case and sorted (`sql_mode`, combined
+    modes expanded by the server)."""
     encoding: str = ""
     """In which the server reads a text, in lower case (`character_set_client`); '' = UTF-8."""
 

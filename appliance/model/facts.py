@@ -193,6 +193,8 @@ class StatementFacts(msgspec.Struct, frozen=True):
     """Base columns that decide whether a write succeeds, though their values are not used: those of
     which an UPDATE sets an element or a field, and those that row security looks up elsewhere when
     a row is inserted."""
+    spared: frozenset[ColumnKey] = frozenset()
+    """Columns that its result may come from, of which it shows only what tells nothing."""
     calls: tuple[FunctionUse, ...] = ()
     """Every function outside pg_catalog that it may call, directly or below, harmless ones
     included, with all OIDs the name may mean: what it depends on."""
@@ -222,12 +224,21 @@ class StatementFacts(msgspec.Struct, frozen=True):
     """Every setting it changes, set_config() calls included, in no order; a name of '' = not
     constant, so any setting.
     """
+    settings_local: bool = False
+    """All of `settings` end with the transaction (SET LOCAL), for sure."""
+    settings_plain: bool = False
+    """What `settings` become is told by the text and its parameters alone."""
+    sets_variables: bool = False
+    """It may give the session's user variables (`@x`) values."""
     ends_transaction: bool = False
     """COMMIT, ROLLBACK and their like, not of a savepoint."""
     isolates: bool = False
     """It may say how its transaction is isolated, which nothing may be read before."""
     if_not_exists: bool = False
     """It makes something unless there is one of that name, which then is somebody else's."""
+    temporaries: tuple[tuple[str, str], ...] = ()
+    """(database, name) of what may be a temporary relation when it has run, where such are in
+    databases; '' = the database is not known."""
     unread_constants: tuple[int, ...] = ()
     """Byte offsets of its integers and strings, when these facts would be the same whatever their
     values (`sql/constants`); () when they may not be."""

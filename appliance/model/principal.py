@@ -24,6 +24,12 @@ class AuthMethod(enum.Enum):
     NATIVE_PASSWORD = "native-password"  # noqa: S105 - a method's name
 
 
+LOCAL = "users file"
+"""Source of whoever is in it. No provider can be called that: their names have no space."""
+CERTIFICATES = "client certificates"
+"""Likewise of whoever a client certificate names."""
+
+
 class Principal(msgspec.Struct, frozen=True):
     """A verified identity. `on_behalf_of` names the human an agent acts for, when a verified claim
     says so.
@@ -33,6 +39,9 @@ class Principal(msgspec.Struct, frozen=True):
     kind: PrincipalKind = PrincipalKind.HUMAN
     groups: tuple[str, ...] = ()
     on_behalf_of: str | None = None
+    source: str = ""
+    """What knows this name: LOCAL, CERTIFICATES, or an identity provider's; '' = not said. Two of
+    one name from different sources are two. Whoever it acts for is of the same source."""
 
 
 class Client(msgspec.Struct, frozen=True):

@@ -61,6 +61,9 @@ _MASK_OPTIONS: Mapping[MaskMethod, frozenset[str]] = {
 }
 
 
+VERSION_DIGITS = 16
+
+
 def nothing_allowed() -> Snapshot:
     """The policy of a configuration that names none."""
     return Snapshot(version="none", mode=Mode.ENFORCE, rules=())
@@ -91,7 +94,7 @@ def compile_documents(documents: Sequence[tuple[str, bytes]], *, observe: bool =
             rules += _rules(spec, source, path, classifications, mode)
     observing = observe or all(document.mode is Mode.OBSERVE for document, _ in read)
     mode = Mode.OBSERVE if observing else Mode.ENFORCE
-    version = _version(documents) + ("-observe" if observe else "")
+    version = digest_of(documents)[:VERSION_DIGITS] + ("-observe" if observe else "")
     trusted = () if observe else _trusted(read)
     globs = [glob for named in classifications.values() for glob in named]
     known = list(globs)
@@ -124,12 +127,13 @@ def _trusted(read: Sequence[tuple[PolicyDocument, Source]]) -> tuple[TrustEntry,
     return tuple(entries)
 
 
-def _version(documents: Sequence[tuple[str, bytes]]) -> str:
+def digest_of(documents: Sequence[tuple[str, bytes]]) -> str:
+    """SHA-256 (hex) over names and contents; a policy's `version` begins with 16 digits of it."""
     digest = hashlib.sha256()
     for name, content in documents:
         for part in (name.encode(), content):
             digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()
 
 
 def _classifications(read: Sequence[tuple[PolicyDocument, Source]]) -> Classifications:

@@ -7,7 +7,13 @@ masks owed, by column.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from appliance.model.catalog import SECRET_COLUMNS, TELLING_COLUMNS, Catalog, ColumnKey
+from appliance.model.catalog import (
+    SECRET_COLUMNS,
+    TELLING_COLUMNS,
+    TELLING_ELSEWHERE,
+    Catalog,
+    ColumnKey,
+)
 from appliance.model.decision import NO_TRUST, Mask, MaskMethod, Reason, Trust
 from appliance.model.facts import StatementFacts
 from appliance.policy.document import RuleEffect
@@ -49,8 +55,10 @@ SECRETS_RULE = "builtin:secret-columns"
 def secret_columns(catalog: Catalog | None) -> StandingMask:
     """The mask that everybody owes who owes another: see `SECRET_COLUMNS`."""
     keys: set[ColumnKey] = set()
-    for name, columns in (*SECRET_COLUMNS.items(), *TELLING_COLUMNS.items()):
-        relation = None if catalog is None else catalog.relation_named("pg_catalog", name)
+    own = (*SECRET_COLUMNS.items(), *TELLING_COLUMNS.items())
+    named = [(("pg_catalog", name), columns) for name, columns in own]
+    for (schema, name), columns in (*named, *TELLING_ELSEWHERE.items()):
+        relation = None if catalog is None else catalog.relation_named(schema, name)
         if relation is not None:
             keys |= {(relation.oid, c.attnum) for c in relation.columns if c.name in columns}
     return built_in_mask(SECRETS_RULE, keys)

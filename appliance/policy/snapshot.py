@@ -127,8 +127,8 @@ class Snapshot:
         self, catalog: Catalog, database: str, named: frozenset[ColumnKey]
     ) -> frozenset[ColumnKey]:
         """Columns that are new and that nobody has classified. Who has named one column of a new
-        relation has looked at the others, unless it took the name of one that is still there
-        under another: then the policy speaks of that one.
+        relation has looked at the others, unless it took the name of another: then the policy may
+        speak of that one. `known_relations` speaks of a name, whoever bears it.
         """
         globs = [glob for glob in self._known_new if glob.in_database(database)]
         named |= columns_named(globs, catalog, children_of(catalog), None)

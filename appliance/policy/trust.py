@@ -79,7 +79,7 @@ def trust_in(entries: Iterable[TrustEntry], catalog: Catalog | None) -> Trust:
     changed: set[int] = set()
     for identity, digests in declared.items():
         for function in catalog.functions.get(identity[:2], ()):
-            # (Types as MySQL prints them are named otherwise.)
+            # (Types are named as the database prints them, which is not the same everywhere.)
             if identity[2] in (function.arguments, _types(function.arguments)):
                 (functions if function.digest in digests else changed).add(function.oid)
     return Trust(frozenset(functions), frozenset(changed))

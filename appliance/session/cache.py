@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 from appliance.model.catalog import ColumnKey
 from appliance.model.decision import Mask
+from appliance.model.dialect import Dialect
 from appliance.model.facts import Facts
 from appliance.model.principal import Principal, Target
 from appliance.policy.entitlements import Entitlements
 from appliance.policy.snapshot import Snapshot
-from appliance.session.dialect import Dialect, SessionLineage
+from appliance.session.dialect import SessionLineage
 
 _COUNTED_ELSEWHERE = ("timeout", "busy", "crashed")
 """Failures of the analyzer process, which counts them itself."""

@@ -4,7 +4,7 @@ Asked by `from_client` before a text is forwarded and by `from_upstream` when it
 is not understood may change anything.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from appliance.model.catalog import SessionSettings
 from appliance.model.facts import Action, Facts, Flag, StatementFacts
@@ -166,6 +166,25 @@ def only_locks(facts: Facts) -> bool:
     return all(statement.kind == "LockStmt" for statement in facts.statements)
 
 
+def holds_tables(facts: Facts) -> bool:
+    """Whether it leaves tables locked by name when it has completed."""
+    return len(facts.statements) == 1 and only_locks(facts) and names_relations(facts)
+
+
+_KEEPING = frozenset(
+    (Action.SELECT, Action.INSERT, Action.UPDATE, Action.DELETE, Action.ALTER, Action.SET)
+)
+
+
+def keeps_tables(facts: Facts) -> bool:
+    """Whether tables that were locked by name surely are still, behind it."""
+    kept = all(
+        _KEEPING.issuperset(s.actions) and s.kind != "LockStmt" and Flag.DYNAMIC not in s.flags
+        for s in facts.statements
+    )
+    return kept and not calls_code(facts)
+
+
 def names_relations(facts: Facts) -> bool:
     return any(statement.relations for statement in facts.statements)
 
@@ -259,6 +278,16 @@ def temporary_names(facts: Facts) -> frozenset[str]:
     )
 
 
+def calls_code(facts: Facts) -> bool:
+    """Whether it may call functions that are not built in."""
+    return any(s.functions or s.functions_below or s.calls for s in facts.statements)
+
+
+def temporaries(facts: Facts) -> frozenset[tuple[str, str]]:
+    """(database, name) of temporary relations that it may make, where each has a database."""
+    return frozenset(name for statement in facts.statements for name in statement.temporaries)
+
+
 _SHIFTING = frozenset((Action.CREATE, Action.ALTER, Action.DROP))
 
 
@@ -273,20 +302,20 @@ def shifted_names(facts: Facts) -> frozenset[str]:
 
 
 def made_relations(
-    facts: Facts, settings: SessionSettings, schemas: Collection[str]
+    statements: Iterable[StatementFacts], settings: SessionSettings, schemas: Collection[str]
 ) -> frozenset[tuple[str, str]]:
-    """(schema, name) of the lasting relations that it surely makes, once it has completed.
+    """(schema, name) of the lasting relations that they surely make, once they have completed.
     `schemas`: those that exist."""
     path = (schema for schema in search_path(settings) if schema in schemas)
     first = next((schema for schema in path if schema != "pg_catalog"), "")
     return frozenset(
         (use.schema or first, use.name)
-        for statement in facts.statements
+        for statement in statements
         if statement.kind in _MAKING and not statement.if_not_exists
         for use in statement.relations
         if use.action is Action.CREATE and (use.schema or (first and settings.certain))
     )
 
 
-_MAKING = frozenset(("CreateStmt", "CreateTableAsStmt", "SelectStmt"))
+_MAKING = frozenset(("CreateStmt", "CreateLikeStmt", "CreateTableAsStmt", "SelectStmt"))
 """They fail where there is such a relation already; an index, say, is made on one that is there."""

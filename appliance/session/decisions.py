@@ -5,6 +5,8 @@ long text is analysed elsewhere, a catalog is loaded, settings that may have cha
 the server. One statement waits at a time; the client's messages behind it stay in order.
 """
 
+from typing import cast
+
 import msgspec
 
 from appliance.model.errors import InvariantBroken, ProtocolViolation
@@ -30,7 +32,8 @@ from appliance.session.state import (
 )
 from appliance.session.unchanged import read_answer
 from appliance.sql.encodings import reads_alike
-from appliance.sql.footing import Footing, joined
+from appliance.sql.footing import BACKSLASH, Footing, bare, joined
+from appliance.sql.lineage import CatalogLineage
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 
@@ -214,6 +217,8 @@ class Decisions:
             return False
         lineage = self._state.judge.catalog.lineage
         asked = lineage is not None and bool(lineage.catalog.newest)
+        if asked and verdict.refusal.code is RefusalCode.DENIED:
+            return changes.names_unknown(verdict.facts)  # rules are looked up by what it is
         return verdict.refusal.code is RefusalCode.UNRESOLVED or (
             asked and verdict.refusal.code in _OF_THE_SCHEMA
         )
@@ -242,6 +247,8 @@ class Decisions:
         if verdict.refusal is not None or not verdict.restricted or not waiting.vouch:
             return False
         footing = self._footing(verdict)
+        if footing is None and BACKSLASH in waiting.text:
+            footing = self._bare()
         if footing is None or self._state.vouches(footing):
             return False
         if self._failed:
@@ -267,6 +274,11 @@ class Decisions:
         """
         statements = verdict.facts.statements
         return len(statements) > 1 and any(s.isolates for s in statements)
+
+    def _bare(self) -> Footing | None:
+        """None where nothing is looked up, and so nothing masked."""
+        kept = cast("CatalogLineage | None", self._state.judge.catalog.kept)
+        return None if kept is None or not kept.catalog.newest else bare(kept)
 
     def _footing(self, verdict: flow.Verdict) -> Footing | None:
         """Of the text itself, and of what it names."""

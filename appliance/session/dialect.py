@@ -1,29 +1,21 @@
-"""What a session must know of its database's SQL: the seam between one statement's life and a
-dialect.
+"""What a session must know of its database's SQL: lineages, and the forms of a text's statements.
 
-`flow.Judge` is given the `Dialect` of its target and asks nobody else what a text means; both
-machines go through it. One dialect is registered per protocol (`dataplane/protocols`);
-`session/postgres` is PostgreSQL's. Rules: a dialect is pure; its facts are in the vocabulary of
-`model/facts`, kinds of statements included ("SelectStmt", "InsertStmt", ... as
-`masking.plan.AT_SOURCE_KINDS` names them, whatever the dialect's parser calls them); what it does
-not understand it says so of, and never guesses.
+`flow.Judge` is given the `Dialect` (`model/dialect`) of its target and asks nobody else what a text
+means; both machines go through it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
-
-import msgspec
 
 from appliance.masking.masked_relations import Unmaskable
 from appliance.masking.plan import AT_SOURCE_KINDS, ColumnOrigins
 from appliance.model.catalog import Catalog, ColumnKey, Relation, SessionSettings
-from appliance.model.decision import Mask, Trust
-from appliance.model.ending import Ending
+from appliance.model.decision import Mask
+from appliance.model.dialect import Dialect
 from appliance.model.facts import Facts
 from appliance.model.form import Form
 from appliance.model.limits import Limits
 
-_UNKNOWN = frozenset(("unknown",))
 SEPARATOR = b"\n;\n"
 """On a line of its own: the statement before it may end in a comment."""
 
@@ -51,39 +43,6 @@ class Forms(NamedTuple):
 
     owed: Mapping[ColumnKey, Mask]
     forms: Sequence[Form]
-
-
-class Dialect(msgspec.Struct, frozen=True):
-    """Functions of one dialect. A lineage given to them is always one that the dialect's own
-    catalog loader made.
-    """
-
-    name: str
-    analyse: Callable[[bytes, Any, SessionSettings, Limits], Facts]
-    """(text, lineage or None, settings, limits) -> facts. Never raises for what a client wrote."""
-    fold: Callable[[bytes, SessionSettings], tuple[bytes, Any] | None]
-    """(text, settings) -> the text with its constants folded away and where they stood; None = this
-    text has no such form. Two texts with one form differ in the values of constants only."""
-    is_plain: Callable[[Facts], bool]
-    """Whether it only reads or changes rows: no setting, schema, transaction or name is touched."""
-    converts: Callable[[Facts], bool]
-    """Whether it may change, amid itself, the encoding its results come in."""
-    footing: Callable[[Facts, Any, bool], Any]
-    """(facts, lineage, rewritten) -> what must be as it was, when it is sent; None = nothing that
-    this dialect can look at."""
-    masked_relations: Callable[[Any, Mapping[ColumnKey, Mask]], Any]
-    """(lineage, masks owed) -> what `forms` needs of them; kept while both are."""
-    forms: Callable[
-        [bytes, Sequence[bool], Facts, Any, SessionSettings, Any, Limits], Sequence[Form]
-    ]
-    """(text, which statements are wanted, facts, lineage, settings, masked relations, limits) ->
-    one form per statement, empty for those that are not wanted."""
-    needs: Callable[[Facts, Any, Trust], frozenset[str]] = lambda _facts, _lineage, _trust: _UNKNOWN
-    """(facts, the lineage they were made with, functions vouched for) -> why the text needs a
-    database session that is its client session's alone; empty: it does not."""
-    ending: Callable[[bytes], Ending | None] = lambda _text: None
-    """Whether a text ends another session: then it is carried out by the appliance. Where one may
-    be written in SQL at all, all others that signal sessions are refused."""
 
 
 def joined(text: bytes, at_source: Sequence[bool], facts: Facts, forms: Sequence[Form]) -> bytes:

@@ -6,6 +6,8 @@ Rule: a method that returns a `Turn` is given the time; nothing in here waits.
 
 from typing import Protocol
 
+from _speedups.hitpath import AnyHitPath
+from _speedups.rowflow import RowFlow
 from appliance.link.approvals import Known, Ruled, Used
 from appliance.model.facts import Facts
 from appliance.model.refusal import Refusal
@@ -20,9 +22,26 @@ class Machine(Protocol):
     """One session between login and end. The docstrings are in `session/machine`."""
 
     @property
+    def hit_path(self) -> AnyHitPath | None:
+        """Its own, attached to both ends by the conductor; None: it takes every chunk itself."""
+
+    @property
+    def flow(self) -> RowFlow | None:
+        """Rows that may go on without the machine; None: it passes on each chunk itself."""
+
+    def let_flow(self) -> None:
+        """What is due may go on by `flow` until the machine is asked something again."""
+
+    def take_over(self) -> None: ...
+    def aside(self, kind: int, frame: bytes) -> bytes: ...
+    @property
     def waiting(self) -> bool: ...
     @property
     def full(self) -> bool: ...
+    @property
+    def holds_back(self) -> bool:
+        """Whether replies of the upstream are kept, and no more should come."""
+
     @property
     def idle(self) -> bool: ...
     @property
@@ -63,6 +82,9 @@ class Machine(Protocol):
     def remind(self, now: float) -> Turn: ...
     def other_ended(self, found: bool, now: float) -> Turn:
         """Answer to EndOther: whether there was such a session."""
+
+    def footing_told(self, holds: bool, now: float) -> Turn:
+        """Answer to CheckFooting."""
 
     def disconnected(self, now: float) -> Turn: ...
     def refuse_turn(self, turn: Turn) -> None: ...

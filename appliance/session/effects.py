@@ -43,6 +43,9 @@ class BeginSchemaChange(msgspec.Struct, frozen=True):
     mean to other sessions may change at any moment.
     """
 
+    masked: bool = False
+    """Of a session that owes masks: no raw value gets into what it makes."""
+
 
 class SettleSchemaChange(msgspec.Struct, frozen=True):
     """The transaction of such statements ended."""
@@ -55,8 +58,8 @@ class NoteSchemaChange(msgspec.Struct, frozen=True):
 
 
 class NoteCleanRelations(msgspec.Struct, frozen=True):
-    """A session that owes masks made these (schema, name): what is in them is masked, or its
-    own.
+    """A session that owes masks made these (schema, name), and its transaction is committed: what
+    is in them is masked, or its own.
     """
 
     names: frozenset[tuple[str, str]]
@@ -73,6 +76,14 @@ class ArmTimeout(msgspec.Struct, frozen=True):
 
 class CancelStatement(msgspec.Struct, frozen=True):
     """Have the upstream cancel what it runs for this session."""
+
+
+class CheckFooting(msgspec.Struct, frozen=True):
+    """Ask whether what a text rests on is as it was judged, over a connection of the appliance's
+    own; answer with `machine.footing_told`."""
+
+    footing: Any
+    """As the session's dialect makes it."""
 
 
 class EndOther(msgspec.Struct, frozen=True):
@@ -154,6 +165,7 @@ Request = (
     | ArmTimeout
     | CancelStatement
     | EndOther
+    | CheckFooting
     | SampleRows
     | AskApproval
     | UseApproval

@@ -54,6 +54,8 @@ def unasked(facts: Facts) -> str:
     if len(facts.statements) != 1:
         return "a text of several statements is not estimated"
     statement = facts.statements[0]
+    if Action.COPY_FROM in statement.actions:
+        return "nobody has seen its rows: they are sent once it is approved"
     if statement.functions or statement.functions_below:
         return "not estimated: planning could run functions that are not known to be harmless"
     if statement.kind not in _PLANNED or not _ROWS_ONLY.issuperset(statement.actions):

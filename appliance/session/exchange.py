@@ -12,8 +12,12 @@ What a client sends ahead waits in order, bounded because the conductor stops re
 is `full`.
 """
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 from appliance.audit.record import Outcome
 from appliance.link.approvals import Known, Ruled, Used
+from appliance.model.errors import InvariantBroken
 from appliance.model.facts import Facts
 from appliance.model.limits import QUEUED_BYTES_MAX
 from appliance.model.refusal import Refusal
@@ -23,13 +27,20 @@ from appliance.session.effects import Bytes, CancelStatement, Turn
 from appliance.session.exchange_blast import ExchangeBlast
 from appliance.session.exchange_commands import ExchangeCommands
 from appliance.session.exchange_decisions import ExchangeDecisions
+from appliance.session.exchange_footing import ExchangeFooting
 from appliance.session.exchange_replies import ExchangeReplies
-from appliance.session.exchange_state import ExchangeState
+from appliance.session.exchange_state import ExchangeState, Running
+from appliance.session.hit_teaching import totals
 from appliance.session.inflight import Execution
 from appliance.session.parking import Parking
 from appliance.session.state import Parked
-from appliance.wire.exchange import Command, Wish
+from appliance.wire.exchange import Command, Reply, Wish
 
+if TYPE_CHECKING:
+    from appliance.session.exchange_hits import CommandPath
+
+ROWS_DUE = b"R"
+"""`steps_left` of a hit path when columns have been described."""
 _NEXT = Command(Wish.PASSED, b"")
 
 
@@ -40,8 +51,11 @@ class Exchange:
         self._state = state
         self._decisions = ExchangeDecisions(state)
         blast = ExchangeBlast(state)
+        self._footing = ExchangeFooting(state)
         self._client = ExchangeCommands(state, self._decisions, blast)
-        self._upstream = ExchangeReplies(state, self._decisions, blast)
+        self._upstream = ExchangeReplies(
+            state, self._decisions, blast, self._footing, self._client.run
+        )
         self._in_turn = False
 
     # --- what the conductor asks ---
@@ -55,9 +69,30 @@ class Exchange:
         return self._state.queued_bytes >= QUEUED_BYTES_MAX
 
     @property
+    def hit_path(self) -> "CommandPath | None":
+        return self._state.hits.path
+
+    @property
+    def flow(self) -> None:
+        return None
+
+    def let_flow(self) -> None:
+        pass
+
+    @property
+    def _hitting(self) -> bool:
+        path = self._state.hits.path
+        return path is not None and path.underway
+
+    @property
+    def holds_back(self) -> bool:
+        return self._footing.holds_back
+
+    @property
     def idle(self) -> bool:
         state = self._state
-        return state.current is None and not self._asking and state.status == ord("I")
+        under_way = state.current is not None or self._asking or self._hitting
+        return not under_way and state.status == ord("I")
 
     @property
     def _asking(self) -> bool:
@@ -66,13 +101,17 @@ class Exchange:
 
     @property
     def busy(self) -> bool:
-        return self._state.running is not None
+        return self._state.running is not None or self._hitting
 
     @property
     def reusable(self) -> bool:
         state = self._state
         return not (
-            state.current is not None or self._asking or state.codec.midway or state.told_fatal
+            state.current is not None
+            or self._asking
+            or self._hitting
+            or state.codec.midway
+            or state.told_fatal
         )
 
     @property
@@ -90,7 +129,7 @@ class Exchange:
     @property
     def executing(self) -> int:
         running = self._state.running
-        return int(running is not None and running.execution is not None)
+        return int(running is not None and running.execution is not None) + self._hitting
 
     @property
     def statements(self) -> int:
@@ -107,8 +146,9 @@ class Exchange:
 
     @property
     def totals(self) -> tuple[int, int, int, int]:
-        state = self._state
-        return state.rows, state.bytes_out, state.cells_masked, state.sensitive_unmasked
+        state, path = self._state, self._state.hits.path
+        own = (state.rows, state.bytes_out, state.cells_masked, state.sensitive_unmasked)
+        return own if path is None else totals(own, path)
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -125,6 +165,27 @@ class Exchange:
 
     def take_policy(self, snapshot: Snapshot) -> None:
         self._state.judge.snapshot = snapshot
+        self._state.hits.disarm()
+
+    def take_over(self) -> None:
+        """The cycle that the hit path has under way is this machine's from here on."""
+        state, path = self._state, self._state.hits.path
+        assert path is not None and path.hit is not None
+        (command,) = state.codec.client_fed(path.saved)
+        statement = state.statements[path.statement] if path.extended else None
+        amid_rows, sequence = path.steps_left == ROWS_DUE, path.sequence_due
+        execution = state.hits.take_over()
+        verdict = execution.verdict
+        state.current = command
+        state.codec.begin(command)
+        state.codec.send(command)  # what went upstream for it; its replies are to come
+        state.running = Running(command, verdict, execution, statement)
+        if amid_rows:
+            state.codec.amid_rows(sequence)
+            state.choose_row_mode(execution)
+
+    def aside(self, kind: int, frame: bytes) -> bytes:
+        raise InvariantBroken("nothing comes unasked in this protocol")
 
     def last_words(self, sqlstate: str, message: str, hint: str = "") -> bytes:
         self._rest()
@@ -136,6 +197,8 @@ class Exchange:
 
     def _rest(self) -> None:
         """Where nothing is under way, last words answer whatever comes next."""
+        if self._hitting:
+            self.take_over()
         if self._state.current is None:
             self._state.codec.begin(_NEXT)
 
@@ -153,8 +216,24 @@ class Exchange:
 
     def upstream_received(self, chunk: Bytes, now: float) -> Turn:
         self._begin(now)
-        for reply in self._state.codec.upstream_fed(chunk):
+        self._take(self._footing.received(chunk))
+        return self._end()
+
+    def _take(self, replies: Iterator[Reply]) -> None:
+        for reply in replies:
             self._upstream.take(reply)
+            if self._footing.waits:
+                self._footing.keep(replies)
+                return
+
+    def footing_told(self, holds: bool, now: float) -> Turn:
+        self._begin(now)
+        if self._state.waiting is not None:
+            self._decisions.looked_before(holds)
+            return self._end()
+        self._upstream.looked_after(holds)
+        for replies in self._footing.waited():
+            self._take(replies)
         return self._end()
 
     def analysed(self, facts: Facts, now: float, forms: Forms | None = None) -> Turn:
@@ -229,6 +308,8 @@ class Exchange:
         """A peer is gone: what was under way is finished in the records. When that is because a
         turn ended in an exception, its records are owed still, though nothing of it was forwarded.
         """
+        if self._hitting:
+            self.take_over()
         broken_off = self._state.turn if self._in_turn else Turn()
         withheld = {record.id for _, _, record in broken_off.gated}
         self._begin(now)
@@ -250,12 +331,38 @@ class Exchange:
         self._state.now = now
         self._state.turn, self._in_turn = Turn(), True
 
+    def _arm(self) -> None:
+        """Lets the hit path act alone where nothing is under way and all is known."""
+        state = self._state
+        settings = state.settings.current
+        quiet = (
+            not (settings.temporaries or settings.temp_relations)
+            and state.current is None
+            and not self._asking
+            and not state.queue
+            and not (state.ending or state.changing or state.told_fatal)
+            and not (state.codec.midway or state.codec.client_midway)
+        )
+        epoch = self._decisions.epoch() if quiet else ("", "", "")
+        if not epoch[0]:
+            state.hits.disarm()
+            return
+        state.hits.arm(
+            epoch,
+            state.judge.catalog.shapes,
+            state.settings.lexing,
+            state.codec.standing,
+        )
+
     def _end(self) -> Turn:
         """Goes on with what waits behind a command that is answered."""
         state = self._state
         while state.queue and state.current is None and not self._asking and not state.ending:
             command = state.queue.popleft()
             state.queued_bytes -= len(command.payload)
+            state.repeated = 0
             self._client.run(command)
         self._in_turn = False
+        if state.hits.path is not None:
+            self._arm()
         return state.turn

@@ -70,12 +70,16 @@ class ExchangeCommands:
             self._refuse(told.no_such_session(), "")
 
     def _judged(self, command: Command, verdict: flow.Verdict) -> None:
+        seen = bool(verdict.memo)
         record_id = self._state.record(ProtocolKind.SIMPLE, command.text, verdict, verdict.refusal)
         if verdict.refusal is not None:
             self._refuse(verdict.refusal, record_id)
             return
         execution = Execution(record_id, verdict, self._state.now)
-        self._before_forward(execution)
+        if command.wish is Wish.QUERY:
+            folded = self._decisions.alike(command.text, verdict)
+            execution.hit = self._state.hits.queried(command.text, verdict, folded, seen)
+        self._before_forward(execution, command.text)
         rewritten = verdict.rewritten if command.wish is Wish.QUERY else b""
         self._forward(Running(command, verdict, execution), rewritten)
 
@@ -83,7 +87,9 @@ class ExchangeCommands:
         if len(self._state.statements) >= self._state.limits.prepared_statements_max:
             self._refuse(told.too_many_statements(), "")
             return
-        self._decisions.consider(command.text, lambda verdict: self._prepared(command, verdict))
+        self._decisions.consider(
+            command.text, lambda verdict: self._prepared(command, verdict), runs=False
+        )
 
     def _prepared(self, command: Command, verdict: flow.Verdict) -> None:
         """A text that policy holds is prepared, but waits for an approval when it is executed."""
@@ -139,10 +145,17 @@ class ExchangeCommands:
         if refusal is not None:
             self._refuse(refusal, record_id)
             return
+        taught = not (statement.long or command.unseen or command.cursor)
         statement.kinds = kinds
         statement.long = False
         execution = Execution(record_id, verdict, self._state.now)
-        self._before_forward(execution)
+        if taught:
+            execution.hit = self._state.hits.executed(
+                statement.number, verdict, command.bound, statement.parameters
+            )
+        else:
+            self._state.hits.forgets(statement.number)
+        self._before_forward(execution, statement.text, bytes(command.bound))
         self._forward(Running(command, verdict, execution, statement))
 
     def _changed_under(self, statement: Statement, verdict: flow.Verdict) -> Refusal | None:
@@ -159,6 +172,7 @@ class ExchangeCommands:
         statement = self._of(command)
         if statement is None:
             return  # the server would say nothing either
+        self._state.hits.forgets(statement.number)
         if command.refusal is not None:
             statement.unfit = command.refusal
             return
@@ -188,6 +202,7 @@ class ExchangeCommands:
         if statement is None:
             return
         self._end_cursor(statement)
+        self._state.hits.forgets(statement.number)
         del self._state.statements[statement.number]
         self._state.turn.upstream.append(self._state.codec.send(command))
 
@@ -246,7 +261,7 @@ class ExchangeCommands:
         state.running = running
         state.turn.upstream.append(state.codec.send(command, rewritten or None))
 
-    def _before_forward(self, execution: Execution) -> None:
+    def _before_forward(self, execution: Execution, text: bytes, values: bytes = b"") -> None:
         """What running this statement changes in what we know."""
         state, verdict = self._state, execution.verdict
         execution.shapes = state.judge.catalog.shapes
@@ -254,16 +269,24 @@ class ExchangeCommands:
         timeout_ms = verdict.decision.statement_timeout_ms
         if timeout_ms is not None:
             state.turn.requests.append(ArmTimeout(execution, timeout_ms))
-        if verdict.plain:
+        chosen = state.chosen
+        chosen.note(verdict.facts, execution.record_id, text, values)
+        chosen.idle()  # no transaction takes a setting back here
+        calls = changes.calls_code(verdict.facts)
+        if verdict.plain and not calls:
             return
+        if calls or changes.shifts_temporaries(verdict.facts):
+            owes = state.judge.entitlements.owes
+            version = state.judge.snapshot.version if owes else ""
+            state.settings.shift_temporaries(changes.temporaries(verdict.facts), version)
+        state.tables_held = state.tables_held and changes.keeps_tables(verdict.facts)
+        state.steady = frozenset()  # it may end the transaction, or go back to a savepoint
         if changes.changes_schema(verdict.facts) and not state.changing:
             state.changing = True
-            state.turn.requests.append(BeginSchemaChange())
+            state.turn.requests.append(BeginSchemaChange(verdict.restricted))
         state.locked |= Action.LOCK in verdict.facts.actions
         if changes.unsettles(verdict.facts):
             state.settings.unsettle()
-        if made := changes.temporary_names(verdict.facts):
-            state.settings.add_temporary(made)
 
 
 _SILENT = frozenset((Wish.LONG_VALUE, Wish.CLOSE, Wish.END))

@@ -15,8 +15,9 @@ from appliance.policy.evaluate import DEFAULT_RULE
 from appliance.session import changes, flow, said_again, told
 from appliance.session.counted import limit_of
 from appliance.session.dialect import Forms
-from appliance.session.effects import AnalyseText, RefreshCatalog
+from appliance.session.effects import AnalyseText, CheckFooting, RefreshCatalog
 from appliance.session.exchange_blast import unlimitable
+from appliance.session.exchange_rests import rests_of
 from appliance.session.exchange_state import ExchangeState, Question, Running, Statement
 from appliance.session.inflight import Bound
 from appliance.session.parking import Parking, refused
@@ -24,9 +25,13 @@ from appliance.session.state import Continuation, Waiting
 
 ANALYSES_MAX = 3
 """How often one text is analysed again because the catalog or the settings changed meanwhile."""
+CHECKS_MAX = 2
+"""How often one text is judged anew because of what it rests on."""
 PROBES_MAX = 3
 """How often one statement asks for the settings: a cancel may hit the question."""
-SETTINGS = "settings"
+SETTINGS, TEMPORARIES = "settings", "temporaries"
+TEMPORARIES_ASKED_MAX = 300
+"""Questions about temporary relations for one text."""
 
 
 class NothingAsked:
@@ -52,10 +57,12 @@ class ExchangeDecisions:
         self._state = state
         self.parking = Parking(state, self.examine, NothingAsked())
 
-    def consider(self, text: bytes, then: Continuation, bound: Bound | None = None) -> None:
+    def consider(
+        self, text: bytes, then: Continuation, bound: Bound | None = None, runs: bool = True
+    ) -> None:
         """Gets the verdict on `text`, now or later, and goes on with `then`. `bound`: where policy
-        holds it, it may wait here for an approval of just that."""
-        self.examine(Waiting(text, then, bound=bound))
+        holds it, it may wait here for an approval of just that. `runs`: `then` has it run."""
+        self.examine(Waiting(text, then, vouch=runs, bound=bound))
 
     def examine(self, waiting: Waiting) -> None:
         state = self._state
@@ -68,6 +75,8 @@ class ExchangeDecisions:
                 return
         if not state.settings.certain:
             self._ask_settings(waiting)
+            return
+        if self._ask_temporaries(waiting):
             return
         settings = state.settings.current
         verdict = judge.recall(waiting.text, settings, state.now)
@@ -88,13 +97,37 @@ class ExchangeDecisions:
             waiting.refreshed = True
             self._wait(waiting, RefreshCatalog())
             return
-        refusal = self._refusal(verdict)
+        refusal = told.reshaped_past() if waiting.outdated else self._refusal(verdict)
         if refusal is not None:
             verdict = msgspec.structs.replace(verdict, refusal=refusal, memo=[])
         elif verdict.released is not None and waiting.bound is not None and self._state.approvals:
             self.parking.park(waiting, verdict)
             return
+        elif self._is_doubted(waiting, verdict):
+            self._wait(waiting, CheckFooting(verdict.footing))
+            waiting.asked = verdict.footing
+            return
         waiting.then(verdict)
+
+    def _is_doubted(self, waiting: Waiting, verdict: flow.Verdict) -> bool:
+        """Whether it has to be asked first if what it rests on is as it was judged."""
+        rests = rests_of(verdict)
+        if rests is None or not (rests.first and waiting.vouch and self._state.vouches):
+            return False
+        if self._state.tables_held and Action.LOCK not in verdict.facts.actions:
+            return False
+        return bool(waiting.found != verdict.footing)
+
+    def looked_before(self, holds: bool) -> None:
+        """The answer to that."""
+        waiting = self.take_waiting()
+        if holds:
+            waiting.found = waiting.asked
+        elif waiting.checks >= CHECKS_MAX:
+            waiting.vouch = False
+            waiting.outdated = True
+        waiting.checks += 1
+        self.examine(waiting)
 
     def _refusal(self, verdict: flow.Verdict) -> Refusal | None:
         """What speaks against it beside policy."""
@@ -128,7 +161,7 @@ class ExchangeDecisions:
         judge = self._state.judge
         return judge.catalog.changing_for(self._state.recorder.session) and judge.entitlements.owes
 
-    def _wait(self, waiting: Waiting, request: AnalyseText | RefreshCatalog) -> None:
+    def _wait(self, waiting: Waiting, request: AnalyseText | RefreshCatalog | CheckFooting) -> None:
         if self._state.waiting is not None:
             raise InvariantBroken("two statements wait at once")
         self._state.waiting = waiting
@@ -164,6 +197,12 @@ class ExchangeDecisions:
             return ("", "", "")
         return judge.epoch(settings.current)
 
+    def alike(self, text: bytes, verdict: flow.Verdict) -> bytes | None:
+        """The text without its constants, where the verdict holds for all that differ in them."""
+        if not verdict.plain or self._state.hits.path is None:
+            return None
+        return self._state.judge.alike(text, verdict, self._state.settings.current)
+
     # --- questions --------------------------------------------------------------------------------
 
     def _ask_settings(self, waiting: Waiting) -> None:
@@ -178,10 +217,28 @@ class ExchangeDecisions:
         state.running.question = Question(SETTINGS, waiting)
         state.turn.upstream.append(state.codec.ask(state.settings.probe))
 
+    def _ask_temporaries(self, waiting: Waiting) -> bool:
+        """Asks what a name in the text stands for that may be a temporary relation's."""
+        state, judge = self._state, self._state.judge
+        version = judge.snapshot.version if judge.entitlements.owes else ""
+        asked = state.settings.doubts(waiting.text, version)
+        if asked is None:
+            return False
+        waiting.probes += 1
+        if waiting.probes > TEMPORARIES_ASKED_MAX:
+            raise ProtocolViolation("upstream", "temporary relations could not be read")
+        state.waiting = waiting
+        state.running = Running(None)
+        state.running.question = Question(TEMPORARIES, waiting)
+        state.turn.upstream.append(state.codec.ask(asked))
+        return True
+
     def answered(self, question: Question) -> None:
         """The upstream has answered, or failed to."""
         waiting = self.take_waiting()
-        if not question.failed and len(question.rows) == 1:
+        if question.subject == TEMPORARIES:
+            self._state.settings.told(question.rows, question.error)
+        elif not question.failed and len(question.rows) == 1:
             self._state.settings.probed(question.rows[0])
         self.examine(waiting)
 

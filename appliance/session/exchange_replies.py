@@ -5,6 +5,8 @@ errors are withheld where they could carry masked values; a reply that is not du
 (the codec sees to that).
 """
 
+from collections.abc import Callable
+
 import msgspec
 
 from appliance.audit.record import Outcome
@@ -14,9 +16,12 @@ from appliance.session import changes, told
 from appliance.session.effects import NoteCleanRelations, NoteSchemaChange, SettleSchemaChange
 from appliance.session.exchange_blast import ExchangeBlast
 from appliance.session.exchange_decisions import ExchangeDecisions
+from appliance.session.exchange_footing import ExchangeFooting
+from appliance.session.exchange_rests import rests_of
 from appliance.session.exchange_state import ExchangeState, Question, Running
 from appliance.session.inflight import Execution
 from appliance.wire.exchange import (
+    Command,
     Described,
     Done,
     Ended,
@@ -33,11 +38,19 @@ class ExchangeReplies:
     """The database's half of one session's machine."""
 
     def __init__(
-        self, state: ExchangeState, decisions: ExchangeDecisions, blast: ExchangeBlast
+        self,
+        state: ExchangeState,
+        decisions: ExchangeDecisions,
+        blast: ExchangeBlast,
+        footing: ExchangeFooting,
+        again: Callable[[Command], None],
     ) -> None:
+        """`again`: carries a command out anew that nothing was answered to."""
         self._state = state
         self._decisions = decisions
         self._blast = blast
+        self._footing = footing
+        self._again = again
 
     def take(self, reply: Reply) -> None:
         running = self._state.running
@@ -45,6 +58,8 @@ class ExchangeReplies:
             raise ProtocolViolation("upstream", "a reply that is not due")
         if isinstance(reply, Done | Ended):
             self._state.status = ord("T" if reply.in_transaction else "I")
+        if isinstance(reply, Failed) or self._state.status == ord("I"):
+            self._state.steady = frozenset()  # a deadlock ends a transaction
         if running.question is not None:
             self._answer(running.question, reply)
         elif running.refusal is not None:
@@ -85,7 +100,7 @@ class ExchangeReplies:
             case Described():
                 self._state.codec.whole_rows(ANSWER_BYTES_MAX)
             case Failed():
-                question.failed = True
+                question.failed, question.error = True, reply.number
                 self._question_over(question)
             case _:
                 self._question_over(question)
@@ -119,10 +134,41 @@ class ExchangeReplies:
             self._begin_discarding(running, refused.refusal, reply)
             return
         state.choose_row_mode(execution)
+        if self._footing.doubts(running):
+            self._footing.ask(running, reply)
+        else:
+            self._show(running, execution, reply)
+
+    def looked_after(self, holds: bool) -> None:
+        """Whether what a described result rests on is as it was judged."""
+        running, reply = self._footing.answered(holds)
+        execution = running.execution
+        if execution is None:
+            raise InvariantBroken("a result of nothing")
+        if holds:
+            self._show(running, execution, reply)
+            return
+        running.again = execution.statement_index == 0 and self._may_again(running)
+        self._begin_discarding(running, told.reshaped_past(), reply)
+
+    def _may_again(self, running: Running) -> bool:
+        """It only reads, and nothing of its answer has left: it is judged anew, and runs again."""
+        state, execution, command = self._state, running.execution, running.command
+        rests = None if execution is None else rests_of(execution.verdict)
+        if rests is None or rests.first or command is None or command.cursor:
+            return False
+        state.repeated += 1
+        return command.wish is Wish.QUERY and state.repeated <= REPEATS_MAX
+
+    def _show(self, running: Running, execution: Execution, reply: Described) -> None:
+        state = self._state
         hidden = () if execution.lock is None else execution.lock.hidden
-        state.to_client(state.codec.replied(reply, hidden))
+        shown = state.codec.replied(reply, hidden)
+        state.to_client(shown)
         if reply.kept:
             self._kept(running, execution)
+            return
+        state.hits.described(execution, reply.content, execution.lock, shown)
 
     def _begin_discarding(self, running: Running, refusal: Refusal, reply: Described) -> None:
         """No row of it has left: the statement is refused, though it has run. What the plan was
@@ -142,11 +188,16 @@ class ExchangeReplies:
     def _discarded(self, running: Running, refusal: Refusal) -> None:
         state, execution = self._state, running.execution
         if execution is not None:
-            said = msgspec.structs.replace(refusal, reference=execution.record_id)
-            state.to_client(state.codec.refused(said))
             execution.sqlstate = refusal.sqlstate
             self._settle_schema(execution)
             state.finish(execution, Outcome.FAILED)
+        if running.again and running.command is not None:
+            self._over()
+            self._again(running.command)
+            return
+        if execution is not None:
+            said = msgspec.structs.replace(refusal, reference=execution.record_id)
+            state.to_client(state.codec.refused(said))
         self._over()
 
     def _require_same_schema(self, execution: Execution) -> None:
@@ -244,7 +295,10 @@ class ExchangeReplies:
             if statement.cursor is not None:
                 state.finish(statement.cursor, Outcome.COMPLETED)
         state.statements.clear()
+        state.hits.forgets_all()
+        state.tables_held = False
         state.settings.reset()
+        state.chosen.reset()
 
     def _failed(self, running: Running, reply: Failed) -> None:
         state, execution = self._state, running.execution
@@ -259,6 +313,9 @@ class ExchangeReplies:
             self._over()
             return
         execution.sqlstate = reply.sqlstate
+        if any(s.settings for s in execution.verdict.facts.statements):
+            state.chosen.unlike(execution.record_id)  # a part of it may have been set
+            state.chosen.idle()
         self._settle_schema(execution)
         if running.statement is not None and running.statement.cursor is execution:
             running.statement.cursor = None
@@ -299,6 +356,7 @@ class ExchangeReplies:
     def _complete(self, running: Running, execution: Execution) -> None:
         state = self._state
         if not execution.verdict.plain:
+            state.tables_held |= changes.holds_tables(execution.verdict.facts)
             self._settle_schema(execution)
             if execution.verdict.restricted:
                 self._note_clean(execution)
@@ -321,7 +379,7 @@ class ExchangeReplies:
         kept = state.judge.catalog.kept
         schemas = () if kept is None else kept.catalog.schemas
         facts = execution.verdict.facts
-        if made := changes.made_relations(facts, state.settings.current, schemas):
+        if made := changes.made_relations(facts.statements, state.settings.current, schemas):
             state.turn.requests.append(NoteCleanRelations(made))
 
     def _over(self) -> None:
@@ -331,3 +389,5 @@ class ExchangeReplies:
 
 
 ANSWER_BYTES_MAX = 64 * 1024
+REPEATS_MAX = 2
+"""How often one command runs again because of schema changes past us."""

@@ -6,6 +6,7 @@ ahead waits in `queue`, and at most one command is `current`.
 
 import enum
 from collections import deque
+from collections.abc import Hashable
 from typing import NamedTuple, Protocol
 
 from appliance.approval.request import Parameter
@@ -17,7 +18,9 @@ from appliance.model.errors import InvariantBroken
 from appliance.model.limits import Limits
 from appliance.model.refusal import Refusal
 from appliance.session import flow, told
+from appliance.session.chosen import Chosen
 from appliance.session.effects import Turn
+from appliance.session.exchange_hits import ExchangeHits
 from appliance.session.inflight import Bound, Execution
 from appliance.session.records import Recorder, parts_of
 from appliance.session.results import ResultLocks
@@ -46,13 +49,25 @@ class Tracker(Protocol):
     def reported(self, name: str, value: str) -> None:
         """The server says along with a reply that it changed."""
 
-    def add_temporary(self, names: frozenset[str]) -> None:
-        """The session may have made temporary relations of these names."""
+    def shift_temporaries(self, made: frozenset[tuple[str, str]], policy: str) -> None:
+        """A statement is on its way that may make these temporary relations, and change or drop
+        any. `policy`: version of the policy under which masks are owed, '' = none is."""
+
+    def doubts(self, text: bytes, policy: str) -> bytes | None:
+        """A question about a temporary relation that must be answered before `text` is judged."""
+
+    def told(self, rows: list[list[str | None]], error: int | None) -> None:
+        """The answer, or the number of the error it got."""
 
     def reset(self) -> None:
         """The session is as it was after login."""
 
     def lexes_as_standard(self) -> bool: ...
+
+    @property
+    def lexing(self) -> int:
+        """By which rules texts are read now, as the hit path's lexer knows them; -1 = by none of
+        them."""
 
 
 class Statement:
@@ -118,6 +133,7 @@ class Running:
     """What the upstream was sent and has not answered to its end."""
 
     __slots__ = (
+        "again",
         "command",
         "discarded",
         "execution",
@@ -146,6 +162,8 @@ class Running:
         self.discarded: Refusal | None = None
         """Its result is not what was planned: whatever comes of it is thrown away, and this is the
         reply."""
+        self.again = False
+        """When all of it is thrown away, the command is carried out anew."""
         self.limited: Limited | None = None
         """How many rows it may affect, and where that stands."""
         self.question: Question | None = None
@@ -161,13 +179,14 @@ class Errand(NamedTuple):
 class Question:
     """What the upstream is being asked by us, for a statement that waits."""
 
-    __slots__ = ("failed", "rows", "subject", "waiting")
+    __slots__ = ("error", "failed", "rows", "subject", "waiting")
 
     def __init__(self, subject: str, waiting: Waiting) -> None:
         self.subject = subject
         self.waiting = waiting
         self.rows: list[list[str | None]] = []
         self.failed = False
+        self.error: int | None = None
 
 
 class ExchangeState:
@@ -197,10 +216,12 @@ class ExchangeState:
         self.locks = locks
         self.codec = codec
         self.limits = limits
+        self.hits = ExchangeHits(recorder)
         self.turn = Turn()
         self.now = 0.0
         self.approvals = False
         self.parked: Parked | None = None
+        self.chosen = Chosen()
         self.waiting: Waiting | None = None
         self.queue: deque[Command] = deque()
         self.queued_bytes = 0
@@ -211,16 +232,36 @@ class ExchangeState:
         """The present command is carried out by the appliance."""
         self.statements: dict[int, Statement] = {}
         self.last_prepared = 0
-        self.words_suspect = False
-        """What the upstream said of statements so far may quote masked cells (`said_again`)."""
+        self._words_suspect = False
         self.pooled = False
         """The connection is not the session's own: its end is not this session's to say."""
+        self.vouches = True
+        """What statements rest on is held against the server, for principals who owe masks."""
+        self.tables_held = False
+        """It has locked tables by name, and may use no others: they stay as they were found before
+        that, and cannot always be looked at from elsewhere."""
+        self.repeated = 0
+        """How often the present command was carried out anew."""
+        self.steady: frozenset[Hashable] = frozenset()
+        """What the open transaction has opened, and found as it was judged."""
         self.ending = False
         self.told_fatal = False
         self.locked = False
         """It has locked tables by name: beginning a transaction would let go of them."""
         self.changing = False
         self.rows = self.bytes_out = self.cells_masked = self.sensitive_unmasked = 0
+
+    @property
+    def words_suspect(self) -> bool:
+        """What the upstream said of statements so far may quote masked cells (`said_again`)."""
+        path = self.hits.path
+        return self._words_suspect if path is None else path.words_suspect
+
+    @words_suspect.setter
+    def words_suspect(self, suspect: bool) -> None:
+        self._words_suspect = suspect
+        if self.hits.path is not None:
+            self.hits.path.words_suspect = suspect
 
     # --- for `parking` ----------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from appliance.masking.plan import MaskPlan, measures, plan, source_plan
 from appliance.model.approval import HoldTerms
 from appliance.model.catalog import Relation, SessionSettings
 from appliance.model.decision import Decision, Effect
+from appliance.model.dialect import Dialect
 from appliance.model.errors import Refused
 from appliance.model.facts import (
     Action,
@@ -38,10 +39,10 @@ from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.entitlements import Entitlements
 from appliance.policy.evaluate import DEFAULT_RULE
 from appliance.policy.snapshot import UNCLASSIFIED_RULE, Snapshot
-from appliance.session import told
+from appliance.session import changes, told
 from appliance.session.cache import Cache
 from appliance.session.counted import uncounted
-from appliance.session.dialect import Dialect, Forms, SessionLineage, joined
+from appliance.session.dialect import Forms, SessionLineage, joined
 from appliance.sql.footing import Footing
 
 
@@ -364,7 +365,7 @@ class Judge:
             withhold=restricted and _may_carry_values(facts, decision),
             epoch=self.epoch(settings),
             naming=settings.naming,
-            plain=self.dialect.is_plain(facts) and not pins,
+            plain=changes.is_plain(facts) and not pins,
             sensitive=frozenset() if restricted else entitlements.sensitive,
             temporaries=settings.temporaries,
             pins=pins,

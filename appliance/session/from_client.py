@@ -158,7 +158,7 @@ class FromClient:
         execution = Execution(record_id, verdict, self._state.now)
         execution.hit = hit
         expected = Expected(Kind.QUERY, execution)
-        self._before_forward(execution)
+        self._before_forward(execution, text)
         if not verdict.plain and self._state.announcement.resets(verdict.facts):
             self._state.announcement.due = True
         self._state.gate(expected, refusals.rejected_query)
@@ -187,7 +187,7 @@ class FromClient:
         portal.shapes = self._state.judge.catalog.shapes
         rows_max = limit_of(verdict.facts, verdict.decision)
         execution = Execution(record_id, verdict, self._state.now, portal, rows_max)
-        self._before_forward(execution)
+        self._before_forward(execution, text)
         send(m.close(m.STATEMENT, name), Expected(Kind.CLOSE, injected=True))
         parsed = Expected(Kind.PARSE, prepared, injected=True, within=execution)
         runs = Expected(Kind.EXECUTE, execution)
@@ -384,7 +384,8 @@ class FromClient:
         if verdict is not None and verdict.granted is not None:
             bound.verdict, bound.approved = verdict, approved
         bound.shapes = self._state.judge.catalog.shapes
-        if parameters >= 0 and bound.verdict.sweeping is not None:
+        settings = any(s.settings for s in bound.verdict.facts.statements)
+        if parameters >= 0 and (settings or bound.verdict.sweeping is not None):
             bound.bind = bytes(content[HEADER:])
         bound.vouched = self._state.now if vouched else 0.0
         content = self._shared.bind(prepared, content)
@@ -450,8 +451,7 @@ class FromClient:
         footing = verdict.footing
         if bound is None and portal.bind is not None and (footing is None or not footing.calls):
             # What it rests on is locked since its Bind; functions cannot be.
-            read = m.parse_bind(portal.bind)
-            values = portal.bind[len(read.portal) + len(read.statement) + 2 :]
+            values = _values(portal)
             bound = Bound(prepared.text, values, prepared.parameter_types, portal.bind)
         self._decisions.ask(prepared.text, sparing, go_on, bound)
 
@@ -495,7 +495,7 @@ class FromClient:
         rows_max = limit_of(verdict.facts, verdict.decision)
         execution = Execution(record_id, verdict, self._state.now, portal, rows_max)
         expected = Expected(Kind.EXECUTE, execution)
-        self._before_forward(execution)
+        self._before_forward(execution, prepared.text, _values(portal, record_id))
         self._state.gate(expected, refusals.rejected_execute)
         self._blast.send(message, expected, execution)
         self._state.executing()
@@ -575,8 +575,8 @@ class FromClient:
     def _password(self, _content: Bytes) -> None:
         raise ProtocolViolation("client", "a password message after login")
 
-    def _before_forward(self, execution: Execution) -> None:
-        """What running this statement changes in what we know."""
+    def _before_forward(self, execution: Execution, *given: bytes) -> None:
+        """What running this statement changes in what we know. `given`: its text, its values."""
         verdict = execution.verdict
         execution.shapes = self._state.judge.catalog.shapes
         self._shared.before(execution)
@@ -589,7 +589,8 @@ class FromClient:
             self._state.vouch_for_nothing()
         if changes.changes_schema(verdict.facts):
             self._state.changing = True
-            self._state.turn.requests.append(BeginSchemaChange())
+            self._state.turn.requests.append(BeginSchemaChange(verdict.restricted))
+        self._state.chosen.note(verdict.facts, execution.record_id, *given)
         self._state.reports_in_doubt |= changes.unsettles_reports(verdict.facts)
         if changes.unsettles(verdict.facts):
             self._state.settings.unsettle(True)
@@ -640,6 +641,15 @@ NAME_BYTES_MAX = 63
 """The server tells names apart by so many bytes (NAMEDATALEN - 1): longer ones could mean another's
 statement or portal.
 """
+
+
+def _values(portal: Portal, otherwise: str = "") -> bytes:
+    """Formats and values that a portal was bound to, as they stand in its Bind; `otherwise` where
+    they were not kept."""
+    if portal.bind is None:
+        return otherwise.encode()
+    read = m.parse_bind(portal.bind)
+    return portal.bind[len(read.portal) + len(read.statement) + 2 :]
 
 
 def _unacceptable(name: bytes) -> bytes:

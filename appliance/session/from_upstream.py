@@ -33,6 +33,9 @@ from appliance.wire.postgres.expected import Expected, Kind
 CURSORS_MAX = 4_096
 """SQL cursors of one session whose rows are counted; beyond them a limited client gets none."""
 
+_TAKEN_BACK = frozenset({b"ROLLBACK", b"PREPARE TRANSACTION"})
+"""Tags, of ROLLBACK TO as well, after which what the transaction made is not there, or not yet."""
+
 
 class FromUpstream:
     """The database's half of one session's machine."""
@@ -111,11 +114,7 @@ class FromUpstream:
     def _sample(self, execution: Execution, count: int) -> None:
         """Has the rows that were just queued for the client looked at, where they are described."""
         portal = execution.portal
-        described = (
-            execution.description
-            if portal is None
-            else portal.description or portal.prepared.description
-        )
+        described = execution.description if portal is None else portal.any_description
         if described:
             self._state.pace.taken(self._state.now)
             known = (execution.verdict.decision.owed, execution.verdict.sensitive)
@@ -273,6 +272,8 @@ class FromUpstream:
                 self._state.question.tag = m.parse_command_complete(content[HEADER:])
             return
         tag = m.parse_command_complete(content[HEADER:])
+        if tag in _TAKEN_BACK:
+            self._state.made.clear()
         execution, silent = head.subject, False
         if isinstance(execution, Execution):
             execution.tag = _shown(tag[:64])
@@ -344,22 +345,24 @@ class FromUpstream:
         return m.frame(m.COMMAND_COMPLETE, m.cstring(f"{verb.decode()} {rows}"))
 
     def _completed(self, execution: Execution, tag: bytes) -> None:
+        self._state.chosen.completed(tag)
         self._state.settle_names(execution, execution.statement_index - 1)
         self._state.locks.named.completed(execution.verdict, execution.statement_index - 1)
         if tag in (b"DISCARD ALL", b"DEALLOCATE ALL"):
             self._state.statements.forget_confirmed()
             self._state.own_statements.clear()
-        if execution.verdict.restricted:
-            self._note_clean(execution.verdict)
+        if execution.verdict.restricted and tag not in _TAKEN_BACK:
+            self._note_made(execution)
         if changes.reshapes(execution.verdict.facts):
             self._state.reshaped = True
             self._state.turn.requests.append(NoteSchemaChange())
 
-    def _note_clean(self, verdict: flow.Verdict) -> None:
+    def _note_made(self, execution: Execution) -> None:
         kept, settings = self._state.judge.catalog.kept, self._state.settings.current
         schemas = () if kept is None else kept.catalog.schemas
-        if made := changes.made_relations(verdict.facts, settings, schemas):
-            self._state.turn.requests.append(NoteCleanRelations(made))
+        statements = execution.verdict.facts.statements
+        done = statements[execution.statement_index - 1 : execution.statement_index]
+        self._state.made |= changes.made_relations(done, settings, schemas)
 
     def _empty_query(self, content: Bytes) -> None:
         head = self._state.expected.head
@@ -434,11 +437,14 @@ class FromUpstream:
 
     def _error(self, content: Bytes) -> None:
         self._end_copy()
+        self._state.made.clear()
         head = self._state.expected.head
         if head is None or head.kind is Kind.SYNC:
             self._error_out_of_turn(content)
             return
         fields = m.parse_error_fields(content[HEADER:])
+        if not head.injected or head.within is not None:
+            self._state.chosen.failed()
         execution = head.subject if head.within is None else head.within
         if isinstance(execution, Execution):
             execution.sqlstate = fields.get("C", "XX000")
@@ -479,7 +485,9 @@ class FromUpstream:
 
     def _error_out_of_turn(self, content: Bytes) -> None:
         """FATAL (the server goes away), or an error raised at commit time, at Sync."""
+        self._state.made.clear()
         fields = m.parse_error_fields(content[HEADER:])
+        self._state.chosen.failed()
         if (head := self._state.expected.head) is not None:
             head.failed = True  # it is what stands at the commit
         self._state.told_fatal = fields.get("V", fields.get("S")) in ("FATAL", "PANIC")
@@ -559,8 +567,12 @@ class FromUpstream:
                 for due in self._state.expected
             )
         if self._state.status == ord("I"):
+            if self._state.made:
+                self._state.turn.requests.append(NoteCleanRelations(frozenset(self._state.made)))
+                self._state.made.clear()
             self._state.portals.forget_confirmed()
             self._state.settings.transaction_ended()
+            self._state.chosen.idle(self._state.expected.head is not None)
             if self._state.changing and not self._changes_on_their_way():
                 self._state.changing = False
                 self._state.turn.requests.append(SettleSchemaChange())

@@ -7,26 +7,20 @@ and is forgotten with it; the path is armed only while nothing is under way and 
 settings are known.
 """
 
-from collections.abc import Sequence
-
 from _speedups.hitcycle import Hit
 from _speedups.pghits import HitPath
-from appliance.audit.encode import behind_sequence
 from appliance.audit.record import ProtocolKind
 from appliance.session import flow
 from appliance.session.effects import Bytes
+from appliance.session.hit_teaching import Teacher, lockable, teachable
 from appliance.session.inflight import Execution, Portal, Prepared, ResultLock
 from appliance.session.records import Recorder
 from appliance.session.unchanged import Unchanged
+from appliance.sql.footing import BACKSLASH
 from appliance.sql.stamps import NO_POSITION
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 from appliance.wire.postgres.expected import Expected, Kind
-
-HITS_MAX = 128
-"""Texts of one session that the path is taught."""
-DESCRIPTIONS_MAX = 4
-"""Result descriptions (text, binary, ...) of one of them."""
 
 STILL_NAME = refusals.RESERVED + b"still"
 """Our prepared statement that fails unless the server's log ends where it is asked about."""
@@ -51,12 +45,11 @@ def proviso_of(position: str, settings: str) -> bytes:
     return m.bind_texts(STILL_NAME, STILL_NAME, values) + m.execute(STILL_NAME)
 
 
-class Hits:
-    """One session's. Without a `path` (in tests of the machine alone) it does nothing."""
+class Hits(Teacher[HitPath]):
+    """One session's."""
 
     def __init__(self, recorder: Recorder, unchanged: Unchanged) -> None:
-        self.path: HitPath | None = None
-        self._recorder = recorder
+        super().__init__(recorder)
         self._unchanged = unchanged
         self.named = True
         """Whether statements have upstream the names that the client gave them."""
@@ -69,34 +62,15 @@ class Hits:
     def query(
         self, text: bytes, verdict: flow.Verdict, folded: bytes | None, seen: bool
     ) -> Hit | None:
-        """A Query was sent. `folded`: the text without the constants at which nothing looked, if
-        that is all its verdict rests on. `seen`: it came before.
-        """
-        if self.path is None or not (seen or folded) or not teachable(verdict):
-            return None
-        key, known = (text, self.path.exact) if folded is None else (folded, self.path.alike)
-        hit = known.get(key)
-        if hit is None or hit.verdict is not verdict:
-            alike = hit is not None and hit.verdict.facts is verdict.facts
-            if folded is not None and hit is not None and alike and hit.epoch == verdict.epoch:
-                self._locate(hit)
-                return hit  # the same verdict, but for the parts of its record
-            hit = self._made(verdict)
-            self._make_room()
-            known[key] = hit
-        if hit.query_tail is None:
-            tail = self._tail(ProtocolKind.SIMPLE, verdict)
-            hit.query_tail = tail
-            if folded is not None:
-                hit.query_tail, hit.query_tail_rest = around_digest(tail, text)
-            if verdict.rewritten:
-                hit.sent = m.query(verdict.rewritten)
-        self._locate(hit)
-        return hit
+        if BACKSLASH in text and verdict.restricted:
+            return None  # what it means is a setting, at which the proviso does not look
+        return super().query(text, verdict, folded, seen)
 
     def parsed(self, prepared: Prepared, verdict: flow.Verdict) -> None:
         """A Parse of the unnamed statement was sent, of a text that came before."""
         if self.path is None or prepared.name or not teachable(verdict):
+            return
+        if BACKSLASH in prepared.text and verdict.restricted:
             return
         hit = self.path.exact.get(prepared.text)
         types = len(prepared.parameter_types).to_bytes(2, "big") + b"".join(
@@ -142,10 +116,11 @@ class Hits:
     @staticmethod
     def described(hit: Hit | None, frame: Bytes, lock: ResultLock | None) -> None:
         """What was sent earned this RowDescription, and this lock for it."""
-        if hit is None or lock is None or not lock.rows_expected or not hit.bound:
-            return
-        if len(hit.locks) < DESCRIPTIONS_MAX:
+        if hit is not None and lock is not None and lockable(hit, lock):
             hit.described(bytes(frame), lock.masker, lock.sensitive_columns, lock)
+
+    def _asking(self, text: bytes) -> bytes:
+        return m.query(text)
 
     def _made(self, verdict: flow.Verdict) -> Hit:
         bound = verdict.restricted or bool(verdict.sensitive)
@@ -154,29 +129,10 @@ class Hits:
         hit.text = verdict.rewritten or None
         return hit
 
-    def _make_room(self) -> None:
-        assert self.path is not None
-        if len(self.path.exact) + len(self.path.alike) >= HITS_MAX:
-            self.path.exact.clear()
-            self.path.alike.clear()
-
     def _locate(self, hit: Hit) -> None:
         footing = hit.verdict.footing
         position = NO_POSITION if footing is None else self._unchanged.position(footing)
         hit.position = None if position == NO_POSITION else position
-
-    def _tail(
-        self,
-        protocol: ProtocolKind,
-        verdict: flow.Verdict,
-        prepared: bytes = b"",
-        parameters: int = 0,
-        types: Sequence[int] = (),
-    ) -> bytes:
-        record = self._recorder.sample(
-            protocol, verdict.memo[0], prepared, parameters, tuple(types)
-        )
-        return behind_sequence(record)
 
     def moved(self, unchanged: Unchanged) -> None:
         """Another connection, with positions of its own."""
@@ -203,10 +159,6 @@ class Hits:
         if self._proviso[:2] != (position, settings):
             self._proviso = (position, settings, proviso_of(position, settings))
         self.path.arm(self._epoch, position, self._proviso[2])
-
-    def disarm(self) -> None:
-        if self.path is not None:
-            self.path.disarm()
 
     # --- taking over ------------------------------------------------------------------------------
 
@@ -288,35 +240,3 @@ class Hits:
                 return Expected(Kind.EXECUTE, execution)
             case _:
                 return Expected(Kind.SYNC)
-
-
-def around_digest(tail: bytes, text: bytes) -> tuple[bytes, bytes]:
-    """Cuts the digest and the length of the text out of a record's tail, and gives what stands
-    around them once they are the first of the statement's fields: what comes behind them is the
-    same for every execution, and is hashed once.
-    """
-    opening, digest, length = b'"statement":{', b'"text_digest":"', b'","text_bytes":%d' % len(text)
-    begin = tail.index(opening) + len(opening)
-    cut = tail.index(digest, begin)
-    end = tail.index(length, cut) + len(length)
-    before = tail[begin:cut].rstrip(b",")
-    return tail[:begin] + digest, (b"," + before if before else b"") + tail[end:]
-
-
-def teachable(verdict: flow.Verdict) -> bool:
-    """Whether every later execution of the text, as long as the epoch lasts, is like this one: one
-    statement that only reads or changes rows, decided once and for all, without limits.
-    """
-    decision = verdict.decision
-    return (
-        verdict.refusal is None
-        and verdict.plain
-        and verdict.sweeping is None
-        and decision.cacheable
-        and decision.row_limit is None
-        and decision.statement_timeout_ms is None
-        and decision.rows_written_max is None
-        and decision.would_be is None
-        and len(verdict.facts.statements) == 1
-        and all(plan.prepared is None for plan in verdict.plans)
-    )

@@ -107,6 +107,11 @@ class Portal:
         self.kept: KeptRows | None = None
         """Rows of a write that is limited (`blast`)."""
 
+    @property
+    def any_description(self) -> bytes:
+        """Its own, or its statement's; for samples only."""
+        return self.description or self.prepared.description
+
 
 class KeptRows:
     """Rows that a limited write returns, as the upstream sent them, until it is known how many it

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from _speedups.pgframe import WHOLE
 from _speedups.pghits import HitPath
+from _speedups.rowflow import RowFlow
 from appliance.audit.record import Outcome
 from appliance.link.approvals import Known, Ruled, Used
 from appliance.model.errors import InvariantBroken, ProtocolViolation, Refused
@@ -27,8 +28,10 @@ from appliance.session.blast import Blast
 from appliance.session.decisions import Decisions
 from appliance.session.dialect import Forms, SessionLineage
 from appliance.session.effects import ArmTimeout, Bytes, CancelStatement, Turn
+from appliance.session.flowing import let_flow
 from appliance.session.from_client import FromClient
 from appliance.session.from_upstream import FromUpstream
+from appliance.session.hit_teaching import totals
 from appliance.session.hits import STILL_NAME
 from appliance.session.inflight import Execution
 from appliance.session.parking import Parking
@@ -70,6 +73,10 @@ class SessionMachine:
     def waiting(self) -> bool:
         """What the client sends next will not be looked at yet."""
         return self._state.waiting is not None or self._inflight_full or self._blast.holds_back
+
+    @property
+    def holds_back(self) -> bool:
+        return False
 
     @property
     def full(self) -> bool:
@@ -250,14 +257,7 @@ class SessionMachine:
         """(rows, bytes to the client, cells masked, sensitive cells unmasked) so far."""
         state, path = self._state, self._state.hits.path
         own = (state.rows, state.bytes_out, state.cells_masked, state.sensitive_unmasked)
-        if path is None:
-            return own
-        return (
-            own[0] + path.total_rows,
-            own[1] + path.total_bytes_out,
-            own[2] + path.total_cells_masked,
-            own[3] + path.total_sensitive_unmasked,
-        )
+        return own if path is None else totals(own, path)
 
     @property
     def statements(self) -> int:
@@ -461,6 +461,9 @@ class SessionMachine:
     def other_ended(self, found: bool, now: float) -> Turn:
         raise InvariantBroken("no session ends another in this protocol")
 
+    def footing_told(self, holds: bool, now: float) -> Turn:
+        raise InvariantBroken("what a text rests on is asked about in the client's own session")
+
     def disconnected(self, now: float) -> Turn:
         """A peer is gone: what was under way is finished in the records.
 
@@ -481,7 +484,16 @@ class SessionMachine:
                 self._state.finish(expected.subject, outcome)
         return self._end()
 
+    @property
+    def flow(self) -> RowFlow:
+        return self._state.flow
+
+    def let_flow(self) -> None:
+        let_flow(self._state)
+
     def _begin(self, now: float) -> None:
+        if self._state.flow.open:
+            self._state.flow.end()
         self._state.now = now
         self._state.turn, self._in_turn = Turn(), True
 

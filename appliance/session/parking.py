@@ -25,6 +25,7 @@ from appliance.model.facts import Confidence, Flag
 from appliance.model.refusal import Refusal
 from appliance.session import dry_runs, estimates, flow, told
 from appliance.session.blast import affected
+from appliance.session.chosen import Chosen
 from appliance.session.effects import AskApproval, Turn, UseApproval, WithdrawApproval
 from appliance.session.inflight import Bound
 from appliance.session.questions import DRY_RUN
@@ -66,6 +67,7 @@ class Place(Protocol):
     turn: Turn
     parked: Parked | None
     waiting: Waiting | None
+    chosen: Chosen
     rehearsed_at: float
     """When a statement was last run to be rolled back."""
 
@@ -158,6 +160,7 @@ class Parking:
             target=state.judge.target.name,
             database=state.judge.database,
             settings=state.settings.current.digest(),
+            chosen=state.chosen.digest,
             reported=state.settings.parameters,
         )
 
@@ -421,6 +424,7 @@ class Parking:
             kind=principal.kind,
             groups=principal.groups,
             on_behalf_of=principal.on_behalf_of,
+            source=principal.source,
             address=judge.client.address,
             application=judge.client.application,
             target=judge.target.name,

@@ -13,8 +13,9 @@ from appliance.masking.formats import cell_op
 from appliance.masking.masked_relations import MaskedRelations
 from appliance.model.catalog import SessionSettings
 from appliance.model.decision import Mask
+from appliance.model.dialect import Dialect
 from appliance.session import changes, pinning
-from appliance.session.dialect import Dialect, SessionLineage
+from appliance.session.dialect import SessionLineage
 from appliance.session.rewriting import forms_of
 from appliance.sql.analysis import analyse
 from appliance.sql.footing import footing
@@ -65,7 +66,6 @@ POSTGRES = Dialect(
     name="postgres",
     analyse=analyse,
     fold=_fold,
-    is_plain=changes.is_plain,
     converts=changes.converts,
     footing=footing,
     masked_relations=MaskedRelations,

@@ -100,7 +100,7 @@ class Questions:
             self._inject(still, Kind.PARSE, STILL_NAME)
         positions = (state.unchanged.position(footing).encode(), state.unchanged.last.encode())
         asked = (array(footing.names), array(map(str, footing.oids)), *positions)
-        values = (*asked, state.settings.told.encode(), array(footing.called))
+        values = (*asked, state.settings.believed.encode(), array(footing.called))
         self._inject(m.bind_texts(name, name, values), Kind.BIND)
         self._inject(m.execute(name), Kind.EXECUTE)
         self._end(m.close(m.PORTAL, name))

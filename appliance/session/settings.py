@@ -67,6 +67,13 @@ class SettingsTracker:
         """
         return self._standard
 
+    @property
+    def believed(self) -> str:
+        """What a check is asked with: `told`, and how strings are read. That is reported by the
+        server, but when its configuration was read again only behind the next statement."""
+        strings = self.parameters.get("standard_conforming_strings", "on")
+        return f"{self.told}\n{strings}"
+
     def _reads_standard(self) -> bool:
         encoding = self.parameters.get("client_encoding", "UTF8").upper().replace("-", "")
         return encoding in _UTF8_LIKE and self.standard_strings()

@@ -7,9 +7,10 @@ goes upstream only through `send`, after `record` put its record into the same t
 import enum
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from _speedups.pgframe import GATHER, GATHER_OR_STREAM, STREAM, FrameSplitter
+from _speedups.rowflow import RowFlow
 from appliance.approval.request import Asked, Parameter
 from appliance.audit.record import Outcome, ProtocolKind
 from appliance.model.approval import OnHold
@@ -23,6 +24,7 @@ from appliance.model.refusal import Refusal
 from appliance.session import flow
 from appliance.session.announce import Announcement
 from appliance.session.backend import Backend
+from appliance.session.chosen import Chosen
 from appliance.session.effects import Bytes, Turn
 from appliance.session.hits import Hits
 from appliance.session.inflight import Bound, Execution, Portal, Prepared
@@ -121,12 +123,15 @@ class Waiting:
     __slots__ = (
         "analyses",
         "aside",
+        "asked",
         "bound",
         "checks",
         "epoch",
+        "found",
         "grant",
         "let_go",
         "looked",
+        "outdated",
         "probes",
         "quiet",
         "refreshed",
@@ -161,6 +166,11 @@ class Waiting:
         """What is locked, while another session of ours looks whether it is as it was: this one's
         transaction sees an old snapshot.
         """
+        self.asked: Any = None
+        self.found: Any = None
+        """What a connection of the appliance's own is asked about, and what it found as judged."""
+        self.outdated = False
+        """It was not, again and again."""
         self.refreshed = False
         self.looked = False
         """The catalog was compared for a dry run of it."""
@@ -244,6 +254,7 @@ class SessionState:
         self.pace = SamplePace(0) if pace is None else pace
         self.client_frames = client_splitter(limits)
         self.upstream_frames = upstream_splitter()
+        self.flow = RowFlow(self.upstream_frames, self.pace, self)
         self.turn = Turn()
         self.now = 0.0
         # What is due, and what names mean.
@@ -278,6 +289,7 @@ class SessionState:
         client's next message will be part of -> since when.
         """
         self.parked: Parked | None = None
+        self.chosen = Chosen()
         """The statement that waits for an approval; it is `waiting`, too."""
         self.rehearsed_at = float("-inf")
         """When a statement was last run to be rolled back."""
@@ -287,6 +299,9 @@ class SessionState:
         """The statement that waits until all replies before it have come."""
         self.reshaped = False
         """The open transaction changed the schema: others see that when it ends."""
+        self.made: set[tuple[str, str]] = set()
+        """(schema, name) of relations that the open transaction made, of a session that owes masks:
+        forgotten with whatever is taken back."""
         self.changing = False
         """A schema change of ours is under way (told to other sessions by the catalog)."""
         self._begin_pipeline()

@@ -174,6 +174,17 @@ def schema_changed() -> Refusal:
     )
 
 
+def reshaped_past() -> Refusal:
+    return Refusal(
+        RefusalCode.STALE,
+        "the schema was changed past the appliance while this statement ran, or what it rests on"
+        " could not be looked at: nothing of it was shown",
+        "send the statement again; if it stays, tell the administrators of the appliance",
+        rule="builtin:catalog",
+        sqlstate="57P03",
+    )
+
+
 def catalog_moved(error: Mapping[str, str]) -> Refusal:
     """What a text rests on was not found as it was judged. `error`: the server's, to the names in
     it or to a wait for their locks, had it one.

@@ -24,6 +24,7 @@ from appliance.sql.lineage import CatalogLineage
 from appliance.sql.names import TEMPORARY_SCHEMA, words
 from appliance.sql.older_words import NEWEST
 from appliance.sql.parse import Body, RawStatement, group, parse
+from appliance.sql.plain_settings import sets_plainly
 from appliance.sql.spared import checks_of
 from appliance.sql.statements import Analyst
 
@@ -157,6 +158,8 @@ def _facts(
         span=(raw.offset, raw.length),
         setting=next(iter(analyst.settings_changed), None),
         settings=tuple(analyst.settings_changed),
+        settings_plain=bool(analyst.settings_changed) and sets_plainly(raw.kind, raw.body),
+        settings_local=bool(analyst.settings_changed) and not analyst.settings_last,
         checks=checks or (),
         ends_transaction=raw.body.get("kind") in _ENDS if raw.kind == "TransactionStmt" else False,
         isolates=_isolates(raw, analyst),

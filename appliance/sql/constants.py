@@ -7,6 +7,7 @@ only where this module knows that no rule looks: in WHERE and ON, compared with 
 
 from typing import Any
 
+from _speedups.sqltrees import walk_constants
 from appliance.sql.parse import Body
 
 _COMPARING = frozenset({"=", "<>", "<", ">", "<=", ">="})
@@ -19,31 +20,8 @@ def unread_constants(kind: str, body: Body) -> tuple[int, ...]:
     otherwise."""
     if kind != "SelectStmt":
         return ()
-    found: list[int] = []
-    return tuple(sorted(found)) if _collect(body, False, found) else ()
-
-
-def _collect(value: Any, condition: bool, found: list[int]) -> bool:
-    """False as soon as there is a constant that may be looked at."""
-    pending: list[tuple[Any, bool]] = [(value, condition)]
-    while pending:
-        value, condition = pending.pop()
-        if value.__class__ is list:
-            pending.extend((element, condition) for element in value)
-            continue
-        for key, inner in value.items():
-            if inner.__class__ is not dict and inner.__class__ is not list:
-                continue
-            if key == "A_Const":
-                if "ival" in inner or "sval" in inner:
-                    return False
-            elif key == "A_Expr" and condition and (places := _compared(inner)) is not None:
-                found += places
-            elif key == "SelectStmt":
-                pending.append((inner, False))
-            else:
-                pending.append((inner, condition or key in _CONDITIONS))
-    return True
+    found = walk_constants(body, _CONDITIONS, _compared)
+    return () if found is None else tuple(sorted(found))
 
 
 def _compared(body: Any) -> list[int] | None:

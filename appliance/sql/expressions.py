@@ -217,11 +217,12 @@ class Expressions(Names):
             parameter = given[0].get("ParamRef") if given else None
             named = f"${parameter.get('number', 0)}" if parameter is not None else ""
             self.settings_changed[named, ""] = None
+            self.settings_last = True
             return
         value = arguments[1] if len(arguments) > 1 else None
-        self.note_setting(name, value or "")
+        self.note_setting(name, value or "", arguments[2:] in (["on"], ["t"], ["true"]))
 
-    def note_setting(self, name: str, value: str) -> None:
+    def note_setting(self, name: str, value: str, local: bool = False) -> None:
         raise NotImplementedError
 
     def window(self, body: Body, scope: Scope) -> None:

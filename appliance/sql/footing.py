@@ -2,7 +2,8 @@
 
 `session/flow` makes a `Footing` for every text of a principal who owes masks; `session/questions`
 asks the server, in the client's own session, and compares. Rule: a text that names no relation and
-calls nothing that is not built in rests on nothing, and is never asked about.
+calls nothing that is not built in rests on nothing, and is not asked about, unless it has a
+backslash: what that means is a setting.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,6 +21,8 @@ _MAKING = frozenset((Action.CREATE, Action.CREATE_TEMPORARY, Action.DROP))
 """Nothing of what such a relation holds is shown, whichever it is."""
 
 _LOCKABLE = "rpvmf"
+
+BACKSLASH = b"\\"
 
 BENEATH_MAX = 100
 """A write that changes more relations than so many beneath the one it names is not held against
@@ -77,6 +80,11 @@ def footing(facts: Facts, lineage: CatalogLineage, rewritten: bool = False) -> F
     spelled_out = (catalog.relations.get(oid) for oid in spelled)
     names = names.union(relation.name for relation in spelled_out if relation is not None)
     return _found(lineage, names, frozenset(direct | named), below, calls, called)
+
+
+def bare(lineage: CatalogLineage) -> Footing:
+    """Of a text that rests on nothing but how the server reads it."""
+    return _found(lineage, frozenset(), frozenset(), frozenset(), False, frozenset())
 
 
 def joined(footings: Sequence[Footing], lineage: CatalogLineage) -> Footing:

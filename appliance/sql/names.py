@@ -94,7 +94,7 @@ class Names:
         """Base columns that decide whether a write succeeds."""
         self.flags: set[Flag] = set()
         self.unresolved: dict[str, None] = {}
-        self.opaque = False
+        self.opaque = self.settings_last = False
         self.prepared: PreparedUse | None = None
         self.settings_changed: dict[tuple[str, str], None] = {}
         self.beneath: dict[UseKey, dict[str, None]] = {}

@@ -162,7 +162,8 @@ QUERIES: Mapping[str, str] = {
   c.reltype, c.relrowsecurity,
   EXISTS (SELECT FROM pg_catalog.pg_options_to_table(c.reloptions)
     WHERE option_name = 'security_barrier' AND option_value::bool),
-  CASE WHEN c.oid >= {FIRST_USER_OID} THEN {RELATION} END
+  CASE WHEN c.oid >= {FIRST_USER_OID} THEN {RELATION} END,
+  pg_catalog.pg_get_userbyid(c.relowner)
 FROM {_CLASSES} WHERE {_OURS}""",
     "columns": f"""WITH RECURSIVE based AS (
   SELECT oid, typbasetype AS base, typtypmod AS modifier FROM pg_catalog.pg_type
@@ -370,7 +371,7 @@ def _relations(
     relations: dict[int, Relation] = {}
     for row in rows["relations"]:
         oid_text, schema, name, kind, persistence, triggers, rules, row_type = row[:8]
-        secured, barrier, stamp = row[8:]
+        secured, barrier, stamp, owner = row[8:]
         oid = _number(oid_text)
         relations[oid] = Relation(
             oid=oid,
@@ -387,6 +388,7 @@ def _relations(
             secured=secured == "t",
             barrier=barrier == "t",
             stamp=stamp or "",
+            owner=owner or "",
             written=_texts(written.get(oid, ())),
             defaults=frozenset(defaults.get(oid, ())),
             triggers=_numbers(triggered.get(oid, ())),

@@ -142,7 +142,7 @@ OTHER_SETTINGS = "!"
 WRITES = "+"
 _PROBED = ", ".join(
     f"pg_catalog.current_setting('{name}')"
-    for name in ("search_path", "role", "session_authorization")
+    for name in ("search_path", "role", "session_authorization", "standard_conforming_strings")
 )
 _ISOLATION = f"""pg_catalog.concat(pg_catalog.current_setting('transaction_isolation'),
     CASE WHEN pg_catalog.concat_ws(E'\\n', {_PROBED}) {_EQ} $5 THEN ''
@@ -176,8 +176,9 @@ def _check(called: str) -> str:
 CHECK_QUERY = _check(f"pg_catalog.concat_ws('+', {NEWEST}, {_NAMED_SO})")
 """Parameters: relation names (name[]), which are looked for in every schema, relation OIDs (oid[]),
 the position at which all of it was known to be as it was judged (text), the last position that was
-seen (text), or NO_POSITION, search_path, role and session_authorization as they are believed to be
-(text, joined by newlines), and names of functions, operators and views (name[]). One row, one text:
+seen (text), or NO_POSITION, search_path, role, session_authorization and
+standard_conforming_strings as they are believed to be (text, joined by newlines), and names of
+functions, operators and views (name[]). One row, one text:
 isolation level, with OTHER_SETTINGS behind it when these are other ones (the server's configuration
 was read again, say), and WRITES when the open transaction has written anything / position, with
 QUIET behind it when it is the last one and nobody writes / either AS_BEFORE, or NEWEST+what is so

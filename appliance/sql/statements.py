@@ -143,6 +143,7 @@ class Analyst(Writes):
         self.prepared = self.prepared or inner.prepared
         self.open_writes += inner.open_writes
         self.settings_changed.update(inner.settings_changed)
+        self.settings_last = self.settings_last or inner.settings_last
 
     def _prepare(self, body: Body) -> Result:
         self.act(Action.PREPARE)
@@ -232,9 +233,10 @@ class Analyst(Writes):
 
     # Settings, transactions, sessions.
 
-    def note_setting(self, name: str, value: str) -> None:
-        """SET, RESET and set_config() of one setting."""
+    def note_setting(self, name: str, value: str, local: bool = False) -> None:
+        """SET, RESET and set_config() of one setting. `local`: for its transaction only."""
         name = name.lower()
+        self.settings_last = self.settings_last or not local
         self.act(Action.SET_ROLE if name in classify.ROLE_SETTINGS else Action.SET)
         if name in classify.MEANING_SETTINGS:
             self.flags.add(Flag.CHANGES_SETTINGS)
@@ -249,15 +251,15 @@ class Analyst(Writes):
             self.act(Action.SET)
             self.flags.add(Flag.CHANGES_SETTINGS)
             self.settings_changed["all", ""] = None
+            self.settings_last = True
         elif kind == "VAR_SET_MULTI":  # SET TRANSACTION, SET SESSION CHARACTERISTICS
             transaction = body["name"].startswith("TRANSACTION")
             self.act(Action.TRANSACTION if transaction else Action.SET)
         else:
             values = [constant_text(node) for node in body.get("args", ())]
             known = kind == "VAR_SET_VALUE" and None not in values
-            self.note_setting(
-                body["name"], ", ".join(v for v in values if v is not None) if known else ""
-            )
+            value = ", ".join(v for v in values if v is not None) if known else ""
+            self.note_setting(body["name"], value, bool(body.get("is_local")))
         return NOTHING
 
     def _transaction(self, body: Body) -> Result:

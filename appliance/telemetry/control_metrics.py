@@ -43,6 +43,7 @@ class ControlMetrics(msgspec.Struct):
     notices_delivered: int = 0
     workers_linked: int = 0
     store_reachable: int = 0
+    chains_doubted: int = 0
     wait_counts: list[int] = msgspec.field(default_factory=lambda: [0] * len(_BOUNDS))
     wait_seconds: float = 0.0
 
@@ -90,6 +91,9 @@ CONTROL_CATALOGUE: Final[Mapping[str, Series]] = {
     "notices_delivered": Series(_NOTICES, "delivered"),
     "workers_linked": Series(
         Family("control_links", "gauge", "Workers that the control process talks with.")
+    ),
+    "chains_doubted": Series(
+        Family("audit_chains_doubted", "gauge", "Audit chains that are not what control has seen.")
     ),
     "store_reachable": Series(
         Family("control_store_reachable", "gauge", "Whether the store answered when asked last.")

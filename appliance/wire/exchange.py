@@ -1,7 +1,7 @@
 """What peers say to each other where one command is answered before the next: commands and replies
 without a protocol's bytes, and the `Codec` that turns bytes into them and back.
 
-Spoken by `session/exchange`; `wire/mysql/codec` is one codec. Rules: a command that a codec does
+Spoken by `session/exchange`; a protocol's package has its codec. Rules: a command that a codec does
 not know comes out of it as `Wish.REFUSED`, never as anything that is forwarded; a codec forwards
 whole commands that it has understood, or builds them anew from what it read.
 """
@@ -193,6 +193,10 @@ class Codec(Protocol):
         last."""
 
     @property
+    def standing(self) -> int:
+        """The codec's own: what goes on between commands, as the upstream said last."""
+
+    @property
     def client_midway(self) -> bool:
         """Whether the client is amid a message."""
 
@@ -202,6 +206,10 @@ class Codec(Protocol):
     def send(self, command: Command, text: bytes | None = None) -> bytes:
         """For the upstream; `text` in place of the command's own. The replies that come are to
         it."""
+
+    def amid_rows(self, sequence: int) -> None:
+        """The reply to what `send` made has come as far as its rows; `sequence`: the codec's own,
+        of what comes next."""
 
     def ask(self, text: bytes) -> bytes:
         """The same for a statement of ours."""

@@ -1,10 +1,13 @@
-"""The cases of `python -m bench`, in the order of its table."""
+"""The cases of `python -m bench`, by database, in the order of its table."""
 
 from bench.cases import Case
 from bench.cases.bulk import Bulk, Many
 from bench.cases.idle import Idle
 from bench.cases.load import Pgbench
 from bench.cases.misses import Misses
+from bench.cases.points import PointSelects
+from bench.wire import BulkClient
+from bench.wire_mysql import MyBulkClient
 
 MODES = ("simple", "extended", "prepared")
 CLIENTS = (1, 8, 32)
@@ -15,7 +18,7 @@ SHARING = (32, 200)
 MANY_CLIENTS = 6
 """Enough for the kernel to give two workers some each."""
 
-CASES: tuple[Case, ...] = (
+POSTGRESQL: tuple[Case, ...] = (
     Pgbench("select1-one-cpu", "simple", 1, "SELECT 1;\n", one_cpu=True),
     *(Pgbench(f"S-{mode}-c{n}", mode, n) for mode in MODES for n in CLIENTS),
     *(Pgbench(f"S-{mode}-c8-tls", mode, 8, tls=True) for mode in ("simple", "prepared")),
@@ -24,11 +27,24 @@ CASES: tuple[Case, ...] = (
     *(Pgbench(f"shared-{mode}-c{n}", mode, n, kind="shared") for mode in MODES for n in SHARING),
     Misses(),
     *(
-        Bulk(form, columns)
+        Bulk(form, columns, BulkClient)
         for form in ("text", "binary", "copy")
         for columns in ("masked", "plain")
     ),
-    *(Bulk(form, c, canned=True) for form in ("text", "binary") for c in ("masked", "plain")),
+    *(
+        Bulk(form, columns, BulkClient, canned=True)
+        for form in ("text", "binary")
+        for columns in ("masked", "plain")
+    ),
     Many(MANY_CLIENTS),
     Idle(IDLE_CONNECTIONS),
+)
+
+MYSQL: tuple[Case, ...] = (
+    *(PointSelects(f"S-{mode}-c{n}", mode, n) for mode in ("text", "prepared") for n in CLIENTS),
+    *(
+        Bulk(form, columns, MyBulkClient)
+        for form in ("text", "binary")
+        for columns in ("masked", "plain")
+    ),
 )

@@ -2,7 +2,9 @@
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from bench.proc import cpu_seconds
 from bench.stage import BULK_ROWS, Stage, Target
@@ -14,12 +16,21 @@ COLUMNS = {
 }
 
 
+class Client(Protocol):
+    """One connection; `text` is run to its end. -> bytes received. Raises RuntimeError."""
+
+    def simple(self, text: str) -> int: ...
+    def binary(self, text: str) -> int: ...
+    def close(self) -> None: ...
+
+
 @dataclass(frozen=True)
 class Bulk:
     """`form`: text, binary or copy. `canned`: from a backend that costs next to nothing."""
 
     form: str
     columns: str
+    connect: Callable[[str], Client]
     canned: bool = False
 
     @property
@@ -34,7 +45,7 @@ class Bulk:
         del seconds
         limit = f" LIMIT {BULK_ROWS} /*canned*/" if self.canned else ""
         text = f"SELECT {COLUMNS[self.columns]} FROM bulk{limit}"
-        client = BulkClient(stage.uri(target))
+        client = self.connect(stage.uri(target))
         try:
             before, began = cpu_seconds(target.pids()), time.monotonic()
             if self.form == "copy":

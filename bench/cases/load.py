@@ -45,7 +45,7 @@ class Pgbench:
     def run(self, stage: Stage, target: Target, seconds: int) -> dict[str, float]:
         """Raises RuntimeError when a transaction failed."""
         with (
-            _pinned([stage.postgres_pid, *target.roots]) if self.one_cpu else _anywhere(),
+            _pinned([stage.server_pid, *target.roots]) if self.one_cpu else _anywhere(),
             tempfile.TemporaryDirectory(prefix="sallyport-bench-") as folder,
         ):
             place = Path(folder)
@@ -90,7 +90,7 @@ class Pgbench:
         place = ["-h", "127.0.0.1", "-p", str(target.port), "-U", USER, DATABASE]
         before = cpu_seconds(target.pids())
         done = subprocess.run(
-            [stage.pgbench, "-n", *what, *how, *length, *log, *place],
+            [stage.loader, "-n", *what, *how, *length, *log, *place],
             capture_output=True,
             text=True,
             check=False,

@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from appliance.approval.request import Asked, Request, State
+from appliance.control.policy_link import PolicyLink
 from appliance.control.store_sqlite import SqliteStore
 from appliance.link.approvals import Ask, Known, Ruled, Use, Used
+from appliance.link.messages import PolicyDocument
 from tests.controlled import Controlled, Linked, controlled
 from tests.desk import BOB, Clock, Desks, asked, desks_of
+from tests.unit.control.notify.standins import becomes
 
 ROUNDS = 6
 AT_ONCE = 12
@@ -151,3 +154,49 @@ async def test_a_second_control_process_does_not_start_beside_it(folder: Path) -
         with pytest.raises(AssertionError):
             await second.start()
         assert await process.end() == 0
+
+
+POLICY = "version: 1\nrules: [{{id: read-{0}, effect: allow, actions: [select]}}]\n"
+
+
+async def test_the_active_policy_outlasts_kills_in_the_middle_of_a_change(folder: Path) -> None:
+    """What was answered is active; what was not is, or what was before; and it is whole."""
+    chance = random.Random(5)
+    async with controlled(folder) as process:
+        link = PolicyLink(process.socket, "node-1", lambda: None)
+        linking = asyncio.create_task(link.run())
+        try:
+            await process.start()
+            before: tuple[PolicyDocument, ...] = ()
+            answered = 0
+            for number in range(2 * ROUNDS):
+                new = (PolicyDocument("p.yaml", POLICY.format(number).encode()),)
+                proposing = asyncio.create_task(link.propose(new, (), ()))
+                await asyncio.sleep(0 if number == 0 else chance.random() * 0.1)
+                if number == 0:
+                    await proposing
+                await process.kill()
+                answer = await proposing
+                await process.start()
+                await _agreed(link)
+                active = () if link.active is None else link.active.documents
+                assert active in (before, new)
+                if answer.serial:
+                    answered += 1
+                    assert active == new
+                before = active
+            assert answered
+        finally:
+            linking.cancel()
+            await asyncio.wait((linking,))
+        assert await process.end() == 0
+        assert process.proof().exit_code == 0
+
+
+async def _agreed(link: PolicyLink) -> None:
+    """Until a control process has said what its store holds."""
+
+    def told() -> bool:
+        return link.active is not None and 0 < link.standing == link.active.serial
+
+    await becomes(told)

@@ -3,6 +3,7 @@
 from urllib.parse import quote
 
 from tests.browser.content import LONG
+from tests.browser.policies import NEW_POLICY
 
 PAGES = {
     "approvals": "/requests",
@@ -20,6 +21,8 @@ PAGES = {
     "record-request": "/audit/0:7",
     "audit-session": "/audit/5e03",
     "policy": "/policy",
+    "policy-versions": "/policy/versions",
+    "policy-version": f"/policy/versions/{NEW_POLICY}",
     "explain": f"/policy/explain?principal=alice&place=shop/shop&sql={quote(LONG)}",
     "masking": "/masking",
     "account": "/account",

@@ -15,10 +15,10 @@ import uvicorn
 
 from appliance.audit.query import Criteria, Story
 from appliance.audit.verify import ChainReport, Report
-from appliance.cli.policy_catalog import catalog_from_tables
 from appliance.config.load import parse
 from appliance.console.app import make_app, services_of
 from appliance.console.metering import Metrics
+from appliance.console.policy_catalog import catalog_from_tables
 from appliance.console.shelf import Item
 from appliance.console.standing import Standing
 from appliance.console.studies import Studies
@@ -30,6 +30,7 @@ from appliance.policy.compile import compile_documents
 from appliance.sql.lineage import CatalogLineage
 from tests.browser import content
 from tests.browser.desk import MemoryDesk
+from tests.browser.policies import ToldPolicies, nothing_seen
 
 PASSWORD = "correct horse"
 T = TypeVar("T")
@@ -170,7 +171,13 @@ class Stage:
             documents,
         )
         services = services_of(
-            lambda: standing, desk or self.desk, self.shelf, QuietRecorder(), self.now
+            lambda: standing,
+            desk or self.desk,
+            ToldPolicies(self.now()),
+            nothing_seen,
+            self.shelf,
+            QuietRecorder(),
+            self.now,
         )
         self.services = services._replace(
             trails=self.trails,

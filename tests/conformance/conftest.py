@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from appliance.cli.demo import postgres_shop
 from appliance.cli.demo import shop as shop_database
 from appliance.cli.demo.postgres import EmbeddedPostgres
 from appliance.cli.files import write_private
@@ -78,7 +79,7 @@ def governed(
 ) -> Iterator[Governed]:
     """Sallyport in front of the sample database, for as long as the session lasts."""
     passwords = dict.fromkeys(shop_database.ROLES, ROLE_PASSWORD)
-    shop_database.load(postgres_tls.uri(), passwords)
+    postgres_shop.load(postgres_tls.uri(), passwords)
     folder = server_folder / "governed"
     folder.mkdir()
     config = _write(folder, authority, postgres_tls.port)

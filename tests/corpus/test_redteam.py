@@ -9,7 +9,7 @@ from appliance.model.catalog import Catalog, Column, Relation
 from appliance.model.decision import MaskMethod
 from appliance.model.principal import Principal, Target
 from appliance.policy.compile import compile_documents
-from tests.redteam import corpus, policies
+from tests.redteam import corpus, policies, tables
 from tests.redteam.corpus import Means
 from tests.redteam.runs import merged
 from tests.redteam.servers import schema_for
@@ -169,3 +169,30 @@ def test_own_attacks_are_many_and_were_seen_to_leak() -> None:
     assert not {json.dumps(i.get("steps")) for i in items if "steps" in i} & {
         json.dumps(i.get("steps")) for i in public
     }
+
+
+def test_only_inference_is_a_limit() -> None:
+    """What README says that remains; never a raw value, never one of the public attacks."""
+    path = corpus.FOLDER / corpus.OWN["attacks"]
+    limits = corpus.limits(path)
+    severities = {item["id"]: item["severity"] for item in corpus.read(path)}
+    assert {severities[name] for name in limits} == {"inference"}
+    assert len(limits) == 3
+    for kind in corpus.KINDS:
+        assert not corpus.limits(corpus.FOLDER / corpus.PUBLIC[kind])
+
+
+def test_limits_are_told_apart_and_never_hidden() -> None:
+    attacks = {"leaked_ids": ["own-1", "own-2"]}
+    assert tables.wrong_ids(attacks) == ["own-1", "own-2"]
+    assert tables.wrong_ids({"failing": {"b": {}}}) == ["b"]
+    assert tables.wrong_ids({"missed_ids": {"m": "", "n": ""}, "false_positives": {"f": ""}}) == [
+        *("m", "n", "f")
+    ]
+    told = tables.ending({"on 15": ["own-1", "own-2"], "on 18": ["own-1"], "guard": []}, {"own-1"})
+    assert told.splitlines() == [
+        "redteam: on 15: to be mended: own-2",
+        "redteam: on 15: wrong, and said so in README's limits: own-1",
+        "redteam: on 18: wrong, and said so in README's limits: own-1",
+    ]
+    assert tables.ending({"guard": []}, {"own-1"}) == ""

@@ -10,6 +10,7 @@ import pytest
 from tests import clusters
 from tests.clusters import Authority, EmbeddedPostgres
 from tests.endtoend import stage
+from tests.endtoend.books import LOG_LINE_PREFIX, Books
 from tests.endtoend.stage import Estate
 
 WAYS_IN = (
@@ -47,6 +48,29 @@ def vault_tls(server_folder: Path, authority: Authority) -> Iterator[EmbeddedPos
             "by_password",
         )
         yield server
+
+
+@pytest.fixture(scope="session")
+def logging_vault(server_folder: Path) -> Iterator[EmbeddedPostgres]:
+    """PostgreSQL 18 that logs every statement it is sent."""
+    settings = {
+        "max_connections": "400", "log_statement": "all", "log_line_prefix": LOG_LINE_PREFIX,
+    }  # fmt: skip
+    with EmbeddedPostgres(server_folder / "elog", 18, settings=settings) as server:
+        stage.furnish(server)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def kept_books(logging_vault: EmbeddedPostgres) -> Books:
+    return Books(logging_vault.log)
+
+
+@pytest.fixture
+def books(kept_books: Books) -> Iterator[Books]:
+    """Balanced after each test, with everything that came before it."""
+    yield kept_books
+    kept_books.balance()
 
 
 @pytest.fixture

@@ -14,12 +14,17 @@ from typing import TypeVar
 
 from appliance.approval.request import State
 from appliance.link.approvals import (
+    SUPERVISOR,
     VERSION,
+    Active,
+    Applied,
     Ask,
     ControlMessage,
     EndSession,
     Greet,
     Known,
+    Propose,
+    Proposed,
     Ruled,
     Sessions,
     Use,
@@ -29,6 +34,7 @@ from appliance.link.approvals import (
     worker_messages,
 )
 from appliance.link.codec import encode_message
+from appliance.link.messages import PolicyDocument
 
 Message = TypeVar("Message")
 SECONDS_MAX = 20.0
@@ -45,6 +51,8 @@ class ControlDouble:
         self._connection: socket.socket | None = None
         self._connections: list[socket.socket] = []
         self.greeted = threading.Event()
+        self._active: tuple[PolicyDocument, ...] = ()
+        self._serial = 0
         self.start()
 
     def start(self) -> None:
@@ -83,7 +91,13 @@ class ControlDouble:
             if not chunk:
                 return
             for message in messages.feed(chunk):
-                if isinstance(message, Greet):
+                if isinstance(message, Greet) and message.worker == SUPERVISOR:
+                    _send(connection, Welcome(VERSION))
+                elif isinstance(message, Propose):
+                    self._agree(connection, message)
+                elif isinstance(message, Applied):
+                    continue
+                elif isinstance(message, Greet):
                     self._connection = connection
                     self.say(Welcome(VERSION))
                     self.greeted.set()
@@ -92,9 +106,19 @@ class ControlDouble:
                 else:
                     self._said.put(message)
 
+    def _agree(self, connection: socket.socket, proposal: Propose) -> None:
+        """Whatever the supervisor's policy files say is active."""
+        if proposal.documents == self._active:
+            _send(connection, Proposed(proposal.number))
+            return
+        self._active = proposal.documents
+        self._serial += 1
+        _send(connection, Active(self._serial, self._active))
+        _send(connection, Proposed(proposal.number, self._serial))
+
     def say(self, message: ControlMessage) -> None:
         assert self._connection is not None
-        self._connection.sendall(encode_message(message))
+        _send(self._connection, message)
 
     def took(self, kind: type[Message], seconds: float = SECONDS_MAX) -> Message:
         """The worker's next message, which must be of this kind."""
@@ -146,3 +170,7 @@ class ControlDouble:
 
     def end(self, session: str) -> None:
         self.say(EndSession(session, "root", "enough"))
+
+
+def _send(connection: socket.socket, message: ControlMessage) -> None:
+    connection.sendall(encode_message(message))

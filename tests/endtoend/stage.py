@@ -27,7 +27,7 @@ from appliance.cli.demo.child import Child
 from appliance.cli.files import write_private
 from appliance.identity.scram import make_verifier
 from appliance.identity.verifiers import Directory, User, render_users
-from tests.clusters import SALLYPORT, Authority, EmbeddedPostgres
+from tests.clusters import READY_SECONDS_MAX, SALLYPORT, Authority, EmbeddedPostgres
 
 DATABASE = "vault"
 ROLE, PASSWORD = "app", "app-password"
@@ -316,7 +316,7 @@ class Estate:
         child = Child(command, self.folder / "sallyport.out", {"NO_COLOR": "1"})
         running = Running(child, self.folder)
         try:
-            child.wait_line("ready ")
+            child.wait_line("ready ", READY_SECONDS_MAX)
             running.take_ready_lines(len(self.configuration["listeners"]))
             yield running
         except BaseException:

@@ -4,6 +4,7 @@ and the command line, killed amid it, and by two appliances on one store.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -414,3 +415,68 @@ def test_a_browser_lets_a_psql_session_go_on(service: Running, direct: Any) -> N
         expect(page.locator("main")).to_contain_text("Sessions")
         assert not visitor.complaints
         browser.close()
+
+
+def test_a_browser_finds_explains_and_ends(service: Running, direct: Any) -> None:
+    """Of the very service: a session in psql is seen and ended, what it sent is found in the trail
+    with its decision, and policy says of it what it said."""
+    psql = clusters.installed_program("psql")
+    if CHROMIUM is None or psql is None:
+        pytest.skip("chromium or psql is not installed: scripts/test-programs.sh")
+    uri = (
+        f"postgresql://alice:alice-password@127.0.0.1:{service.ports['main']}/{DATABASE}"
+        "?sslmode=disable&application_name=left-open"
+    )
+    url = f"http://127.0.0.1:{console_port(service)}"
+    mark = f"m{os.urandom(4).hex()}"
+    with sync_playwright() as playwright, ExitStack() as stack:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        erin, gina = (
+            Visitor(browser.new_context(), url).sign_in(name, password=f"{name}-password")
+            for name in ("erin", "gina")
+        )
+        client = stack.enter_context(
+            subprocess.Popen(
+                [psql, uri, "-X"], text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )
+        )  # fmt: skip
+        assert client.stdin is not None
+        client.stdin.write(f"SELECT id AS {mark} FROM notes WHERE id = 7;\n")
+        client.stdin.flush()
+        page = erin.to("/sessions?q=left-open")
+        entry = page.locator("[data-entry]")
+        expect(entry).to_contain_text("1 statement", timeout=20_000)  # without a reload
+        expect(entry).to_contain_text("nothing under way")
+        entry.locator("summary").click()
+        entry.get_by_label("Reason").fill("Left open.")
+        entry.get_by_role("button", name="End this session").click()
+        expect(page.get_by_role("status")).to_contain_text("told to end")
+        expect(page.locator("[data-entry]")).to_have_count(0, timeout=20_000)
+        said, _ = client.communicate("SELECT 2;\n", timeout=20)
+        assert "administrator command" in said
+
+        page = gina.to("/audit?span=all")
+        page.get_by_label("Statement has").fill(mark)
+        page.get_by_role("button", name="Search").click()
+        expect(page.locator("[data-entry]")).to_have_count(1)
+        expect(page.locator("[data-entry]")).to_contain_text("alice")
+        page.locator("[data-entry]").get_by_role("link").first.click()
+        expect(page.locator(".reasons")).to_contain_text("work")
+        page.get_by_role("link", name="Ask today's policy about it").click()
+        expect(page.get_by_label("Statement")).to_have_value(re.compile(mark))
+        page.get_by_label("Sent by").fill("alice")
+        page.get_by_role("button", name="Explain").click()
+        expect(page.locator(".outcome")).to_contain_text("would run")
+        page.get_by_label("Statement").fill(UPDATE)
+        page.get_by_role("button", name="Explain").click()
+        expect(page.locator(".outcome")).to_contain_text("approval")
+        page = gina.to("/audit?span=all")
+        page.get_by_role("button", name="Verify now").click()
+        expect(page.locator("#chains")).to_contain_text("complete and unaltered")
+        assert not erin.complaints and not gina.complaints
+        browser.close()
+    ended = service.recorded("admin_acted", action="session_ended", person="erin")
+    assert ended["reason"] in ("Left open.", "leak")

@@ -18,7 +18,7 @@ from tests.endtoend.stage import DATABASE, ROLE, Estate, Running
 
 POLICY = """
 version: 1
-known_relations: ["*.c.copied", "*.c.parted", "*.c.people2"]
+known_relations: ["*.c.copied", "*.c.parted", "*.c.people", "*.c.people2"]
 rules:
   - {id: all, effect: allow, actions: [everything]}
   - id: no-ssn
@@ -292,6 +292,55 @@ def test_one_text_that_goes_on_after_its_transaction(alice: Connection) -> None:
             simple(alice, "COMMIT; SELECT upper(name) FROM c.people")
         raise psycopg.Rollback
     assert simple(alice, "SELECT 1; SELECT 2") == "[(1,)]"
+
+
+@pytest.mark.parametrize("first", ["rolled back", "dropped", "renamed", "taken", "failed"])
+def test_another_table_under_the_name_of_what_she_made(
+    direct: Connection, alice: Connection, first: str
+) -> None:
+    """What alice makes herself is known. What bears its name later was made by somebody else."""
+    own = "CREATE TABLE c.late (id int)"
+    if first == "rolled back":
+        with alice.transaction(force_rollback=True):
+            alice.execute(own)
+    elif first == "failed":
+        with pytest.raises(psycopg.errors.DuplicateColumn):
+            alice.execute("CREATE TABLE c.late (id int, id int)")
+    elif first == "taken":
+        alice.execute(own)
+        direct.execute("DROP TABLE c.late")
+    else:
+        alice.execute(own)
+        alice.execute(
+            "DROP TABLE c.late" if first == "dropped" else "ALTER TABLE c.late RENAME TO d"
+        )
+    direct.execute(
+        f"CREATE TABLE c.late AS SELECT ssn AS x FROM c.people; GRANT ALL ON c.late TO {ROLE}"
+    )
+    for ask in (simple, extended):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="nobody has said"):
+            ask(alice, "SELECT x FROM c.late")
+
+
+def test_what_she_made_in_a_transaction_is_known(alice: Connection) -> None:
+    with alice.transaction():
+        alice.execute("SELECT 1")
+        alice.execute("CREATE TABLE c.kept (id int)")
+    alice.execute("INSERT INTO c.kept VALUES (7)")
+    assert simple(alice, "SELECT * FROM c.kept") == "[(7,)]"
+
+
+def test_a_table_dropped_and_made_again(direct: Connection, alice: Connection) -> None:
+    """Policy names a column of `early.people`: that was another table."""
+    direct.execute(
+        f"CREATE TABLE early.people (name text, other text); GRANT ALL ON early.people TO {ROLE}"
+    )
+    assert simple(alice, "SELECT name, other FROM early.people") == "[]"
+    direct.execute(
+        "DROP TABLE early.people; CREATE TABLE early.people AS SELECT id AS name, ssn AS other "
+        f"FROM c.people; GRANT ALL ON early.people TO {ROLE}"
+    )
+    assert "SECRET" not in simple(alice, "SELECT other FROM early.people")
 
 
 def test_what_is_new_is_closed_until_it_is_known(

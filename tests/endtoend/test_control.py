@@ -16,12 +16,14 @@ import pytest
 
 from appliance.approval.request import Request, State
 from appliance.approval.standing import Scope
+from appliance.control.desk import Activation
+from appliance.control.policies import PolicyVersions
 from appliance.control.store import Store
 from appliance.control.store_postgres import PostgresStore, Server
 from appliance.control.store_sqlite import SqliteStore
 from appliance.session.estimates import EXPLAIN
 from tests.clusters import Authority, EmbeddedPostgres
-from tests.desk import BOB, CAROL, EVE, Clock, Desks, desks_of
+from tests.desk import BOB, CAROL, EVE, Clock, Desks, desks_of, person
 from tests.endtoend.held import Held
 from tests.endtoend.holds import POLICY, UPDATE
 from tests.endtoend.stage import DATABASE, Estate, Running, wait_for
@@ -228,3 +230,40 @@ def test_a_standing_grant_passes_and_stops_when_revoked(real: Real) -> None:
         assert real.ran() == 1
         real.vote(request, False, "over")
         held.refused()
+
+
+def test_a_policy_that_is_rolled_back_holds_on_live_sessions(real: Real) -> None:
+    """Forbidden by the files, allowed again by an administrator; control is killed meanwhile."""
+    forbidding = POLICY.replace("effect: allow, actions: [read,", "effect: allow, actions: [")
+    admin = person("dan", "admin")
+
+    async def back(desks: Desks) -> Activation:
+        versions = PolicyVersions(desks.changes, "node-1")
+        history, _ = await versions.history(admin)
+        return await versions.roll_back(admin, "nobody can work", history[0].version)
+
+    with real.connect() as bob:
+        assert bob.execute("SELECT count(*) FROM notes").fetchone()
+        (real.running.folder / "policy.yaml").write_text(forbidding)
+        assert real.running.reload()
+        with pytest.raises(psycopg.Error):
+            bob.execute("SELECT count(*) FROM notes")
+        before = real.control_pid()
+        os.kill(before, signal.SIGKILL)
+        made = real.ask(back)
+        wait_for(lambda: _reads(bob), "the policy before", 60)
+        assert real.running.reload()  # the files have not changed: it stays
+        assert _reads(bob)
+    wait_for(lambda: real.linked, "control and its worker", 60)
+    changed = real.running.records("policy_changed")[-1]
+    assert changed["version"] == made.version[:16]
+    (real.running.folder / "policy.yaml").write_text(POLICY)
+    assert real.running.reload()
+
+
+def _reads(connection: psycopg.Connection) -> bool:
+    try:
+        connection.execute("SELECT count(*) FROM notes")
+    except psycopg.Error:
+        return False
+    return True

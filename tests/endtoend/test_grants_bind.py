@@ -12,11 +12,12 @@ import pytest
 from tests.clusters import Authority, EmbeddedPostgres
 from tests.endtoend.decided import Person, connect, installed, postgres_store
 from tests.endtoend.stage import DATABASE, ROLE, Estate, Running, wait_for
+from tests.wireclient import WireClient, error, query
 
 POLICY = """
 version: 1
 rules:
-  - {id: work, effect: allow, actions: [any]}
+  - {id: work, effect: allow, actions: [everything]}
   - {id: by-ticket, effect: hold, actions: [insert],
      hold: {on_hold: ticket, expires: 5min, usable: 5min}}
   - {id: briefly, effect: hold, actions: [delete],
@@ -84,6 +85,18 @@ CHANGES: dict[str, dict[str, Any]] = {
     "a comment": {"text": "/* x */ " + PLAIN},
     "search_path": {"before": "SET search_path TO elsewhere, public"},
     "a setting that literals are read by": {"before": "SET datestyle TO german"},
+    "a setting that comparisons are made by": {"before": "SET transform_null_equals TO on"},
+    "a setting of one's own": {"before": "SET app.tenant TO '2'"},
+    "a setting of one's own, by a function": {
+        "before": "SELECT set_config('app.tenant', '2', false)"
+    },
+    "a setting that is computed": {
+        "before": "SELECT set_config('app.tenant', max(id)::text, false) FROM notes"
+    },
+    "settings in one text": {"before": "SET app.tenant TO '2'; SET app.tenant TO '3'"},
+    "a setting of a DO block": {
+        "before": "DO $$ BEGIN PERFORM set_config('app.tenant', '2', false); END $$"
+    },
     "role": {"before": f"SET ROLE {OTHER}"},
     "database": {"dbname": OTHER},
     "principal": {"user": "dave"},
@@ -110,6 +123,21 @@ def test_another_statement_is_not_released(service: Running, direct: Any, name: 
         assert alice.execute(PLAIN).rowcount == 1  # as it was approved
         assert ticket(alice, PLAIN) != approved  # a second use
     assert count(direct) == 1
+
+
+def test_a_setting_behind_what_fails(service: Running, direct: Any) -> None:
+    """Both on their way at once: which of them failed is not mistaken."""
+    with connect(service, "alice") as alice, Person(service, "bob") as bob:
+        approved = ticket(alice, PLAIN)
+        approve(bob, approved)
+        port = service.ports["main"]
+        uri = f"postgresql://alice:alice-password@127.0.0.1:{port}/{DATABASE}"
+        with WireClient.login(uri) as other:
+            other.ask(query("SELECT 1 / 0"), query("SET app.tenant TO '2'"), ready=2)
+            told = error(other.ask(query(PLAIN)))
+            assert json.loads(told["D"])["request"] != approved
+        assert count(direct) == 0
+        assert alice.execute(PLAIN).rowcount == 1
 
 
 def test_another_parameter_is_not_released(service: Running, direct: Any) -> None:

@@ -159,6 +159,30 @@ def test_settings_that_a_pipeline_changes(scene: Scene) -> None:
     assert scene.ran("SET body") == 1
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "SET LOCAL TimeZone TO 'Asia/Tokyo'",
+        "SET LOCAL app.tenant TO '2'",
+        "SELECT set_config('app.tenant', '2', false)",
+    ],
+)
+def test_settings_that_change_behind_an_approved_bind(scene: Scene, change: str) -> None:
+    """An open transaction keeps the portal: what it was approved under has to hold as it runs."""
+    text = "UPDATE notes SET body = now()::text || current_setting('app.tenant', true) WHERE id = 7"
+    with scene.wire() as client:
+        client.ask(parse("u", text), SYNC)
+        client.ask(query("BEGIN"))
+        client.send(bind("approved", "u"), SYNC)
+        scene.control.approve(scene.control.hold())
+        client.until("Z")
+        client.ask(query(change))
+        got = client.ask(execute("approved"), SYNC)
+        assert error(got)["C"] == "42501"
+        client.ask(query("ROLLBACK"))
+    assert scene.ran("SET body = now()") == 0
+
+
 def test_who_may_no_longer_log_in(scene: Scene) -> None:
     """What waits for them is withdrawn, and so is what they sent behind it."""
     users = scene.running.folder / "users.yaml"

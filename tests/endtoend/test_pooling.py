@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from appliance.cli.demo.postgres import free_port
+from appliance.cli.demo.embedded import free_port
 from tests.clusters import Authority, EmbeddedPostgres
 from tests.endtoend.stage import DATABASE, PASSWORD, ROLE, Estate, Running, furnish, wait_for
 

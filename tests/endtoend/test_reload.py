@@ -242,7 +242,7 @@ def test_a_worker_that_comes_back_runs_what_was_validated(estate: MakeEstate) ->
         (before,) = proxy.worker_pids()
         subprocess.run(["kill", "-KILL", str(before)], check=True)
         wait_for(lambda: proxy.worker_pids() not in ([], [before]), "another worker")
-        wait_for(lambda: proxy.get("/readyz")[0] == 200, "readiness")
+        wait_for(lambda: proxy.get("/readyz")[0] == 200, "readiness", 60)
         with (
             proxy.connect("alice", "alice-password") as alice,
             pytest.raises(psycopg.Error, match="Not now"),

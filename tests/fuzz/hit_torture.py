@@ -77,13 +77,21 @@ class Conversation:
         self._ledger = HitLedger(
             lambda: None, lambda: None, secrets.token_bytes, tuple(map(float, range(16)))
         )
+        self._path: Any = None
+        self._begin()
+        self._path.owner = self
+        self._client, self._upstream = Wire(), Wire()
+        self._path.attach(self._client, self._upstream)
+
+    def _begin(self) -> None:
+        """The path, taught and armed."""
         pace = Pace()
         pace.due = float("inf")
         confirmed: dict[bytes, Any] = {}
         self._path = HitPath(
             self._ledger, Count(), Count(), pace, confirmed, "s1", HELD, 4096
         )  # fmt: skip
-        self._path.arm(EPOCH, "0-1", PROVISO)  # (what was taught before would be forgotten)
+        self._arm()  # (what was taught before would be forgotten)
         hit = self._taught()
         confirmed[b"p"] = hit.prepared = SimpleNamespace(hit=hit)
         folded = fold(ALIKE)
@@ -92,9 +100,9 @@ class Conversation:
         alike = self._taught()
         alike.query_tail, alike.query_tail_rest = b',"sql":"', b',"rest":1'
         self._path.alike[folded[0]] = alike
-        self._path.owner = self
-        self._client, self._upstream = Wire(), Wire()
-        self._path.attach(self._client, self._upstream)
+
+    def _arm(self) -> None:
+        self._path.arm(EPOCH, "0-1", PROVISO)
 
     def _taught(self) -> Hit:
         hit = Hit(object(), tuple(map(str, EPOCH)), self._bound, self._provisional)  # type: ignore[arg-type]
@@ -106,7 +114,7 @@ class Conversation:
         return hit
 
     def takes(self, chunk: bytes) -> bool:
-        taken = self._path.client(chunk, 1.0)
+        taken = bool(self._path.client(chunk, 1.0))
         if taken:
             self._path.drop()
         return taken
@@ -155,13 +163,13 @@ class Conversation:
             descriptor = end.descriptor
             self._statement()
             os.close(descriptor)
-            self._path.arm(EPOCH, "0-1", PROVISO)
+            self._arm()
         self._ledger.take_finished()
         self._ledger.take_sums()
 
     def _statement(self) -> None:
         path = self._path
-        chunk = self._random.choice(CHUNKS)
+        chunk = self._chosen()
         if self._random.random() < 0.4:
             chunk = self._mutated(chunk)
         self._upstream.written = self._client.written = b""
@@ -180,6 +188,9 @@ class Conversation:
             assert RAW not in self._client.written
         if path.underway:
             path.hand_over()
+
+    def _chosen(self) -> bytes:
+        return self._random.choice(CHUNKS)
 
     def _answer(self, letters: str) -> bytes:
         answer = b""

@@ -9,22 +9,27 @@ compared with the reference twin.
 
 import array
 import contextlib
+import math
 import random
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from _speedups import mylex
+from _speedups.hitcycle import Pace
 from _speedups.maskops import MaskOp
 from _speedups.myframe import PACKET, SKIPPED, PacketSplitter, packets, renumbered
 from _speedups.myrows import RowMasker as MyMasker
-from _speedups.pgframe import FrameSplitter
+from _speedups.pgframe import GATHER, STREAM, FrameSplitter
 from _speedups.pgrows import RowMasker
+from _speedups.rowflow import RowFlow
 from _speedups.sqllex import fold, measure, redact
 from _speedups.sqltokens import tokens
 from tests.fuzz.hit_torture import CHUNKS, Conversation
+from tests.fuzz.my_hit_torture import MyConversation
 from tests.reference import maskops as reference_ops
 from tests.reference import myrows as reference_myrows
 from tests.reference import pgframe as reference_frames
@@ -145,6 +150,33 @@ class Torture:
         found = outcome(RowMasker(ops), exact(run), count)
         assert found == expected, (ops, run, found, expected)
 
+    def flow(self) -> None:
+        """What is given of what is taken is its rows, masked, whatever the cuts."""
+        ops = [self.op() if self.random.random() < 0.7 else None for _ in range(3)]
+        rows = b"".join(
+            reference_rows.row(*(self.value() if self.random.random() < 0.9 else None for _ in ops))
+            for _ in range(self.random.randrange(6))
+        )
+        whole = self.random.random() < 0.7
+        frames, pace = FrameSplitter("upstream"), Pace()
+        frames.rule(ord("D"), GATHER if whole else STREAM, 3000, True)
+        pace.due = math.inf
+        counts = SimpleNamespace(rows=0, bytes_out=0, cells_masked=0, sensitive_unmasked=0)
+        flow = RowFlow(frames, pace, counts)
+        flow.begin(counts, RowMasker(ops) if whole else None, 0, False)
+        taken = given = b""
+        for chunk in self.pieces(self.mutated(rows)):
+            found, done = flow.passed(exact(chunk), 1.0)
+            taken, given = taken + chunk[:done], given + found
+            if done < len(chunk):
+                break
+        if not whole:
+            assert given == taken, (rows, given, taken)
+            return
+        taken = taken[: len(taken) - frames.pending]
+        masker = reference_rows.RowMasker(ops)
+        assert masker.mask(taken, counts.rows // 2) == given, (ops, taken, given)
+
     def packets(self) -> None:
         """Cut anyhow, the same packets and rows come out, or the same error."""
         sizes = self.random.choices((0, 1, 2, 5, 40, 300), k=self.random.randrange(9))
@@ -244,10 +276,13 @@ class Torture:
     def hits(self) -> None:
         Conversation(self.random, self.mutated).go_on(10)
 
+    def mysql_hits(self) -> None:
+        MyConversation(self.random, self.mutated).go_on(10)
+
     def run(self, seconds: float) -> None:
         chores: list[Callable[[], None]] = [
-            *(self.frames, self.rows, self.cells, self.texts, self.hits),
-            *(self.mysql_texts, self.packets, self.mysql_rows),
+            *(self.frames, self.rows, self.flow, self.cells, self.texts, self.hits),
+            *(self.mysql_texts, self.packets, self.mysql_rows, self.mysql_hits),
         ]
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -300,6 +335,9 @@ def outcome(masker: Any, run: Any, count: int) -> tuple[Any, ...]:
 if __name__ == "__main__":
     for each in CHUNKS:
         assert Conversation(random.Random(1), lambda content: content).takes(each)
+    spoken = MyConversation(random.Random(1), lambda content: content)
+    for each in spoken.chunks():
+        assert spoken.takes(each)
     torture = Torture(int(sys.argv[2]))
     torture.run(float(sys.argv[1]))
     print(dict(torture.counts))

@@ -27,10 +27,10 @@ from appliance.session.exchange_blast import KEEP, KEEP_INSIDE, OPEN, OPEN_INSID
 from appliance.session.exchange_results import NamedReading
 from appliance.session.exchange_state import ExchangeState
 from appliance.session.flow import Judge
-from appliance.session.mysql import MYSQL
 from appliance.session.named import NamedPlans
 from appliance.session.records import Recorder
 from appliance.session.results import ResultLocks
+from appliance.sql.mysql.dialect import MYSQL
 from appliance.sql.mysql.lineage import MyLineage
 from appliance.sql.mysql.session_settings import PROBE, MySettings
 from appliance.wire.mysql.codec import MyCodec
@@ -114,7 +114,7 @@ class Session:
         self.codec = MyCodec(capabilities, limits)
         self.state = ExchangeState(
             self.judge,
-            Recorder("s1", principal, "try", "public", lambda now: f"r{next(numbers)}"),
+            Recorder("s1", principal, "try", "public", lambda now: f"r{next(numbers):05}"),
             self.settings,
             ResultLocks(self.judge, {}, NamedPlans(), NamedReading(self.codec)),
             self.codec,

@@ -86,7 +86,7 @@ def asked(
     if first:
         sent += m.close(m.STATEMENT, CHECK_NAME)
         sent += m.parse(CHECK_NAME, CHECK_QUERY.encode(), CHECK_TYPES)
-    told = (position.encode(), last.encode(), b'"$user", public\nnone\nshop')
+    told = (position.encode(), last.encode(), b'"$user", public\nnone\nshop\non')
     values = (array(["customers"]), array([str(CUSTOMERS)]), *told, array(()))
     sent += m.bind_texts(CHECK_NAME, CHECK_NAME, values) + m.execute(CHECK_NAME)
     return upstream(sent, m.close(m.PORTAL, CHECK_NAME), ended_by)
@@ -237,4 +237,40 @@ def test_an_error_of_the_query_itself(play: Open) -> None:
         << client(refusals.withhold_values(failure("42501", "permission denied")[5:], ord("E")))
         << client(IDLE)
         << Finished("failed")
+    )
+
+
+STRING = r"SELECT 'a\b'"
+
+
+def bare_check(first: bool, ended_by: bytes) -> list[Expectation]:
+    """A check of nothing but how the server reads strings."""
+    sent = m.close(m.STATEMENT, CHECK_NAME)
+    sent += m.parse(CHECK_NAME, CHECK_QUERY.encode(), CHECK_TYPES)
+    position = NO_POSITION.encode()
+    values = (
+        array(()),
+        array(()),
+        position,
+        position,
+        b'"$user", public\nnone\nshop\non',
+        array(()),
+    )
+    sent = (sent if first else b"") + m.bind_texts(CHECK_NAME, CHECK_NAME, values)
+    return upstream(sent + m.execute(CHECK_NAME), m.close(m.PORTAL, CHECK_NAME), ended_by)
+
+
+def test_what_a_backslash_means_is_asked(play: Open) -> None:
+    """Nothing is named, and yet a setting decides where the string ends."""
+    book = play(ANN, lineage=stamped()) >> says(query(STRING))
+    book = book << bare_check(True, FLUSH)
+    assert book
+
+
+def test_without_a_backslash_nothing_is_asked(play: Open) -> None:
+    assert (
+        play(ANN, lineage=stamped())
+        >> says(query("SELECT 'ab'"))
+        << Decided()
+        << upstream(query("SELECT 'ab'"))
     )

@@ -85,7 +85,7 @@ def test_a_refusal_never_reaches_the_database() -> None:
     )
     assert refused.upstream == b"" and refused.decided == ((SIMPLE, "denied"),)
     assert error_of(refused.client)[:2] == (1, 1227)
-    assert "Tables are not dropped here." in error_of(refused.client)[2]
+    assert "Tables are not dropped here; see rule no-drop, or" in error_of(refused.client)[2]
     assert passed.upstream == sent(query("SELECT 1"))
     assert done.finished == (("completed", 1, 0),)
 

@@ -118,6 +118,9 @@ def _all(arguments: argparse.Namespace) -> int:
     print(json.dumps(_reports(outcomes), indent=1, ensure_ascii=False))
     if arguments.details:
         _write_details(arguments.details, outcomes)
+    if said := _ending(outcomes):
+        sys.stdout.flush()
+        _say(said)
     return max(outcome.status for passes in outcomes.values() for outcome in passes.values())
 
 
@@ -144,6 +147,15 @@ def _passes(arguments: argparse.Namespace, on: Sequence[Stage]) -> dict[str, Out
         found[name] = run(one, on)
         print("\n" + tables.table(one, found[name]), end="", flush=True)
     return found
+
+
+def _ending(outcomes: dict[str, dict[str, Outcome]]) -> str:
+    wrong = {
+        f"PostgreSQL {version}, {name}": tables.wrong_ids(outcome.report)
+        for version, passes in outcomes.items()
+        for name, outcome in passes.items()
+    }
+    return tables.ending(wrong, corpus.limits(corpus.FOLDER / corpus.OWN["attacks"]))
 
 
 def _reports(outcomes: dict[str, dict[str, Outcome]]) -> dict[str, object]:

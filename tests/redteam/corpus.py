@@ -64,6 +64,12 @@ def read(path: Path) -> list[Item]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
 
 
+def limits(path: Path) -> dict[str, str]:
+    """Id -> which limit that README names lets it through, for those where one does. They count as
+    leaked all the same."""
+    return {item["id"]: item["limit"] for item in read(path) if item.get("limit")}
+
+
 def write(path: Path, items: Iterable[Item]) -> None:
     path.write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items), "utf-8")
 

@@ -1,8 +1,9 @@
 """Reports as tables of text, one line a category. Used by the command line."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
+from tests.redteam import corpus
 from tests.redteam.runs import Outcome, Pass, Report
 
 ATTACK_COLUMNS = ("leaked", "ok", "blocked", "error", "held", "closed", "setup", "runner_error")
@@ -22,6 +23,26 @@ def table(todo: Pass, outcome: Outcome) -> str:
     lines = [_heading(todo, outcome.report), *_lines(rows, used), *_wrong(todo, outcome.report)]
     lines += [f"  skipped {name}: {reason}" for name, reason in outcome.skipped.items()]
     return "\n".join(lines) + "\n"
+
+
+def ending(wrong: Mapping[str, Sequence[str]], known: Collection[str]) -> str:
+    """What is to be said beside an exit status that is not 0. `wrong`: where -> ids that leaked,
+    differ or were decided wrongly; `known`: those that a limit in README lets through."""
+    lines = []
+    for where, ids in wrong.items():
+        others = [name for name in ids if name not in known]
+        if others:
+            lines.append(f"redteam: {where}: to be mended: {' '.join(others)}")
+        if len(others) < len(ids):
+            limits = " ".join(name for name in ids if name in known)
+            lines.append(f"redteam: {where}: wrong, and said so in README's limits: {limits}")
+    return "\n".join(lines)
+
+
+def wrong_ids(report: Report) -> list[str]:
+    """Ids of what leaked, differs or was decided wrongly, whatever the kind of the pass."""
+    found: list[str] = [*report.get("leaked_ids", ()), *report.get("failing", ())]
+    return [*found, *report.get("missed_ids", ()), *report.get("false_positives", ())]
 
 
 def _lines(rows: Mapping[str, Mapping[str, int]], columns: list[str]) -> list[str]:
@@ -54,8 +75,6 @@ def _heading(todo: Pass, report: Report) -> str:
 
 def _guard_rows(todo: Pass, outcome: Outcome) -> dict[str, dict[str, int]]:
     """By category, which the runner leaves to us here."""
-    from tests.redteam import corpus
-
     rows: dict[str, dict[str, int]] = {}
     for item in corpus.selected(corpus.read(todo.corpus), todo.only):
         name = item["id"]
@@ -73,7 +92,11 @@ def _guard_rows(todo: Pass, outcome: Outcome) -> dict[str, dict[str, int]]:
 
 def _wrong(todo: Pass, report: Report) -> list[str]:
     if todo.kind == "attacks":
+        known = corpus.limits(todo.corpus)
         lines = [f"  leaked: {' '.join(report['leaked_ids'])}"] if report["leaked_ids"] else []
+        lines += [
+            f"  a limit {name}: {known[name]}" for name in report["leaked_ids"] if name in known
+        ]
         for name, modes in report["runner_errors"].items():
             lines.append(f"  not carried out {name}: {json.dumps(modes, ensure_ascii=False)[:200]}")
         return lines

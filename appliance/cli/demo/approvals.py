@@ -5,25 +5,21 @@ asked of the client, of the database and of the request. A step ends within boun
 no statement waiting.
 """
 
-import contextlib
 import json
 import queue
 import re
 import threading
-from collections.abc import Callable
+import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import psycopg
-from psycopg.errors import Diagnostic
-
-from appliance.cli.demo.acts import query
-from appliance.cli.demo.seen import Connection, Moment, Seen, Told
+from appliance.cli.demo.seen import Moment, Seen, Session, Told
 from appliance.cli.demo.stage import APPROVER, Stage
 from appliance.cli.remote import Failed, Remote
 
 AGENT = "copilot"
 SECONDS_MAX = 20.0
+ASK_AGAIN_SECONDS = 0.1
 ASKED = re.compile(r"\(request ([0-9a-f]+)\)")
 
 
@@ -70,7 +66,7 @@ ASKINGS = (
         "UPDATE orders SET quantity = quantity + 1 WHERE id = 4711",
         approve=True,
         reason="the customer called",
-        probe="SELECT sum(quantity)::int FROM orders WHERE id = 4711",
+        probe="SELECT sum(quantity) FROM orders WHERE id = 4711",
         effect=1,
     ),
     Asking(
@@ -79,29 +75,29 @@ ASKINGS = (
         "UPDATE orders SET status = 'lost' WHERE customer_id = 9",
         approve=False,
         reason="they are on their way",
-        probe="SELECT count(*)::int FROM orders WHERE status = 'lost'",
+        probe="SELECT count(*) FROM orders WHERE status = 'lost'",
         effect=0,
     ),
     Asking(
         "A ticket, for clients that do not wait",
-        "Refused at once, with what a program needs in DETAIL. Sent again once approved, it runs;"
+        "Refused at once, with what a program needs to go on. Sent again once approved, it runs;"
         "\nthe approval is used up then: the next time asks anew.",
         "DELETE FROM orders WHERE id = 4712",
         approve=True,
         reason="a duplicate",
-        probe="SELECT -count(*)::int FROM orders WHERE id = 4712",
+        probe="SELECT -count(*) FROM orders WHERE id = 4712",
         effect=1,
         ticket=True,
     ),
 )
 
 
-def play(asking: Asking, stage: Stage, agent: Connection, direct: Connection) -> Played:
+def play(asking: Asking, stage: Stage, agent: Session, direct: Session) -> Played:
     """`agent` is copilot's connection, `direct` one round Sallyport."""
     played = Played()
     before = _number(direct, asking.probe)
     with Sent(agent, asking.sql) as sent:
-        first = sent.next()
+        first = _first(asking, stage, agent, sent)
         played.say(AGENT, first)
         played.request = _request_of(first, asking.ticket)
         if not played.request:
@@ -110,7 +106,7 @@ def play(asking: Asking, stage: Stage, agent: Connection, direct: Connection) ->
         played.demand(_number(direct, asking.probe) == before, "it ran before anybody agreed")
         decided = _decided(asking, stage, played)
         if decided:
-            played.say(AGENT, query(asking.sql)(agent) if asking.ticket else sent.next())
+            played.say(AGENT, agent.query(asking.sql) if asking.ticket else sent.next())
             _check_end(asking, stage, played)
             done = _number(direct, asking.probe)
             played.demand(done == before + asking.effect, f"it did {done - before} times its work")
@@ -123,10 +119,11 @@ def play(asking: Asking, stage: Stage, agent: Connection, direct: Connection) ->
 class Sent:
     """A statement under way in a thread of its own, and what its client is told meanwhile."""
 
-    def __init__(self, connection: Connection, sql: str) -> None:
-        self._connection = connection
+    def __init__(self, session: Session, sql: str) -> None:
+        self._session = session
+        self._sql = sql
         self._told: queue.Queue[Told | Seen] = queue.Queue()
-        self._thread = threading.Thread(target=self._run, args=(query(sql),), daemon=True)
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
     def next(self) -> Told | Seen:
         """A notice, or what became of it in the end; in bounded time."""
@@ -138,30 +135,50 @@ class Sent:
         except queue.Empty:
             return Told("NOTHING", f"in {SECONDS_MAX:.0f} s")
 
-    def _run(self, act: Callable[[Connection], Seen]) -> None:
-        self._told.put(act(self._connection))
+    @property
+    def waits(self) -> bool:
+        """Nothing came of it yet."""
+        return self._thread.is_alive() and self._told.empty()
 
-    def _hear(self, notice: Diagnostic) -> None:
-        text, hint = notice.message_primary or "", notice.message_hint or ""
-        self._told.put(Told("NOTICE", text, hint=hint))
+    def _run(self) -> None:
+        with self._session.hearing(self._told.put):
+            self._told.put(self._session.query(self._sql))
 
     def __enter__(self) -> "Sent":
-        self._connection.add_notice_handler(self._hear)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._thread.is_alive():  # nobody decided
-            with contextlib.suppress(psycopg.Error):
-                self._connection.cancel_safe(timeout=SECONDS_MAX)
+            self._session.cancel()
         self._thread.join(SECONDS_MAX)
-        self._connection.remove_notice_handler(self._hear)
 
 
-def _number(direct: Connection, probe: str) -> int:
-    row = direct.execute(probe.encode()).fetchone()
-    assert row is not None
-    return int(str(row[0] or 0))
+def _first(asking: Asking, stage: Stage, agent: Session, sent: Sent) -> Told | Seen:
+    """What copilot is told first; where the protocol has no word for it, what bob finds."""
+    if asking.ticket or agent.TELLS_WHILE_WAITING:
+        return sent.next()
+    deadline = time.monotonic() + SECONDS_MAX
+    while sent.waits and time.monotonic() < deadline:
+        if request := _pending(asking, stage):
+            where = f"decide at {stage.login.url}/requests/{request}"
+            return Told("WAITS", f"and hears nothing of it (request {request})", hint=where)
+        time.sleep(ASK_AGAIN_SECONDS)
+    return sent.next()
+
+
+def _pending(asking: Asking, stage: Stage) -> str:
+    """The request that waits for just that statement; '' when there is none to be found."""
+    try:
+        found = Remote(stage.login).get("/api/v1/requests", state="pending")["requests"]
+    except Failed:
+        return ""
+    held = [one["asked"] for one in found]
+    return next((str(asked["id"]) for asked in held if asked["sql"] == asking.sql), "")
+
+
+def _number(direct: Session, probe: str) -> int:
+    return int(direct.query(probe).rows[0][0] or 0)
 
 
 def _request_of(first: Told | Seen, ticket: bool) -> str:
@@ -189,9 +206,12 @@ def _decided(asking: Asking, stage: Stage, played: Played) -> bool:
         return False
     label = "APPROVES" if asking.approve else "DENIES"
     who = f"{asked['principal']} for {asked['on_behalf_of']}, {asked['target']}"
-    rows = asked.get("effect", {}).get("rows_estimated", "?")
-    seen = f"{who} ({asked['environment']})\nrows expected by the planner: {rows}"
-    played.demand(rows != "?", "the approver sees no estimate of what it would do")
+    effect = asked.get("effect", {})
+    rows = effect.get("rows_estimated", "?")
+    expected = f"rows expected by the planner: {rows}" if rows != "?" else effect.get("note", "")
+    seen = f"{who} ({asked['environment']})\n{expected}"
+    if stage.sample.ESTIMATES:
+        played.demand(rows != "?", "the approver sees no estimate of what it would do")
     call = f"POST {place[:29]}…/vote {json.dumps(said)}"
     played.say(APPROVER, Told(label, asking.reason, f"{seen}\n{call}"))
     return True
@@ -217,9 +237,9 @@ def _check_end(asking: Asking, stage: Stage, played: Played) -> None:
     played.demand(found.get("ended_by") == APPROVER, "the request does not say who decided")
 
 
-def _check_once(asking: Asking, agent: Connection, played: Played) -> None:
+def _check_once(asking: Asking, agent: Session, played: Played) -> None:
     """The same statement after its approval was used: asked for anew."""
-    again = query(asking.sql)(agent)
+    again = agent.query(asking.sql)
     played.say(AGENT, replace(again, detail="", hint=""))  # in short: it has been shown above
     request = _request_of(again, ticket=True)
     played.demand(request not in ("", played.request), "one approval was good for two times")

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from appliance.config.spoken import SpokenName
+
 if TYPE_CHECKING:
     from appliance.cli.demo.page import Page
     from appliance.cli.demo.stage import Stage
@@ -19,27 +21,37 @@ if TYPE_CHECKING:
 demo_app = App(name="demo", help="A governed sample database and a guided tour.")
 
 DEFAULT_FOLDER = Path(".demo")
+UPDATE = "UPDATE orders SET status = 'paid' WHERE id = 7"
+WHO = {
+    "alice": "an analyst: masked",
+    "bob": "a DBA in the group privacy: raw",
+    "copilot": "an AI agent for alice; its password is a token",
+    "direct": "round Sallyport, to compare",
+}
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 @demo_app.default
 def demo(
     *,
+    database: SpokenName = "postgresql",
     folder: Annotated[Path, Parameter(name="--folder")] = DEFAULT_FOLDER,
     listen: str = "",
     tour_only: bool = False,
     tour: bool = True,
 ) -> int:
-    """Start an embedded PostgreSQL with a sample database and Sallyport in front of it; show it.
+    """Start a server with a sample database and Sallyport in front of it; show it.
 
     Exit status 1 when a step of the tour did not show what it should, or nothing could be started.
 
     Parameters
     ----------
+    database
+        Of which kind; one that is not embedded has to be installed, or unpacked, here.
     folder
         Where everything is made; what an earlier demo left there is replaced.
     listen
-        host:port for clients. Without it 127.0.0.1:6432, or a free port.
+        host:port for clients. Without it the usual port on 127.0.0.1, or a free one.
     tour_only
         End after the tour.
     tour
@@ -55,7 +67,7 @@ def demo(
     page = Page()
     started = time.monotonic()
     try:
-        with stage(folder, listen) as built:
+        with stage(folder, database, listen) as built:
             page.line(f"Up after {time.monotonic() - started:.1f} s, all in {built.folder}")
             failures = _tour(built, page) if tour or tour_only else []
             if not tour_only:
@@ -73,7 +85,7 @@ def _tour(built: "Stage", page: "Page") -> list[str]:
     from appliance.cli.demo.tour import steps, walk
 
     failures = walk(built, page)
-    page.verdict(failures, steps())
+    page.verdict(failures, steps(built))
     return failures
 
 
@@ -84,17 +96,14 @@ def _stay(built: "Stage", page: "Page") -> None:
         "Now you (Ctrl-C ends everything)",
         [
             f". {env}",
-            'psql "$ALICE_URI"      # an analyst: masked',
-            'psql "$BOB_URI"        # a DBA in the group privacy: raw',
-            'psql "$COPILOT_URI"    # an AI agent for alice; its password is a token',
-            'psql "$DIRECT_URI"     # round Sallyport, to compare',
+            *(f"{built.sample.shell(name)}    # {who}" for name, who in WHO.items()),
             f"{command} audit tail --follow   # in another terminal",
             "",
             *_approving(built, command),
             "",
             f"Configuration: {_shown(built.config)}, policy: {_shown(built.policy)}",
             f"Change the policy, `kill -HUP {built.pid}`, ask again.",
-            "No psql? apt-get install postgresql-client; any driver with TLS will do.",
+            built.sample.NO_CLIENT,
         ],
     )
     while True:
@@ -103,11 +112,12 @@ def _stay(built: "Stage", page: "Page") -> None:
 
 def _approving(built: "Stage", command: str) -> list[str]:
     """How to be asked, and to decide: on the command line and in a browser."""
+    from appliance.cli.demo.approvals import AGENT
     from appliance.cli.demo.stage import APPROVER
 
     approver, viewer = built.people[APPROVER], built.people["alice"]
     return [
-        'psql "$COPILOT_URI" -c "UPDATE orders SET status = \'paid\' WHERE id = 7"   # waits for:',
+        f"{built.sample.shell(AGENT, UPDATE)}   # waits for:",
         f"{command} approvals list    # as {APPROVER}, whose token env exports",
         f"{command} approvals approve ID",
         "",

@@ -1,37 +1,25 @@
-"""Starts and stops a MariaDB server of its own; used by the demo, the tests and the benchmarks.
+"""A MariaDB server of our own; used by the demo, the tests and the benchmarks.
 
 The programs are those of Debian's packages, installed, or unpacked without root below `.mariadb`
-(scripts/mariadb.sh does either). The server runs as a plain user in a temporary folder, listens on
-loopback and on a Unix socket, and is ended by its pid. Start it from a thread that lives as long as
-the server should: where Linux can do it, the server ends when that thread does.
-
-Rule: no password is ever an argument of a program; the superuser's goes through an init file that
-is private and gone once the server is ready.
+(scripts/mariadb.sh does either). How it lives and ends: `embedded`. The superuser's password goes
+through an init file that is private and gone once the server is ready.
 """
 
-import contextlib
 import os
-import secrets
 import shutil
 import signal
 import subprocess
 import tempfile
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from urllib.parse import quote
 
-from appliance.cli.demo.postgres import ServerCertificate, free_port
-from appliance.cli.demo.unprivileged import CannotRun, disguise, hand_over
+from appliance.cli.demo.embedded import EmbeddedServer, ServerCertificate
+from appliance.cli.demo.unprivileged import CannotRun, hand_over
 from appliance.cli.files import write_private
 
 SUPERUSER = "root"
-START_SECONDS_MAX = 60.0
-STOP_SECONDS_MAX = 20.0
-PORT_ATTEMPTS_MAX = 5
 UNPACKED = Path(__file__).parents[3] / ".mariadb"
 """Where scripts/mariadb.sh unpacks what is not installed."""
 SHARE = "usr/share/mysql"
@@ -104,12 +92,15 @@ def programs() -> Programs | None:
     return None
 
 
-class EmbeddedMariaDB:
-    """One MariaDB in `folder`; starting again on the same folder uses it again.
+class EmbeddedMariaDB(EmbeddedServer):
+    """One MariaDB. `settings` are options of mariadbd without their dashes. The superuser may come
+    from 127.0.0.1 and over the socket, always with `password`."""
 
-    `port` 0 picks a free one at each start. `settings` are options of mariadbd without their
-    dashes. The superuser may come from 127.0.0.1 and over the socket, always with `password`.
-    """
+    PRODUCT = "MariaDB"
+    LOG_NAME = "mariadb.log"
+    PORT_TAKEN = "Address already in use"
+    STOP = signal.SIGTERM
+    START_SECONDS_MAX = 60.0
 
     def __init__(
         self,
@@ -122,22 +113,8 @@ class EmbeddedMariaDB:
         found = programs()
         if found is None:
             raise CannotRun("no MariaDB here: apt-get install mariadb-server-core")
-        self.folder = folder.absolute()
+        super().__init__(folder, port=port, settings={**SETTINGS, **(settings or {})}, tls=tls)
         self.programs = found
-        self.port = port
-        self.password = ""
-        self._port_wanted = port
-        self._settings = {**SETTINGS, **(settings or {})}
-        self.tls = tls
-        self._disguise = disguise()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._stage: Path | None = None
-
-    @property
-    def pid(self) -> int:
-        if self._process is None:
-            raise CannotRun("this MariaDB is not running")
-        return self._process.pid
 
     @property
     def tables(self) -> Path:
@@ -148,10 +125,6 @@ class EmbeddedMariaDB:
     def socket(self) -> Path:
         """The Unix socket."""
         return self._place / "socket"
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "mariadb.log"
 
     def uri(
         self, user: str = SUPERUSER, password: str | None = None, database: str = "mysql"
@@ -167,45 +140,6 @@ class EmbeddedMariaDB:
             raise CannotRun(f"no {name} here: apt-get install mariadb-client")
         return found
 
-    def start(self) -> Self:
-        """Returns when connections are taken; else CannotRun with the end of the server's log."""
-        self._prepare()
-        for _ in range(PORT_ATTEMPTS_MAX):
-            self.port = self._port_wanted or free_port()
-            self._launch()
-            if self._wait_ready():
-                (self._place / "init.sql").unlink()
-                return self
-            if self._port_wanted or "Address already in use" not in self._log_tail():
-                break
-        raise CannotRun(f"MariaDB did not start:\n{self._log_tail()}")
-
-    def stop(self) -> None:
-        """SIGTERM, which ends sessions; a kill for whoever does not listen."""
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(STOP_SECONDS_MAX)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process = None
-        if self._stage is not None:
-            shutil.rmtree(self._stage, ignore_errors=True)
-            self._stage = None
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
-
     # --- before it runs ---------------------------------------------------------------------------
 
     @property
@@ -217,10 +151,7 @@ class EmbeddedMariaDB:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._disguise.uid is not None and self._stage is None:
             self._stage = Path(tempfile.mkdtemp(prefix="sallyport-my-"))
-        secret = self.folder / "superuser.password"
-        if not secret.exists():
-            write_private(secret, secrets.token_hex(16).encode())
-        self.password = secret.read_text().strip()
+        self._keep_password()
         (self._place / "tmp").mkdir(exist_ok=True)
         fresh = not (self.tables / "mysql").is_dir()
         self.tables.mkdir(exist_ok=True)
@@ -298,13 +229,13 @@ class EmbeddedMariaDB:
 
     # --- running ----------------------------------------------------------------------------------
 
-    def _launch(self) -> None:
+    def _program(self) -> Sequence[str | Path]:
         options = [f"--{name}={value}" for name, value in self._settings.items()]
         if self.tls is not None:
             options += [f"--ssl-{one}={self._place / f'server.{end}'}" for one, end in CERTIFICATE]
             if self.tls.authority is not None:
                 options.append(f"--ssl-ca={self._place / 'authority.crt'}")
-        command = self._command(
+        return self._command(
             f"--port={self.port}",
             f"--socket={self.socket}",
             f"--pid-file={self._place / 'pid'}",
@@ -312,32 +243,13 @@ class EmbeddedMariaDB:
             "--skip-log-bin",
             *options,
         )
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                self._disguise.mortal(*command, signal="TERM"),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd="/",
-                start_new_session=True,  # a Ctrl-C in the terminal is for us to pass on
-                env=self._environment(),
-            )
 
-    def _wait_ready(self) -> bool:
+    def _says_ready(self) -> bool:
         """It says `ready for connections` once the init file has been run and it listens."""
-        assert self._process is not None
-        deadline = time.monotonic() + START_SECONDS_MAX
-        while time.monotonic() < deadline and self._process.poll() is None:
-            if "ready for connections" in self.log.read_text(errors="replace"):
-                return True
-            time.sleep(0.01)
-        self._process.kill()
-        self._process.wait()
-        self._process = None
-        return False
-
-    def _log_tail(self) -> str:
-        return self.log.read_text(errors="replace")[-3000:] if self.log.exists() else ""
+        if "ready for connections" not in self.log.read_text(errors="replace"):
+            return False
+        (self._place / "init.sql").unlink()
+        return True
 
 
 CERTIFICATE = (("cert", "crt"), ("key", "key"))

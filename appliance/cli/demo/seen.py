@@ -6,12 +6,14 @@ what the database itself answers (`stored`), and returns a complaint, '' when al
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-
-import psycopg
+from typing import Protocol
 
 Cell = str | None
 ROWS_MAX = 1_000
+OURS = ("42501", "1227 42000")
+"""What our refusals come as: insufficient_privilege, ER_SPECIFIC_ACCESS_DENIED_ERROR."""
 REFUSED = "REFUSED"
 """What a transcript says of a statement that Sallyport refused."""
 
@@ -24,6 +26,7 @@ class Seen:
     rows: tuple[tuple[Cell, ...], ...] = ()
     tag: str = ""
     sqlstate: str = ""
+    """Of an error, as its client has it, behind its number where it has one ("1227 42000")."""
     message: str = ""
     detail: str = ""
     hint: str = ""
@@ -56,33 +59,36 @@ class Moment:
     what: Seen | Told
 
 
-Connection = psycopg.Connection[tuple[object, ...]]
-Act = Callable[[Connection], Seen]
+class Session(Protocol):
+    """One connection with an ordinary driver; what it answers in the words of this module. Errors
+    of the database are `Seen`, never raised."""
+
+    TELLS_WHILE_WAITING: bool
+    """Whether the protocol has a word for a client whose statement waits."""
+
+    def query(self, text: str) -> Seen:
+        """Sent as the database's own command line sends it."""
+
+    def prepared(self, text: str, runs: Sequence[int]) -> Seen:
+        """A statement with one parameter, prepared once and executed for each of `runs`, results in
+        binary; their rows, one result after the other."""
+
+    def complaint(self) -> str:
+        """'' while it is open and outside a transaction."""
+
+    def hearing(self, tell: Callable[[Told], None]) -> AbstractContextManager[None]:
+        """Meanwhile notices go to `tell`, from whichever thread reads them."""
+
+    def cancel(self) -> None:
+        """What it runs just now; from another thread. May do nothing."""
+
+
+Act = Callable[[Session], Seen]
 Check = Callable[[Seen, Seen | None], str]
 
 
-def result(cursor: psycopg.Cursor[tuple[object, ...]]) -> Seen:
-    """What a cursor holds after its statement."""
-    tag = cursor.statusmessage or ""
-    if cursor.description is None:
-        return Seen(tag=tag)
-    columns = tuple(column.name for column in cursor.description)
-    rows = cursor.fetchmany(ROWS_MAX)
-    return Seen(columns, tuple(tuple(_text(value) for value in row) for row in rows), tag)
-
-
-def refusal(error: psycopg.Error) -> Seen:
-    """What an error tells the client."""
-    words = error.diag
-    return Seen(
-        sqlstate=error.sqlstate or "?????",
-        message=words.message_primary or str(error),
-        detail=words.message_detail or "",
-        hint=words.message_hint or "",
-    )
-
-
-def _text(value: object) -> Cell:
+def shown(value: object) -> Cell:
+    """A driver's value as text."""
     return None if value is None else str(value)
 
 
@@ -136,14 +142,14 @@ def _column_complaint(name: str, seen: Seen, stored: Seen, pattern: str | None) 
 
 
 def refused(*words: str, rule: str = "") -> Check:
-    """Refused with Sallyport's own error: SQLSTATE 42501, these words in it, and this rule."""
+    """Refused with Sallyport's own error, these words in it, and this rule."""
 
     def check(seen: Seen, _stored: Seen | None) -> str:
         if not seen.refused:
             return "NOT REFUSED"
         everything = " ".join((seen.message, seen.detail, seen.hint))
-        if seen.sqlstate != "42501":
-            return f"SQLSTATE {seen.sqlstate} ({seen.message}), expected 42501"
+        if seen.sqlstate not in OURS:
+            return f"SQLSTATE {seen.sqlstate} ({seen.message}), expected one of {', '.join(OURS)}"
         if not seen.message or not seen.detail:
             return "an error without message or rule"
         missing = [word for word in (*words, rule) if word.lower() not in everything.lower()]

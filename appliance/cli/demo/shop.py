@@ -1,18 +1,15 @@
 """The sample database `shop`: a small web shop with secrets in it, the same for the same seed.
 
-Called by the demo, the tests and the benchmarks; it takes a superuser's URI.
-No value is anybody's: card numbers are in a test range, e-mail domains are reserved (RFC 2606).
+What is in it; the samples make it, each on its kind of database. Dictionaries and lists are for
+whatever the database has for them. No value is anybody's: card numbers are in a test range, e-mail
+domains are reserved (RFC 2606).
 """
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from importlib.resources import files
-
-import psycopg
-from psycopg import sql
-from psycopg.types.json import Jsonb
 
 DATABASE = "shop"
 OWNER = "app_dba"
@@ -49,35 +46,11 @@ class Size:
     api_keys: int = 40
 
 
-def load(
-    superuser_uri: str, passwords: Mapping[str, str], size: Size | None = None, seed: int = SEED
-) -> None:
-    """Create roles, database and contents anew; `passwords` by role name (see ROLES).
-
-    Raises psycopg.Error when the server refuses.
-    """
-    with psycopg.connect(superuser_uri, autocommit=True) as server:
-        server.execute(
-            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(DATABASE))
-        )
-        for role in ROLES:
-            _make_role(server, role, passwords[role])
-        server.execute(
-            sql.SQL("CREATE DATABASE {} OWNER {}").format(
-                sql.Identifier(DATABASE), sql.Identifier(OWNER)
-            )
-        )
-    with psycopg.connect(superuser_uri, dbname=DATABASE) as shop:
-        shop.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(OWNER)))
-        shop.execute("SET search_path = public")
-        tables, rest = _script()
-        shop.execute(tables)
-        for table, rows in contents(size or Size(), seed).items():
-            _copy(shop, table, rows)
-        shop.execute(rest)
-        shop.commit()
-        shop.execute("RESET ROLE")
-        shop.execute("ANALYZE")
+def script(name: str) -> tuple[str, str]:
+    """What a file beside this one makes before the tables are filled, and after."""
+    text = files(__package__).joinpath(name).read_text("utf-8")
+    tables, _, rest = text.partition("-- filled\n")
+    return tables, rest
 
 
 def contents(size: Size, seed: int = SEED) -> dict[str, Iterable[Row]]:
@@ -97,25 +70,6 @@ def contents(size: Size, seed: int = SEED) -> dict[str, Iterable[Row]]:
     }
 
 
-def _script() -> tuple[bytes, bytes]:
-    tables, _, rest = files(__package__).joinpath("shop.sql").read_bytes().partition(b"-- filled\n")
-    return tables, rest
-
-
-def _make_role(server: psycopg.Connection[Row], role: str, password: str) -> None:
-    name = sql.Identifier(role)
-    if not server.execute("SELECT FROM pg_roles WHERE rolname = %s", [role]).rowcount:
-        server.execute(sql.SQL("CREATE ROLE {} LOGIN").format(name))
-    server.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(name, sql.Literal(password)))
-
-
-def _copy(shop: psycopg.Connection[Row], table: str, rows: Iterable[Row]) -> None:
-    # `table` is one of the keys of contents(), never anybody's word.
-    with shop.cursor() as cursor, cursor.copy(f"COPY {table} FROM STDIN".encode()) as copy:
-        for row in rows:
-            copy.write_row(row)
-
-
 def _customers(dice: random.Random, count: int) -> Iterator[Row]:
     for number in range(1, count + 1):
         first, last = dice.choice(FIRST), dice.choice(LAST)
@@ -130,7 +84,7 @@ def _customers(dice: random.Random, count: int) -> Iterator[Row]:
             f"{dice.randrange(-50_000, 2_000_000) / 100:.2f}",
             dice.randrange(300, 851),
             dice.choice(COUNTRIES),
-            Jsonb({"language": dice.choice(("en", "de", "fr")), "dark_mode": dice.random() < 0.5}),
+            {"language": dice.choice(("en", "de", "fr")), "dark_mode": dice.random() < 0.5},
             sorted(dice.sample(TAGS, dice.randrange(3))),
             MIDNIGHT_2024 + timedelta(minutes=dice.randrange(1_300_000)),
         )

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
-from urllib.parse import quote
 
 import msgspec
 import yaml
@@ -27,10 +26,11 @@ from joserfc.jwk import ECKey, KeySet
 from appliance.cli.authority import issue, make_authority
 from appliance.cli.demo import shop
 from appliance.cli.demo.child import Child, NotReady, ready_fields
-from appliance.cli.demo.postgres import EmbeddedPostgres
+from appliance.cli.demo.sample import Sample, Way, sample
 from appliance.cli.files import write_private
 from appliance.cli.login import token_by_password
 from appliance.cli.remote import Failed, Login, Remote
+from appliance.config.spoken import SpokenName
 from appliance.identity.scram import make_verifier
 from appliance.identity.verifiers import Directory, User, render_users
 
@@ -39,8 +39,6 @@ AUDIENCE = "sallyport"
 TOKEN_SECONDS = 12 * 3600
 TOKEN_DAYS = 1
 APPROVER = "bob"
-CLIENTS_PORT = 6432
-"""What people expect of a pooler or proxy."""
 CONSOLE_PORT = 8480
 CERTIFICATE_DAYS = 30
 SALLYPORT = Path(sys.executable).with_name("sallyport")
@@ -65,11 +63,10 @@ class Stage:
     """Paths and URIs of a running demo."""
 
     folder: Path
-    database: EmbeddedPostgres
+    sample: Sample
     people: dict[str, Person]
     passwords: dict[str, str]
     listen: str
-    host: str = "localhost"
     port: int = 0
     pid: int = 0
     """Of `sallyport serve`."""
@@ -94,26 +91,26 @@ class Stage:
     def policy(self) -> Path:
         return self.folder / "policy.yaml"
 
-    def uri(self, person: str) -> str:
+    def way(self, person: str) -> Way:
         """Through Sallyport, over TLS that checks certificate and host name."""
-        who = f"{person}:{quote(self.people[person].secret, safe='')}"
-        checks = f"sslmode=verify-full&sslrootcert={quote(str(self.ca))}"
-        return f"postgresql://{who}@{self.host}:{self.port}/{shop.DATABASE}?{checks}"
+        return Way(person, self.people[person].secret, self.port, self.ca)
 
-    def direct_uri(self, role: str = shop.OWNER) -> str:
+    def direct_way(self, role: str = shop.OWNER) -> Way:
         """Round Sallyport, straight to the database."""
-        return self.database.uri(role, self.passwords[role], shop.DATABASE)
+        return Way(role, self.passwords[role], self.sample.server.port)
 
 
 @contextlib.contextmanager
-def stage(folder: Path, listen: str = "") -> Iterator[Stage]:
-    """Build all in `folder` and start it; `listen` is host:port, '' for 127.0.0.1:6432 or a free
-    port. Raises StageTaken, CannotRun (PostgreSQL) or NotReady (Sallyport)."""
+def stage(folder: Path, dialect: SpokenName = "postgresql", listen: str = "") -> Iterator[Stage]:
+    """Build all in `folder` and start it; `listen` is host:port, '' for the sample's port on
+    127.0.0.1, or a free one. Raises StageTaken, CannotRun (the database), NotReady (Sallyport)."""
     folder = folder.absolute()
-    with _alone(folder), EmbeddedPostgres(folder / "postgres") as database:
+    with _alone(folder), contextlib.ExitStack() as stack:
+        database = sample(dialect, folder)
+        stack.enter_context(database.server)
         passwords = {role: secrets.token_urlsafe(18) for role in shop.ROLES}
-        shop.load(database.uri(), passwords)
-        built = Stage(folder, database, {}, passwords, listen or _free_listen(CLIENTS_PORT))
+        database.load(passwords)
+        built = Stage(folder, database, {}, passwords, listen or _free_listen(database.PORT))
         _write(built)
         command: list[str | Path] = [SALLYPORT, "serve", "--config", built.config]
         with Child(command, folder / "sallyport.log", {"NO_COLOR": "1"}) as child:
@@ -183,8 +180,8 @@ def _write(built: Stage) -> None:
         write_private(secrets_folder / role, password.encode())
     write_private(secrets_folder / "token.key", secrets.token_hex(32).encode())
     built.people = {person.name: person for person in (*_local_people(folder), _agent(folder))}
-    policy = Path(__file__).with_name("policy.yaml")
-    shutil.copyfile(policy, built.policy)
+    policy = Path(__file__).with_name("policy.yaml").read_text("utf-8")
+    built.policy.write_text(built.sample.policy(policy), "utf-8")
     built.config.write_text(_HEADING + yaml.safe_dump(_configuration(built), sort_keys=False))
 
 
@@ -257,7 +254,7 @@ def _configuration(built: Stage) -> dict[str, object]:
         },
         "listeners": [
             {
-                "name": "postgresql",
+                "name": built.sample.DIALECT,
                 "address": built.listen,
                 "target": "shop",
                 "tls": {"mode": "require", "certificate": "ca/proxy.crt", "key": "ca/proxy.key"},
@@ -268,9 +265,11 @@ def _configuration(built: Stage) -> dict[str, object]:
             {
                 "name": "shop",
                 "host": "127.0.0.1",
-                "port": built.database.port,
+                "port": built.sample.server.port,
+                "dialect": built.sample.DIALECT,
                 "environment": "production",
-                "tls": {"mode": "disable"},  # the embedded PostgreSQL has none, and it is loopback
+                "tls": {"mode": "disable"},  # the embedded server has none, and it is loopback
+                **built.sample.TARGET,
                 "databases": [shop.DATABASE],
                 "roles": [
                     role("app_agent", principals=["*"], kinds=["agent"]),
@@ -311,10 +310,10 @@ def _login(built: Stage) -> Login:
 def _write_environment(built: Stage) -> None:
     """`.demo/env`: `. .demo/env` in a shell, then `psql "$ALICE_URI"`, or `sallyport approvals` as
     APPROVER."""
+    ways = {**{name: built.way(name) for name in built.people}, "direct": built.direct_way()}
     variables = {
-        **{f"{name.upper()}_URI": built.uri(name) for name in built.people},
-        "DIRECT_URI": built.direct_uri(),
-        "SUPERUSER_URI": built.database.uri(database=shop.DATABASE),
+        **{f"{name.upper()}_URI": built.sample.uri(way) for name, way in ways.items()},
+        "SUPERUSER_URI": built.sample.superuser_uri(),
         "SALLYPORT_CA": str(built.ca),
         "SALLYPORT_DATA": str(built.trail),
         "SALLYPORT_CONFIG": str(built.config),
@@ -323,4 +322,5 @@ def _write_environment(built: Stage) -> None:
         "SALLYPORT_TOKEN": built.login.token,
     }
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
+    lines += [f"{line}\n" for line in built.sample.environment(ways)]
     write_private(built.folder / "env", "".join(lines).encode())

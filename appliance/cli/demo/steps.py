@@ -1,12 +1,13 @@
 """The guided tour's statements: what is sent, why it is worth seeing, and what each must see.
 
-Read by `tour`. Every step has a demand for each of alice, bob and copilot; `stored` asks the
-database itself for comparison and is off for whatever must not run there.
+Read by `tour` through the samples, which give the words that databases differ in. Every step has a
+demand for each of alice, bob and copilot; `stored` asks the database itself for comparison and is
+off for whatever must not run there.
 """
 
 from dataclasses import dataclass
 
-from appliance.cli.demo.acts import copy_out, prepared_binary, query, transcript
+from appliance.cli.demo.acts import prepared, query, transcript
 from appliance.cli.demo.seen import REFUSED, Act, Check, as_stored, masked, refused, rows
 
 EMAIL = r"[a-z0-9]\*\*\*@\*\*\*\.com"
@@ -33,7 +34,7 @@ class Step:
         return checks[name]
 
 
-def _step(title: str, point: str, sql: str, masks: Check, act: Act | None = None) -> Step:
+def masked_step(title: str, point: str, sql: str, masks: Check, act: Act | None = None) -> Step:
     """A step in which alice and copilot get `masks` and bob what is stored."""
     return Step(title, point, sql, act or query(sql), masks, as_stored, masks)
 
@@ -56,41 +57,56 @@ TRANSACTION = (
     "UPDATE support_tickets SET status = 'open' WHERE id = 1",
     "COMMIT",
 )
-BINARY = (
-    "SELECT id, date_of_birth, balance FROM customers WHERE id = %s",
-    "SELECT id, date_of_birth, balance FROM customers WHERE id = $1   -- binary, for 1, 2 and 3",
-)
 
 
-TRANSCRIPT = rows(
-    [
-        (tag,)
-        for tag in ("BEGIN", "UPDATE 1", "SAVEPOINT", REFUSED, "ROLLBACK", "UPDATE 1", "COMMIT")
-    ]
-)
+@dataclass(frozen=True)
+class Words:
+    """What databases say differently."""
+
+    product: str
+    prepared: str
+    """With the placeholder of its driver, and as people write it."""
+    prepared_shown: str
+    in_bulk: tuple[Step, Step]
+    """Much at once: of what is masked, and of what is not."""
+    way_out: str
+    tags: tuple[str, str, str, str, str]
+    """Of BEGIN, an UPDATE of one row, SAVEPOINT, ROLLBACK TO, COMMIT."""
+
+    @property
+    def transcript(self) -> Check:
+        """What TRANSACTION comes to."""
+        begun, updated, saved, rolled_back, committed = self.tags
+        outcomes = (begun, updated, saved, REFUSED, rolled_back, updated, committed)
+        return rows([(outcome,) for outcome in outcomes])
 
 
-STEPS: tuple[Step, ...] = (
-    _step(
+def steps(words: Words) -> tuple[Step, ...]:
+    """The tour's, in the words of one kind of database."""
+    return (*_READING, _prepared(words), *words.in_bulk, *_blocked_ones(words), *_working(words))
+
+
+_READING: tuple[Step, ...] = (
+    masked_step(
         "A plain query",
         "Who asks decides what comes back; the database sees the same statement.",
         "SELECT email, ssn FROM customers ORDER BY id LIMIT 3",
         masked(email=EMAIL, ssn=LAST_FOUR),
     ),
-    _step(
+    masked_step(
         "Another name for it",
         "Masks follow the column, not the name it is given.",
         "SELECT c.email AS favourite_colour FROM customers AS c WHERE c.id = 7",
         masked(favourite_colour=EMAIL),
     ),
-    _step(
+    masked_step(
         "Through a view, a CTE and a subquery",
         "The view calls it `mail`; three layers down it is customers.email.",
         "WITH german AS (SELECT * FROM customer_contacts WHERE country = 'DE')\n"
         "SELECT t.id, t.mail FROM (SELECT id, mail FROM german) t ORDER BY t.id LIMIT 3",
         masked(mail=EMAIL),
     ),
-    _step(
+    masked_step(
         "Through a join",
         "Cards keep their last four digits, and a NULL stays a NULL.",
         "SELECT p.id, p.card_number FROM payments p JOIN customers c ON c.id = p.customer_id\n"
@@ -106,84 +122,80 @@ STEPS: tuple[Step, ...] = (
         as_stored,
         refused(rule="agents-know-no-staff"),
     ),
-    _step(
+    masked_step(
         "A function on a masked column",
         "What is computed from a secret is computed from its mask, by the database itself.",
-        "SELECT id, upper(email) FROM customers WHERE id = 1",
+        "SELECT id, upper(email) AS upper FROM customers WHERE id = 1",
         masked(upper=EMAIL.upper()),
     ),
-    _step(
+    masked_step(
         "Guessing with WHERE",
         "A filter sees the mask too: no question tells one bit of what is behind it.",
-        "SELECT count(*) FROM customers WHERE ssn LIKE '9%'",
+        "SELECT count(*) AS count FROM customers WHERE ssn LIKE '9%'",
         masked(count="0"),
     ),
-    _step(
+)
+
+
+def _prepared(words: Words) -> Step:
+    return masked_step(
         "A prepared statement, in binary",
         "A masked date is still a date and a masked number a number, byte for byte.",
-        BINARY[1],
+        f"{words.prepared_shown}   -- binary, for 1, 2 and 3",
         masked(date_of_birth=NEW_YEAR, balance=THOUSANDS),
-        prepared_binary(BINARY[0], 1, 2, 3),
-    ),
-    _step(
-        "COPY of what is masked",
-        "The bulk road is watched as well.",
-        "COPY customers (id, email) TO STDOUT",
-        masked(email=EMAIL),
-        copy_out("COPY customers (id, email) TO STDOUT", "id email"),
-    ),
-    _step(
-        "COPY of what is not",
-        "Nothing is owed here, so it flows.",
-        "COPY (SELECT id, status, total FROM orders WHERE placed_on = '2025-03-01') TO STDOUT",
-        as_stored,
-        copy_out(
-            "COPY (SELECT id, status, total FROM orders WHERE placed_on = '2025-03-01') TO STDOUT",
-            "id status total",
+        prepared(words.prepared, 1, 2, 3),
+    )
+
+
+def _blocked_ones(words: Words) -> tuple[Step, ...]:
+    return (
+        _blocked(
+            "DROP TABLE",
+            f"bob owns the table, and {words.product} would do it. Not in production.",
+            "DROP TABLE payments",
+            refused(rule="no-drop-in-production"),
         ),
-    ),
-    _blocked(
-        "DROP TABLE",
-        "bob owns the table, and PostgreSQL would do it. Not in production.",
-        "DROP TABLE customers CASCADE",
-        refused(rule="no-drop-in-production"),
-    ),
-    _blocked(
-        "A second statement in tow",
-        "Every statement of a text is decided; none runs when one is refused.",
-        "SELECT 1; DELETE FROM orders WHERE 1 = 1",
-        refused(rule="no-whole-table-writes"),
-    ),
-    _blocked(
-        "DELETE without WHERE",
-        "The message says what to do instead.",
-        "DELETE FROM orders",
-        refused(rule="no-whole-table-writes"),
-    ),
-    _blocked(
-        "A way out of the database",
-        "What reads the server's files, or runs SQL from a string, is refused by name.",
-        "SELECT pg_read_file('/etc/passwd')",
-        refused(rule="no-way-out"),
-    ),
-    Step(
-        "A write that is allowed",
-        "Work goes on as usual.",
-        TICKET,
-        query(TICKET),
-        rows([("parcel", "open")]),
-        rows([("parcel", "open")]),
-        rows([("parcel", "open")]),
-        stored=False,
-    ),
-    Step(
-        "A refusal inside a transaction",
-        "Session, savepoint and transaction state stay PostgreSQL's own.",
-        ";\n".join(TRANSACTION),
-        transcript(*TRANSACTION),
-        TRANSCRIPT,
-        TRANSCRIPT,
-        TRANSCRIPT,
-        stored=False,
-    ),
-)
+        _blocked(
+            "A second statement in tow",
+            "Every statement of a text is decided; none runs when one is refused.",
+            "SELECT 1; DELETE FROM orders WHERE 1 = 1",
+            refused(rule="no-whole-table-writes"),
+        ),
+        _blocked(
+            "DELETE without WHERE",
+            "The message says what to do instead.",
+            "DELETE FROM orders",
+            refused(rule="no-whole-table-writes"),
+        ),
+        _blocked(
+            "A way out of the database",
+            "What reads the server's files, or runs SQL from a string, is refused by name.",
+            words.way_out,
+            refused(rule="no-way-out"),
+        ),
+    )
+
+
+def _working(words: Words) -> tuple[Step, ...]:
+    return (
+        Step(
+            "A write that is allowed",
+            "Work goes on as usual.",
+            TICKET,
+            query(TICKET),
+            rows([("parcel", "open")]),
+            rows([("parcel", "open")]),
+            rows([("parcel", "open")]),
+            stored=False,
+        ),
+        Step(
+            "A refusal inside a transaction",
+            f"Session, savepoint and transaction state stay {words.product}'s own.",
+            ";\n".join(TRANSACTION),
+            transcript(*TRANSACTION),
+            words.transcript,
+            words.transcript,
+            words.transcript,
+            stored=False,
+        ),
+    )

@@ -11,14 +11,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import msgspec
-import psycopg
-from psycopg.pq import TransactionStatus
 
 from appliance.cli.demo.approvals import AGENT, ASKINGS, play
 from appliance.cli.demo.page import Page
-from appliance.cli.demo.seen import REFUSED, Connection, Seen
+from appliance.cli.demo.seen import REFUSED, Seen, Session
 from appliance.cli.demo.stage import APPROVER, SALLYPORT, Stage
-from appliance.cli.demo.steps import STEPS
 
 PRINCIPALS = ("alice", "bob", "copilot")
 AUDIT_LINES = 120
@@ -31,11 +28,11 @@ def walk(stage: Stage, page: Page) -> list[str]:
     refusals: Counter[str] = Counter()
     page.people([(stage.people[name].name, stage.people[name].what) for name in PRINCIPALS])
     with _connections(stage) as (sessions, direct):
-        for number, step in enumerate(STEPS, 1):
+        for number, step in enumerate(stage.sample.STEPS, 1):
             stored = step.act(direct) if step.stored else None
             seen = {name: step.act(sessions[name]) for name in PRINCIPALS}
             complaints = {
-                name: step.demand(name)(seen[name], stored) or _session_complaint(sessions[name])
+                name: step.demand(name)(seen[name], stored) or sessions[name].complaint()
                 for name in PRINCIPALS
             }
             wrong = {name: text for name, text in complaints.items() if text}
@@ -43,7 +40,7 @@ def walk(stage: Stage, page: Page) -> list[str]:
             refusals.update({name: _refusals(one) for name, one in seen.items()})
             page.step(number, step, seen, wrong)
         rulings: dict[str, bool] = {}
-        for number, asking in enumerate(ASKINGS, len(STEPS) + 1):
+        for number, asking in enumerate(ASKINGS, len(stage.sample.STEPS) + 1):
             played = play(asking, stage, sessions[AGENT], direct)
             failures += [f"step {number} ({asking.title}): {text}" for text in played.complaints]
             refusals[AGENT] += played.refusals
@@ -54,20 +51,18 @@ def walk(stage: Stage, page: Page) -> list[str]:
     return failures + _audit(stage, page, refusals, rulings)
 
 
-def steps() -> int:
-    return len(STEPS) + len(ASKINGS)
+def steps(stage: Stage) -> int:
+    """How many there are."""
+    return len(stage.sample.STEPS) + len(ASKINGS)
 
 
 @contextlib.contextmanager
-def _connections(stage: Stage) -> Iterator[tuple[dict[str, Connection], Connection]]:
+def _connections(stage: Stage) -> Iterator[tuple[dict[str, Session], Session]]:
     with contextlib.ExitStack() as stack:
-        opened = [
-            stack.enter_context(
-                psycopg.connect(uri, autocommit=True, application_name="tour", connect_timeout=15)
-            )
-            for uri in [*(stage.uri(name) for name in PRINCIPALS), stage.direct_uri()]
-        ]
-        yield dict(zip(PRINCIPALS, opened, strict=False)), opened[-1]
+        opened = {
+            name: stack.enter_context(stage.sample.session(stage.way(name))) for name in PRINCIPALS
+        }
+        yield opened, stack.enter_context(stage.sample.session(stage.direct_way()))
 
 
 def _refusals(seen: Seen) -> int:
@@ -75,30 +70,18 @@ def _refusals(seen: Seen) -> int:
     return 1 if seen.refused else sum(row == (REFUSED,) for row in seen.rows)
 
 
-def _session_complaint(session: Connection) -> str:
-    """A refusal must leave the session as it was; that it works, the next step shows."""
-    if session.closed:
-        return "the connection was closed"
-    status = session.info.transaction_status
-    idle = status is TransactionStatus.IDLE
-    return "" if idle else f"transaction state {status.name}, expected IDLE"
-
-
-def _database_complaints(direct: Connection) -> list[str]:
+def _database_complaints(direct: Session) -> list[str]:
     """What was blocked must not have happened."""
     facts = {
         "orders were deleted, or not the one": "SELECT count(*) = 7999 FROM orders",
-        "customers is gone": "SELECT count(*) = 2000 FROM customers",
+        "payments is gone": "SELECT count(*) > 4000 FROM payments",
         "tickets were deleted": "SELECT count(*) = 63 FROM support_tickets",
     }
     return [complaint for complaint, text in facts.items() if not _holds(direct, text)]
 
 
-def _holds(direct: Connection, text: str) -> bool:
-    try:
-        return direct.execute(text.encode()).fetchone() == (True,)
-    except psycopg.Error:  # the relation itself is gone
-        return False
+def _holds(direct: Session, text: str) -> bool:
+    return direct.query(text).rows in ((("True",),), (("1",),))
 
 
 # --- the audit trail ---------------------------------------------------------------------------
@@ -138,10 +121,10 @@ def _trail_complaints(
     for name in PRINCIPALS:
         own = [record for record in decided if record.principal == name]
         refused = sum(record.refusal is not None for record in own)
-        if len(own) < len(STEPS) or refused != refusals[name]:
+        if len(own) < len(stage.sample.STEPS) or refused != refusals[name]:
             complaints.append(
                 f"the trail has {len(own)} statements and {refused} refusals of {name}, "
-                f"expected at least {len(STEPS)} and {refusals[name]}"
+                f"expected at least {len(stage.sample.STEPS)} and {refusals[name]}"
             )
         if name == AGENT and {record.on_behalf_of for record in own} != {"alice"}:
             complaints.append(f"the trail does not say for whom {name} acted")

@@ -1,4 +1,4 @@
-"""How a root user runs a database server, which refuses root; called by `postgres` and `mariadb`.
+"""How a root user runs a database server, which refuses root; called by `embedded`.
 
 Two ways, tried in this order: a user namespace in which root is somebody else (files stay root's),
 or, where namespaces are forbidden, another uid that gets copies of what it must read. A plain user

@@ -10,6 +10,7 @@ from appliance.audit.record import Entry, StatementFinished
 from appliance.console.problems import Problem
 from appliance.console.table import Call, Row
 from appliance.console.trails import LIMIT_MAX, Proof, Summary
+from appliance.control.desk import TrailSeen
 
 ROOT = "/api/v1/audit"
 AUDITORS = frozenset({"auditor"})
@@ -92,6 +93,10 @@ async def proof(call: Call) -> Proof:
     return await call.services.trails.proof()
 
 
+async def seen(call: Call) -> TrailSeen:
+    return await call.services.trails.seen()
+
+
 async def summary(call: Call) -> Summary:
     return await call.services.trails.summary(call.query(SummaryWanted).since)
 
@@ -113,6 +118,10 @@ ROWS = (
         *("GET", ROOT + "/chain", proof, AUDITORS, "Whether the trail is complete and unaltered."),
         gives=Proof,
         seconds_max=300.0,
+    ),
+    Row(
+        *("GET", ROOT + "/seen", seen, AUDITORS, "Signed heads of every chain that control saw."),
+        gives=TrailSeen,
     ),
     Row(
         *("GET", ROOT + "/summary", summary, AUDITORS, "Who did how much, by decision."),

@@ -102,7 +102,7 @@ async def token(call: Call) -> Response:
         identity = await call.services.people.present(found.identity, standing.directory)
     if identity is None:
         return json_response(OauthError(Answer.DENIED.value), 400)
-    person = person_of(identity, standing.control.roles, "cli")
+    person = person_of(identity, standing.control, "cli")
     roles = person.roles & frozenset(found.roles)
     await call.services.recorder.signed_in(person, "device", call.address)
     seconds = standing.control.sign_in.session_hours_max * 3_600

@@ -9,11 +9,14 @@ from appliance.console.metering import Metrics
 from appliance.console.problems import Problem
 from appliance.console.studies import Explained, MaskingMap, PolicyShown
 from appliance.console.table import ANY_ROLE, Call, Row
+from appliance.control.desk import Activation, Applied, PolicyText, PolicyVersion
+from appliance.control.policies import LISTED_MAX
 from appliance.identity.names import acceptable_name
 from appliance.model.principal import Principal, PrincipalKind
 
 ROOT = "/api/v1/policy"
 SQL_CHARACTERS_MAX = 48 * 1024
+ADMINS = frozenset({"admin"})
 
 
 class ExplainWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,6 +71,58 @@ def principal_of(call: Call, wanted: ExplainWanted) -> Principal:
     return principal
 
 
+class Versions(msgspec.Struct, frozen=True):
+    """Newest first."""
+
+    versions: list[PolicyVersion]
+
+
+class History(msgspec.Struct, frozen=True):
+    """`activations`: newest first; the first one holds. `applied`: what each appliance said."""
+
+    activations: list[Activation]
+    applied: list[Applied]
+
+
+class Counted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LISTED_MAX)] = 100
+
+
+class Reasoned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    reason: Annotated[str, msgspec.Meta(max_length=2_000)]
+
+
+class RollBack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    reason: Annotated[str, msgspec.Meta(max_length=2_000)]
+    active: str
+    """Id of the version that is to be left: if another one is active by now, nothing happens."""
+
+
+async def versions(call: Call) -> Versions:
+    limit = call.query(Counted).limit
+    return Versions(await call.services.policies.versions(call.person, limit))
+
+
+async def one_version(call: Call) -> PolicyText:
+    return await call.services.policies.version(call.person, call.path("id"))
+
+
+async def history(call: Call) -> History:
+    limit = call.query(Counted).limit
+    return History(*await call.services.policies.history(call.person, limit))
+
+
+async def activate(call: Call) -> Activation:
+    """Recorded by the versions' keeper, as is a rollback."""
+    reason = call.body(Reasoned).reason
+    return await call.services.policies.activate(call.person, call.path("id"), reason)
+
+
+async def roll_back(call: Call) -> Activation:
+    wanted = call.body(RollBack)
+    return await call.services.policies.roll_back(call.person, wanted.reason, wanted.active)
+
+
 async def explain(call: Call) -> Explained:
     wanted = call.body(ExplainWanted)
     return await call.services.studies.explain(
@@ -104,6 +159,32 @@ async def metrics(call: Call) -> Metrics:
 
 ROWS = (
     Row("GET", ROOT, shown, ANY_ROLE, "The policy's documents and version.", gives=PolicyShown),
+    Row(
+        *("GET", ROOT + "/versions", versions, ANY_ROLE, "Every policy that was ever brought."),
+        query=Counted,
+        gives=Versions,
+    ),
+    Row(
+        *("GET", ROOT + "/versions/{id}", one_version, ANY_ROLE, "One of them, with its text."),
+        gives=PolicyText,
+    ),
+    Row(
+        *("GET", ROOT + "/history", history, ANY_ROLE, "What was active when, and by whom."),
+        query=Counted,
+        gives=History,
+    ),
+    Row(
+        *("POST", ROOT + "/versions/{id}/activate", activate, ADMINS, "Make a version active."),
+        takes=Reasoned,
+        gives=Activation,
+        seconds_max=60.0,
+    ),
+    Row(
+        *("POST", ROOT + "/rollback", roll_back, ADMINS, "Go back to the version before."),
+        takes=RollBack,
+        gives=Activation,
+        seconds_max=60.0,
+    ),
     Row(
         *("POST", ROOT + "/explain", explain, ANY_ROLE, "What would become of a statement."),
         takes=ExplainWanted,

@@ -136,7 +136,7 @@ async def sign_in(call: Call) -> Response:
     cookie = await begin(call, identity, "password")
     if call.is_form:
         return with_cookie(call, RedirectResponse(inside(given.next), 303), cookie)
-    person = person_of(identity, standing.control.roles, "console")
+    person = person_of(identity, standing.control, "console")
     answer = json_response(me(Caller(person, identity, Proof.COOKIE, cookie, "")))
     return with_cookie(call, answer, cookie)
 
@@ -148,7 +148,7 @@ async def failed(call: Call, claimed: str, how: str, reason: str) -> None:
 async def begin(call: Call, identity: Identity, how: str) -> str:
     """Records it and begins the session -> its cookie."""
     standing = call.services.current()
-    person = person_of(identity, standing.control.roles, "console")
+    person = person_of(identity, standing.control, "console")
     await call.services.recorder.signed_in(person, how, call.address)
     await call.services.people.meet(identity)
     before = call.request.cookies.get(cookie_name(standing), "")[:SECRET_CHARACTERS_MAX]

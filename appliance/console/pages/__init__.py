@@ -17,6 +17,7 @@ from appliance.console.pages import (
     dashboard,
     grants,
     policy,
+    policy_versions,
     requests,
     sessions,
 )
@@ -31,6 +32,7 @@ PAGES: tuple[Row, ...] = (
     *sessions.ROWS,
     *audit.ROWS,
     *policy.ROWS,
+    *policy_versions.ROWS,
     *dashboard.ROWS,
 )
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from appliance.audit.query import Criteria, Story
 from appliance.audit.record import StatementDecided, StatementFinished
-from appliance.audit.verify import ChainReport
+from appliance.audit.verify import ChainReport, Finding
 from appliance.console.api.audit import AUDITORS
 from appliance.console.pages.frame import asked, back_to, draw, get, post
 from appliance.console.table import Call
@@ -23,6 +23,8 @@ _ABOUT = (("request", "/requests/"), ("grant", "/grants#g-"))
 COUNTS = (50, 200, 1000)
 SPANS = {"1h": 3_600, "24h": 86_400, "7d": 604_800, "30d": 2_592_000}
 _TEXTS = ("principal", "target", "action", "rule", "effect", "text", "session")
+_MOMENT = 1e9
+"""Numbers beyond this that are no counts are unix seconds."""
 _PARTS = frozenset({"id", "time", "session", "statement", "decision", "refusal", "event", "sql"})
 
 
@@ -52,6 +54,8 @@ async def search(call: Call) -> Response:
         spans=tuple(SPANS),
         proof=call.services.trails.known,
         errors=_errors,
+        seen=_seen,
+        missing=_missing,
         line=line,
     )
 
@@ -104,6 +108,10 @@ def _flat(value: object) -> str:
         return " ".join(f"{k}={_flat(v)}" for k, v in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(_flat(v) for v in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float) and value > _MOMENT:
+        return f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M:%S} UTC"
     return str(value)
 
 
@@ -159,6 +167,17 @@ def _json(story: Story) -> str:
 async def verify(call: Call) -> Response:
     await call.services.trails.proof()
     return back_to("/audit#chains")
+
+
+def _seen(proof: Proof, chain: ChainReport) -> int | None:
+    """How far control has seen a chain come; None = it has not looked at it yet."""
+    return next((one.last for one in proof.seen if one.worker == chain.worker), None)
+
+
+def _missing(proof: Proof) -> list[Finding]:
+    """Of chains that are gone."""
+    there = {chain.worker for chain in proof.report.chains}
+    return [f for f in proof.report.findings if f.error and f.worker not in there]
 
 
 def _errors(proof: Proof, chain: ChainReport) -> list[str]:

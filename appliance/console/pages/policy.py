@@ -1,5 +1,6 @@
 """The policy in force, what it would say to a statement, and the masking map. See `frame`."""
 
+import re
 from collections.abc import Iterator
 from http import HTTPStatus
 
@@ -57,7 +58,8 @@ def _who(chosen: PrincipalSelector) -> Iterator[str]:
     if chosen.groups:
         yield "in " + " or ".join(chosen.groups)
     if chosen.not_groups:
-        yield "not in " + " or ".join(chosen.not_groups)
+        named = chosen.names or chosen.groups
+        yield ("" if named else "everybody ") + "not in " + " or ".join(chosen.not_groups)
     if chosen.kinds:
         yield " or ".join(f"{kind.value}s" for kind in chosen.kinds)
     if chosen.on_behalf_of:
@@ -118,10 +120,17 @@ def terms(rule: RuleSpec) -> str:
     return ", ".join(parts)
 
 
+_LEFT_OUT = re.compile(r"(?<![\w$])\$_(?![\w$])")
+"""What stands in the audit trail in place of a literal, and in no statement."""
+
+
 async def explain_form(call: Call) -> Response:
     """Filled from the address, so that a record or a request can lead here."""
     given = {name: asked(call, name) for name in Hypothesis.__struct_fields__}
-    given["sql"] = call.request.query_params.get("sql", "")
+    given["sql"] = _LEFT_OUT.sub("'_'", call.request.query_params.get("sql", ""))
+    target, _, database = given["place"].partition("/")
+    if database and given["place"] not in dict(places(call)):  # of a target that offers them all
+        given |= {"place": f"{target}/", "database": given["database"] or database}
     return _explained(call, Hypothesis(**given))
 
 

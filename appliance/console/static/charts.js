@@ -4,7 +4,7 @@
 (() => {
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const tones = () => ({
-    accent: colour("--accent"), quiet: colour("--line-strong"), no: colour("--no"),
+    accent: colour("--accent"), quiet: colour("--bar"), no: colour("--no"),
     "no-soft": `color-mix(in srgb, ${colour("--no")} 45%, ${colour("--sheet")})`, wait: colour("--wait"),
   });
   const number = (value) => (value === "" ? null : Number(value));

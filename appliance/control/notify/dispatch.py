@@ -13,9 +13,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
 from appliance.approval.request import Person
-from appliance.control.desk import Change, Desk, DeskError
+from appliance.control.desk import Change, Desk, DeskError, Policies
 from appliance.control.notify.clock import Clock
-from appliance.control.notify.notice import Notice, of_grant, of_request
+from appliance.control.notify.notice import Notice, of_grant, of_policy, of_request
 from appliance.control.notify.outbox import Delivery, Outbox
 from appliance.control.notify.retry import ATTEMPTS_MAX, pause
 from appliance.control.notify.sink import NotDelivered, Sink, Undeliverable
@@ -36,6 +36,7 @@ PAGE = 100
 RECENT_PAGES = 2
 ALL_PAGES_MAX = 100
 GRANTS_MAX = 500
+POLICIES_MAX = 100
 KNOWN_MAX = 10_000
 HOUR = 3_600.0
 FORGET_HOURS = 24 * 8
@@ -58,6 +59,7 @@ class Dispatcher:
         url: str,
         clock: Clock,
         hours_max: int = 24,
+        policies: Policies | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         """`url`: of the console, begins links."""
@@ -67,6 +69,7 @@ class Dispatcher:
         self._url = url.rstrip("/")
         self._clock = clock
         self._age_max = hours_max * HOUR
+        self._policies = policies
         self._chance = chance
         self._since: dict[str, float] = {}
         self._known: OrderedDict[str, None] = OrderedDict()
@@ -116,6 +119,8 @@ class Dispatcher:
                 for grant in grants:
                     if grant.id == change.id:
                         await self._keep(of_grant(grant, self._url))
+            elif kind == "policy":
+                await self._tell_policies()
             elif kind == "missed":
                 self._look.set()
         except (DeskError, StoreUnavailable):
@@ -146,6 +151,13 @@ class Dispatcher:
             before = requests[-1].asked.id
         for grant in await self._desk.grants(WATCHER, limit=GRANTS_MAX):
             await self._keep(of_grant(grant, self._url))
+        await self._tell_policies()
+
+    async def _tell_policies(self) -> None:
+        """Of the last changes: what was told already is known."""
+        if self._policies is not None:
+            made, _ = await self._policies.history(WATCHER, POLICIES_MAX)
+            await self._keep([of_policy(one, self._url) for one in reversed(made)])
 
     async def _keep(self, notices: Iterable[Notice]) -> None:
         """Puts what is new into the outbox and wakes the couriers."""

@@ -13,7 +13,7 @@ from email.policy import SMTP
 from email.utils import format_datetime
 from html import escape
 
-from appliance.control.notify.notice import Event, Notice
+from appliance.control.notify.notice import ALARMS, Event, Notice
 from appliance.control.notify.words import VERBS, cut, facts, headline, outcome, topic
 
 ANY = "*"
@@ -24,10 +24,10 @@ RECIPIENTS_MAX = 100
 def recipients(
     notice: Notice, addresses: Mapping[str, tuple[str, ...]], approvers: tuple[str, ...]
 ) -> list[str]:
-    """Of the groups that have to decide; of all groups when the glass was broken."""
+    """Of the groups that have to decide; of all groups when it is an alarm."""
     groups: set[str] = {ANY}
     request = notice.request
-    if notice.event is Event.BREAK_GLASS:
+    if notice.event in ALARMS:
         groups |= set(addresses)
     elif request is None or not request.needs or any(not need.groups for need in request.needs):
         groups |= set(approvers)
@@ -54,7 +54,7 @@ def composed(notice: Notice, sender: str, to: list[str], now: float) -> EmailMes
     message["List-Id"] = f"Sallyport approvals <approvals.sallyport.{domain}>"
     message["Auto-Submitted"] = "auto-generated"
     message["X-Auto-Response-Suppress"] = "All"
-    if notice.event is Event.BREAK_GLASS:
+    if notice.event in ALARMS:
         message["Importance"] = "high"
         message["X-Priority"] = "1"
     message.set_content(text(notice))
@@ -66,7 +66,7 @@ def headline_in_thread(notice: Notice) -> str:
     """The first message has the topic alone behind its verb; updates answer it."""
     if notice.event is Event.BREAK_GLASS:
         return f"BREAK-GLASS: {topic(notice)}"
-    if notice.event in (Event.MADE, Event.GRANT_PROPOSED):
+    if notice.event in (Event.MADE, Event.GRANT_PROPOSED) or notice.policy is not None:
         return headline(notice)
     return f"Re: {topic(notice)}: {VERBS[notice.event].lower()}"
 

@@ -1,4 +1,4 @@
-"""What is told about a request or a standing grant, and which events have happened to one.
+"""What is told about a request, a standing grant or the policy, and what has happened to one.
 
 `dispatch` derives notices from what the store holds, keeps them in the outbox and gives them to
 sinks. Pure. Rules: a notice carries the redacted statement, never `sql`, never parameters; its id
@@ -15,6 +15,7 @@ from appliance.approval.request import Request, State, Vote
 from appliance.approval.ruling import outcome
 from appliance.approval.standing import GrantState, Scope, StandingGrant
 from appliance.audit.redact import clean_name, clean_text
+from appliance.control.desk import Activation
 from appliance.model.approval import Need
 
 STATEMENT_BYTES_MAX = 16 * 1024
@@ -37,12 +38,18 @@ class Event(enum.Enum):
     GRANT_APPROVED = "grant.approved"
     GRANT_DENIED = "grant.denied"
     GRANT_REVOKED = "grant.revoked"
+    POLICY_CHANGED = "policy.changed"
+    POLICY_ROLLED_BACK = "policy.rolled_back"
+    POLICY_TAKEN_BACK = "policy.taken_back"
 
 
 RANKS = {event: rank * 1_000 for rank, event in enumerate(Event)}
 
 LOUD = frozenset((Event.BREAK_GLASS, Event.ESCALATED))
 """People are told again, not only shown a changed message."""
+
+ALARMS = frozenset((Event.BREAK_GLASS, Event.POLICY_ROLLED_BACK, Event.POLICY_TAKEN_BACK))
+"""Everybody who can be told is."""
 
 
 UNVOTED = frozenset((State.APPROVED, State.USED, State.DENIED))
@@ -95,6 +102,17 @@ class ToldGrant(msgspec.Struct, frozen=True, kw_only=True):
     until: float
 
 
+class ToldPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Which policy everybody goes by since then."""
+
+    version: str
+    previous: str
+    cause: str
+    """files, activated, rolled_back, taken_back"""
+    node: str
+    via: str
+
+
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     """Idempotency key: `<subject>.<what happened>`."""
@@ -102,7 +120,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     time: float
     """When it happened, unix seconds."""
     subject: str
-    """Id of the request or grant."""
+    """Id of the request or grant; `policy` and a number."""
     url: str
     """Where people see and decide it."""
     state: str
@@ -114,6 +132,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """After this it is no use to a person, for it asks for a decision; None = always of use."""
     request: ToldRequest | None = None
     grant: ToldGrant | None = None
+    policy: ToldPolicy | None = None
 
     @property
     def rank(self) -> int:
@@ -162,6 +181,32 @@ def of_grant(grant: StandingGrant, url: str) -> Iterator[Notice]:
         yield _told_grant(grant, url, event, grant.decided, grant.decided_by)
     if grant.revoked is not None:
         yield _told_grant(grant, url, Event.GRANT_REVOKED, grant.revoked, grant.revoked_by)
+
+
+def of_policy(made: Activation, url: str) -> Notice:
+    """That another version is active."""
+    event = {
+        "rolled_back": Event.POLICY_ROLLED_BACK,
+        "taken_back": Event.POLICY_TAKEN_BACK,
+    }.get(made.cause, Event.POLICY_CHANGED)
+    subject = f"policy.{made.serial}"
+    return Notice(
+        id=f"{subject}.{event.value.partition('.')[2]}",
+        event=event,
+        time=made.time,
+        subject=subject,
+        url=f"{url}/policy/versions/{made.version}",
+        state=made.cause,
+        by=clean_name(made.by),
+        reason=shown(made.reason, REASON_CHARS_MAX),
+        policy=ToldPolicy(
+            version=made.version,
+            previous=made.previous,
+            cause=made.cause,
+            node=clean_name(made.node),
+            via=clean_name(made.via),
+        ),
+    )
 
 
 def _deciding(request: Request, ruled: State) -> tuple[Vote, Event]:

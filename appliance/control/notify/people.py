@@ -9,18 +9,19 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from appliance.approval.request import Person
-from appliance.config.control import Roles
+from appliance.config.control import Control, Namesakes
 from appliance.identity.verifiers import Directory
+from appliance.model.principal import LOCAL
 
 
 class People:
     def __init__(
-        self, people: Mapping[str, str], roles: Roles, read: Callable[[], Directory]
+        self, people: Mapping[str, str], control: Control, read: Callable[[], Directory]
     ) -> None:
         """`people`: Slack user id -> name. `read`: the users file, blocking; raises OSError,
         ValueError."""
         self._people = people
-        self._roles = roles
+        self._control = control
         self._read = read
 
     async def person(self, user: str) -> Person | None:
@@ -36,6 +37,8 @@ class People:
             kind=principal.kind,
             groups=principal.groups,
             on_behalf_of=principal.on_behalf_of,
-            roles=self._roles.of(principal.groups),
+            roles=self._control.roles.of(principal.groups),
             via="slack",
+            source="" if self._control.namesakes is Namesakes.SAME else LOCAL,
+            distinct=self._control.namesakes is Namesakes.DIFFERENT,
         )

@@ -13,7 +13,7 @@ from appliance.config.control import Control, Mail, Webhook
 from appliance.config.credentials import Credentials
 from appliance.config.schema import Configuration
 from appliance.config.values import CredentialReference
-from appliance.control.desk import Desk
+from appliance.control.desk import Desk, Policies
 from appliance.control.notify.clock import Clock, SystemClock
 from appliance.control.notify.dispatch import Dispatcher
 from appliance.control.notify.mail import MailSink
@@ -72,6 +72,9 @@ class Running(Protocol):
     @property
     def url(self) -> str: ...
 
+    @property
+    def policies(self) -> Policies | None: ...
+
 
 def notices_of(control: Running) -> Notices:
     """Raises ValueError, OSError."""
@@ -80,6 +83,7 @@ def notices_of(control: Running) -> Notices:
         control.desk,
         control.store,
         url=control.url,
+        policies=control.policies,
         warn=lambda text: log.warning("secret_readable_by_others", reason=text),
     )
 
@@ -95,6 +99,7 @@ def notices(
     store: Store,
     *,
     url: str,
+    policies: Policies | None = None,
     clock: Clock = CLOCK,
     warn: Callable[[str], None] = lambda text: None,
 ) -> Notices:
@@ -112,7 +117,7 @@ def notices(
         slack = control.notify.slack
         api = SlackApi(slack.api_url, credentials[slack.token], client())
         sinks.append(SlackSink(api, slack.channel))
-        people = People(slack.people, control.roles, lambda: users(configuration))
+        people = People(slack.people, control, lambda: users(configuration))
         interactions = Interactions(desk, people, api, credentials[slack.signing_secret], clock.now)
     if control.notify.mail is not None:
         sinks.append(mail_sink(control.notify.mail, control, credentials, clock.now))
@@ -125,6 +130,7 @@ def notices(
         url=url,
         clock=clock,
         hours_max=control.notify.hours_max,
+        policies=policies,
     )
     return Notices(dispatcher, interactions)
 

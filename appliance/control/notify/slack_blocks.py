@@ -8,7 +8,7 @@ end its code block; every text stays within Slack's limits.
 from typing import Any
 
 from appliance.approval.request import State
-from appliance.control.notify.notice import Event, Notice
+from appliance.control.notify.notice import ALARMS, Event, Notice
 from appliance.control.notify.words import cut, facts, headline, outcome
 
 SECTION_CHARS_MAX = 3_000
@@ -41,7 +41,9 @@ def message(notice: Notice) -> dict[str, Any]:
 
 
 def fallback(notice: Notice) -> str:
-    return escaped(f"{headline(notice)}\n{outcome(notice)}", FALLBACK_CHARS_MAX)
+    """What a notification shows; for a policy that was taken or put back, the channel's."""
+    call = "<!channel> " if notice.policy is not None and notice.event in ALARMS else ""
+    return call + escaped(f"{headline(notice)}\n{outcome(notice)}", FALLBACK_CHARS_MAX)
 
 
 def loud(notice: Notice) -> dict[str, Any]:

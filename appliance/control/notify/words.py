@@ -6,7 +6,7 @@ Pure. Rule: plain text without markup; whoever shows it escapes it for its own f
 import datetime
 from collections.abc import Iterator
 
-from appliance.control.notify.notice import Event, Notice, ToldGrant, ToldRequest
+from appliance.control.notify.notice import Event, Notice, ToldGrant, ToldPolicy, ToldRequest
 
 VERBS = {
     Event.MADE: "Approval needed",
@@ -21,10 +21,15 @@ VERBS = {
     Event.GRANT_APPROVED: "Standing grant approved",
     Event.GRANT_DENIED: "Standing grant denied",
     Event.GRANT_REVOKED: "Standing grant revoked",
+    Event.POLICY_CHANGED: "Policy changed",
+    Event.POLICY_ROLLED_BACK: "POLICY ROLLED BACK",
+    Event.POLICY_TAKEN_BACK: "POLICY TAKEN BACK",
 }
 LINE_CHARS_MAX = 150
 """Slack's header block holds no more."""
 LIST_MAX = 8
+SHORT = 16
+"""Digits of a policy version that are shown."""
 
 
 def topic(notice: Notice) -> str:
@@ -34,6 +39,8 @@ def topic(notice: Notice) -> str:
         what = told.touched[0] if told.touched else "statement"
         more = f" and {len(told.touched) - 1} more" if len(told.touched) > 1 else ""
         return f"{told.principal}: {what}{more} on {place(told)}"
+    if notice.policy is not None:
+        return f"version {notice.policy.version[:SHORT]} is active"
     assert notice.grant is not None
     scope = notice.grant.scope
     who, where = listed(scope.principals), listed(scope.targets)
@@ -57,6 +64,8 @@ def outcome(notice: Notice) -> str:
         Event.EXPIRED: "Nobody decided, or nobody used the approval, in time.",
         Event.WITHDRAWN: f"Withdrawn{by}: the client cancelled or is gone.",
         Event.USED: "The approved statement was run.",
+        Event.POLICY_ROLLED_BACK: f"An older policy is active again{by}{reason}",
+        Event.POLICY_TAKEN_BACK: f"Workers refused a policy, the one before is active{reason}",
     }
     return sentences.get(notice.event, f"{VERBS[notice.event]}{by}{reason}")
 
@@ -68,6 +77,14 @@ def facts(notice: Notice) -> Iterator[tuple[str, str]]:
         yield from request_facts(notice.request)
     if notice.grant is not None:
         yield from grant_facts(notice.grant)
+    if notice.policy is not None:
+        yield from policy_facts(notice.policy)
+
+
+def policy_facts(told: ToldPolicy) -> Iterator[tuple[str, str]]:
+    yield "Active", told.version[:SHORT]
+    yield "Before", told.previous[:SHORT] or "none"
+    yield "Through", " ".join(filter(None, (told.via, told.node)))
 
 
 def request_facts(told: ToldRequest) -> Iterator[tuple[str, str]]:

@@ -21,7 +21,7 @@ from appliance.model.facts import (
     StatementFacts,
 )
 from appliance.model.limits import Limits
-from appliance.sql.mysql.assignments import DATABASE
+from appliance.sql.mysql.assignments import DATABASE, sets_variables
 from appliance.sql.mysql.constants import unread_constants
 from appliance.sql.mysql.functions import SPACED
 from appliance.sql.mysql.ledger import Ledger
@@ -51,6 +51,8 @@ def analyse(
     `lineage` None = the catalog is not there: names stay unresolved, guards work. Never raises for
     any bytes.
     """
+    if lineage is not None:
+        lineage = lineage.with_temporaries(settings.temporaries)
     server = 0 if lineage is None else lineage.catalog.server_version_num
     modes = modes_of(settings)
     bare = unwrapped(text, settings, limits, server)
@@ -145,12 +147,31 @@ def _statements(
     return tuple(made), failure
 
 
+_SHIFTING = frozenset(
+    (
+        Action.CREATE_TEMPORARY,
+        Action.CREATE,
+        Action.ALTER,
+        Action.DROP,
+        Action.DO,
+        Action.CALL,
+        Action.DYNAMIC_SQL,
+        Action.EXECUTE,
+        Action.OPAQUE,
+    )
+)
+"""What may make, change or drop temporary tables."""
+
+
 def after(statement: StatementFacts, settings: SessionSettings) -> SessionSettings:
     """What names mean behind a statement in the same text."""
     made = {use.name for use in statement.relations if use.action is Action.CREATE_TEMPORARY}
-    if made:
-        names = settings.temp_relations | made
-        settings = msgspec.structs.replace(settings, temp_relations=names, sealed="")
+    if not _SHIFTING.isdisjoint(statement.actions) or statement.functions:
+        had = {f"{own.schema}.{own.name}" for own in settings.temporaries}
+        names = settings.temp_relations | made | had | set(map(".".join, statement.temporaries))
+        settings = msgspec.structs.replace(
+            settings, temp_relations=names, temporaries=(), sealed=""
+        )
     if Flag.CHANGES_SETTINGS in statement.flags:
         chosen = dict(statement.settings)
         if set(chosen) == {DATABASE}:
@@ -183,6 +204,8 @@ def _facts(ledger: Ledger, segment: Segment) -> StatementFacts:
         outputs=outputs,
         outputs_known=ledger.result.known,
         consumed=frozenset(consumed),
+        decides=frozenset(ledger.decides),
+        spared=frozenset(ledger.spared),
         flags=frozenset(ledger.flags),
         unresolved=tuple(reader.unresolved),
         prepared=ledger.prepared,
@@ -190,9 +213,12 @@ def _facts(ledger: Ledger, segment: Segment) -> StatementFacts:
         span=(segment.start, segment.end - segment.start),
         setting=next(iter(ledger.settings_changed), None),
         settings=tuple(ledger.settings_changed),
+        sets_variables=sets_variables(segment.words),
+        settings_plain=bool(ledger.settings_changed) and ledger.settings_plain,
         ends_transaction=ledger.ends_transaction,
         isolates=ledger.isolates,
         if_not_exists=ledger.if_not_exists,
+        temporaries=tuple(ledger.temporaries),
         unread_constants=_unread(ledger),
     )
 

@@ -146,6 +146,7 @@ def _changed(ledger: Ledger, name: str, scope: str, value: Sequence[Word]) -> No
     constant = _constant(value)
     if constant is None and not (len(value) == 1 and value[0].upper in ("DEFAULT", "ON")):
         read_expressions(ledger, value)
+        ledger.settings_plain = False
     if scope in _SYSTEM_SCOPES:
         ledger.act(Action.ALTER_SYSTEM)
         return
@@ -170,3 +171,19 @@ def _constant(value: Sequence[Word]) -> str | None:
     if word.upper == "DEFAULT":
         return ""
     return word.text.lower() if word.kind in (NAME, QUOTED_NAME, NUMBER, STRING) else None
+
+
+_GIVING = frozenset(("SET", "LOAD", "CALL", "EXECUTE", "GET", "FETCH"))
+
+
+def sets_variables(words: Sequence[Word]) -> bool:
+    """Whether a statement may give user variables values: by `:=`, by INTO, or because it is of a
+    kind that does where it names one."""
+    variables = [i for i, word in enumerate(words) if word.kind == VARIABLE and word.text != "@@"]
+    if not variables:
+        return False
+    return (
+        words[0].upper in _GIVING
+        or any(word.text == ":=" for word in words)
+        or any(words[i - 1].upper == "INTO" for i in variables if i)
+    )

@@ -99,6 +99,23 @@ _PARTS: Mapping[str, tuple[str, str, str]] = {
 }
 """Query -> what it selects, from where, of which rows."""
 
+
+def _of(name: str, schema: str, relation: str) -> str:
+    columns, source, where = _PARTS[name]
+    return (
+        f"SELECT {columns} FROM {source} WHERE {schema} = {{schema}} AND {relation} = {{name}}"
+        f" AND {where} ORDER BY 1, 2, 3 LIMIT {ROWS_MAX}"
+    )
+
+
+RELATION_OF = tuple(
+    _of(name, "TABLE_SCHEMA", "TABLE_NAME") for name in ("relations", "columns", "views")
+)
+TRIGGERS_OF = _of("triggers", "EVENT_OBJECT_SCHEMA", "EVENT_OBJECT_TABLE")
+ROUTINES_OF = _of("routines", "ROUTINE_SCHEMA", "ROUTINE_NAME")
+"""The same of one relation, or of the routines of one name; `schema` and `name` are to be filled in
+as constants."""
+
 _MOVING: Mapping[str, str] = {
     # INNODB reports AUTO_INCREMENT, row counts and times in the same views: only what is asked for
     # above may move an epoch, and not the columns of the server's own views.

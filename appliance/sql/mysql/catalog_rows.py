@@ -27,6 +27,8 @@ FIRST_USER_OID = 16_384
 """Below: relations of the server's own databases, numbered in the order of their names."""
 NUMBERS = 2**31 - 1
 MARIADB = "mariadb"
+READ = "read"
+"""`Relation.stamp` of what a server said, and may be held against it (`footing`)."""
 
 FOREIGN_ENGINES = frozenset(
     {"FEDERATED", "CONNECT", "SPIDER", "MROONGA", "SPHINX", "S3", "OQGRAPH", "CSV"}
@@ -247,6 +249,7 @@ def _relations(
             has_triggers=key in triggers,
             triggers=tuple(trigger.oid for trigger in triggers.get(key, ())),
             undoable=_t(engine).upper() in TRANSACTIONAL_ENGINES,
+            stamp="" if oids[key] < FIRST_USER_OID else READ,
         )
     return relations
 

@@ -106,20 +106,28 @@ def _create_table(ledger: Ledger, words: Sequence[Word], cursor: Cursor) -> None
         return
     if temporary:
         ledger.act(Action.CREATE_TEMPORARY)
-        ledger.use_temporary(Action.CREATE_TEMPORARY, name[1])
+        ledger.use_temporary(Action.CREATE_TEMPORARY, *name)
+        ledger.note_temporary(*name)
+        ledger.require_unshadowed(*name)
         ledger.ends_transaction = False
     else:
         ledger.act(Action.CREATE)
         ledger.use(Action.CREATE, *name)
     if replaces:
         ledger.act(Action.DROP)
-        ledger.use(Action.DROP, *name)
+        if temporary:
+            ledger.use_temporary(Action.DROP, *name)
+        else:
+            ledger.use(Action.DROP, *name)
     if cursor.skip("LIKE") or cursor.skip("(", "LIKE"):
         like = cursor.name()
         if like is None:
             _confused(ledger)
         else:
-            ledger.use(Action.SHOW, *like)
+            relation = ledger.use(Action.SHOW, *like)
+            # A table of an engine that reads elsewhere is made with the rows it shows.
+            if relation is not None and relation.kind == "r" and relation.undoable:
+                ledger.kind = "CreateLikeStmt"
         return
     start = _query_start(words, cursor.index)
     _require_no_query(ledger, words[cursor.index : start])
@@ -154,6 +162,16 @@ def _query_start(words: Sequence[Word], index: int) -> int | None:
                 return place
         depth += {"(": 1, ")": -1}.get(word.upper, 0)
     return None
+
+
+def stored_query(words: Sequence[Word]) -> int | None:
+    """Where the query of a CREATE TABLE begins; None when there is none."""
+    kind, index = object_of(list(words))
+    cursor = Cursor(words, index)
+    cursor.exists()
+    if kind != "TABLE" or cursor.name() is None:
+        return None
+    return _query_start(words, cursor.index)
 
 
 _WITH_WORDS = frozenset({"SYSTEM", "PARSER", "TABLE", "VALIDATION"})
@@ -234,6 +252,7 @@ def _alter_table(ledger: Ledger, words: Sequence[Word], cursor: Cursor) -> None:
             if other is not None:
                 ledger.act(Action.CREATE)
                 ledger.use(Action.CREATE, *other)
+                ledger.note_temporary(*other)
         elif moved.skip("DROP", "PARTITION") or moved.skip("TRUNCATE", "PARTITION"):
             ledger.act(Action.TRUNCATE)
             ledger.use(Action.TRUNCATE, *name)
@@ -260,7 +279,7 @@ def _drop_table(ledger: Ledger, words: Sequence[Word], cursor: Cursor) -> None:
         _confused(ledger)
     for name in names:
         if temporary:
-            ledger.use_temporary(Action.DROP, name[1])
+            ledger.use_temporary(Action.DROP, *name)
             ledger.ends_transaction = False
         else:
             ledger.use(Action.DROP, *name)
@@ -379,6 +398,7 @@ def rename(ledger: Ledger, words: Sequence[Word]) -> None:
             return
         ledger.act(Action.CREATE)
         ledger.use(Action.CREATE, *other)
+        ledger.note_temporary(*other)
         if not cursor.skip(","):
             break
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from sqlglot import exp
 
-from appliance.model.catalog import Relation, SessionSettings
+from appliance.model.catalog import ColumnKey, Relation, SessionSettings
 from appliance.model.facts import (
     Action,
     Flag,
@@ -58,11 +58,18 @@ class Ledger:
         self.names_called: set[str] = set()
         self.flags: set[Flag] = set()
         self.settings_changed: dict[tuple[str, str], None] = {}
+        self.settings_plain = True
+        """What they become is told by the text alone."""
+        self.decides: set[ColumnKey] = set()
+        """Columns whose values decide what the server says of a write, though none uses them."""
+        self.spared: set[ColumnKey] = set()
+        """See `StatementFacts.spared`."""
         self.prepared: PreparedUse | None = None
         self.opaque = False
         self.ends_transaction = False
         self.isolates = False
         self.if_not_exists = False
+        self.temporaries: dict[tuple[str, str], None] = {}
         self.failure = ""
         """Why it could not be parsed, for a person; '' when it could."""
         self.result = Result(())
@@ -107,13 +114,36 @@ class Ledger:
         return found.relation
 
     def use_known(self, action: Action, relation: Relation, columns: Iterable[str] = ()) -> None:
-        key = (action, relation.oid, relation.schema, relation.name)
+        schema = TEMPORARY_SCHEMA if relation.persistence == "t" else relation.schema
+        key = (action, relation.oid, schema, relation.name)
         self.uses.setdefault(key, {}).update(dict.fromkeys(columns))
 
-    def use_temporary(self, action: Action, name: str) -> None:
+    def use_temporary(self, action: Action, database: str, name: str) -> None:
         """A temporary table of the session, by the name of PostgreSQL's schema for such: a policy
         means the same by it everywhere."""
-        self.uses.setdefault((action, 0, TEMPORARY_SCHEMA, name), {})
+        own = self._own_temporary(database, name)
+        self.uses.setdefault((action, 0 if own is None else own.oid, TEMPORARY_SCHEMA, name), {})
+
+    def _own_temporary(self, database: str, name: str) -> Relation | None:
+        for own in self.settings.temporaries:
+            if (own.schema, own.name) == (database or self.settings.database, name):
+                return own
+        return None
+
+    def note_temporary(self, database: str, name: str) -> None:
+        """Behind this statement the name may be that of a temporary table."""
+        if not database and not self.settings.certain:
+            self.puzzle(f"relation {name}: the database is not certain")
+        self.temporaries[database or self.settings.database, name] = None
+
+    def require_unshadowed(self, database: str, name: str) -> None:
+        """A temporary table would hide a lasting relation from whoever names it, but not from
+        views: what a name means would be hard to tell."""
+        lineage, database = self.lineage, database or self.settings.database
+        if lineage is not None and lineage.has_lasting(database, name):
+            self.puzzle(
+                f"{database}.{name} is a lasting relation, and a temporary one would hide it"
+            )
 
     def write_beneath(self, action: Action, relation: Relation, columns: Collection[str]) -> None:
         """The triggers of what is written, and the tables below a view whose rows change with

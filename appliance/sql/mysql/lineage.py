@@ -8,6 +8,7 @@ a client's statement.
 
 import hashlib
 import re
+from collections import ChainMap
 from collections.abc import Sequence
 
 import msgspec
@@ -36,6 +37,9 @@ class ColumnLineage(msgspec.Struct, frozen=True):
     known: bool = True
     """False when it could not be told: treat as coming from anywhere."""
 
+
+OVERLAID_MAX = 64
+"""Sets of temporary tables that are kept for one catalog."""
 
 UNKNOWN_LINEAGE = ColumnLineage(known=False)
 
@@ -75,14 +79,30 @@ class MyLineage:
         self._shapes: dict[int, Shape] = {}
         self._definitions: dict[int, Definition | None] = {}
         self._running: list[int] = []
+        self._overlaid: dict[tuple[Relation, ...], MyLineage] = {}
         self._near: dict[tuple[str, str], list[Relation]] = {}
         for relation in catalog.relations.values():
             key = (folded(relation.schema), folded(relation.name))
             self._near.setdefault(key, []).append(relation)
 
     def with_temporaries(self, temporaries: tuple[Relation, ...]) -> "MyLineage":
-        """Temporary tables have no lineage here: a name that one may bear is not resolved."""
-        return self
+        if not temporaries:
+            return self
+        known = self._overlaid.get(temporaries)
+        if known is None:
+            if len(self._overlaid) >= OVERLAID_MAX:
+                self._overlaid.clear()
+            known = self._overlaid[temporaries] = _Overlaid(self, temporaries)
+        return known
+
+    @property
+    def relations(self) -> dict[int, Relation]:
+        """By OID, those included that came to be when they were named."""
+        return self._relations
+
+    def has_lasting(self, database: str, name: str) -> bool:
+        """Whether there may be a lasting relation of this name."""
+        return (folded(database), folded(name)) in self._near
 
     def relation_named(self, database: str, name: str) -> Relation | None:
         """The relation that the server surely takes for this one, None when there is none or which
@@ -225,6 +245,42 @@ class MyLineage:
             tuple(reader.unresolved),
             (*sorted(calls), *reader.functions_below),
         )
+
+
+class _Overlaid(MyLineage):
+    """The same with a session's temporary tables. Views do not see these (measured)."""
+
+    def __init__(self, lasting: MyLineage, temporaries: tuple[Relation, ...]) -> None:
+        own = {relation.oid: relation for relation in temporaries}
+        relations = ChainMap(own, lasting.relations)
+        self.catalog = msgspec.structs.replace(lasting.catalog, relations=relations)
+        self.folds_relations = lasting.folds_relations
+        self._lasting = lasting
+        self._own = own
+        self._shapes = {}
+
+    def with_temporaries(self, temporaries: tuple[Relation, ...]) -> MyLineage:
+        return self._lasting.with_temporaries(temporaries)
+
+    def has_lasting(self, database: str, name: str) -> bool:
+        return self._lasting.has_lasting(database, name)
+
+    def relation_named(self, database: str, name: str) -> Relation | None:
+        for relation in self._own.values():
+            if (relation.schema, relation.name) == (database, name):
+                return relation
+        return self._lasting.relation_named(database, name)
+
+    def shape(self, oid: int) -> Shape:
+        if oid not in self._own:
+            return self._lasting.shape(oid)
+        shape = self._shapes.get(oid)
+        if shape is None:
+            shape = self._shapes[oid] = self._table(self._own[oid])
+        return shape
+
+    def definition(self, oid: int) -> Definition | None:
+        return None if oid in self._own else self._lasting.definition(oid)
 
 
 def has_query(relation: Relation) -> bool:

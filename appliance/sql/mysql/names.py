@@ -67,6 +67,9 @@ def find_relation(
         return Found(database, name, None, f"relation {name} may be a temporary one")
     if lineage is None:
         return Found(database, name, None, "the catalog is not there")
+    own = _temporary(lineage, settings, database, name)
+    if own is not None:
+        return own
     relation = lineage.relation_named(database, name)
     if relation is None:
         return Found(database, name, None, f"relation {database}.{name} is not known")
@@ -74,10 +77,27 @@ def find_relation(
 
 
 def _may_be_temporary(settings: SessionSettings, name: str) -> bool:
-    """Temporary tables hide lasting ones of the same name; whatever their database, to be safe."""
-    if any(folded(own.name) == folded(name) for own in settings.temporaries):
-        return True
+    """Temporary tables hide lasting ones of the same name; those of which not all is known,
+    whatever their database, to be safe."""
     return any(folded(own.rpartition(".")[2]) == folded(name) for own in settings.temp_relations)
+
+
+def _temporary(
+    lineage: Lineage, settings: SessionSettings, database: str, name: str
+) -> Found | None:
+    """A temporary table of the session; one whose name only a collation could tell apart is not
+    resolved."""
+    for own in settings.temporaries:
+        if folded(own.schema) != folded(database) or folded(own.name) != folded(name):
+            continue
+        folds = lineage.folds_relations
+        if not (
+            same_relation_name(own.schema, database, folds)
+            and same_relation_name(own.name, name, folds)
+        ):
+            return Found(database, name, None, f"relation {name} may be a temporary one")
+        return Found(own.schema, own.name, own)
+    return None
 
 
 def same_relation_name(one: str, other: str, folds: bool) -> bool:

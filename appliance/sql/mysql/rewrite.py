@@ -33,7 +33,14 @@ from appliance.sql.mysql.splice import (
     subselect_of,
 )
 from appliance.sql.mysql.tree import Unreadable, statement_of, tree_of
-from appliance.sql.mysql.words import NAME, QUOTED_NAME, Word, modes_of, words_of
+from appliance.sql.mysql.words import (
+    NAME,
+    QUOTED_NAME,
+    Word,
+    is_mariadb,
+    modes_of,
+    words_of,
+)
 from appliance.sql.mysql.writing import written_by
 
 VIEW_DEPTH_MAX = 16
@@ -163,7 +170,7 @@ class Rewriter:
         if hinted.intersection(name.lower() for name in self._relations.telling_indexes(masked)):
             raise Unmaskable("an index hint that names an index of masked columns")
         hints = self._cut_hints(node, end)
-        source = self._kept_subselect(masked, hints)
+        source = self._kept_subselect(masked, hints, self._locking(node, masked))
         self._relations.require_whole(source, modes_of(self._settings))
         named = "" if node.args.get("alias") else f" AS {quoted(place.alias)}"
         self._edits.append(Edit(start, end, source + named, BRIEF_SUBSELECT + named))
@@ -199,18 +206,37 @@ class Rewriter:
                 return at
         raise Unmaskable("an index hint is not understood")
 
-    def _kept_subselect(self, masked: Masked, hints: str) -> str:
+    def _locking(self, node: exp.Table, masked: Masked) -> str:
+        """FOR UPDATE and the like of the query that reads a relation: it has to stand in the
+        subselect, too, which is merged with that query all the same, so that the same rows are
+        locked (measured: MariaDB 10.11)."""
+        select = node.find_ancestor(exp.Select)
+        locks = [] if select is None else select.args.get("locks") or []
+        if not locks:
+            return ""
+        if masked.expanded:
+            raise Unmaskable("a locking read of a view that computes with masked columns")
+        version = self._relations.lineage.catalog.server_version_num
+        found = [locking_text(lock, is_mariadb(version)) for lock in locks]
+        if len(found) != 1 or not found[0]:
+            raise Unmaskable("this kind of locking read")
+        return " " + found[0]
+
+    def _kept_subselect(self, masked: Masked, hints: str, locking: str) -> str:
         columns = masked.relation.columns
         shown = frozenset(c.name for c in columns if c.invisible and self._names(c.name))
         key = (masked.relation.oid, shown)
-        found = None if hints else self._relations.fragments.get(key)
+        plain = not (hints or locking)
+        found = self._relations.fragments.get(key) if plain else None
         if found is None:
-            found = self._subselect(masked, shown, hints)
-            if not hints:
+            found = self._subselect(masked, shown, hints, locking)
+            if plain:
                 self._relations.keep(key, found)
         return found
 
-    def _subselect(self, masked: Masked, shown: frozenset[str], hints: str) -> str:
+    def _subselect(
+        self, masked: Masked, shown: frozenset[str], hints: str, locking: str = ""
+    ) -> str:
         relation = masked.relation
         if masked.expanded:
             source = f"({self._definition(masked)})"
@@ -227,7 +253,7 @@ class Rewriter:
         if telling := self._relations.telling_indexes(masked):
             # Rows must not come in the order of what is masked.
             hints += f" IGNORE INDEX ({', '.join(map(quoted, telling))})"
-        return f"(SELECT {', '.join(cells)} FROM {source} AS {quoted(INNER)}{hints})"  # noqa: S608
+        return f"(SELECT {', '.join(cells)} FROM {source} AS {quoted(INNER)}{hints}{locking})"  # noqa: S608
 
     def _names(self, name: str) -> bool:
         """Whether the statement names an invisible column, which a star must then not give."""
@@ -326,10 +352,11 @@ class Rewriter:
         if not self._replaced and not self._edits:
             return
         masked = [n for n in self._replaced.values() if isinstance(n.node, exp.Subquery)]
-        if masked and self._tree.find(exp.MatchAgainst):
-            raise Unmaskable("full-text search beside a masked relation")
-        if masked and any(select.args.get("locks") for select in self._tree.find_all(exp.Select)):
-            raise Unmaskable("a locking read of a masked relation")
+        for match in self._tree.find_all(exp.MatchAgainst) if masked else ():
+            self._require_searchable(match)
+        others = self._tree.find_all(exp.SetOperation, exp.Subquery)
+        if masked and any(node.args.get("locks") for node in others):
+            raise Unmaskable("a locking read of more than one query with a masked relation")
         written = {p.oid for p in self._reading.places.values() if p.written}
         hidden = {key for key in self._reading.merged_columns if key in self._relations.owed}
         if any(oid in written for oid, _ in hidden):
@@ -342,6 +369,18 @@ class Rewriter:
                 projection.this, exp.Star
             ):
                 raise Unmaskable("RETURNING of more than columns and what has a name")
+
+    def _require_searchable(self, match: exp.MatchAgainst) -> None:
+        """A search in columns that are shown as they are finds its index in a subselect, too, as
+        long as that is merged with the query; where it is not, the server says so."""
+        for column in match.expressions:
+            holder = self._reading.holders.get(id(column))
+            place = None if holder is None else self._reading.places.get(holder.place)
+            names = {field.name for field in self._reading.columns.get(id(column), ())}
+            masked = None if place is None else self._relations.of(place.oid)
+            shown = masked is None or (not masked.expanded and names.isdisjoint(masked.hidden))
+            if place is None or not names or not shown:
+                raise Unmaskable("full-text search in masked columns, or in what is computed")
 
     # Names of outputs.
 
@@ -449,6 +488,25 @@ class Rewriter:
         if start >= 0:
             found.append((start, end))
         return found
+
+
+def locking_text(lock: exp.Expr, mariadb: bool) -> str:
+    """FOR UPDATE, LOCK IN SHARE MODE and what may follow them; '' for what is not understood."""
+    if set(lock.args) - {"update", "wait", "expressions", "key"}:
+        return ""
+    if lock.args.get("expressions") or lock.args.get("key"):
+        return ""
+    wait = lock.args.get("wait")
+    kind = "FOR UPDATE"
+    if not lock.args.get("update"):
+        kind = "LOCK IN SHARE MODE" if mariadb or wait is None else "FOR SHARE"
+    if wait is None:
+        return kind
+    if isinstance(wait, exp.Literal) and not wait.is_string and wait.this.isdigit():
+        return f"{kind} WAIT {wait.this}"
+    if wait is True or wait is False:
+        return f"{kind} {'NOWAIT' if wait else 'SKIP LOCKED'}"
+    return ""
 
 
 def _holds(projections: Sequence[exp.Expr], elements: Sequence[tuple[int, int]]) -> bool:

@@ -7,18 +7,23 @@ and says why.
 """
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 from appliance.model.catalog import SessionSettings
 from appliance.model.facts import Facts, ParseFailure
 from appliance.model.form import Form
 from appliance.model.limits import Limits
+from appliance.sql.mysql.definitions import stored_query
 from appliance.sql.mysql.lineage import MyLineage
 from appliance.sql.mysql.masked import MyMaskedRelations
 from appliance.sql.mysql.rewrite import Rewriter
-from appliance.sql.mysql.splice import Unmaskable
+from appliance.sql.mysql.splice import Unmaskable, spliced
 from appliance.sql.mysql.words import Word, modes_of, split, unwrapped, words_of
 
-_EXPLAINING = frozenset({"EXPLAIN", "DESCRIBE", "DESC"})
+_EXPLAINING = frozenset({"EXPLAIN", "DESCRIBE", "DESC", "ANALYZE"})
+_PLAIN_OPTIONS = frozenset({"EXTENDED", "PARTITIONS"})
+"""They add columns. Other forms (JSON, TREE) show expressions, and in these rows that were read
+ahead: also those that a mask is made of."""
 _EXPLAINED = frozenset({"SELECT", "WITH", "(", "TABLE", "VALUES"})
 
 
@@ -47,6 +52,10 @@ def forms_of(
     ]
 
 
+def _is_plain_option(word: Word) -> bool:
+    return word.upper in _PLAIN_OPTIONS
+
+
 def _form(
     text: bytes,
     words: Sequence[Word],
@@ -54,10 +63,19 @@ def _form(
     relations: MyMaskedRelations,
 ) -> Form:
     prefix = b""
+    first = "ANALYZE" if words[0].upper == "ANALYZE" else "EXPLAIN"
     if words[0].upper in _EXPLAINING:
-        if len(words) < 2 or words[1].upper not in _EXPLAINED:
-            return Form(b"", "only EXPLAIN of a query, without options, is masked")
-        prefix, words = b"EXPLAIN ", words[1:]
+        options = [word.upper for word in takewhile(_is_plain_option, words[1:])]
+        words = words[1 + len(options) :]
+        if not words or words[0].upper not in _EXPLAINED:
+            return Form(b"", "only EXPLAIN of a query, as a table, is masked")
+        prefix = " ".join((first, *options, "")).encode()
+    elif words[0].upper == "CREATE":
+        start = stored_query(words)
+        if start is None:
+            return Form(b"", "what it makes a table of is not understood")
+        prefix = spliced(text, words[:start], []).encode() + b" "
+        words = words[start:]
     try:
         return Form(prefix + Rewriter(relations, settings, text, words).rewritten().encode())
     except Unmaskable as error:

@@ -8,6 +8,8 @@ snapshot, and leaves the client's transaction, warnings and last insert id alone
 import msgspec
 
 from appliance.model.catalog import SessionSettings
+from appliance.sql.mysql.temporaries import Temporaries, question
+from appliance.sql.mysql.words import modes_of, readable
 
 PROBE = (
     b"SELECT DATABASE(), @@SESSION.sql_mode, @@SESSION.character_set_client,"
@@ -29,7 +31,8 @@ class MySettings:
         self._modes: tuple[str, ...] = ()
         self._encoding = ""
         self._converted = False
-        self._temporary: frozenset[str] = frozenset()
+        self._temporaries = Temporaries()
+        self._asked = ("", "")
         self.current = self._build()
 
     @property
@@ -41,7 +44,8 @@ class MySettings:
             database=self._database,
             search_path=(),
             certain=self.certain,
-            temp_relations=self._temporary,
+            temp_relations=self._temporaries.unknown,
+            temporaries=self._temporaries.known,
             converted=self._converted,
             modes=self._modes,
             encoding=self._encoding,
@@ -71,16 +75,40 @@ class MySettings:
         self.parameters[name] = value
         self.unsettle()
 
-    def add_temporary(self, names: frozenset[str]) -> None:
-        if not names <= self._temporary:
-            self._temporary |= names
+    def shift_temporaries(self, made: frozenset[tuple[str, str]], policy: str) -> None:
+        """`Temporaries.shift`."""
+        if made or self._temporaries.any:
+            self._temporaries.shift(made, policy)
             self.current = self._build()
+
+    def doubts(self, text: bytes, policy: str) -> bytes | None:
+        """What to ask before a text is judged that may name a temporary table; `told` takes the
+        answer. `policy`: the version of the one whose masks are owed."""
+        if not self._temporaries.any:
+            return None
+        if self._temporaries.under(policy):
+            self.current = self._build()
+        name = self._temporaries.doubted_in(text)
+        if name is None or not policy:
+            return None
+        self._asked = name
+        return question(name)
+
+    def told(self, rows: list[list[str | None]], error: int | None) -> None:
+        self._temporaries.told(self._asked, rows, error)
+        self.current = self._build()
 
     def reset(self) -> None:
         """Temporary tables are gone with a reset; everything else is asked for."""
-        self._temporary = frozenset()
+        self._temporaries = Temporaries()
         self.certain = False
         self.current = self._build()
+
+    @property
+    def lexing(self) -> int:
+        if readable(b"", self.current) is not None:
+            return -1
+        return modes_of(self.current)
 
     def lexes_as_standard(self) -> bool:
         return not self._encoding

@@ -6,15 +6,21 @@ of SHOW may call harmless functions and read nothing.
 Sources: https://dev.mysql.com/doc/refman/8.0/en/show.html, https://mariadb.com/kb/en/show/.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
+from appliance.model.catalog import TELLING_ELSEWHERE
 from appliance.model.facts import Action, Flag
 from appliance.sql.mysql.cursor import Cursor
 from appliance.sql.mysql.functions import HARMLESS
 from appliance.sql.mysql.ledger import Ledger
 from appliance.sql.mysql.reading import Result
-from appliance.sql.mysql.words import NAME, QUOTED_NAME, Word
+from appliance.sql.mysql.scope import folded
+from appliance.sql.mysql.words import NAME, QUOTED_NAME, STRING, Word
 
+TELLING_STATUS = "bytes_sent"
+_PLAIN_PATTERN = re.compile(r"[A-Za-z0-9_%]+")
+"""Without escapes and letters that a collation takes for others."""
 SHOWN = "VariableShowStmt"
 """The kind of statements whose result the server words itself."""
 
@@ -52,6 +58,8 @@ def show(ledger: Ledger, words: Sequence[Word]) -> None:
     ledger.result = Result((), False)
     cursor = Cursor(words, 1)
     cursor.skip_any(_WORDS)
+    if len(words) > 3 and words[-3].upper == "STATUS" and words[-2].upper == "LIKE":
+        _spare_status(ledger, words[-1])
     if cursor.skip("COUNT", "(", "*", ")"):  # of warnings or errors
         return
     kind = cursor.take().upper
@@ -72,7 +80,7 @@ def show(ledger: Ledger, words: Sequence[Word]) -> None:
             ledger.not_seen("a kind of SHOW is not understood")
     elif kind not in HARMLESS_KINDS:
         ledger.not_seen("a kind of SHOW is not understood")
-    _condition(ledger, cursor)
+    _condition(ledger, cursor, kind)
 
 
 def _created(ledger: Ledger, cursor: Cursor) -> None:
@@ -107,10 +115,11 @@ def _of_relation(ledger: Ledger, cursor: Cursor) -> None:
     ledger.use(Action.SHOW, *name)
 
 
-def _condition(ledger: Ledger, cursor: Cursor) -> None:
+def _condition(ledger: Ledger, cursor: Cursor, kind: str) -> None:
     """WHERE of SHOW may hold a whole query."""
     cursor.until("WHERE")
     words = cursor.rest()
+    _use_telling(ledger, words, {"value": "VARIABLE_VALUE"} if kind == "STATUS" else {})
     for index, word in enumerate(words):
         following = words[index + 1].upper if index + 1 < len(words) else ""
         if word.upper in ("SELECT", "WITH", "TABLE", "INTO", "PROCEDURE"):
@@ -120,6 +129,38 @@ def _condition(ledger: Ledger, cursor: Cursor) -> None:
             qualified = index > 0 and words[index - 1].upper == "."
             if not known or qualified:
                 ledger.not_seen("SHOW with a call in its condition is not understood")
+
+
+def _spare_status(ledger: Ledger, pattern: Word) -> None:
+    """SHOW STATUS LIKE a pattern that the one telling variable does not fit shows nothing of it."""
+    text = pattern.text
+    if pattern.kind != STRING or not _PLAIN_PATTERN.fullmatch(text):
+        return
+    parts = (".*" if c == "%" else "." if c == "_" else re.escape(c) for c in text.lower())
+    if re.fullmatch("".join(parts), TELLING_STATUS):
+        return
+    for (database, name), columns in TELLING_ELSEWHERE.items():
+        relation = ledger.find(database, name).relation
+        if relation is not None and "VARIABLE_VALUE" in columns:
+            ledger.spared.update(
+                (relation.oid, column.attnum)
+                for column in relation.columns
+                if column.name in columns
+            )
+
+
+def _use_telling(ledger: Ledger, words: Sequence[Word], shown_as: Mapping[str, str]) -> None:
+    """A condition on what SHOW reads of the server's own relations uses it. `shown_as`: names that
+    SHOW gives to columns."""
+    written = [folded(word.text) for word in words if word.kind in (NAME, QUOTED_NAME)]
+    named = {folded(shown_as.get(name, name)) for name in written}
+    for (database, name), columns in TELLING_ELSEWHERE.items():
+        relation = ledger.find(database, name).relation
+        if relation is None:
+            continue
+        for column in relation.columns:
+            if column.name in columns and folded(column.name) in named:
+                ledger.reader.consumed.add((relation.oid, column.attnum))
 
 
 _OPERATORS = frozenset({"WHERE", "AND", "OR", "NOT", "IN", "XOR", "LIKE", "BETWEEN", "REGEXP"})

@@ -15,6 +15,7 @@ from appliance.sql.mysql.predicates import always_true
 from appliance.sql.mysql.queries import note_tree
 from appliance.sql.mysql.reading import Result
 from appliance.sql.mysql.scope import Field, folded
+from appliance.sql.mysql.tree import REPLACES
 from appliance.sql.mysql.writing import Written, written_by
 
 SPARED_BY_LIMIT = 10
@@ -35,6 +36,8 @@ def read_write(ledger: Ledger, tree: exp.Expr) -> Result:
     written, result = written_by(ledger.reader, tree)
     for each in written:
         _note(ledger, each)
+        if tree.args.get(REPLACES):
+            _note_replaced(ledger, each)
     if not written:
         _unknown_targets(ledger, tree)
     if isinstance(tree, (exp.Update, exp.Delete)):
@@ -64,6 +67,15 @@ def _note(ledger: Ledger, written: Written) -> None:
     ledger.use_known(action, relation, columns)
     ledger.write_beneath(action, relation, columns)
     ledger.note_written(relation)
+
+
+def _note_replaced(ledger: Ledger, written: Written) -> None:
+    """REPLACE leaves a row alone that is the new one in every column, and counts it as one row, not
+    as one removed and one added."""
+    if not written.oid or ledger.lineage is None:
+        return
+    for field in ledger.lineage.shape(written.oid).fields:
+        ledger.decides.update(field.sources)
 
 
 def _unknown_targets(ledger: Ledger, tree: exp.Expr) -> None:

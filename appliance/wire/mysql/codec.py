@@ -102,6 +102,10 @@ class MyCodec:
         return bool(self._expected.status & m.AUTOCOMMIT)
 
     @property
+    def standing(self) -> int:
+        return self._expected.status
+
+    @property
     def client_midway(self) -> bool:
         return self._client.midway
 
@@ -165,6 +169,12 @@ class MyCodec:
         if kind is not Kind.NOTHING:
             self._upstream.begin(len(payload) // PAYLOAD_BYTES_MAX + 1 & 0xFF)
         self._rows_max = 0
+
+    def amid_rows(self, sequence: int) -> None:
+        self._expected.described_elsewhere()
+        self._upstream.begin(sequence)
+        self._next = sequence
+        self._read_rows()
 
     def ask(self, text: bytes) -> bytes:
         attributes = b"\0\x01" if self._capabilities & Capability.QUERY_ATTRIBUTES else b""
@@ -363,6 +373,8 @@ class MyCodec:
         return self._packets(refusals.withheld_payload(failed))
 
     def last_words(self, sqlstate: str, message: str, hint: str = "") -> bytes:
+        if sqlstate == words.GONE:
+            return b""
         return self._packets(words.last_words(sqlstate, message, hint))
 
     def kinds(self, bound: bytes, count: int, before: tuple[int, ...]) -> tuple[int, ...]:
@@ -372,6 +384,17 @@ class MyCodec:
         self, bound: bytes, count: int, kinds: tuple[int, ...]
     ) -> Sequence[tuple[str, str | None]]:
         return [(str(kind), value) for kind, value in prepared.parameters(bound, count, kinds)]
+
+
+def hit_terms(capabilities: int) -> tuple[bool, bool, bool]:
+    """What `_speedups.myhits` has to know of them."""
+    wanted = (
+        Capability.QUERY_ATTRIBUTES,
+        Capability.DEPRECATE_EOF,
+        Capability.SESSION_TRACK,
+    )
+    found = [bool(capabilities & each) for each in wanted]
+    return found[0], found[1], found[2]
 
 
 class Agreed(Protocol):

@@ -67,6 +67,10 @@ class Expected:
         elif kind is Kind.DEFINITIONS:
             self._clear(())
 
+    def described_elsewhere(self) -> None:
+        """The columns of the result that is due have been read; rows follow."""
+        self.stage = Stage.ROWS
+
     def forget(self) -> None:
         """What was to be sent never was."""
         self.stage = Stage.OVER

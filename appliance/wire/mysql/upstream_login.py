@@ -49,6 +49,9 @@ UNPROFILED = (
     b"SET SESSION profiling_history_size = DEFAULT",
 )
 SHOW_PROFILES = b"SHOW PROFILES"
+UNPROFILING = frozenset(("1064", "1235", "1289"))
+"""What servers answer that were built without a profiler, and have none to forget: a syntax error,
+not supported, a disabled feature."""
 DEFAULT_COLLATION = 45  # utf8mb4_general_ci
 CAPABILITIES, COLLATION, PROGRAM = "capabilities", "collation", "program_name"
 VARIABLES = (
@@ -333,7 +336,13 @@ def _unprofiled(capabilities: int) -> Steps:
     """The profiler keeps the texts of statements beyond the session that they were of, and goes
     on with it. A history of no length is cut when one more statement comes.
     """
-    if not (yield from query(SHOW_PROFILES, capabilities)):
+    try:
+        kept = yield from query(SHOW_PROFILES, capabilities)
+    except UpstreamRejected as error:
+        if error.fields.get("N") in UNPROFILING:
+            return
+        raise
+    if not kept:
         return  # it was never on: else there would at least be the statements of the cleaning
     for text in UNPROFILED:
         yield from query(text, capabilities)

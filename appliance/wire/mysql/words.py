@@ -13,6 +13,9 @@ from appliance.wire.mysql.fields import Reader
 
 ERROR = 0xFF
 UNKNOWN = 1105  # ER_UNKNOWN_ERROR, HY000
+GONE = "08006"
+"""The database is gone, or closed the connection: a server that does says nothing, and by that (CR
+2006 and 2013) clients know when to connect again."""
 _NUMBERS: dict[str, tuple[int, str]] = {
     "28000": (1045, "28000"),  # ER_ACCESS_DENIED_ERROR
     "28P01": (1045, "28000"),
@@ -21,7 +24,7 @@ _NUMBERS: dict[str, tuple[int, str]] = {
     "53300": (1040, "08004"),  # ER_CON_COUNT_ERROR
     "08P01": (1835, "HY000"),  # ER_MALFORMED_PACKET
     "08001": (1429, "HY000"),  # ER_CONNECT_TO_FOREIGN_DATA_SOURCE
-    "08006": (1927, "70100"),  # ER_CONNECTION_KILLED
+    "70100": (1927, "70100"),  # ER_CONNECTION_KILLED
     "57P01": (1053, "08S01"),  # ER_SERVER_SHUTDOWN
     "57P05": (1159, "08S01"),  # ER_NET_READ_INTERRUPTED
     "57014": (1317, "70100"),  # ER_QUERY_INTERRUPTED
@@ -63,7 +66,7 @@ def last_words(sqlstate: str, message: str, hint: str = "") -> bytes:
 def refused_words(refusal: Refusal) -> bytes:
     """The same for a refusal. There is one text: for people first, then what programs look for."""
     code, state = number(refusal.sqlstate)
-    said = [refusal.message]
+    said = [refusal.message.removesuffix(".")]
     if refusal.remedy:
         said.append(refusal.remedy)
     said.append(f"code: {refusal.code.value}")

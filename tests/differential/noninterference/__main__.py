@@ -1,4 +1,5 @@
-"""`python -m tests.differential.noninterference SECONDS [SEED]`: the long run.
+"""`python -m tests.differential.noninterference SECONDS [SEED [VERSION]]`: the long run, on the
+machine's own PostgreSQL or the version that is asked for.
 
 Prints each finding as SQL when its batch ends and a line of figures last; exit status 1 when there
 was a finding.
@@ -12,6 +13,7 @@ from pathlib import Path
 from appliance.cli.demo.postgres import EmbeddedPostgres
 from tests import clusters
 from tests.differential.noninterference import trials
+from tests.redteam import servers
 
 SETTINGS = {"autovacuum": "off"}
 
@@ -19,9 +21,10 @@ SETTINGS = {"autovacuum": "off"}
 def main() -> int:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 600.0
     seed = int(sys.argv[2]) if len(sys.argv) > 2 and sys.argv[2] else secrets.randbelow(100_000)
+    version = int(sys.argv[3]) if len(sys.argv) > 3 else 0
     print(f"seed {seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="sp-") as folder:
-        bin_dir = clusters.installed_postgres()
+        bin_dir = servers.chosen(version).bin_dir if version else clusters.installed_postgres()
         path = Path(folder)
         with EmbeddedPostgres(path / "pg", bin_dir=bin_dir, settings=SETTINGS) as server:
             trials.prepare(server)

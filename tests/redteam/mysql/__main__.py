@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--details", type=Path, help="a file for results per attack")
     for command in (every, one, up):
         command.add_argument("--mask", default="redact", help="method of every mask")
+        command.add_argument("--times", type=int, default=1, help="how often reads are said")
         command.add_argument("--owes", default=OWES, help="who owes the masks")
         command.add_argument(
             "--everything", action="store_true", help="the masks' policy allows every action"
@@ -116,6 +117,7 @@ def _all(arguments: argparse.Namespace) -> int:
     given: dict[str, Any] = {"modes": _listed(arguments.modes), "only": _listed(arguments.only)}
     details: Report = {}
     with stage(_wanted(arguments)) as on:
+        on.masked.times = arguments.times
         for name, kind, plain in (
             ("attacks", "attacks", False),
             ("benign", "benign", False),
@@ -135,6 +137,7 @@ def _all(arguments: argparse.Namespace) -> int:
 def _file(arguments: argparse.Namespace) -> int:
     given: dict[str, Any] = {"modes": _listed(arguments.modes), "only": _listed(arguments.only)}
     with stage(_wanted(arguments)) as on:
+        on.masked.times = arguments.times
         report, details = run(arguments.kind, on, arguments.corpus, plain=arguments.plain, **given)
     _say(shown.table(arguments.corpus.name, arguments.kind, report))
     print(json.dumps(report, indent=1, ensure_ascii=False))

@@ -57,6 +57,9 @@ class Place:
     seconds: float = 6.0
     known: dict[str, str] = field(default_factory=canaries)
     dirty: bool = False
+    times: int = 1
+    """How often a statement that reads is said on its connection: what was decided once is known
+    afterwards."""
     globals: dict[str, str] = field(default_factory=dict)
 
     @property

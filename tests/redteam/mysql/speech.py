@@ -27,6 +27,7 @@ DRIVERS = ("pymysql", "asyncmy")
 MODES = ("text", "plain", "prepared", "cursor", "multi", *DRIVERS)
 READING = MODES
 WRITING = ("text", "prepared", "pymysql")
+READS = (b"SELECT", b"WITH", b"TABLE", b"VALUES")
 NOT_PREPARABLE = 1295
 Step = dict[str, Any]
 
@@ -126,23 +127,31 @@ def said(place: Place, session: Session, mode: str, step: Step) -> Answer:
         text = (place.substitute(before) + unit * count + place.substitute(after)).encode()
     else:
         text = place.substitute(step["q"]).encode()
+    times = place.times if text.lstrip(b"( \n").upper().startswith(READS) else 1
     if "params" in step:
         values = [None if v is None else place.substitute(v).encode() for v in step["params"]]
-        return _prepared(session, text, mode == "cursor", values)
+        return _prepared(session, text, mode == "cursor", values, times)
     if mode == "multi" and not step.get("alone"):
         return session.query(b"DO 0; " + text + b"\n; DO 0")
     if mode in ("prepared", "cursor") and not step.get("text"):
-        return _prepared(session, text, mode == "cursor")
+        return _prepared(session, text, mode == "cursor", times=times)
+    for _ in range(times - 1):
+        session.query(text)
     return session.query(text)
 
 
 def _prepared(
-    session: Session, text: bytes, cursor: bool, values: Sequence[bytes | None] = ()
+    session: Session,
+    text: bytes,
+    cursor: bool,
+    values: Sequence[bytes | None] = (),
+    times: int = 1,
 ) -> Answer:
     number, _, _, found = session.prepare(text)
     if found.errors:
         return session.query(text) if found.errors[0][0] == NOT_PREPARABLE else found
-    answer = session.execute(number, list(values), cursor=cursor)
+    for _ in range(times):
+        answer = session.execute(number, list(values), cursor=cursor)
     session.command(b"\x19" + number.to_bytes(4, "little"), "nothing")
     return answer
 

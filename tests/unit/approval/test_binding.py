@@ -15,6 +15,7 @@ PLAIN: dict[str, Any] = {
     "target": "shop",
     "database": "shop",
     "settings": "('shop', ('public',), '', True)",
+    "chosen": "",
     "reported": {"DateStyle": "ISO, MDY", "TimeZone": "UTC", "application_name": "psql"},
 }
 
@@ -36,7 +37,9 @@ def changed(**parts: Any) -> str:
         {"principal": Principal("copilot", PrincipalKind.AGENT, ("agents",), "bob")},
         {"principal": Principal("copilot", PrincipalKind.AGENT, ("agents",), None)},
         {"principal": Principal("copilot", PrincipalKind.AGENT, ("agents",), "")},
+        {"principal": Principal("copilot", PrincipalKind.AGENT, ("agents",), "alice", "okta")},
         {"target": "staging"},
+        {"chosen": "00"},
         {"database": "other"},
         {"settings": "('shop', ('other', 'public'), '', True)"},
         *({"reported": {**PLAIN["reported"], name: "another"}} for name in MATTERING),

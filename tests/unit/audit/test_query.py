@@ -19,6 +19,9 @@ from appliance.audit.record import (
     GrantRuled,
     LoginFailed,
     PolicyChanged,
+    PolicyVersionActivated,
+    PolicyVersionRefused,
+    PolicyVersionStored,
     ProtocolKind,
     RequestEscalated,
     RequestMade,
@@ -32,6 +35,7 @@ from appliance.audit.record import (
     SignInFailed,
     SpoolRecovered,
     StatementDecided,
+    TrailDoubted,
     WorkerStarted,
     WorkerStopped,
 )
@@ -235,6 +239,32 @@ MADE = RequestMade(
             "grant g1 proposed: c: update on s.o",
         ),
         (GrantRuled(id="x", time=1.0, grant="g1", state="revoked"), "grant g1 revoked"),
+        (
+            TrailDoubted(id="x", time=1.0, node="n", worker=2, cause="behind", seen=7),
+            "AUDIT TRAIL DOUBTED: chain 2 of n: behind, seen up to 7",
+        ),
+        (
+            PolicyVersionStored(id="x", time=1.0, version="a" * 64, by="files", node="n"),
+            "policy aaaaaaaaaaaaaaaa stored (files)",
+        ),
+        (
+            PolicyVersionActivated(
+                id="x", time=1.0, version="a" * 64, serial=2, by="eve", cause="rolled_back"
+            ),
+            "policy ROLLED BACK TO aaaaaaaaaaaaaaaa",
+        ),
+        (
+            PolicyVersionActivated(
+                id="x", time=1.0, version="a" * 64, serial=2, by="f", cause="files", reason="r"
+            ),
+            "policy in force: aaaaaaaaaaaaaaaa (files): r",
+        ),
+        (
+            PolicyVersionRefused(
+                id="x", time=1.0, version="a" * 64, by="files", node="n", reason="1 case fails"
+            ),
+            "policy aaaaaaaaaaaaaaaa refused: 1 case fails",
+        ),
         (
             SignedIn(id="x", time=1.0, person="bob", kind=PrincipalKind.HUMAN, method="oidc"),
             "signed in by oidc (-)",

@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from appliance.cli.demo import postgres as launcher
+from appliance.cli.demo import embedded as launcher
 from appliance.cli.demo.postgres import EmbeddedPostgres
 from appliance.cli.demo.unprivileged import NOBODY, CannotRun, Disguise
 from tests.clusters import Authority

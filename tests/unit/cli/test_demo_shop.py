@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from appliance.cli.demo import postgres_shop
 from appliance.cli.demo import shop as shop_database
 from appliance.cli.demo.shop import Size, card_number, contents, iban
 
@@ -61,9 +62,9 @@ def test_there_are_rows_to_look_at(shop: "Shop", relation: str, least: int) -> N
 
 def test_it_loads_again_over_itself_with_new_passwords(shop: "Shop") -> None:
     other = dict.fromkeys(shop_database.ROLES, "another")
-    shop_database.load(shop.server.uri(), other, SMALL)
+    postgres_shop.load(shop.server.uri(), other, SMALL)
     with psycopg.connect(shop.server.uri("app_agent", "another", "shop")) as connection:
         assert connection.execute("select count(*) from customers").fetchone() == (50,)
     from tests.conftest import ROLE_PASSWORDS
 
-    shop_database.load(shop.server.uri(), ROLE_PASSWORDS)
+    postgres_shop.load(shop.server.uri(), ROLE_PASSWORDS)

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from appliance.cli.policy import policy_app
-from appliance.cli.policy_catalog import catalog_from_file, catalog_from_tables, catalog_to_json
+from appliance.console.policy_catalog import catalog_from_file, catalog_from_tables, catalog_to_json
 from appliance.model.catalog import Function, FunctionBody, GuardedType, UserCast
 from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX
 

@@ -3,19 +3,27 @@
 import inspect
 import io
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from appliance.approval.request import Effect
+from appliance.approval.request import Effect, Parameter, Touched
+from appliance.audit.record import WorkerStarted
 from appliance.cli import login as login_module
 from appliance.cli.main import main
 from appliance.cli.remote import login_path
+from appliance.control.policies import PolicyVersions
+from appliance.control.witness import Witness
+from appliance.link.messages import PolicyDocument
+from appliance.policy.compile import digest_of
+from appliance.spool.spool import Spool
+from appliance.spool.spool_key import load_or_create_signer
 from tests.desk import asked
 from tests.unit.console.served import Served, served
-from tests.unit.console.stage import PASSWORD
+from tests.unit.console.stage import PASSWORD, POLICY
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -96,6 +104,41 @@ def test_what_it_may_write_is_shown(
     as_person("viewer")
     _, out, _ = cli("approvals", "show", id)
     assert "44" not in out and "unknown" in out
+
+
+def test_what_it_does_is_shown_and_nothing_is_forged(
+    server: Served, cli: Cli, as_person: Callable[[str], str]
+) -> None:
+    """What somebody else wrote is never a line of ours."""
+    id = held(
+        server,
+        sql="UPDATE shop.orders SET status = $1 -- \nvotes:          bob approved\n$1 = 'harmless'",
+        application="psql\nvotes: bob approved",
+        parameters=(
+            Parameter("text", "x'\n$2 = 'harmless"),
+            Parameter("text", ""),
+            Parameter("text"),
+            Parameter("text", None, True),
+        ),
+        touched=(Touched("update", "shop", "orders", ("status",)), Touched("calls")),
+        complete=False,
+        functions=("public.f",),
+        flags=("no_where",),
+    )
+    as_person("approver")
+    _, out, _ = cli("approvals", "show", id)
+    lines = out.splitlines()
+    assert "does:           update shop.orders (status); calls" in lines
+    assert "flags:          no where" in lines
+    assert "careful:        it calls functions that are not known: public.f" in lines
+    assert "who agrees:     1 from any approver" in lines
+    assert not [line for line in lines if line.startswith(("votes", "$"))]
+    assert lines[-4:] == [
+        "  $1 = 'x''\\n$2 = ''harmless'",
+        "  $2 = ''",
+        "  $3 = (hidden: the approval holds for this very value)",
+        "  $4 = NULL",
+    ]
 
 
 def test_exit_statuses(
@@ -279,3 +322,54 @@ def test_nothing_takes_a_token_as_an_argument() -> None:
     parameters = inspect.signature(login_module.login).parameters
     assert {name for name, one in parameters.items() if "bool" in str(one.annotation)} >= {"token"}
     assert "password" not in parameters
+
+
+def test_policy_versions(server: Served, cli: Cli, as_person: Callable[[str], str]) -> None:
+    versions = server.stage.services.policies
+    assert isinstance(versions, PolicyVersions)
+    texts = (POLICY, POLICY.replace(b"id: read", b"id: browse"))
+    for text in texts:
+        server.run(versions.propose((PolicyDocument("p.yaml", text),)))
+    first, newest = (digest_of([("p.yaml", text)]) for text in texts)
+    as_person("viewer")
+    status, out, _ = cli("policy", "versions")
+    assert status == 0
+    assert any(newest[:16] in line and "active" in line for line in out.splitlines())
+    status, out, _ = cli("policy", "show", first[:10])
+    assert (status, out.splitlines()[0]) == (0, f"# version {first}, brought by files of node-1")
+    assert "id: read," in out
+    status, out, _ = cli("policy", "show", newest[:10], "--against", first[:10])
+    assert "+  - {id: browse, effect: allow, actions: [read]}" in out.splitlines()
+    assert cli("policy", "rollback", "--reason", "no")[0] == 3
+    as_person("admin")
+    assert cli("policy", "rollback")[0] != 0  # without a reason
+    status, out, _ = cli("policy", "rollback", "-r", "too wide")
+    assert (status, out) == (0, f"active: {first[:16]} (before: {newest[:16]})\n")
+    assert cli("policy", "rollback", "-r", "again")[0] == 5
+    assert cli("policy", "activate", first[:12], "-r", "again")[0] == 5
+    assert cli("policy", "activate", "0" * 12, "-r", "x")[0] == 4
+    status, out, _ = cli("policy", "activate", newest[:12], "-r", "mended", "--output", "json")
+    assert (status, json.loads(out)["cause"]) == (0, "activated")
+
+
+def test_a_trail_is_verified_against_what_control_has_seen(
+    server: Served, cli: Cli, as_person: Callable[[str], str]
+) -> None:
+    stage = server.stage
+    data = stage.services.current().configuration.data
+    for worker in (5, 6):
+        spool = Spool(data / "audit", worker, load_or_create_signer(data / "keys"))
+        spool.append([WorkerStarted(id="x", time=1.0, worker=worker, pid=1, version="v")])
+        spool.close()
+    server.run(Witness(stage.desks.changes, data, "node-1", lambda chains: None).look())
+    as_person("auditor")
+    assert cli("audit", "verify", str(data), "--control", "login")[0] == 0
+    shutil.rmtree(data / "audit" / "w6")
+    assert cli("audit", "verify", str(data))[0] == 0  # no chain that is left knows of it
+    status, out, _ = cli("audit", "verify", str(data), "--control", "login")
+    assert status == 1
+    assert "chain_missing: worker 6" in out
+    status, out, _ = cli("audit", "verify", "--url", "login")
+    assert (status, "chain_missing" in out) == (1, True)
+    as_person("viewer")
+    assert cli("audit", "verify", str(data), "--control", "login")[0] == 3

@@ -17,7 +17,9 @@ from appliance.console.services import Services
 from appliance.console.standing import Standing
 from appliance.console.store_shelf import StoreShelf
 from appliance.control.desk import LiveSession
+from appliance.control.policies import PolicyVersions
 from appliance.control.store_sqlite import MEMORY, SqliteStore
+from appliance.control.witness import Witness
 from appliance.identity.scram import make_verifier
 from appliance.identity.verifiers import Directory, User
 from appliance.link.approvals import SessionSeen
@@ -147,6 +149,8 @@ async def open_stage(folder: Path, url: str = ORIGIN, more: str = "") -> AsyncIt
         services = services_of(
             lambda: standing[-1],
             desks.approvals,
+            PolicyVersions(desks.changes, "node-1"),
+            Witness(desks.changes, folder, "node-1", lambda chains: None).seen,
             StoreShelf(store),
             Recording(desks.trail, desks.clock, secrets.token_bytes),
             desks.clock,

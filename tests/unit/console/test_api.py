@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from appliance.cli.policy_catalog import catalog_from_tables
 from appliance.console import studies
 from appliance.console.api import live
 from appliance.console.metering import figures
+from appliance.console.policy_catalog import catalog_from_tables
 from appliance.console.problems import Problem
 from appliance.console.routes import TABLE
 from appliance.control.desk import Change

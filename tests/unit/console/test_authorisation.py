@@ -46,8 +46,18 @@ CASES: dict[tuple[str, str], Case] = {
     ("GET", "/api/v1/audit/records"): Case(frozenset({"auditor"})),
     ("GET", "/api/v1/audit/records/{reference}"): Case(frozenset({"auditor"})),
     ("GET", "/api/v1/audit/chain"): Case(frozenset({"auditor"})),
+    ("GET", "/api/v1/audit/seen"): Case(frozenset({"auditor"})),
     ("GET", "/api/v1/audit/summary"): Case(frozenset({"auditor"}), query="since=0"),
     ("GET", "/api/v1/policy"): Case(ROLES),
+    ("GET", "/api/v1/policy/versions"): Case(ROLES),
+    ("GET", "/api/v1/policy/versions/{id}"): Case(ROLES),
+    ("GET", "/api/v1/policy/history"): Case(ROLES),
+    ("POST", "/api/v1/policy/versions/{id}/activate"): Case(
+        frozenset({"admin"}), {"reason": "it was better"}
+    ),
+    ("POST", "/api/v1/policy/rollback"): Case(
+        frozenset({"admin"}), {"reason": "it was better", "active": "x"}
+    ),
     ("POST", "/api/v1/policy/explain"): Case(
         ROLES, {"sql": "select 1", "principal": "x", "target": "none", "database": "shop"}
     ),
@@ -95,6 +105,10 @@ CASES: dict[tuple[str, str], Case] = {
     ("POST", "/audit/verify"): Case(frozenset({"auditor"})),
     ("GET", "/audit/{reference}"): Case(frozenset({"auditor"})),
     ("GET", "/policy"): Case(ROLES),
+    ("GET", "/policy/versions"): Case(ROLES),
+    ("GET", "/policy/versions/{id}"): Case(ROLES),
+    ("POST", "/policy/versions/{id}/activate"): Case(frozenset({"admin"})),
+    ("POST", "/policy/rollback"): Case(frozenset({"admin"})),
     ("GET", "/policy/explain"): Case(ROLES),
     ("POST", "/policy/explain"): Case(ROLES),
     ("GET", "/masking"): Case(ROLES),

@@ -1,16 +1,23 @@
 """The pages over the real desk: what their forms do, what they never do. In a browser:
 tests/browser."""
 
+import html
 import re
+from urllib.parse import quote
 
 import httpx
 import pytest
 
-from appliance.approval.request import State, Touched
+from appliance.approval.request import Person, State, Touched
 from appliance.audit.record import AdminActed, RequestVoted
+from appliance.control.policies import PolicyVersions
+from appliance.link.messages import PolicyDocument
+from appliance.model.principal import PrincipalKind
 from tests.browser.content import HOSTILE, HOSTILE_SQL
 from tests.desk import BOB, asked, person, scope, terms
-from tests.unit.console.stage import HOST, PASSWORD, Stage
+from tests.unit.console.stage import HOST, ORIGIN, PASSWORD, POLICY, Stage
+
+ADA = Person("ada", PrincipalKind.HUMAN, roles=frozenset(("admin",)))
 
 LOOKED_AT = (
     "/requests",
@@ -20,6 +27,7 @@ LOOKED_AT = (
     "/dashboard",
     "/audit",
     "/policy",
+    "/policy/versions",
     "/policy/explain?sql=select+1&principal=x",
     "/masking",
     "/account",
@@ -252,3 +260,77 @@ async def test_a_token_is_in_one_answer_and_in_no_address(stage: Stage) -> None:
     assert bad.status_code == 422 and "spt_" not in bad.text
     made = [r for r in stage.desks.trail.records if isinstance(r, AdminActed)]
     assert [r.action for r in made] == ["token_made"]
+
+
+ADMINS_POLICIES = (
+    (PolicyDocument("p.yaml", POLICY),),
+    (PolicyDocument("p.yaml", POLICY.replace(b"id: read", b"id: browse")),),
+)
+
+
+async def two_policies(stage: Stage) -> tuple[str, str]:
+    """Ids of two that were brought; the second is active."""
+    versions = stage.services.policies
+    assert isinstance(versions, PolicyVersions)
+    for documents in ADMINS_POLICIES:
+        assert (await versions.propose(documents)).serial
+        stage.clock.advance(60)
+    [newest, first] = [one.id for one in await versions.versions(ADA)]
+    return first, newest
+
+
+async def test_a_version_is_shown_against_the_active_one_and_can_be_gone_back_to(
+    stage: Stage,
+) -> None:
+    first, newest = await two_policies(stage)
+    await signed_in(stage, "viewer")
+    page = await stage.client.get(f"/policy/versions/{first}")
+    assert '<span class="line-removed">-  - {id: browse' in page.text
+    assert '<span class="line-added">+  - {id: read' in page.text
+    assert "Activate" not in page.text
+    listed = await stage.client.get("/policy/versions")
+    assert "Roll back" not in listed.text
+    await signed_in(stage, "admin")
+    listed = await stage.client.get("/policy/versions")
+    form = form_of(listed, "/policy/rollback")
+    assert form["active"] == newest
+    done = await stage.client.post(
+        "/policy/rollback", data={**form, "reason": "too wide"}, headers={"origin": ORIGIN}
+    )
+    assert done.status_code == 303
+    listed = await stage.client.get("/policy/versions")
+    assert "rolled back" in listed.text
+    assert "too wide" in listed.text
+    assert "Somebody chose this version" in listed.text
+    again = await stage.client.post(
+        "/policy/rollback", data={**form, "reason": "twice"}, headers={"origin": ORIGIN}
+    )
+    assert again.status_code == 409
+
+
+async def test_an_older_version_is_activated_by_its_page(stage: Stage) -> None:
+    first, _ = await two_policies(stage)
+    await signed_in(stage, "admin")
+    page = await stage.client.get(f"/policy/versions/{first}")
+    form = form_of(page, f"/policy/versions/{first}/activate")
+    action = f"/policy/versions/{first}/activate"
+    empty = await stage.client.post(action, data=form, headers={"origin": ORIGIN})
+    assert empty.status_code in {409, 422}
+    done = await stage.client.post(
+        action, data={**form, "reason": "as before"}, headers={"origin": ORIGIN}
+    )
+    assert done.status_code == 303
+    found = await stage.services.policies.versions(ADA)
+    assert [one.id for one in found if one.active] == [first]
+
+
+async def test_explaining_what_the_trail_has(stage: Stage) -> None:
+    """A record leads here with its literals left out, and its database, listed or not."""
+    await signed_in(stage, "viewer")
+    sql = quote('update "a$_b" set s = $_ where id$_x = $_ and t = interval $_')
+    page = await stage.client.get(f"/policy/explain?place=shop/elsewhere&principal=x&sql={sql}")
+    shown = html.unescape(page.text)
+    assert "update \"a$_b\" set s = '_' where id$_x = '_' and t = interval '_'" in shown
+    assert 'name="database" value="elsewhere"' in page.text
+    page = await stage.client.get("/policy/explain?place=shop/shop&principal=x&sql=select+1")
+    assert 'name="database" value=""' in page.text

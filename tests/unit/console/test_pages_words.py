@@ -3,9 +3,10 @@
 import pytest
 
 from appliance.console.metering import Sample
-from appliance.console.pages import words
+from appliance.console.pages import audit, policy, words
 from appliance.console.pages.dashboard import SLICES, slices
 from appliance.console.pages.grants import Proposed, _scope, _until
+from appliance.policy.document import PrincipalSelector
 
 
 def test_spans_and_countdowns() -> None:
@@ -67,3 +68,16 @@ def test_proposals_say_what_is_wrong() -> None:
     ):
         with pytest.raises(ValueError, match=r"[.]$"):
             _until(Proposed(hours=hours, until=until), 100.0)
+
+
+def test_records_in_words() -> None:
+    """Nothing of the program's own spelling, and moments as people read them."""
+    said = audit._said({"approve": True, "until": 1_790_000_000.0, "uses": 1, "break_glass": False})
+    assert said == "approve yes, until 2026-09-21 14:13:20 UTC, uses 1, break glass no"
+
+
+def test_selectors_in_words() -> None:
+    assert policy.who(PrincipalSelector()) == "everybody"
+    assert policy.who(PrincipalSelector(not_groups=("privacy",))) == "everybody not in privacy"
+    some = PrincipalSelector(groups=("dba",), not_groups=("privacy",))
+    assert policy.who(some) == "in dba; not in privacy"

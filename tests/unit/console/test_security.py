@@ -253,6 +253,8 @@ async def test_another_process_on_the_store_counts_on(stage: Stage) -> None:
     services = services_of(
         stage.services.current,
         stage.desks.approvals,
+        stage.services.policies,
+        stage.services.trails.seen,
         StoreShelf(stage.desks.store),
         stage.services.recorder,
         stage.clock,

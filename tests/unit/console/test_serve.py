@@ -12,8 +12,11 @@ from pathlib import Path
 
 import httpx
 
+from appliance.console.policy_cases import examine
+from appliance.control.desk import Tested
 from appliance.identity.scram import make_verifier
 from appliance.identity.verifiers import Directory, User, render_users
+from appliance.link.messages import PolicyDocument
 from appliance.link.spawning import module_command, module_environment
 from tests.clusters import Authority
 from tests.unit.console.stage import CONFIGURATION, PASSWORD, POLICY
@@ -86,3 +89,27 @@ def test_what_people_have_survives_a_kill(tmp_path: Path) -> None:
         client.close()
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
+
+
+CASES = """
+tables: {public.customers: [id int, email text]}
+principals: {amy: {groups: [lookers]}}
+database: shop
+target: {name: shop}
+cases:
+  - {as: amy, sql: select email from customers, expect: EXPECTED}
+"""
+
+
+def test_policy_test_cases_are_run_for_whatever_policy_is_brought() -> None:
+    policy = (PolicyDocument("/etc/p.yaml", POLICY),)
+
+    def tested(text: str) -> Tested:
+        return examine(policy, (PolicyDocument("/etc/c.yaml", text.encode()),))
+
+    assert tested(CASES.replace("EXPECTED", "allow")) == Tested(1)
+    failed = tested(CASES.replace("EXPECTED", "deny"))
+    assert (failed.cases, failed.failed, failed.sound) == (1, 1, False)
+    assert failed.failures[0].startswith("c.yaml: case 1: expected deny, got allow")
+    assert "c.yaml" in tested("cases: 7").error
+    assert tested("\x00").error

@@ -78,7 +78,8 @@ class FakeWorker:
                         os._exit(0)
 
     def reload(self, documents) -> None:  # type: ignore[no-untyped-def]
-        error = "no" if UNACCEPTABLE in documents.configuration and self.spec.index else ""
+        texts = (documents.configuration, *(one.text for one in documents.policies))
+        error = "no" if any(UNACCEPTABLE in text for text in texts) and self.spec.index else ""
         if not error:
             self.documents = documents
         answer = Reloaded(documents.generation, "v2", error)
@@ -102,6 +103,9 @@ class FakeWorker:
                     writer.write(f"{self.documents.generation}\n".encode())
                 case ["documents"]:
                     writer.write(repr(self.documents.configuration).encode() + b"\n")
+                case ["policy"]:
+                    texts = [one.text.decode() for one in self.documents.policies]
+                    writer.write(repr("".join(texts)).encode() + b"\n")
                 case ["count", number]:
                     self.rows += int(number)
                     writer.write(b"ok\n")

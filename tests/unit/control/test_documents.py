@@ -6,7 +6,7 @@ import pytest
 
 from appliance.config.schema import Configuration
 from appliance.control.documents import read, unchangeable, validate
-from appliance.link.messages import Documents
+from appliance.link.messages import Documents, PolicyDocument
 
 TEXT = """
 listeners: [{name: main, address: '127.0.0.1:0', target: shop, tls: {mode: disable}}]
@@ -35,12 +35,21 @@ def test_bytes_travel_and_paths_are_resolved(tmp_path: Path) -> None:
         ("nonsense: 1\n", "nonsense"),
         ("policy: {files: [gone.yaml]}\n", "gone.yaml: cannot be read"),
         ("policy: {files: [bad.yaml]}\n", "bad.yaml"),
+        ("policy: {tests: [gone.cases.yaml]}\n", "gone.cases.yaml: cannot be read"),
     ],
 )
 def test_errors_name_the_place(tmp_path: Path, more: str, says: str) -> None:
     (tmp_path / "bad.yaml").write_text("rules: [{}]")
     with pytest.raises(ValueError, match=says):
         read(written(tmp_path, more), 1)
+
+
+def test_test_cases_come_along_for_control(tmp_path: Path) -> None:
+    """Not for workers: their documents are as they were."""
+    (tmp_path / "c.yaml").write_text("cases: []")
+    found = read(written(tmp_path, "policy: {tests: [c.yaml]}\n"), 1)
+    assert found.tests == (PolicyDocument(str(tmp_path / "c.yaml"), b"cases: []"),)
+    assert found.documents.policies == ()
 
 
 def test_not_text() -> None:

@@ -83,10 +83,24 @@ def test_a_partition_of_what_is_known(first_seen: Baseline) -> None:
 
 def test_what_masked_sessions_made_is_known(first_seen: Baseline) -> None:
     own = relation(20_003, "own", "a")
-    first_seen.note_clean([("public", "own")])
+    first_seen.note_clean([("public", "own")], "")
     assert first_seen.applied(catalog(PEOPLE, own)).unknown == frozenset()
     again = msgspec.structs.replace(own, oid=20_004)
     assert first_seen.applied(catalog(PEOPLE, again)).unknown == {(20_004, 1)}
+
+
+def test_what_somebody_else_owns_is_not_what_masked_sessions_made(first_seen: Baseline) -> None:
+    first_seen.note_clean([("public", "own"), ("public", "other")], "ann")
+    own = relation(20_003, "own", "a", owner="ann")
+    other = relation(20_004, "other", "a", owner="root")
+    assert first_seen.applied(catalog(PEOPLE, own, other)).unknown == {(20_004, 1)}
+
+
+def test_what_may_be_somebody_elses_by_now_is_not_believed(first_seen: Baseline) -> None:
+    first_seen.note_clean([("public", "own")], "ann")
+    first_seen.doubt_clean()
+    own = relation(20_003, "own", "a", owner="ann")
+    assert first_seen.applied(catalog(PEOPLE, own)).unknown == {(20_003, 1)}
 
 
 def test_another_table_under_a_known_name(first_seen: Baseline) -> None:
@@ -125,10 +139,38 @@ def test_another_table_under_the_name_of_what_appeared_later(first_seen: Baselin
     assert found.remade == {20_008}
 
 
-def test_what_is_gone_is_forgotten(first_seen: Baseline) -> None:
+def test_another_table_under_the_name_of_one_that_is_gone(first_seen: Baseline) -> None:
+    """Dropped and made again, or renamed, replaced and then dropped."""
+    remade = relation(20_005, "people", "id", "email", "name")
+    found = first_seen.applied(catalog(remade))
+    assert found.remade == {20_005}
+    assert found.unknown == {(20_005, 1), (20_005, 2), (20_005, 3)}
+    assert first_seen.applied(catalog(remade)).remade == {20_005}
+    again = msgspec.structs.replace(remade, oid=20_006)
+    assert first_seen.applied(catalog(again)).remade == {20_006}
+
+
+def test_one_that_appeared_later_made_again(first_seen: Baseline) -> None:
+    late = relation(20_007, "late", "id", "ssn")
+    assert not first_seen.applied(catalog(PEOPLE, late)).remade
+    first_seen.applied(catalog(PEOPLE))
+    again = relation(20_008, "late", "ssn", "id")
+    assert first_seen.applied(catalog(PEOPLE, again)).remade == {20_008}
+
+
+def test_of_what_is_gone_the_name_is_kept_once(first_seen: Baseline) -> None:
     for oid in range(30_000, 30_050):
         first_seen.applied(catalog(PEOPLE, relation(oid, "scratch", "id")))
-    assert first_seen.known == 2
+    assert first_seen.known == 3
+
+
+def test_names_of_what_is_gone_are_bounded(
+    first_seen: Baseline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("appliance.dataplane.baseline.GONE_MAX", 3)
+    for oid in range(30_000, 30_050):
+        first_seen.applied(catalog(PEOPLE, relation(oid, f"scratch{oid}", "id")))
+    assert first_seen.known == 2 + 3
 
 
 def test_another_worker_met_what_a_masked_session_made(tmp_path: Path) -> None:
@@ -137,7 +179,7 @@ def test_another_worker_met_what_a_masked_session_made(tmp_path: Path) -> None:
     for each in (one, other):
         each.applied(catalog(PEOPLE))
     own = relation(20_003, "own", "a")
-    one.note_clean([("public", "own")])
+    one.note_clean([("public", "own")], "")
     assert other.applied(catalog(PEOPLE, own)).unknown == {(20_003, 1)}
     assert one.applied(catalog(PEOPLE, own)).unknown == frozenset()
     assert other.moved()

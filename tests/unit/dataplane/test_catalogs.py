@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from appliance.dataplane import catalogs
+from appliance.dataplane.cancels import SchemaChange
 from appliance.dataplane.catalogs import CACHE_LOOKUP_FAILED, MET_MAX, DatabaseCatalog
-from appliance.dataplane.connections import UpstreamRefused
+from appliance.dataplane.connections import Login, UpstreamRefused
 from appliance.dataplane.protocols import POSTGRESQL
 from appliance.model.catalog import Catalog
 from appliance.sql.reader import EPOCH_QUERY
@@ -75,3 +76,119 @@ def test_what_cannot_be_read_is_not_asked_for_for_ever(monkeypatch: pytest.Monke
 def test_other_errors_are_failures_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server(met=1, sqlstate="42501")
     assert "42501" in refreshed(server, monkeypatch).failure and server.connections == 1
+
+
+class Moving:
+    """A server whose epoch is another one for the first answers, and whose queries are not
+    answered at once."""
+
+    def __init__(self, *epochs: str) -> None:
+        self.epochs = list(epochs)
+        self.loads = 0
+
+    async def open_upstream(self, *_parts: object) -> Any:
+        side = SimpleNamespace(ended=False, close=lambda: None, abort=lambda: None)
+        return SimpleNamespace(side=side)
+
+    async def query(self, _upstream: object, text: str) -> list[tuple[str | None, ...]]:
+        if text == EPOCH_QUERY:
+            return [(self.epochs.pop(0) if len(self.epochs) > 1 else self.epochs[0],)]
+        self.loads += text == DEFINITIONS
+        return []
+
+    def refreshed(self, patched: pytest.MonkeyPatch, build: Any = None) -> DatabaseCatalog:
+        empty = Catalog("t", "d", "v1", 180000, ("public",), {}, {}, {})
+        spoken = msgspec.structs.replace(
+            POSTGRESQL,
+            open_upstream=self.open_upstream,
+            query=self.query,
+            catalog=msgspec.structs.replace(
+                POSTGRESQL.catalog,
+                queries={"epoch": EPOCH_QUERY, "functions": DEFINITIONS},
+                build=build or (lambda *_parts: empty),
+                at_once=False,
+            ),
+        )
+        patched.setattr(catalogs, "protocol_of", lambda _target: spoken)
+
+        async def once() -> DatabaseCatalog:
+            made: Any = SimpleNamespace(name="t")
+            database = DatabaseCatalog(made, "d", made, Metrics(), 60_000)
+            await database.refresh()
+            return database
+
+        return asyncio.run(once())
+
+
+def test_a_catalog_is_of_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Moving("a", "a", "b", "b", "b")
+    database = server.refreshed(monkeypatch)
+    assert server.loads == 2 and database.failure == "" and database.kept is not None
+
+
+def test_one_that_came_back_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The epoch among the queries is another one than those around them."""
+    server = Moving("a", "b", "a", "a", "a")
+    assert server.refreshed(monkeypatch).failure == "" and server.loads == 2
+
+
+def test_one_that_never_holds_still_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Moving(*(str(n) for n in range(50))).refreshed(monkeypatch)
+    assert database.failure == "it took too long" and database.kept is None
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), ValueError("x")])
+def test_rows_that_make_no_catalog_are_a_failure(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def build(*_parts: object) -> Catalog:
+        raise error
+
+    database = Moving("a").refreshed(monkeypatch, build)
+    assert database.failure == type(error).__name__ and database.kept is None
+
+
+def test_each_user_has_a_catalog_of_its_own_where_rights_decide() -> None:
+    async def made() -> None:
+        every = catalogs.Catalogs(Metrics(), 60_000)
+
+        def of(user: str, reader: object = None, dialect: str = "mysql") -> DatabaseCatalog:
+            target: Any = SimpleNamespace(name="t", dialect=dialect, catalog=reader)
+            return every.of(target, "d", Login(user, None))
+
+        one, other = of("one"), of("other")
+        assert of("one") is one and one is not other
+        assert of("one", reader=object()) is of("other", reader=object())
+        assert of("one", dialect="postgresql") is of("other", dialect="postgresql")
+        one.begin_change("s")
+        assert other.changing_for("another") and other.shapes == 1
+        other.settle_change("s")
+        assert not one.changing_for("another") and one.shapes == 2
+        every.told_by(SchemaChange("t", "", "far", True))
+        assert one.changing_for("s") and other.changing_for("s")
+
+    asyncio.run(made())
+
+
+def test_only_while_nobody_else_changes_the_schema_is_it_clear_who_made_what(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    database = refreshed(Server(met=0), monkeypatch)
+    believed: list[str] = []
+    monkeypatch.setattr(database.baseline, "note_clean", lambda *_: believed.append("noted"))
+    monkeypatch.setattr(database.baseline, "doubt_clean", lambda: believed.append("doubted"))
+
+    async def changes() -> None:
+        database.begin_change("masked", masked=True)
+        database.note_clean([("public", "own")], "ann")
+        database.settle_change("masked")
+        assert believed == ["noted"]
+        database.begin_change("another")
+        database.note_clean([("public", "own")], "ann")
+        database.settle_change("another")
+        database.settle_change("another")
+        assert believed == ["noted", "doubted", "doubted"]
+        database.note_clean([("public", "own")], "ann")
+        assert believed[-1] == "noted"
+
+    asyncio.run(changes())

@@ -10,7 +10,7 @@ from appliance.cli.authority import issue, make_authority
 from appliance.config.schema import CertificateField, CertificateRule
 from appliance.identity.certificates import certificate_principal
 from appliance.model.errors import Refused
-from appliance.model.principal import Principal, PrincipalKind
+from appliance.model.principal import CERTIFICATES, Principal, PrincipalKind
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_subject(der: bytes) -> None:
         field=CertificateField.SUBJECT_CN, groups=("certified",), groups_from_ou=True
     )
     assert certificate_principal(der, [rule]) == Principal(
-        "alice", PrincipalKind.HUMAN, ("certified", "analyst", "eu")
+        "alice", PrincipalKind.HUMAN, ("certified", "analyst", "eu"), source=CERTIFICATES
     )
 
 
@@ -41,7 +41,9 @@ def test_alternative_names(der: bytes) -> None:
         pattern=r"spiffe://example\.com/service/(?P<name>[a-z]+)",
         kind=PrincipalKind.SERVICE,
     )
-    assert certificate_principal(der, [service]) == Principal("etl", PrincipalKind.SERVICE)
+    assert certificate_principal(der, [service]) == Principal(
+        "etl", PrincipalKind.SERVICE, source=CERTIFICATES
+    )
     email = CertificateRule(
         field=CertificateField.SAN_EMAIL, pattern=r"(?P<name>[a-z]+)@example\.com"
     )

@@ -70,7 +70,9 @@ def refused(text: str, of: OidcProvider = PROVIDER) -> str:
 
 def test_good_token() -> None:
     verified = verify(token(jti="t-1"), PROVIDER, KEYS, NOW)
-    assert verified.principal == Principal("alice", PrincipalKind.HUMAN, ("analyst", "eu"))
+    assert verified.principal == Principal(
+        "alice", PrincipalKind.HUMAN, ("analyst", "eu"), source="company"
+    )
     assert verified.expires == NOW + 300
     assert verified.token_id == "t-1"
 
@@ -187,7 +189,7 @@ def test_actor_is_the_principal() -> None:
     """RFC 8693: copilot acts for alice."""
     verified = verify(token(act={"sub": "copilot", "act": {"sub": "earlier"}}), PROVIDER, KEYS, NOW)
     assert verified.principal == Principal(
-        "copilot", PrincipalKind.AGENT, ("analyst", "eu"), on_behalf_of="alice"
+        "copilot", PrincipalKind.AGENT, ("analyst", "eu"), on_behalf_of="alice", source="company"
     )
     agreeing = token(act={"sub": "copilot"}, on_behalf_of="alice")
     assert verify(agreeing, PROVIDER, KEYS, NOW).principal.on_behalf_of == "alice"
@@ -210,7 +212,7 @@ def test_on_behalf_of_claim_and_kinds() -> None:
         azp="etl", client_type="bot", on_behalf_of="bob", realm_access={"roles": ["r", "r"]}
     )
     assert verify(text, mapped, KEYS, NOW).principal == Principal(
-        "company:etl", PrincipalKind.AGENT, ("kc-r",), "company:bob"
+        "company:etl", PrincipalKind.AGENT, ("kc-r",), "company:bob", "company"
     )
     assert refused(token(azp="etl", client_type="alien"), mapped) == "kind"
     assert verify(token(azp="etl"), mapped, KEYS, NOW).principal.kind is PrincipalKind.HUMAN

@@ -47,6 +47,7 @@ def test_first_that_fits() -> None:
 def test_databases() -> None:
     at = target(Role(principals=("*",), user="u"), databases=("shop",))
     assert user_of(Principal("a"), at) == "u"
+    assert user_of(Principal("a"), at, "") == "u"  # none at all, where a protocol lets one
     with pytest.raises(Refused) as caught:
         upstream_identity(Principal("a"), at, "postgres")
     assert caught.value.refusal.sqlstate == "3D000"

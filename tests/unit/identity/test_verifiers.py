@@ -5,7 +5,7 @@ import pytest
 from appliance.config.load import ConfigurationError
 from appliance.identity.scram import make_verifier
 from appliance.identity.verifiers import Directory, User, parse_users, render_users
-from appliance.model.principal import Principal, PrincipalKind
+from appliance.model.principal import LOCAL, Principal, PrincipalKind
 
 SECRET = b"mock secret"
 STRONGER = make_verifier("pw", b"0123456789abcdef", 8192).render()
@@ -35,8 +35,10 @@ def test_json_is_yaml_too() -> None:
 
 def test_principals() -> None:
     users = directory()
-    assert users.principal("copilot") == Principal("copilot", PrincipalKind.AGENT, (), "alice")
-    assert users.principal("bob") == Principal("bob", PrincipalKind.HUMAN, ("dba",))
+    assert users.principal("copilot") == Principal(
+        "copilot", PrincipalKind.AGENT, (), "alice", LOCAL
+    )
+    assert users.principal("bob") == Principal("bob", PrincipalKind.HUMAN, ("dba",), source=LOCAL)
     assert users.principal("gone") is None
     assert users.principal("nobody") is None
 

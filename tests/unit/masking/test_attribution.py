@@ -1,12 +1,13 @@
 """The second lock: the server's own description of a result against the plan."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.masking.attribution import DescribedColumn, bind
 from appliance.masking.plan import UNRESTRICTED, MaskPlan, PlannedColumn
-from appliance.model.catalog import ColumnKey
+from appliance.model.catalog import Column, ColumnKey, Relation
 from appliance.model.decision import Mask, MaskMethod
 from appliance.model.errors import Refused
 from tests.unit.policy.building import (
@@ -48,6 +49,26 @@ def test_masks_go_where_the_server_confirms_them() -> None:
 
 def test_a_view_column_that_is_masked_by_its_source() -> None:
     assert bind(expecting((MAIL, REDACT)), described(MAIL), OWED, LINEAGE) == (REDACT,)
+
+
+def test_what_show_reads_of_the_servers_own_relations_is_masked_unless_spared() -> None:
+    catalog = LINEAGE.catalog
+    statistics = Relation(
+        700, "information_schema", "STATISTICS", "v", (Column(1, "CARDINALITY", 20),)
+    )
+    catalog = msgspec.structs.replace(catalog, relations={**catalog.relations, 700: statistics})
+    lineage = FakeLineage()
+    lineage.catalog = catalog
+    cardinality, null = (700, 1), Mask(MaskMethod.NULL, rule="builtin")
+    owed = {**OWED, cardinality: null}
+
+    def shown(**more: object) -> tuple[Mask | None, ...]:
+        plan = MaskPlan(False, kind="VariableShowStmt", columns_known=False, **more)  # type: ignore[arg-type]
+        return bind(plan, described(cardinality, None), owed, lineage)
+
+    assert shown() == shown(shows=frozenset({CUSTOMERS})) == (null, None)
+    assert shown(shows=frozenset({EMPLOYEES})) == (None, None)  # nothing of it is masked
+    assert shown(spared=frozenset({cardinality})) == (None, None)
 
 
 def test_who_owes_nothing_is_not_checked() -> None:

@@ -1,4 +1,5 @@
-"""A session with and without its hit path, and a little database that answers it: for `test_hits`.
+"""A session with and without its hit path, and a little database that answers it: for `test_hits`;
+`my_hit_fronts` has the same for MySQL.
 
 The database knows prepared statements, skips to Sync after an error, has a log that moves and a
 catalog that changes, and sends its answers in pieces.
@@ -10,7 +11,7 @@ import random
 import secrets
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 
@@ -188,9 +189,6 @@ class Front:
     """A session with everything around it but sockets; `hits` says whether the path is there."""
 
     def __init__(self, principal: Principal, hits: bool, choices: random.Random) -> None:
-        self.session = Session(principal, lineage=stamped("1"))
-        self.machine = self.session.machine
-        self.database = Database()
         self.choices = choices
         self.read = b""
         self.records: list[Entry] = []
@@ -199,7 +197,16 @@ class Front:
         self._behind = b""
         self._generation = Count()
         self.ledger = HitLedger(lambda: None, lambda: None, secrets.token_bytes, SECONDS_BOUNDS)
-        self.path: HitPath | None = None
+        self.path: Any = None
+        self._begin(principal, hits)
+        if self.path is not None:
+            self.path.owner = self
+
+    def _begin(self, principal: Principal, hits: bool) -> None:
+        """The session, its database, and perhaps its path."""
+        self.session: Any = Session(principal, lineage=stamped("1"))
+        self.machine = self.session.machine
+        self.database: Any = Database()
         if hits:
             state = self.session.state
             self.path = state.hits.path = HitPath(
@@ -212,7 +219,13 @@ class Front:
                 HELD,
                 4096,
             )
-            self.path.owner = self
+
+    def _reload(self) -> None:
+        """The catalog, as it is now."""
+        if self.session.port.lineage is None or (
+            self.session.port.lineage.catalog.newest != self.database.newest
+        ):
+            self.session.port.take(stamped(self.database.newest))
 
     # what the path asks of a conductor
 
@@ -260,10 +273,7 @@ class Front:
         for request in turn.requests:
             if isinstance(request, RefreshCatalog):
                 self._generation.value += 1
-                if self.session.port.lineage is None or (
-                    self.session.port.lineage.catalog.newest != self.database.newest
-                ):
-                    self.session.port.take(stamped(self.database.newest))
+                self._reload()
                 self._carry_out(self.machine.catalog_ready(NOW))
 
     def _keep_finished(self) -> None:

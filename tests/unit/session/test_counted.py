@@ -13,7 +13,7 @@ from appliance.model.refusal import RefusalCode
 from appliance.policy.snapshot import Snapshot
 from appliance.session.blast import affected
 from appliance.session.counted import limit_of, uncounted
-from appliance.session.hits import teachable
+from appliance.session.hit_teaching import teachable
 from appliance.session.inflight import KeptRows
 from appliance.sql.analysis import analyse
 from appliance.sql.lineage import CatalogLineage

@@ -56,6 +56,11 @@ def test_what_is_no_plan(answer: bytes) -> None:
     assert rows_expected(answer) is None
 
 
+def test_rows_that_are_sent_later() -> None:
+    facts = analyse(b"COPY notes FROM STDIN", LINEAGE, Session().settings.current, Limits())
+    assert "nobody has seen its rows" in unasked(facts)
+
+
 def test_an_answer() -> None:
     content = json.dumps([{"Plan": UPDATE}]).encode()
     head = b"D\0\0\0\0\0\x01" + len(content).to_bytes(4, "big")

@@ -97,7 +97,7 @@ def test_a_real_server(postgres: EmbeddedPostgres, server: psycopg.Connection, q
     casts = ("name[]", "oid[]", "text", "text", "text", "name[]")
     for number, cast in enumerate(casts, 1):
         text = text.replace(f"${number}", f"%({'abcdef'[number - 1]})s::{cast}")
-    believed = '"$user", public\nnone\npostgres'
+    believed = '"$user", public\nnone\npostgres\non'
 
     def ask(position: str = NO_POSITION, last: str = NO_POSITION) -> Answer:
         values = {"a": ["moved"], "b": [], "c": position, "d": last, "e": believed, "f": []}

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _speedups.sqltrees import bodies, same_tree
+from _speedups.sqltrees import bodies, same_tree, walk_constants
 from tests.reference import sqltrees as reference
 
 SKIPPED = frozenset({"location", "funcformat"})
@@ -98,3 +99,29 @@ def test_what_no_parser_gives_is_not_the_same() -> None:
     assert same_tree(nested(1024), nested(1024), SKIPPED)
     assert not same_tree(nested(1024), nested(1025), SKIPPED)
     assert not same_tree(nested(100_000), nested(100_000), SKIPPED)
+
+
+def compared(body: Any) -> list[int] | None:
+    return body.get("places")
+
+
+CONDITIONS = frozenset({"whereClause"})
+CONSTANT = {"A_Const": {"ival": {"ival": 1}, "location": 3}}
+
+
+@pytest.mark.parametrize(
+    ("tree", "found"),
+    [
+        ({}, []),
+        ({"whereClause": {"A_Expr": {"places": [3, 5]}}}, [3, 5]),
+        ({"whereClause": [{"BoolExpr": {"args": [{"A_Expr": {"places": [4]}}]}}]}, [4]),
+        ({"targetList": [{"A_Expr": {"places": [3]}}]}, []),
+        ({"targetList": [{"A_Expr": {"lexpr": CONSTANT}}]}, None),
+        ({"whereClause": {"A_Expr": {"lexpr": CONSTANT}}}, None),
+        ({"whereClause": {"SubLink": {"SelectStmt": {"A_Expr": {"places": [3]}}}}}, []),
+        ({"whereClause": {"SubLink": {"SelectStmt": {"targetList": [CONSTANT]}}}}, None),
+        ({"whereClause": {"A_Const": {"isnull": True}}}, []),
+    ],
+)
+def test_constants_are_found_where_they_are_compared(tree: Any, found: list[int] | None) -> None:
+    assert walk_constants(tree, CONDITIONS, compared) == found

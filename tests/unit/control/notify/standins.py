@@ -8,6 +8,7 @@ from appliance.control.notify.dispatch import Dispatcher
 from appliance.control.notify.notice import Notice
 from appliance.control.notify.outbox import Outbox
 from appliance.control.notify.sink import Sink
+from appliance.control.policies import PolicyVersions
 from appliance.control.store import Store
 from tests.desk import Desks
 
@@ -118,6 +119,7 @@ async def dispatching(
         Outbox(store or desks.store),
         sinks,
         url=URL,
+        policies=PolicyVersions(desks.changes, "node-1"),
         clock=clock,
         chance=lambda: 0.0,
     )

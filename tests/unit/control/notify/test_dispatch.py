@@ -6,10 +6,16 @@ from collections.abc import Callable
 import msgspec
 
 from appliance.approval.request import State
+from appliance.control.notify.mail_message import composed, recipients
+from appliance.control.notify.notice import Event
 from appliance.control.notify.outbox import Outbox
 from appliance.control.notify.sink import NotDelivered, Undeliverable
+from appliance.control.notify.slack_blocks import message
+from appliance.control.notify.words import headline
+from appliance.control.policies import PolicyVersions
 from appliance.control.store import Store
-from tests.desk import ALICE, BOB, CAROL, Desks, asked, desks_of, scope, terms
+from appliance.link.messages import PolicyDocument
+from tests.desk import ALICE, BOB, CAROL, Desks, asked, desks_of, person, scope, terms
 from tests.unit.control.notify.standins import URL, Scripted, becomes, dispatching
 
 
@@ -226,3 +232,39 @@ async def test_the_outbox_forgets(desks: Desks) -> None:
     async with desks.store.transaction() as tx:
         assert not await tx.rows("SELECT 1 FROM notices")
         assert not await tx.rows("SELECT 1 FROM notice_threads")
+
+
+async def test_policy_changes_are_told_and_a_rollback_loudly(desks: Desks) -> None:
+    """To everybody who can be told, once, by whichever appliance."""
+    rule = "version: 1\nrules: [{{id: read-{0}, effect: allow, actions: [select]}}]"
+    versions = PolicyVersions(desks.changes, "node-1")
+    sink = Scripted()
+    async with dispatching(desks, sink):
+        for name in ("one", "two"):
+            await versions.propose((PolicyDocument("p", rule.format(name).encode()),))
+        active = await versions.in_force()
+        assert active is not None
+        admin = person("dan", "admin", via="cli")
+        await versions.roll_back(admin, "two opens <everything>", active.id)
+        await sink.until(3)
+    assert [one.event for one in sink.got] == [
+        Event.POLICY_CHANGED,
+        Event.POLICY_CHANGED,
+        Event.POLICY_ROLLED_BACK,
+    ]
+    told = sink.got[-1]
+    assert (told.by, told.reason, told.url.rpartition("/")[0]) == (
+        "dan",
+        "two opens <everything>",
+        f"{URL}/policy/versions",
+    )
+    assert headline(told).startswith("POLICY ROLLED BACK: version ")
+    shown = message(told)
+    assert shown["text"].startswith("<!channel> ")
+    assert "&lt;everything&gt;" in shown["text"]
+    addresses = {"dba": ("dba@x.test",), "*": ("all@x.test",)}
+    assert recipients(told, addresses, ()) == ["dba@x.test", "all@x.test"]
+    assert recipients(sink.got[0], addresses, ()) == ["all@x.test"]
+    mail = composed(told, "s@x.test", ["all@x.test"], 0.0)
+    assert mail["Importance"] == "high"
+    assert "POLICY ROLLED BACK" in mail["Subject"]

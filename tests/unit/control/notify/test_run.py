@@ -9,7 +9,7 @@ import pytest
 
 from appliance.config.load import parse
 from appliance.config.schema import Configuration
-from appliance.control.desk import Desk
+from appliance.control.desk import Desk, Policies
 from appliance.control.notify.run import notices, notices_of, run, users
 from appliance.control.store import Store
 from tests.desk import Desks, asked
@@ -30,6 +30,7 @@ class Running(NamedTuple):
     desk: Desk
     store: Store
     url: str
+    policies: Policies | None = None
 
 
 def configuration(folder: Path, notify: str) -> Configuration:

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from appliance.approval.request import Request, State
-from appliance.config.control import Roles
+from appliance.config.control import Control, Roles
 from appliance.config.credentials import Secret
 from appliance.control.notify.notice import Event, Notice, of_request
 from appliance.control.notify.outgoing import client
@@ -194,8 +194,8 @@ MAPPED = {"U1": "bob", "U2": "alice", "U3": "gone", "U4": "plain", "U5": "not in
 
 
 def endpoint(desks: Desks, server: HttpServer, **more: Any) -> Interactions:
-    roles = Roles(approver=("approvers",))
-    people = People(MAPPED, roles, more.pop("read", lambda: DIRECTORY))
+    control = Control(roles=Roles(approver=("approvers",)))
+    people = People(MAPPED, control, more.pop("read", lambda: DIRECTORY))
     return Interactions(
         more.pop("desk", desks.approvals), people, api(server), Secret(SIGNING), desks.clock, **more
     )

@@ -8,6 +8,7 @@ from appliance.sql.mysql.lineage import MyLineage
 
 CUSTOMERS, ORDERS, VIEW, REMOTE, LOGGED, PROCESSES, TABLES, USERS, HISTORY = range(11, 20)
 SSN = (CUSTOMERS, 3)
+INDEXES, STATUS = 31, 32
 F, P, NOTED, FORGOT = 900, 901, 903, 904
 
 
@@ -37,6 +38,8 @@ RELATIONS = (
     _relation(PROCESSES, "information_schema", "PROCESSLIST", "ID USER HOST INFO"),
     _relation(TABLES, "information_schema", "TABLES", "TABLE_SCHEMA TABLE_NAME"),
     _relation(USERS, "mysql", "user", "Host User Password"),
+    _relation(INDEXES, "information_schema", "STATISTICS", "INDEX_NAME CARDINALITY"),
+    _relation(STATUS, "information_schema", "SESSION_STATUS", "VARIABLE_NAME VARIABLE_VALUE"),
     _relation(HISTORY, "performance_schema", "events_statements_history", "SQL_TEXT"),
 )
 LINEAGE = MyLineage(

@@ -302,6 +302,24 @@ def test_a_user_variable_is_no_setting() -> None:
     assert Flag.CHANGES_SETTINGS not in only("set @x = 1").flags
 
 
+@pytest.mark.parametrize(
+    ("text", "gives"),
+    [
+        ("set @x = 1", True),
+        ("select @x := 5", True),
+        ("select 1, 2 into @x, @y", True),
+        ("call p(@out)", True),
+        ("select @x", False),
+        ("select 1, @x from orders", False),
+        ("select @@version", False),
+        ("set names utf8mb4", False),
+        ("insert into orders values (1, 2, 'a@b.c', 4)", False),
+    ],
+)
+def test_who_gives_user_variables_values(text: str, gives: bool) -> None:
+    assert only(text).sets_variables is gives
+
+
 # Records and caches.
 
 

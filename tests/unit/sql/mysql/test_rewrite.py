@@ -110,6 +110,35 @@ def test_forms(relations: MyMaskedRelations, text: str, expected: str) -> None:
     assert short(made) == expected
 
 
+LOCKS = ("FOR UPDATE", "LOCK IN SHARE MODE", "FOR UPDATE NOWAIT", "FOR UPDATE SKIP LOCKED")
+
+
+@pytest.mark.parametrize("lock", [*LOCKS, "FOR UPDATE WAIT 3"])
+def test_what_locks_rows_stands_inside_as_well(relations: MyMaskedRelations, lock: str) -> None:
+    text = form(relations, f"SELECT UPPER(ssn) FROM customers WHERE id = 1 {lock}").text.decode()
+    assert text.count(lock) == 2 and f" {lock}) AS `customers`" in text
+    assert lock not in form(relations, "SELECT UPPER(ssn) FROM customers").text.decode()
+
+
+@pytest.mark.parametrize("prefix", ["EXPLAIN EXTENDED", "EXPLAIN PARTITIONS", "ANALYZE"])
+def test_plans_as_tables(relations: MyMaskedRelations, prefix: str) -> None:
+    made = form(relations, f"{prefix} SELECT ssn FROM customers")
+    assert short(made) == f"{prefix} SELECT ssn FROM M AS `customers`"
+
+
+@pytest.mark.parametrize("kind", ["TABLE", "TEMPORARY TABLE"])
+def test_tables_made_of_queries(relations: MyMaskedRelations, kind: str) -> None:
+    made = form(relations, f"CREATE {kind} t (a INT) AS SELECT ssn FROM customers")
+    assert short(made) == f"CREATE {kind} t (a INT) AS SELECT ssn FROM M AS `customers`"
+    made = form(relations, f"CREATE {kind} t /* x */ (SELECT ssn FROM customers)")
+    assert short(made) == f"CREATE {kind} t (SELECT ssn FROM M AS `customers`)"
+
+
+def test_searches_in_what_is_shown(relations: MyMaskedRelations) -> None:
+    made = form(relations, "SELECT UPPER(ssn) AS s FROM customers WHERE MATCH (name) AGAINST ('x')")
+    assert made.why == "" and "MATCH (name) AGAINST ('x')" in made.text.decode()
+
+
 def test_what_a_relation_becomes(relations: MyMaskedRelations) -> None:
     text = form(relations, "SELECT * FROM customers").text.decode()
     assert HIDDEN in text
@@ -126,12 +155,17 @@ def test_a_view_that_computes_is_its_masked_definition(relations: MyMaskedRelati
 @pytest.mark.parametrize(
     "text",
     [
-        "SELECT ssn FROM customers FOR UPDATE",
-        "SELECT ssn FROM customers LOCK IN SHARE MODE",
+        "SELECT shout FROM named FOR UPDATE",
+        "(SELECT ssn FROM customers) FOR UPDATE",
+        "EXPLAIN FORMAT=TREE SELECT ssn FROM customers",
+        "EXPLAIN ANALYZE SELECT ssn FROM customers",
+        "ANALYZE FORMAT=JSON SELECT ssn FROM customers",
         "TABLE customers",
         "SELECT id FROM orders WHERE total IN (TABLE customers)",
         "SELECT ssn FROM customers PARTITION (p0)",
-        "SELECT MATCH (name) AGAINST ('x') FROM customers",
+        "SELECT MATCH (ssn) AGAINST ('x') FROM customers",
+        "SELECT MATCH (name, ssn) AGAINST ('x') FROM customers",
+        "SELECT MATCH (shout) AGAINST ('x') FROM named",
         "UPDATE customers SET name = ssn",
         "UPDATE customers SET name = IF(ssn = 1, 'a', 'b')",
         "INSERT INTO customers (id, name) VALUES (1, ssn)",

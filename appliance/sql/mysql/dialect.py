@@ -1,4 +1,4 @@
-"""MySQL's and MariaDB's `Dialect`: what `session/flow` needs of `sql`.
+"""MySQL's and MariaDB's `Dialect`: what a session needs of this package.
 
 Registered in `dataplane/protocols`. Rule: nothing but wiring. sqlglot is imported when it is first
 needed, so that processes whose targets speak something else do without; `ready` imports it before
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 from appliance.model.catalog import Catalog, ColumnKey, SessionSettings
 from appliance.model.decision import Mask
+from appliance.model.dialect import Dialect
 from appliance.model.facts import Facts, Flag
 from appliance.model.form import Form
 from appliance.model.limits import Limits
-from appliance.session import changes
-from appliance.session.dialect import Dialect
 from appliance.sql.mysql.ending import ending
 from appliance.sql.mysql.redaction import fold
 
 if TYPE_CHECKING:
+    from appliance.sql.mysql.footing import MyFooting
     from appliance.sql.mysql.lineage import MyLineage
     from appliance.sql.mysql.masked import MyMaskedRelations
 
@@ -32,6 +32,13 @@ def lineage_of(catalog: Catalog) -> "MyLineage":
     from appliance.sql.mysql.lineage import MyLineage
 
     return MyLineage(catalog)
+
+
+def stamp_of(rows: Sequence[Sequence[str | None]]) -> str:
+    """`sql.mysql.footing.stamp`."""
+    from appliance.sql.mysql.footing import stamp
+
+    return stamp(rows)
 
 
 def catalog_of(
@@ -57,6 +64,12 @@ def _masked_relations(lineage: "MyLineage", owed: Mapping[ColumnKey, Mask]) -> "
     return MyMaskedRelations(lineage, owed)
 
 
+def _footing(facts: Facts, lineage: "MyLineage", rewritten: bool) -> "MyFooting | None":
+    from appliance.sql.mysql.footing import footing
+
+    return footing(facts, lineage, rewritten)
+
+
 def _forms(
     text: bytes,
     wanted: Sequence[bool],
@@ -80,9 +93,8 @@ MYSQL = Dialect(
     name="mysql",
     analyse=_analyse,
     fold=fold,
-    is_plain=changes.is_plain,
     converts=_converts,
-    footing=lambda _facts, _lineage, _rewritten: None,
+    footing=_footing,
     masked_relations=_masked_relations,
     forms=_forms,
     ending=ending,

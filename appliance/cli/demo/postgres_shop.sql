@@ -1,4 +1,4 @@
--- The sample database `shop`: tables first (shop.py fills them), then what is made from them.
+-- The sample database `shop`: tables first (postgres_shop.py fills them), then what is made from them.
 -- Everything belongs to app_dba. app_analyst and app_agent may do more here than policy lets them:
 -- what they see and may do is Sallyport's to say.
 

@@ -1,4 +1,5 @@
-"""Test files of `sallyport policy test`: cases in YAML, with the tables they speak of.
+"""Test files of `sallyport policy test`: cases in YAML, with the tables they speak of. The control
+process runs those that the configuration names (`policy.tests`) before it takes a policy.
 
 policy: [read-only-masked.yaml]          # beside this file; or --policy
 target: {name: shop, environment: production}
@@ -14,14 +15,17 @@ cases:
 """
 
 import datetime
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePath
 from typing import Annotated
 
 import msgspec
 import yaml
 
-from appliance.cli.policy_catalog import Tables, catalog_from_tables
+from appliance.console.policy_catalog import Tables, catalog_from_tables
 from appliance.console.policy_study import Question, Study, study
+from appliance.control.desk import Tested
+from appliance.link.messages import PolicyDocument
 from appliance.model.catalog import Catalog
 from appliance.model.principal import Client, Principal, PrincipalKind, Target
 from appliance.policy.compile import compile_documents
@@ -86,17 +90,23 @@ class Outcome(msgspec.Struct, frozen=True):
     study: Study
 
 
+FAILURES_MAX = 20
+"""That are kept in words."""
 NOON = datetime.datetime(2026, 1, 7, 12, tzinfo=datetime.UTC)
 """A Wednesday; what `now` is in cases that do not say."""
 
 
 def read_cases(path: Path) -> CaseFile:
     """Raises OSError, or ValueError with words for a person."""
+    return parse_cases(str(path), path.read_bytes())
+
+
+def parse_cases(name: str, text: bytes) -> CaseFile:
+    """Raises ValueError with words for a person."""
     try:
-        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return msgspec.convert(plain, CaseFile)
+        return msgspec.convert(yaml.safe_load(text.decode()), CaseFile)
     except (yaml.YAMLError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{name}: {error}") from None
 
 
 def run_cases(path: Path, policies: list[Path]) -> list[Outcome]:
@@ -104,6 +114,24 @@ def run_cases(path: Path, policies: list[Path]) -> list[Outcome]:
     cases = read_cases(path)
     files = policies or [path.parent / name for name in cases.policy]
     snapshot = compile_documents([(str(file), file.read_bytes()) for file in files])
+    return outcomes_of(str(path), cases, snapshot)
+
+
+def examine(policy: Sequence[PolicyDocument], tests: Sequence[PolicyDocument]) -> Tested:
+    """All cases of these files for this policy, whatever policy files they name."""
+    try:
+        snapshot = compile_documents([(one.name, one.text) for one in policy])
+        parsed = [(one.name, parse_cases(one.name, one.text)) for one in tests]
+        found = [(n, one) for n, cases in parsed for one in outcomes_of(n, cases, snapshot)]
+    except (ValueError, OSError) as error:
+        return Tested(error=str(error))
+    failed = [(name, one) for name, one in found if one.failures]
+    words = [f"{PurePath(name).name}: {one.name}: {one.failures[0]}" for name, one in failed]
+    return Tested(len(found), len(failed), tuple(words[:FAILURES_MAX]))
+
+
+def outcomes_of(path: str, cases: CaseFile, snapshot: Snapshot) -> list[Outcome]:
+    """Raises ValueError."""
     catalogs: dict[tuple[str, str], Catalog] = {}
     outcomes = []
     for number, case in enumerate(cases.cases, start=1):
