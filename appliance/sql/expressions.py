@@ -10,7 +10,14 @@ from typing import Any
 
 from appliance.model.facts import Action, Flag
 from appliance.model.resolution import TARGET_ROW, TargetColumn
-from appliance.sql.functions import POPULATING, READING_TYPES, SET_CONFIG, harmless
+from appliance.sql.functions import (
+    KEEPING,
+    POPULATING,
+    READING_TYPES,
+    SET_CONFIG,
+    SETTINGS,
+    harmless,
+)
 from appliance.sql.names import Names, words
 from appliance.sql.parse import Body
 from appliance.sql.scope import Field, Item, Scope
@@ -179,6 +186,8 @@ class Expressions(Names):
         if name[-1] == "system_user" and "args" not in body:
             self._require_server("system_user", scope)
         self.call(name, scope)
+        if name[-1] in KEEPING:
+            self.keeps.add(KEEPING[name[-1]])
         if name[-1] in POPULATING:
             self.populates = True
         if name[-1] in READING_TYPES and self.lineage is not None:
@@ -194,6 +203,8 @@ class Expressions(Names):
         """set_config('role', ...) is SET ROLE."""
         given = body.get("args", ())
         arguments = [constant_text(argument) for argument in given]
+        if arguments[2:] not in (["on"], ["true"], ["t"]):  # not surely for the transaction only
+            self.keeps.add(SETTINGS)
         name = arguments[0] if arguments else None
         if name is None and given and _is_name_column(given[0]):
             name = scope.setting_named  # pg_dump: ... FROM pg_settings WHERE name = 'constant'
