@@ -2,24 +2,18 @@
 
     python -m tests.conformance.mysql.suites pymysql=FOLDER asyncmy=FOLDER
 
-FOLDER is a checkout of that driver's source (its suite is not among what pip installs, and none of
-it is here). A copy of it is run by pytest; what passes directly must pass through. JSON on stdout:
-for each suite the counts on both sides and what differs; exit status 1 when anything differs.
+See `tests.conformance.suites`.
 """
 
 import contextlib
 import json
-import os
 import re
 import secrets
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
 
 import yaml
 
@@ -29,82 +23,22 @@ from appliance.identity.scram import make_verifier
 from appliance.identity.verifiers import Directory, User, render_users
 from tests import mariadb as servers
 from tests.clusters import sallyport_serve
+from tests.conformance import suites
+from tests.conformance.suites import Laid, Sides
 
 USER, PASSWORD = "suite", "what the suite knows"
-SUITE_SECONDS_MAX = 900
-Results = dict[str, str]
-
-
-def main() -> int:
-    wanted = dict(argument.split("=", 1) for argument in sys.argv[1:])
-    if not wanted or not wanted.keys() <= LAID.keys():
-        print(__doc__, file=sys.stderr)
-        return 2
-    report: dict[str, Any] = {}
-    with _sides() as (server, ports):
-        for name, source in wanted.items():
-            found = {}
-            for side, port in ports.items():
-                _fresh(server)
-                found[side] = run(name, Path(source), port)
-            report[name] = compared(found["direct"], found["through"])
-    print(json.dumps(report, indent=1, ensure_ascii=False))
-    return int(any(one["differ"] for one in report.values()))
-
-
-def compared(direct: Results, through: Results) -> dict[str, Any]:
-    names = direct.keys() | through.keys()
-    return {
-        "direct": _counts(direct),
-        "through": _counts(through),
-        "differ": {
-            name: [direct.get(name, "missing"), through.get(name, "missing")]
-            for name in sorted(names)
-            if direct.get(name, "missing").split(":")[0]
-            != through.get(name, "missing").split(":")[0]
-        },
-    }
-
-
-def _counts(results: Results) -> dict[str, int]:
-    kinds = [result.split(":")[0] for result in results.values()]
-    return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
-
-
-def run(name: str, source: Path, port: int) -> Results:
-    """Test -> passed, failed, error or skipped."""
-    with tempfile.TemporaryDirectory(prefix="sp-suite-") as text:
-        folder = Path(text)
-        tests = LAID[name](source, folder, port)
-        report = folder / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
-        for scope in ("fixture", "test"):
-            command += ["-o", f"asyncio_default_{scope}_loop_scope=session"]
-        command += ["-o", "asyncio_mode=auto", f"--junitxml={report}", "-W", "ignore", str(tests)]
-        subprocess.run(
-            command,
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(folder)},
-            stdout=sys.stderr,
-            timeout=SUITE_SECONDS_MAX,
-            check=False,
-        )
-        return _results(report)
-
-
-def _results(report: Path) -> Results:
-    found: Results = {}
-    for case in ElementTree.parse(report).getroot().iter("testcase"):
-        kind = next((child for child in case if child.tag in ("failure", "error", "skipped")), None)
-        said = "passed" if kind is None else f"{kind.tag}: {(kind.get('message') or '')[:300]}"
-        found[f"{case.get('classname')}.{case.get('name')}"] = said
-    return found
+QUIET = ("-p", "no:xdist", "-o", "asyncio_mode=auto", "-W", "ignore")
+LOOPS = tuple(
+    word
+    for scope in ("fixture", "test")
+    for word in ("-o", f"asyncio_default_{scope}_loop_scope=session")
+)
 
 
 # --- suites ---------------------------------------------------------------------------------------
 
 
-def _lay_pymysql(source: Path, folder: Path, port: int) -> Path:
+def _lay_pymysql(source: Path, folder: Path, port: int) -> Laid:
     shutil.copytree(source / "pymysql", folder / "pymysql")
     common = {"host": "127.0.0.1", "port": port, "user": USER, "password": PASSWORD}
     databases = [
@@ -113,30 +47,24 @@ def _lay_pymysql(source: Path, folder: Path, port: int) -> Path:
     ]
     tests = folder / "pymysql" / "tests"
     (tests / "databases.json").write_text(json.dumps(databases))
-    return tests
+    return Laid((*QUIET, *LOOPS, str(tests)))
 
 
-def _lay_asyncmy(source: Path, folder: Path, port: int) -> Path:
+def _lay_asyncmy(source: Path, folder: Path, port: int) -> Laid:
     shutil.copytree(source / "tests", folder / "tests")
     text = (source / "conftest.py").read_text("utf-8")
     text = re.sub(r"port=\d+", f"port={port}", text)
     text = re.sub(r"user=\"[^\"]*\"", f'user="{USER}"', text)
     text = re.sub(r"password=[^\n]*,\n", f'password="{PASSWORD}",\n', text)
     (folder / "conftest.py").write_text(text, "utf-8")
-    return folder / "tests"
-
-
-LAID: dict[str, Callable[[Path, Path, int], Path]] = {
-    "pymysql": _lay_pymysql,
-    "asyncmy": _lay_asyncmy,
-}
+    return Laid((*QUIET, *LOOPS, str(folder / "tests")))
 
 
 # --- sides ----------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def _sides() -> Iterator[tuple[EmbeddedMariaDB, dict[str, int]]]:
+def _sides() -> Iterator[Sides]:
     with tempfile.TemporaryDirectory(prefix="sp-suites-") as text:
         folder = Path(text)
         with servers.running(folder / "my", settings={"local-infile": "ON"}) as server:
@@ -146,7 +74,8 @@ def _sides() -> Iterator[tuple[EmbeddedMariaDB, dict[str, int]]]:
                 f"GRANT ALL ON *.* TO {USER}@'127.0.0.1' WITH GRANT OPTION",
             )
             with sallyport_serve(_write(folder, server.port), folder) as running:
-                yield server, {"direct": server.port, "through": running.port}
+                ports = {"direct": server.port, "through": running.port}
+                yield Sides(ports, lambda _: _fresh(server))
 
 
 def _fresh(server: EmbeddedMariaDB) -> None:
@@ -188,4 +117,5 @@ def _write(folder: Path, port: int) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    known = {"pymysql": _lay_pymysql, "asyncmy": _lay_asyncmy}
+    sys.exit(suites.main(__doc__ or "", known, _sides()))

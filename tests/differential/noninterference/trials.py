@@ -34,7 +34,8 @@ QUOTED_ID = re.compile(r"\(quote [^)]*\)")
 RESIDUAL = frozenset({"23505"})
 """A unique constraint sees raw values, also those of masked columns: who may insert can ask it.
 Ordinary work rests on such inserts, so this is counted, not hidden: a finding is left out only
-where one of the two databases gave this error to an INSERT."""
+where one of the two databases gave this error to an INSERT, or each gave it for another constraint
+(a row that violates two is refused by the first of them: the same answer to the same guess)."""
 INDEFINITE = re.compile(r"\b(LIMIT|OVER|FETCH 2)\b")
 FRAME = re.compile(r"BEGIN|ROLLBACK|SAVEPOINT|DECLARE|PREPARE|DEALLOCATE")
 """Steps that a case keeps when it is shrunk: without them it would change the databases."""
@@ -208,12 +209,16 @@ def _difference(
 
 
 def _residual(case: Case, one: Reply, other: Reply) -> bool:
-    codes = [
-        {message.fields.get("C") for message in side.messages if message.kind == "E"}
+    left, right = (
+        {
+            (message.fields.get("C"), message.fields.get("n"))
+            for message in side.messages
+            if message.kind == "E"
+        }
         for side in (one, other)
-    ]
+    )
     wrote = any(text.startswith("INSERT") for text in case.texts)
-    return wrote and codes[0] != codes[1] and bool((codes[0] ^ codes[1]) & RESIDUAL)
+    return wrote and any(code in RESIDUAL for code, _ in left ^ right)
 
 
 def _twin_parts(one: Reply, twin_reply: Reply) -> tuple[list[Part], list[Part]]:
