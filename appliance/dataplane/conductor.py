@@ -27,13 +27,13 @@ from appliance.dataplane.holding import Holding, seen_of, told_of
 from appliance.dataplane.lending import Lender
 from appliance.dataplane.pool import UNCLEAN, Kept
 from appliance.dataplane.protocols import SpokenProtocol
+from appliance.dataplane.retiring import Retiring
 from appliance.dataplane.services import Services
 from appliance.dataplane.sharing import Sharing
 from appliance.dataplane.shows import Seen
 from appliance.dataplane.tally import count
 from appliance.dataplane.transport import Side
 from appliance.dataplane.vouching import Footing
-from appliance.identity.proof import still_proved
 from appliance.identity.verifiers import Directory
 from appliance.link.approvals import SessionSeen
 from appliance.model.ending import Ending
@@ -71,10 +71,6 @@ from appliance.telemetry.log import Log
 
 HALF_CLOSED_SECONDS_MAX = 2.0
 """A client that sent its end of stream still gets the replies it waits for, this long."""
-RETIRED_SECONDS_MAX = 30.0
-"""A statement that runs when its session's token expires or its user is removed may finish, for so
-long.
-"""
 
 CHANGED_USER = "changed_user"
 _CLEAN_ENDS = ("client_closed", "client_lost", CHANGED_USER)
@@ -145,8 +141,7 @@ class Conductor:
         self.principal: Principal | None = None
         self.local = False
         """By the users file, with a password of its own: what changes there holds at once."""
-        self._retired: tuple[str, bytes] | None = None
-        """Why the proof of identity no longer holds, and the client's last words to read."""
+        self._retiring = Retiring(self, machine)
         self.catalog: DatabaseCatalog | None = None
         self._hitting: Hitting | None = None
         if machine.hit_path is not None:
@@ -200,7 +195,7 @@ class Conductor:
         if self.catalog is not None:
             self.catalog.begin()
         if self.expires is not None:
-            self._after(self.expires - self._services.now(), self._expire)
+            self.after(self.expires - self._services.now(), self._retiring.expire)
         if self.sharing is None or self.sharing.kept is not None:
             self._upstream.attach(self.from_upstream, self._changed, high)
         if self._hitting is not None and not self.ended:
@@ -240,8 +235,7 @@ class Conductor:
         """Something ended that a drain or a retirement may wait for."""
         if self._draining and not self.ended and self._machine.idle:
             self._end_politely()
-        if self._retired and not self.ended and not (self._machine.busy or self._machine.waiting):
-            self._end_retired()
+        self._retiring.settled()
         if self.sharing is not None:
             self.sharing.settled()
 
@@ -362,8 +356,8 @@ class Conductor:
         """A statement waits from now on, unless nobody is there for it, or soon will not be."""
         if self._leaving:
             self._end(self._leaving)
-        elif self._retired or self._draining:
-            why = "session_ended" if self._retired else "drained"
+        elif self._retiring.begun or self._draining:
+            why = "session_ended" if self._retiring.begun else "drained"
             self._loop.call_soon(self._give_up_waiting, why)
         else:
             self._holding.remind_later(self._remind)
@@ -468,7 +462,7 @@ class Conductor:
                 self._upstream.writing_paused
                 or self._machine.full
                 or self._gate.closed
-                or self._retired
+                or self._retiring.begun
                 or (self._hitting is not None and self._hitting.keeps)
                 or (self.sharing is not None and self.sharing.crowded)
             )
@@ -587,8 +581,7 @@ class Conductor:
     def drain(self) -> None:
         """Ends the session as soon as nothing is under way."""
         self._draining = True
-        self._close_path()
-        self._give_up_waiting("drained")
+        self.begin_nothing_new("drained")
         if not self.ended and self._machine.idle:
             self._end_politely()
 
@@ -608,40 +601,22 @@ class Conductor:
 
     def take_directory(self, directory: Directory) -> None:
         """Ends the session of somebody who could not log in as this principal now."""
-        if self.principal is None or still_proved(self.principal, self.local, directory):
-            return
-        self._retire(
-            "revoked", "this login is no longer valid: the account was changed", "connect again"
-        )
+        self._retiring.take_directory(directory, self.principal, self.local)
 
-    def _expire(self) -> None:
-        self._retire(
-            "expired",
-            "the token this session was opened with has expired",
-            "get a new token and connect again",
-        )
-
-    def _retire(self, reason: str, message: str, hint: str) -> None:
-        """Nothing new begins; what runs may finish, for a while."""
-        if self.ended or self._retired:
-            return
-        self._retired = (reason, self._machine.last_words("28000", message, hint))
+    def begin_nothing_new(self, why: str) -> None:
+        """See `retiring`."""
         self._close_path()
-        self._give_up_waiting("session_ended")
-        if self._machine.busy or self._machine.waiting:
-            self._after(RETIRED_SECONDS_MAX, self._end_retired)
-            self.update_reading()
-        else:
-            self._end_retired()
+        self._give_up_waiting(why)
 
-    def _end_retired(self) -> None:
+    def part(self, reason: str, last_words: bytes) -> None:
+        """See `retiring`."""
         self._services.round.settle()
-        if not self.ended and self._retired:
-            reason, last_words = self._retired
+        if not self.ended:
             self._client.write(last_words)
             self._end(reason)
 
-    def _after(self, seconds: float, action: Callable[[], None]) -> None:
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """See `retiring`."""
         self._timers.append(self._loop.call_later(max(seconds, 0.0), action))
 
     def stop(self) -> None:
