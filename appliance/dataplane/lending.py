@@ -54,6 +54,9 @@ class Borrower(Protocol):
     def knew(self, kept: "Kept") -> bool:
         """Whether new sessions begin on it as on the one that it had before."""
 
+    def parked(self) -> bool:
+        """Whether it keeps the one that it has while people decide on what it sent."""
+
     def touched(self) -> float:
         """When it was used last, unix seconds."""
 
@@ -121,11 +124,17 @@ class Lender:
             return True
         if steals and self._taken_away(borrower, time() - LEFT_ALONE_SECONDS):
             return True
-        if pool.count < pool.pooling.servers_max:
+        if self._count < pool.pooling.servers_max:
             pool.opening += 1
             pool.spawn(self._open(borrower))
             return True
         return steals and self._taken_away(borrower, None)
+
+    @property
+    def _count(self) -> int:
+        """Connections, but for those that wait for people: that can take hours, and how many
+        statements may do so has a limit of its own."""
+        return self._pool.count - sum(owner.parked() for owner in self.attached.values())
 
     def _taken_away(self, borrower: Borrower, before: float | None) -> bool:
         """`before`: only one that was used last before that."""
@@ -175,6 +184,7 @@ class Lender:
             return
         if kept.last is not None:
             kept.backend.sole = False
+        kept.last = GONE  # whoever comes back to it is not who it is named for from here on
         claim = claiming.Claim(kept, borrower, pool.pooling.extensions, looks, self._claimed)
         self._claims[kept] = claim
         claim.begin(HIGH_BYTES)
@@ -212,6 +222,8 @@ class Lender:
         if self.waiting:
             self._pool.used.add(kept)
             self._claim(kept, self.waiting.popleft())
+        elif self._count > self._pool.pooling.servers_max:
+            self._pool.close_one(kept)
         else:
             self._pool.put_by(kept)
 
@@ -233,7 +245,8 @@ class Lender:
 class _Arrival:
     """A client on its way in, in place of the session that it will have."""
 
-    def __init__(self, announced: Mapping[str, str]) -> None:
+    def __init__(self, lender: Lender, announced: Mapping[str, str]) -> None:
+        self._lender = lender
         self.announced = announced
         self.waits_since = 0.0
         self.found: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
@@ -241,6 +254,7 @@ class _Arrival:
     def lent(self, kept: "Kept", taken: Taken) -> None:
         del taken
         if self.found.done():
+            self._lender.detach(kept)
             kept.lost()
             kept.upstream.side.abort()
         else:
@@ -257,6 +271,9 @@ class _Arrival:
         del kept
         return False
 
+    def parked(self) -> bool:
+        return False
+
     def touched(self) -> float:
         return 0.0
 
@@ -264,7 +281,7 @@ class _Arrival:
 async def first(lender: Lender, announced: Mapping[str, str]) -> "Kept | None":
     """The connection that a session begins with: claimed, and attached to nobody yet. None: it is
     to have one of its own. Raises as `Pool.obtain` does."""
-    arrival = _Arrival(announced)
+    arrival = _Arrival(lender, announced)
     lender.request(arrival)
     try:
         kept = await arrival.found

@@ -123,6 +123,8 @@ class Sharing:
         if self._machine.soiled:
             if self._yieldable:
                 self._give_back_soiled(kept)
+        elif self.parked():
+            self._lender.has_room()
         elif self._lender.waiting:
             self._lender.free(kept, self)
 
@@ -165,10 +167,15 @@ class Sharing:
     # --- asked by the lender ----------------------------------------------------------------------
 
     def lent(self, kept: Kept, taken: Taken) -> None:
+        session = self._session
+        if session.ended:  # while a connection was opened for it
+            self._lender.detach(kept)
+            kept.last = GONE
+            self._lender.idle(kept)
+            return
         self.asked = False
         self.kept, self._touched = kept, time()
         self._standing = kept.standing
-        session = self._session
         try:
             session.use(kept)
             session.carry_on(self._machine.adopt(kept.backend, taken, session.now()))
@@ -191,6 +198,9 @@ class Sharing:
 
     def knew(self, kept: Kept) -> bool:
         return kept.standing == self._standing
+
+    def parked(self) -> bool:
+        return self._machine.parked is not None
 
     def touched(self) -> float:
         started = 0.0 if self._path is None else self._path.started

@@ -158,11 +158,12 @@ class FromClient:
         execution = Execution(record_id, verdict, self._state.now)
         execution.hit = hit
         expected = Expected(Kind.QUERY, execution)
+        sent = self._forwarded(text, verdict)  # before the names in it are taken back
         self._before_forward(execution, text)
         if not verdict.plain and self._state.announcement.resets(verdict.facts):
             self._state.announcement.due = True
         self._state.gate(expected, refusals.rejected_query)
-        self._state.send(m.query(self._forwarded(text, verdict)), expected)
+        self._state.send(m.query(sent), expected)
 
     def _forwarded(self, text: bytes, verdict: flow.Verdict) -> bytes:
         """What is sent for a text."""
@@ -187,12 +188,13 @@ class FromClient:
         portal.shapes = self._state.judge.catalog.shapes
         rows_max = limit_of(verdict.facts, verdict.decision)
         execution = Execution(record_id, verdict, self._state.now, portal, rows_max)
+        sent = self._forwarded(text, verdict)
         self._before_forward(execution, text)
         send(m.close(m.STATEMENT, name), Expected(Kind.CLOSE, injected=True))
         parsed = Expected(Kind.PARSE, prepared, injected=True, within=execution)
         runs = Expected(Kind.EXECUTE, execution)
         self._state.gate(parsed, refusals.rejected_parse, runs)
-        send(m.parse(name, self._forwarded(text, verdict)), parsed)
+        send(m.parse(name, sent), parsed)
         bound = Expected(Kind.BIND, portal, injected=True, within=execution)
         send(m.bind_unparameterised(name, name), bound)
         described = Expected(Kind.DESCRIBE_PORTAL, portal, name, within=execution)

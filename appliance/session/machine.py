@@ -174,6 +174,7 @@ class SessionMachine:
         unnamed = state.statements.confirmed(b"")
         if unnamed is not None:
             unnamed.hit = None  # the next connection has another unnamed statement, or none
+        state.backend.unnamed = None  # another session's may take its place, unseen by a machine
         state.backend, self._lent = Backend(), True
 
     def adopt(self, backend: Backend, taken: Taken, now: float) -> Turn:

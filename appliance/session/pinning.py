@@ -69,6 +69,8 @@ def needs(facts: Facts, lineage: CatalogLineage | None, trust: Trust) -> frozens
     for statement in facts.statements:
         if statement.kind not in _WITHOUT_NAMES and not _known(statement, lineage, trust):
             return _CODE
+        if statement.prepared is not None and statement.prepared.verb == "execute":
+            return _CODE  # also inside EXPLAIN
         found |= statement.keeps
         for action in statement.actions:
             if action in _FREE or (action is Action.EXECUTE_FUNCTION and lineage is not None):
@@ -127,7 +129,9 @@ def _known(statement: StatementFacts, lineage: CatalogLineage | None, trust: Tru
 
 _STATELESS = TELLING | {"pg_sleep", "pg_sleep_for", "pg_sleep_until"}
 """Built-in functions that are not on the list of harmless ones for another reason."""
-_TELLING_OF_OTHERS = (("pg_catalog", "pg_prepared_statements"),)
+_TELLING_OF_OTHERS = tuple(
+    ("pg_catalog", name) for name in ("pg_prepared_statements", "pg_backend_memory_contexts")
+)
 """Views that show what others left on a connection that is shared."""
 
 

@@ -64,6 +64,7 @@ class Questions:
     def ask_scrubbed(self, waiting: Waiting) -> None:
         """No question: what others prepared is gone behind it."""
         self._state.backend.forget_all()
+        self._state.own_statements.clear()
         self._begin("scrubbed", waiting, 0)
         self._simple((b"DEALLOCATE ALL",))
 

@@ -9,6 +9,7 @@ everything that it may have left there is gone for sure.
 """
 
 from appliance.session import pinning
+from appliance.session.backend import Key
 from appliance.session.effects import Bytes
 from appliance.session.flow import Verdict
 from appliance.session.inflight import Execution, Prepared
@@ -20,7 +21,8 @@ from appliance.wire.postgres.expected import Expected, Kind
 NOTHING = refusals.RESERVED + b"nothing"
 """No statement ever has this name: closing it is answered and does nothing."""
 PARSE_COMPLETE = m.frame(m.PARSE_COMPLETE, b"")
-_DEALLOCATE_ALL = b"DEALLOCATE ALL"
+_DO_NOTHING = b'UNLISTEN "%s"' % NOTHING
+"""Succeeds wherever DEALLOCATE of what is there would, and returns no rows."""
 _GONE = frozenset(("26000", "0A000"))
 """SQLSTATEs of a Bind to a statement that is not there, or whose result is another by now."""
 
@@ -40,7 +42,7 @@ class Shared:
             state.backend.unnamed = prepared
         if not state.shares or not prepared.name:
             return m.parse(prepared.name, prepared.sent, prepared.parameter_types), Kind.PARSE
-        key = (prepared.sent, prepared.parameter_types)
+        key = self._key(prepared)
         if state.backend.name_of(key) is not None:  # in its place: it is there
             return m.close(m.STATEMENT, NOTHING), Kind.CLOSE
         name = state.backend.prepare(key)
@@ -71,13 +73,24 @@ class Shared:
                 backend.unnamed = prepared
                 self._inject_parse(b"", prepared)
             return b""
-        key = (prepared.sent, prepared.parameter_types)
+        key = self._key(prepared)
         name = backend.name_of(key)
         if name is None:
             self.clear()
             name = backend.prepare(key)
             self._inject_parse(name, prepared)
         return name
+
+    def _key(self, prepared: Prepared) -> Key:
+        """While the session may have settings of its own, what it prepares is for itself, and it
+        uses nothing that was prepared without them."""
+        state = self._state
+        own = bool(state.pins) or state.settings.touched_in_transaction
+        return prepared.sent, prepared.parameter_types, prepared if own else None
+
+    def _forget(self, prepared: Prepared) -> None:
+        for owner in (None, prepared):
+            self._state.backend.forget((prepared.sent, prepared.parameter_types, owner))
 
     def bind(self, prepared: Prepared, content: Bytes) -> Bytes:
         """A Bind (or its beginning) as this connection is to read it."""
@@ -104,7 +117,7 @@ class Shared:
         elif head.kind is not Kind.DESCRIBE_STATEMENT or sqlstate not in _GONE:
             return
         if isinstance(prepared, Prepared):
-            state.backend.forget((prepared.sent, prepared.parameter_types))
+            self._forget(prepared)
 
     def unsent(self, skipped: Expected) -> None:
         """The upstream skipped this, or failed at it."""
@@ -112,7 +125,7 @@ class Shared:
         if self._state.shares and skipped.kind is Kind.PARSE and isinstance(prepared, Prepared):
             if self._state.backend.unnamed is prepared:
                 self._state.backend.unnamed = None
-            self._state.backend.forget((prepared.sent, prepared.parameter_types))
+            self._forget(prepared)
 
     def deallocation(self, verdict: Verdict) -> bytes:
         """What is sent in place of DEALLOCATE of a statement that the client prepared by the
@@ -124,7 +137,7 @@ class Shared:
         if use is None or use.verb != "deallocate" or not use.name:
             return b""
         found = self._state.statements.lookup(use.name.encode())
-        return b"" if found is None else _DEALLOCATE_ALL
+        return b"" if found is None else _DO_NOTHING
 
     def tag(self, execution: Execution, content: Bytes) -> Bytes:
         """Its CommandComplete as the client reads it."""
@@ -146,7 +159,7 @@ class Shared:
         if self.deallocation(verdict):
             execution.shown_tag = b"DEALLOCATE"
         gone = pinning.released(verdict.facts)
-        if execution.shown_tag or gone & {pinning.PREPARED, pinning.EVERYTHING}:
+        if gone & {pinning.PREPARED, pinning.EVERYTHING}:
             state.backend.forget_all()
         execution.lets_go = frozenset() if verdict.pins else gone
 
@@ -162,3 +175,5 @@ class Shared:
         letting, state.letting = state.letting, frozenset()
         if state.pins and letting and before == state.status == ord("I"):
             state.pins = frozenset() if pinning.EVERYTHING in letting else state.pins - letting
+        if state.backend.private and not state.pins and state.status == ord("I"):
+            state.backend.forget_private()

@@ -11,7 +11,9 @@ from typing import Any
 from appliance.model.facts import Action, Flag
 from appliance.model.resolution import TARGET_ROW, TargetColumn
 from appliance.sql.functions import (
+    IDENTITY,
     KEEPING,
+    NOT_RESET,
     POPULATING,
     READING_TYPES,
     SET_CONFIG,
@@ -203,11 +205,11 @@ class Expressions(Names):
         """set_config('role', ...) is SET ROLE."""
         given = body.get("args", ())
         arguments = [constant_text(argument) for argument in given]
-        if arguments[2:] not in (["on"], ["true"], ["t"]):  # not surely for the transaction only
-            self.keeps.add(SETTINGS)
         name = arguments[0] if arguments else None
         if name is None and given and _is_name_column(given[0]):
             name = scope.setting_named  # pg_dump: ... FROM pg_settings WHERE name = 'constant'
+        if arguments[2:] not in (["on"], ["true"], ["t"]):  # not surely for the transaction only
+            self.leave_set(name)
         if name is None:
             self.puzzle("set_config() of a setting that is not a constant")
             self.flags.add(Flag.DYNAMIC)
@@ -221,6 +223,11 @@ class Expressions(Names):
             return
         value = arguments[1] if len(arguments) > 1 else None
         self.note_setting(name, value or "", arguments[2:] in (["on"], ["t"], ["true"]))
+
+    def leave_set(self, name: str | None) -> None:
+        """A setting stays behind the transaction; None = any."""
+        resets = name is not None and name.lower() not in NOT_RESET
+        self.keeps.add(SETTINGS if resets else IDENTITY)
 
     def note_setting(self, name: str, value: str, local: bool = False) -> None:
         raise NotImplementedError

@@ -205,7 +205,9 @@ EFFECTS |= dict.fromkeys(
     ),
     Action.ADVISORY_LOCK,
 )
-ADVISORY, SETTINGS, SEED = "advisory", "settings", "seed"
+ADVISORY, SETTINGS, SEED, IDENTITY = "advisory", "settings", "seed", "identity"
+NOT_RESET = frozenset({"role", "session_authorization", "seed"})
+"""Settings that RESET ALL leaves as they are (GUC_NO_RESET_ALL), beside those of a transaction."""
 KEEPING: dict[str, str] = dict.fromkeys(
     (
         "pg_advisory_lock",

@@ -8,7 +8,6 @@ from appliance.model.facts import Action, Flag, OutputColumn, PreparedUse
 from appliance.sql import classify, maintenance
 from appliance.sql.explained import carried
 from appliance.sql.expressions import Node, Result, constant_text, every_node
-from appliance.sql.functions import SETTINGS
 from appliance.sql.names import WHOLE_ROW, words
 from appliance.sql.options import analyzes
 from appliance.sql.parse import Body
@@ -246,7 +245,7 @@ class Analyst(Writes):
         kind = body["kind"]
         own = kind == "VAR_SET_MULTI" and body["name"].startswith("TRANSACTION")
         if kind not in _RESETTING and not (own or body.get("is_local")):
-            self.keeps.add(SETTINGS)
+            self.leave_set(body["name"])
         if kind == "VAR_RESET_ALL":
             self.act(Action.SET)
             self.flags.add(Flag.CHANGES_SETTINGS)
