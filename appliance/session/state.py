@@ -275,10 +275,8 @@ class SessionState:
         """It shares its connections with other sessions, and has one during transactions only."""
         self.pins: frozenset[str] = frozenset()
         """Why it keeps the one that it has (`shared`)."""
-        self.soiled = False
-        """It was, or is, pinned to this connection: something may be left there."""
-        self.letting: frozenset[str] = frozenset()
-        """Which of these are gone when the server is ready."""
+        self.soiled = False  # it was, or is, pinned to this connection: something may be left there
+        self.letting: frozenset[str] = frozenset()  # of `pins`, gone when the server is ready
         self.hits = Hits(recorder, self.backend.unchanged)
         self.holding = False
         """A check of ours opened a transaction to hold locks in; the client knows of none."""
