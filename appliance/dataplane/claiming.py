@@ -4,14 +4,13 @@ Begun by `lending`; answered by the server in one round trip, without a task. Wh
 settings back to those of the login (RESET ALL), drops what sequences were asked, lets go of
 advisory locks, draws a seed, sets who works now, and asks whether there is anything else
 (`cleaning.claim_query`). Rule: the answer is exactly what such a connection gives, or the
-connection is closed.
+connection is closed. It is read once for each session: the same bytes again mean the same.
 
 Prepared statements of others stay: they have names of ours, which no client can use, and what shows
 them is code that needs a connection cleaned of everything first (`session/pinning`).
 """
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from appliance.dataplane.pool import Kept
 
 SECONDS_MAX = 2.0
+"""After that it is over when it is looked at next (`Lender.sweep`)."""
 ANSWER_BYTES_MAX = 65_536
 _TEXT_OID = 25
 RESET_NAME = refusals.RESERVED + b"reset"
@@ -55,6 +55,22 @@ _BEFORE = b"".join(
 _BEHIND = m.execute(b"") + m.SYNC_FRAME
 
 
+class Naming:
+    """What is said to connections that are claimed for one session, and what it was answered."""
+
+    __slots__ = ("answer", "fresh", "names", "said", "shown", "values")
+
+    def __init__(self, announced: Mapping[str, str], user: str) -> None:
+        self.names = tuple(announced)
+        self.values = tuple(announced.values())
+        values = [value.encode() for value in (*self.values, user)]
+        self.said = _BEFORE + m.bind_texts(b"", CLAIM_NAME, values) + _BEHIND
+        self.answer = b""
+        """The last answer that was as it has to be, of a connection that began as `fresh`."""
+        self.fresh: dict[str, str] | None = None
+        self.shown: dict[str, str] = {}
+
+
 class Claim:
     """See the module's docstring."""
 
@@ -70,6 +86,7 @@ class Claim:
         why the connection cannot be used, '' if it can."""
         self.kept = kept
         self.borrower = borrower
+        self.begun = kept.pool.now()
         self.abandoned = False
         """The session is gone, or needs it no longer."""
         self.looks = looks
@@ -77,22 +94,21 @@ class Claim:
         """Settings as the server has them now."""
         self._extensions = extensions
         self._done = done
-        self._names = tuple(borrower.announced)
-        self._values = tuple(borrower.announced.values())
+        self._naming = borrower.naming
         self._answer = bytearray()
         self._due = 1 if looks is None else 2
-        self._timer: asyncio.TimerHandle | None = None
+        self._usual = looks is None and CLAIM_NAME in kept.backend.own
+        self._over = False
 
     def begin(self, high_bytes: int) -> None:
-        kept = self.kept
-        values = (*self._values, kept.pool.key.login.user)
-        sent = b"" if CLAIM_NAME in kept.backend.own else _preparing(self._names)
-        self._expected = _PREPARING * bool(sent) + _ALWAYS
-        sent += _BEFORE + m.bind_texts(b"", CLAIM_NAME, [v.encode() for v in values]) + _BEHIND
+        kept, sent = self.kept, self._naming.said
+        self._expected = _ALWAYS
+        if CLAIM_NAME not in kept.backend.own:
+            sent = _preparing(self._naming.names) + sent
+            self._expected = _PREPARING + _ALWAYS
         if self.looks is not None:
             sent += m.query(cleaning.footprint_query(self._extensions))
             self._expected += _LOOKING
-        self._timer = asyncio.get_running_loop().call_later(SECONDS_MAX, self._end, "too slow")
         side = kept.upstream.side
         side.attach(self._received, self._changed, high_bytes)
         side.read(True)
@@ -102,7 +118,18 @@ class Claim:
         if self.kept.upstream.side.ended:
             self._end("lost")
 
+    def overdue(self, now: float) -> None:
+        """Ends it if it has had its time."""
+        if now - self.begun > SECONDS_MAX:
+            self._end("too slow")
+
     def _received(self, chunk: memoryview) -> None:
+        naming = self._naming
+        same = self._usual and not self._answer and naming.fresh is self.kept.fresh
+        if same and bytes(chunk) == naming.answer:
+            self.shown = naming.shown
+            self._end("")
+            return
         self._answer += chunk
         if len(self._answer) > ANSWER_BYTES_MAX:
             self._end("too much")
@@ -113,13 +140,19 @@ class Claim:
                 self._end(error.reason)
             else:
                 if whole:
+                    self._learn()
                     self._end("")
 
+    def _learn(self) -> None:
+        if self._usual:
+            naming = self._naming
+            naming.answer, naming.fresh = bytes(self._answer), self.kept.fresh
+            naming.shown = self.shown
+
     def _end(self, failed: str) -> None:
-        if self._timer is None:
+        if self._over:
             return
-        self._timer.cancel()
-        self._timer = None
+        self._over = True
         if not failed:
             self.kept.backend.own.add(CLAIM_NAME)
         self._done(self, failed)
@@ -158,10 +191,11 @@ class Claim:
         return True
 
     def _judge(self, rows: list[tuple[str | None, ...]], shown: dict[str, str]) -> None:
-        clean, *settings = rows[0][: len(self._names) + 1]
+        naming = self._naming
+        clean, *settings = rows[0][: len(naming.names) + 1]
         if clean != "=":
             raise Unclean("something is left")
-        for name, wanted, is_now in zip(self._names, self._values, settings, strict=True):
+        for name, wanted, is_now in zip(naming.names, naming.values, settings, strict=True):
             if name == APPLICATION_NAME:  # which the server may cut
                 shown[name] = is_now or ""
             elif is_now != wanted:

@@ -81,7 +81,8 @@ class Footprint(NamedTuple):
     """What a server says of a session's role and database."""
 
     standing: str
-    """All that decides whether and how a new session of this role would begin."""
+    """All that decides whether and how a new session of this role would begin, and how this one
+    did."""
     unfit: str
     """Why the session may hold what cannot be looked at, '' = it does not."""
 
@@ -89,6 +90,7 @@ class Footprint(NamedTuple):
 def footprint_query(vouched: Iterable[str] = ()) -> bytes:
     """One row with the fields of Footprint. `vouched`: extensions beside EXTENSIONS."""
     return f"""SELECT pg_catalog.concat_ws('|', pg_catalog.pg_conf_load_time(),
+    pg_catalog.current_setting('search_path'),
     (SELECT pg_catalog.concat_ws('.', r.oid, r.rolcanlogin, r.rolsuper, r.rolbypassrls,
         r.rolvaliduntil IS NULL OR r.rolvaliduntil {_GT} pg_catalog.now())
       FROM pg_catalog.pg_roles r WHERE r.rolname {_EQ} session_user),

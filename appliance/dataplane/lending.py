@@ -37,8 +37,8 @@ _log = Log("pool")
 class Borrower(Protocol):
     """A session that needs a connection now and then."""
 
-    announced: Mapping[str, str]
-    """What it is announced as to the database."""
+    naming: claiming.Naming
+    """How it is announced to the database."""
     waits_since: float
     """When it asked for the one that it waits for; loop time."""
 
@@ -80,6 +80,10 @@ class Lender:
         self.borrowers = 0
         """Sessions that may ask."""
         self._claims: dict[Kept, claiming.Claim] = {}
+
+    def naming(self, announced: Mapping[str, str]) -> claiming.Naming:
+        """How a session that is announced so is named to the connections here."""
+        return claiming.Naming(announced, self._pool.key.login.user)
 
     # --- asked by sessions ------------------------------------------------------------------------
 
@@ -231,6 +235,8 @@ class Lender:
 
     def sweep(self, now: float) -> None:
         """Who has waited too long is told; what is too old, or long unused, is taken off."""
+        for claim in tuple(self._claims.values()):
+            claim.overdue(now)
         limit = self._pool.pooling.wait_s_max
         while self.waiting and now - self.waiting[0].waits_since > limit:
             self.waiting.popleft().denied(TimeoutError())
@@ -247,7 +253,7 @@ class _Arrival:
 
     def __init__(self, lender: Lender, announced: Mapping[str, str]) -> None:
         self._lender = lender
-        self.announced = announced
+        self.naming = lender.naming(announced)
         self.waits_since = 0.0
         self.found: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
 

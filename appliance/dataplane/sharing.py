@@ -71,7 +71,8 @@ class Sharing:
         self._path: HitPath | None = machine.hit_path
         self._client = client
         self._lender = lender
-        self.announced = announced
+        self._announced = announced
+        self.naming = lender.naming(announced)
         self.waits_since = 0.0
         self.kept = kept
         self.asked = False
@@ -142,7 +143,7 @@ class Sharing:
         assert kept is not None
         if self._path is not None:
             self._path.leave_upstream()
-        await kept.pool.make_sole(kept, self.announced, self._machine.parameters)
+        await kept.pool.make_sole(kept, self._announced, self._machine.parameters)
         self._session.use(kept)
         self._session.carry_on(self._machine.pinned(kept.backend, self._session.now()))
 

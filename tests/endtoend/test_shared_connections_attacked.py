@@ -222,17 +222,21 @@ def ended(running: Running, user: str, count: int) -> None:
 
 @pytest.mark.parametrize("what", CODE)
 def test_code_that_may_leave_something_keeps_the_connection(two: Running, what: str) -> None:
-    """Where it lies hidden: the other session gets the other connection."""
-    with session(two, "bob") as bob, session(two, "alice") as alice:
+    """Where it lies hidden: the other sessions share the other connection."""
+    with (
+        session(two, "bob") as bob,
+        session(two, "alice") as alice,
+        session(two, "dave") as dave,
+    ):
         if what == "copy":
             with bob.cursor().copy(CODE[what]) as copy:
                 assert list(copy)
         else:
             bob.execute(CODE[what])  # type: ignore[call-overload]
         own = first_cell(bob, "SELECT pg_backend_pid()")
-        for _ in range(3):
-            assert first_cell(alice, "SELECT pg_backend_pid()") != own
-            assert first_cell(alice, "SELECT pg_try_advisory_xact_lock(4900)") is (
+        for other in (alice, dave) * 2:
+            assert first_cell(other, "SELECT pg_backend_pid()") != own
+            assert first_cell(other, "SELECT pg_try_advisory_xact_lock(4900)") is (
                 what == "set_config in SQL"
             )
         assert first_cell(bob, "SELECT pg_backend_pid()") == own
