@@ -88,7 +88,8 @@ def _run(lay: Lay, source: Path, port: int, python: str) -> Results:
         folder = Path(text)
         laid = lay(source, folder, port)
         report = folder / "report.xml"
-        command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+        kept = ("-o", f"cache_dir={folder / 'cache'}", f"--junitxml={report}")
+        command = [python, "-m", "pytest", "-q", *kept]
         subprocess.run(
             [*command, *laid.arguments],
             cwd=folder,
