@@ -107,6 +107,7 @@ cdef class Cycle:
     cdef bint _proviso_failed
     cdef bint _finished
     cdef bint _described
+    cdef public bint telling
     cdef readonly bint extended
     cdef readonly Hit hit
     cdef Output _saved

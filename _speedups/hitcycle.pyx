@@ -517,6 +517,12 @@ cdef class Cycle:
         cdef Output* sent = self.forwarded()
         return PyBytes_FromStringAndSize(<const char*>sent.bytes, <Py_ssize_t>sent.length)
 
+    def offer(self, bytes chunk not None) -> bool:
+        """What the client sent while there was no upstream. -> whether it is done with."""
+        return self.received(
+            False, <const uint8_t*>PyBytes_AS_STRING(chunk), PyBytes_GET_SIZE(chunk)
+        )
+
     def drop(self) -> bytes:
         """The records could not be written: nothing of this cycle happened. -> the client's
         chunk."""

@@ -62,11 +62,17 @@ cdef class AnyHitPath(Cycle):
         client.path, client.from_upstream = self, False
         upstream.path, upstream.from_upstream = self, True
 
+    def leave_upstream(self) -> None:
+        """Until `attach`, the client alone offers chunks here."""
+        self.armed = False
+        if self._upstream is not None:
+            self._upstream.path = self._upstream = None
+
     def detach(self) -> None:
         self.closed = True
-        self.armed = False
+        self.leave_upstream()
         if self._client is not None:
-            self._client.path = self._upstream.path = None
+            self._client.path = None
 
     cdef int arm_under(self, tuple epoch) except -1:
         """The session is quiet, and decisions hold that were made under `epoch`."""
@@ -147,7 +153,7 @@ cdef class AnyHitPath(Cycle):
         if not self._finished:
             self.finish_record(now)
         self.rest()
-        if self.closed:
+        if self.closed or self.telling:
             self.asked().settled()
         return 0
 
@@ -211,7 +217,7 @@ cdef class AnyHitPath(Cycle):
             if self._steps != NULL:
                 self.asked().behind(PyBytes_FromStringAndSize(<const char*>at, size))
                 return True
-            if not self.armed or self._upstream.writing_paused:
+            if not self.armed or self._upstream is None or self._upstream.writing_paused:
                 return False
             if not self.take(at, size, wall_clock()):
                 return False

@@ -511,6 +511,6 @@ cdef class HitPath(AnyHitPath):
         if not self._finished:
             self.finish_record(now)
         self.rest()
-        if self.closed:
+        if self.closed or self.telling:
             self.asked().settled()
         return 0

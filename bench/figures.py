@@ -20,6 +20,7 @@ class Figure(TypedDict):
 
 PROXIES = (
     *("pgbouncer", "pgbouncer-tx", "haproxy", "permissive", "governed"),
+    *("pgbouncer-shared", "permissive-shared", "governed-shared"),
     *("pgbouncer-canned", "permissive-canned", "governed-canned", "governed-canned-two"),
 )
 TARGETS = ("direct", "direct-canned", *PROXIES)

@@ -39,7 +39,8 @@ VACUUM ANALYZE bulk
 @dataclass(frozen=True)
 class Target:
     """One way to the database. `roots` are the pids whose trees are the proxy, () for the database
-    itself. `kind`: queries, or canned (in front of `bench.canned`)."""
+    itself. `kind`: queries, canned (in front of `bench.canned`), shared (many clients on
+    SHARED_CONNECTIONS of them)."""
 
     name: str
     port: int
@@ -51,6 +52,9 @@ class Target:
 
     def pids(self) -> list[int]:
         return [pid for root in self.roots for pid in tree(root)]
+
+
+SHARED_CONNECTIONS = 8
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,7 @@ def stage(folder: Path) -> Iterator[Stage]:
             for name, mode, port, kind in (
                 ("pgbouncer", "session", postgres.port, "queries"),
                 ("pgbouncer-tx", "transaction", postgres.port, "queries"),
+                ("pgbouncer-shared", "transaction", postgres.port, "shared"),
                 ("pgbouncer-canned", "session", canned, "canned"),
             ):
                 targets.append(
@@ -113,6 +118,13 @@ def stage(folder: Path) -> Iterator[Stage]:
                 options = ("--policy", policy, "--pooling", "session", *fronts.tls_options())
                 running: Sallyport = stack.enter_context(sallyport_try(to, own, *options))
                 targets.append(Target(name + suffix, running.port, (running.pid,), kind, tls=True))
+        for name, policy in (("permissive", "permissive"), ("governed", str(POLICY))):
+            options = ("--policy", policy, "--pooling", f"transaction:{SHARED_CONNECTIONS}")
+            to = f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{postgres.port}/{DATABASE}"
+            sharing: Sallyport = stack.enter_context(
+                sallyport_try(to, folder / f"{name}-shared", *options)
+            )
+            targets.append(Target(f"{name}-shared", sharing.port, (sharing.pid,), "shared"))
         options = ("--policy", str(POLICY), "--pooling", "session", "--workers", "2")
         two: Sallyport = stack.enter_context(sallyport_try(to, folder / "two", *options))
         targets.append(Target("governed-canned-two", two.port, (two.pid,), "many"))
@@ -190,7 +202,7 @@ unix_socket_dir =
 auth_type = scram-sha-256
 auth_file = {own / "users.txt"}
 pool_mode = {mode}
-default_pool_size = 200
+default_pool_size = {SHARED_CONNECTIONS if kind == "shared" else 200}
 max_client_conn = 400
 ignore_startup_parameters = extra_float_digits
 client_tls_sslmode = allow

@@ -61,7 +61,7 @@ def try_(
     durability
         os or disk, as in the configuration file.
     pooling
-        none or session, as in the configuration file.
+        none, session or transaction, as in the configuration file; transaction:8 for 8 connections.
     log_level
         debug, info, warning or error.
     """
@@ -92,6 +92,11 @@ def try_(
         _say_ready({one.name: one for one in bound}, place, folder)
 
     return run_service(Service(first=first, workers=workers, on_ready=ready))
+
+
+def _pooling(asked: str) -> dict[str, object]:
+    mode, _, servers = asked.partition(":")
+    return {"mode": mode, "servers_max": int(servers)} if servers else {"mode": mode}
 
 
 def _say_ready(where: dict[str, Bound], place: Place, folder: Path) -> None:
@@ -161,7 +166,7 @@ def _documents(
                 "dialect": place.dialect,
                 "tls": place.tls,
                 "announce": "variable",
-                "pooling": {"mode": pooling},
+                "pooling": _pooling(pooling),
                 "roles": [
                     {
                         "principals": [place.user],

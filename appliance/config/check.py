@@ -194,6 +194,8 @@ def check_target(
             target.catalog.credential, f"{path}.catalog.credential", checkers
         )
     yield from check_pooling(target.pooling, f"{path}.pooling")
+    if target.pooling.mode is PoolingMode.TRANSACTION and target.dialect != "postgresql":
+        yield error(f"{path}.pooling.mode", "transaction is for targets that speak postgresql")
     for index, role in enumerate(target.roles):
         where = f"{path}.roles[{index}]"
         if role.credential is not None:

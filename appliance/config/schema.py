@@ -68,6 +68,7 @@ class SchemaCheck(enum.Enum):
 class PoolingMode(enum.Enum):
     NONE = "none"
     SESSION = "session"
+    TRANSACTION = "transaction"
 
 
 class PolicyMode(enum.Enum):
@@ -298,10 +299,29 @@ class Pooling(Section, frozen=True, kw_only=True):
             description=(
                 "none: every client session has a new connection; session: one that a session left"
                 " is cleaned, verified and given to the next session of the same database user,"
-                " password, database and startup settings."
+                " password, database and startup settings; transaction (PostgreSQL): such sessions"
+                " share connections, and have one during transactions, and as long as something of"
+                " theirs may be left in it (LISTEN, SET, temporary tables, session locks, code that"
+                " nobody vouched for)."
             )
         ),
     ] = PoolingMode.NONE
+    servers_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10_000,
+            description="Mode transaction: connections per user, database and startup settings.",
+        ),
+    ] = 20
+    wait_s_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=3_600,
+            description="Mode transaction: a session that waits longer for one of these is ended.",
+        ),
+    ] = 60
     idle_per_key_max: Annotated[
         int,
         Meta(ge=1, le=10_000, description="Kept unused per user, database and startup settings."),

@@ -55,11 +55,34 @@ that this one chose.
 """
 
 
+def claim_query(names: Sequence[str]) -> bytes:
+    """For a session that shares a connection: whether anything is left of who was there before, and
+    the settings `names` as this one is announced (parameters, all text; the last one is the role's
+    name). One row: `=` if nothing is left, the settings as they are now, two empty values. Lets go
+    of advisory locks and draws a seed. RESET ALL and DISCARD SEQUENCES come before it.
+    """
+    settings = "".join(
+        f" pg_catalog.set_config('{name}', $%d, false)," % (index + 1)
+        for index, name in enumerate(names)
+    )
+    user = f"CAST(${len(names) + 1} AS pg_catalog.name)"
+    return f"""SELECT CASE WHEN pg_catalog.pg_my_temp_schema() {_EQ} 0
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_listening_channels())
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_cursor() c WHERE c.name {_NE} '')
+    AND session_user {_EQ} {user} AND current_user {_EQ} {user}
+    AND pg_catalog.current_setting('role') {_EQ} 'none' THEN '=' END,{settings}
+  pg_catalog.pg_advisory_unlock_all(),
+  pg_catalog.setseed(CAST(pg_catalog.hashtext(CAST(
+    pg_catalog.gen_random_uuid() AS pg_catalog.text)) AS pg_catalog.float8)
+    OPERATOR(pg_catalog./) 2147483648.0)""".encode()  # noqa: S608 - names of our own
+
+
 class Footprint(NamedTuple):
     """What a server says of a session's role and database."""
 
     standing: str
-    """All that decides whether and how a new session of this role would begin."""
+    """All that decides whether and how a new session of this role would begin, and how this one
+    did."""
     unfit: str
     """Why the session may hold what cannot be looked at, '' = it does not."""
 
@@ -67,6 +90,7 @@ class Footprint(NamedTuple):
 def footprint_query(vouched: Iterable[str] = ()) -> bytes:
     """One row with the fields of Footprint. `vouched`: extensions beside EXTENSIONS."""
     return f"""SELECT pg_catalog.concat_ws('|', pg_catalog.pg_conf_load_time(),
+    pg_catalog.current_setting('search_path'),
     (SELECT pg_catalog.concat_ws('.', r.oid, r.rolcanlogin, r.rolsuper, r.rolbypassrls,
         r.rolvaliduntil IS NULL OR r.rolvaliduntil {_GT} pg_catalog.now())
       FROM pg_catalog.pg_roles r WHERE r.rolname {_EQ} session_user),
@@ -154,7 +178,7 @@ def _take(answer: Answer, kind: int, body: bytes) -> None:
             "utf-8", "replace"
         )
     elif kind == m.DATA_ROW:
-        answer.rows.append(_row(body))
+        answer.rows.append(row_of(body))
     elif kind == m.ERROR_RESPONSE:
         raise Unclean(f"error {m.parse_error_fields(body).get('C', '')}")
     else:
@@ -169,7 +193,7 @@ _PASSED_OVER = (
 )
 
 
-def _row(body: bytes) -> tuple[str | None, ...]:
+def row_of(body: bytes) -> tuple[str | None, ...]:
     reader = m.Reader(body, "upstream")
     values: list[str | None] = []
     for _ in range(reader.u16()):

@@ -7,36 +7,37 @@ once: whatever goes wrong in the machine ends the session on both sides.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 
 from appliance.audit.record import (
     Record,
-    SessionClosed,
     StatementFinished,
 )
 from appliance.config.schema import TargetConfig
+from appliance.dataplane import farewells
 from appliance.dataplane.approvals import Answer
 from appliance.dataplane.cancelling import Cancelling
 from appliance.dataplane.cancels import Cancels, SchemaChange
 from appliance.dataplane.catalogs import DatabaseCatalog
-from appliance.dataplane.connections import Login, Upstream
+from appliance.dataplane.connections import NO_SIDE, Login, Upstream
 from appliance.dataplane.gate import Gate
 from appliance.dataplane.hitting import Hitting
-from appliance.dataplane.holding import Holding, told_of
-from appliance.dataplane.pool import Kept
+from appliance.dataplane.holding import Holding, seen_of, told_of
+from appliance.dataplane.lending import Lender
+from appliance.dataplane.pool import UNCLEAN, Kept
 from appliance.dataplane.protocols import SpokenProtocol
+from appliance.dataplane.retiring import Retiring
 from appliance.dataplane.services import Services
-from appliance.dataplane.shows import Seen, tls_of
+from appliance.dataplane.sharing import Sharing
+from appliance.dataplane.shows import Seen
 from appliance.dataplane.tally import count
 from appliance.dataplane.transport import Side
 from appliance.dataplane.vouching import Footing
-from appliance.dataplane.whereabouts import where
-from appliance.identity.proof import still_proved
 from appliance.identity.verifiers import Directory
 from appliance.link.approvals import SessionSeen
 from appliance.model.ending import Ending
-from appliance.model.errors import ProtocolViolation, Refused
+from appliance.model.errors import Refused
 from appliance.model.form import Form
 from appliance.model.principal import Client, Principal
 from appliance.policy.snapshot import Snapshot
@@ -47,6 +48,7 @@ from appliance.session.effects import (
     ArmTimeout,
     AskApproval,
     BeginSchemaChange,
+    Bytes,
     CancelStatement,
     CheckFooting,
     EndOther,
@@ -54,6 +56,7 @@ from appliance.session.effects import (
     LogInAnew,
     NoteCleanRelations,
     NoteSchemaChange,
+    PinConnection,
     RefreshCatalog,
     Request,
     SampleRows,
@@ -62,15 +65,12 @@ from appliance.session.effects import (
     UseApproval,
     WithdrawApproval,
 )
+from appliance.session.machine import SessionMachine
 from appliance.spool.spool import SpoolUnavailable
 from appliance.telemetry.log import Log
 
 HALF_CLOSED_SECONDS_MAX = 2.0
 """A client that sent its end of stream still gets the replies it waits for, this long."""
-RETIRED_SECONDS_MAX = 30.0
-"""A statement that runs when its session's token expires or its user is removed may finish, for so
-long.
-"""
 
 CHANGED_USER = "changed_user"
 _CLEAN_ENDS = ("client_closed", "client_lost", CHANGED_USER)
@@ -96,12 +96,12 @@ class Conductor:
         self._machine = machine
         self._client = client
         self._upstream = upstream.side
-        self._upstream_pid = upstream.pid
-        self._target = target
+        self.upstream_pid = upstream.pid
+        self.target = target
         self._services = services
         self._cancels = cancels
         self._session = session
-        self._begun = services.now()
+        self.begun = services.now()
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: list[asyncio.TimerHandle] = []
@@ -114,9 +114,9 @@ class Conductor:
             services,
             session,
             spawn=self._spawn,
-            send=self._upstream.write_all,
+            send=self._send,
             count=self._count,
-            opened=self.update_reading,
+            opened=self._opened,
         )
         self._holding = Holding(self, machine, services)
         self._draining = False
@@ -124,7 +124,9 @@ class Conductor:
         """Why the session ends as soon as it can, '' while it goes on."""
         self.kept: Kept | None = None
         """The pooled connection that the upstream is, if it is one."""
-        self._protocol = protocol
+        self._protocol, self._login = protocol, login
+        self.sharing: Sharing | None = None
+        """Where the upstream comes and goes."""
         self._cancelling = Cancelling(protocol, target, login, upstream)
         self.ended = False
         self.on_end: list[asyncio.Future[None]] = []
@@ -139,12 +141,53 @@ class Conductor:
         self.principal: Principal | None = None
         self.local = False
         """By the users file, with a password of its own: what changes there holds at once."""
-        self._retired: tuple[str, bytes] | None = None
-        """Why the proof of identity no longer holds, and the client's last words to read."""
+        self._retiring = Retiring(self, machine)
         self.catalog: DatabaseCatalog | None = None
         self._hitting: Hitting | None = None
         if machine.hit_path is not None:
             self._hitting = Hitting(self, machine, machine.hit_path, client, services.round)
+
+    def share(self, lender: Lender, kept: Kept | None, announced: Mapping[str, str]) -> None:
+        """Before `start`: the upstream is lent, or there is none yet."""
+        assert isinstance(self._machine, SessionMachine)
+        self.sharing = Sharing(self, self._machine, self._client, lender, kept, announced)
+        if kept is None:
+            self.use(None)
+
+    def use(self, kept: Kept | None) -> None:
+        """See `sharing`."""
+        self._let_rows_go(False)
+        if kept is None:
+            self._upstream, self.upstream_pid = NO_SIDE, 0
+            return
+        upstream = kept.upstream
+        self._upstream, self.upstream_pid = upstream.side, upstream.pid
+        self._cancelling = Cancelling(self._protocol, self.target, self._login, upstream)
+        high = self._services.governance.configuration.limits.write_buffer_high_bytes
+        self._upstream.attach(self.from_upstream, self._changed, high)
+        if self._hitting is not None and not self.ended:
+            self._hitting.attach(self._upstream)
+        self._let_rows_go(not self.ended)
+
+    def _let_rows_go(self, on: bool) -> None:
+        """From the upstream there is to the client, without the machine, as far as it lets them."""
+        flow = self._machine.flow
+        if flow is not None and self._upstream is not NO_SIDE:
+            self._upstream.rows_to(self._client, flow if on else None)
+
+    def _send(self, pieces: list[Bytes]) -> int:
+        return self._upstream.write_all(pieces)
+
+    @property
+    def written(self) -> bool:
+        """See `sharing`."""
+        return not (self._held or self._gate.closed or self._cancelling.underway)
+
+    def now(self) -> float:
+        return self._services.now()
+
+    def carry_on(self, turn: Turn) -> None:
+        self._carry_out(turn)
 
     def start(self) -> None:
         """From here on both sides' chunks come to us."""
@@ -152,18 +195,21 @@ class Conductor:
         if self.catalog is not None:
             self.catalog.begin()
         if self.expires is not None:
-            self._after(self.expires - self._services.now(), self._expire)
-        self._upstream.attach(self.from_upstream, self._changed, high)
-        self._client.attach(self.from_client, self._changed, high)
+            self.after(self.expires - self._services.now(), self._retiring.expire)
+        if self.sharing is None or self.sharing.kept is not None:
+            self._upstream.attach(self.from_upstream, self._changed, high)
         if self._hitting is not None and not self.ended:
             self._hitting.attach(self._upstream)
-        if self._machine.flow is not None and not self.ended:
-            self._upstream.rows_to(self._client, self._machine.flow)
+        self._let_rows_go(not self.ended)
+        self._client.attach(self.from_client, self._changed, high)
 
     # --- bytes in ---------------------------------------------------------------------------------
 
     def from_client(self, chunk: memoryview) -> None:
         if self.ended:
+            return
+        if self.sharing is not None and self.sharing.keeps(chunk):
+            self.update_reading()
             return
         self._services.metrics.bytes_to_upstream += len(chunk)
         begun = perf_counter()
@@ -189,8 +235,9 @@ class Conductor:
         """Something ended that a drain or a retirement may wait for."""
         if self._draining and not self.ended and self._machine.idle:
             self._end_politely()
-        if self._retired and not self.ended and not (self._machine.busy or self._machine.waiting):
-            self._end_retired()
+        self._retiring.settled()
+        if self.sharing is not None:
+            self.sharing.settled()
 
     # --- effects out ------------------------------------------------------------------------------
 
@@ -214,6 +261,8 @@ class Conductor:
                 self._deliver(turn)
         except Exception as error:  # as where bytes come in
             self.cut(error)
+        if self.sharing is not None:
+            self.sharing.settled()
 
     def _record(self, turn: Turn) -> None:
         try:
@@ -279,11 +328,13 @@ class Conductor:
                 self._spawn(self._look_after(footing))
             case SampleRows():
                 if self.catalog is not None:
-                    self._services.alarm.sample(request, self._target, self.catalog)
+                    self._services.alarm.sample(request, self.target, self.catalog)
             case AskApproval() | UseApproval() | WithdrawApproval():
                 self._holding.carry_out(request)
                 if isinstance(request, AskApproval):
                     self._asked()
+            case PinConnection():
+                self._spawn(self._pin())
             case EndSession():
                 self._farewell(request.reason)
             case LogInAnew():
@@ -305,8 +356,8 @@ class Conductor:
         """A statement waits from now on, unless nobody is there for it, or soon will not be."""
         if self._leaving:
             self._end(self._leaving)
-        elif self._retired or self._draining:
-            why = "session_ended" if self._retired else "drained"
+        elif self._retiring.begun or self._draining:
+            why = "session_ended" if self._retiring.begun else "drained"
             self._loop.call_soon(self._give_up_waiting, why)
         else:
             self._holding.remind_later(self._remind)
@@ -332,11 +383,7 @@ class Conductor:
             return
         self._services.round.settle()
         said = f"ended by {person}" + (f": {reason}" if reason else "")
-        self._client.write(
-            self._machine.last_words(
-                "57P01", "terminating connection due to administrator command", said
-            )
-        )
+        self._client.write(farewells.stopping(self._machine, said))
         self._end("ended_by_administrator")
 
     def _tell_change(self, begun: bool, masked: bool = False) -> None:
@@ -345,7 +392,7 @@ class Conductor:
         """
         if self.catalog is None:
             return
-        told = SchemaChange(self._target.name, self.catalog.database, self._session, begun)
+        told = SchemaChange(self.target.name, self.catalog.database, self._session, begun)
         if begun:
             self.catalog.begin_change(self._session, masked=masked)
             self._gate.announce(self._cancels.announce(told))
@@ -390,6 +437,13 @@ class Conductor:
         if not self.ended:
             self._carry_out(self._machine.catalog_ready(self._services.now()))
 
+    async def _pin(self) -> None:
+        assert self.sharing is not None
+        try:
+            await self.sharing.pin()
+        except UNCLEAN:
+            self._upstream_gone()
+
     async def _look_after(self, footing: Footing) -> None:
         holds = self.catalog is not None and await self.catalog.holds(footing)
         if self.ended:
@@ -408,11 +462,18 @@ class Conductor:
                 self._upstream.writing_paused
                 or self._machine.full
                 or self._gate.closed
-                or self._retired
+                or self._retiring.begun
                 or (self._hitting is not None and self._hitting.keeps)
+                or (self.sharing is not None and self.sharing.crowded)
             )
         )
         self._upstream.read(not (self._client.writing_paused or self._machine.holds_back))
+
+    def _opened(self) -> None:
+        """Nothing waits for the disk, or for others, any longer."""
+        self.update_reading()
+        if self.sharing is not None:
+            self.sharing.settled()
 
     def _changed(self) -> None:
         """A side paused, resumed, sent its end of stream or was lost."""
@@ -443,18 +504,19 @@ class Conductor:
         else:
             self._end(reason)
 
+    def without_upstream(self, error: Exception) -> None:
+        """See `sharing`."""
+        if self.ended:
+            return
+        self._client.write(farewells.none_free(self._machine, error))
+        self._end("no_upstream")
+
     def _upstream_gone(self) -> None:
         if self._leaving:
             self._end(self._leaving)
             return
         if not self._machine.told_fatal:
-            self._client.write(
-                self._machine.last_words(
-                    "08006",
-                    "the database closed the connection unexpectedly",
-                    "connect again; whether the last statement took effect is not known",
-                )
-            )
+            self._client.write(farewells.upstream_gone(self._machine))
         self._services.metrics.connections_cut_upstream += 1
         self._end("upstream_closed")
 
@@ -467,7 +529,12 @@ class Conductor:
         if self._machine.parked is not None:
             self._give_up_waiting("cancelled")
             return None
-        return None if self.ended else self._cancelling.send()
+        if self.ended or (self.sharing is not None and not self._machine.busy):
+            return None  # (it would hit whoever has the connection next)
+        task = self._cancelling.send()
+        if self.sharing is not None:
+            task.add_done_callback(lambda _: self.settled())
+        return task
 
     async def _end_other(self, ending: Ending) -> None:
         """Of this principal's own, wherever it is."""
@@ -487,51 +554,16 @@ class Conductor:
         self._services.round.settle()
         if self.ended:
             return
-        metrics = self._services.metrics
-        if isinstance(error, ProtocolViolation):
-            metrics.connections_cut_violation += 1
-            reason, message = "violation", self._machine.last_words("08P01", error.reason)
-        elif isinstance(error, Refused):
-            metrics.connections_cut_plan += 1
-            if self.catalog is not None:  # it may be the catalog that is behind
-                self.catalog.note_change()
-            reason, message = (
-                f"plan:{error.refusal.code.value}",
-                self._machine.last_refusal(error.refusal),
-            )
-        else:
-            metrics.connections_cut_invariant += 1
-            reason = "invariant"
-            message = self._machine.last_words(
-                "XX000", "the appliance ended this session to stay safe", "tell its administrators"
-            )
-            _log.error("session cut", session=self._session, error=where(error))
+        if isinstance(error, Refused) and self.catalog is not None:
+            self.catalog.note_change()  # it may be the catalog that is behind
+        reason, message = farewells.of_error(error, self._machine, self._services, self._session)
         self._client.write(message)
         self._end(reason)
 
     @property
     def seen(self) -> Seen:
         """As the admin database shows it."""
-        machine = self._machine
-        state = "idle in transaction" if machine.in_transaction else "idle"
-        if machine.busy or machine.waiting:
-            state = "active" if machine.busy else "waiting"
-        return Seen(
-            session=self._session,
-            principal="" if self.principal is None else self.principal.name,
-            database=self.database,
-            state=state,
-            client=self.client or Client("", 0, "", False),
-            client_tls=tls_of(self._client.ssl),
-            began=self._begun,
-            target=self._target.name,
-            host=self._target.host,
-            port=self._target.port,
-            user=self.upstream_user,
-            pid=self._upstream_pid,
-            upstream_tls=tls_of(self._upstream.ssl),
-            pooled=self.kept is not None,
-        )
+        return seen_of(self, self._machine, self._client, self._upstream)
 
     @property
     def told(self) -> SessionSeen:
@@ -549,8 +581,7 @@ class Conductor:
     def drain(self) -> None:
         """Ends the session as soon as nothing is under way."""
         self._draining = True
-        self._close_path()
-        self._give_up_waiting("drained")
+        self.begin_nothing_new("drained")
         if not self.ended and self._machine.idle:
             self._end_politely()
 
@@ -565,60 +596,34 @@ class Conductor:
         if self._leaving:
             self._end(self._leaving)
             return
-        self._client.write(
-            self._machine.last_words(
-                "57P01", "terminating connection due to administrator command", "connect again"
-            )
-        )
+        self._client.write(farewells.stopping(self._machine, "connect again"))
         self._end("drained")
 
     def take_directory(self, directory: Directory) -> None:
         """Ends the session of somebody who could not log in as this principal now."""
-        if self.principal is None or still_proved(self.principal, self.local, directory):
-            return
-        self._retire(
-            "revoked", "this login is no longer valid: the account was changed", "connect again"
-        )
+        self._retiring.take_directory(directory, self.principal, self.local)
 
-    def _expire(self) -> None:
-        self._retire(
-            "expired",
-            "the token this session was opened with has expired",
-            "get a new token and connect again",
-        )
-
-    def _retire(self, reason: str, message: str, hint: str) -> None:
-        """Nothing new begins; what runs may finish, for a while."""
-        if self.ended or self._retired:
-            return
-        self._retired = (reason, self._machine.last_words("28000", message, hint))
+    def begin_nothing_new(self, why: str) -> None:
+        """See `retiring`."""
         self._close_path()
-        self._give_up_waiting("session_ended")
-        if self._machine.busy or self._machine.waiting:
-            self._after(RETIRED_SECONDS_MAX, self._end_retired)
-            self.update_reading()
-        else:
-            self._end_retired()
+        self._give_up_waiting(why)
 
-    def _end_retired(self) -> None:
+    def part(self, reason: str, last_words: bytes) -> None:
+        """See `retiring`."""
         self._services.round.settle()
-        if not self.ended and self._retired:
-            reason, last_words = self._retired
+        if not self.ended:
             self._client.write(last_words)
             self._end(reason)
 
-    def _after(self, seconds: float, action: Callable[[], None]) -> None:
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """See `retiring`."""
         self._timers.append(self._loop.call_later(max(seconds, 0.0), action))
 
     def stop(self) -> None:
         """At once."""
         self._services.round.settle()
         if not self.ended:
-            self._client.write(
-                self._machine.last_words(
-                    "57P01", "terminating connection due to administrator command"
-                )
-            )
+            self._client.write(farewells.stopping(self._machine))
             self._end("stopped")
 
     def _end(self, reason: str, anew: LogInAnew | None = None) -> None:
@@ -635,26 +640,15 @@ class Conductor:
                 self._holding.carry_out(request)
         if self._hitting is not None:
             self._hitting.detach()
-        self._upstream.rows_to(self._client, None)
+        self._let_rows_go(False)
         for timer in (*self._timers, *self._limits.values()):
             timer.cancel()
         for task in self._tasks:
             task.cancel()
-        machine = self._machine
         self._count(turn.records)
-        rows, bytes_out, _, _ = machine.totals
         self._services.owe(
             *turn.records,
-            SessionClosed(
-                id=self._services.new_id(now),
-                time=now,
-                session=self._session,
-                reason=reason,
-                statements=machine.statements,
-                rows=rows,
-                bytes_out=bytes_out,
-                duration_ms=round((now - self._begun) * 1000, 3),
-            ),
+            farewells.closed(self._machine, self._services, self._session, reason, self.begun),
         )
         metrics = self._services.metrics
         metrics.pauses_client += self._client.pauses
@@ -680,9 +674,11 @@ class Conductor:
     def _gave_back(self, reason: str) -> bool:
         """Whether the connection to the database goes back to its pool."""
         machine, kept = self._machine, self.kept
+        sound = reason in _CLEAN_ENDS and not (self._upstream.ended or self._gate.closed)
+        if self.sharing is not None:
+            return self.sharing.end(sound, tuple(self._cancelling.underway))
         if kept is None:
             return False
-        sound = reason in _CLEAN_ENDS and not (self._upstream.ended or self._gate.closed)
         if sound and machine.reusable:
             return kept.give_back(
                 machine.in_transaction, machine.parameters, tuple(self._cancelling.underway)
@@ -695,6 +691,6 @@ class Conductor:
             self._cancelling.send(executing)  # unless told, the server works on for nobody
             self._upstream.abort()
             return
-        if reason != "client_closed" or self.kept is not None:
+        if reason != "client_closed" or self.kept is not None or self.sharing is not None:
             self._upstream.write(self._protocol.terminate)
         self._upstream.close()

@@ -43,6 +43,10 @@ class Login(NamedTuple):
     """(certificate file, key file) for TLS client authentication."""
 
 
+NO_SIDE = Side("upstream")
+"""Stands for the connection of a session that has none now: takes nothing and says nothing."""
+
+
 class Upstream(NamedTuple):
     """A logged-in session with a database."""
 

@@ -7,13 +7,18 @@ alone decides what it means for the statement.
 import asyncio
 from collections.abc import Callable
 from time import monotonic
+from typing import Protocol
 
+from appliance.config.schema import TargetConfig
 from appliance.dataplane.approvals import Answer, ApprovalLink, Failed, Waiter
+from appliance.dataplane.pool import Kept
 from appliance.dataplane.services import Services
-from appliance.dataplane.shows import Seen
+from appliance.dataplane.sharing import Sharing
+from appliance.dataplane.shows import Seen, tls_of
+from appliance.dataplane.transport import Side
 from appliance.link.approvals import Known, Ruled, SessionSeen, Used
 from appliance.model.errors import InvariantBroken
-from appliance.model.principal import Principal
+from appliance.model.principal import Client, Principal
 from appliance.session.driven import Machine
 from appliance.session.effects import AskApproval, Turn, UseApproval, WithdrawApproval
 
@@ -111,4 +116,50 @@ def told_of(seen: Seen, machine: Machine, principal: Principal | None) -> Sessio
         rows=rows,
         held="" if parked is None else parked.request,
         source="" if principal is None else principal.source,
+    )
+
+
+class Shown(Protocol):
+    """The conductor, as far as it is shown."""
+
+    @property
+    def session(self) -> str: ...
+
+    principal: Principal | None
+    database: str
+    client: Client | None
+    begun: float
+    target: TargetConfig
+    upstream_user: str
+    upstream_pid: int
+    kept: Kept | None
+    sharing: Sharing | None
+
+
+def seen_of(session: Shown, machine: Machine, client: Side, upstream: Side) -> Seen:
+    """A session as the admin database shows it."""
+    sharing = session.sharing
+    state = "idle in transaction" if machine.in_transaction else "idle"
+    if machine.busy or machine.waiting:
+        state = "active" if machine.busy else "waiting"
+    if sharing is not None and sharing.asked:
+        state = "waiting"
+    return Seen(
+        session=session.session,
+        principal="" if session.principal is None else session.principal.name,
+        database=session.database,
+        state=state,
+        client=session.client or Client("", 0, "", False),
+        client_tls=tls_of(client.ssl),
+        began=session.begun,
+        target=session.target.name,
+        host=session.target.host,
+        port=session.target.port,
+        user=session.upstream_user,
+        pid=session.upstream_pid,
+        upstream_tls=tls_of(upstream.ssl),
+        pooled=session.kept is not None,
+        lent=sharing is not None,
+        waits=sharing.waits_since if sharing is not None and sharing.asked else 0.0,
+        free=sharing is not None and sharing.free,
     )

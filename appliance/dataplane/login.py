@@ -33,6 +33,7 @@ from appliance.dataplane.connections import (
     UpstreamRefused,
     UpstreamUnreachable,
 )
+from appliance.dataplane.lending import Lender
 from appliance.dataplane.machines import MachineParts
 from appliance.dataplane.pool import Kept
 from appliance.dataplane.protocols import spoken_at
@@ -84,6 +85,9 @@ class Attempt:
         self._database = ""
         self._application = ""
         self._target: TargetConfig | None = None
+        self._announced: dict[str, str] = {}
+        self._lender: Lender | None = None
+        """Where its connection comes and goes."""
         self._protocol = spoken_at(listener, self._governance.configuration)
         door = Door(side, listener, services, cancels, again)
         self._arriving: Arriving = self._protocol.arrive(door)
@@ -232,6 +236,8 @@ class Attempt:
             login,
         )
         conductor.catalog, conductor.kept = self._catalog, kept
+        if self._lender is not None:
+            conductor.share(self._lender, kept, self._announced)
         conductor.expires = believed.expires
         conductor.principal = principal
         conductor.asked, conductor.database = asked.settings, self._database
@@ -298,7 +304,7 @@ class Attempt:
         seconds = self._governance.configuration.limits.upstream_connect_ms_max / 1000
         protocol = self._protocol
         said = announcement.startup_settings(self._application)
-        announced = {APPLICATION_NAME: "", **said}
+        announced = self._announced = {APPLICATION_NAME: "", **said}
         pool = None
         if protocol.keeping is not None:
             pool = self._services.pools.pool(
@@ -306,9 +312,14 @@ class Attempt:
             )
         try:
             async with asyncio.timeout(seconds):
+                if pool is not None and (expected := pool.expected(announced)) is not None:
+                    announcement.pooled(pool.keeping.again(announced), self._application)
+                    self._lender = pool.lender
+                    return expected, None
                 kept = None if pool is None else await pool.obtain(announced)
                 if pool is not None and kept is not None:
                     announcement.pooled(pool.keeping.again(announced), self._application)
+                    self._lender = pool.lender
                     return kept.upstream, kept
                 upstream = await protocol.open_upstream(
                     target, login, self._database, {**settings, **said}

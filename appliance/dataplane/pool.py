@@ -15,9 +15,18 @@ from collections.abc import Iterator, Mapping
 
 from appliance.config.schema import Pooling, PoolingMode, TargetConfig
 from appliance.dataplane.cleaning import Footprint, Unclean
-from appliance.dataplane.connections import Login, Upstream, UpstreamRefused, UpstreamUnreachable
+from appliance.dataplane.connections import (
+    NO_SIDE,
+    Login,
+    Upstream,
+    UpstreamRefused,
+    UpstreamUnreachable,
+)
 from appliance.dataplane.keeping import Keeping, Key
+from appliance.dataplane.lending import Lender, first
 from appliance.model.errors import ProtocolViolation
+from appliance.session.announce import APPLICATION_NAME
+from appliance.session.backend import Backend
 from appliance.telemetry.log import Log
 from appliance.telemetry.metrics import Metrics
 
@@ -33,9 +42,11 @@ UNFIT_SECONDS = 60.0
 """A key whose connections cannot be kept is tried again after so long."""
 LIFETIME_SPREAD = 0.1
 HIGH_BYTES = 65_536
+NAME_BYTES_MAX = 63
+"""What the server keeps of application_name."""
 
 _log = Log("pool")
-_FAILURES = (
+UNCLEAN = (
     Unclean,
     UpstreamRefused,
     UpstreamUnreachable,
@@ -47,7 +58,18 @@ _FAILURES = (
 class Kept:
     """One connection that belongs to a pool: used by a session, being cleaned, or idle."""
 
-    __slots__ = ("fresh", "idle_since", "looked", "opened", "pool", "standing", "until", "upstream")
+    __slots__ = (
+        "backend",
+        "fresh",
+        "idle_since",
+        "last",
+        "looked",
+        "opened",
+        "pool",
+        "standing",
+        "until",
+        "upstream",
+    )
 
     def __init__(self, pool: "Pool", upstream: Upstream, now: float) -> None:
         self.pool = pool
@@ -61,6 +83,10 @@ class Kept:
         """Footprint.standing at login; '' for a connection that will not be kept."""
         self.idle_since = self.looked = now
         """`looked`: when its footprint was seen last."""
+        self.backend = Backend()
+        """Where it is lent: what it holds that is ours."""
+        self.last: object = None
+        """Where it is lent: the session that used it last, None since it was opened or cleaned."""
 
     def give_back(
         self,
@@ -76,7 +102,7 @@ class Kept:
 
     def lost(self) -> None:
         """The session that used it closed it."""
-        self.pool.used.discard(self)
+        self.pool.let_go(self)
 
 
 class Pool:
@@ -99,13 +125,71 @@ class Pool:
         self.unfit_until = 0.0
         self.unfit = ""
         self.closed = False
-        """The configuration changed: nothing of this comes into use again."""
+        """The configuration changed: nothing of this comes into use again, but for sessions that
+        share its connections already."""
+        lends = target.pooling.mode is PoolingMode.TRANSACTION
+        self.lender = Lender(self) if lends else None
 
     def fresh_as(self, parameters: dict[str, str]) -> dict[str, str]:
         """Equal settings are one dictionary: there may be many connections."""
         if parameters != self._fresh:
             self._fresh = dict(parameters)
         return self._fresh
+
+    # --- lent -------------------------------------------------------------------------------------
+
+    @property
+    def count(self) -> int:
+        """Connections there are, or will be in a moment."""
+        return len(self.idle) + len(self.used) + len(self.cleaning) + self.opening
+
+    @property
+    def metrics(self) -> Metrics:
+        return self._pools.metrics
+
+    def now(self) -> float:
+        return self._pools.now()
+
+    def spawn(self, coroutine) -> None:  # type: ignore[no-untyped-def]
+        self._pools.spawn(coroutine)
+
+    def expected(self, announced: Mapping[str, str]) -> Upstream | None:
+        """What a session would be told of its connection, where one was lent lately: it begins
+        without."""
+        if (
+            self.lender is None
+            or self.closed
+            or self.unfit
+            or not self._fresh
+            or not self._living(self.now())
+        ):
+            return None
+        name = announced.get(APPLICATION_NAME, "")[:NAME_BYTES_MAX]
+        shown = {**self._fresh, APPLICATION_NAME: name}
+        return Upstream(NO_SIDE, shown, 1 + random.randrange(2**31 - 1), b"", [])  # noqa: S311 - no secret
+
+    async def opened(self) -> Kept:
+        """Raises as `obtain` does."""
+        return await self._opened(self._pools.now())
+
+    async def make_sole(
+        self, kept: Kept, announced: Mapping[str, str], parameters: Mapping[str, str]
+    ) -> None:
+        """Cleans a connection that a session has, in place of claiming it: it is that session's
+        alone from here on. Raises Unclean, OSError, ProtocolViolation; then it is closed."""
+        side = kept.upstream.side
+        side.detach()
+        try:
+            async with asyncio.timeout(CLEAN_SECONDS_MAX):
+                keeping, key = self.keeping, self.key
+                args = (kept.upstream, key, self.pooling, kept.fresh)
+                await keeping.clean(*args, parameters, False, kept.standing)
+                await keeping.hand_over(*args, announced, None)
+        except BaseException:
+            self._close(kept)
+            raise
+        kept.looked = self._pools.now()
+        kept.backend = Backend()
 
     # --- into use ---------------------------------------------------------------------------------
 
@@ -115,6 +199,8 @@ class Pool:
         """
         now = self._pools.now()
         self.asked = now
+        if self.lender is not None:
+            return await first(self.lender, announced)
         if not self.idle and self.cleaning:
             await asyncio.wait(
                 tuple(self.cleaning),
@@ -146,7 +232,7 @@ class Pool:
                 )
             if standing is not None:
                 kept.looked = now
-        except _FAILURES:
+        except UNCLEAN:
             self._close(kept)
             return False
         except BaseException:
@@ -204,7 +290,8 @@ class Pool:
     ) -> bool:
         """See `Kept.give_back`."""
         self.used.discard(kept)
-        if self.closed or not kept.standing or self._pools.now() > kept.until:
+        if self._over or not kept.standing or self._pools.now() > kept.until:
+            self._has_room()
             return False
         task = asyncio.get_running_loop().create_task(
             self._cleaned(kept, in_transaction, parameters, cancels)
@@ -240,7 +327,7 @@ class Pool:
                 )
             if standing is not None:
                 kept.looked = now
-        except _FAILURES as error:
+        except UNCLEAN as error:
             reason = error.reason if isinstance(error, Unclean) else type(error).__name__
             _log.info("not_kept", target=self.key.target, reason=reason)
             self._close(kept)
@@ -251,7 +338,16 @@ class Pool:
             self._keep(kept)
 
     def _keep(self, kept: Kept) -> None:
-        if self.closed or len(self.idle) >= self.pooling.idle_per_key_max:
+        kept.backend, kept.last = Backend(), None
+        if self.lender is not None:
+            self.lender.idle(kept)
+        else:
+            self.put_by(kept)
+
+    def put_by(self, kept: Kept) -> None:
+        """Among the idle ones, if there is room."""
+        self.used.discard(kept)
+        if self._over or len(self.idle) >= self.pooling.idle_per_key_max:
             self._close(kept)
             return
         self._pools.metrics.upstream_kept += 1
@@ -268,8 +364,22 @@ class Pool:
             self.idle.remove(kept)
             self._close(kept)
 
+    def close_one(self, kept: Kept) -> None:
+        """It is not to be used again."""
+        self._close(kept)
+
+    def let_go(self, kept: Kept) -> None:
+        """Somebody else closes it."""
+        self.used.discard(kept)
+        self._has_room()
+
+    def _has_room(self) -> None:
+        if self.lender is not None and self.lender.waiting:
+            asyncio.get_running_loop().call_soon(self.lender.has_room)
+
     def _close(self, kept: Kept) -> None:
         self.used.discard(kept)
+        self._has_room()
         self._pools.metrics.upstream_unkept += 1
         side = kept.upstream.side
         side.detach()
@@ -279,6 +389,10 @@ class Pool:
     def drop_oldest(self) -> None:
         self._close(self.idle.popleft())
 
+    @property
+    def _over(self) -> bool:
+        return self.closed and not (self.lender is not None and self.lender.borrowers)
+
     def drain(self) -> None:
         self.closed = True
         while self.idle:
@@ -286,6 +400,8 @@ class Pool:
 
     def sweep(self, now: float) -> None:
         """Closes what is too old, or too long unused (but for the spare ones of a living pool)."""
+        if self.lender is not None:
+            self.lender.sweep(now)
         wanted = self.pooling.spare if self._living(now) else 0
         for kept in list(self.idle):
             stale = now - kept.idle_since > self.pooling.idle_s_max and len(self.idle) > wanted
@@ -301,6 +417,7 @@ class Pool:
     def forgotten(self, now: float) -> bool:
         """Whether nothing depends on this pool any more."""
         busy = self.idle or self.used or self.cleaning or self.opening
+        busy = busy or (self.lender is not None and self.lender.borrowers)
         waiting = self.pooling.spare and self._living(now) and not self.closed
         return not (busy or waiting or now < self.unfit_until)
 
@@ -319,7 +436,7 @@ class Pool:
         try:
             async with asyncio.timeout(CLEAN_SECONDS_MAX):
                 kept = await self._opened(self._pools.now())
-        except _FAILURES as error:
+        except UNCLEAN as error:
             _log.info("not_opened", target=self.key.target, reason=type(error).__name__)
             return
         finally:
@@ -363,7 +480,7 @@ class Pools:
         """For a session with these startup settings; None = it is to have a connection of its own.
         `announced`: what names the session, application_name among them.
         """
-        if target.pooling.mode is not PoolingMode.SESSION:
+        if target.pooling.mode is PoolingMode.NONE:
             return None
         if not "".join(announced.values()).isascii():
             return None  # a SET is converted between encodings, a startup packet is not

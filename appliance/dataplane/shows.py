@@ -39,6 +39,12 @@ class Seen(NamedTuple):
     pid: int = 0
     upstream_tls: str = ""
     pooled: bool = False
+    lent: bool = False
+    """Its connections are shared with others."""
+    free: bool = False
+    """Such a one that it has, but does not use."""
+    waits: float = 0.0
+    """Since when it waits for such a one, loop time; 0 = it does not."""
 
 
 class Table(NamedTuple):
@@ -91,7 +97,7 @@ def _servers(scene: Scene) -> Table:
     opened = {kept.upstream.pid: kept.opened for pool in scene.pools for kept in pool.used}
     rows: list[tuple[Value, ...]] = [
         (
-            "S", one.user, one.database, "active", one.host, one.port,
+            "S", one.user, one.database, "idle" if one.free else "active", one.host, one.port,
             _since(opened[one.pid]) if one.pid in opened else _time(one.began), 0,
             str(one.pid), one.session[-12:], one.pid, one.upstream_tls, one.target, scene.worker,
         )
@@ -117,21 +123,38 @@ def _pools(scene: Scene) -> Table:
         "sv_login", "maxwait", "maxwait_us", "pool_mode", "target", "worker",
     )  # fmt: skip
     counts: dict[tuple[str, str, str, str], list[int]] = {}
+    waits: dict[tuple[str, str, str, str], float] = {}
+    now = asyncio.get_running_loop().time()
     for one in scene.sessions:
+        if not one.pid and not one.lent:
+            continue
+        pooled = PoolingMode.SESSION if one.pooled else PoolingMode.NONE
+        mode = (PoolingMode.TRANSACTION if one.lent else pooled).value
+        place = (one.target, one.database, one.user, mode)
+        found = counts.setdefault(place, [0] * 6)
+        found[1 if one.waits else 0] += 1
         if one.pid:
-            mode = (PoolingMode.SESSION if one.pooled else PoolingMode.NONE).value
-            found = counts.setdefault((one.target, one.database, one.user, mode), [0] * 5)
-            found[0] += 1
-            found[1] += 1
+            found[3 if one.free else 2] += 1
+        if one.waits:
+            waits[place] = max(waits.get(place, 0.0), now - one.waits)
     for pool in scene.pools:
         place = (pool.key.target, pool.key.database, pool.key.login.user, pool.pooling.mode.value)
-        found = counts.setdefault(place, [0] * 5)
-        found[2] += len(pool.idle)
-        found[3] += len(pool.cleaning)
-        found[4] += pool.opening
+        found = counts.setdefault(place, [0] * 6)
+        found[3] += len(pool.idle)
+        found[4] += len(pool.cleaning)
+        found[5] += pool.opening
     rows: list[tuple[Value, ...]] = [
-        (database, user, n[0], 0, *n[1:], 0, 0, mode, target, scene.worker)
-        for (target, database, user, mode), n in sorted(counts.items())
+        (
+            place[1],
+            place[2],
+            *n,
+            int(waits.get(place, 0.0)),
+            round(waits.get(place, 0.0) % 1 * 1e6),
+            place[3],
+            place[0],
+            scene.worker,
+        )
+        for place, n in sorted(counts.items())
     ]
     return Table(columns, rows)
 

@@ -212,10 +212,16 @@ class Side(Chunks, asyncio.BufferedProtocol):
         socket, where there is a poller and no TLS.
         """
         transport = self.transport
-        if transport is None or self.lost or self.ssl is not None or transport.is_closing():
+        if (
+            self.polled
+            or transport is None
+            or self.lost
+            or self.ssl is not None
+            or transport.is_closing()
+        ):
             return
         connection = transport.get_extra_info("socket")
-        if connection is None or self.polled:
+        if connection is None:
             return
         transport.pause_reading()
         if not self.poll(connection.fileno(), self._reading) and self._reading:

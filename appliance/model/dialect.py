@@ -12,12 +12,14 @@ from typing import Any
 import msgspec
 
 from appliance.model.catalog import ColumnKey, SessionSettings
-from appliance.model.decision import Mask
+from appliance.model.decision import Mask, Trust
 from appliance.model.ending import Ending
 from appliance.model.facts import Facts
 from appliance.model.form import Form
 from appliance.model.limits import Limits
 from appliance.model.naming import NamedText
+
+_UNKNOWN = frozenset(("unknown",))
 
 
 class Dialect(msgspec.Struct, frozen=True):
@@ -43,6 +45,9 @@ class Dialect(msgspec.Struct, frozen=True):
     ]
     """(text, which statements are wanted, facts, lineage, settings, masked relations, limits) ->
     one form per statement, empty for those that are not wanted."""
+    needs: Callable[[Facts, Any, Trust], frozenset[str]] = lambda _facts, _lineage, _trust: _UNKNOWN
+    """(facts, the lineage they were made with, functions vouched for) -> why the text needs a
+    database session that is its client session's alone; empty: it does not."""
     ending: Callable[[bytes], Ending | None] = lambda _text: None
     """Whether a text ends another session: then it is carried out by the appliance. Where one may
     be written in SQL at all, all others that signal sessions are refused."""

@@ -251,6 +251,14 @@ class StatementFacts(msgspec.Struct, frozen=True):
     checks: tuple[SparingCheck, ...] = ()
     """Writes of which only the database knows whether they spare any row: when the answer is true,
     the statement is one with `trivial_where`."""
+    keeps: frozenset[str] = frozenset()
+    """What it leaves in its session behind its transaction: `settings`, `identity` (the role, and
+    what else RESET ALL leaves), `advisory` (locks), `seed`, `cursor` (WITH HOLD), by itself or by
+    what it calls. LISTEN, temporary relations and PREPARE are told by `actions`, code that is not
+    known by `functions`."""
+    lets_go: frozenset[str] = frozenset()
+    """Of `keeps`, and `listen` and `prepared`, what its session surely has no more behind it;
+    `everything`: of DISCARD ALL."""
     single_columns: bool = False
     """`reads_system_secrets` stands for single columns only (`catalog.SECRET_COLUMNS`), which are
     masked for whoever owes masks."""

@@ -21,9 +21,10 @@ from appliance.policy.snapshot import UNCLASSIFIED_RULE
 from appliance.session import changes, flow, told
 from appliance.session.counted import executes_uncounted, fetches_write
 from appliance.session.dialect import Forms
-from appliance.session.effects import AnalyseText, RefreshCatalog
+from appliance.session.effects import AnalyseText, PinConnection, RefreshCatalog
 from appliance.session.inflight import Bound
 from appliance.session.parking import ESTIMATES, Parking, refused
+from appliance.session.pinning import CODE, PREPARED
 from appliance.session.questions import Questions, answered
 from appliance.session.released import under
 from appliance.session.state import (
@@ -171,6 +172,8 @@ class Decisions:
             verdict = msgspec.structs.replace(verdict, refusal=told.adopted_amid(), memo=[])
         if self._parks(waiting, verdict):
             return
+        if verdict.pins and self._state.shares and self._pins(waiting, verdict):
+            return
         if not self._needs_check(waiting, verdict):
             waiting.then(verdict)
 
@@ -193,6 +196,28 @@ class Decisions:
             self._wait(waiting, RefreshCatalog())
         elif self._state.settings.certain or not self._ask(waiting):
             self.parking.park(waiting, verdict)
+        return True
+
+    def _pins(self, waiting: Waiting, verdict: flow.Verdict) -> bool:
+        """Whether the connection first becomes the session's own, as one that nobody else has used:
+        amid a transaction as far as that goes then, that is without what others prepared.
+        """
+        state = self._state
+        if verdict.refusal is not None or self._failed:
+            return False
+        if self._busy:
+            self._await_quiet(waiting)
+            return True
+        amid = state.in_pipeline or state.status != ord("I") or bool(state.pins)
+        state.pins |= verdict.pins
+        if state.backend.sole or (amid and verdict.pins.isdisjoint((CODE, PREPARED))):
+            return False
+        if amid:
+            state.backend.sole = True
+            self._count_probe(waiting)
+            self.questions.ask_scrubbed(waiting)
+        else:
+            self._wait(waiting, PinConnection())
         return True
 
     def _may_be_outdated(self, verdict: flow.Verdict) -> bool:
@@ -309,7 +334,9 @@ class Decisions:
         touched = self._state.settings.touched_in_transaction
         return (touched and Action.TRANSACTION in facts.actions) or changes.goes_on_unlocked(facts)
 
-    def _wait(self, waiting: Waiting, request: AnalyseText | RefreshCatalog) -> None:
+    def _wait(
+        self, waiting: Waiting, request: AnalyseText | RefreshCatalog | PinConnection
+    ) -> None:
         if self._state.waiting is not None:
             raise InvariantBroken("two statements wait at once")
         self._state.waiting = waiting
@@ -416,11 +443,13 @@ class Decisions:
             if not self._parks(question.waiting, question.verdict):
                 question.waiting.then(question.verdict)
             return
-        if whole and question.subject == "announced":
+        if question.subject == "scrubbed" and not whole:
+            self._state.backend.sole = False
+        elif whole and question.subject == "announced":
             self._state.announcement.due = False
         elif whole and question.subject == "settings":
             self._state.settings.probed(question.answers)
-        elif whole:
+        elif whole and question.subject != "scrubbed":
             self._state.settings.temporaries_told(question.answers[0])
         self.examine(question.waiting)
 

@@ -143,6 +143,12 @@ class LogInAnew(msgspec.Struct, frozen=True):
     """The protocol's number of that message, where it counts them."""
 
 
+class PinConnection(msgspec.Struct, frozen=True):
+    """From here on the session needs its connection for itself: have it cleaned of what sessions
+    before left there; answer with `machine.pinned`.
+    """
+
+
 class EndSession(msgspec.Struct, frozen=True):
     """Close both sides once what was written before has gone out."""
 
@@ -164,6 +170,7 @@ Request = (
     | AskApproval
     | UseApproval
     | WithdrawApproval
+    | PinConnection
     | EndSession
     | LogInAnew
 )

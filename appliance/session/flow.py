@@ -103,6 +103,8 @@ class Verdict(msgspec.Struct, frozen=True):
     `refusal` is set."""
     granted: Granted | None = None
     """The approval under which this was released."""
+    pins: frozenset[str] = frozenset()
+    """Why it needs a database session that is its client session's alone, where such are shared."""
     memo: list[Any] = msgspec.field(default_factory=list)
     """The audit parts made of this verdict, once."""
 
@@ -173,6 +175,8 @@ class Judge:
         self._epoch: tuple[Entitlements, SessionSettings, tuple[str, str, str]] | None = None
         self._forms: Forms | None = None
         self.snapshot = snapshot
+        self.shares = False
+        """Its session shares connections with others: what a text leaves behind has to be known."""
 
     @property
     def entitlements(self) -> Entitlements:
@@ -188,12 +192,12 @@ class Judge:
 
     @property
     def needs_catalog(self) -> bool:
-        return self.entitlements.needs_catalog
+        return self.shares or self.entitlements.needs_catalog
 
     def epoch(self, settings: SessionSettings) -> tuple[str, str, str]:
         entitlements, kept = self.entitlements, self._epoch
         if kept is None or kept[0] is not entitlements or kept[1] is not settings:
-            lineage = self.catalog.lineage if entitlements.needs_catalog else None
+            lineage = self.catalog.lineage if self.needs_catalog else None
             version = "" if lineage is None else lineage.catalog.version
             made = (self.snapshot.version, version, settings.digest())
             kept = self._epoch = (entitlements, settings, made)
@@ -331,7 +335,8 @@ class Judge:
 
     def _verdict_key(self, key: tuple[object, ...]) -> tuple[object, ...]:
         entitlements = self.entitlements
-        return (*key, entitlements, self._origin if entitlements.looks_at_client else None)
+        origin = self._origin if entitlements.looks_at_client else None
+        return (*key, entitlements, origin, self.shares)
 
     def _key(self, text: bytes, settings: SessionSettings) -> tuple[object, ...]:
         return text, self.target.name, *self.epoch(settings)
@@ -363,6 +368,7 @@ class Judge:
             except Refused as refused:
                 plans, refusal = (), refused.refusal
         restricted = decision.owes_masks
+        pins = self._pins(facts, settings, decision) if refusal is None else frozenset()
         return Verdict(
             facts=facts,
             decision=decision,
@@ -373,13 +379,19 @@ class Judge:
             withhold=restricted and _may_carry_values(facts, decision),
             epoch=self.epoch(settings),
             naming=settings.naming,
-            plain=changes.is_plain(facts),
+            plain=changes.is_plain(facts) and not pins,
             sensitive=frozenset() if restricted else entitlements.sensitive,
             temporaries=settings.temporaries,
+            pins=pins,
             footing=self._footing(facts, settings, bool(rewritten))
             if restricted and refusal is None
             else None,
         )
+
+    def _pins(self, facts: Facts, settings: SessionSettings, decision: Decision) -> frozenset[str]:
+        if not self.shares:
+            return frozenset()
+        return self.dialect.needs(facts, self._lineage(settings), decision.trust)
 
     def _lineage(self, settings: SessionSettings) -> SessionLineage | None:
         lineage = self.catalog.lineage if self.needs_catalog else None

@@ -21,6 +21,7 @@ from appliance.session.counted import limit_of
 from appliance.session.decisions import Decisions
 from appliance.session.effects import ArmTimeout, BeginSchemaChange, Bytes, EndSession
 from appliance.session.inflight import Bound, Execution, Portal, Prepared
+from appliance.session.shared import Shared
 from appliance.session.state import (
     HEADER,
     PARSE_EXTRA_BYTES_MAX,
@@ -46,6 +47,7 @@ class FromClient:
         self._state = state
         self._decisions = decisions
         self._blast = blast
+        self._shared = Shared(state)
 
     def run(self, run: Run) -> None:
         kind, part, _count, content = run
@@ -156,16 +158,19 @@ class FromClient:
         execution = Execution(record_id, verdict, self._state.now)
         execution.hit = hit
         expected = Expected(Kind.QUERY, execution)
+        sent = self._forwarded(text, verdict)  # before the names in it are taken back
         self._before_forward(execution, text)
         if not verdict.plain and self._state.announcement.resets(verdict.facts):
             self._state.announcement.due = True
         self._state.gate(expected, refusals.rejected_query)
-        self._state.send(m.query(self._forwarded(text, verdict)), expected)
+        self._state.send(m.query(sent), expected)
 
     def _forwarded(self, text: bytes, verdict: flow.Verdict) -> bytes:
         """What is sent for a text."""
-        announced = b"" if verdict.plain else self._state.announcement.rewritten(verdict.facts)
-        return announced or verdict.rewritten or text
+        if verdict.plain:
+            return verdict.rewritten or text
+        announced = self._state.announcement.rewritten(verdict.facts)
+        return self._shared.deallocation(verdict) or announced or verdict.rewritten or text
 
     def _query_held(
         self, text: bytes, verdict: flow.Verdict, record_id: str, hit: Hit | None
@@ -183,12 +188,13 @@ class FromClient:
         portal.shapes = self._state.judge.catalog.shapes
         rows_max = limit_of(verdict.facts, verdict.decision)
         execution = Execution(record_id, verdict, self._state.now, portal, rows_max)
+        sent = self._forwarded(text, verdict)
         self._before_forward(execution, text)
         send(m.close(m.STATEMENT, name), Expected(Kind.CLOSE, injected=True))
         parsed = Expected(Kind.PARSE, prepared, injected=True, within=execution)
         runs = Expected(Kind.EXECUTE, execution)
         self._state.gate(parsed, refusals.rejected_parse, runs)
-        send(m.parse(name, self._forwarded(text, verdict)), parsed)
+        send(m.parse(name, sent), parsed)
         bound = Expected(Kind.BIND, portal, injected=True, within=execution)
         send(m.bind_unparameterised(name, name), bound)
         described = Expected(Kind.DESCRIBE_PORTAL, portal, name, within=execution)
@@ -234,11 +240,13 @@ class FromClient:
         prepared = Prepared(message.name, message.text, message.parameter_types, verdict)
         if seen:
             self._state.hits.parsed(prepared, verdict)
-        expected = Expected(Kind.PARSE, prepared, message.name)
+        prepared.sent = self._forwarded(message.text, verdict)
+        self._shared.clear()
+        sent, earns = self._shared.parse(prepared)
+        expected = Expected(earns, prepared, message.name)
         self._state.statements.begin(message.name, prepared)
         self._state.gate(expected, refusals.rejected_parse)
-        text = self._forwarded(message.text, verdict)
-        self._state.send(m.parse(message.name, text, message.parameter_types), expected)
+        self._state.send(sent, expected)
 
     def _bind(self, content: Bytes) -> None:
         message = m.parse_bind(content[HEADER:])
@@ -250,7 +258,7 @@ class FromClient:
             if refusal is not None:
                 self._refuse_bind(prepared, prepared.verdict, message.parameters, refusal)
                 return
-        if prepared is None or not (prepared.verdict.restricted or prepared.verdict.released):
+        if prepared is None or not self._judged_anew(prepared.verdict):
             self._bind_named(message.portal, message.statement, message.parameters, frame)
             return
         body = frame[HEADER:]
@@ -261,6 +269,11 @@ class FromClient:
             lambda verdict: self._bind_judged(message, frame, prepared, verdict, bound),
             bound=bound,
         )
+
+    def _judged_anew(self, verdict: flow.Verdict) -> bool:
+        """Whether a statement is looked at again when it is bound."""
+        pins = self._state.shares and not verdict.pins <= self._state.pins
+        return bool(verdict.restricted or verdict.released) or pins
 
     def _bind_judged(
         self,
@@ -377,6 +390,7 @@ class FromClient:
         if parameters >= 0 and (settings or bound.verdict.sweeping is not None):
             bound.bind = bytes(content[HEADER:])
         bound.vouched = self._state.now if vouched else 0.0
+        content = self._shared.bind(prepared, content)
         self._state.portals.begin(portal, bound)
         self._state.send(content, Expected(Kind.BIND, bound, portal))
         return True
@@ -389,7 +403,10 @@ class FromClient:
             return
         if what == m.STATEMENT:
             prepared = self._state.statements.lookup(name)
-            self._state.send(kept(content), Expected(Kind.DESCRIBE_STATEMENT, prepared, name))
+            sent = kept(content)
+            if prepared is not None:
+                sent = m.describe(m.STATEMENT, self._shared.name_of(prepared))
+            self._state.send(sent, Expected(Kind.DESCRIBE_STATEMENT, prepared, name))
             return
         portal = self._state.portals.lookup(name)
         if portal is not None:
@@ -515,7 +532,8 @@ class FromClient:
             self._state.statements.begin(name, None)
         else:
             self._state.portals.begin(name, None)
-        self._state.send(kept(content), Expected(Kind.CLOSE, what, name))
+        sent = self._shared.close(what, name) or kept(content)
+        self._state.send(sent, Expected(Kind.CLOSE, what, name))
 
     def _sync(self, content: Bytes) -> None:
         if self._state.copying_in and not self._state.copy_ended:
@@ -563,6 +581,7 @@ class FromClient:
         """What running this statement changes in what we know. `given`: its text, its values."""
         verdict = execution.verdict
         execution.shapes = self._state.judge.catalog.shapes
+        self._shared.before(execution)
         timeout_ms = verdict.decision.statement_timeout_ms
         if timeout_ms is not None:
             self._state.turn.requests.append(ArmTimeout(execution, timeout_ms))

@@ -23,6 +23,7 @@ from appliance.session.effects import (
 )
 from appliance.session.inflight import Execution, Portal, Prepared, ResultLock, first_frames
 from appliance.session.questions import COUNTED, DRY_RUN
+from appliance.session.shared import PARSE_COMPLETE, Shared
 from appliance.session.state import HEADER, Run, SessionState, kept
 from appliance.sql.footing import stands_alone
 from appliance.wire.postgres import messages as m
@@ -43,6 +44,7 @@ class FromUpstream:
         self._state = state
         self._decisions = decisions
         self._blast = blast
+        self._shared = Shared(state)
 
     def run(self, run: Run) -> None:
         kind, part, count, content = run
@@ -247,6 +249,11 @@ class FromUpstream:
         if done.injected:
             self._decisions.questions.passed(done)
             return
+        if isinstance(done.subject, Prepared):  # it was prepared on this connection before
+            self._state.statements.confirm(done.name)
+            self._state.choose_row_mode()
+            self._state.to_client(PARSE_COMPLETE)
+            return
         (self._state.statements if done.subject == m.STATEMENT else self._state.portals).confirm(
             done.name
         )
@@ -280,6 +287,8 @@ class FromUpstream:
             execution.description = b""
             if not execution.verdict.plain:
                 self._completed(execution, tag)
+                self._shared.completed(execution)
+                content = self._shared.tag(execution, content)
             if execution.verdict.decision.row_limit is not None:
                 content = self._limited(execution, tag, content)
             execution.result_rows = 0
@@ -443,6 +452,7 @@ class FromUpstream:
             self._state.told_fatal = True
             self._state.to_client(self._worded(head, content))
             return
+        self._shared.failed(head, fields.get("C", ""))
         if head.injected and self._state.question is not None:
             self._skip()
             shown = self._decisions.questions.failed(fields, content)
@@ -487,9 +497,10 @@ class FromUpstream:
             self._state.to_client(content)
 
     def _abandon(self, skipped: Expected) -> None:
+        self._shared.unsent(skipped)
         if skipped.injected and skipped.kind is not Kind.DESCRIBE_PORTAL:
             return
-        if isinstance(skipped.subject, Prepared) and skipped.kind is Kind.PARSE:
+        if isinstance(skipped.subject, Prepared) and skipped.kind in (Kind.PARSE, Kind.CLOSE):
             self._state.statements.abandon(skipped.name)
         elif isinstance(skipped.subject, Portal) and skipped.kind is Kind.BIND:
             self._state.portals.abandon(skipped.name)
@@ -541,7 +552,8 @@ class FromUpstream:
 
     def _ready(self, content: Bytes) -> None:
         done = self._state.expected.pop(Kind.SYNC, Kind.QUERY)
-        self._state.status = m.parse_ready_for_query(content[HEADER:])
+        before, self._state.status = self._state.status, m.parse_ready_for_query(content[HEADER:])
+        self._shared.ready(before)
         self._end_copy()
         if self._state.lexing_in_doubt:
             self._state.lexing_in_doubt = any(

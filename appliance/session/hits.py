@@ -51,6 +51,8 @@ class Hits(Teacher[HitPath]):
     def __init__(self, recorder: Recorder, unchanged: Unchanged) -> None:
         super().__init__(recorder)
         self._unchanged = unchanged
+        self.named = True
+        """Whether statements have upstream the names that the client gave them."""
         self._epoch = ("", "", "")
         self._proviso = ("", "", b"")
         self._shapes = 0
@@ -91,6 +93,8 @@ class Hits(Teacher[HitPath]):
         prepared = portal.prepared
         if self.path is None or portal.name or portal.asked or not teachable(verdict):
             return None
+        if prepared.name and not self.named:
+            return None
         hit = prepared.hit
         if hit is None or hit.verdict is not verdict:
             if hit is None and not prepared.name:
@@ -129,6 +133,14 @@ class Hits(Teacher[HitPath]):
         footing = hit.verdict.footing
         position = NO_POSITION if footing is None else self._unchanged.position(footing)
         hit.position = None if position == NO_POSITION else position
+
+    def moved(self, unchanged: Unchanged) -> None:
+        """Another connection, with positions of its own."""
+        self._unchanged = unchanged
+        if self.path is not None:
+            for hit in (*self.path.exact.values(), *self.path.alike.values()):
+                if hit.provisional:
+                    self._locate(hit)
 
     # --- acting alone -----------------------------------------------------------------------------
 

@@ -15,7 +15,16 @@ from appliance.wire.postgres.prepared import Names
 class Prepared:
     """A statement the client prepared (protocol Parse)."""
 
-    __slots__ = ("description", "hit", "name", "parameter_types", "rewritten", "text", "verdict")
+    __slots__ = (
+        "description",
+        "hit",
+        "name",
+        "parameter_types",
+        "rewritten",
+        "sent",
+        "text",
+        "verdict",
+    )
 
     def __init__(
         self, name: bytes, text: bytes, parameter_types: tuple[int, ...], verdict: Verdict
@@ -26,6 +35,8 @@ class Prepared:
         self.verdict = verdict
         self.rewritten = verdict.rewritten
         """What was sent in place of the text, b"" for the text itself."""
+        self.sent = verdict.rewritten or text
+        """What was sent."""
         self.description = b""
         """As of `Portal`, when the statement was described."""
         self.hit: Hit | None = None
@@ -188,6 +199,7 @@ class Execution:
         "cells_masked",
         "description",
         "hit",
+        "lets_go",
         "lock",
         "portal",
         "record_id",
@@ -197,6 +209,7 @@ class Execution:
         "rows_max",
         "sensitive_unmasked",
         "shapes",
+        "shown_tag",
         "sqlstate",
         "started",
         "statement_index",
@@ -237,6 +250,10 @@ class Execution:
         self.sqlstate = ""
         self.tag = ""
         self.timed_out = False
+        self.lets_go: frozenset[str] = frozenset()
+        """What its session has no more once all of it has run (`shared`)."""
+        self.shown_tag = b""
+        """The command tag for the client, where it is not the server's."""
         self.unsettles_lexing = False
         """It may change how the server reads later texts."""
         self.renames: list[tuple[int, Names[Prepared] | Names[Portal], bytes]] = []

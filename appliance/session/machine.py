@@ -9,6 +9,9 @@ What cannot be decided at once makes the machine *wait* (`decisions`): the clien
 stay in order, bounded because the conductor stops reading a client that waits.
 """
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 from _speedups.pgframe import WHOLE
 from _speedups.pghits import HitPath
 from _speedups.rowflow import RowFlow
@@ -20,6 +23,7 @@ from appliance.model.limits import QUEUED_BYTES_MAX
 from appliance.model.refusal import Refusal
 from appliance.policy.snapshot import Snapshot
 from appliance.session import told
+from appliance.session.backend import Backend
 from appliance.session.blast import Blast
 from appliance.session.decisions import Decisions
 from appliance.session.dialect import Forms, SessionLineage
@@ -32,8 +36,20 @@ from appliance.session.hits import STILL_NAME
 from appliance.session.inflight import Execution
 from appliance.session.parking import Parking
 from appliance.session.state import Parked, SessionState
+from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 from appliance.wire.postgres.expected import Expected, Kind
+
+
+class Taken(NamedTuple):
+    """What a connection is to the session that gets it."""
+
+    shown: Mapping[str, str]
+    """Settings as the server reported them."""
+    same: bool
+    """It is the one that the session had before, and nobody has used it since."""
+    alike: bool
+    """New sessions begin on it as on the one before."""
 
 
 class SessionMachine:
@@ -48,6 +64,8 @@ class SessionMachine:
         self._queued = 0
         """Bytes in `runs`."""
         self._in_turn = False
+        self._lent = False
+        """There is no connection."""
 
     # --- what the conductor asks ---
 
@@ -116,6 +134,79 @@ class SessionMachine:
             or state.upstream_frames.midframe
             or state.told_fatal
         )
+
+    @property
+    def lendable(self) -> bool:
+        """The session needs no connection until the client or somebody else asks for something:
+        nothing is under way, and nothing of it is left in the database session."""
+        state = self._state
+        return (
+            state.shares
+            and not (state.pins or self._lent)
+            and self.idle
+            and self.reusable
+            and not (state.runs or state.holding or state.discarding or state.bind_prefix)
+            and not (state.ending or state.changing or state.reshaped)
+            and not (state.client_frames.pending or state.client_frames.midframe)
+        )
+
+    @property
+    def leaves_nothing(self) -> bool:
+        """Whether the upstream is as the session found it, but for what a claim takes away."""
+        state = self._state
+        return self.reusable and state.status == ord("I") and not (state.pins or state.soiled)
+
+    @property
+    def soiled(self) -> bool:
+        """Something of the session may be left on its connection."""
+        return self._state.soiled
+
+    def share(self) -> None:
+        """From the start: its connections are shared, and come by `adopt`."""
+        state = self._state
+        state.shares = state.judge.shares = True
+        state.hits.named = False
+
+    def lend(self) -> None:
+        """The connection is given back."""
+        state = self._state
+        state.hits.disarm()
+        unnamed = state.statements.confirmed(b"")
+        if unnamed is not None:
+            unnamed.hit = None  # the next connection has another unnamed statement, or none
+        state.backend.unnamed = None  # another session's may take its place, unseen by a machine
+        state.backend, self._lent = Backend(), True
+
+    def adopt(self, backend: Backend, taken: Taken, now: float) -> Turn:
+        """There is a connection again."""
+        self._begin(now)
+        self._lent = False
+        self._take(backend)
+        state = self._state
+        if not taken.same:
+            state.announcement.due = False
+            if not taken.alike:
+                state.settings.unsettle(False)
+            for name, value in taken.shown.items():
+                if state.settings.parameters.get(name) != value:
+                    told = m.parameter_status(name, value)
+                    self._upstream.run((m.PARAMETER_STATUS, WHOLE, 1, told))
+        return self._end()
+
+    def _take(self, backend: Backend) -> None:
+        self._state.backend = backend
+        self._state.soiled = False
+        self._state.hits.moved(backend.unchanged)
+
+    def pinned(self, backend: Backend, now: float) -> Turn:
+        """Answer to PinConnection: it is clean, and this session's."""
+        self._begin(now)
+        self._take(backend)
+        self._state.announcement.due = False
+        waiting = self._decisions.take_waiting()
+        self._decisions.examine(waiting)
+        self._drain_runs()
+        return self._end()
 
     @property
     def statement_shown(self) -> str:
@@ -216,7 +307,7 @@ class SessionMachine:
         """Lets the hit path act alone where nothing is under way and all is known."""
         state = self._state
         quiet = (
-            not len(state.expected)
+            not (len(state.expected) or self._lent)
             and state.waiting is None
             and not state.runs
             and state.status == ord("I")

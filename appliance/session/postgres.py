@@ -14,7 +14,7 @@ from appliance.masking.masked_relations import MaskedRelations
 from appliance.model.catalog import SessionSettings
 from appliance.model.decision import Mask
 from appliance.model.dialect import Dialect
-from appliance.session import changes
+from appliance.session import changes, pinning
 from appliance.session.dialect import SessionLineage
 from appliance.session.rewriting import forms_of
 from appliance.sql.analysis import analyse
@@ -70,4 +70,5 @@ POSTGRES = Dialect(
     footing=footing,
     masked_relations=MaskedRelations,
     forms=forms_of,
+    needs=pinning.needs,
 )

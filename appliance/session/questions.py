@@ -61,6 +61,13 @@ class Questions:
         self._begin("announced", waiting, 0)
         self._simple(texts)
 
+    def ask_scrubbed(self, waiting: Waiting) -> None:
+        """No question: what others prepared is gone behind it."""
+        self._state.backend.forget_all()
+        self._state.own_statements.clear()
+        self._begin("scrubbed", waiting, 0)
+        self._simple((b"DEALLOCATE ALL",))
+
     def announce_behind(self, texts: Sequence[bytes]) -> None:
         """The same right behind a message of the client's pipeline, in its transaction."""
         name = refusals.PROBE_NAME

@@ -23,6 +23,7 @@ from appliance.model.limits import (
 from appliance.model.refusal import Refusal
 from appliance.session import flow
 from appliance.session.announce import Announcement
+from appliance.session.backend import Backend
 from appliance.session.chosen import Chosen
 from appliance.session.effects import Bytes, Turn
 from appliance.session.hits import Hits
@@ -268,10 +269,15 @@ class SessionState:
         self.waiting: Waiting | None = None
         self.runs: deque[Run] = deque()
         self.question: Question | None = None
-        self.own_statements: set[bytes] = set()
-        """Names of our own prepared statements that the upstream holds."""
-        self.unchanged = Unchanged()
-        self.hits = Hits(recorder, self.unchanged)
+        self.backend = Backend()
+        """The upstream, as far as it holds something of ours."""
+        self.shares = False
+        """It shares its connections with other sessions, and has one during transactions only."""
+        self.pins: frozenset[str] = frozenset()
+        """Why it keeps the one that it has (`shared`)."""
+        self.soiled = False  # it was, or is, pinned to this connection: something may be left there
+        self.letting: frozenset[str] = frozenset()  # of `pins`, gone when the server is ready
+        self.hits = Hits(recorder, self.backend.unchanged)
         self.holding = False
         """A check of ours opened a transaction to hold locks in; the client knows of none."""
         self.reshaping = 0.0
@@ -342,6 +348,15 @@ class SessionState:
         self.sensitive_unmasked = 0
         self.fetched: dict[str, int] = {}
         """Rows that FETCH has got from each SQL cursor, where policy limits rows."""
+
+    @property
+    def own_statements(self) -> set[bytes]:
+        """Names of our own prepared statements that the upstream holds."""
+        return self.backend.own
+
+    @property
+    def unchanged(self) -> Unchanged:
+        return self.backend.unchanged
 
     def _protocol_name(self, space: str, name: str, now: bool) -> flow.Verdict | None:
         """SQL's EXECUTE, FETCH and MOVE share the protocol's names."""

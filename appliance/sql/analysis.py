@@ -19,8 +19,9 @@ from appliance.model.facts import (
 )
 from appliance.model.limits import Limits
 from appliance.sql.constants import unread_constants
+from appliance.sql.functions import ADVISORY, SETTINGS, UNLOCKING
 from appliance.sql.lineage import CatalogLineage
-from appliance.sql.names import TEMPORARY_SCHEMA
+from appliance.sql.names import TEMPORARY_SCHEMA, words
 from appliance.sql.older_words import NEWEST
 from appliance.sql.parse import Body, RawStatement, group, parse
 from appliance.sql.plain_settings import sets_plainly
@@ -167,8 +168,47 @@ def _facts(
         isolates=_isolates(raw, analyst),
         if_not_exists=bool(raw.body.get("if_not_exists")),
         unread_constants=_unread(raw, analyst),
+        keeps=frozenset(analyst.keeps),
+        lets_go=_lets_go(raw),
         single_columns=analyst.secret_columns,
     )
+
+
+def _lets_go(raw: RawStatement) -> frozenset[str]:
+    """What the session surely has no more once it has run (`StatementFacts.lets_go`)."""
+    body = raw.body
+    match raw.kind:
+        case "DiscardStmt" if body["target"] == "DISCARD_ALL":
+            return _EVERYTHING
+        case "VariableSetStmt" if body["kind"] == "VAR_RESET_ALL":
+            return _SETTINGS
+        case "UnlistenStmt" if not body.get("conditionname"):
+            return _LISTEN
+        case "ClosePortalStmt" if not body.get("portalname"):
+            return _CURSOR
+        case "DeallocateStmt" if not body.get("name"):
+            return _PREPARED
+        case "SelectStmt" if _unlocks(body):
+            return _ADVISORY
+        case _:
+            return _NOTHING
+
+
+def _unlocks(body: Body) -> bool:
+    """`SELECT pg_advisory_unlock_all()` and nothing else."""
+    targets = body.get("targetList", ())
+    if len(targets) != 1 or not body.keys() <= {"targetList", "limitOption", "op"}:
+        return False
+    call = targets[0]["ResTarget"].get("val", {}).get("FuncCall")
+    return call is not None and words(call["funcname"]) in _UNLOCKING
+
+
+_UNLOCKING = ([UNLOCKING], ["pg_catalog", UNLOCKING])
+_NOTHING: frozenset[str] = frozenset()
+_EVERYTHING = frozenset(("everything",))
+_SETTINGS, _ADVISORY = frozenset((SETTINGS,)), frozenset((ADVISORY,))
+_LISTEN, _CURSOR = frozenset(("listen",)), frozenset(("cursor",))
+_PREPARED = frozenset(("prepared",))
 
 
 def _unread(raw: RawStatement, analyst: Analyst) -> tuple[int, ...]:

@@ -10,7 +10,16 @@ from typing import Any
 
 from appliance.model.facts import Action, Flag
 from appliance.model.resolution import TARGET_ROW, TargetColumn
-from appliance.sql.functions import POPULATING, READING_TYPES, SET_CONFIG, harmless
+from appliance.sql.functions import (
+    IDENTITY,
+    KEEPING,
+    NOT_RESET,
+    POPULATING,
+    READING_TYPES,
+    SET_CONFIG,
+    SETTINGS,
+    harmless,
+)
 from appliance.sql.names import Names, words
 from appliance.sql.parse import Body
 from appliance.sql.scope import Field, Item, Scope
@@ -179,6 +188,8 @@ class Expressions(Names):
         if name[-1] == "system_user" and "args" not in body:
             self._require_server("system_user", scope)
         self.call(name, scope)
+        if name[-1] in KEEPING:
+            self.keeps.add(KEEPING[name[-1]])
         if name[-1] in POPULATING:
             self.populates = True
         if name[-1] in READING_TYPES and self.lineage is not None:
@@ -197,6 +208,8 @@ class Expressions(Names):
         name = arguments[0] if arguments else None
         if name is None and given and _is_name_column(given[0]):
             name = scope.setting_named  # pg_dump: ... FROM pg_settings WHERE name = 'constant'
+        if arguments[2:] not in (["on"], ["true"], ["t"]):  # not surely for the transaction only
+            self.leave_set(name)
         if name is None:
             self.puzzle("set_config() of a setting that is not a constant")
             self.flags.add(Flag.DYNAMIC)
@@ -210,6 +223,11 @@ class Expressions(Names):
             return
         value = arguments[1] if len(arguments) > 1 else None
         self.note_setting(name, value or "", arguments[2:] in (["on"], ["t"], ["true"]))
+
+    def leave_set(self, name: str | None) -> None:
+        """A setting stays behind the transaction; None = any."""
+        resets = name is not None and name.lower() not in NOT_RESET
+        self.keeps.add(SETTINGS if resets else IDENTITY)
 
     def note_setting(self, name: str, value: str, local: bool = False) -> None:
         raise NotImplementedError

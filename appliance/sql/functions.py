@@ -205,6 +205,21 @@ EFFECTS |= dict.fromkeys(
     ),
     Action.ADVISORY_LOCK,
 )
+ADVISORY, SETTINGS, SEED, IDENTITY = "advisory", "settings", "seed", "identity"
+NOT_RESET = frozenset({"role", "session_authorization", "seed"})
+"""Settings that RESET ALL leaves as they are (GUC_NO_RESET_ALL), beside those of a transaction."""
+KEEPING: dict[str, str] = dict.fromkeys(
+    (
+        "pg_advisory_lock",
+        "pg_advisory_lock_shared",
+        "pg_try_advisory_lock",
+        "pg_try_advisory_lock_shared",
+    ),
+    ADVISORY,
+) | {"setseed": SEED}
+"""Built-in functions that leave something in the session that outlasts their transaction
+(`StatementFacts.keeps`). What sequences leave is not told apart: any row written may use one."""
+UNLOCKING = "pg_advisory_unlock_all"
 TELLING: frozenset[str] = frozenset(
     [
         "pg_current_wal_flush_lsn",

@@ -58,6 +58,7 @@ class Shape:
         "functions",
         "generating",
         "is_view",
+        "keeps",
         "reads_inside",
         "rests_on",
         "unresolved",
@@ -87,6 +88,8 @@ class Shape:
         """Every function outside pg_catalog its definition calls."""
         self.reads_inside: frozenset[ColumnKey] = frozenset()
         """Columns that SQL functions in its definition read."""
+        self.keeps: frozenset[str] = frozenset()
+        """What reading it leaves in the session (`StatementFacts.keeps`)."""
         self.generating: dict[int, Hidden] = {}
         """Attribute number of a generated column -> what its expression calls."""
         self.rests_on = rests_on
@@ -419,6 +422,7 @@ class CatalogLineage:
             rests_on=frozenset(analyst.rests_on),
         )
         shape.reads_inside = frozenset(analyst.reads_inside)
+        shape.keeps = frozenset(analyst.keeps)
         return shape
 
 
@@ -472,7 +476,7 @@ class _Overlay(CatalogLineage):
                 *map(self.unseen.function, run),
                 *map(self.unseen.reading, relation.reads),
                 *(hidden for shape in below for hidden in shape.generating.values()),
-                *(Hidden(s.functions, s.calls, s.reads_inside) for s in below),
+                *(Hidden(s.functions, s.calls, s.reads_inside, s.keeps) for s in below),
             ]
         )
         shape = Shape(
@@ -487,7 +491,7 @@ class _Overlay(CatalogLineage):
             calls=hidden.calls,
             rests_on=frozenset(relation.reads).union(*(shape.rests_on for shape in below)),
         )
-        shape.reads_inside = hidden.reads
+        shape.reads_inside, shape.keeps = hidden.reads, hidden.keeps
         return shape
 
     def _columns(self, oid: int) -> Sequence[Column]:

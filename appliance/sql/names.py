@@ -70,10 +70,9 @@ class Names:
         self.settings = settings
         self.path = search_path(settings)
         self.in_view = in_view
+        """A view's definition: a computed column counts as used when the view's column is."""
         self.deferred = in_view
         """What it holds runs when something else is: reading a view, writing a row, FETCH."""
-        """Analysing a view's definition: a computed column counts as used when the view's column
-        is."""
         self.actions: dict[Action, None] = {}
         self.uses: dict[UseKey, dict[str, None]] = {}
         self.functions: dict[FunctionUse, None] = {}
@@ -81,14 +80,14 @@ class Names:
         self.calls: dict[FunctionUse, None] = {}
         self.names_called: set[str] = set()
         self.reads_inside: set[ColumnKey] = set()
+        self.keeps: set[str] = set()
         self.types_met: set[int] = set()
         """Types whose casts it may use: named, or of columns and functions."""
         self.takes_parameters = False
         self.populates = False
         """It makes rows of the type of a relation that it reads."""
         self.consumed: set[ColumnKey] = set()
-        self.read: set[ColumnKey] = set()
-        """Origins of the columns referred to in any way."""
+        self.read: set[ColumnKey] = set()  # origins of the columns referred to in any way
         self.rests_on: set[int] = set()
         """OIDs of the relations read, and of what lies below views."""
         self.decides: set[ColumnKey] = set()
@@ -106,8 +105,7 @@ class Names:
         """Relations that foreign keys carry writes on to."""
         self.secret_columns = False
         """System secrets are read, and all of them are single columns (`SECRET_COLUMNS`)."""
-        self.sets_rows = False
-        """A set-returning or unknown function was called since this was last cleared."""
+        self.sets_rows = False  # a set-returning or unknown function was called since
         self.open_writes: list[OpenWrite] = []
         """Writes of which only the database knows whether they spare any row."""
         self.watched: set[int] | None = None
@@ -342,6 +340,7 @@ class Names:
             self.decides.update(key for key in shape.consumed if key[0] != oid)
         if action is Action.SELECT or shape.is_view:
             self.reads_inside |= shape.reads_inside
+            self.keeps |= shape.keeps
             self.functions_below.update(dict.fromkeys(shape.functions))
             self.calls.update(dict.fromkeys(shape.calls))
             for why in shape.unresolved:
@@ -467,6 +466,7 @@ class Names:
         self.functions_below.update(dict.fromkeys(hidden.functions))
         self.calls.update(dict.fromkeys(hidden.calls))
         self.reads_inside |= hidden.reads
+        self.keeps |= hidden.keeps
 
     def _overloads(self, schema: str, name: str) -> list[Function]:
         """Every function outside pg_catalog that a call of this name could mean."""
@@ -643,7 +643,7 @@ class Names:
             return None
         item = self.item_of(parts[:-1], scope)
         field = None if item is None else item.columns.get(parts[-1])
-        return field if field is not None and field.name else None
+        return field if field and field.name else None
 
     # What the ledger comes to.
 

@@ -128,6 +128,7 @@ class Analyst(Writes):
         self.calls.update(inner.calls)
         self.names_called |= inner.names_called
         self.reads_inside |= inner.reads_inside
+        self.keeps |= inner.keeps
         self.types_met |= inner.types_met
         self.takes_parameters = self.takes_parameters or inner.takes_parameters
         self.populates = self.populates or inner.populates
@@ -165,6 +166,8 @@ class Analyst(Writes):
     def _declare(self, body: Body) -> Result:
         self.act(Action.CURSOR)
         self.prepared = PreparedUse("declare", body["portalname"])
+        if body.get("options", 0) & CURSOR_OPT_HOLD:
+            self.keeps.add("cursor")
         self.deferred = True
         ((kind, inside),) = body["query"].items()
         return self.statement(kind, inside)
@@ -240,6 +243,9 @@ class Analyst(Writes):
 
     def _set(self, body: Body) -> Result:
         kind = body["kind"]
+        own = kind == "VAR_SET_MULTI" and body["name"].startswith("TRANSACTION")
+        if kind not in _RESETTING and not (own or body.get("is_local")):
+            self.leave_set(body["name"])
         if kind == "VAR_RESET_ALL":
             self.act(Action.SET)
             self.flags.add(Flag.CHANGES_SETTINGS)
@@ -535,9 +541,11 @@ class Analyst(Writes):
         """All that it calls, for who keeps it with something else."""
         self.note_hidden()
         functions = (*self.functions, *self.functions_below)
-        if not (functions or self.calls or self.reads_inside):
+        if not (functions or self.calls or self.reads_inside or self.keeps):
             return NOTHING_HIDDEN
-        return Hidden(functions, tuple(self.calls), frozenset(self.reads_inside))
+        return Hidden(
+            functions, tuple(self.calls), frozenset(self.reads_inside), frozenset(self.keeps)
+        )
 
     def note_secret_columns(self) -> None:
         """Relations of which only some columns are secret: pg_stat_activity.query."""
@@ -586,6 +594,11 @@ def _word(argument: Node) -> str:
 
 
 _SHOWN_AS = {"datestyle": "DateStyle", "timezone": "TimeZone", "intervalstyle": "IntervalStyle"}
+
+
+_RESETTING = frozenset(("VAR_RESET", "VAR_RESET_ALL", "VAR_SET_DEFAULT"))
+CURSOR_OPT_HOLD = 0x20
+"""Of DeclareCursorStmt.options (nodes/parsenodes.h): WITH HOLD."""
 
 
 def _setting_shown(name: str) -> str:

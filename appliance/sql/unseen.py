@@ -46,6 +46,8 @@ class Hidden(msgspec.Struct, frozen=True):
     reads: frozenset[ColumnKey] = frozenset()
     """Base columns that bodies of SQL functions read, and (OID, WHOLE_ROW) of the relations that
     they name."""
+    keeps: frozenset[str] = frozenset()
+    """What is left in the session (`StatementFacts.keeps`)."""
 
 
 NOTHING = Hidden()
@@ -59,6 +61,7 @@ def joined(parts: Iterable[Hidden]) -> Hidden:
         tuple(dict.fromkeys(use for part in several for use in part.functions)),
         tuple(dict.fromkeys(use for part in several for use in part.calls)),
         frozenset().union(*(part.reads for part in several)),
+        frozenset().union(*(part.keeps for part in several)),
     )
 
 
@@ -219,7 +222,7 @@ class Unseen:
         clean = self.body(oid)
         if clean is None:
             return Hidden((use,), (use,))
-        return Hidden((), (use, *clean.calls), clean.reads)
+        return Hidden((), (use, *clean.calls), clean.reads, clean.keeps)
 
     @property
     def _functions(self) -> Mapping[int, Function]:
@@ -330,7 +333,10 @@ class Unseen:
             reads |= {(oid, column.attnum) for column in columns} or {(oid, attnum)}
         reads |= {(use.oid, WHOLE_ROW) for use in analyst.relation_uses() if use.oid}
         return Hidden(
-            (), tuple(analyst.calls), frozenset(reads | analyst.consumed | analyst.reads_inside)
+            (),
+            tuple(analyst.calls),
+            frozenset(reads | analyst.consumed | analyst.reads_inside),
+            frozenset(analyst.keeps),
         )
 
     def _settings_of(self, body: FunctionBody) -> SessionSettings | None:

@@ -13,6 +13,8 @@ MODES = ("simple", "extended", "prepared")
 CLIENTS = (1, 8, 32)
 IDLE_CONNECTIONS = 150
 """Each has a connection to the database of its own, of which that allows 400."""
+SHARING = (32, 200)
+"""Clients on SHARED_CONNECTIONS connections."""
 MANY_CLIENTS = 6
 """Enough for the kernel to give two workers some each."""
 
@@ -22,6 +24,7 @@ POSTGRESQL: tuple[Case, ...] = (
     *(Pgbench(f"S-{mode}-c8-tls", mode, 8, tls=True) for mode in ("simple", "prepared")),
     Pgbench("connect", "simple", 1, "SELECT 1;\n", connecting=True),
     Pgbench("connect-tls", "simple", 1, "SELECT 1;\n", connecting=True, tls=True),
+    *(Pgbench(f"shared-{mode}-c{n}", mode, n, kind="shared") for mode in MODES for n in SHARING),
     Misses(),
     *(
         Bulk(form, columns, BulkClient)

@@ -36,10 +36,11 @@ class Pgbench:
     connecting: bool = False
     """A new connection for every query."""
     tls: bool = False
+    kind: str = "queries"
 
     def wants(self, target: Target) -> bool:
         able = (target.tls or not self.tls) and (target.prepared or self.mode != "prepared")
-        return target.kind == "queries" and able
+        return target.kind == self.kind and able
 
     def run(self, stage: Stage, target: Target, seconds: int) -> dict[str, float]:
         """Raises RuntimeError when a transaction failed."""

@@ -232,6 +232,23 @@ def bind_again(body: Buffer, name: bytes, numbers: Sequence[int]) -> bytes:
     return frame(BIND, b"".join(parts) + b"\0\0")
 
 
+def bind_renamed(frame_begun: bytes, name: bytes) -> bytes:
+    """A Bind, or the beginning of one that has its names whole, to another prepared statement."""
+    portal_end = frame_begun.index(b"\0", 5)
+    statement_end = frame_begun.index(b"\0", portal_end + 1)
+    longer = len(name) - (statement_end - portal_end - 1)
+    length = int.from_bytes(frame_begun[1:5], "big") + longer
+    return b"".join(
+        (
+            frame_begun[:1],
+            length.to_bytes(4, "big"),
+            frame_begun[5 : portal_end + 1],
+            name,
+            frame_begun[statement_end:],
+        )
+    )
+
+
 def _formats(raw: bytes, at: int) -> tuple[tuple[int, ...], int]:
     """A counted list of format codes, and where it ends. Raises struct.error when it is cut
     short.
@@ -311,6 +328,7 @@ def sasl_initial_response(mechanism: str, message: bytes) -> bytes:
 
 
 SYNC_FRAME = frame(SYNC, b"")
+READY_FRAME_HEAD = frame(READY_FOR_QUERY, b"I")[:-1]
 FLUSH_FRAME = frame(FLUSH, b"")
 TERMINATE_FRAME = frame(TERMINATE, b"")
 

@@ -1,0 +1,99 @@
+"""What one database connection holds that is ours: statements prepared on it, positions of the
+server's log that were read on it.
+
+Made by `state` for a session with a connection of its own; where connections are shared, the pool
+keeps one beside each and gives both to the next session. Rules: a key is the exact text and types,
+for statements that were prepared under the settings that every session begins with: the server
+reads constants, for one, when it prepares, by DateStyle, TimeZone and others as they are then;
+names are ours and used once; what may be there no longer is not in here.
+"""
+
+from collections import OrderedDict, deque
+from typing import Any
+
+from appliance.session.unchanged import Unchanged
+from appliance.wire.postgres import refusals
+
+PREPARED_MAX = 250
+"""Statements of clients that are kept prepared on one connection; the one unused longest goes."""
+CLOSING_MAX = 4
+"""How many are closed in front of one that is prepared."""
+
+Key = tuple[bytes, tuple[int, ...], object]
+"""(text as it is sent, types of its parameters as the client gave them, None; or the client's one
+statement whose it is alone)"""
+
+
+class Backend:
+    """See the module's docstring."""
+
+    __slots__ = (
+        "_closing",
+        "_last",
+        "_prepared",
+        "_private",
+        "own",
+        "sole",
+        "unchanged",
+        "unnamed",
+    )
+
+    def __init__(self) -> None:
+        self.own: set[bytes] = set()
+        """Names of our own prepared statements."""
+        self.unchanged = Unchanged()
+        self.unnamed: Any = None
+        """The client's statement (`inflight.Prepared`) that is the unnamed one, if that is known.
+        """
+        self.sole = True
+        """Since it was opened, or cleaned of everything, one session alone has used it."""
+        self._prepared: OrderedDict[Key, bytes] = OrderedDict()
+        self._private: list[Key] = []
+        self._closing: deque[bytes] = deque()
+        self._last = 0
+
+    def name_of(self, key: Key) -> bytes | None:
+        """Under which name it is prepared here."""
+        name = self._prepared.get(key)
+        if name is not None:
+            self._prepared.move_to_end(key)
+        return name
+
+    def prepare(self, key: Key) -> bytes:
+        """It is being prepared. -> its name."""
+        self._last += 1
+        if key[2] is not None:
+            self._private.append(key)
+        name = self._prepared[key] = refusals.RESERVED + b"%d" % self._last
+        if len(self._prepared) > PREPARED_MAX:
+            self._closing.append(self._prepared.popitem(last=False)[1])
+        return name
+
+    def forget(self, key: Key) -> None:
+        """It is not there, or of no use."""
+        name = self._prepared.pop(key, None)
+        if name is not None:
+            self._closing.append(name)
+
+    @property
+    def private(self) -> bool:
+        """Whether statements of one session alone are prepared here."""
+        return bool(self._private)
+
+    def forget_private(self) -> None:
+        for key in self._private:
+            self.forget(key)
+        self._private.clear()
+
+    def closing(self) -> list[bytes]:
+        """Names to be closed now."""
+        return [self._closing.popleft() for _ in range(min(len(self._closing), CLOSING_MAX))]
+
+    def forget_all(self) -> None:
+        """All were deallocated, or will be if what was sent succeeds."""
+        self._closing.extend(self._prepared.values())
+        self._prepared.clear()
+        self._private.clear()
+
+    def __len__(self) -> int:
+        return len(self._prepared)
