@@ -80,8 +80,8 @@ cdef inline void put_decimal(
     out.length = <size_t>(at - out.bytes)
 
 
-cdef inline void put_time(Output* out, double seconds) noexcept nogil:
-    put_decimal(out, <unsigned long long>floor(seconds * 1e6 + 0.5), 1000000)
+cdef inline unsigned long long micros_of(double seconds) noexcept nogil:
+    return <unsigned long long>floor(seconds * 1e6 + 0.5)
 
 
 cdef inline void put_field(Output* out, bytes name, unsigned long long value) noexcept:
