@@ -17,7 +17,9 @@ cdef class ChainEnd:
     cdef public unsigned long long records
     cdef public unsigned long long written
     cdef public unsigned long long writes
-    cdef uint8_t _head[64]
+    cdef public unsigned long long segment
+    cdef public unsigned long long reach
+    cdef uint8_t _head[32]
     cdef uint8_t* _lines_at
     cdef size_t _room
     cdef bint open(self)
@@ -28,6 +30,7 @@ cdef class ChainEnd:
 
 cdef void hash_raw(const uint8_t* text, size_t length, uint8_t* raw) noexcept nogil
 cdef void hash_into(const uint8_t* text, size_t length, uint8_t* out) noexcept nogil
+cdef uint8_t* end_brief(const uint8_t* begin, uint8_t* at, uint8_t* before) noexcept nogil
 cdef uint8_t* put_line(
     uint8_t* at,
     unsigned long long seq,

@@ -53,6 +53,15 @@ cdef void hash_raw(const uint8_t* text, size_t length, uint8_t* raw) noexcept no
         digest(text, length, raw)
 
 
+cdef bint read_raw(bytes digits, uint8_t* raw) except -1:
+    """A hash from its 64 digits."""
+    cdef bytes read = bytes.fromhex(digits.decode())
+    if PyBytes_GET_SIZE(digits) != HASH or PyBytes_GET_SIZE(read) != RAW:
+        raise ValueError("a hash has 64 digits")
+    memcpy(raw, PyBytes_AS_STRING(read), RAW)
+    return True
+
+
 cdef void hash_into(const uint8_t* text, size_t length, uint8_t* out) noexcept nogil:
     """32 bytes in hexadecimal."""
     cdef uint8_t raw[RAW]
@@ -94,15 +103,15 @@ cdef uint8_t* put_line(
     size_t tail_length,
     const uint8_t* digested,
 ) noexcept nogil:
-    """The line `seq` behind the one with the hash `before`, which becomes its own. `tail` may be
-    NULL; else `digested` is its SHA-256. -> its end; AROUND bytes more than the parts have are
+    """The line `seq` behind the one with the hash `before` (RAW), which becomes its own. `tail` may
+    be NULL; else `digested` is its SHA-256. -> its end; AROUND bytes more than the parts have are
     enough."""
     cdef uint8_t* begin = at
     memcpy(at, b'{"seq":', 7)
     at += 7
     at += write_integer(at, seq)
     memcpy(at, b',"prev":"', 9)
-    memcpy(at + 9, before, HASH)
+    write_hex(at + 9, before, RAW)
     memcpy(at + 9 + HASH, b'",', 2)
     at += 9 + HASH + 2
     if tail != NULL:
@@ -114,23 +123,35 @@ cdef uint8_t* put_line(
     memcpy(at, record, length)
     at += length
     if tail == NULL:
-        hash_into(begin, <size_t>(at - begin), before)
+        hash_raw(begin, <size_t>(at - begin), before)
     else:  # the digest stands where the tail is going to
         memcpy(at, digested, RAW)
-        hash_into(begin, <size_t>(at + RAW - begin), before)
+        hash_raw(begin, <size_t>(at + RAW - begin), before)
         memcpy(at, tail, tail_length)
         at += tail_length
+    return close_line(at, before)
+
+
+cdef inline uint8_t* close_line(uint8_t* at, const uint8_t* hashed) noexcept nogil:
     memcpy(at, b',"hash":"', 9)
-    memcpy(at + 9, before, HASH)
+    write_hex(at + 9, hashed, RAW)
     memcpy(at + 9 + HASH, b'"}\n', 3)
     return at + 9 + HASH + 3
+
+
+cdef uint8_t* end_brief(const uint8_t* begin, uint8_t* at, uint8_t* before) noexcept nogil:
+    """The brief line that was put from `begin` to `at`, behind the one with the hash `before`
+    (RAW), which becomes its own. -> its end."""
+    memcpy(at, before, RAW)  # where the hash is going to stand
+    hash_raw(begin, <size_t>(at + RAW - begin), before)
+    return close_line(at, before)
 
 
 cdef uint8_t* put_lines(
     uint8_t* at, unsigned long long seq, uint8_t* before, list records
 ) except NULL:
-    """Lines behind the line `seq` with the hash `before`, which becomes the last one's. -> their
-    end."""
+    """Lines behind the line `seq` with the hash `before` (RAW), which becomes the last one's. ->
+    their end."""
     cdef bytes record
     cdef bytes tail
     cdef bytes digested
@@ -163,14 +184,18 @@ def chain(unsigned long long seq, bytes head not None, list records not None) ->
     cdef Py_ssize_t size
     cdef bytes payload
     cdef uint8_t* at
-    cdef uint8_t before[HASH]
-    if PyBytes_GET_SIZE(head) != HASH:
-        raise ValueError("a hash has 64 digits")
+    cdef uint8_t before[RAW]
+    read_raw(head, before)
     payload = PyBytes_FromStringAndSize(NULL, room_of(records))
     at = <uint8_t*>PyBytes_AS_STRING(payload)
-    memcpy(before, PyBytes_AS_STRING(head), HASH)
     size = put_lines(at, seq, before, records) - at
-    return PyBytes_FromStringAndSize(<char*>before, HASH), payload[:size]
+    return in_digits(before), payload[:size]
+
+
+cdef bytes in_digits(const uint8_t* raw):
+    cdef bytes out = PyBytes_FromStringAndSize(NULL, HASH)
+    write_hex(<uint8_t*>PyBytes_AS_STRING(out), raw, RAW)
+    return out
 
 
 @cython.final
@@ -179,24 +204,26 @@ cdef class ChainEnd:
     `size` (bytes), `lines` of the file; `records`, `written` (bytes; sums of all files), `writes`. Kept by
     `spool`, which opens the short way, `append` (to the file `descriptor`, up to
     `size_max` bytes), while nothing is in the way; -1 = it is closed.
+
+    `segment` counts files, and whatever makes it unsure what the newest one holds; only within one
+    may a brief line speak of another (`audit/brief`), at most `reach` lines before it; 0 = there
+    are to be none.
     """
 
     def __cinit__(self):
         self.descriptor = -1
-        memset(self._head, 48, HASH)
+        memset(self._head, 0, RAW)
 
     def __dealloc__(self):
         free(self._lines_at)
 
     @property
     def head(self) -> bytes:
-        return PyBytes_FromStringAndSize(<char*>self._head, HASH)
+        return in_digits(self._head)
 
     @head.setter
     def head(self, bytes head not None):
-        if PyBytes_GET_SIZE(head) != HASH:
-            raise ValueError("a hash has 64 digits")
-        memcpy(self._head, PyBytes_AS_STRING(head), HASH)
+        read_raw(head, self._head)
 
     def grow(self, unsigned long long records, unsigned long long size) -> None:
         """That much was written."""
@@ -222,10 +249,11 @@ cdef class ChainEnd:
         return self._lines_at
 
     cdef void head_into(self, uint8_t* out) noexcept:
-        memcpy(out, self._head, HASH)
+        """RAW bytes."""
+        memcpy(out, self._head, RAW)
 
     cdef int write(self, const uint8_t* end, unsigned long long count, const uint8_t* last) noexcept:
-        """The lines that were put, `count` of them with the hash `last` at their end, all in one
+        """The lines that were put, `count` of them with the hash `last` (RAW) at their end, all in one
         write. -> 0, or the errno of a failure: then nothing of it is in the file, or what is has to
         be cut off.
         """
@@ -236,12 +264,13 @@ cdef class ChainEnd:
             number = errno if written < 0 else ENOSPC
             ftruncate(self.descriptor, self.size)  # tried again before the next write
             self.descriptor = -1
+            self.segment += 1
             return number
         if self._room > ROOM_KEPT:
             free(self._lines_at)
             self._lines_at = NULL
             self._room = 0
-        memcpy(self._head, last, HASH)
+        memcpy(self._head, last, RAW)
         self.seq += count
         self.size += size
         self.lines += count

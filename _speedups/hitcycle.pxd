@@ -3,12 +3,12 @@
 from libc.stdint cimport uint8_t
 
 from _speedups.auditchain cimport ChainEnd
+from _speedups.auditrecords cimport TAG_BYTES_MAX, Decision
 from _speedups.growing cimport Output
 
 cdef enum:
     BOUNDS = 16
     LINES_MAX = 2  # decided records of one cycle: of its Parse, and of what it executes
-    TAG_BYTES_MAX = 60
 
 
 cdef class Count:
@@ -32,6 +32,15 @@ cdef class Lease:
     cpdef bint live(self) noexcept
 
 
+cdef class Told:
+    cdef bytes tail
+    cdef uint8_t digest[32]
+    cdef bytes query_tail
+    cdef unsigned long long segment
+    cdef unsigned long long seq
+    cdef unsigned long long micros
+
+
 cdef class Hit:
     cdef readonly object verdict
     cdef readonly tuple epoch
@@ -52,10 +61,11 @@ cdef class Hit:
     cdef public int words
     cdef public Lease lease
     cdef readonly dict locks
-    cdef dict _digests
+    cdef dict _told
+    cdef Told _told_last
     cdef bytes _description
     cdef tuple _lock
-    cdef bytes digest_of(self, bytes tail)
+    cdef Told told_of(self, bytes tail)
     cdef tuple lock_of(self, const uint8_t* frame, size_t length)
 
 
@@ -63,7 +73,7 @@ cdef class HitLedger:
     cdef readonly list due
     cdef Output _finished
     cdef unsigned long long _finished_count
-    cdef size_t _begun
+    cdef Output _whole
     cdef public bint within
     cdef public bint wanted
     cdef public bint turns
@@ -89,11 +99,14 @@ cdef class HitLedger:
     cdef void observe(self, double seconds) noexcept
     cdef int new_id(self, double now, uint8_t* out) except -1
     cdef int _append(self, list due) except -1
+    cdef uint8_t* _put_finished(self, uint8_t* at, uint8_t* last) except NULL
+    cdef uint8_t* _put_decided(
+        self, uint8_t* at, uint8_t* last, unsigned long long seq, Cycle cycle, int line
+    ) except NULL
     cdef void _forget_finished(self) noexcept
     cpdef bint write_due(self) except -1
     cdef int put_due(self, Cycle cycle) except -1
-    cdef Output* begin_finished(self, size_t counted) except NULL
-    cdef int end_finished(self) except -1
+    cdef int ask_to_be_woken(self) except -1
 
 
 cdef class Cycle:
@@ -114,10 +127,12 @@ cdef class Cycle:
     cdef Output _sent
     cdef bint _unwritten
     cdef int _line_count
-    cdef Output _decided
-    cdef size_t _line_ends[LINES_MAX]
+    cdef Decision _decided[LINES_MAX]
+    cdef bytes _query_tail
     cdef bytes _parse_tail
     cdef bytes _tail
+    cdef unsigned long long _decided_seq
+    cdef unsigned long long _decided_segment
     cdef uint8_t _record_id[32]
     cdef readonly double started
     cdef readonly unsigned long long rows
@@ -136,17 +151,16 @@ cdef class Cycle:
     cdef int begin(self, Hit hit, const uint8_t* at, Py_ssize_t size, double now) except -1
     cdef void rest(self) noexcept
     cdef size_t lines_room(self) noexcept
+    cdef size_t _whole_room(self) noexcept
     cdef bytes tail_of(self, int line)
-    cdef Output* begin_decided(
-        self, const uint8_t* record_id, double now, size_t counted
-    ) except NULL
-    cdef int end_decided(self, bytes tail) except -1
+    cdef Decision* decide(self, const uint8_t* record_id, double now, bytes tail) except NULL
+    cdef int write_whole(self, int line, Output* out) except -1
     cdef Output* forwarded(self) noexcept
     cdef int send(self) except -1
     cdef int unrecorded(self) except -1
     cdef int finish_record(self, double now) except -1
     cdef void add_up(self) noexcept
     cdef int withhold_record(self, double now) except -1
-    cdef int put_finished(self, double now, bytes outcome, double seconds) except -1
+    cdef int put_finished(self, double now, bint completed) except -1
     cdef bint received(self, bint from_upstream, const uint8_t* at, Py_ssize_t size) except -1
     cdef int broken(self, object error) except -1

@@ -8,23 +8,22 @@ Used by `hitpath`, and by what follows the messages of a protocol on top of it; 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, errno
-from libc.math cimport floor
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t
 from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy
 
-from _speedups.auditchain cimport AROUND, HASH, ChainEnd, hash_raw, put_line
-from _speedups.auditwriter cimport (
-    ID_BYTES,
-    put,
-    put_bytes,
-    put_decimal,
-    put_field,
-    put_integer,
-    put_time,
-    room_for,
-    write_hex,
+from _speedups.auditchain cimport AROUND, RAW, ChainEnd, end_brief, hash_raw, put_line
+from _speedups.auditrecords cimport (
+    DIGEST_DIGITS,
+    TAG_BYTES_MAX,
+    Decision,
+    Finish,
+    put_brief_decided,
+    put_brief_finished,
+    put_decided,
+    put_finished,
 )
+from _speedups.auditwriter cimport ID_BYTES, LINE_ROOM, micros_of, put, room_for, write_hex
 from _speedups.growing cimport Output, must_add, shrink
 
 cdef extern from "<sys/socket.h>":
@@ -35,9 +34,8 @@ cdef extern from "<sys/socket.h>":
 cdef enum:
     ENTROPY_BYTES = 10
     IDS_AT_ONCE = 256
-    DIGESTS_MAX = 8
+    TOLD_MAX = 8
     ROOM_KEPT = 1 << 16
-    SIZE = 4  # of what stands before a finished record
 
 cdef double DULL_SECONDS = 0.25
 
@@ -85,6 +83,14 @@ cdef class Pace:
 
 
 @cython.final
+cdef class Told:
+    """What is the same for every record of one kind of a hit: `tail` and its SHA-256, `query_tail`
+    where texts differ; and where it was written whole last: line `seq` of `segment` (as
+    `auditchain.ChainEnd` counts them), at `micros` (Unix time); 0 = nowhere.
+    """
+
+
+@cython.final
 cdef class Hit:
     """What is known of one text in one session, under one epoch. Made by `session/hits`.
 
@@ -115,24 +121,27 @@ cdef class Hit:
         self.bound = bound
         self.provisional = provisional
         self.locks = {}
-        self._digests = {}
+        self._told = {}
 
-    cdef bytes digest_of(self, bytes tail):
-        """SHA-256 of one of the tails: the same for every execution, so made once."""
-        cdef object found = self._digests.get(tail)  # (bytes know their own hash)
-        cdef bytes made
-        if found is not None:
-            return <bytes>found
-        if len(self._digests) >= DIGESTS_MAX:
-            self._digests.clear()
-        made = PyBytes_FromStringAndSize(NULL, 32)
-        hash_raw(
-            <const uint8_t*>PyBytes_AS_STRING(tail),
-            <size_t>PyBytes_GET_SIZE(tail),
-            <uint8_t*>PyBytes_AS_STRING(made),
-        )
-        self._digests[tail] = made
-        return made
+    cdef Told told_of(self, bytes tail):
+        """Of one of the tails: its digest is the same for every execution, so made once."""
+        cdef Told told = self._told_last
+        if told is not None and told.tail is tail:
+            return told
+        told = <Told>self._told.get(tail)
+        if told is None:
+            if len(self._told) >= TOLD_MAX:
+                self._told.clear()
+            told = Told()
+            told.tail = tail
+            hash_raw(
+                <const uint8_t*>PyBytes_AS_STRING(tail),
+                <size_t>PyBytes_GET_SIZE(tail),
+                told.digest,
+            )
+            self._told[tail] = told
+        self._told_last = told
+        return told
 
     def described(
         self, bytes frame not None, masker, unsigned long long columns, lock, bytes shown=None
@@ -181,18 +190,26 @@ cdef class HitLedger:
 
     def __dealloc__(self):
         free(self._finished.bytes)
+        free(self._whole.bytes)
 
     @property
     def finished(self) -> list:
         """Encoded records that wait for the next write of any kind."""
         cdef list found = []
-        cdef const char* at = <const char*>self._finished.bytes
-        cdef const char* end = at + self._finished.length
-        cdef uint32_t size
+        cdef const uint8_t* at = self._finished.bytes
+        cdef const uint8_t* end = at + self._finished.length
+        cdef Finish finish
         while at < end:
-            memcpy(&size, at, SIZE)
-            found.append(PyBytes_FromStringAndSize(at + SIZE, size))
-            at += SIZE + size
+            memcpy(&finish, at, sizeof(Finish))
+            self._whole.length = 0
+            room_for(&self._whole, finish.opening_bytes)
+            put_finished(&self._whole, &finish, at + sizeof(Finish))
+            found.append(
+                PyBytes_FromStringAndSize(
+                    <const char*>self._whole.bytes, <Py_ssize_t>self._whole.length
+                )
+            )
+            at += sizeof(Finish) + finish.opening_bytes
         return found
 
     def write_to(self, ChainEnd end not None, unwritten) -> None:
@@ -229,46 +246,96 @@ cdef class HitLedger:
         then nothing of it is written."""
         cdef ChainEnd end = self._end
         cdef Cycle cycle
-        cdef uint8_t last[HASH]
-        cdef unsigned long long count = 0
-        cdef size_t room = self._finished.length + self._finished_count * AROUND
-        cdef size_t begin
-        cdef uint32_t size
-        cdef const uint8_t* record = self._finished.bytes
+        cdef uint8_t last[RAW]
+        cdef unsigned long long seq = end.seq + self._finished_count
+        cdef size_t room = self._finished.length + self._finished_count * (AROUND + LINE_ROOM)
         cdef uint8_t* at
-        cdef bytes tail
         cdef int line
         cdef int number
         for each in due:
             room += (<Cycle>each).lines_room()
         at = end.begin(room)
         end.head_into(last)
-        for count in range(self._finished_count):
-            memcpy(&size, record, SIZE)
-            at = put_line(at, end.seq + count + 1, last, record + SIZE, size, NULL, 0, NULL)
-            record += SIZE + size
-        count = self._finished_count
-        for each in due:
-            cycle = <Cycle>each
-            begin = 0
-            for line in range(cycle._line_count):
-                tail = cycle.tail_of(line)
-                count += 1
-                at = put_line(
-                    at,
-                    end.seq + count,
-                    last,
-                    cycle._decided.bytes + begin,
-                    cycle._line_ends[line] - begin,
-                    PyBytes_AS_STRING(tail),
-                    <size_t>PyBytes_GET_SIZE(tail),
-                    <const uint8_t*>PyBytes_AS_STRING(cycle.hit.digest_of(tail)),
-                )
-                begin = cycle._line_ends[line]
-        number = end.write(at, count, last)
+        try:
+            at = self._put_finished(at, last)
+            for each in due:
+                cycle = <Cycle>each
+                for line in range(cycle._line_count):
+                    seq += 1
+                    at = self._put_decided(at, last, seq, cycle, line)
+                if cycle._line_count:
+                    cycle._decided_seq, cycle._decided_segment = seq, end.segment
+        except BaseException:
+            end.segment += 1  # what was put is in no file
+            raise
+        number = end.write(at, seq - end.seq, last)
         if not number:
             self._forget_finished()
         return number
+
+    cdef uint8_t* _put_finished(self, uint8_t* at, uint8_t* last) except NULL:
+        """Lines of all that has finished. -> their end."""
+        cdef const uint8_t* each = self._finished.bytes
+        cdef const uint8_t* stop = each + self._finished.length
+        cdef unsigned long long seq = self._end.seq
+        cdef Finish finish
+        cdef Output out
+        while each < stop:
+            seq += 1
+            memcpy(&finish, each, sizeof(Finish))
+            each += sizeof(Finish)
+            if (
+                finish.seq
+                and finish.completed
+                and not finish.backwards
+                and finish.segment == self._end.segment
+                and seq - finish.seq <= self._end.reach
+            ):
+                out.bytes, out.length = at, 0
+                put_brief_finished(&out, &finish, seq)
+                at = end_brief(at, at + out.length, last)
+            else:
+                self._whole.length = 0
+                room_for(&self._whole, finish.opening_bytes)
+                put_finished(&self._whole, &finish, each)
+                at = put_line(
+                    at, seq, last, self._whole.bytes, self._whole.length, NULL, 0, NULL
+                )
+            each += finish.opening_bytes
+        return at
+
+    cdef uint8_t* _put_decided(
+        self, uint8_t* at, uint8_t* last, unsigned long long seq, Cycle cycle, int line
+    ) except NULL:
+        """The line `seq` of a cycle: brief, where it was written whole not long ago. -> its end."""
+        cdef ChainEnd end = self._end
+        cdef Decision* decision = &cycle._decided[line]
+        cdef Told told = cycle.hit.told_of(cycle.tail_of(line))
+        cdef Output out
+        if (
+            told.segment == end.segment
+            and told.seq
+            and seq - told.seq <= end.reach
+            and told.micros <= decision.micros
+            and told.query_tail is cycle._query_tail
+        ):
+            out.bytes, out.length = at, 0
+            put_brief_decided(&out, decision, seq, told.seq, told.micros)
+            return end_brief(at, at + out.length, last)
+        self._whole.length = 0
+        cycle.write_whole(line, &self._whole)
+        told.segment, told.seq, told.micros = end.segment, seq, decision.micros
+        told.query_tail = cycle._query_tail
+        return put_line(
+            at,
+            seq,
+            last,
+            self._whole.bytes,
+            self._whole.length,
+            PyBytes_AS_STRING(told.tail),
+            <size_t>PyBytes_GET_SIZE(told.tail),
+            told.digest,
+        )
 
     cdef void _forget_finished(self) noexcept:
         self._finished.length = self._finished_count = 0
@@ -320,7 +387,7 @@ cdef class HitLedger:
 
     cdef int new_id(self, double now, uint8_t* out) except -1:
         """As `audit.record.new_id`: ID_BYTES."""
-        cdef unsigned long long milliseconds = <unsigned long long>(now * 1000)
+        cdef unsigned long long milliseconds = micros_of(now) // 1000
         cdef uint8_t stamp[6]
         cdef int index
         if self._used + ENTROPY_BYTES > PyBytes_GET_SIZE(self._pool):
@@ -343,17 +410,8 @@ cdef class HitLedger:
             self._wake()
         return 0
 
-    cdef Output* begin_finished(self, size_t counted) except NULL:
-        """Where a record of that size at most is to be put."""
-        room_for(&self._finished, counted + SIZE)
-        self._begun = self._finished.length
-        self._finished.length += SIZE
-        return &self._finished
-
-    cdef int end_finished(self) except -1:
-        """It is there."""
-        cdef uint32_t size = <uint32_t>(self._finished.length - self._begun - SIZE)
-        memcpy(self._finished.bytes + self._begun, &size, SIZE)
+    cdef int ask_to_be_woken(self) except -1:
+        """A finished record is there."""
         self._finished_count += 1
         if not self._waking:
             self._waking = True
@@ -380,7 +438,6 @@ cdef class Cycle:
     def __dealloc__(self):
         free(self._saved.bytes)
         free(self._sent.bytes)
-        free(self._decided.bytes)
 
     @property
     def underway(self) -> bool:
@@ -418,18 +475,18 @@ cdef class Cycle:
     @property
     def lines(self) -> list | None:
         cdef list found = []
-        cdef size_t begin = 0
+        cdef Output* whole = &self.ledger._whole
         cdef int line
+        cdef Told told
         if not self._unwritten:
             return None
         for line in range(self._line_count):
-            tail = self.tail_of(line)
-            varies = PyBytes_FromStringAndSize(
-                <const char*>self._decided.bytes + begin,
-                <Py_ssize_t>(self._line_ends[line] - begin),
-            )
-            found.append((varies, tail, self.hit.digest_of(tail)))
-            begin = self._line_ends[line]
+            told = self.hit.told_of(self.tail_of(line))
+            whole.length = 0
+            self.write_whole(line, whole)
+            varies = PyBytes_FromStringAndSize(<const char*>whole.bytes, <Py_ssize_t>whole.length)
+            digest = PyBytes_FromStringAndSize(<const char*>told.digest, RAW)
+            found.append((varies, told.tail, digest))
         return found
 
     cdef bytes tail_of(self, int line):
@@ -440,14 +497,22 @@ cdef class Cycle:
         cdef size_t room
         if not self._line_count:
             return 0
-        room = self._decided.length + <size_t>self._line_count * AROUND
+        room = self._whole_room() + AROUND
+        room *= <size_t>self._line_count
         room += <size_t>PyBytes_GET_SIZE(self._tail)
         if self._line_count > 1:
             room += <size_t>PyBytes_GET_SIZE(self._parse_tail)
         return room
 
+    cdef size_t _whole_room(self) noexcept:
+        """Of what `write_whole` writes at most, but for LINE_ROOM."""
+        cdef size_t room = <size_t>PyBytes_GET_SIZE(self._opening) + DIGEST_DIGITS + LINE_ROOM
+        if self._query_tail is not None:
+            room += <size_t>PyBytes_GET_SIZE(self._query_tail)
+        return room
+
     cdef int begin(self, Hit hit, const uint8_t* at, Py_ssize_t size, double now) except -1:
-        self._saved.length = self._sent.length = self._decided.length = 0
+        self._saved.length = self._sent.length = 0
         must_add(&self._saved, at, <size_t>size)
         self.ledger.new_id(now, self._record_id)
         self.hit = hit
@@ -455,6 +520,7 @@ cdef class Cycle:
         self.rows = self.bytes_out = self.cells_masked = self.sensitive_unmasked = 0
         self._tag_bytes = 0
         self._line_count = 0
+        self._decided_seq = 0
         self._unwritten = True
         self.lock = None
         self._masker = None
@@ -466,26 +532,22 @@ cdef class Cycle:
         self._finished = False
         return 0
 
-    cdef Output* begin_decided(
-        self, const uint8_t* record_id, double now, size_t counted
-    ) except NULL:
-        """A decided record, up to where its tail begins; `counted`: bytes of what its writer adds
-        to it before `end_decided`."""
-        cdef Output* out = &self._decided
-        room_for(out, counted + <size_t>PyBytes_GET_SIZE(self._opening))
+    cdef Decision* decide(self, const uint8_t* record_id, double now, bytes tail) except NULL:
+        """A decided record with this tail; where its text is its own, the caller adds that."""
+        cdef Decision* decision = &self._decided[self._line_count]
         self._sequence.value += 1
-        put_bytes(out, b'"event":"statement_decided","id":"')
-        put(out, record_id, ID_BYTES)
-        put_bytes(out, b'","time":')
-        put_time(out, now)
-        put_bytes(out, self._opening)
-        put_integer(out, self._sequence.value)
-        return out
-
-    cdef int end_decided(self, bytes tail) except -1:
-        self._line_ends[self._line_count] = self._decided.length
+        memcpy(decision.id, record_id, ID_BYTES)
+        decision.micros = micros_of(now)
+        decision.sequence = self._sequence.value
+        decision.own_text = False
         self._line_count += 1
         self._tail, self._parse_tail = tail, self._tail
+        return decision
+
+    cdef int write_whole(self, int line, Output* out) except -1:
+        """A decided record, up to where its tail begins."""
+        room_for(out, self._whole_room())
+        put_decided(out, &self._decided[line], self._opening, self._query_tail)
         return 0
 
     def send_recorded(self) -> None:
@@ -545,7 +607,7 @@ cdef class Cycle:
         self.hit = None
         self.lock = None
         self._masker = None
-        self._parse_tail = self._tail = None
+        self._parse_tail = self._tail = self._query_tail = None
 
     # --- chunks ---------------------------------------------------------------------------------
 
@@ -563,7 +625,7 @@ cdef class Cycle:
         cdef HitLedger ledger = self.ledger
         cdef double seconds = now - self.started
         self._finished = True
-        self.put_finished(now, b"completed", seconds)
+        self.put_finished(now, True)
         ledger.running -= 1
         ledger.rows += self.rows
         ledger.cells_masked += self.cells_masked
@@ -580,37 +642,28 @@ cdef class Cycle:
 
     cdef int withhold_record(self, double now) except -1:
         """It was recorded as let through, and did not run after all."""
-        self.put_finished(now, b"withheld", now - self.started)
+        self.put_finished(now, False)
         self.ledger.running -= 1
         return 0
 
-    cdef int put_finished(self, double now, bytes outcome, double seconds) except -1:
-        """Fields as in `audit.record.StatementFinished`, in its order, defaults left out."""
-        cdef unsigned long long micros = 0
-        cdef uint8_t own_id[ID_BYTES]
-        cdef Output* out
-        self.ledger.new_id(now, own_id)
-        out = self.ledger.begin_finished(<size_t>PyBytes_GET_SIZE(self._finish_opening))
-        put_bytes(out, b'"event":"statement_finished","id":"')
-        put(out, own_id, ID_BYTES)
-        put_bytes(out, b'","time":')
-        put_time(out, now)
-        put_bytes(out, self._finish_opening)
-        put(out, self._record_id, ID_BYTES)
-        put_bytes(out, b'","outcome":"')
-        put_bytes(out, outcome)
-        put_bytes(out, b'"')
-        put_field(out, b',"rows":', self.rows)
-        put_field(out, b',"bytes_out":', self.bytes_out)
-        put_field(out, b',"cells_masked":', self.cells_masked)
-        put_field(out, b',"sensitive_unmasked_cells":', self.sensitive_unmasked)
-        if seconds > 0:
-            micros = <unsigned long long>floor(seconds * 1e6 + 0.5)
-        if micros:
-            put_bytes(out, b',"duration_ms":')
-            put_decimal(out, micros, 1000)
-        if self._tag_bytes:
-            put_bytes(out, b',"command_tag":"')
-            put(out, self._tag, self._tag_bytes)
-            put_bytes(out, b'"')
-        return self.ledger.end_finished()
+    cdef int put_finished(self, double now, bint completed) except -1:
+        cdef Output* out = &self.ledger._finished
+        cdef unsigned long long begun = micros_of(self.started)
+        cdef Finish finish
+        cdef size_t opening = <size_t>PyBytes_GET_SIZE(self._finish_opening)
+        room_for(out, sizeof(Finish) + opening)
+        finish.seq, finish.segment = self._decided_seq, self._decided_segment
+        memcpy(finish.decided, self._record_id, ID_BYTES)
+        finish.micros = micros_of(now)
+        finish.backwards = finish.micros < begun
+        finish.after = 0 if finish.backwards else finish.micros - begun
+        finish.completed = completed
+        finish.rows, finish.bytes_out = self.rows, self.bytes_out
+        finish.cells_masked = self.cells_masked
+        finish.sensitive_unmasked = self.sensitive_unmasked
+        memcpy(finish.tag, self._tag, self._tag_bytes)
+        finish.tag_bytes = self._tag_bytes
+        finish.opening_bytes = opening
+        put(out, &finish, sizeof(Finish))
+        put(out, PyBytes_AS_STRING(self._finish_opening), opening)
+        return self.ledger.ask_to_be_woken()

@@ -13,8 +13,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport free
 
-from _speedups.auditchain cimport HASH, hash_into
-from _speedups.auditwriter cimport put_bytes, put_integer
+from _speedups.auditchain cimport hash_into
+from _speedups.auditrecords cimport Decision
 from _speedups.chunks cimport Chunks, wall_clock
 from _speedups.growing cimport Output, must_add, shrink
 from _speedups.hitcycle cimport Count, Cycle, Hit, HitLedger
@@ -103,19 +103,16 @@ cdef class AnyHitPath(Cycle):
         self, Hit hit, const uint8_t* text, Py_ssize_t length, double now
     ) except -1:
         """The record of a text that came as such."""
-        cdef Output* record
+        cdef Decision* decision
         if hit.query_tail_rest is None:
-            self.begin_decided(self._record_id, now, 0)
-            return self.end_decided(hit.query_tail)
-        record = self.begin_decided(
-            self._record_id, now, <size_t>PyBytes_GET_SIZE(hit.query_tail) + HASH
-        )
-        put_bytes(record, hit.query_tail)
-        hash_into(text, <size_t>length, record.bytes + record.length)
-        record.length += HASH
-        put_bytes(record, b'","text_bytes":')
-        put_integer(record, <unsigned long long>length)
-        return self.end_decided(hit.query_tail_rest)
+            self.decide(self._record_id, now, hit.query_tail)
+            return 0
+        decision = self.decide(self._record_id, now, hit.query_tail_rest)
+        self._query_tail = hit.query_tail
+        decision.own_text = True
+        hash_into(text, <size_t>length, decision.text_digest)
+        decision.text_bytes = <unsigned long long>length
+        return 0
 
     # --- for tests --------------------------------------------------------------------------------
 

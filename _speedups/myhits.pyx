@@ -225,8 +225,7 @@ cdef class MyHitPath(AnyHitPath):
             return False
         self._begin_cycle(hit, at, size, now)
         self.extended = True
-        self.begin_decided(self._record_id, now, 0)
-        self.end_decided(hit.execute_tail)
+        self.decide(self._record_id, now, hit.execute_tail)
         return True
 
     cdef bint _fits(self, Hit hit, const uint8_t* bound, Py_ssize_t size):

@@ -269,10 +269,8 @@ cdef class HitPath(AnyHitPath):
         self.extended = True
         if parses:
             self.ledger.new_id(now, parse_id)
-            self.begin_decided(parse_id, now, 0)
-            self.end_decided(hit.parse_tail)
-        self.begin_decided(self._record_id, now, 0)
-        self.end_decided(hit.execute_tail)
+            self.decide(parse_id, now, hit.parse_tail)
+        self.decide(self._record_id, now, hit.execute_tail)
         describing = hit.bound and not describes  # clients that skip Describe still get a lock
         self._steps = PyBytes_AS_STRING(
             <bytes>EXTENDED_STEPS[

@@ -8,12 +8,18 @@ from collections.abc import Iterator
 
 import msgspec
 
+from appliance.audit.brief import Brief, Incomplete, Recent, end_of, read_brief, split_number
+
+INCOMPLETE = "incomplete"
+"""The event of a line that says little without another, which is not there."""
+
 
 class Glimpse(msgspec.Struct, frozen=True):
     """The fields of any record that matter to a proof."""
 
     event: str
     id: str
+    time: float = 0.0
     session: str = ""
     decided: str = ""
     begun: str = ""
@@ -45,13 +51,36 @@ class Pairing:
         self.finished = 0
         self._optional: dict[str, set[str]] = {}
         """Session -> ids that need no finish (refused, only prepared) but may have one."""
+        self._recent: Recent[tuple[Glimpse, bool]] = Recent()
+        """Decisions; with each: whether its line is whole."""
 
-    @staticmethod
-    def read(line: bytes) -> Glimpse | None:
+    def read(self, line: bytes) -> Glimpse | None:
+        """None: it is no record."""
         try:
-            return _decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            seq, is_brief = split_number(line)
+            glimpse = self._complete(read_brief(line)) if is_brief else _decode(line)
+        except Incomplete:
+            return Glimpse(INCOMPLETE, "")
+        except ValueError:
             return None
+        if glimpse.event == "segment_opened":
+            self._recent.forget()
+        elif glimpse.event == "statement_decided":
+            self._recent.keep(seq, (glimpse, not is_brief))
+        return glimpse
+
+    def _complete(self, brief: Brief) -> Glimpse:
+        """As `brief.Completer` does. Raises Incomplete."""
+        other, whole = self._recent.meant(brief)
+        if brief.ends:
+            identifier = end_of(other.id)
+            return Glimpse(
+                "statement_finished", identifier, session=other.session, decided=other.id
+            )
+        if not whole or other.refusal is not None:
+            raise Incomplete
+        identifier, time = brief.new_id(other.time), brief.later(other.time)
+        return msgspec.structs.replace(other, id=identifier, time=time)
 
     def take(self, glimpse: Glimpse, seq: int) -> Iterator[tuple[bool, str, str]]:
         match glimpse.event:
@@ -70,6 +99,8 @@ class Pairing:
             case "dry_run_ended":
                 if self.open.pop(glimpse.begun, None) is None:
                     yield True, "orphan_finish", f"record {seq} ends a dry run that never began"
+            case "incomplete":
+                yield True, "incomplete", f"record {seq} is told by another, which is not there"
             case "session_closed":
                 self._optional.pop(glimpse.session, None)
             case "segment_opened":

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from appliance.audit import checkpoint
-from appliance.audit.encode import decode_record
+from appliance.audit.brief import Completer
 from appliance.audit.record import (
     AdminActed,
     DryRunBegun,
@@ -141,11 +141,12 @@ class Reader:
         self._worker = worker
         self._criteria = criteria
         self._waiting: dict[str, Story] = {}
+        self._completer = Completer()
         self.unreadable = 0
 
     def feed(self, line: bytes) -> Iterator[Story]:
-        """Stories that `line` completes."""
-        numbered = _numbered(line)
+        """Stories that `line` completes. Lines are to be fed from the first one of a segment on."""
+        numbered = _numbered(self._completer, line)
         if numbered is None:
             self.unreadable += 1
             return
@@ -228,9 +229,10 @@ def find(trail: Trail, reference: str) -> list[Story]:
 def _finished_by(trail: Trail, reference: str) -> list[Story]:
     """The statement that the finish with this reference or id ended."""
     for worker in trail.workers():
+        completer = Completer()
         for segment in _segments(trail, worker):
             for line in trail.lines(worker, segment):
-                numbered = _numbered(line)
+                numbered = _numbered(completer, line)
                 if numbered is None or not isinstance(numbered[1], StatementFinished):
                     continue
                 seq, finish = numbered[0], numbered[1]
@@ -247,11 +249,10 @@ def _ended(trail: Trail, worker: int, finish: StatementFinished) -> list[Story]:
     return []
 
 
-def _numbered(line: bytes) -> tuple[int, Entry] | None:
+def _numbered(completer: Completer, line: bytes) -> tuple[int, Entry] | None:
     """A line's sequence number and record; None when it cannot be read."""
     try:
-        record = decode_record(line)
-        return int(line[len(b'{"seq":') : line.index(b",")]), record
+        return completer.record(line)
     except ValueError:
         return None
 

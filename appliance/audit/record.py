@@ -1,9 +1,9 @@
 """Every record of the audit trail, one Struct each, told apart by the field `event`.
 
 Built by the worker (`compose` helps with the statement ones), written by `spool`, read
-back by `query` and `verify`. The rule: no literal, parameter or cell value ever goes into a record;
-strings that a client chose pass through `redact` first. Fields that equal their default are left
-out of the line.
+back by `query` and `verify`; what a session repeats may stand in brief lines (`brief`). The rule:
+no literal, parameter or cell value ever goes into a record; strings that a client chose pass
+through `redact` first. Fields that equal their default are left out of the line.
 Renaming or retyping a field breaks old trails: only add, with a default.
 """
 

@@ -8,7 +8,8 @@ Called by `cli/audit` and by tests; pure. What it proves and how:
   (`checkpoint`); checkpoints that are gone where a head says there were some are noted: a later
   signature still proves the records, and a crash can leave a segment without;
 - that chains mentioned by others exist (SegmentOpened.workers_seen, WorkerStarted);
-- that each StatementFinished has its StatementDecided.
+- that each StatementFinished has its StatementDecided, and that the lines are there of which brief
+  lines (`brief`) speak.
 
 What no trail can prove by itself: records after the last signature (at most some seconds of the
 open segment), and that a whole trail was not put back to an earlier state together with the head
@@ -124,6 +125,8 @@ class ChainProof:
         self._chain = ChainReport(worker)
         self._link: Link | None = Link()
         self._last = 0
+        self._before = ""
+        """The hash that the line before this one claims to have; '' = none can be seen."""
         self._damaged = 0
         """Unreadable lines since the last good one: each may stand for one record."""
         self._segment = ""
@@ -273,10 +276,11 @@ class ChainProof:
 
     def _prove_line(self, raw: bytes, before: str) -> None:
         self._chain.records += 1
-        line = parse_line(raw)
-        if line is None or not line.sound:
+        line = parse_line(raw, self._before)
+        if line is None or not (line.sound or self._cannot_tell(line)):
             self._damaged += 1
             self._link = None
+            self._before = "" if line is None else line.hash
             if not raw.endswith(b"\n"):
                 text = "the last line is not whole (the next start of its worker repairs that)"
                 self._error("torn_tail", text)
@@ -293,9 +297,16 @@ class ChainProof:
         self._prove_opening(glimpse, line, before)
         if in_order:
             self._link, self._last, self._damaged = line.link, line.seq, 0
+            self._before = line.hash
             self._settle(line)
         for error, code, text in self.pairing.take(glimpse, line.seq):
             (self._error if error else self._note)(code, text)
+
+    def _cannot_tell(self, line: Line) -> bool:
+        """Whether the hash of a line says nothing, since the line before it is not there; that is
+        found as such."""
+        expected = self._last + self._damaged + 1
+        return line.brief and not (self._before and line.seq == expected)
 
     def _prove_link(self, line: Line) -> bool:
         """False for a line that stands after where it belongs."""

@@ -45,6 +45,7 @@ AUDIT_NAMES_MAX = (
 )
 AUDIT_NAME_CHARS_MAX = 256  # one name chosen by a client or a database, qualified
 AUDIT_LINE_BYTES_MAX = 1 * MIB  # one record, encoded
+AUDIT_REACH_LINES_MAX = 16_384  # how far back a brief line may speak of another
 AUDIT_BACKLOG_RECORDS_MAX = 4_096  # after-the-fact records kept while the spool cannot write
 
 

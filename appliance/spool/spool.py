@@ -30,7 +30,7 @@ from appliance.audit.chain import Encoded, Link, link_encoded
 from appliance.audit.checkpoint import Checkpoint, Signer
 from appliance.audit.encode import encode_body
 from appliance.audit.record import Record, SegmentOpened, SpoolRecovered, new_id
-from appliance.model.limits import AUDIT_BACKLOG_RECORDS_MAX, MIB
+from appliance.model.limits import AUDIT_BACKLOG_RECORDS_MAX, AUDIT_REACH_LINES_MAX, MIB
 from appliance.spool.spool_sync import GroupSync
 from appliance.spool.spool_tail import Survey, measure, seal_path, survey_folder
 
@@ -79,6 +79,7 @@ class Spool:
         self._segment_bytes_max = segment_bytes_max
         self._now = now
         self.end.size_max = segment_bytes_max
+        self.end.reach = AUDIT_REACH_LINES_MAX
         self._segment = ""
         self._first = 0
         self._descriptor = -1
@@ -356,6 +357,7 @@ class Spool:
         )
         self._segment, self._first, self.end.size = name, self._link.seq + 1, 0
         self.end.lines, self._descriptor = 0, descriptor
+        self.end.segment += 1
         try:
             self._write((opened, *repairs))
         except OSError:

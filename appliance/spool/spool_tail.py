@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from appliance.audit import checkpoint
-from appliance.audit.chain import Line, Link, parse_line
+from appliance.audit.chain import Line, Link, claimed_hash, parse_line
 from appliance.model.limits import KIB, MIB
 
 WINDOW_BYTES = 256 * KIB
@@ -85,13 +85,16 @@ def find_tail(path: Path) -> Tail:
 
 def _last_sound(chunk: bytes, start: int) -> tuple[Line, int] | None:
     """(line, end offset in the file) of the last sound line wholly inside `chunk`, which begins at
-    `start`."""
+    `start`, together with the line before it."""
     end = chunk.rfind(b"\n")
     while end >= 0:
         begin = chunk.rfind(b"\n", 0, end) + 1
         if begin == 0 and start > 0:
             return None  # its beginning lies before the window
-        line = parse_line(chunk[begin : end + 1])
+        earlier = chunk.rfind(b"\n", 0, max(0, begin - 1)) + 1
+        if earlier == 0 and start > 0:
+            return None
+        line = parse_line(chunk[begin : end + 1], claimed_hash(chunk[earlier:begin]))
         if line is not None and line.sound:
             return line, start + end + 1
         end = begin - 1

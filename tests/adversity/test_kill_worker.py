@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from appliance.audit import checkpoint
-from appliance.audit.encode import decode_record
+from appliance.audit.brief import Completer
 from appliance.audit.record import Record, SpoolRecovered, StatementDecided, StatementFinished
 from appliance.spool.trail_folder import FolderTrail
 from tests.adversity import stage
@@ -42,12 +42,12 @@ MARK = re.compile(r"\bm_[0-9a-z]+_\d+_\d+\b")
 
 def records(data: Path) -> list[Record]:
     trail = FolderTrail(data / "audit")
-    return [
-        decode_record(line)
-        for worker in trail.workers()
-        for segment in checkpoint.segment_order(trail.names(worker))
-        for line in trail.lines(worker, segment)
-    ]
+    found = []
+    for worker in trail.workers():
+        completer = Completer()
+        for segment in checkpoint.segment_order(trail.names(worker)):
+            found += [completer.record(line)[1] for line in trail.lines(worker, segment)]
+    return found
 
 
 def recorded(data: Path) -> set[str]:

@@ -23,6 +23,8 @@ import yaml
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 
+from appliance.audit.brief import Completer
+from appliance.audit.encode import encode_record
 from appliance.cli.demo.child import Child
 from appliance.cli.files import write_private
 from appliance.identity.scram import make_verifier
@@ -160,8 +162,11 @@ class Running:
         """Audit records of all workers, in order of time, that have these fields."""
         found: list[dict[str, Any]] = []
         for segment in sorted((self.data / "audit").glob("w*/*.ndjson")):
-            lines = segment.read_bytes().splitlines(keepends=True)
-            found += [json.loads(line) for line in lines if line.endswith(b"\n")]
+            completer = Completer()
+            for line in segment.read_bytes().splitlines(keepends=True):
+                if line.endswith(b"\n"):
+                    seq, record = completer.record(line)
+                    found.append({"seq": seq, **json.loads(encode_record(record))})
         found.sort(key=lambda record: (record["time"], record["seq"]))
         return [
             record

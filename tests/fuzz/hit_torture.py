@@ -155,6 +155,7 @@ class Conversation:
     def go_on(self, steps: int) -> None:
         end = ChainEnd()
         end.size_max = 1 << 40
+        end.reach = 1 << 14
         self._ledger.write_to(end, lambda number, finished: None)
         for _ in range(steps):
             end.descriptor = os.open(

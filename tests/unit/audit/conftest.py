@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -105,6 +106,17 @@ class Writer:
         self.link, lines = link_records(self.link, records)
         self.files[self.segment] += b"".join(lines)
         self.count += len(lines)
+
+    def write_brief(self, fields: str) -> int:
+        """A brief line, made as `chain` documents it -> its sequence number. `fields`: JSON, from
+        behind the number."""
+        seq = self.link.seq + 1
+        body = f'{{"seq":{seq},{fields}'.encode()
+        digest = sha256(body + bytes.fromhex(self.link.head)).hexdigest()
+        self.files[self.segment] += body + f',"hash":"{digest}"}}\n'.encode()
+        self.link = Link(seq, digest)
+        self.count += 1
+        return seq
 
     def sign(self, kind: str) -> None:
         link = self.link

@@ -6,9 +6,9 @@ catalog that changes, and sends its answers in pieces.
 """
 
 import asyncio
-import os
 import random
 import secrets
+import tempfile
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -288,6 +288,9 @@ class Front:
                 cut = self.choices.randint(1, len(said)) if self.choices.random() < 0.3 else 1 << 20
                 self._hear(said[:cut])
                 said = said[cut:]
+        self._settled()
+
+    def _settled(self) -> None:
         self._keep_finished()
 
     def _hear(self, chunk: bytes) -> None:
@@ -322,19 +325,42 @@ class End(Chunks):
 
 
 class Wired(Front):
-    """The same by way of both ends' buffers, and with a trail: as a worker does it."""
+    """The same by way of both ends' buffers, and with a trail: as a worker does it.
+
+    `written`: what was written, file by file; `whole`: the records that it must hold, in order.
+    """
 
     def __init__(self, principal: Principal, choices: random.Random) -> None:
         super().__init__(principal, True, choices)
         share(bytearray(65536))
         self._trail = ChainEnd()
         self._trail.size_max = 1 << 40
-        self._trail.descriptor = os.open(os.devnull, os.O_WRONLY)
+        self.reach = self._trail.reach = choices.choice((0, 3, 16_384))
+        self.written: list[bytes] = []
+        self.whole: list[list[Entry]] = []
+        self._file: Any = None
+        self._begin_file()
         self.ledger.write_to(self._trail, lambda number, finished: None)
         self._client = End(self, self._to_client, False)
         self._upstream = End(self, self._sent, True)
         assert self.path is not None
         self.path.attach(self._client, self._upstream)
+
+    def _begin_file(self) -> None:
+        self._end_file()
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (until the next one begins)
+        self._trail.descriptor = self._file.fileno()
+        self._trail.segment += 1
+        self.whole.append([])
+
+    def _end_file(self) -> None:
+        if self._file is not None:
+            self._file.seek(0)
+            self.written.append(self._file.read())
+            self._file.close()
+
+    def _settled(self) -> None:
+        """What has finished waits for the next write."""
 
     def _to_client(self, content: bytes) -> None:
         self.read += content
@@ -365,10 +391,15 @@ class Wired(Front):
         self._client.say(chunk)
         if self.ledger.due:
             self.taken += 1
-            self.records += [decode_record(b"{%b%b}" % line[:2]) for line in self.path.lines]
-            self._keep_finished()
+            if self.choices.random() < 0.02:
+                self._begin_file()
+            due = [decode_record(b"{%b}" % line) for line in self.ledger.finished]
+            due += [decode_record(b"{%b%b}" % line[:2]) for line in self.path.lines]
+            self.records += due
+            self.whole[-1] += due
             before = self._to_database
             assert self.ledger.write_due()
+            assert not self.ledger.finished
             assert len(self._to_database) > len(before)
 
     def _hear(self, chunk: bytes) -> None:
@@ -376,7 +407,7 @@ class Wired(Front):
 
     def leave(self) -> None:
         super().leave()
-        os.close(self._trail.descriptor)
+        self._end_file()
 
 
 def cycles(choices: random.Random, prepared: bool) -> bytes:

@@ -16,6 +16,7 @@ import pytest
 
 from _speedups.auditchain import ChainEnd
 from _speedups.chunks import Chunks, share
+from appliance.audit.brief import Completer
 from appliance.audit.chain import parse_line
 from appliance.audit.encode import decode_record
 from appliance.audit.record import (
@@ -106,8 +107,26 @@ def test_with_and_without(principal: Principal, seed: int) -> None:
     if principal is ANN:
         assert SECRET.encode() not in hitting.read
     assert sorts(told(hitting.records)) == sorts(told(alone.records))
+    if isinstance(hitting, Wired):
+        assert_told_whole(hitting)
     # Nothing runs that was not meant to, or twice. (Texts sent in place of others are equal, too.)
     assert sorted(hitting.database.texts) == sorted(alone.database.texts)
+
+
+def assert_told_whole(front: Wired) -> None:
+    """The trail is one chain, and has every record, whole or brief."""
+    before, briefly = "0" * 64, 0
+    for content, whole in zip(front.written, front.whole, strict=True):
+        completer, found = Completer(), []
+        for raw in content.splitlines(keepends=True):
+            line = parse_line(raw, before)
+            assert line is not None
+            assert line.sound
+            assert line.prev == before
+            before, briefly = line.hash, briefly + line.brief
+            found.append(completer.record(raw)[1])
+        assert found == whole
+    assert (briefly > 0) == (front.reach > 0)
 
 
 def test_records_in_order() -> None:

@@ -30,7 +30,7 @@ from tests.unit.session.my_hit_fronts import (
     converse,
     query,
 )
-from tests.unit.session.test_hits import plain, sorts, told
+from tests.unit.session.test_hits import assert_told_whole, plain, sorts, told
 from tests.unit.wire.mysql.packets_said import column, eof, text_row
 
 
@@ -57,6 +57,8 @@ def test_with_and_without(principal: Principal, capabilities: int, seed: int) ->
     if principal is ANN:
         assert SECRET.encode() not in hitting.read
     assert sorts(told(hitting.records)) == sorts(told(alone.records))
+    if isinstance(hitting, MyWired):
+        assert_told_whole(hitting)
     assert hitting.database.texts == alone.database.texts
     assert hitting.machine.totals == alone.machine.totals
 
