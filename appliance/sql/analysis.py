@@ -188,13 +188,13 @@ def _lets_go(raw: RawStatement) -> frozenset[str]:
             return _CURSOR
         case "DeallocateStmt" if not body.get("name"):
             return _PREPARED
-        case "SelectStmt" if _unlocks(body):
+        case "SelectStmt" if _lets_go_of_advisory(body):
             return _ADVISORY
         case _:
             return _NOTHING
 
 
-def _unlocks(body: Body) -> bool:
+def _lets_go_of_advisory(body: Body) -> bool:
     """`SELECT pg_advisory_unlock_all()` and nothing else."""
     targets = body.get("targetList", ())
     if len(targets) != 1 or not body.keys() <= {"targetList", "limitOption", "op"}:
