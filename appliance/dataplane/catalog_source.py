@@ -32,6 +32,10 @@ class CatalogSource(msgspec.Struct, frozen=True):
     stamp: Callable[[Sequence[Row]], str] | None = None
     """What the answer to a question about one thing (`vouching`) comes to; None: sessions find out
     by themselves whether what they rest on has changed."""
+    hasty: tuple[str, ...] = ()
+    """Said on a connection that is to wait for nobody's change, ..."""
+    busy: str = ""
+    """... and the number of the error that it gets instead."""
     at_once: bool = True
     """Whether a change amid the queries shows in none of them, or is told of otherwise; if not, the
     epoch is compared behind them."""

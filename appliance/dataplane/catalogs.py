@@ -23,6 +23,7 @@ from appliance.dataplane.connections import Login, Upstream, UpstreamRefused, Up
 from appliance.dataplane.leasing import Leases
 from appliance.dataplane.protocols import protocol_of
 from appliance.dataplane.vouching import Footing, Voucher
+from appliance.model.catalog import Catalog
 from appliance.model.errors import ProtocolViolation
 from appliance.session.dialect import SessionLineage
 from appliance.telemetry.metrics import Metrics
@@ -86,13 +87,14 @@ class DatabaseCatalog:
         """Those of them that do not surely owe masks."""
         self._refreshing: asyncio.Task[None] | None = None
         self._polling: asyncio.Task[None] | None = None
+        self._rereading = False
         self.failure = ""
         self.sessions = 0
-        stamp = self._protocol.catalog.stamp
+        source = self._protocol.catalog
         self._voucher = self._leases = None
-        if stamp is not None:
+        if source.stamp is not None:
             self._voucher = Voucher(
-                self, self._connected, self._protocol.query, stamp, self._protocol.terminate
+                self, self._connected, self._protocol.query, source, self._protocol.terminate
             )
             self._leases = Leases(
                 self._voucher, self._connected, self._protocol.query, self._protocol.terminate
@@ -210,6 +212,13 @@ class DatabaseCatalog:
             )
         await asyncio.shield(self._refreshing)
 
+    async def reread(self) -> None:
+        """The same, and all of it is read after this was called, whatever the epoch says. What
+        turns out to be as it was stays under its version.
+        """
+        self._rereading = True
+        await self.refresh()
+
     def _overdue(self, task: asyncio.Task[None]) -> None:
         if not task.done():
             self._fresh = False
@@ -321,8 +330,10 @@ class DatabaseCatalog:
         if upstream is None or upstream.side.ended:
             upstream = self._upstream = await self._connected()
             self._epoch = ""
+        rereading, self._rereading = self._rereading, False
         epoch = str((await protocol.query(upstream, source.epoch))[0][0])
-        if self._kept is not None and epoch == self._epoch and not self.baseline.moved():
+        as_it_was = self._kept is not None and epoch == self._epoch and not self.baseline.moved()
+        if as_it_was and not rereading:
             return
         self._fresh = False  # it did change: nothing rests on the old one while the new is read
         for _ in range(MET_MAX):
@@ -338,7 +349,9 @@ class DatabaseCatalog:
         else:
             raise TimeoutError
         catalog = source.build(self._target.name, self.database, rows)
-        kept = self._kept
+        kept, self._epoch = self._kept, epoch
+        if as_it_was and kept is not None and self._says(catalog, kept.catalog):
+            return
         if kept is not None and kept.catalog.version.startswith(catalog.version):
             # Read anew because a session found something else than the epoch tells: nothing kept
             # under the same version may be used again.
@@ -347,7 +360,11 @@ class DatabaseCatalog:
             catalog = msgspec.structs.replace(catalog, version=version)
         self._kept = source.lineage(self.baseline.applied(catalog))
         self.generation.value += 1
-        self._epoch = epoch
+
+    def _says(self, catalog: Catalog, known: Catalog) -> bool:
+        """Whether what was read is what is known, but for its version."""
+        read = self.baseline.applied(catalog)
+        return bool(msgspec.structs.replace(read, version=known.version) == known)
 
     def _disconnect(self) -> None:
         if self._upstream is not None:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from _speedups.hitcycle import Lease
 from appliance.dataplane.connections import Row, Upstream, UpstreamRefused, UpstreamUnreachable
-from appliance.dataplane.vouching import Footing, Voucher
+from appliance.dataplane.vouching import BEGIN, END, Footing, Voucher
 from appliance.model.errors import ProtocolViolation
 
 LEASE_SECONDS = 0.2
@@ -30,7 +30,6 @@ ACQUIRE_SECONDS_MAX = 10.0
 IDLE_ROUNDS_MAX = 20
 """Rounds in which nobody used a lease, before it is let go of."""
 LEASES_MAX = 64
-BEGIN, END = "START TRANSACTION", "ROLLBACK"
 
 _FAILURES = (UpstreamRefused, UpstreamUnreachable, ProtocolViolation, TimeoutError, OSError)
 

@@ -145,6 +145,8 @@ MYSQL = SpokenProtocol(
         build=mysql_sql.catalog_of,
         lineage=mysql_sql.lineage_of,
         stamp=mysql_sql.stamp_of,
+        hasty=mysql_catalog.HASTY,
+        busy=mysql_catalog.LOCK_WAIT_TIMEOUT,
         at_once=False,
         whole_server=True,
     ),

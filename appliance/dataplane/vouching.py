@@ -3,9 +3,9 @@ cannot find that out by itself.
 
 One per `catalogs.DatabaseCatalog` that needs it, asked by `conductor` (`CheckFooting`). It asks
 over a connection of its own, so that reading a catalog is not in its way. A thing's stamp (what the
-server says of it) is known when the epoch was compared after it was read: as long as the stamp is
-the same, so is the thing. Rules: whoever asks gets an answer that was read after they asked; what
-cannot be read holds nothing.
+server says of it) is known when the catalog was read while a transaction kept the thing from
+changing: as long as the stamp is the same, so is the thing. Rules: whoever asks gets an answer that
+was read after they asked; what cannot be read holds nothing, nor what somebody waits to change.
 """
 
 import asyncio
@@ -18,8 +18,11 @@ from appliance.model.errors import ProtocolViolation
 from appliance.session.dialect import SessionLineage
 
 SECONDS_MAX = 10.0
-LEARNINGS_MAX = 3
 STAMPS_MAX = 100_000
+BEGIN, END = "START TRANSACTION", "ROLLBACK"
+"""Between them all that was used stays as it is."""
+BUSY = "busy"
+"""No stamp: somebody waits to change it, and until then it cannot be looked at."""
 
 
 class Part(Protocol):
@@ -53,9 +56,18 @@ class Catalogued(Protocol):
 
     @property
     def lineage(self) -> SessionLineage | None: ...
+    async def reread(self) -> None: ...
+
+
+class Source(Protocol):
+    """What is needed of `catalog_source.CatalogSource`."""
+
     @property
-    def kept(self) -> SessionLineage | None: ...
-    async def refresh(self) -> None: ...
+    def stamp(self) -> Callable[[Sequence[Row]], str] | None: ...
+    @property
+    def hasty(self) -> Sequence[str]: ...
+    @property
+    def busy(self) -> str: ...
 
 
 class Voucher:
@@ -66,13 +78,13 @@ class Voucher:
         catalog: Catalogued,
         connect: Callable[[], Awaitable[Upstream]],
         query: Callable[[Upstream, str], Awaitable[list[Row]]],
-        stamp: Callable[[Sequence[Row]], str],
+        source: Source,
         terminate: bytes,
     ) -> None:
         self._catalog = catalog
         self._connect = connect
         self._query = query
-        self._stamp = stamp
+        self._source = source
         self._terminate = terminate
         self._upstream: Upstream | None = None
         self._due: list[tuple[Footing, asyncio.Future[bool]]] = []
@@ -121,7 +133,9 @@ class Voucher:
     async def _looked(self, footings: Sequence[Footing]) -> list[bool]:
         parts = {part.key: part for footing in footings for part in footing.parts}
         found = await self._read(parts.values())
-        if not all(self._is_known(part, found) for footing in footings for part in footing.parts):
+        if BUSY not in found.values() and not all(
+            self._is_known(part, found) for footing in footings for part in footing.parts
+        ):
             found = await self._learnt(list(parts.values()))
         return [self.is_as_judged(footing, found) for footing in footings]
 
@@ -134,18 +148,32 @@ class Voucher:
         return bool(stamp) and stamp == found[part.key] and bool(known == part.known)
 
     async def _learnt(self, parts: Sequence[Part]) -> dict[Hashable, str]:
-        """Stamps of things as the catalog has them now: read again until nothing changed between
-        them and it."""
-        found: dict[Hashable, str] = {}
-        for _ in range(LEARNINGS_MAX):
-            before = self._catalog.kept
+        """Stamps of things as the catalog has them now: it is read while they are kept from
+        changing. (An epoch does not tell of what changed and changed back.)"""
+        upstream = await self._connected()
+        await self._query(upstream, BEGIN)
+        try:
+            kept = await self._kept(upstream, parts)
             found = await self._read(parts)
-            await self._catalog.refresh()
-            lineage = self._catalog.lineage
-            if lineage is not None and lineage is before:
-                self._learn(parts, found, lineage.catalog)
-                break
+            if kept and BUSY not in found.values():
+                await self._catalog.reread()
+                lineage = self._catalog.lineage
+                if lineage is not None:
+                    self._learn(parts, found, lineage.catalog)
+        finally:
+            await self._query(upstream, END)
         return found
+
+    async def _kept(self, upstream: Upstream, parts: Iterable[Part]) -> bool:
+        """Has them stay as they are until the open transaction ends, as far as they can; False:
+        somebody waits to change one."""
+        for part in parts:
+            try:
+                await self._query(upstream, part.use)
+            except UpstreamRefused as refused:
+                if self._is_busy(refused):
+                    return False
+        return True
 
     def _learn(self, parts: Iterable[Part], found: dict[Hashable, str], catalog: Catalog) -> None:
         if len(self._stamps) > STAMPS_MAX:
@@ -158,10 +186,16 @@ class Voucher:
                 self._stamps[part.key] = now, found[part.key]
 
     async def _read(self, parts: Iterable[Part]) -> dict[Hashable, str]:
-        """What the server says now; '' for what it says nothing of."""
+        """What the server says now; '' for what it says nothing of, BUSY for what somebody waits to
+        change. Nobody is waited for: whoever asks may have it open until they get an answer."""
+        return await self.read(await self._connected(), parts)
+
+    async def _connected(self) -> Upstream:
         if self._upstream is None or self._upstream.side.ended:
             self._upstream = await self._connect()
-        return await self.read(self._upstream, parts)
+            for text in self._source.hasty:
+                await self._query(self._upstream, text)
+        return self._upstream
 
     async def read(self, upstream: Upstream, parts: Iterable[Part]) -> dict[Hashable, str]:
         """The same, over another connection."""
@@ -171,10 +205,16 @@ class Voucher:
         for texts in part.questions:
             try:
                 rows = [row for text in texts for row in await self._query(upstream, text)]
-            except UpstreamRefused:
+            except UpstreamRefused as refused:
+                if self._is_busy(refused):
+                    return BUSY
                 continue
-            return self._stamp(rows)
+            assert self._source.stamp is not None
+            return self._source.stamp(rows)
         return ""
+
+    def _is_busy(self, refused: UpstreamRefused) -> bool:
+        return bool(self._source.busy) and refused.fields.get("N") == self._source.busy
 
     def _disconnect(self) -> None:
         upstream, self._upstream = self._upstream, None

@@ -27,6 +27,7 @@ from appliance.session.effects import Bytes, CancelStatement, Turn
 from appliance.session.exchange_blast import ExchangeBlast
 from appliance.session.exchange_commands import ExchangeCommands
 from appliance.session.exchange_decisions import ExchangeDecisions
+from appliance.session.exchange_fence import ExchangeFences
 from appliance.session.exchange_footing import ExchangeFooting
 from appliance.session.exchange_replies import ExchangeReplies
 from appliance.session.exchange_state import ExchangeState, Running
@@ -50,11 +51,11 @@ class Exchange:
     def __init__(self, state: ExchangeState) -> None:
         self._state = state
         self._decisions = ExchangeDecisions(state)
-        blast = ExchangeBlast(state)
+        blast, fences = ExchangeBlast(state), ExchangeFences(state)
         self._footing = ExchangeFooting(state)
-        self._client = ExchangeCommands(state, self._decisions, blast)
+        self._client = ExchangeCommands(state, self._decisions, blast, fences)
         self._upstream = ExchangeReplies(
-            state, self._decisions, blast, self._footing, self._client.run
+            state, self._decisions, blast, fences, self._footing, self._client.run
         )
         self._in_turn = False
 

@@ -22,7 +22,8 @@ from appliance.session.inflight import Execution
 from appliance.wire.exchange import Done, Failed, Reply
 
 _SAVEPOINT = b"`sallyport: limit`"
-OPEN, KEEP, UNDO = b"START TRANSACTION", b"COMMIT", b"ROLLBACK"
+OPEN = b"START TRANSACTION"
+KEEP, UNDO = b"COMMIT AND NO CHAIN NO RELEASE", b"ROLLBACK AND NO CHAIN NO RELEASE"
 OPEN_INSIDE = b"SAVEPOINT " + _SAVEPOINT
 KEEP_INSIDE = b"RELEASE SAVEPOINT " + _SAVEPOINT
 UNDO_INSIDE = b"ROLLBACK TO SAVEPOINT " + _SAVEPOINT

@@ -18,6 +18,7 @@ from appliance.session.counted import limit_of
 from appliance.session.effects import ArmTimeout, BeginSchemaChange, EndOther, EndSession, LogInAnew
 from appliance.session.exchange_blast import ExchangeBlast
 from appliance.session.exchange_decisions import ExchangeDecisions
+from appliance.session.exchange_fence import ExchangeFences
 from appliance.session.exchange_named import ExchangeNamed, forget_names, refused_names
 from appliance.session.exchange_state import ExchangeState, Running, Statement
 from appliance.session.inflight import Bound, Execution
@@ -28,11 +29,16 @@ class ExchangeCommands:
     """The client's half of one session's machine."""
 
     def __init__(
-        self, state: ExchangeState, decisions: ExchangeDecisions, blast: ExchangeBlast
+        self,
+        state: ExchangeState,
+        decisions: ExchangeDecisions,
+        blast: ExchangeBlast,
+        fences: ExchangeFences,
     ) -> None:
         self._state = state
         self._decisions = decisions
         self._blast = blast
+        self._fences = fences
         self._named = ExchangeNamed(state, decisions, self)
 
     def run(self, command: Command) -> None:
@@ -161,7 +167,7 @@ class ExchangeCommands:
             return
         taught = not (statement.long or command.unseen or command.cursor)
         statement.kinds = kinds
-        statement.long = False
+        once, statement.long = statement.long, False
         execution = Execution(record_id, verdict, self._state.now)
         if taught:
             execution.hit = self._state.hits.executed(
@@ -170,7 +176,9 @@ class ExchangeCommands:
         else:
             self._state.hits.forgets(statement.number)
         self.before_forward(execution, statement.text, bytes(command.bound))
-        self.forward(Running(command, verdict, execution, statement))
+        running = Running(command, verdict, execution, statement)
+        running.once = once
+        self.forward(running)
 
     def changed_under(self, statement: Statement, verdict: flow.Verdict) -> Refusal | None:
         """A statement whose meaning changed since it was prepared is not what was decided then:
@@ -265,6 +273,9 @@ class ExchangeCommands:
         rows_max = None if verdict is None else limit_of(verdict.facts, verdict.decision)
         if rows_max is not None:
             self._blast.begin(running, rewritten, rows_max)
+            return
+        if self._fences.is_due(running):
+            self._fences.begin(running, rewritten)
             return
         self._state.gate(running, told.unrecorded())
         self._send(running, rewritten)

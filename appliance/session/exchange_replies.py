@@ -16,6 +16,7 @@ from appliance.session import changes, told
 from appliance.session.effects import NoteCleanRelations, NoteSchemaChange, SettleSchemaChange
 from appliance.session.exchange_blast import ExchangeBlast
 from appliance.session.exchange_decisions import ExchangeDecisions
+from appliance.session.exchange_fence import ExchangeFences
 from appliance.session.exchange_footing import ExchangeFooting
 from appliance.session.exchange_rests import rests_of
 from appliance.session.exchange_state import ExchangeState, Question, Running
@@ -42,6 +43,7 @@ class ExchangeReplies:
         state: ExchangeState,
         decisions: ExchangeDecisions,
         blast: ExchangeBlast,
+        fences: ExchangeFences,
         footing: ExchangeFooting,
         again: Callable[[Command], None],
     ) -> None:
@@ -49,6 +51,7 @@ class ExchangeReplies:
         self._state = state
         self._decisions = decisions
         self._blast = blast
+        self._fences = fences
         self._footing = footing
         self._again = again
 
@@ -67,7 +70,16 @@ class ExchangeReplies:
         elif running.limited is not None:
             if self._blast.take(running, running.limited, reply):
                 self._over()
-        elif running.discarded is not None:
+        else:
+            answer: Reply | None = reply
+            if running.fence is not None:
+                answer = self._fences.take(running, running.fence, reply)
+            if answer is not None:
+                self._take_own(running, answer)
+
+    def _take_own(self, running: Running, reply: Reply) -> None:
+        """A reply to the client's own command."""
+        if running.discarded is not None:
             self._discard(running, running.discarded, reply)
         else:
             self._replied(running, reply)
@@ -134,10 +146,13 @@ class ExchangeReplies:
             self._begin_discarding(running, refused.refusal, reply)
             return
         state.choose_row_mode(execution)
-        if self._footing.doubts(running):
-            self._footing.ask(running, reply)
-        else:
+        if not self._footing.doubts(running):
             self._show(running, execution, reply)
+        elif self._fences.is_missed(running):
+            running.again = self._may_again(running)
+            self._begin_discarding(running, told.reshaped_past(), reply)
+        else:
+            self._footing.ask(running, reply)
 
     def looked_after(self, holds: bool) -> None:
         """Whether what a described result rests on is as it was judged."""
@@ -148,17 +163,19 @@ class ExchangeReplies:
         if holds:
             self._show(running, execution, reply)
             return
-        running.again = execution.statement_index == 0 and self._may_again(running)
+        running.again = self._may_again(running)
         self._begin_discarding(running, told.reshaped_past(), reply)
 
     def _may_again(self, running: Running) -> bool:
         """It only reads, and nothing of its answer has left: it is judged anew, and runs again."""
         state, execution, command = self._state, running.execution, running.command
         rests = None if execution is None else rests_of(execution.verdict)
-        if rests is None or rests.first or command is None or command.cursor:
+        if execution is None or rests is None or rests.first or execution.statement_index:
+            return False
+        if command is None or command.wish not in _AGAIN or command.cursor or command.unseen:
             return False
         state.repeated += 1
-        return command.wish is Wish.QUERY and state.repeated <= REPEATS_MAX
+        return not running.once and state.repeated <= REPEATS_MAX
 
     def _show(self, running: Running, execution: Execution, reply: Described) -> None:
         state = self._state
@@ -392,5 +409,6 @@ class ExchangeReplies:
 
 
 ANSWER_BYTES_MAX = 64 * 1024
-REPEATS_MAX = 2
+_AGAIN = frozenset((Wish.QUERY, Wish.EXECUTE))
+REPEATS_MAX = 3
 """How often one command runs again because of schema changes past us."""

@@ -26,7 +26,7 @@ from appliance.session.records import Recorder, parts_of
 from appliance.session.results import ResultLocks
 from appliance.session.shown import PARAMETERS_SHOWN_MAX, SHOWN_CHARS_MAX, touches_classified
 from appliance.session.state import Parked, Waiting
-from appliance.wire.exchange import Bytes, Codec, Command, Done, Failed
+from appliance.wire.exchange import Bytes, Codec, Command, Done, Ended, Failed
 
 
 class Tracker(Protocol):
@@ -132,6 +132,19 @@ class Limited:
         self.refusal: Refusal | None = None
 
 
+class Fence:
+    """Around one read: a transaction of ours."""
+
+    __slots__ = ("endings", "held", "rewritten", "step")
+
+    def __init__(self, rewritten: bytes) -> None:
+        self.rewritten = rewritten
+        self.step = Step.OPENING
+        self.held: Done | Ended | Failed | None = None
+        """The last reply, until our transaction has ended."""
+        self.endings = 0
+
+
 class Running:
     """What the upstream was sent and has not answered to its end."""
 
@@ -140,7 +153,9 @@ class Running:
         "command",
         "discarded",
         "execution",
+        "fence",
         "limited",
+        "once",
         "question",
         "refusal",
         "statement",
@@ -169,6 +184,10 @@ class Running:
         """When all of it is thrown away, the command is carried out anew."""
         self.limited: Limited | None = None
         """How many rows it may affect, and where that stands."""
+        self.fence: Fence | None = None
+        """The transaction of ours that it stands in."""
+        self.once = False
+        """It cannot be carried out again: values came ahead of it."""
         self.question: Question | None = None
 
 

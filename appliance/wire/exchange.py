@@ -248,6 +248,9 @@ class Codec(Protocol):
     def settled(self, done: Done) -> Done:
         """The same, as it reads now that the transaction it stood in is over."""
 
+    def unfenced(self, reply: "Done | Described | Ended") -> "Done | Described | Ended":
+        """The same, as it reads without the transaction of ours that it stands in."""
+
     def done(self) -> bytes:
         """A command completed, with no effect that a client is told of."""
 

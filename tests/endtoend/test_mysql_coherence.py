@@ -7,6 +7,7 @@ notice. What is in `people.ssn` begins with SECRET.
 
 import contextlib
 import random
+import struct
 import threading
 from collections.abc import Iterator
 
@@ -17,6 +18,7 @@ from appliance.cli.demo.mariadb import EmbeddedMariaDB
 from tests.clusters import Authority
 from tests.endtoend.governed_mariadb import Cursor, alice_at, direct_cursor, governed, told
 from tests.endtoend.stage import Running
+from tests.redteam.mysql.wire import CLOSE, Session
 
 DATABASE = "coherent"
 POLICY = """
@@ -164,8 +166,7 @@ def test_other_changes_disturb_nobody(alice: Cursor, direct: Cursor) -> None:
 
 
 def test_whenever_a_change_comes(alice: Cursor, direct: Cursor) -> None:
-    """Amid reads that never pause, at any moment of theirs. (What is changed and changed back
-    between two looks is not noticed.)"""
+    """Amid reads that never pause, at any moment of theirs."""
     chance = random.Random(5)
     back = SWAPPED.replace("ssn AS name", "name")
     for _ in range(12):
@@ -176,6 +177,54 @@ def test_whenever_a_change_comes(alice: Cursor, direct: Cursor) -> None:
         swapping.join()
         assert "SECRET" not in found
         direct.execute(back)
+
+
+@pytest.mark.parametrize(("prepared", "ends"), [(False, True), (True, False)])
+def test_a_view_that_is_swapped_and_swapped_back(
+    proxy: Running, mariadb: EmbeddedMariaDB, direct: Cursor, prepared: bool, ends: bool
+) -> None:
+    """Now and then with a pause, in which there are answers: each is of either view, masked where
+    it is of the other."""
+    over, chance = threading.Event(), random.Random(7)
+
+    def swap() -> None:
+        with direct_cursor(mariadb, (f"USE {DATABASE}",)) as own:
+            while not over.is_set():
+                own.execute(SWAPPED)
+                over.wait(chance.choice((0, 0, 0.01, 0.1)))
+                own.execute(SWAPPED.replace("ssn AS name", "name"))
+                over.wait(chance.choice((0, 0, 0.01, 0.1)))
+
+    swapping = threading.Thread(target=swap)
+    where = ("127.0.0.1", proxy.ports["main"])
+    session = Session(
+        where, "alice", "alice-password", database=DATABASE, deprecate_eof=not ends, seconds=30
+    )
+    swapping.start()
+    try:
+        for _ in range(15):
+            if prepared:
+                number, *_ = session.prepare(b"SELECT id, name FROM seen")
+                if number:
+                    session.execute(number, [])
+                    session.command(struct.pack("<BI", CLOSE, number), "nothing")
+            else:
+                session.query(b"SELECT id, name FROM seen")
+    finally:
+        over.set()
+        swapping.join()
+        session.close()
+    received = b" ".join(session.packets)
+    assert b"SECRET" not in received
+    assert b"one" in received or b"****" in received
+
+
+def test_a_read_leaves_no_transaction_and_takes_nothing_away(alice: Cursor) -> None:
+    told(alice, "SET completion_type = CHAIN")
+    assert "one" in told(alice, "SELECT SQL_CALC_FOUND_ROWS name FROM seen ORDER BY id LIMIT 1")
+    assert told(alice, "SELECT FOUND_ROWS(), @@in_transaction") == "((2, 0),)"
+    assert "1242" in told(alice, "SELECT name, (SELECT id FROM seen) FROM seen")
+    assert told(alice, "SELECT @@in_transaction") == "((0,),)"
 
 
 def until(cursor: Cursor, text: str, wanted: str) -> str:

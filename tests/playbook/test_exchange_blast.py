@@ -40,7 +40,9 @@ def test_a_write_within_its_limit_lasts() -> None:
     opened, run, kept, done = few(says(query(UPDATE)), OPEN, ran(2), answers(OK))
     assert opened.upstream == sent(query("START TRANSACTION"))
     assert opened.decided == ((SIMPLE, ""),)
-    assert run.upstream == sent(query(UPDATE)) and kept.upstream == sent(query("COMMIT"))
+    assert run.upstream == sent(query(UPDATE)) and kept.upstream == sent(
+        query("COMMIT AND NO CHAIN NO RELEASE")
+    )
     assert opened.client == run.client == kept.client == b""
     assert done.client == reply(ok(2, AUTOCOMMIT))  # no transaction is left open
     assert done.finished == (("completed", 0, 0),)
@@ -50,7 +52,9 @@ def test_a_write_beyond_its_limit_never_was() -> None:
     *_, undone, done, after = few(
         says(query(UPDATE)), OPEN, ran(3), answers(OK), says(query("SELECT 1"))
     )
-    assert undone.upstream == sent(query("ROLLBACK")) and undone.client == b""
+    assert (
+        undone.upstream == sent(query("ROLLBACK AND NO CHAIN NO RELEASE")) and undone.client == b""
+    )
     assert "affected 3" in error_of(done.client)[2] and error_of(done.client)[0] == 1
     assert done.finished == (("rolled_back", 0, 0),)
     assert after.upstream == sent(query("SELECT 1"))
@@ -82,7 +86,7 @@ def test_without_autocommit_the_transaction_stays_open() -> None:
 def test_a_write_that_fails_leaves_nothing_open() -> None:
     words = error(1205, b"HY000", b"Lock wait timeout")
     *_, undone, done = few(says(query(UPDATE)), OPEN, answers(words), answers(OK))
-    assert undone.upstream == sent(query("ROLLBACK"))
+    assert undone.upstream == sent(query("ROLLBACK AND NO CHAIN NO RELEASE"))
     assert done.client == reply(words) and done.finished == (("failed", 0, 0),)
     *_, done = few(says(query("BEGIN")), OPEN, says(query(UPDATE)), OPEN, answers(words))
     assert done.client == reply(words) and done.upstream == b""
@@ -121,7 +125,9 @@ def test_prepared() -> None:
     )
     assert asked.upstream == sent(query("START TRANSACTION"))
     assert asked.decided == ((EXECUTE, ""),)
-    assert run.upstream == sent(execute(3)) and kept.upstream == sent(query("COMMIT"))
+    assert run.upstream == sent(execute(3)) and kept.upstream == sent(
+        query("COMMIT AND NO CHAIN NO RELEASE")
+    )
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,10 @@ ROWS_MAX = 250_000
 TEXT_CHARACTERS_MAX = 64_000
 """Longer definitions and expressions come as '' and are not understood."""
 
+HASTY = ("SET SESSION lock_wait_timeout = 0",)
+"""Waits for no metadata lock (MariaDB; MySQL takes 1 s for it)."""
+LOCK_WAIT_TIMEOUT = "1205"
+
 PREPARE = (
     "SET SESSION sql_mode = ''",
     "SET SESSION TRANSACTION READ ONLY",

@@ -3,8 +3,9 @@
 `session/flow` makes a `MyFooting` for every text of a principal who owes masks, `dataplane/
 vouching` holds it against the server. MySQL has neither row versions of its catalog nor locks that
 a session could take without a transaction. But a statement opens all that it names before it
-describes its result, and nothing of that changes until it ends: what is found unchanged *after* its
-result was described was so when it was opened. So reads are looked after before their first row
+describes its result, and nothing of that changes until its transaction ends: what is found
+unchanged *after* its result was described, and before that, was so when it was opened. So reads
+stand in a transaction (`session/exchange_fence`) and are looked after before their first row
 leaves, and all else is looked after before it is sent as well (`first`).
 
 Rule: what is compared is the server's own printing of a thing (SHOW CREATE), which holds all that

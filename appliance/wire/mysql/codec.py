@@ -35,6 +35,7 @@ from appliance.wire.exchange import (
     Command,
     Described,
     Done,
+    Ended,
     Failed,
     Masker,
     Passed,
@@ -359,6 +360,17 @@ class MyCodec:
     def settled(self, done: Done) -> Done:
         payload = m.with_status(done.payload, self._expected.status)
         return msgspec.structs.replace(done, payload=payload)
+
+    def unfenced(self, reply: Done | Described | Ended) -> Done | Described | Ended:
+        if isinstance(reply, Described):
+            if self._capabilities & Capability.DEPRECATE_EOF:
+                return reply
+            at = len(reply.content) - m.EOF_PAYLOAD_BYTES
+            content = reply.content[:at] + m.untransacted(reply.content[at:], True)
+            return msgspec.structs.replace(reply, content=content)
+        brief = isinstance(reply, Ended) and not self._capabilities & Capability.DEPRECATE_EOF
+        payload = m.untransacted(reply.payload, brief)
+        return msgspec.structs.replace(reply, payload=payload, in_transaction=False)
 
     def done(self) -> bytes:
         return self._packets(m.done_payload(self._expected.status))

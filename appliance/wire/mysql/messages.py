@@ -17,6 +17,7 @@ from appliance.wire.mysql.startup import Capability
 
 OK, LOCAL_FILE, EOF, ERROR = 0x00, 0xFB, 0xFE, 0xFF
 EOF_BYTES_MAX = 9
+EOF_PAYLOAD_BYTES = 5
 
 INTERRUPTED = "70100"
 """SQLSTATE of a statement that was cancelled."""
@@ -193,6 +194,21 @@ def with_status(payload: bytes, status: int) -> bytes:
     reader.lenenc()
     at = reader.offset
     flags = reader.u16() & ~_STANDING | status & _STANDING
+    return payload[:at] + struct.pack("<H", flags) + payload[at + 2 :]
+
+
+def untransacted(payload: bytes, brief: bool) -> bytes:
+    """An OK packet (`brief`: an EOF packet), which has been parsed, as it reads outside a
+    transaction."""
+    reader = Reader(payload, "upstream")
+    reader.u8()
+    if brief:
+        reader.u16()  # warnings
+    else:
+        reader.lenenc()
+        reader.lenenc()
+    at = reader.offset
+    flags = reader.u16() & ~IN_TRANSACTION
     return payload[:at] + struct.pack("<H", flags) + payload[at + 2 :]
 
 

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import pymysql
+
 from tests.redteam.mysql import packets
 from tests.redteam.mysql.packets import Column, Malformed, length_encoded, take_length, take_string
 
@@ -195,9 +197,17 @@ class Session:
                 plugin, salt = name.decode(), rest.rstrip(b"\0")
                 self.send(self._proof(plugin, salt), fresh=False)
             elif kind == 0x01 and payload[1:] == b"\x04":
-                self.send(self._password + b"\0", fresh=False)
+                self.send(self._whole_password(salt), fresh=False)
             elif kind != 0x01:
                 raise Malformed("authentication")
+
+    def _whole_password(self, salt: bytes) -> bytes:
+        """Without TLS encrypted for the key that the server has for it."""
+        if isinstance(self._socket, ssl.SSLSocket):
+            return self._password + b"\0"
+        self.send(b"\x02", fresh=False)
+        key = self.receive(10)[1:]
+        return bytes(pymysql._auth.sha2_rsa_encrypt(self._password, salt[:20], key))
 
     def _proof(self, plugin: str, salt: bytes) -> bytes:
         if plugin == "mysql_clear_password":

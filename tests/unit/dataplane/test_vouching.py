@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from appliance.dataplane.connections import UpstreamRefused
-from appliance.dataplane.vouching import Voucher
+from appliance.dataplane.vouching import BEGIN, END, Voucher
+
+SOURCE = SimpleNamespace(stamp=str, hasty=(), busy="1205")
 
 
 class World:
@@ -21,7 +23,7 @@ class World:
         self.refreshes = 0
         self.amid: list[str] = []
         """What is there from the next refresh on."""
-        self.refuses = self.shows_nothing = False
+        self.refuses = self.shows_nothing = self.busy = False
 
     @property
     def lineage(self) -> Any:
@@ -40,17 +42,23 @@ class World:
         return SimpleNamespace(side=side)
 
     async def query(self, _upstream: object, text: str) -> list[tuple[str | None, ...]]:
+        if text in (BEGIN, END, Part.use):
+            return []
         self.asked += 1
+        if self.busy:
+            raise UpstreamRefused({"C": "HY000", "N": "1205"})
         if self.refuses or (self.shows_nothing and text == "SHOW"):
             raise UpstreamRefused({"C": "42S02"})
         await asyncio.sleep(0)
         return [(self.there,)]
 
     def voucher(self) -> Voucher:
-        return Voucher(self, self.connect, self.query, lambda rows: str(rows), b"")
+        return Voucher(self, self.connect, self.query, SOURCE, b"")
 
 
 class Part:
+    use = "USE"
+
     def __init__(self, known: str) -> None:
         self.key = ("relation", "thing")
         self.known = known
@@ -107,6 +115,14 @@ def test_what_the_server_does_not_say_holds_nothing() -> None:
     world = World()
     world.refuses = True
     assert told(world, footing()) == [False]
+
+
+def test_what_somebody_waits_to_change_holds_not_and_is_not_learnt() -> None:
+    world = World()
+    waits = lambda: setattr(world, "busy", True)  # noqa: E731
+    ended = lambda: setattr(world, "busy", False)  # noqa: E731
+    assert told(world, footing(), waits, footing(), ended, footing()) == [True, False, True]
+    assert world.refreshes == 1
 
 
 def test_what_is_not_shown_is_looked_at() -> None:
