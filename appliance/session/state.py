@@ -269,14 +269,7 @@ class SessionState:
         self.waiting: Waiting | None = None
         self.runs: deque[Run] = deque()
         self.question: Question | None = None
-        self.backend = Backend()
-        """The upstream, as far as it holds something of ours."""
-        self.shares = False
-        """It shares its connections with other sessions, and has one during transactions only."""
-        self.pins: frozenset[str] = frozenset()
-        """Why it keeps the one that it has (`shared`)."""
-        self.soiled = False  # it was, or is, pinned to this connection: something may be left there
-        self.letting: frozenset[str] = frozenset()  # of `pins`, gone when the server is ready
+        self._begin_sharing()
         self.hits = Hits(recorder, self.backend.unchanged)
         self.holding = False
         """A check of ours opened a transaction to hold locks in; the client knows of none."""
@@ -289,8 +282,8 @@ class SessionState:
         self.growing: set[Footing] = set()
         """Of these, what could get a part with masked columns all the same (`sql/adoption`)."""
         self.parked: Parked | None = None
-        self.chosen = Chosen()
         """The statement that waits for an approval; it is `waiting`, too."""
+        self.chosen = Chosen()
         self.rehearsed_at = float("-inf")
         """When a statement was last run to be rolled back."""
         self.approvals = False
@@ -307,6 +300,17 @@ class SessionState:
         self._begin_pipeline()
         self._begin_pieces()
         self._begin_sums()
+
+    def _begin_sharing(self) -> None:
+        """The connection to the upstream, whose session need not be this one's alone."""
+        self.backend = Backend()
+        """The upstream, as far as it holds something of ours."""
+        self.shares = False
+        """It shares its connections with other sessions, and has one during transactions only."""
+        self.pins: frozenset[str] = frozenset()
+        """Why it keeps the one that it has (`shared`)."""
+        self.soiled = False  # it was, or is, pinned to this connection: something may be left there
+        self.letting: frozenset[str] = frozenset()  # of `pins`, gone when the server is ready
 
     def _begin_pipeline(self) -> None:
         """COPY FROM STDIN, and what is open of the extended protocol."""
