@@ -114,6 +114,15 @@ class Voucher:
                 asked.set_result(answer)
 
     async def _work(self) -> None:
+        """Whatever happens, nobody waits for an answer that does not come."""
+        try:
+            await self._answer_all()
+        finally:
+            if self._working is asyncio.current_task():
+                self._working = None
+                self._answer([False] * len(self._due))
+
+    async def _answer_all(self) -> None:
         while self._due:
             due, self._due = self._due, []
             answers = [False] * len(due)
@@ -128,7 +137,6 @@ class Voucher:
                 for (_, asked), answer in zip(due, answers, strict=True):
                     if not asked.done():
                         asked.set_result(answer)
-        self._working = None
 
     async def _looked(self, footings: Sequence[Footing]) -> list[bool]:
         parts = {part.key: part for footing in footings for part in footing.parts}

@@ -29,7 +29,7 @@ class World:
     def lineage(self) -> Any:
         return self.kept
 
-    async def refresh(self) -> None:
+    async def reread(self) -> None:
         self.refreshes += 1
         if self.amid:
             self.there = self.amid.pop(0)
