@@ -61,19 +61,9 @@ def test_own_attacks(place: Stage) -> None:
         and "server>=18" not in item.get("requires", ())  # what PostgreSQL 15 has no words for
     ]
     report = sent(place, "attacks", corpus.OWN["attacks"], only=names, modes="simple,raw").report
-    assert report["attacks"] == len(names) and report["leaked_direct"] == 0
-    leaked = set(report["leaked_ids"]) - corpus.limits(corpus.FOLDER / corpus.OWN["attacks"]).keys()
+    assert report["attacks"] == len(names)
+    assert set(report["leaked_ids"]) <= corpus.limits(corpus.FOLDER / corpus.OWN["attacks"]).keys()
     assert report["runner_errors"] == {} and report["target_down_after"] == []
-    # By inference: two answers that differ by a secret do so every time; those that differ by time
-    # (a schema change is noticed sooner or later, and told in other words) do not.
-    assert not leaked or not set.union(*(_inferred_again(place, leaked) for _ in range(3)))
-
-
-def _inferred_again(place: Stage, names: set[str]) -> set[str]:
-    """Which of these differ this time, too."""
-    only = sorted(names)
-    report = sent(place, "attacks", corpus.OWN["attacks"], only=only, modes="simple,raw").report
-    return set(report["leaked_ids"])
 
 
 @pytest.mark.slow
