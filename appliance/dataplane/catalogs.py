@@ -197,12 +197,19 @@ class DatabaseCatalog:
 
     async def refresh(self, *, reload: bool = False) -> None:
         """Brings it up to date with what is there now (a load that runs already may have looked
-        before); concurrent callers share one load. Never raises: `failure` says what went wrong.
+        before); concurrent callers share one load, unless it fails. Never raises: `failure` says
+        what went wrong.
         `reload`: all of it is read, whatever the epoch says.
         """
         self._changes += 1
         if reload:
             self._epoch = ""
+        if self._refreshing is not None:
+            await asyncio.shield(self._refreshing)
+            if not self.failure:
+                return
+            # It began before it was asked for here: what it failed on may be gone (a database that
+            # was dropped and made again).
         if self._refreshing is None:
             self._refreshing = asyncio.create_task(self._refresh())
             self._refreshing.add_done_callback(self._refreshed)
@@ -298,9 +305,13 @@ class DatabaseCatalog:
     async def _load_as_it_is(self) -> None:
         """Again where a change was noted meanwhile, which may not have been seen, and where one was
         met: what prints definitions looks at what is there now, not at the snapshot that all else
-        is read in, and fails on what has just been dropped.
+        is read in, and fails on what has just been dropped. Again, too, where a connection that was
+        kept turns out to have been ended meanwhile (with its database, or with the server).
         """
         seen, met = -1, 0
+        kept = self._upstream
+        if kept is not None and kept.side.ended:
+            kept = None
         while seen != self._changes:
             seen = self._changes
             try:
@@ -309,6 +320,11 @@ class DatabaseCatalog:
                 if refused.fields.get("C") != CACHE_LOOKUP_FAILED or met >= MET_MAX:
                     raise
                 seen, met = -1, met + 1
+                self._disconnect()
+            except (ConnectionError, UpstreamUnreachable):
+                if kept is None or kept is not self._upstream:
+                    raise
+                seen, kept = -1, None
                 self._disconnect()
 
     async def _connected(self) -> Upstream:

@@ -78,6 +78,85 @@ def test_other_errors_are_failures_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     assert "42501" in refreshed(server, monkeypatch).failure and server.connections == 1
 
 
+class Ending:
+    """A server that ends connections with their database, which is gone for a while."""
+
+    def __init__(self, patched: pytest.MonkeyPatch) -> None:
+        empty = Catalog("t", "d", "v1", 180000, ("public",), {}, {}, {})
+        self.connections = 0
+        self.dropped_at = 0
+        """Connections up to this one are ended."""
+        self.gone = 0
+        """How many attempts to connect still find no database."""
+        spoken = msgspec.structs.replace(
+            POSTGRESQL,
+            open_upstream=self.open_upstream,
+            query=self.query,
+            catalog=msgspec.structs.replace(
+                POSTGRESQL.catalog,
+                queries={"functions": DEFINITIONS},
+                build=lambda *_parts: empty,
+            ),
+        )
+        patched.setattr(catalogs, "protocol_of", lambda _target: spoken)
+        made: Any = SimpleNamespace(name="t")
+        self.database = DatabaseCatalog(made, "d", made, Metrics(), 60_000)
+
+    async def open_upstream(self, *_parts: object) -> Any:
+        await asyncio.sleep(0)
+        if self.gone:
+            self.gone -= 1
+            raise UpstreamRefused({"C": "3D000"})
+        self.connections += 1
+        side = SimpleNamespace(ended=False, close=lambda: None, abort=lambda: None)
+        side.number = self.connections
+        return SimpleNamespace(side=side)
+
+    async def query(self, upstream: Any, text: str) -> list[tuple[str | None, ...]]:
+        await asyncio.sleep(0)
+        if upstream.side.number <= self.dropped_at:
+            raise ConnectionResetError("the database closed the connection")
+        return [("e1",)] if text == EPOCH_QUERY else []
+
+
+def test_a_kept_connection_that_was_ended_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Ending(monkeypatch)
+
+    async def dropped_and_made_again() -> None:
+        server.database.begin()
+        await server.database.refresh()
+        server.dropped_at = 1
+        await server.database.refresh()
+        assert server.database.failure == "" and server.connections == 2
+        assert server.database.lineage is not None
+        await server.database.close()
+
+    asyncio.run(dropped_and_made_again())
+
+
+def test_a_new_connection_that_is_ended_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Ending(monkeypatch)
+    server.dropped_at = 9
+    asyncio.run(server.database.refresh())
+    assert server.database.failure != "" and server.connections == 1
+    assert server.database.lineage is None
+
+
+def test_a_load_that_failed_is_not_the_answer_to_who_asked_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = Ending(monkeypatch)
+
+    async def made_again_meanwhile() -> None:
+        server.gone = 1
+        polled = asyncio.create_task(server.database.refresh())
+        await asyncio.sleep(0)
+        await asyncio.gather(polled, server.database.refresh())
+
+    asyncio.run(made_again_meanwhile())
+    assert server.database.failure == "" and server.connections == 1
+
+
 class Moving:
     """A server whose epoch is another one for the first answers, and whose queries are not
     answered at once."""
