@@ -11,7 +11,7 @@ from typing import cast
 import msgspec
 
 from appliance.model.catalog import ColumnKey
-from appliance.model.decision import Mask
+from appliance.model.decision import Effect, Mask
 from appliance.model.errors import InvariantBroken, ProtocolViolation
 from appliance.model.facts import Action, Facts, PreparedUse
 from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX
@@ -227,7 +227,9 @@ class Decisions:
         lineage = self._state.judge.catalog.lineage
         asked = lineage is not None and bool(lineage.catalog.newest)
         if asked and verdict.refusal.code is RefusalCode.DENIED:
-            return changes.names_unknown(verdict.facts)  # rules are looked up by what it is
+            # Rules are looked up by what it is; constraints that tell of a mask are the catalog's.
+            ruled = verdict.decision.effect is Effect.DENY
+            return not ruled or changes.names_unknown(verdict.facts)
         return verdict.refusal.code is RefusalCode.UNRESOLVED or (
             asked and verdict.refusal.code in _OF_THE_SCHEMA
         )

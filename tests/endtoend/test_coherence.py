@@ -330,6 +330,27 @@ def test_what_she_made_in_a_transaction_is_known(alice: Connection) -> None:
     assert simple(alice, "SELECT * FROM c.kept") == "[(7,)]"
 
 
+def test_a_refusal_for_a_constraint_is_for_one_that_is_there(
+    direct: Connection, alice: Connection
+) -> None:
+    """That a write would tell of a mask is the catalog's word, which may be an old one."""
+    refused = "would tell of c.people.{}"
+    excluding = "ALTER TABLE c.people ADD CONSTRAINT lone EXCLUDE (id WITH =) WHERE ({} <> '')"
+    write = "INSERT INTO c.people (id, ssn) VALUES (7, 'SECRET-1')"
+    direct.execute("ALTER TABLE c.people ADD COLUMN title text")
+    direct.execute(excluding.format("ssn").encode())
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match=refused.format("ssn")):
+        alice.execute(write)
+    alice.rollback()
+    direct.execute("ALTER TABLE c.people DROP CONSTRAINT lone")
+    direct.execute(excluding.format("title").encode())
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match=refused.format("title")):
+        alice.execute(write)
+    alice.rollback()
+    direct.execute("ALTER TABLE c.people DROP CONSTRAINT lone")
+    alice.execute(write)
+
+
 def test_a_table_dropped_and_made_again(direct: Connection, alice: Connection) -> None:
     """Policy names a column of `early.people`: that was another table."""
     direct.execute(
