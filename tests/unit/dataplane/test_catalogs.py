@@ -38,27 +38,26 @@ class Server:
         return [("e1",)] if text == EPOCH_QUERY else []
 
 
-def refreshed(server: Server, patched: pytest.MonkeyPatch) -> DatabaseCatalog:
+def catalog_of(server: Any, patched: pytest.MonkeyPatch, **source: Any) -> DatabaseCatalog:
+    """Read from `server`, which stands in for PostgreSQL. `source`: what of its catalog is read
+    otherwise."""
     empty = Catalog("t", "d", "v1", 180000, ("public",), {}, {}, {})
+    read = {"queries": {"functions": DEFINITIONS}, "build": lambda *_parts: empty, **source}
     spoken = msgspec.structs.replace(
         POSTGRESQL,
         open_upstream=server.open_upstream,
         query=server.query,
-        catalog=msgspec.structs.replace(
-            POSTGRESQL.catalog,
-            queries={"functions": DEFINITIONS},
-            build=lambda *_parts: empty,
-        ),
+        catalog=msgspec.structs.replace(POSTGRESQL.catalog, **read),
     )
     patched.setattr(catalogs, "protocol_of", lambda _target: spoken)
+    made: Any = SimpleNamespace(name="t")
+    return DatabaseCatalog(made, "d", made, Metrics(), 60_000)
 
-    async def once() -> DatabaseCatalog:
-        made: Any = SimpleNamespace(name="t")
-        database = DatabaseCatalog(made, "d", made, Metrics(), 60_000)
-        await database.refresh()
-        return database
 
-    return asyncio.run(once())
+def refreshed(server: Any, patched: pytest.MonkeyPatch, **source: Any) -> DatabaseCatalog:
+    database = catalog_of(server, patched, **source)
+    asyncio.run(database.refresh())
+    return database
 
 
 def test_what_was_dropped_meanwhile_is_read_around(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,25 +81,12 @@ class Ending:
     """A server that ends connections with their database, which is gone for a while."""
 
     def __init__(self, patched: pytest.MonkeyPatch) -> None:
-        empty = Catalog("t", "d", "v1", 180000, ("public",), {}, {}, {})
         self.connections = 0
         self.dropped_at = 0
         """Connections up to this one are ended."""
         self.gone = 0
         """How many attempts to connect still find no database."""
-        spoken = msgspec.structs.replace(
-            POSTGRESQL,
-            open_upstream=self.open_upstream,
-            query=self.query,
-            catalog=msgspec.structs.replace(
-                POSTGRESQL.catalog,
-                queries={"functions": DEFINITIONS},
-                build=lambda *_parts: empty,
-            ),
-        )
-        patched.setattr(catalogs, "protocol_of", lambda _target: spoken)
-        made: Any = SimpleNamespace(name="t")
-        self.database = DatabaseCatalog(made, "d", made, Metrics(), 60_000)
+        self.database = catalog_of(self, patched)
 
     async def open_upstream(self, *_parts: object) -> Any:
         await asyncio.sleep(0)
@@ -176,27 +162,9 @@ class Moving:
         return []
 
     def refreshed(self, patched: pytest.MonkeyPatch, build: Any = None) -> DatabaseCatalog:
-        empty = Catalog("t", "d", "v1", 180000, ("public",), {}, {}, {})
-        spoken = msgspec.structs.replace(
-            POSTGRESQL,
-            open_upstream=self.open_upstream,
-            query=self.query,
-            catalog=msgspec.structs.replace(
-                POSTGRESQL.catalog,
-                queries={"epoch": EPOCH_QUERY, "functions": DEFINITIONS},
-                build=build or (lambda *_parts: empty),
-                at_once=False,
-            ),
-        )
-        patched.setattr(catalogs, "protocol_of", lambda _target: spoken)
-
-        async def once() -> DatabaseCatalog:
-            made: Any = SimpleNamespace(name="t")
-            database = DatabaseCatalog(made, "d", made, Metrics(), 60_000)
-            await database.refresh()
-            return database
-
-        return asyncio.run(once())
+        queries = {"epoch": EPOCH_QUERY, "functions": DEFINITIONS}
+        built = {} if build is None else {"build": build}
+        return refreshed(self, patched, queries=queries, at_once=False, **built)
 
 
 def test_a_catalog_is_of_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
