@@ -15,6 +15,9 @@ cdef class Count:
     cdef public unsigned long long value
 
 
+cpdef double since_boot() noexcept nogil
+
+
 cdef class Hit
 
 
@@ -28,6 +31,8 @@ cdef class Pace:
 cdef class Lease:
     cdef public unsigned long long value
     cdef public unsigned long long used
+    cdef public unsigned long long missed
+    cdef public double until
     cdef public int descriptor
     cpdef bint live(self) noexcept
 
@@ -57,6 +62,10 @@ cdef class Hit:
     cdef readonly bint bound
     cdef readonly bint provisional
     cdef public object position
+    cdef public unsigned long long leased
+    cdef public unsigned long long tried
+    cdef public bint repeatable
+    cdef public bint brief
     cdef public double dull_until
     cdef public int words
     cdef public Lease lease
@@ -65,6 +74,7 @@ cdef class Hit:
     cdef Told _told_last
     cdef bytes _description
     cdef tuple _lock
+    cpdef void took(self, double seconds) noexcept
     cdef Told told_of(self, bytes tail)
     cdef tuple lock_of(self, const uint8_t* frame, size_t length)
 

@@ -31,6 +31,15 @@ cdef extern from "<sys/socket.h>":
     int MSG_PEEK
     Py_ssize_t recv(int descriptor, void* into, size_t size, int flags)
 
+cdef extern from "<time.h>" nogil:
+    ctypedef int clockid_t
+    ctypedef long time_t
+    cdef struct timespec:
+        time_t tv_sec
+        long tv_nsec
+    int CLOCK_BOOTTIME
+    int clock_gettime(clockid_t clock, timespec* into)
+
 cdef enum:
     ENTROPY_BYTES = 10
     IDS_AT_ONCE = 256
@@ -38,6 +47,14 @@ cdef enum:
     ROOM_KEPT = 1 << 16
 
 cdef double DULL_SECONDS = 0.25
+cdef double BRIEF_SECONDS = 0.02
+
+
+cpdef double since_boot() noexcept nogil:
+    """Seconds; goes on while the machine sleeps or stands still (CLOCK_BOOTTIME)."""
+    cdef timespec now
+    clock_gettime(CLOCK_BOOTTIME, &now)
+    return now.tv_sec + now.tv_nsec * 1e-9
 
 
 @cython.final
@@ -47,20 +64,24 @@ cdef class Count:
 
 @cython.final
 cdef class Lease:
-    """Relations that nobody can change at the moment (`dataplane/leasing`).
+    """Relations that nobody can change at the moment (`dataplane/leasing`, `schema_lease`).
 
     `value`: 0 = they are not held; as long as it is the same number, they are held without a break;
-    `used` counts who made use of that; `descriptor`: of the connection that holds them, -1 = none.
+    `used` counts who made use of that, `missed` who would have; `descriptor`: of the connection that
+    holds them, -1 = none; `until`: when that is believed no longer without another look, by
+    `since_boot`.
     """
 
     def __init__(self):
         self.descriptor = -1
+        self.until = float("inf")
 
     cpdef bint live(self) noexcept:
-        """Whether the connection that holds them has said nothing and not ended. Whoever ends it
-        shuts its socket before the server lets go of anything."""
+        """Whether the connection that holds them has said nothing and not ended, and was looked at
+        lately. Whoever ends it shuts its socket, or is told why, before the server lets go of
+        anything."""
         cdef char byte
-        if self.descriptor < 0:
+        if self.descriptor < 0 or since_boot() >= self.until:
             return False
         return recv(self.descriptor, &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0 and errno == EAGAIN
 
@@ -110,6 +131,9 @@ cdef class Hit:
       None = not known.
     - `lease`: what has to be held, without a break, from before it is sent until its result is
       described; None = nothing.
+    - `leased`: the `Lease.value` under which a provisional one was found as judged, 0 = none; `tried`:
+      that for which it was left to the machine, to be found so; `repeatable`: it may run twice;
+      `brief`: it took no longer than BRIEF_SECONDS, last.
     - `words`: what becomes of the words of the database, which can be asked for again: they may quote
       masked cells (1), they are wiped (2), they stay as they are (0).
     - `dull_until` (unix seconds): until then no rows of it are worth looking at.
@@ -122,6 +146,10 @@ cdef class Hit:
         self.provisional = provisional
         self.locks = {}
         self._told = {}
+
+    cpdef void took(self, double seconds) noexcept:
+        """It has run."""
+        self.brief = seconds <= BRIEF_SECONDS
 
     cdef Told told_of(self, bytes tail):
         """Of one of the tails: its digest is the same for every execution, so made once."""
@@ -631,6 +659,7 @@ cdef class Cycle:
         ledger.cells_masked += self.cells_masked
         ledger.sensitive_unmasked += self.sensitive_unmasked
         ledger.observe(seconds)
+        self.hit.took(seconds)
         self.add_up()
         return 0
 

@@ -1,6 +1,6 @@
 from typing import Any
 
-from _speedups.hitcycle import Count, HitLedger, Pace
+from _speedups.hitcycle import Count, HitLedger, Lease, Pace
 from _speedups.hitpath import AnyHitPath
 
 class HitPath(AnyHitPath):
@@ -15,6 +15,16 @@ class HitPath(AnyHitPath):
         held: tuple[bytes, bytes, bytes, bytes],
         text_bytes_max: int,
     ) -> None: ...
+    @property
+    def lease(self) -> Lease | None: ...
+    @lease.setter
+    def lease(self, value: Lease | None) -> None: ...
+    @property
+    def under(self) -> int: ...
     def arm(
-        self, epoch: tuple[str, str, str], position: str | None, proviso: bytes | None
+        self,
+        epoch: tuple[str, str, str],
+        position: str | None,
+        proviso: bytes | None,
+        pinned: bool,
     ) -> None: ...

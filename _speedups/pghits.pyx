@@ -15,7 +15,7 @@ from libc.string cimport memchr, memcmp, memcpy, memmove
 
 from _speedups.auditwriter cimport ID_BYTES
 from _speedups.growing cimport Output, must_add, shrink
-from _speedups.hitcycle cimport TAG_BYTES_MAX, Count, Hit, HitLedger, Pace
+from _speedups.hitcycle cimport TAG_BYTES_MAX, Count, Hit, HitLedger, Lease, Pace
 from _speedups.hitpath cimport DONE, PASS, ROOM_KEPT, ROWS, SKIP, STOP, AnyHitPath
 from _speedups.pgcycle cimport (
     HEADER,
@@ -76,12 +76,21 @@ cdef class HitPath(AnyHitPath):
     # Armed.
     cdef object _position
     cdef bytes _proviso
+    cdef bint _pinned
     cdef Output _carry
     """A frame's beginning, until the rest comes."""
     cdef Output _folded
     cdef bytes _name
     """A prepared statement, and what is known of it since `arm`; None = not looked up."""
     cdef Hit _named
+    cdef public Lease lease
+    """What nobody can change meanwhile; None = nothing is ever held here."""
+    cdef readonly unsigned long long under
+    """`Lease.value` before what is under way was sent; 0 = it is not sent under the lease."""
+    cdef bint _drops
+    """The lease was broken: nothing of the answer goes to the client."""
+    cdef Py_ssize_t _dropping
+    """Bytes of it that are to come of a frame."""
 
     def __init__(
         self,
@@ -107,11 +116,12 @@ cdef class HitPath(AnyHitPath):
         free(self._carry.bytes)
         free(self._folded.bytes)
 
-    def arm(self, tuple epoch not None, position, proviso) -> None:
+    def arm(self, tuple epoch not None, position, proviso, bint pinned) -> None:
         """The session is quiet, and decisions hold that were made under `epoch`. `proviso`: the
         messages that ask whether the server's log still ends at `position`; None = unknown.
+        `pinned`: only the session itself can change its settings.
         """
-        self._position, self._proviso = position, proviso
+        self._position, self._proviso, self._pinned = position, proviso, pinned
         self._name = None
         self.arm_under(epoch)
 
@@ -129,11 +139,21 @@ cdef class HitPath(AnyHitPath):
         return False
 
     cdef bint _may(self, Hit hit):
-        """Whether the hit holds now; where it is provisional, at the position that can be asked for."""
+        """Whether the hit holds now; where it is provisional, under the lease, or at the position
+        that can be asked for."""
+        self.under = 0
         if not self.holds(hit):
             return False
         if not hit.provisional:
             return True
+        if self.lease is not None and self._pinned and hit.brief and hit.repeatable:
+            if self.lease.value and hit.leased == self.lease.value:
+                self.under = hit.leased
+                return True
+            self.lease.missed += 1
+            if self.lease.value and hit.tried != self.lease.value:
+                hit.tried = self.lease.value
+                return False  # the machine finds out whether it is as judged under this one
         if self._proviso is None or hit.position is None:
             return False
         if hit.position is not self._position:
@@ -174,8 +194,9 @@ cdef class HitPath(AnyHitPath):
             return False
         self.begin(hit, at, size, now)
         self.extended = False
+        self._drops = False
         self.decide_text(hit, text, length, now)
-        if hit.provisional:
+        if hit.provisional and not self.under:
             self._steps = HELD_STEPS
             self.put_bytes_of(self._held_opening)
             if hit.text is not None:
@@ -186,6 +207,7 @@ cdef class HitPath(AnyHitPath):
             self.put_bytes_of(self._proviso)
             self.put_bytes_of(self._held_closing)
         else:
+            self._count_use()
             self._steps = QUERY_STEPS
             if hit.sent is not None:
                 self.put_bytes_of(hit.sent)
@@ -213,6 +235,7 @@ cdef class HitPath(AnyHitPath):
         cdef bint parses = at[0] == c"P"
         cdef bint describes = False
         cdef bint describing
+        cdef bint asks
         cdef int parameters
         cdef uint8_t parse_id[ID_BYTES]
         if parses:
@@ -267,6 +290,9 @@ cdef class HitPath(AnyHitPath):
             return False
         self.begin(hit, at, size, now)
         self.extended = True
+        self._drops = False
+        self._count_use()
+        asks = hit.provisional and not self.under
         if parses:
             self.ledger.new_id(now, parse_id)
             self.decide(parse_id, now, hit.parse_tail)
@@ -274,23 +300,31 @@ cdef class HitPath(AnyHitPath):
         describing = hit.bound and not describes  # clients that skip Describe still get a lock
         self._steps = PyBytes_AS_STRING(
             <bytes>EXTENDED_STEPS[
-                6 * parses + 3 * hit.provisional + (1 if describes else 2 if describing else 0)
+                6 * parses + 3 * asks + (1 if describes else 2 if describing else 0)
             ]
         )
-        if hit.provisional or describing or (parses and hit.text is not None):
+        if asks or describing or (parses and hit.text is not None):
             if not parses or hit.text is None:
                 self.put(at, bound_end)
             else:
                 self.put_bytes_of(hit.parse)
                 self.put(at + parse_end, bound_end - parse_end)
-            if hit.provisional:
+            if asks:
                 self.put_bytes_of(self._proviso)
             if describing:
                 self.put_bytes_of(DESCRIBE_PORTAL)
             self.put(at + bound_end, size - bound_end)
         return True
 
+    cdef void _count_use(self) noexcept:
+        if self.under:
+            self.lease.used += 1
+
     # --- from the database ------------------------------------------------------------------------
+
+    cdef bint _still(self):
+        """Whether the schema was held from before what is under way was sent until now."""
+        return self.lease.value == self.under and self.lease.live()
 
     cdef bint follow(self, const uint8_t* at, Py_ssize_t size, double now) except -1:
         """Sets what the client gets now (`_gets`), and whether the cycle is `_done`, which remains to
@@ -300,6 +334,14 @@ cdef class HitPath(AnyHitPath):
         cdef int became
         self._gets_bytes = 0
         self._done = self._got = False
+        if self.under and self._in_question and not self._drops and not self._still():
+            self._drops = self._proviso_failed = True
+            self._out.length = 0
+            self._dropping = 0
+        if self._drops and self._dropping:
+            length = min(self._dropping, size)
+            self._dropping -= length
+            at, size = at + length, size - length
         if self._carry.length:
             must_add(&self._carry, at, <size_t>size)
             at, size = self._carry.bytes, <Py_ssize_t>self._carry.length
@@ -309,6 +351,9 @@ cdef class HitPath(AnyHitPath):
             length = length_of(at, end - at)
             if length < HEADER or length > end - at:
                 if length == INCOMPLETE or length > end - at:
+                    if self._drops and length > HEADER:
+                        self._dropping = length - (end - at)
+                        break
                     if self._in_question and end - at <= CARRY_BYTES_MAX:
                         return self._wait_for_more(at, end)
                 became = STOP
@@ -323,6 +368,8 @@ cdef class HitPath(AnyHitPath):
             elif became == ROWS:  # a run of rows was masked, or passes
                 at = self._run_end
             else:
+                if became == STOP:
+                    self._require_begun(at[0])
                 if became == DONE:
                     self._done = True
                     at += length
@@ -337,6 +384,13 @@ cdef class HitPath(AnyHitPath):
         else:
             self.get(at)
         return False
+
+    cdef int _require_begun(self, uint8_t kind) except -1:
+        """The machine is to go on, which takes the statement for one that began while the schema was
+        held. Nothing but its result and its errors show that, while they are not to be dropped."""
+        if self.under and self._in_question and (self._drops or kind in (c"N", c"S", c"A")):
+            raise ValueError("an answer that cannot be followed")
+        return 0
 
     cdef bint _wait_for_more(self, const uint8_t* at, const uint8_t* end) except -1:
         self.keep(at)
@@ -375,9 +429,13 @@ cdef class HitPath(AnyHitPath):
         if self._in_question and (kind == c"N" or kind == c"S" or kind == c"A"):
             self._aside(at, length)
             return SKIP
+        if self.under and step == c"Q":
+            self._in_question = False  # it has begun, and holds what it uses
         if step == c"B" or step == c"b" or step == c"g":
             if kind == c"2" and length == HEADER:
                 self._step += 1
+                if self.under:
+                    self._in_question = False
                 return PASS if step == c"B" else SKIP
         elif step == c"r":
             if same_frame(at, length, PROVISO_ROW):
@@ -434,9 +492,11 @@ cdef class HitPath(AnyHitPath):
         return False
 
     cdef int _after_proviso(self, const uint8_t* at, Py_ssize_t length) except -1:
-        """The database skips everything up to Sync."""
+        """The database skips everything up to Sync; or it ran, and is run again."""
         if at[0] == c"Z" and length == HEADER + 1 and at[HEADER] == c"I":
             return DONE
+        if self._drops and not (at[0] == c"S" or at[0] == c"A" or at[0] == c"Z"):
+            return SKIP
         if at[0] == c"N" or at[0] == c"S" or at[0] == c"A":
             self._aside(at, length)
             return SKIP

@@ -36,6 +36,7 @@ def try_(
     tls_key: Path | None = None,
     durability: str = "os",
     pooling: str = "none",
+    schema_check: str = "statement",
     log_level: str = "warning",
 ) -> int:
     """Puts one governed listener in front of a database, for whoever knows its user and password.
@@ -62,6 +63,8 @@ def try_(
         os or disk, as in the configuration file.
     pooling
         none, session or transaction, as in the configuration file; transaction:8 for 8 connections.
+    schema_check
+        statement, lease or poll, as in the configuration file.
     log_level
         debug, info, warning or error.
     """
@@ -79,6 +82,7 @@ def try_(
             durability,
             log_level,
             pooling,
+            schema_check,
         )
         first = validate(documents)
     except (ValueError, OSError) as error:
@@ -143,6 +147,7 @@ def _documents(
     durability: str,
     log_level: str,
     pooling: str,
+    schema_check: str,
 ) -> Documents:
     credential = _private_file(folder / "try.password", place.password)
     verifier = make_verifier(place.password, secrets.token_bytes(16)).render()
@@ -167,6 +172,7 @@ def _documents(
                 "tls": place.tls,
                 "announce": "variable",
                 "pooling": _pooling(pooling),
+                "schema_check": schema_check,
                 "roles": [
                     {
                         "principals": [place.user],

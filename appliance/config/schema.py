@@ -63,6 +63,7 @@ class Announce(enum.Enum):
 class SchemaCheck(enum.Enum):
     STATEMENT = "statement"
     POLL = "poll"
+    LEASE = "lease"
 
 
 class PoolingMode(enum.Enum):
@@ -418,7 +419,11 @@ class TargetConfig(Section, frozen=True, kw_only=True):
     )
     schema_check: Annotated[
         SchemaCheck,
-        Meta(description=described("", "schema_check")),
+        Meta(
+            description=described(
+                "How schema changes made past the appliance are noticed.", "schema_check"
+            )
+        ),
     ] = SchemaCheck.STATEMENT
 
     def __post_init__(self) -> None:

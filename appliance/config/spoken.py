@@ -49,6 +49,14 @@ SPOKEN: Mapping[SpokenName, Spoken] = {
         password_variable="PGPASSWORD",  # noqa: S106 - the variable's name
         users_database=True,
         command=_psql,
+        notes={
+            "schema_check": "statement = the database is asked, in front of each statement of"
+            " somebody who owes masks, whether what it rests on is as it was; lease = a connection"
+            " of the appliance's own keeps system catalogs locked (SHARE) while nobody wants to"
+            " change anything, so that short reads need not ask; whoever does, CREATE TEMPORARY"
+            " TABLE and VACUUM among them, waits up to 20 ms for it. The user of `catalog` has to"
+            " be a superuser or, from PostgreSQL 17 on, a member of pg_maintain; poll is for MySQL",
+        },
     ),
     "mysql": Spoken(
         port=3306,
@@ -68,7 +76,7 @@ SPOKEN: Mapping[SpokenName, Spoken] = {
             "catalog": "when left out, each session's own user; a user sees the catalog of what it"
             " has privileges for, so name one that may SELECT and SHOW VIEW everywhere: what it"
             " does not see, nobody who owes masks can use",
-            "schema_check": "how schema changes made past the appliance are noticed. statement ="
+            "schema_check": "statement (or lease) ="
             " what each statement of somebody who owes masks rests on is looked at, over a"
             " connection of the appliance's own, before its first row leaves; poll = only by"
             " comparing catalogs now and then (limits.catalog_refresh_ms), which is cheaper and"

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from appliance.dataplane.connections import Row
+from appliance.dataplane.schema_lease import SchemaHold
 from appliance.model.catalog import Catalog
 
 
@@ -32,6 +33,8 @@ class CatalogSource(msgspec.Struct, frozen=True):
     stamp: Callable[[Sequence[Row]], str] | None = None
     """What the answer to a question about one thing (`vouching`) comes to; None: sessions find out
     by themselves whether what they rest on has changed."""
+    hold: SchemaHold | None = None
+    """How all of the schema is kept as it is for a while."""
     hasty: tuple[str, ...] = ()
     """Said on a connection that is to wait for nobody's change, ..."""
     busy: str = ""

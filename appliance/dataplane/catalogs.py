@@ -16,12 +16,13 @@ from pathlib import Path
 import msgspec
 
 from _speedups.hitcycle import Count, Lease
-from appliance.config.schema import TargetConfig
+from appliance.config.schema import SchemaCheck, TargetConfig
 from appliance.dataplane.baseline import Baseline, baseline_path
 from appliance.dataplane.cancels import SchemaChange
 from appliance.dataplane.connections import Login, Upstream, UpstreamRefused, UpstreamUnreachable
 from appliance.dataplane.leasing import Leases
 from appliance.dataplane.protocols import protocol_of
+from appliance.dataplane.schema_lease import SchemaLease
 from appliance.dataplane.vouching import Footing, Voucher
 from appliance.model.catalog import Catalog
 from appliance.model.errors import ProtocolViolation
@@ -91,6 +92,16 @@ class DatabaseCatalog:
         self.failure = ""
         self.sessions = 0
         source = self._protocol.catalog
+        self.hold: SchemaLease | None = None
+        """Keeps all of it as it is, now and then; None: that is not wanted, or cannot be."""
+        if source.hold is not None and target.schema_check is SchemaCheck.LEASE:
+            self.hold = SchemaLease(
+                source.hold,
+                self._connected,
+                self._protocol.query,
+                self._protocol.terminate,
+                metrics,
+            )
         self._voucher = self._leases = None
         if source.stamp is not None:
             self._voucher = Voucher(
@@ -150,6 +161,8 @@ class DatabaseCatalog:
                 peer.baseline.doubt_clean()
             peer._reshape(session)
             peer._note_change()
+            if peer.hold is not None:
+                peer.hold.step_aside()
         self._on_change()
 
     def settle_change(self, session: str) -> None:
@@ -279,6 +292,8 @@ class DatabaseCatalog:
             self._voucher.close()
         if self._leases is not None:
             self._leases.close()
+        if self.hold is not None:
+            self.hold.close()
         self._fresh = False
 
     async def _refresh(self) -> None:

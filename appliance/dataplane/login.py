@@ -364,6 +364,7 @@ class Attempt:
                 announcement,
                 self._catalog.generation,
                 self._catalog.lease,
+                self._catalog.hold,
                 self._database,
                 upstream,
                 self._services,

@@ -10,6 +10,7 @@ from _speedups.hitcycle import Count, Lease
 from _speedups.pghits import HitPath
 from appliance.config.schema import Durability, SchemaCheck
 from appliance.dataplane.connections import Upstream
+from appliance.dataplane.schema_lease import SchemaLease
 from appliance.dataplane.services import Governance, Services
 from appliance.model.limits import Limits
 from appliance.session.announce import Announcement
@@ -38,6 +39,8 @@ class MachineParts(NamedTuple):
     """Of the catalog."""
     lease: Callable[[Any], Lease | None]
     """`DatabaseCatalog.lease`."""
+    hold: SchemaLease | None
+    """`DatabaseCatalog.hold`."""
     database: str
     upstream: Upstream
     services: Services
@@ -63,6 +66,8 @@ def postgres_machine(parts: MachineParts) -> SessionMachine:
     state.approvals = services.approvals is not None
     if governance.configuration.durability is not Durability.DISK:
         state.hits.path = _hit_path(parts, state)
+        if parts.hold is not None:
+            state.hits.path.lease, state.hits.want_lease = parts.hold.lease, parts.hold.want
     return SessionMachine(state)
 
 
@@ -99,7 +104,7 @@ def exchange_machine(
     name = parts.judge.target.name
     target = next(each for each in governance.configuration.targets if each.name == name)
     state.hits.lease_of = parts.lease
-    state.vouches = state.hits.vouches = target.schema_check is SchemaCheck.STATEMENT
+    state.vouches = state.hits.vouches = target.schema_check is not SchemaCheck.POLL
     return Exchange(state)
 
 

@@ -24,11 +24,12 @@ from appliance.dataplane.connections import Login, Row, Upstream
 from appliance.dataplane.keeping import Keeping, PostgresKeeping
 from appliance.dataplane.keeping_steps import SteppedKeeping
 from appliance.dataplane.machines import MachineParts
+from appliance.dataplane.schema_lease import SchemaHold
 from appliance.dataplane.upstream_steps import SteppedUpstreams
 from appliance.model.dialect import Dialect
 from appliance.session.driven import Machine
 from appliance.session.postgres import POSTGRES
-from appliance.sql import reader
+from appliance.sql import reader, still
 from appliance.sql.lineage import CatalogLineage
 from appliance.sql.mysql import catalog as mysql_catalog
 from appliance.sql.mysql import dialect as mysql_sql
@@ -95,6 +96,19 @@ POSTGRESQL = SpokenProtocol(
         queries=reader.QUERIES,
         build=reader.build_catalog,
         lineage=CatalogLineage,
+        hold=SchemaHold(
+            prepare=still.PREPARE,
+            own_number=still.OWN_NUMBER,
+            begin=still.BEGIN,
+            take=still.LOCKS,
+            parts=len(still.CATALOGS),
+            end=still.END,
+            watch=still.WATCH,
+            writers=still.WRITERS,
+            still_writing=still.STILL_WRITING,
+            neglected=still.NEGLECTED,
+            remedy=still.REMEDY,
+        ),
     ),
     encrypts_passwords=False,
     turned_away=refusals.fatal("53300", "too many connections", "try again shortly"),

@@ -302,6 +302,18 @@ def is_plain(facts: Facts) -> bool:
     )
 
 
+def is_repeatable(facts: Facts) -> bool:
+    """Whether it may run twice without anybody being the wiser: it reads rows, and nothing else."""
+    return (
+        facts.failure is None
+        and all(
+            s.kind == "SelectStmt" and set(s.actions) <= {Action.SELECT} for s in facts.statements
+        )
+        and is_plain(facts)
+        and not calls_code(facts)
+    )
+
+
 def temporary_names(facts: Facts) -> frozenset[str]:
     """Temporary relations it creates."""
     return frozenset(

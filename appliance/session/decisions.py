@@ -126,7 +126,8 @@ class Decisions:
                 waiting.refreshed = waiting.quiet = True
                 self._wait(waiting, RefreshCatalog())
                 return
-            if not self._state.settings.certain and self._ask(waiting):
+            settled = self._state.settings.certain and not self._to_pin(waiting)
+            if not settled and self._ask(waiting):
                 return
         if self._state.lexing_in_doubt and not self._state.in_pipeline and self._busy:
             self._await_quiet(waiting)
@@ -407,6 +408,11 @@ class Decisions:
             self.questions.ask_announced(waiting, self._state.announcement.again)
         return True
 
+    def _to_pin(self, waiting: Waiting) -> bool:
+        """Whether settings that are known are asked for again, once they can be pinned."""
+        state = self._state
+        return not (state.settings.pinned or waiting.probes or self._busy) and state.may_pin
+
     @staticmethod
     def _count_probe(waiting: Waiting) -> None:
         if waiting.probes >= PROBES_MAX:
@@ -450,7 +456,7 @@ class Decisions:
         elif whole and question.subject == "announced":
             self._state.announcement.due = False
         elif whole and question.subject == "settings":
-            self._state.settings.probed(question.answers)
+            self._state.settings.probed(question.answers, question.pins)
         elif whole and question.subject != "scrubbed":
             self._state.settings.temporaries_told(question.answers[0])
         self.examine(question.waiting)
@@ -530,6 +536,8 @@ class Decisions:
             and self._state.unchanged.holds(footing, said)
             and verdict.epoch == self.epoch()
         ):
+            if question.leased and question.leased == self._state.hits.leased:
+                self._state.unchanged.found_under(footing, question.leased)
             self._state.vouch(footing, self._adopts(footing, verdict))
             begun = waiting.simple and self._state.status == ord("I")
             single = len(verdict.facts.statements) == 1

@@ -7,16 +7,18 @@ and is forgotten with it; the path is armed only while nothing is under way and 
 settings are known.
 """
 
+from collections.abc import Callable
+
 from _speedups.hitcycle import Hit
 from _speedups.pghits import HitPath
 from appliance.audit.record import ProtocolKind
-from appliance.session import flow
+from appliance.session import changes, flow
 from appliance.session.effects import Bytes
 from appliance.session.hit_teaching import Teacher, lockable, teachable
 from appliance.session.inflight import Execution, Portal, Prepared, ResultLock
 from appliance.session.records import Recorder
 from appliance.session.unchanged import Unchanged
-from appliance.sql.footing import BACKSLASH
+from appliance.sql.footing import BACKSLASH, Footing
 from appliance.sql.stamps import NO_POSITION
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
@@ -51,6 +53,8 @@ class Hits(Teacher[HitPath]):
     def __init__(self, recorder: Recorder, unchanged: Unchanged) -> None:
         super().__init__(recorder)
         self._unchanged = unchanged
+        self.want_lease: Callable[[], None] | None = None
+        """Asks for `path.lease` to be held; None: it never is."""
         self.named = True
         """Whether statements have upstream the names that the client gave them."""
         self._epoch = ("", "", "")
@@ -127,12 +131,22 @@ class Hits(Teacher[HitPath]):
         provisional = verdict.restricted and verdict.footing is not None
         hit = Hit(verdict, verdict.epoch, bound, provisional)  # its own, whatever was armed last
         hit.text = verdict.rewritten or None
+        hit.repeatable = provisional and changes.is_repeatable(verdict.facts)
         return hit
 
     def _locate(self, hit: Hit) -> None:
-        footing = hit.verdict.footing
+        footing: Footing | None = hit.verdict.footing
         position = NO_POSITION if footing is None else self._unchanged.position(footing)
         hit.position = None if position == NO_POSITION else position
+        hit.leased = 0 if footing is None else self._unchanged.leased(footing)
+        if self.want_lease is not None and hit.repeatable:
+            self.want_lease()
+
+    @property
+    def leased(self) -> int:
+        """`Lease.value`, where what is asked for now can be found out for as long as it lasts."""
+        lease = None if self.path is None else self.path.lease
+        return lease.value if lease is not None and lease.live() else 0
 
     def moved(self, unchanged: Unchanged) -> None:
         """Another connection, with positions of its own."""
@@ -144,9 +158,16 @@ class Hits(Teacher[HitPath]):
 
     # --- acting alone -----------------------------------------------------------------------------
 
-    def arm(self, epoch: tuple[str, str, str], shapes: int, settings: str, prepared: bool) -> None:
+    def arm(
+        self,
+        epoch: tuple[str, str, str],
+        shapes: int,
+        settings: str,
+        prepared: bool,
+        pinned: bool,
+    ) -> None:
         """The session is quiet. `shapes`: the catalog's count of schema changes; `settings` as told
-        by the server; `prepared`: it holds STILL_NAME.
+        by the server; `prepared`: it holds STILL_NAME; `pinned` as in `SettingsTracker`.
         """
         assert self.path is not None
         self._shapes = shapes
@@ -154,11 +175,11 @@ class Hits(Teacher[HitPath]):
             self._epoch = epoch
         position = self._unchanged.last
         if not prepared or position == NO_POSITION:
-            self.path.arm(self._epoch, None, None)
+            self.path.arm(self._epoch, None, None, pinned)
             return
         if self._proviso[:2] != (position, settings):
             self._proviso = (position, settings, proviso_of(position, settings))
-        self.path.arm(self._epoch, position, self._proviso[2])
+        self.path.arm(self._epoch, position, self._proviso[2], pinned)
 
     # --- taking over ------------------------------------------------------------------------------
 
@@ -171,7 +192,7 @@ class Hits(Teacher[HitPath]):
         hit = path.hit
         assert hit is not None
         left, queried = path.steps_left.decode(), not path.extended
-        held = queried and hit.provisional
+        held = queried and hit.provisional and not path.under
         prepared = hit.prepared
         if held:
             name = refusals.QUERY_NAME

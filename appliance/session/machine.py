@@ -323,7 +323,8 @@ class SessionMachine:
         epoch = self._decisions.epoch() if quiet else ("", "", "")
         if epoch[0]:
             prepared = STILL_NAME in state.own_statements
-            state.hits.arm(epoch, state.judge.catalog.shapes, state.settings.told, prepared)
+            settings, shapes = state.settings, state.judge.catalog.shapes
+            state.hits.arm(epoch, shapes, settings.told, prepared, settings.pinned)
         else:
             state.hits.disarm()
 

@@ -17,7 +17,7 @@ from appliance.session.effects import Bytes
 from appliance.session.flow import Verdict
 from appliance.session.hits import STILL_NAME
 from appliance.session.inflight import Bound
-from appliance.session.settings import PROBE
+from appliance.session.settings import PINNING_PROBE, PROBE
 from appliance.session.state import Question, SessionState, Sparing, Waiting
 from appliance.sql.footing import Footing
 from appliance.sql.stamps import (
@@ -49,8 +49,11 @@ class Questions:
         self._answered = answered
 
     def ask_settings(self, waiting: Waiting) -> None:
-        self._begin("settings", waiting, len(PROBE))
-        self._simple(PROBE)
+        state = self._state
+        pins = state.may_pin
+        question = self._begin("settings", waiting, len(PROBE))
+        question.pins = pins and question.ends
+        self._simple(PINNING_PROBE if question.pins else PROBE)
 
     def ask_temporaries(self, waiting: Waiting) -> None:
         self._begin("temporaries", waiting, 1)
@@ -87,6 +90,7 @@ class Questions:
         question.verdict, question.footing, question.holds = verdict, footing, hold
         question.in_transaction = state.in_pipeline or state.status != ord("I")
         question.ends = question.ends and not hold
+        question.leased = state.hits.leased
         if footing.lock and not changes.only_locks(verdict.facts):
             self._inject(m.parse(LOCK_NAME, footing.lock.encode()), Kind.PARSE)
             self._inject(m.close(m.STATEMENT, LOCK_NAME), Kind.CLOSE)

@@ -13,6 +13,13 @@ from appliance.sql.identifiers import split_names
 from appliance.sql.reader import own_relations
 
 PROBE = (b"SHOW search_path", b"SHOW role", b"SHOW session_authorization")
+PINNING_PROBE = (
+    b"SELECT pg_catalog.set_config('search_path',"
+    b" pg_catalog.current_setting('search_path'), false)",
+    *PROBE[1:],
+)
+"""The same between transactions. The path is the session's own from there on: a server that reads
+its configuration again does not change it any more."""
 
 
 _NONE: frozenset[str] = frozenset()
@@ -44,6 +51,8 @@ class SettingsTracker:
         owed.
         """
         self.certain = False
+        self.pinned = False
+        """Nobody but the session itself can change what was told."""
         self.touched_in_transaction = False
         self._standard = self._reads_standard()
         self.current = self._build()
@@ -99,12 +108,14 @@ class SettingsTracker:
     def unsettle(self, in_transaction: bool) -> None:
         if in_transaction:
             self.touched_in_transaction = True
+        self.pinned = False
         if self.certain:
             self.certain = False
             self.current = self._build()
 
-    def probed(self, values: list[str]) -> None:
-        """Takes the answers of PROBE."""
+    def probed(self, values: list[str], pinned: bool = False) -> None:
+        """Takes the answers of PROBE; `pinned`: of PINNING_PROBE."""
+        self.pinned = pinned
         path, role, session_user = values
         self.told = "\n".join(values)
         names = split_names(path, self.stores_utf8())

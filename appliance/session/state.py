@@ -198,6 +198,8 @@ class Question:
         "footing",
         "holds",
         "in_transaction",
+        "leased",
+        "pins",
         "replaced",
         "subject",
         "tag",
@@ -224,6 +226,10 @@ class Question:
         self.footing: Footing | None = None
         self.holds = False
         self.in_transaction = False
+        self.leased = 0
+        """`Lease.value` when it was asked."""
+        self.pins = False
+        """The answers are those of `settings.PINNING_PROBE`."""
         self.whole: bytearray | None = None
         """An answer that may be long, as DataRow frames (`estimates.ANSWER_BYTES_MAX`)."""
         self.replaced: Expected | None = None
@@ -384,6 +390,13 @@ class SessionState:
         lineage = self.lineage
         return lineage is not None and still(rests, lineage)
 
+    @property
+    def may_pin(self) -> bool:
+        """Whether settings can be made the session's own now (`settings.PINNING_PROBE`), to be
+        leased under: it is between transactions, on a connection that stays its own."""
+        between = self.status == ord("I") and not (self.in_pipeline or self.shares)
+        return between and self.hits.want_lease is not None
+
     def vouches(self, footing: Footing) -> bool:
         """Whether what a text rests on needs no look: it was found as it was judged, and is
         locked. What cannot be locked (functions, names that newly shadow others) is looked at again
@@ -494,6 +507,10 @@ class SessionState:
         return record_id
 
     def finish(self, execution: Execution, outcome: Outcome) -> None:
+        portal = execution.portal
+        hit = execution.hit if portal is None else portal.hit
+        if hit is not None:
+            hit.took(self.now - execution.started)
         if execution.renames:
             self.settle_names(execution)
         self.turn.records.append(self.recorder.finished(execution, self.now, outcome))

@@ -50,10 +50,22 @@ class Unchanged:
         """The position that was seen last."""
         self._settled = False
         """What was committed up to `last` can be seen."""
+        self._leased: dict[Footing, int] = {}
 
     def position(self, footing: Footing) -> str:
         """What a check of it is asked with."""
         return self._good.get(footing, NO_POSITION)
+
+    def leased(self, footing: Footing) -> int:
+        """The `Lease.value` under which it was found as it was judged last; 0: under none."""
+        return self._leased.get(footing, 0)
+
+    def found_under(self, footing: Footing, lease: int) -> None:
+        """It was found as it was judged, by a question that was sent under this lease and answered
+        under it."""
+        if len(self._leased) >= FOOTINGS_MAX:
+            self._leased.clear()
+        self._leased[footing] = lease
 
     def held(self, footing: Footing, answer: Answer) -> bool:
         """Whether it was as it was judged, in the snapshot that the answer is of; an old one

@@ -105,6 +105,8 @@ class Metrics(msgspec.Struct):
 
     catalog_loads_ok: int = 0
     catalog_loads_failed: int = 0
+    schema_leases: int = 0
+    statements_leased: int = 0
 
     rows: int = 0
     cells_masked: int = 0
@@ -245,6 +247,12 @@ CATALOGUE: Final[Mapping[str, Series]] = {
     "decisions_evaluated": Series(_DECISIONS, "evaluated"),
     "catalog_loads_ok": Series(_CATALOG_LOADS, "ok"),
     "catalog_loads_failed": Series(_CATALOG_LOADS, "failed"),
+    "schema_leases": Series(
+        Family("schema_leases_total", "counter", "Times that a schema was held as it is.")
+    ),
+    "statements_leased": Series(
+        Family("statements_leased_total", "counter", "Statements sent under that, without a check.")
+    ),
     "rows": Series(Family("rows_total", "counter", "Result rows sent to clients.")),
     "cells_masked": Series(Family("cells_masked_total", "counter", "Cells masked on the wire.")),
     "cells_sensitive_unmasked": Series(

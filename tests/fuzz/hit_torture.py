@@ -8,13 +8,14 @@ and nothing goes upstream before its records are written.
 import os
 import random
 import secrets
+import socket
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
 from _speedups.auditchain import ChainEnd
 from _speedups.chunks import Chunks, share
-from _speedups.hitcycle import Count, Hit, HitLedger, Pace
+from _speedups.hitcycle import Count, Hit, HitLedger, Lease, Pace
 from _speedups.pghits import HitPath
 from _speedups.pgrows import RowMasker
 from _speedups.sqllex import fold
@@ -74,6 +75,10 @@ class Conversation:
     def __init__(self, choices: random.Random, mutated: Callable[[bytes], bytes]) -> None:
         self._random, self._mutated = choices, mutated
         self._bound, self._provisional = choices.random() < 0.7, choices.random() < 0.5
+        self._lease: Lease | None = None
+        self._ends: tuple[socket.socket, ...] = ()
+        if choices.random() < 0.5:
+            self._lease, self._ends = Lease(), socket.socketpair()
         self._ledger = HitLedger(
             lambda: None, lambda: None, secrets.token_bytes, tuple(map(float, range(16)))
         )
@@ -100,9 +105,10 @@ class Conversation:
         alike = self._taught()
         alike.query_tail, alike.query_tail_rest = b',"sql":"', b',"rest":1'
         self._path.alike[folded[0]] = alike
+        self._path.lease = self._lease
 
     def _arm(self) -> None:
-        self._path.arm(EPOCH, "0-1", PROVISO)
+        self._path.arm(EPOCH, "0-1", PROVISO, True)
 
     def _taught(self) -> Hit:
         hit = Hit(object(), tuple(map(str, EPOCH)), self._bound, self._provisional)  # type: ignore[arg-type]
@@ -110,6 +116,7 @@ class Conversation:
         hit.parse_tail, hit.types, hit.parameters, hit.position = b',"p":1', bytes(2), 1, "0-1"
         if self._random.random() < 0.3:
             hit.text, hit.sent, hit.parse = b"SELECT y", frame(b"Q", b"SELECT y\0"), PARSE
+        hit.leased, hit.repeatable, hit.brief = 1, self._random.random() < 0.9, True
         hit.described(SHAPE, RowMasker([("fixed", b"****")]), 1, None)
         return hit
 
@@ -167,6 +174,8 @@ class Conversation:
             self._arm()
         self._ledger.take_finished()
         self._ledger.take_sums()
+        for end_of in self._ends:
+            end_of.close()
 
     def _statement(self) -> None:
         path = self._path
@@ -174,6 +183,8 @@ class Conversation:
         if self._random.random() < 0.4:
             chunk = self._mutated(chunk)
         self._upstream.written = self._client.written = b""
+        if self._lease is not None:
+            self._lease.value, self._lease.descriptor = 1, self._ends[0].fileno()
         self._client.say(chunk)
         if not self._ledger.due:
             return
@@ -182,11 +193,16 @@ class Conversation:
         assert len(lines) == 1 + ("P" in letters)
         self._ledger.write_due()
         assert bool(self._upstream.written) == path.underway
+        broken = path.underway and getattr(path, "under", 0) and self._random.random() < 0.4
+        if broken and self._lease is not None:
+            self._lease.value = self._random.choice((0, 2))
         for piece in self._pieces(self._answer(letters)):
             if path.underway:
                 self._upstream.say(piece)
         if self._bound:
             assert RAW not in self._client.written
+        if broken:  # what other statements of the client are told of, and nothing of this one
+            assert not self._client.written.strip(b"!")
         if path.underway:
             path.hand_over()
 

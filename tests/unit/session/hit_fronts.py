@@ -8,6 +8,7 @@ catalog that changes, and sends its answers in pieces.
 import asyncio
 import random
 import secrets
+import socket
 import tempfile
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ import msgspec
 
 from _speedups.auditchain import ChainEnd
 from _speedups.chunks import Chunks, share
-from _speedups.hitcycle import Count, HitLedger
+from _speedups.hitcycle import Count, HitLedger, Lease
 from _speedups.pghits import HitPath
 from appliance.audit.encode import decode_record, encode_record
 from appliance.audit.record import (
@@ -90,9 +91,13 @@ class Database:
         self.skipping = False
         self.fails = False
         self.notices = False
+        self.betrays = False
+        """What `customers` is was changed, and nobody has asked since."""
         self.moved = False
         """`customers` is not what it was."""
         self.texts: list[bytes] = []
+        """What was described or executed."""
+        self.ran: list[bytes] = []
         """What was executed."""
 
     def answer(self, content: bytes) -> bytes:
@@ -112,7 +117,10 @@ class Database:
             return b""
         if kind == m.QUERY:
             shape, rows, tag = self._run(body[:-1], b"")
-            return self._failed(body) + IDLE if self._fail() else shape + rows + tag + IDLE
+            if self._fail():
+                return shape + self._failed(body) + IDLE
+            self.ran.append(body[:-1])
+            return shape + rows + tag + IDLE
         if kind == m.PARSE:
             name, text, _ = body.split(b"\0", 2)
             self.statements[name] = text
@@ -133,6 +141,8 @@ class Database:
                 self.skipping = True
                 return self._failed(text)
             _, rows, tag = self._run(text, rest)
+            if self.texts and self.texts[-1] == text:
+                self.ran.append(text)
             self.skipping = not tag
             return rows + tag
         return b""
@@ -153,6 +163,7 @@ class Database:
                 return b"", failure("42704", "unrecognized configuration parameter"), b""
             return b"", row("="), complete("SELECT 1")
         if b"transactionid" in text:
+            self.betrays = False
             asked, last = self._texts(bound)[2:4]
             found = f"{self.newest}+0/{CUSTOMERS}:{'2' * self.moved}"
             found = found if "customers" in self._texts(bound)[0] else f"{self.newest}+0/16402:"
@@ -162,8 +173,9 @@ class Database:
             return b"", row(f"read committed/{here}{quiet}/{body}"), complete("SELECT 1")
         if b"json_agg" in text:
             return b"", row("[]"), complete("SELECT 1")
-        if text.startswith(b"SHOW"):
-            return b"", row('"$user", public' if b"path" in text else "none"), complete("SHOW")
+        if text.startswith(b"SHOW") or b"set_config" in text:
+            tag = complete("SHOW" if text.startswith(b"SHOW") else "SELECT 1")
+            return b"", row('"$user", public' if b"path" in text else "none"), tag
         self.texts.append(text)
         extra = notice(text) if self.notices else b""
         if text.startswith(b"INSERT"):
@@ -172,7 +184,7 @@ class Database:
             return described(NOTE_ID_COLUMN), extra + row("1") + row("2"), complete("SELECT 2")
         raw = text.startswith(b"SELECT email FROM customers")
         shape = described(EMAIL_COLUMN if raw else computed("email", 25))
-        shown = SECRET if raw or text == AT_SOURCE.encode() else "****"
+        shown = SECRET if raw or text == AT_SOURCE.encode() or self.betrays else "****"
         return shape, extra + row(shown), complete("SELECT 1")
 
     def _log(self) -> str:
@@ -185,11 +197,40 @@ class Database:
         return [reader.take(reader.i32()).decode() for _ in range(reader.u16())]
 
 
+class Hold:
+    """A schema that is held, or not (`dataplane/schema_lease`)."""
+
+    def __init__(self) -> None:
+        self.lease = Lease()
+        self._ours, self._theirs = socket.socketpair()
+        self._count = 0
+
+    def take(self) -> None:
+        self.close()
+        self._ours, self._theirs = socket.socketpair()
+        self._count += 1
+        self.lease.value, self.lease.descriptor = self._count, self._ours.fileno()
+
+    def let_go(self) -> None:
+        self.lease.value, self.lease.descriptor = 0, -1
+
+    def end(self) -> None:
+        """The server ends the guard."""
+        self._theirs.send(b"E")
+
+    def close(self) -> None:
+        self._ours.close()
+        self._theirs.close()
+
+
 class Front:
     """A session with everything around it but sockets; `hits` says whether the path is there."""
 
-    def __init__(self, principal: Principal, hits: bool, choices: random.Random) -> None:
+    def __init__(
+        self, principal: Principal, hits: bool, choices: random.Random, hold: Hold | None = None
+    ) -> None:
         self.choices = choices
+        self.hold = hold
         self.read = b""
         self.records: list[Entry] = []
         self.taken = 0
@@ -219,6 +260,8 @@ class Front:
                 HELD,
                 4096,
             )
+            if self.hold is not None:
+                self.path.lease, state.hits.want_lease = self.hold.lease, lambda: None
 
     def _reload(self) -> None:
         """The catalog, as it is now."""
@@ -307,6 +350,20 @@ class Front:
 
     def leave(self) -> None:
         self._carry_out(self.machine.disconnected(NOW))
+        if self.hold is not None:
+            self.hold.close()
+
+    def reshape(self, newest: int, how: float) -> None:
+        """Somebody changes the schema, who has waited until it was held no more: it was let go of,
+        or the guard was ended, of which nobody here has heard yet."""
+        self.database.position, self.database.newest = self.database.position + 1, str(newest)
+        if self.hold is not None:
+            (self.hold.let_go if how < 0.5 else self.hold.end)()
+
+    def hold_again(self) -> None:
+        gone = self.hold is not None and not (self.hold.lease.value and self.hold.lease.live())
+        if self.hold is not None and gone and self.choices.random() < 0.3:
+            self.hold.take()
 
 
 class End(Chunks):
@@ -330,8 +387,10 @@ class Wired(Front):
     `written`: what was written, file by file; `whole`: the records that it must hold, in order.
     """
 
-    def __init__(self, principal: Principal, choices: random.Random) -> None:
-        super().__init__(principal, True, choices)
+    def __init__(
+        self, principal: Principal, choices: random.Random, hold: Hold | None = None
+    ) -> None:
+        super().__init__(principal, True, choices, hold)
         share(bytearray(65536))
         self._trail = ChainEnd()
         self._trail.size_max = 1 << 40
@@ -435,10 +494,7 @@ def converse(front: Front, seed: int, steps: int) -> None:
         if event < 0.05:
             database.position += 1
         elif event < 0.08:
-            database.position, database.newest = (
-                database.position + 1,
-                str(choices.randint(1, 9**9)),
-            )
+            front.reshape(choices.randint(1, 9**9), 0.0)
         elif event < 0.1:
             front.machine.take_policy(choices.choice((POLICY, NAMES_MASKED)))
         database.fails = choices.random() < 0.05
@@ -449,5 +505,9 @@ def converse(front: Front, seed: int, steps: int) -> None:
         front.say(chunk)
         if choices.random() < 0.1:
             front.say(cycles(choices, False))
+        if choices.random() < 0.06:
+            front.reshape(choices.randint(1, 9**9), choices.random())
+            database.betrays, database.fails = True, False
         front.answer()
         database.fails = False
+        front.hold_again()

@@ -7,6 +7,7 @@ import errno
 import os
 import random
 import re
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -60,6 +61,7 @@ from tests.unit.session.hit_fronts import (
     NOW,
     READ,
     Front,
+    Hold,
     Wired,
     converse,
 )
@@ -111,6 +113,31 @@ def test_with_and_without(principal: Principal, seed: int) -> None:
         assert_told_whole(hitting)
     # Nothing runs that was not meant to, or twice. (Texts sent in place of others are equal, too.)
     assert sorted(hitting.database.texts) == sorted(alone.database.texts)
+
+
+@pytest.mark.parametrize("principal", [ANN, DAN], ids=["owes masks", "owes none"])
+@pytest.mark.parametrize("seed", range(25))
+def test_with_a_lease_and_without(principal: Principal, seed: int) -> None:
+    """It is let go of, or its guard is ended, while statements are under way: what the changed
+    schema answers is asked for again."""
+    alone = Front(principal, False, random.Random(seed))
+    choices, hold = random.Random(seed + 1), Hold()
+    hitting = Wired(principal, choices, hold) if seed % 2 else Front(principal, True, choices, hold)
+    for front in (alone, hitting):
+        converse(front, seed, 180)
+        front.leave()
+    assert hitting.taken > 20
+    assert (hold.lease.used > 5) == (principal is ANN)
+    assert plain(hitting.read) == plain(alone.read)
+    if principal is ANN:
+        assert SECRET.encode() not in hitting.read
+    assert sorts(told(hitting.records)) == sorts(told(alone.records))
+    if isinstance(hitting, Wired):
+        assert_told_whole(hitting)
+    again = Counter(hitting.database.ran) - Counter(alone.database.ran)
+    assert not Counter(alone.database.ran) - Counter(hitting.database.ran)
+    assert all(text.startswith(b"SELECT") for text in again)
+    assert sum(again.values()) <= hold.lease.used
 
 
 def assert_told_whole(front: Wired) -> None:

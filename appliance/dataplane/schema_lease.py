@@ -1,0 +1,279 @@
+"""Keeps a database's schema as it is, for as long as nobody wants to change it, so that not every
+statement has to ask whether it still is.
+
+One per `catalogs.DatabaseCatalog` of a target with `schema_check: lease`; the hit paths of its
+sessions look at `lease`. A *guard* is a connection of the appliance's own with an open transaction
+that holds what has to be written for any change (`SchemaHold.take`); a *watcher* is another one,
+which is asked all the time whether anybody waits for that, and whether the guard still holds it.
+As soon as somebody waits, or a session of this appliance says that it is about to (`step_aside`),
+all of it is let go of: what is under way under the lease then, and has not been answered, is for
+the hit path to run again.
+
+Rules: `Lease.value` is 0 unless nothing can have changed since it was given this number; the guard
+waits for nobody; nobody waits longer for it than until the next look, LOOK_SECONDS; whoever changes
+the schema often is left alone for long.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from _speedups.hitcycle import Lease, since_boot
+from appliance.dataplane.connections import Row, Upstream, UpstreamRefused, UpstreamUnreachable
+from appliance.model.errors import ProtocolViolation
+from appliance.telemetry.log import Log
+from appliance.telemetry.metrics import Metrics
+
+LOOK_SECONDS = 0.02
+TRUST_SECONDS = 1.0
+"""A look holds good for so long: no server gives up a connection that it cannot reach sooner."""
+PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.25, 10.0
+"""How long it stays away once somebody wanted to change something; doubled while that goes on."""
+GOOD_SECONDS = 30.0
+"""A lease that lasted so long begins with the shortest pause again."""
+IDLE_SECONDS = 10.0
+"""Nobody used it."""
+REFUSED_SECONDS = 300.0
+"""The database does not allow it: asked again after that."""
+CARE_SECONDS = 60.0
+"""How often it is asked whether the catalogs are due for cleaning."""
+AWAY_SECONDS = 150.0
+"""So long it stays away for that, and then not again for CARE_SECONDS times as many."""
+
+_FAILURES = (UpstreamRefused, UpstreamUnreachable, ProtocolViolation, TimeoutError, OSError)
+_NOT_NOW = ("55P03",)
+_NOT_ALLOWED = ("42501", "25006", "0A000", "55000")
+"""No privilege; a standby."""
+
+log = Log("catalog")
+
+
+class SchemaHold(msgspec.Struct, frozen=True):
+    """How it is done in one dialect: statements."""
+
+    prepare: tuple[str, ...]
+    """Said first on guard and watcher."""
+    own_number: str
+    """-> what the server calls the session."""
+    begin: str
+    take: str
+    """All or nothing, and waits for nobody."""
+    parts: int
+    """How many things that takes."""
+    end: str
+    watch: str
+    """With {pid} of the guard -> (how many wait for what it holds, how much of that it holds)."""
+    writers: str
+    """-> transactions that may have changed something before it was taken, and are not over."""
+    still_writing: str
+    """With {numbers} of transactions -> how many of them are not over."""
+    remedy: str
+    """For people, where the database does not allow it."""
+    neglected: str
+    """-> how much there is that the server would clean if it were free."""
+
+
+class SchemaLease:
+    """Of one database. Nothing runs unless somebody asks."""
+
+    def __init__(
+        self,
+        hold: SchemaHold,
+        connect: Callable[[], Awaitable[Upstream]],
+        query: Callable[[Upstream, str], Awaitable[list[Row]]],
+        terminate: bytes,
+        metrics: Metrics,
+    ) -> None:
+        self._metrics = metrics
+        self._counted = 0
+        self.lease = Lease()
+        self.refused = ""
+        """SQLSTATE with which the database did not allow it."""
+        self._hold = hold
+        self._connect = connect
+        self._query = query
+        self._terminate = terminate
+        self._guard: Upstream | None = None
+        self._watcher: Upstream | None = None
+        self._numbers = 0
+        self._descriptor = -1
+        self._keeping: asyncio.Task[None] | None = None
+        self._aside = asyncio.Event()
+        self._cared = 0.0
+
+    def want(self) -> None:
+        """Somebody could use it."""
+        if self._keeping is None:
+            self._keeping = asyncio.create_task(self._keep())
+
+    def step_aside(self) -> None:
+        """The schema is about to be changed by somebody who need not wait until that is seen."""
+        self._void()
+        self._aside.set()
+
+    def close(self) -> None:
+        keeping, self._keeping = self._keeping, None
+        if keeping is not None:
+            keeping.cancel()
+        self._leave()
+
+    # --- rounds -----------------------------------------------------------------------------------
+
+    async def _keep(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause = PAUSE_SECONDS_MIN
+        try:
+            while True:
+                self._aside.clear()
+                begun, wait = loop.time(), 0.0
+                try:
+                    if await self._taken():
+                        wait = await self._watched()
+                    await self._let_go()
+                except _FAILURES as error:
+                    wait = self._failed(error)
+                held = loop.time() - begun
+                pause = (
+                    PAUSE_SECONDS_MIN if held > GOOD_SECONDS else min(2 * pause, PAUSE_SECONDS_MAX)
+                )
+                await asyncio.sleep(wait or pause)
+                await self._wanted()
+        finally:
+            self._leave()
+
+    async def _wanted(self) -> None:
+        missed = self.lease.missed
+        while self.lease.missed == missed:  # noqa: ASYNC110 - it is counted in C
+            await asyncio.sleep(PAUSE_SECONDS_MIN)
+
+    def _failed(self, error: Exception) -> float:
+        """-> seconds until it is tried again; 0 = the usual pause."""
+        self._leave()
+        code = error.fields.get("C", "") if isinstance(error, UpstreamRefused) else ""
+        if code not in _NOT_ALLOWED:
+            return 0.0
+        if not self.refused:
+            log.warning("schema_lease_refused", sqlstate=code, remedy=self._hold.remedy)
+        self.refused = code
+        return REFUSED_SECONDS
+
+    async def _taken(self) -> bool:
+        """Whether all is held, nobody waits for it, and what others had changed before is seen."""
+        hold = self._hold
+        watcher = self._watcher = await self._usable(self._watcher)
+        guard = self._guard = await self._usable(self._guard)
+        self._pid = int((await self._query(guard, hold.own_number))[0][0] or 0)
+        await self._query(guard, hold.begin)
+        try:
+            await self._query(guard, hold.take)
+        except UpstreamRefused as refused:
+            if refused.fields.get("C") in _NOT_NOW:
+                return False
+            raise
+        self.refused = ""
+        self._listen_to(guard)
+        writers = [str(row[0]) for row in await self._query(watcher, hold.writers)]
+        numbers = ",".join(number for number in writers if number.isdecimal())
+        while numbers:
+            text = hold.still_writing.format(numbers=numbers)
+            if (await self._query(watcher, text))[0][0] == "0":
+                break
+            if not await self._looked():
+                return False
+            await asyncio.sleep(LOOK_SECONDS)
+        if not await self._looked():
+            return False
+        self._numbers += 1
+        self.lease.descriptor, self.lease.value = self._descriptor, self._numbers
+        self._metrics.schema_leases += 1
+        return True
+
+    async def _watched(self) -> float:
+        """While it can be held. -> seconds to stay away, 0 = the usual pause."""
+        loop = asyncio.get_running_loop()
+        used, idle_since = self.lease.used, loop.time()
+        while await self._looked():
+            now = loop.time()
+            if self.lease.used != used:
+                used, idle_since = self.lease.used, now
+            elif now - idle_since > IDLE_SECONDS:
+                return 0.0
+            if now > self._cared + CARE_SECONDS:
+                self._cared = now
+                if await self._ask_number(self._hold.neglected):
+                    self._cared += CARE_SECONDS * AWAY_SECONDS
+                    return AWAY_SECONDS
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._aside.wait(), LOOK_SECONDS)
+        return 0.0
+
+    async def _looked(self) -> bool:
+        """Whether it is held, and nobody waits."""
+        used, self._counted = self.lease.used - self._counted, self.lease.used
+        self._metrics.statements_leased += used
+        if self._aside.is_set() or self._watcher is None:
+            return False
+        asked = since_boot()
+        async with asyncio.timeout(TRUST_SECONDS):
+            row = (await self._query(self._watcher, self._hold.watch.format(pid=self._pid)))[0]
+        self.lease.until = asked + TRUST_SECONDS
+        return row == ("0", str(self._hold.parts)) and self._descriptor >= 0
+
+    async def _ask_number(self, text: str) -> int:
+        assert self._watcher is not None
+        return int((await self._query(self._watcher, text))[0][0] or 0)
+
+    # --- connections ------------------------------------------------------------------------------
+
+    async def _usable(self, upstream: Upstream | None) -> Upstream:
+        if upstream is not None and not upstream.side.ended:
+            return upstream
+        upstream = await self._connect()
+        try:
+            for text in self._hold.prepare:
+                await self._query(upstream, text)
+        except BaseException:
+            upstream.side.abort()
+            raise
+        return upstream
+
+    def _listen_to(self, guard: Upstream) -> None:
+        """From here on the guard says nothing unless it is ended: then the lease is void at once,
+        whether that is read here first, or seen by `Lease.live` before."""
+        transport = guard.side.transport
+        connection = None if transport is None else transport.get_extra_info("socket")
+        if connection is None:
+            raise ConnectionResetError("the guard is gone")
+        self._descriptor = os.dup(connection.fileno())
+        guard.side.attach(lambda _said: self._void(), self._changed, 1 << 16)
+        guard.side.read(True)
+
+    def _changed(self) -> None:
+        if self._guard is None or self._guard.side.ended:
+            self._void()
+
+    def _void(self) -> None:
+        self.lease.value, self.lease.descriptor = 0, -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    async def _let_go(self) -> None:
+        self._void()
+        guard = self._guard
+        if guard is None or guard.side.ended:
+            return
+        guard.side.detach()
+        await self._query(guard, self._hold.end)
+
+    def _leave(self) -> None:
+        self._void()
+        for upstream in (self._guard, self._watcher):
+            if upstream is not None:
+                upstream.side.detach()
+                upstream.side.write(self._terminate)
+                upstream.side.close()
+        self._guard = self._watcher = None
