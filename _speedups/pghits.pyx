@@ -351,7 +351,7 @@ cdef class HitPath(AnyHitPath):
             length = length_of(at, end - at)
             if length < HEADER or length > end - at:
                 if length == INCOMPLETE or length > end - at:
-                    if self._drops and length > HEADER:
+                    if length != INCOMPLETE and self._is_dropped(at[0]):
                         self._dropping = length - (end - at)
                         break
                     if self._in_question and end - at <= CARRY_BYTES_MAX:
@@ -384,6 +384,10 @@ cdef class HitPath(AnyHitPath):
         else:
             self.get(at)
         return False
+
+    cdef bint _is_dropped(self, uint8_t kind) noexcept:
+        """Whether a frame of an answer to a broken lease is: what is not about the statement stays."""
+        return self._drops and not (kind == c"S" or kind == c"A" or kind == c"Z")
 
     cdef int _require_begun(self, uint8_t kind) except -1:
         """The machine is to go on, which takes the statement for one that began while the schema was
@@ -495,7 +499,7 @@ cdef class HitPath(AnyHitPath):
         """The database skips everything up to Sync; or it ran, and is run again."""
         if at[0] == c"Z" and length == HEADER + 1 and at[HEADER] == c"I":
             return DONE
-        if self._drops and not (at[0] == c"S" or at[0] == c"A" or at[0] == c"Z"):
+        if self._is_dropped(at[0]):
             return SKIP
         if at[0] == c"N" or at[0] == c"S" or at[0] == c"A":
             self._aside(at, length)

@@ -22,7 +22,7 @@ from appliance.session import changes, flow, told
 from appliance.session.counted import executes_uncounted, fetches_write
 from appliance.session.dialect import Forms
 from appliance.session.effects import AnalyseText, PinConnection, RefreshCatalog
-from appliance.session.inflight import Bound
+from appliance.session.inflight import Bound, Execution
 from appliance.session.parking import ESTIMATES, Parking, refused
 from appliance.session.pinning import CODE, PREPARED
 from appliance.session.questions import Questions, answered
@@ -280,6 +280,23 @@ class Decisions:
             self.questions.ask_check(waiting, verdict, footing, changes.holds(verdict.facts))
         return True
 
+    def prove(self, verdict: flow.Verdict, execution: Execution) -> None:
+        """What is about to be executed, and was looked at before its names were looked up, runs
+        only if that is so still. (An old snapshot tells nothing; what is merely inserted shows
+        nothing.)
+        """
+        facts = verdict.facts
+        if not verdict.restricted or self._state.snapshot_is_old or not changes.holds(facts):
+            return
+        if set(facts.actions) == {Action.INSERT} or len(facts.statements) != 1:
+            return
+        footing = self._footing(verdict)
+        if footing is not None:
+            refusal = told.catalog_moved({})
+            refusal = msgspec.structs.replace(refusal, reference=execution.record_id)
+            error = refusals.error_response(refusal)
+            self.questions.prove(footing, error, execution)
+
     def _begins_isolated(self, verdict: flow.Verdict) -> bool:
         """A text that says, amid other statements, how its transaction is isolated: nothing can be
         locked in front of it, so anything may change before its later statements run.
@@ -504,7 +521,8 @@ class Decisions:
             settled = msgspec.structs.replace(settled, refusal=told.not_asked(), memo=[])
         settled = self.parking.released(waiting, settled)
         sparing = waiting.sparing
-        lets_go = sparing is not None and sparing.anew is not None and self._state.holding
+        begun = self._state.holding and self._state.status == ord("I")
+        lets_go = sparing is not None and sparing.anew is not None and begun
         if lets_go and settled.released is not None and waiting.bound and self._state.approvals:
             waiting.let_go = True
             self.questions.let_go(waiting, settled)
@@ -516,6 +534,9 @@ class Decisions:
         if footing is None or verdict is None:
             raise InvariantBroken("a check of nothing")
         said = None if answer is None else read_answer(answer)
+        if said is not None:
+            in_transaction = question.in_transaction
+            self._state.snapshot_is_old = in_transaction and said.isolation != "read committed"
         if said is not None and not said.settled:
             self._state.settings.unsettle(False)
             said = None
@@ -539,9 +560,8 @@ class Decisions:
             if question.leased and question.leased == self._state.hits.leased:
                 self._state.unchanged.found_under(footing, question.leased)
             self._state.vouch(footing, self._adopts(footing, verdict))
-            begun = waiting.simple and self._state.status == ord("I")
             single = len(verdict.facts.statements) == 1
-            self._state.holding = question.holds and begun and single
+            self._state.holding = question.holds and waiting.simple and single
             waiting.then(verdict)
         else:
             self._differs(question, verdict)

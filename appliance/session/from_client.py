@@ -197,10 +197,13 @@ class FromClient:
         send(m.parse(name, sent), parsed)
         bound = Expected(Kind.BIND, portal, injected=True, within=execution)
         send(m.bind_unparameterised(name, name), bound)
+        self._decisions.prove(verdict, execution)
         described = Expected(Kind.DESCRIBE_PORTAL, portal, name, within=execution)
         send(m.describe(m.PORTAL, name), described)
         self._blast.send(m.execute(name), runs, execution, simple=True)
         if rows_max is None:
+            if self._state.status != ord("I"):  # where it would stay, and keep what it reads in use
+                send(m.close(m.PORTAL, name), Expected(Kind.CLOSE, injected=True))
             send(m.SYNC_FRAME, Expected(Kind.SYNC))
 
     def _parse(self, content: Bytes) -> None:
@@ -498,6 +501,7 @@ class FromClient:
         execution = Execution(record_id, verdict, self._state.now, portal, rows_max)
         expected = Expected(Kind.EXECUTE, execution)
         self._before_forward(execution, prepared.text, _values(portal, record_id))
+        self._decisions.prove(verdict, execution)
         self._state.gate(expected, refusals.rejected_execute)
         self._blast.send(message, expected, execution)
         self._state.executing()

@@ -22,10 +22,11 @@ from appliance.session.effects import (
     SettleSchemaChange,
 )
 from appliance.session.inflight import Execution, Portal, Prepared, ResultLock, first_frames
-from appliance.session.questions import COUNTED, DRY_RUN
+from appliance.session.questions import COUNTED, DRY_RUN, PROVED
 from appliance.session.shared import PARSE_COMPLETE, Shared
 from appliance.session.state import HEADER, Run, SessionState, kept
 from appliance.sql.footing import stands_alone
+from appliance.sql.stamps import MOVED_SQLSTATE
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 from appliance.wire.postgres.expected import Expected, Kind
@@ -62,7 +63,8 @@ class FromUpstream:
         if head is None or head.kind not in (Kind.EXECUTE, Kind.QUERY):
             raise ProtocolViolation("upstream", "rows that are not due")
         if head.injected:
-            self._probe_row(part, content)
+            if head.name not in PROVED:
+                self._probe_row(part, content)
             return
         _require_forwarded(head)
         execution = head.subject
@@ -248,6 +250,8 @@ class FromUpstream:
         done = self._state.expected.pop(Kind.CLOSE)
         if done.injected:
             self._decisions.questions.passed(done)
+            if done.name in PROVED:
+                self._state.choose_row_mode()
             return
         if isinstance(done.subject, Prepared):  # it was prepared on this connection before
             self._state.statements.confirm(done.name)
@@ -461,6 +465,10 @@ class FromUpstream:
             return
         if head.error:
             self._state.to_client(head.error)
+        elif head.name in PROVED and fields.get("C") == MOVED_SQLSTATE:
+            self._state.to_client(head.subject)
+            if isinstance(execution, Execution):
+                execution.sqlstate = told.catalog_moved({}).sqlstate
         else:
             self._state.to_client(self._worded(head, content))
         if head.kind is Kind.QUERY:

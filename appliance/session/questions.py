@@ -16,7 +16,7 @@ from appliance.session import changes, dry_runs, estimates
 from appliance.session.effects import Bytes
 from appliance.session.flow import Verdict
 from appliance.session.hits import STILL_NAME
-from appliance.session.inflight import Bound
+from appliance.session.inflight import Bound, Execution
 from appliance.session.settings import PINNING_PROBE, PROBE
 from appliance.session.state import Question, SessionState, Sparing, Waiting
 from appliance.sql.footing import Footing
@@ -24,6 +24,8 @@ from appliance.sql.stamps import (
     CHECK_CALLS_QUERY,
     CHECK_QUERY,
     CHECK_TYPES,
+    PROOF_CALLS_QUERY,
+    PROOF_QUERY,
     STILL_QUERY,
     STILL_TYPES,
     TEMPORARIES_QUERY,
@@ -35,6 +37,10 @@ from appliance.wire.postgres.expected import Expected, Kind
 LOCK_NAME = refusals.RESERVED + b"lock"
 CHECK_NAME = refusals.RESERVED + b"check"
 CHECK_CALLS_NAME = refusals.RESERVED + b"check calls"
+PROOF_NAME = refusals.RESERVED + b"proof"
+PROOF_CALLS_NAME = refusals.RESERVED + b"proof calls"
+PROVED = (PROOF_NAME, PROOF_CALLS_NAME)
+"""Of replies to a proof, whose subject is the error that the client gets if it fails."""
 DRY_RUN = "dry run"
 """Subject of such a question."""
 COUNTED = b"count"
@@ -109,6 +115,24 @@ class Questions:
         self._inject(m.bind_texts(name, name, values), Kind.BIND)
         self._inject(m.execute(name), Kind.EXECUTE)
         self._end(m.close(m.PORTAL, name))
+
+    def prove(self, footing: Footing, error: bytes, within: Execution) -> None:
+        """No question: what is sent behind it runs only if all is as it was judged, now that its
+        names were looked up; else the client gets `error`."""
+        state = self._state
+        name = PROOF_CALLS_NAME if footing.calls else PROOF_NAME
+        if name not in state.own_statements:
+            text = PROOF_CALLS_QUERY if footing.calls else PROOF_QUERY
+            self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
+            self._inject(m.parse(name, text.encode(), CHECK_TYPES), Kind.PARSE, name)
+        position = state.unchanged.position(footing).encode()
+        asked = (array(footing.names), array(map(str, footing.oids)), position)
+        believed = state.settings.believed.encode()
+        values = (*asked, footing.expected.encode(), believed, array(footing.called))
+        self._inject(m.bind_texts(name, name, values), Kind.BIND)
+        proof = Expected(Kind.EXECUTE, error, name, injected=True, within=within)
+        state.send(m.execute(name), proof)
+        self._inject(m.close(m.PORTAL, name), Kind.CLOSE, name)
 
     def ask_sparing(self, waiting: Waiting, sparing: Sparing) -> None:
         """One answer, true or false, per check; with the values of the client's Bind."""

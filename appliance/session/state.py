@@ -277,6 +277,8 @@ class SessionState:
         self.question: Question | None = None
         self._begin_sharing()
         self.hits = Hits(recorder, self.backend.unchanged)
+        self.snapshot_is_old = False
+        """That of the open transaction does not move with each statement."""
         self.holding = False
         """A check of ours opened a transaction to hold locks in; the client knows of none."""
         self.reshaping = 0.0

@@ -200,6 +200,21 @@ functions as can be, since the server looks at the permissions of each whenever 
 STILL_TYPES = (3220, 25, 19, 19)
 """pg_lsn, text, name, name."""
 
+
+def _proof(called: str) -> str:
+    return f"""SELECT CASE WHEN pg_catalog.concat_ws(E'\\n', {_PROBED}) {_EQ} $5
+    AND CASE WHEN {_POSITION} {_EQ} $3 THEN true
+      ELSE pg_catalog.concat_ws('/', {called}, {_RELATIONS}) {_EQ} $4 END THEN '{AS_BEFORE}'
+  ELSE pg_catalog.current_setting('{_SAID}') END"""
+
+
+PROOF_QUERY = _proof(f"pg_catalog.concat_ws('+', {NEWEST}, {_NAMED_SO})")
+"""The same question as CHECK_QUERY, to stand between a statement's Bind, which has looked up its
+names by then, and its Execute. Parameters as there, but in place of the last position the answer
+that is expected (the part behind the position). AS_BEFORE, or the error that STILL_QUERY has."""
+PROOF_CALLS_QUERY = _proof(f"pg_catalog.concat_ws('+', {CALLABLES}, {_NAMED_SO})")
+MOVED_SQLSTATE = "42704"
+
 CHECK_TYPES = (1003, 1028, 25, 25, 25, 1003)
 """name[], oid[], text, text, text, name[]: the types of its parameters (pg_type.dat)."""
 

@@ -236,6 +236,40 @@ def test_a_storm_of_changes(proxy: Running, direct: Connection) -> None:
     assert not [answer for answer in answers if "SECRET" in answer.upper()]
 
 
+@pytest.mark.parametrize("ask", [simple, extended, prepared, in_transaction, by_cursor])
+def test_a_shadow_that_falls_at_any_moment(proxy: Running, direct: Connection, ask: Ask) -> None:
+    """A table that takes the place of another by its schema alone locks nothing that is in use, and
+    its transaction may end between the look in front of a statement and its names."""
+    ddl, text = CHANGES["a table shadows another"]
+    answers: list[str] = []
+    for _ in range(5):
+        stop = threading.Event()
+
+        def look(stop: threading.Event = stop) -> None:
+            with proxy.connect("alice", "alice-password") as alice:
+                alice.execute("SET search_path = early, c")
+                while not stop.is_set():
+                    try:
+                        answers.append(ask(alice, text))
+                    except psycopg.Error as refused:
+                        answers.append(str(refused))
+
+        lookers = [threading.Thread(target=look) for _ in range(3)]
+        for looker in lookers:
+            looker.start()
+        before = len(answers)
+        while len(answers) < before + 100:
+            time.sleep(0.01)
+        direct.execute(ddl.encode())
+        time.sleep(0.1)
+        stop.set()
+        for looker in lookers:
+            looker.join(20)
+        direct.execute("DROP TABLE early.people")
+    assert any("PERSON" in answer for answer in answers)
+    assert not [answer for answer in answers if "SECRET" in answer.upper()]
+
+
 def test_temporary_tables(alice: Connection) -> None:
     """Read, written and described as the server has them, whatever a rollback took back."""
     for ask in (simple, extended, prepared):

@@ -4,13 +4,14 @@ import msgspec
 import pytest
 
 from appliance.session.effects import RefreshCatalog
-from appliance.session.questions import CHECK_NAME, LOCK_NAME, array
+from appliance.session.questions import CHECK_NAME, LOCK_NAME, PROOF_NAME, array
 from appliance.sql.lineage import CatalogLineage
 from appliance.sql.stamps import (
     AS_BEFORE,
     CHECK_QUERY,
     CHECK_TYPES,
     NO_POSITION,
+    PROOF_QUERY,
     TEMPORARIES_QUERY,
 )
 from appliance.wire.postgres import messages as m
@@ -47,17 +48,35 @@ from tests.playbook.world import ANN, CUSTOMERS, DAN, MASKED, SECRET, Open, Sess
 READ = "SELECT email FROM customers"
 SHAPE = described(EMAIL_COLUMN)
 QUERY = refusals.QUERY_NAME
-HELD = (
-    m.close(m.STATEMENT, QUERY)
-    + m.parse(QUERY, READ.encode())
-    + m.bind_unparameterised(QUERY, QUERY)
-    + m.describe(m.PORTAL, QUERY)
-    + m.execute(QUERY)
-)
-"""A Query, in the transaction that holds what it rests on."""
-
-
 POSITION = "0-1"
+SETTINGS = b'"$user", public\nnone\nshop\non'
+
+
+def proof(first: bool, newest: str = "1", position: str = NO_POSITION) -> bytes:
+    """Between Bind and Execute: whether what was looked at is so still."""
+    name = PROOF_NAME
+    sent = m.close(m.STATEMENT, name) + m.parse(name, PROOF_QUERY.encode(), CHECK_TYPES)
+    expected = f"{newest}+0/{CUSTOMERS}:".encode()
+    values = (array(["customers"]), array([str(CUSTOMERS)]), position.encode(), expected)
+    bound = m.bind_texts(name, name, (*values, SETTINGS, array(())))
+    return (sent if first else b"") + bound + m.execute(name) + m.close(m.PORTAL, name)
+
+
+def held(first: bool = True, newest: str = "1", position: str = NO_POSITION) -> bytes:
+    """A Query, in the transaction that holds what it rests on."""
+    return (
+        m.close(m.STATEMENT, QUERY)
+        + m.parse(QUERY, READ.encode())
+        + m.bind_unparameterised(QUERY, QUERY)
+        + proof(first, newest, position)
+        + m.describe(m.PORTAL, QUERY)
+        + m.execute(QUERY)
+    )
+
+
+def proved(first: bool = True) -> bytes:
+    prepared = CLOSED + PARSED if first else b""
+    return prepared + BOUND + row("=") + complete("SELECT 1") + CLOSED
 
 
 def stamped(newest: str = "1") -> CatalogLineage:
@@ -86,7 +105,7 @@ def asked(
     if first:
         sent += m.close(m.STATEMENT, CHECK_NAME)
         sent += m.parse(CHECK_NAME, CHECK_QUERY.encode(), CHECK_TYPES)
-    told = (position.encode(), last.encode(), b'"$user", public\nnone\nshop\non')
+    told = (position.encode(), last.encode(), SETTINGS)
     values = (array(["customers"]), array([str(CUSTOMERS)]), *told, array(()))
     sent += m.bind_texts(CHECK_NAME, CHECK_NAME, values) + m.execute(CHECK_NAME)
     return upstream(sent, m.close(m.PORTAL, CHECK_NAME), ended_by)
@@ -113,12 +132,15 @@ def again(book: Playbook, newest: str, first: bool = False) -> Playbook:
     return book >> answers(none, IDLE) << asked(first)
 
 
-def masked(book: Playbook) -> Playbook:
+def masked(
+    book: Playbook, first: bool = True, newest: str = "1", position: str = NO_POSITION
+) -> Playbook:
+    done = proved(first) + SHAPE + row(SECRET) + complete("SELECT 1")
     return (
         book
         << Decided()
-        << upstream(HELD, SYNC)
-        >> answers(CLOSED, PARSED, BOUND, SHAPE, row(SECRET), complete("SELECT 1"), IDLE)
+        << upstream(held(first, newest, position), SYNC)
+        >> answers(CLOSED, PARSED, BOUND, done, IDLE)
         << client(SHAPE, row(MASKED), complete("SELECT 1"), IDLE)
         << Finished(cells_masked=1)
     )
@@ -126,17 +148,20 @@ def masked(book: Playbook) -> Playbook:
 
 def test_a_query_is_sent_when_nothing_changed(play: Open) -> None:
     book = masked(play(ANN, lineage=stamped()) >> says(query(READ)) << asked() >> answers(told()))
-    assert masked(book >> says(query(READ)) << asked(False) >> answers(told(first=False)))
+    book = book >> says(query(READ)) << asked(False) >> answers(told(first=False))
+    assert masked(book, first=False)
 
 
 def test_nothing_is_read_again_while_the_log_ends_where_it_did(play: Open) -> None:
     book = masked(play(ANN, lineage=stamped()) >> says(query(READ)) << asked() >> answers(told()))
-    for position in ("0-1q", "0-1"):
+    for position, known in (("0-1q", NO_POSITION), ("0-1", POSITION)):
         answer = told(first=False, position=position)
-        book = masked(book >> says(query(READ)) << asked(False) >> answers(answer))
+        book = book >> says(query(READ)) << asked(False) >> answers(answer)
+        book = masked(book, first=False, position=known)
     found = f"read committed/0-1/{AS_BEFORE}"
     short = PARSED + CLOSED + BOUND + row(found) + complete("SELECT 1") + CLOSED
-    assert masked(book >> says(query(READ)) << asked(False, POSITION) >> answers(short))
+    book = book >> says(query(READ)) << asked(False, POSITION) >> answers(short)
+    assert masked(book, first=False, position=POSITION)
 
 
 def test_it_is_judged_anew_when_something_did(play: Open) -> None:
@@ -149,7 +174,7 @@ def test_it_is_judged_anew_when_something_did(play: Open) -> None:
         << upstream(SYNC)
         >> answers(IDLE)
     )
-    assert masked(again(book, "2") >> answers(told("2", False)))
+    assert masked(again(book, "2") >> answers(told("2", False)), newest="2")
 
 
 def test_it_is_refused_when_that_does_not_end(play: Open) -> None:
@@ -194,15 +219,16 @@ def test_names_are_asked_for_in_front_of_several_statements(play: Open, text: st
 
 def test_one_check_for_a_pipeline(play: Open) -> None:
     """And the next one has its own, as has a statement that was prepared before."""
-    result = described(EMAIL_COLUMN) + row(SECRET) + complete("SELECT 1")
+    result = row(SECRET) + complete("SELECT 1")
     book = (
         play(ANN, lineage=stamped())
         >> says(parse(READ, "p"), bind("p"), m.describe(m.PORTAL, b""), execute(), SYNC)
         << asked()
         >> answers(told())
         << [Decided("parse"), Decided("execute")]
-        << upstream(parse(READ, "p"), bind("p"), m.describe(m.PORTAL, b""), execute(), SYNC)
-        >> answers(PARSED, BOUND, result, IDLE)
+        << upstream(parse(READ, "p"), bind("p"), m.describe(m.PORTAL, b""))
+        << upstream(proof(True), execute(), SYNC)
+        >> answers(PARSED, BOUND, SHAPE, proved(), result, IDLE)
         << client(PARSED, BOUND, SHAPE, row(MASKED), complete("SELECT 1"), IDLE)
         << Finished(cells_masked=1)
     )
@@ -212,8 +238,8 @@ def test_one_check_for_a_pipeline(play: Open) -> None:
         << asked(False)
         >> answers(told(first=False))
         << Decided("execute")
-        << upstream(bind("p"), m.describe(m.PORTAL, b""), execute(), SYNC)
-        >> answers(BOUND, result, IDLE)
+        << upstream(bind("p"), m.describe(m.PORTAL, b""), proof(False), execute(), SYNC)
+        >> answers(BOUND, SHAPE, proved(False), result, IDLE)
         << client(BOUND, SHAPE, row(MASKED), complete("SELECT 1"), IDLE)
         << Finished(cells_masked=1)
     )
@@ -232,12 +258,38 @@ def test_an_error_of_the_query_itself(play: Open) -> None:
         << asked()
         >> answers(told())
         << Decided()
-        << upstream(HELD, SYNC)
+        << upstream(held(), SYNC)
         >> answers(CLOSED, failure("42501", "permission denied"), IDLE)
         << client(refusals.withhold_values(failure("42501", "permission denied")[5:], ord("E")))
         << client(IDLE)
         << Finished("failed")
     )
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_what_changed_while_its_names_were_looked_up_is_not_run(play: Open, prepared: bool) -> None:
+    """The look in front of it found all as it was, the one behind its Bind does not."""
+    book = play(ANN, lineage=stamped())
+    moved = CLOSED + PARSED + BOUND + failure("42704", f"no {SECRET}")
+    if prepared:
+        sent = (parse(READ, "p"), bind("p"), m.describe(m.PORTAL, b""), execute(), SYNC)
+        book = book >> says(*sent) << asked() >> answers(told())
+        book = book << [Decided("parse"), Decided("execute")]
+        book = book << upstream(*sent[:3], proof(True), execute(), SYNC)
+        book = book >> answers(PARSED, BOUND, SHAPE, moved, IDLE) << client(PARSED, BOUND, SHAPE)
+    else:
+        book = book >> says(query(READ)) << asked() >> answers(told())
+        book = book << Decided() << upstream(held(), SYNC)
+        book = book >> answers(CLOSED, PARSED, BOUND, moved, IDLE)
+    assert book << refusal("stale") << client(IDLE) << Finished("failed")
+
+
+def test_a_cancel_that_hits_the_second_look_is_said(play: Open) -> None:
+    cancelled = failure("57014", "canceling statement due to user request")
+    book = play(ANN, lineage=stamped()) >> says(query(READ)) << asked() >> answers(told())
+    book = book << Decided() << upstream(held(), SYNC)
+    book = book >> answers(CLOSED, PARSED, BOUND, CLOSED, PARSED, BOUND, cancelled, IDLE)
+    assert book << client(cancelled, IDLE) << Finished("cancelled")
 
 
 STRING = r"SELECT 'a\b'"
@@ -253,7 +305,7 @@ def bare_check(first: bool, ended_by: bytes) -> list[Expectation]:
         array(()),
         position,
         position,
-        b'"$user", public\nnone\nshop\non',
+        SETTINGS,
         array(()),
     )
     sent = (sent if first else b"") + m.bind_texts(CHECK_NAME, CHECK_NAME, values)
