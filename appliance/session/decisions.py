@@ -21,7 +21,12 @@ from appliance.policy.snapshot import UNCLASSIFIED_RULE
 from appliance.session import changes, flow, told
 from appliance.session.counted import executes_uncounted, fetches_write
 from appliance.session.dialect import Forms
-from appliance.session.effects import AnalyseText, PinConnection, RefreshCatalog
+from appliance.session.effects import (
+    AnalyseText,
+    NoteSchemaChange,
+    PinConnection,
+    RefreshCatalog,
+)
 from appliance.session.inflight import Bound, Execution
 from appliance.session.parking import ESTIMATES, Parking, refused
 from appliance.session.pinning import CODE, PREPARED
@@ -579,6 +584,9 @@ class Decisions:
         waiting.checks += 1
         error = question.error or {}
         if self._failed or waiting.checks >= CHECKS_MAX or error.get("C") in _NOT_AGAIN:
+            self._state.turn.requests.append(
+                NoteSchemaChange()
+            )  # the next one is judged by what is
             waiting.then(_moved(verdict, error))
             return
         waiting.refreshed = True

@@ -467,6 +467,7 @@ class FromUpstream:
             self._state.to_client(head.error)
         elif head.name in PROVED and fields.get("C") == MOVED_SQLSTATE:
             self._state.to_client(head.subject)
+            self._state.turn.requests.append(NoteSchemaChange())
             if isinstance(execution, Execution):
                 execution.sqlstate = told.catalog_moved({}).sqlstate
         else:

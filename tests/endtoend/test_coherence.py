@@ -266,7 +266,7 @@ def test_a_shadow_that_falls_at_any_moment(proxy: Running, direct: Connection, a
         for looker in lookers:
             looker.join(20)
         direct.execute("DROP TABLE early.people")
-    assert any("PERSON" in answer for answer in answers)
+    assert any("PERSON" in answer for answer in answers), {*answers}
     assert not [answer for answer in answers if "SECRET" in answer.upper()]
 
 

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from appliance.session.effects import RefreshCatalog
+from appliance.session.effects import NoteSchemaChange, RefreshCatalog
 from appliance.session.questions import CHECK_NAME, LOCK_NAME, PROOF_NAME, array
 from appliance.sql.lineage import CatalogLineage
 from appliance.sql.stamps import (
@@ -187,6 +187,7 @@ def test_it_is_refused_when_that_does_not_end(play: Open) -> None:
         << upstream(SYNC)
         >> answers(IDLE)
         << Decided(refused="stale")
+        << Asks(NoteSchemaChange)
         << upstream(refusals.rejected_query())
         >> answers(failure("42601", "no"), IDLE)
         << refusal("stale")
@@ -281,7 +282,8 @@ def test_what_changed_while_its_names_were_looked_up_is_not_run(play: Open, prep
         book = book >> says(query(READ)) << asked() >> answers(told())
         book = book << Decided() << upstream(held(), SYNC)
         book = book >> answers(CLOSED, PARSED, BOUND, moved, IDLE)
-    assert book << refusal("stale") << client(IDLE) << Finished("failed")
+    book = book << refusal("stale") << Asks(NoteSchemaChange)
+    assert book << client(IDLE) << Finished("failed")
 
 
 def test_a_cancel_that_hits_the_second_look_is_said(play: Open) -> None:
