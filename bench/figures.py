@@ -19,7 +19,7 @@ class Figure(TypedDict):
 
 
 PROXIES = (
-    *("pgbouncer", "pgbouncer-tx", "haproxy", "permissive", "governed"),
+    *("pgbouncer", "pgbouncer-tx", "haproxy", "permissive", "governed", "asking"),
     *("pgbouncer-shared", "permissive-shared", "governed-shared"),
     *("pgbouncer-canned", "permissive-canned", "governed-canned", "governed-canned-two"),
 )

@@ -26,7 +26,11 @@ SCALE = 5
 BULK_ROWS = 1_000_000
 POLICY = Path(__file__).with_name("governed.yaml")
 START_SECONDS_MAX = 10.0
-SETTINGS = {"max_connections": "400", "shared_buffers": "256MB"}
+SETTINGS = {
+    "max_connections": "400",
+    "shared_buffers": "256MB",
+    "synchronize_seqscans": "off",  # `canned` knows the first row of a scan
+}
 
 BULK_TABLE = f"""
 CREATE TABLE bulk AS SELECT n AS id, 'name ' || n AS name, 'user' || n || '@example.com' AS email,
@@ -108,14 +112,21 @@ def stage(folder: Path) -> Iterator[Stage]:
         if program is not None:
             versions["haproxy"] = version_of(program)
             targets.append(stack.enter_context(fronts.haproxy(program, postgres.port)))
-        for name, policy in (("permissive", "permissive"), ("governed", str(POLICY))):
+        for name, policy, check in (
+            ("permissive", "permissive", "statement"),
+            ("governed", str(POLICY), "lease"),
+            ("asking", str(POLICY), "statement"),
+        ):
             for suffix, port, kind in (
                 ("", postgres.port, "queries"),
                 ("-canned", canned, "canned"),
             ):
+                if suffix and name == "asking":
+                    continue
                 own = folder / f"{name}{suffix}"
                 to = f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{port}/{DATABASE}"
                 options = ("--policy", policy, "--pooling", "session", *fronts.tls_options())
+                options = (*options, "--schema-check", check)
                 running: Sallyport = stack.enter_context(sallyport_try(to, own, *options))
                 targets.append(Target(name + suffix, running.port, (running.pid,), kind, tls=True))
         for name, policy in (("permissive", "permissive"), ("governed", str(POLICY))):
@@ -135,6 +146,7 @@ def _load(postgres: EmbeddedPostgres, pgbench: Path) -> None:
     psql = [str(postgres.tool("psql")), postgres.uri(), "-qXc"]
     subprocess.run([*psql, f"CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'"], check=True)
     subprocess.run([*psql, f"CREATE DATABASE {DATABASE} OWNER {USER}"], check=True)
+    subprocess.run([*psql, f"GRANT pg_maintain TO {USER}"], check=False)  # for leases; from 17 on
     uri = postgres.uri(USER, PASSWORD, DATABASE)
     subprocess.run(
         [pgbench, "-i", "-q", "-s", str(SCALE), uri], check=True, capture_output=True, timeout=120

@@ -9,6 +9,7 @@ import os
 import secrets
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -73,16 +74,9 @@ def try_(
         place = Place(uri)
         folder = (data or Path(tempfile.mkdtemp(prefix="sallyport-try-"))).absolute()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        listening = {"address": str(Address(listen)), "tls": _tls(tls_certificate, tls_key)}
         documents = _documents(
-            place,
-            folder,
-            {"address": str(Address(listen)), "tls": _tls(tls_certificate, tls_key)},
-            policy,
-            workers,
-            durability,
-            log_level,
-            pooling,
-            schema_check,
+            place, folder, listening, policy, workers, durability, log_level, pooling, schema_check
         )
         first = validate(documents)
     except (ValueError, OSError) as error:
@@ -141,7 +135,7 @@ def _tls(certificate: Path | None, key: Path | None) -> dict[str, str]:
 def _documents(
     place: Place,
     folder: Path,
-    listening: dict[str, object],
+    listening: Mapping[str, object],
     policy: str,
     workers: int,
     durability: str,

@@ -94,15 +94,14 @@ class FromClient:
 
     def _refuse_unread(self, kind: int, length: int) -> None:
         refusal = told.too_long(length, self._state.limits.statement_bytes_max)
-        protocol = ProtocolKind.SIMPLE if kind == m.QUERY else ProtocolKind.PARSE
+        simple = kind == m.QUERY
+        protocol = ProtocolKind.SIMPLE if simple else ProtocolKind.PARSE
         reference = self._state.record_unread(
             "(longer than is analysed)", length, protocol, refusal
         )
         error = _error(refusal, reference)
-        if kind == m.QUERY:
-            self._state.send(refusals.rejected_query(), Expected(Kind.QUERY, error=error))
-        else:
-            self._state.send(refusals.rejected_parse(), Expected(Kind.PARSE, error=error))
+        rejected = refusals.rejected_query() if simple else refusals.rejected_parse()
+        self._state.send(rejected, Expected(Kind.QUERY if simple else Kind.PARSE, error=error))
 
     def _query(self, content: Bytes) -> None:
         if len(content) - 1 > self._state.limits.statement_bytes_max + 5:  # whole in one chunk
@@ -294,13 +293,12 @@ class FromClient:
         if refusal is None:
             if verdict.granted is None:  # an approval is for these values alone
                 prepared.verdict = verdict
-            vouched = verdict.restricted
             self._bind_named(
                 message.portal,
                 message.statement,
                 message.parameters,
                 frame,
-                vouched,
+                verdict.restricted,
                 verdict,
                 bound,
             )
@@ -492,10 +490,8 @@ class FromClient:
             prepared.verdict = verdict
         if (verdict.restricted or verdict.sensitive) and not portal.described:
             portal.described = True  # clients that skip Describe still get a plan before their rows
-            self._state.send(
-                m.describe(m.PORTAL, portal.name),
-                Expected(Kind.DESCRIBE_PORTAL, portal, portal.name, injected=True),
-            )
+            described = Expected(Kind.DESCRIBE_PORTAL, portal, portal.name, injected=True)
+            self._state.send(m.describe(m.PORTAL, portal.name), described)
         portal.hit = self._state.hits.executed(portal, verdict)
         rows_max = limit_of(verdict.facts, verdict.decision)
         execution = Execution(record_id, verdict, self._state.now, portal, rows_max)

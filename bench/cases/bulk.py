@@ -15,6 +15,8 @@ COLUMNS = {
     "plain": "id, name, mail, city, amount, day",
 }
 
+ROW_BYTES_MIN = 40
+
 
 class Client(Protocol):
     """One connection; `text` is run to its end. -> bytes received. Raises RuntimeError."""
@@ -53,12 +55,19 @@ class Bulk:
             else:
                 received = client.binary(text) if self.form == "binary" else client.simple(text)
             passed = time.monotonic() - began
+            _require_whole(received, f"{self.name} on {target.name}")
             found = {"rows_s": BULK_ROWS / passed, "mib_s": received / passed / 2**20}
             if target.roots:
                 found["cpu_us"] = (cpu_seconds(target.pids()) - before) / BULK_ROWS * 1e6
             return found
         finally:
             client.close()
+
+
+def _require_whole(received: int, what: str) -> None:
+    """Raises RuntimeError."""
+    if received < BULK_ROWS * ROW_BYTES_MIN:
+        raise RuntimeError(f"{what}: a result was not whole")
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,7 @@ class Many:
             each.close()
         if len(done) != self.clients:
             raise RuntimeError(f"{self.name} on {target.name}: a result was not whole")
+        _require_whole(min(done), f"{self.name} on {target.name}")
         rows = BULK_ROWS * self.clients
         spent = cpu_seconds(target.pids()) - before
         return {"rows_s": rows / passed, "cpu_us": spent / rows * 1e6}

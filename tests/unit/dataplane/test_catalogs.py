@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from appliance.config.schema import SchemaCheck
 from appliance.dataplane import catalogs
 from appliance.dataplane.cancels import SchemaChange
 from appliance.dataplane.catalogs import CACHE_LOOKUP_FAILED, MET_MAX, DatabaseCatalog
@@ -50,7 +51,7 @@ def catalog_of(server: Any, patched: pytest.MonkeyPatch, **source: Any) -> Datab
         catalog=msgspec.structs.replace(POSTGRESQL.catalog, **read),
     )
     patched.setattr(catalogs, "protocol_of", lambda _target: spoken)
-    made: Any = SimpleNamespace(name="t")
+    made: Any = SimpleNamespace(name="t", schema_check=SchemaCheck.STATEMENT)
     return DatabaseCatalog(made, "d", made, Metrics(), 60_000)
 
 
@@ -200,7 +201,9 @@ def test_each_user_has_a_catalog_of_its_own_where_rights_decide() -> None:
         every = catalogs.Catalogs(Metrics(), 60_000)
 
         def of(user: str, reader: object = None, dialect: str = "mysql") -> DatabaseCatalog:
-            target: Any = SimpleNamespace(name="t", dialect=dialect, catalog=reader)
+            target: Any = SimpleNamespace(
+                name="t", dialect=dialect, catalog=reader, schema_check=SchemaCheck.STATEMENT
+            )
             return every.of(target, "d", Login(user, None))
 
         one, other = of("one"), of("other")
