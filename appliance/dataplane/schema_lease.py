@@ -34,7 +34,7 @@ PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.25, 10.0
 """How long it stays away once somebody wanted to change something; doubled while that goes on."""
 GOOD_SECONDS = 30.0
 """A lease that lasted so long begins with the shortest pause again."""
-IDLE_SECONDS = 10.0
+IDLE_SECONDS = 60.0
 """Nobody used it."""
 REFUSED_SECONDS = 300.0
 """The database does not allow it: asked again after that."""
