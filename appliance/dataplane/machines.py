@@ -66,8 +66,10 @@ def postgres_machine(parts: MachineParts) -> SessionMachine:
     state.approvals = services.approvals is not None
     if governance.configuration.durability is not Durability.DISK:
         state.hits.path = _hit_path(parts, state)
-        if parts.hold is not None:
-            state.hits.path.lease, state.hits.want_lease = parts.hold.lease, parts.hold.want
+        hold = parts.hold
+        if hold is not None:
+            state.hits.path.lease, state.hits.want_lease = hold.lease, hold.want
+            state.hits.leased_at = lambda: hold.server
     return SessionMachine(state)
 
 

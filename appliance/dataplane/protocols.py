@@ -99,6 +99,7 @@ POSTGRESQL = SpokenProtocol(
         hold=SchemaHold(
             prepare=still.PREPARE,
             own_number=still.OWN_NUMBER,
+            server=still.SERVER,
             begin=still.BEGIN,
             take=still.LOCKS,
             parts=len(still.CATALOGS),

@@ -17,6 +17,7 @@ the schema often is left alone for long.
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -38,10 +39,17 @@ IDLE_SECONDS = 60.0
 """Nobody used it."""
 REFUSED_SECONDS = 300.0
 """The database does not allow it: asked again after that."""
+WRITERS_SECONDS_MAX = 5.0
+"""How long it holds what others must have been over with, before it tries again later."""
+GUARD_SECONDS = 4.0
+"""Then another guard relieves the one that holds: a server lets none hold for ten, unless it hears
+of it, so that nobody waits longer for an appliance that is gone."""
 CARE_SECONDS = 60.0
 """How often it is asked whether the catalogs are due for cleaning."""
 AWAY_SECONDS = 150.0
-"""So long it stays away for that, and then not again for CARE_SECONDS times as many."""
+"""So long it stays away for that, once in AWAY_EVERY_SECONDS."""
+AWAY_EVERY_SECONDS = 3_600
+"""By the clock: all workers, and all appliances, stay away at one time."""
 
 _FAILURES = (UpstreamRefused, UpstreamUnreachable, ProtocolViolation, TimeoutError, OSError)
 _NOT_NOW = ("55P03",)
@@ -58,6 +66,8 @@ class SchemaHold(msgspec.Struct, frozen=True):
     """Said first on guard and watcher."""
     own_number: str
     """-> what the server calls the session."""
+    server: str
+    """-> which server it is, and since when it runs."""
     begin: str
     take: str
     """All or nothing, and waits for nobody."""
@@ -96,13 +106,20 @@ class SchemaLease:
         self._connect = connect
         self._query = query
         self._terminate = terminate
+        self.server = ""
+        """Where it is held; sessions elsewhere have no use for it."""
         self._guard: Upstream | None = None
+        self._spare: Upstream | None = None
+        """The guard that relieves it next."""
         self._watcher: Upstream | None = None
         self._numbers = 0
         self._descriptor = -1
         self._keeping: asyncio.Task[None] | None = None
         self._aside = asyncio.Event()
+        self._pid = 0
         self._cared = 0.0
+        self._away = 0.0
+        """Of which hour, say, it has stayed away."""
 
     def want(self) -> None:
         """Somebody could use it."""
@@ -135,6 +152,10 @@ class SchemaLease:
                     await self._let_go()
                 except _FAILURES as error:
                     wait = self._failed(error)
+                except Exception as error:
+                    log.error("schema_lease_failed", error=type(error).__name__)
+                    self._leave()
+                    wait = REFUSED_SECONDS
                 held = loop.time() - begun
                 pause = (
                     PAUSE_SECONDS_MIN if held > GOOD_SECONDS else min(2 * pause, PAUSE_SECONDS_MAX)
@@ -162,26 +183,23 @@ class SchemaLease:
 
     async def _taken(self) -> bool:
         """Whether all is held, nobody waits for it, and what others had changed before is seen."""
-        hold = self._hold
+        hold, loop = self._hold, asyncio.get_running_loop()
         watcher = self._watcher = await self._usable(self._watcher)
         guard = self._guard = await self._usable(self._guard)
-        self._pid = int((await self._query(guard, hold.own_number))[0][0] or 0)
-        await self._query(guard, hold.begin)
-        try:
-            await self._query(guard, hold.take)
-        except UpstreamRefused as refused:
-            if refused.fields.get("C") in _NOT_NOW:
-                return False
-            raise
-        self.refused = ""
+        self._pid = await self._takes(guard)
+        if not self._pid:
+            return False
         self._listen_to(guard)
-        writers = [str(row[0]) for row in await self._query(watcher, hold.writers)]
+        self.refused = ""
+        self.server = str((await self._ask(watcher, hold.server))[0][0])
+        writers = [str(row[0]) for row in await self._ask(watcher, hold.writers)]
         numbers = ",".join(number for number in writers if number.isdecimal())
+        until = loop.time() + WRITERS_SECONDS_MAX
         while numbers:
             text = hold.still_writing.format(numbers=numbers)
-            if (await self._query(watcher, text))[0][0] == "0":
+            if (await self._ask(watcher, text))[0][0] == "0":
                 break
-            if not await self._looked():
+            if not await self._looked() or loop.time() > until:
                 return False
             await asyncio.sleep(LOOK_SECONDS)
         if not await self._looked():
@@ -191,20 +209,62 @@ class SchemaLease:
         self._metrics.schema_leases += 1
         return True
 
+    async def _takes(self, guard: Upstream) -> int:
+        """-> what the server calls the guard, which holds all now; 0: it cannot. Raises
+        UpstreamRefused."""
+        pid = int((await self._ask(guard, self._hold.own_number))[0][0] or 0)
+        await self._ask(guard, self._hold.begin)
+        try:
+            await self._ask(guard, self._hold.take)
+        except UpstreamRefused as refused:
+            await self._ask(guard, self._hold.end)
+            if refused.fields.get("C") in _NOT_NOW:
+                return 0
+            raise
+        return pid
+
+    async def _relieved(self) -> bool:
+        """Whether another guard holds all, without a break, and the one before it is free."""
+        before, value = self._guard, self.lease.value
+        spare = self._spare = await self._usable(self._spare)
+        pid = await self._takes(spare)
+        if not pid or before is None:
+            return False
+        overlaps = await self._held_by(self._pid) == self._hold.parts
+        if not overlaps or self.lease.value != value or not self.lease.live():
+            await self._ask(spare, self._hold.end)
+            return False
+        self._guard, self._spare, self._pid = spare, before, pid
+        self._listen_to(spare)
+        before.side.detach()
+        await self._ask(before, self._hold.end)
+        return True
+
+    async def _held_by(self, pid: int) -> int:
+        assert self._watcher is not None
+        row = (await self._ask(self._watcher, self._hold.watch.format(pid=pid)))[0]
+        return int(row[1] or 0)
+
     async def _watched(self) -> float:
         """While it can be held. -> seconds to stay away, 0 = the usual pause."""
         loop = asyncio.get_running_loop()
-        used, idle_since = self.lease.used, loop.time()
+        used = self.lease.used
+        idle_since = guarded_since = loop.time()
         while await self._looked():
             now = loop.time()
+            if now - guarded_since > GUARD_SECONDS:
+                guarded_since = now
+                if not await self._relieved():
+                    return 0.0
             if self.lease.used != used:
                 used, idle_since = self.lease.used, now
             elif now - idle_since > IDLE_SECONDS:
                 return 0.0
             if now > self._cared + CARE_SECONDS:
                 self._cared = now
-                if await self._ask_number(self._hold.neglected):
-                    self._cared += CARE_SECONDS * AWAY_SECONDS
+                hour = time.time() // AWAY_EVERY_SECONDS
+                if hour != self._away and await self._ask_number(self._hold.neglected):
+                    self._away = hour
                     return AWAY_SECONDS
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._aside.wait(), LOOK_SECONDS)
@@ -217,14 +277,18 @@ class SchemaLease:
         if self._aside.is_set() or self._watcher is None:
             return False
         asked = since_boot()
-        async with asyncio.timeout(TRUST_SECONDS):
-            row = (await self._query(self._watcher, self._hold.watch.format(pid=self._pid)))[0]
+        row = (await self._ask(self._watcher, self._hold.watch.format(pid=self._pid)))[0]
         self.lease.until = asked + TRUST_SECONDS
         return row == ("0", str(self._hold.parts)) and self._descriptor >= 0
 
     async def _ask_number(self, text: str) -> int:
         assert self._watcher is not None
-        return int((await self._query(self._watcher, text))[0][0] or 0)
+        return int((await self._ask(self._watcher, text))[0][0] or 0)
+
+    async def _ask(self, upstream: Upstream, text: str) -> list[Row]:
+        """Raises TimeoutError after TRUST_SECONDS."""
+        async with asyncio.timeout(TRUST_SECONDS):
+            return await self._query(upstream, text)
 
     # --- connections ------------------------------------------------------------------------------
 
@@ -247,12 +311,16 @@ class SchemaLease:
         connection = None if transport is None else transport.get_extra_info("socket")
         if connection is None:
             raise ConnectionResetError("the guard is gone")
-        self._descriptor = os.dup(connection.fileno())
-        guard.side.attach(lambda _said: self._void(), self._changed, 1 << 16)
+        before, self._descriptor = self._descriptor, os.dup(connection.fileno())
+        guard.side.attach(lambda _said: self._void(), lambda: self._changed(guard), 1 << 16)
         guard.side.read(True)
+        if self.lease.value:
+            self.lease.descriptor = self._descriptor
+        if before >= 0:
+            os.close(before)
 
-    def _changed(self) -> None:
-        if self._guard is None or self._guard.side.ended:
+    def _changed(self, guard: Upstream) -> None:
+        if guard.side.ended:
             self._void()
 
     def _void(self) -> None:
@@ -267,13 +335,13 @@ class SchemaLease:
         if guard is None or guard.side.ended:
             return
         guard.side.detach()
-        await self._query(guard, self._hold.end)
+        await self._ask(guard, self._hold.end)
 
     def _leave(self) -> None:
         self._void()
-        for upstream in (self._guard, self._watcher):
+        for upstream in (self._guard, self._spare, self._watcher):
             if upstream is not None:
                 upstream.side.detach()
                 upstream.side.write(self._terminate)
                 upstream.side.close()
-        self._guard = self._watcher = None
+        self._guard = self._spare = self._watcher = None

@@ -324,6 +324,11 @@ def temporary_names(facts: Facts) -> frozenset[str]:
     )
 
 
+def forgets(facts: Facts) -> bool:
+    """Whether statements that were prepared may be gone behind it."""
+    return not {Action.DEALLOCATE, Action.DISCARD}.isdisjoint(facts.actions)
+
+
 def calls_code(facts: Facts) -> bool:
     """Whether it may call functions that are not built in."""
     return any(s.functions or s.functions_below or s.calls for s in facts.statements)

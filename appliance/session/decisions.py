@@ -5,6 +5,7 @@ long text is analysed elsewhere, a catalog is loaded, settings that may have cha
 the server. One statement waits at a time; the client's messages behind it stay in order.
 """
 
+import re
 from collections.abc import Mapping
 from typing import cast
 
@@ -44,6 +45,7 @@ from appliance.sql.adoption import adopts
 from appliance.sql.encodings import reads_alike
 from appliance.sql.footing import BACKSLASH, Footing, bare, joined
 from appliance.sql.lineage import CatalogLineage
+from appliance.sql.stamps import FIRST_USER_OID
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 
@@ -64,6 +66,10 @@ _OF_THE_SCHEMA = (
 
 _NOT_AGAIN = frozenset(("57014", "55P03"))
 """SQLSTATEs of a check that is not asked again: cancelled, or a lock was not to be had in time."""
+
+
+_OIDS = re.compile(r"(?:^|[,/])([0-9]+):")
+"""Of relations, in what is expected of a footing."""
 
 
 class Decisions:
@@ -287,20 +293,31 @@ class Decisions:
 
     def prove(self, verdict: flow.Verdict, execution: Execution) -> None:
         """What is about to be executed, and was looked at before its names were looked up, runs
-        only if that is so still. (An old snapshot tells nothing; what is merely inserted shows
-        nothing.)
+        only if that is so still. (What is merely inserted shows nothing; a portal's names are
+        looked up once.)
         """
-        facts = verdict.facts
-        if not verdict.restricted or self._state.snapshot_is_old or not changes.holds(facts):
+        facts, portal = verdict.facts, execution.portal
+        if not verdict.restricted or not changes.holds(facts):
             return
         if set(facts.actions) == {Action.INSERT} or len(facts.statements) != 1:
             return
         footing = self._footing(verdict)
-        if footing is not None:
-            refusal = told.catalog_moved({})
-            refusal = msgspec.structs.replace(refusal, reference=execution.record_id)
-            error = refusals.error_response(refusal)
-            self.questions.prove(footing, error, execution)
+        if footing is None or (portal is not None and portal.proved and not footing.calls):
+            return
+        if portal is not None:
+            portal.proved = True
+        refusal = msgspec.structs.replace(told.catalog_moved({}), reference=execution.record_id)
+        looked_up = self._state.looked_up.get(footing, "")
+        self.questions.prove(footing, looked_up, refusals.error_response(refusal), execution)
+
+    def _knows(self, footing: Footing, looked_up: str) -> bool:
+        """Whether the names mean nothing that bears them only since the catalog was judged. (A
+        session's own temporary relations are looked at elsewhere.)"""
+        if not looked_up or self._state.settings.has_temporaries:
+            return True
+        known = set(_OIDS.findall(footing.expected))
+        meant = (oid for oid in looked_up.split(",") if oid != "-")
+        return all(oid in known or int(oid) < FIRST_USER_OID for oid in meant)
 
     def _begins_isolated(self, verdict: flow.Verdict) -> bool:
         """A text that says, amid other statements, how its transaction is isolated: nothing can be
@@ -540,8 +557,10 @@ class Decisions:
             raise InvariantBroken("a check of nothing")
         said = None if answer is None else read_answer(answer)
         if said is not None:
-            in_transaction = question.in_transaction
-            self._state.snapshot_is_old = in_transaction and said.isolation != "read committed"
+            self._state.looked_up[footing] = said.looked_up
+            if not self._knows(footing, said.looked_up):
+                self._differs(question, verdict)
+                return
         if said is not None and not said.settled:
             self._state.settings.unsettle(False)
             said = None
@@ -552,6 +571,7 @@ class Decisions:
                 self._differs(question, verdict)
                 return
             waiting.aside, waiting.refreshed = footing, True
+            self._state.holding = self._holds(question, verdict)
             waiting.checks += 1
             if waiting.checks > CHECKS_MAX:
                 waiting.then(_moved(verdict, {}))
@@ -565,11 +585,16 @@ class Decisions:
             if question.leased and question.leased == self._state.hits.leased:
                 self._state.unchanged.found_under(footing, question.leased)
             self._state.vouch(footing, self._adopts(footing, verdict))
-            single = len(verdict.facts.statements) == 1
-            self._state.holding = question.holds and waiting.simple and single
+            self._state.holding = self._holds(question, verdict)
             waiting.then(verdict)
         else:
             self._differs(question, verdict)
+
+    @staticmethod
+    def _holds(question: Question, verdict: flow.Verdict) -> bool:
+        """Whether a Query goes on in the messages in which its check began."""
+        single = len(verdict.facts.statements) == 1
+        return question.holds and question.waiting.simple and single
 
     def _differs(self, question: Question, verdict: flow.Verdict) -> None:
         """What is there is not what was judged: the locks are let go of, the catalog is brought up

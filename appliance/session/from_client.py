@@ -201,8 +201,7 @@ class FromClient:
         send(m.describe(m.PORTAL, name), described)
         self._blast.send(m.execute(name), runs, execution, simple=True)
         if rows_max is None:
-            if self._state.status != ord("I"):  # where it would stay, and keep what it reads in use
-                send(m.close(m.PORTAL, name), Expected(Kind.CLOSE, injected=True))
+            send(m.close(m.PORTAL, name), Expected(Kind.CLOSE, injected=True))
             send(m.SYNC_FRAME, Expected(Kind.SYNC))
 
     def _parse(self, content: Bytes) -> None:
@@ -592,6 +591,8 @@ class FromClient:
         if changes.changes_schema(verdict.facts):
             self._state.changing = True
             self._state.turn.requests.append(BeginSchemaChange(verdict.restricted))
+        if changes.forgets(verdict.facts):
+            self._state.forgetting = execution
         self._state.chosen.note(verdict.facts, execution.record_id, *given)
         self._state.reports_in_doubt |= changes.unsettles_reports(verdict.facts)
         if changes.unsettles(verdict.facts):

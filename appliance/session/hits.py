@@ -55,6 +55,8 @@ class Hits(Teacher[HitPath]):
         self._unchanged = unchanged
         self.want_lease: Callable[[], None] | None = None
         """Asks for `path.lease` to be held; None: it never is."""
+        self.leased_at: Callable[[], str] = lambda: ""
+        """On which server it is held, as `SettingsTracker.server`."""
         self.named = True
         """Whether statements have upstream the names that the client gave them."""
         self._epoch = ("", "", "")

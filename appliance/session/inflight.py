@@ -75,6 +75,7 @@ class Portal:
         "name",
         "parameters",
         "prepared",
+        "proved",
         "rows",
         "shapes",
         "verdict",
@@ -93,6 +94,8 @@ class Portal:
         """What its approval is for, where it needed one."""
         self.asked = False
         """The database was asked what its writes spare."""
+        self.proved = False
+        """What it was bound to was looked at behind that (`Decisions.prove`)."""
         self.description = b""
         """The RowDescription it earned; for samples only, masks rest on `lock`."""
         self.lock: ResultLock | None = None

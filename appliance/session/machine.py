@@ -324,7 +324,8 @@ class SessionMachine:
         if epoch[0]:
             prepared = STILL_NAME in state.own_statements
             settings, shapes = state.settings, state.judge.catalog.shapes
-            state.hits.arm(epoch, shapes, settings.told, prepared, settings.pinned)
+            pinned = settings.pinned and settings.server == state.hits.leased_at()
+            state.hits.arm(epoch, shapes, settings.told, prepared, pinned)
         else:
             state.hits.disarm()
 

@@ -26,6 +26,7 @@ from appliance.sql.stamps import (
     CHECK_TYPES,
     PROOF_CALLS_QUERY,
     PROOF_QUERY,
+    PROOF_TYPES,
     STILL_QUERY,
     STILL_TYPES,
     TEMPORARIES_QUERY,
@@ -59,7 +60,9 @@ class Questions:
         pins = state.may_pin
         question = self._begin("settings", waiting, len(PROBE))
         question.pins = pins and question.ends
-        self._simple(PINNING_PROBE if question.pins else PROBE)
+        texts = PINNING_PROBE if question.pins else PROBE
+        question.due = len(texts)
+        self._simple(texts)
 
     def ask_temporaries(self, waiting: Waiting) -> None:
         self._begin("temporaries", waiting, 1)
@@ -116,20 +119,20 @@ class Questions:
         self._inject(m.execute(name), Kind.EXECUTE)
         self._end(m.close(m.PORTAL, name))
 
-    def prove(self, footing: Footing, error: bytes, within: Execution) -> None:
+    def prove(self, footing: Footing, looked_up: str, error: bytes, within: Execution) -> None:
         """No question: what is sent behind it runs only if all is as it was judged, now that its
         names were looked up; else the client gets `error`."""
         state = self._state
         name = PROOF_CALLS_NAME if footing.calls else PROOF_NAME
-        if name not in state.own_statements:
+        if name not in state.own_statements or state.forgetting is not None:
             text = PROOF_CALLS_QUERY if footing.calls else PROOF_QUERY
             self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
-            self._inject(m.parse(name, text.encode(), CHECK_TYPES), Kind.PARSE, name)
+            self._inject(m.parse(name, text.encode(), PROOF_TYPES), Kind.PARSE, name)
         position = state.unchanged.position(footing).encode()
         asked = (array(footing.names), array(map(str, footing.oids)), position)
         believed = state.settings.believed.encode()
         values = (*asked, footing.expected.encode(), believed, array(footing.called))
-        self._inject(m.bind_texts(name, name, values), Kind.BIND)
+        self._inject(m.bind_texts(name, name, (*values, looked_up.encode())), Kind.BIND)
         proof = Expected(Kind.EXECUTE, error, name, injected=True, within=within)
         state.send(m.execute(name), proof)
         self._inject(m.close(m.PORTAL, name), Kind.CLOSE, name)

@@ -11,15 +11,17 @@ from appliance.model.catalog import Relation, SessionSettings
 from appliance.sql.encodings import UTF8
 from appliance.sql.identifiers import split_names
 from appliance.sql.reader import own_relations
+from appliance.sql.still import SERVER
 
 PROBE = (b"SHOW search_path", b"SHOW role", b"SHOW session_authorization")
 PINNING_PROBE = (
     b"SELECT pg_catalog.set_config('search_path',"
     b" pg_catalog.current_setting('search_path'), false)",
     *PROBE[1:],
+    SERVER.encode(),
 )
-"""The same between transactions. The path is the session's own from there on: a server that reads
-its configuration again does not change it any more."""
+"""The same, and on which server, between transactions. The path is the session's own from there on:
+a server that reads its configuration again does not change it any more."""
 
 
 _NONE: frozenset[str] = frozenset()
@@ -53,6 +55,8 @@ class SettingsTracker:
         self.certain = False
         self.pinned = False
         """Nobody but the session itself can change what was told."""
+        self.server = ""
+        """Where that was, and since when it runs; known where it is pinned."""
         self.touched_in_transaction = False
         self._standard = self._reads_standard()
         self.current = self._build()
@@ -116,6 +120,8 @@ class SettingsTracker:
     def probed(self, values: list[str], pinned: bool = False) -> None:
         """Takes the answers of PROBE; `pinned`: of PINNING_PROBE."""
         self.pinned = pinned
+        if pinned:
+            *values, self.server = values
         path, role, session_user = values
         self.told = "\n".join(values)
         names = split_names(path, self.stores_utf8())

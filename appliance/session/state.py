@@ -277,8 +277,11 @@ class SessionState:
         self.question: Question | None = None
         self._begin_sharing()
         self.hits = Hits(recorder, self.backend.unchanged)
-        self.snapshot_is_old = False
-        """That of the open transaction does not move with each statement."""
+        self.looked_up: dict[Footing, str] = {}
+        """What the names of what was looked at meant then, in a transaction whose snapshot does not
+        move; '' in any other."""
+        self.forgetting: Execution | None = None
+        """The last statement that was sent behind which ours may be prepared no longer."""
         self.holding = False
         """A check of ours opened a transaction to hold locks in; the client knows of none."""
         self.reshaping = 0.0
@@ -445,6 +448,7 @@ class SessionState:
         if not self.in_pipeline:
             self.holding = False
             self.vouched.clear()  # their locks end with the transaction
+            self.looked_up.clear()
         self.expected.push(expected)
         self.turn.upstream.append(message)
 
@@ -509,6 +513,8 @@ class SessionState:
         return record_id
 
     def finish(self, execution: Execution, outcome: Outcome) -> None:
+        if execution is self.forgetting:
+            self.forgetting = None
         portal = execution.portal
         hit = execution.hit if portal is None else portal.hit
         if hit is not None:

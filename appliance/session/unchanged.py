@@ -11,7 +11,7 @@ second. Rule: of this very session only, because after a crash the server may us
 from typing import NamedTuple
 
 from appliance.sql.footing import Footing
-from appliance.sql.stamps import AS_BEFORE, NO_POSITION, OTHER_SETTINGS, QUIET, WRITES
+from appliance.sql.stamps import AS_BEFORE, LOOKED_UP, NO_POSITION, OTHER_SETTINGS, QUIET, WRITES
 
 FOOTINGS_MAX = 1_000
 
@@ -20,6 +20,8 @@ class Answer(NamedTuple):
     """What the server said to a check (`stamps.CHECK_QUERY`)."""
 
     isolation: str
+    looked_up: str
+    """What the footing's names mean, OIDs; '' in READ COMMITTED."""
     settled: bool
     """search_path and role are what they are believed to be."""
     writes: bool
@@ -38,7 +40,8 @@ def read_answer(text: str) -> Answer:
     isolation = isolation.removesuffix(WRITES)
     settled = not isolation.endswith(OTHER_SETTINGS)
     isolation = isolation.removesuffix(OTHER_SETTINGS)
-    return Answer(isolation, settled, writes, found, position.removesuffix(QUIET), quiet)
+    isolation, _, looked_up = isolation.partition(LOOKED_UP)
+    return Answer(isolation, looked_up, settled, writes, found, position.removesuffix(QUIET), quiet)
 
 
 class Unchanged:

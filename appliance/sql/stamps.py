@@ -144,7 +144,17 @@ _PROBED = ", ".join(
     f"pg_catalog.current_setting('{name}')"
     for name in ("search_path", "role", "session_authorization", "standard_conforming_strings")
 )
+_ALONE = """CAST(CAST(pg_catalog.to_regclass(pg_catalog.quote_ident(CAST(n AS pg_catalog.text)))
+      AS pg_catalog.oid) AS pg_catalog.text)"""
+_LOOKED_UP = f"""COALESCE((SELECT pg_catalog.string_agg(COALESCE({_ALONE}, '-'), ',')
+    FROM pg_catalog.unnest(CAST($1 AS pg_catalog.name[])) n), '-')"""
+"""What the names mean when they stand alone: OIDs, as the server looks them up, which no snapshot
+holds back."""
+
+LOOKED_UP = "~"
+_OLD_SNAPSHOT = f"pg_catalog.current_setting('transaction_isolation') {_NE} 'read committed'"
 _ISOLATION = f"""pg_catalog.concat(pg_catalog.current_setting('transaction_isolation'),
+    CASE WHEN {_OLD_SNAPSHOT} THEN pg_catalog.concat('{LOOKED_UP}', {_LOOKED_UP}) ELSE '' END,
     CASE WHEN pg_catalog.concat_ws(E'\\n', {_PROBED}) {_EQ} $5 THEN ''
     ELSE '{OTHER_SETTINGS}' END,
     CASE WHEN pg_catalog.pg_current_xact_id_if_assigned() IS NULL THEN '' ELSE '{WRITES}' END)"""
@@ -179,7 +189,8 @@ the position at which all of it was known to be as it was judged (text), the las
 seen (text), or NO_POSITION, search_path, role, session_authorization and
 standard_conforming_strings as they are believed to be (text, joined by newlines), and names of
 functions, operators and views (name[]). One row, one text:
-isolation level, with OTHER_SETTINGS behind it when these are other ones (the server's configuration
+isolation level, with LOOKED_UP and what the names mean behind it where that is not READ COMMITTED,
+with OTHER_SETTINGS behind it when these are other ones (the server's configuration
 was read again, say), and WRITES when the open transaction has written anything / position, with
 QUIET behind it when it is the last one and nobody writes / either AS_BEFORE, or NEWEST+what is so
 called of NAMED / the relations in the order of their OIDs, each `oid:stamp`, joined by commas."""
@@ -203,7 +214,7 @@ STILL_TYPES = (3220, 25, 19, 19)
 
 def _proof(called: str) -> str:
     return f"""SELECT CASE WHEN pg_catalog.concat_ws(E'\\n', {_PROBED}) {_EQ} $5
-    AND CASE WHEN {_POSITION} {_EQ} $3 THEN true
+    AND CASE WHEN $7 {_NE} '' THEN {_LOOKED_UP} {_EQ} $7 WHEN {_POSITION} {_EQ} $3 THEN true
       ELSE pg_catalog.concat_ws('/', {called}, {_RELATIONS}) {_EQ} $4 END THEN '{AS_BEFORE}'
   ELSE pg_catalog.current_setting('{_SAID}') END"""
 
@@ -211,12 +222,15 @@ def _proof(called: str) -> str:
 PROOF_QUERY = _proof(f"pg_catalog.concat_ws('+', {NEWEST}, {_NAMED_SO})")
 """The same question as CHECK_QUERY, to stand between a statement's Bind, which has looked up its
 names by then, and its Execute. Parameters as there, but in place of the last position the answer
-that is expected (the part behind the position). AS_BEFORE, or the error that STILL_QUERY has."""
+that is expected (the part behind the position), and at last what the names meant (text), '' where
+the transaction is READ COMMITTED: in any other it sees what it saw before. AS_BEFORE, or the error
+that STILL_QUERY has."""
 PROOF_CALLS_QUERY = _proof(f"pg_catalog.concat_ws('+', {CALLABLES}, {_NAMED_SO})")
 MOVED_SQLSTATE = "42704"
 
 CHECK_TYPES = (1003, 1028, 25, 25, 25, 1003)
 """name[], oid[], text, text, text, name[]: the types of its parameters (pg_type.dat)."""
+PROOF_TYPES = (*CHECK_TYPES, 25)
 
 
 def _below(catalog: str, wanted: str) -> str:

@@ -56,8 +56,9 @@ CATALOGS = (
 """All that the meaning of a statement may depend on; those that `stamps` reads are among them."""
 
 PREPARE = (
+    "SET search_path = pg_catalog, pg_temp",  # nobody else's operators, with its user's rights
     "SET application_name = 'sallyport lease'",
-    "SET idle_in_transaction_session_timeout = 0",
+    "SET idle_in_transaction_session_timeout = '10s'",  # whoever cannot reach us waits no longer
     "SET statement_timeout = '2s'",
 )
 REMEDY = (
@@ -70,6 +71,10 @@ LOCKS = f"LOCK TABLE {', '.join(f'pg_catalog.{n}' for n in CATALOGS)} IN SHARE M
 while it holds some of them can be waited for by somebody who has others."""
 END = "ROLLBACK"
 OWN_NUMBER = "SELECT pg_catalog.pg_backend_pid()"
+SERVER = """SELECT pg_catalog.concat(CAST(pg_catalog.date_part('epoch',
+    pg_catalog.pg_postmaster_start_time()) OPERATOR(pg_catalog.*) 1000000 AS pg_catalog.int8), ' ',
+    pg_catalog.pg_is_in_recovery())"""
+"""-> which server, and which life of it, this session is on."""
 
 _OIDS = f"""ANY (CAST(ARRAY[{
     ", ".join(f"'pg_catalog.{name}'" for name in CATALOGS)

@@ -15,6 +15,11 @@ import pytest
 
 from tests.clusters import Authority, EmbeddedPostgres
 from tests.endtoend.stage import DATABASE, ROLE, Estate, Running
+from tests.wireclient import SYNC as WIRE_SYNC
+from tests.wireclient import WireClient
+from tests.wireclient import bind as wire_bind
+from tests.wireclient import execute as wire_execute
+from tests.wireclient import parse as wire_parse
 
 POLICY = """
 version: 1
@@ -236,11 +241,42 @@ def test_a_storm_of_changes(proxy: Running, direct: Connection) -> None:
     assert not [answer for answer in answers if "SECRET" in answer.upper()]
 
 
-@pytest.mark.parametrize("ask", [simple, extended, prepared, in_transaction, by_cursor])
-def test_a_shadow_that_falls_at_any_moment(proxy: Running, direct: Connection, ask: Ask) -> None:
+def is_repeatable(ask: Ask) -> Ask:
+    """The same by somebody whose transactions see what was when they began."""
+
+    def asked(connection: Connection, text: str) -> str:
+        connection.execute("SET default_transaction_isolation = 'repeatable read'")
+        return ask(connection, text)
+
+    return asked
+
+
+READ_COMMITTED = {ask.__name__: ask for ask in (simple, extended, prepared, in_transaction)}
+REPEATABLE = {f"repeatable {name}": is_repeatable(ask) for name, ask in READ_COMMITTED.items()}
+SHADOWS = {
+    "made": (
+        "BEGIN; CREATE TABLE early.people AS SELECT id, ssn AS name FROM c.people;"
+        f"GRANT SELECT ON early.people TO {ROLE}; COMMIT",
+        "DROP TABLE early.people",
+    ),
+    "renamed": (
+        "ALTER TABLE early.other RENAME TO people",
+        "ALTER TABLE early.people RENAME TO other",
+    ),
+}
+
+
+@pytest.mark.parametrize("shadow", SHADOWS)
+@pytest.mark.parametrize("asked", [*READ_COMMITTED, *REPEATABLE, "by_cursor"])
+def test_a_shadow_that_falls_at_any_moment(
+    proxy: Running, direct: Connection, asked: str, shadow: str
+) -> None:
     """A table that takes the place of another by its schema alone locks nothing that is in use, and
     its transaction may end between the look in front of a statement and its names."""
-    ddl, text = CHANGES["a table shadows another"]
+    ask = {**READ_COMMITTED, **REPEATABLE, "by_cursor": by_cursor}[asked]
+    falls, rises = SHADOWS[shadow]
+    direct.execute("CREATE TABLE early.other AS SELECT id, ssn AS name FROM c.people")
+    direct.execute("GRANT SELECT ON early.other TO PUBLIC")
     answers: list[str] = []
     for _ in range(5):
         stop = threading.Event()
@@ -250,7 +286,7 @@ def test_a_shadow_that_falls_at_any_moment(proxy: Running, direct: Connection, a
                 alice.execute("SET search_path = early, c")
                 while not stop.is_set():
                     try:
-                        answers.append(ask(alice, text))
+                        answers.append(ask(alice, "SELECT upper(name) FROM people ORDER BY id"))
                     except psycopg.Error as refused:
                         answers.append(str(refused))
 
@@ -258,16 +294,48 @@ def test_a_shadow_that_falls_at_any_moment(proxy: Running, direct: Connection, a
         for looker in lookers:
             looker.start()
         before = len(answers)
-        while len(answers) < before + 100:
+        while len(answers) < before + 60:
             time.sleep(0.01)
-        direct.execute(ddl.encode())
-        time.sleep(0.1)
+        direct.execute(falls.encode())
+        time.sleep(0.05)
         stop.set()
         for looker in lookers:
             looker.join(20)
-        direct.execute("DROP TABLE early.people")
+        direct.execute(rises.encode())
     assert any("PERSON" in answer for answer in answers), {*answers}
     assert not [answer for answer in answers if "SECRET" in answer.upper()]
+
+
+def test_a_portal_that_is_read_in_parts_is_looked_at_once(
+    proxy: Running, direct: Connection
+) -> None:
+    """What anybody makes meanwhile is nothing to it."""
+    where = f"postgres://alice:alice-password@127.0.0.1:{proxy.ports['main']}/{DATABASE}"
+    text = "SELECT id, ssn FROM c.people ORDER BY id"
+    with WireClient.login(where) as client:
+        client.query("BEGIN")
+        for number, message in enumerate((wire_parse("", text) + wire_bind(), b"", b"")):
+            told = client.ask(message + wire_execute("", 1), WIRE_SYNC)
+            assert [each.row[0] for each in told if each.kind == "D"] == [b"%d" % (number + 1)]
+            direct.execute(f"CREATE FUNCTION c.f{number}() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+        client.query("COMMIT")
+
+
+def test_ours_that_was_deallocated_amid_a_pipeline(alice: Connection) -> None:
+    text = "SELECT name FROM c.people WHERE id = 1"
+    assert "person 1" in extended(alice, text)
+    with alice.pipeline():
+        first = alice.execute(text)
+        alice.execute("DEALLOCATE ALL")
+        last = alice.execute(text)
+        assert first.fetchone() == last.fetchone() == ("person 1",)
+
+
+def test_a_transaction_that_begins_with_a_backslash(alice: Connection) -> None:
+    for text in ("BEGIN -- \\", "SELECT name FROM c.copied", "SELECT name FROM c.copied"):
+        with psycopg.ClientCursor(alice) as cursor:
+            cursor.execute(text)
+    alice.execute("COMMIT")
 
 
 def test_temporary_tables(alice: Connection) -> None:

@@ -2,7 +2,9 @@
 happen to that hold while they run. What is in `ssn` begins with SECRET.
 """
 
+import os
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -258,10 +260,52 @@ def test_temporary_tables_and_own_changes_wait_for_next_to_nothing(
     assert not readers.raw
 
 
+def test_nobody_elses_operators_run_as_the_guard(proxy: Running, direct: Connection) -> None:
+    """Whoever may make an operator in `public` could have it meant by a text of ours."""
+    direct.execute(
+        "CREATE TABLE l.loot (who text); GRANT ALL ON l.loot TO PUBLIC; GRANT USAGE ON SCHEMA l TO"
+        " PUBLIC; CREATE FUNCTION public.spy(oid, regclass) RETURNS boolean LANGUAGE plpgsql AS $$"
+        " BEGIN INSERT INTO l.loot VALUES (current_user); RETURN true; END $$;"
+        "CREATE OPERATOR public.= (LEFTARG = oid, RIGHTARG = regclass, FUNCTION = public.spy)"
+    )
+    try:
+        with Readers(proxy, [simple("SELECT lower(name) FROM l.seen")]):
+            wait_until_used(proxy, direct)
+        assert direct.execute("SELECT DISTINCT who FROM l.loot").fetchall() == []
+    finally:
+        direct.execute("DROP OPERATOR public.= (oid, regclass); DROP FUNCTION public.spy")
+
+
+def test_a_frozen_appliance_keeps_nobody_waiting_for_long(
+    proxy: Running, direct: Connection
+) -> None:
+    with Readers(proxy, [simple(SEEN)]):
+        wait_until_used(proxy, direct)
+        pids = [proxy.pid, *proxy.worker_pids()]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            direct.execute("SET lock_timeout = '20s'")
+            direct.execute("CREATE TEMP TABLE late (a int)")
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+
+def test_guards_relieve_each_other_while_it_is_used(proxy: Running, direct: Connection) -> None:
+    with Readers(proxy, [way(SEEN) for way in WAYS]) as readers:
+        wait_until_used(proxy, direct)
+        first, leases = held(direct), proxy.metric("schema_leases_total")
+        wait_for(lambda: held(direct) and not {*first} & {*held(direct)}, "another guard", 20)
+        wait_until_used(proxy, direct)
+        assert proxy.metric("schema_leases_total") == leases
+    assert not readers.raw
+
+
 def test_it_is_let_go_of_when_nobody_reads(proxy: Running, direct: Connection) -> None:
     with Readers(proxy, [simple(SEEN)]):
         wait_until_used(proxy, direct)
-    wait_for(lambda: not held(direct), "it is let go of", 30)
+    wait_for(lambda: not held(direct), "it is let go of", 90)
 
 
 def test_who_may_not_lock_has_every_statement_looked_after(

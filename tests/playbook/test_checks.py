@@ -12,6 +12,7 @@ from appliance.sql.stamps import (
     CHECK_TYPES,
     NO_POSITION,
     PROOF_QUERY,
+    PROOF_TYPES,
     TEMPORARIES_QUERY,
 )
 from appliance.wire.postgres import messages as m
@@ -55,10 +56,10 @@ SETTINGS = b'"$user", public\nnone\nshop\non'
 def proof(first: bool, newest: str = "1", position: str = NO_POSITION) -> bytes:
     """Between Bind and Execute: whether what was looked at is so still."""
     name = PROOF_NAME
-    sent = m.close(m.STATEMENT, name) + m.parse(name, PROOF_QUERY.encode(), CHECK_TYPES)
+    sent = m.close(m.STATEMENT, name) + m.parse(name, PROOF_QUERY.encode(), PROOF_TYPES)
     expected = f"{newest}+0/{CUSTOMERS}:".encode()
     values = (array(["customers"]), array([str(CUSTOMERS)]), position.encode(), expected)
-    bound = m.bind_texts(name, name, (*values, SETTINGS, array(())))
+    bound = m.bind_texts(name, name, (*values, SETTINGS, array(()), b""))
     return (sent if first else b"") + bound + m.execute(name) + m.close(m.PORTAL, name)
 
 
@@ -71,6 +72,7 @@ def held(first: bool = True, newest: str = "1", position: str = NO_POSITION) -> 
         + proof(first, newest, position)
         + m.describe(m.PORTAL, QUERY)
         + m.execute(QUERY)
+        + m.close(m.PORTAL, QUERY)
     )
 
 
@@ -140,7 +142,7 @@ def masked(
         book
         << Decided()
         << upstream(held(first, newest, position), SYNC)
-        >> answers(CLOSED, PARSED, BOUND, done, IDLE)
+        >> answers(CLOSED, PARSED, BOUND, done, CLOSED, IDLE)
         << client(SHAPE, row(MASKED), complete("SELECT 1"), IDLE)
         << Finished(cells_masked=1)
     )

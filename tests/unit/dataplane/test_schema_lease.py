@@ -19,6 +19,7 @@ PARTS = 3
 HOLD = SchemaHold(
     prepare=("prepare",),
     own_number="number",
+    server="server",
     begin="begin",
     take="take",
     parts=PARTS,
@@ -59,7 +60,7 @@ class Side:
     def told_why(self) -> None:
         """The server ends it: its last words come first, and what it held is let go of then."""
         self.theirs.send(b"FATAL")
-        self._server.guard = None
+        self._server.guards.remove(self)
 
     def heard(self) -> None:
         self.ours.recv(100)
@@ -67,8 +68,8 @@ class Side:
             self._receiver(b"FATAL")
 
     def write(self, _content: bytes) -> None:
-        if self._server.guard is self:
-            self._server.guard = None
+        if self in self._server.guards:
+            self._server.guards.remove(self)
 
     def close(self) -> None:
         self.ended = True
@@ -79,11 +80,13 @@ class Side:
 class Server:
     def __init__(self) -> None:
         self.sides: list[Side] = []
-        self.guard: Side | None = None
+        self.guards: list[Side] = []
         self.waiting = 0
         self.writers: list[str] = []
         self.refusal = ""
         self.neglected = 0
+        self.own_number = ""
+        """In place of the true one."""
         self.stalls = False
         self.asked: list[str] = []
 
@@ -100,15 +103,19 @@ class Server:
         if text == "take":
             if self.refusal:
                 raise UpstreamRefused({"C": self.refusal})
-            self.guard = side
-        elif text == "end" and self.guard is side:
-            self.guard = None
+            self.guards.append(side)
+        elif text == "end" and side in self.guards:
+            self.guards.remove(side)
+        elif text == "number" and self.own_number:
+            return [(self.own_number,)]
         elif text == "number":
-            return [(str(self.sides.index(side)),)]
+            return [(str(self.sides.index(side) + 1),)]
+        elif text == "server":
+            return [("server 1",)]
         elif text.startswith("watch "):
             if self.stalls:
                 await asyncio.sleep(3600)
-            held = self.guard is not None and self.sides.index(self.guard) == int(text[6:])
+            held = int(text[6:]) - 1 in map(self.sides.index, self.guards)
             return [(str(self.waiting), str(PARTS * held))]
         elif text == "writers":
             return [(number,) for number in self.writers]
@@ -173,7 +180,7 @@ def test_it_is_held_and_let_go_of_for_whoever_waits() -> None:
             await until(lambda: holds(made.lease))
             first = made.lease.value
             server.waiting = 1
-            await until(lambda: server.guard is None)
+            await until(lambda: not server.guards)
             assert not made.lease.value
             server.waiting = 0
             await until(lambda: holds(made.lease))
@@ -191,7 +198,7 @@ def test_what_others_were_writing_has_to_be_over() -> None:
             server.writers = ["8", "9"]
             looks = len(server.asked)
             await until(lambda: len(server.asked) > looks + 10)
-            assert server.guard is not None
+            assert server.guards
             assert not made.lease.value
             server.writers = ["9"]  # it began when nothing could be changed any more
             await until(lambda: holds(made.lease))
@@ -205,7 +212,7 @@ def test_who_waits_while_others_still_write_is_not_kept_waiting() -> None:
         async with kept(server) as made:
             await until(lambda: "still 7" in server.asked)
             server.waiting = 1
-            await until(lambda: server.guard is None)
+            await until(lambda: not server.guards)
             assert not made.lease.value
 
     run(test)
@@ -215,13 +222,47 @@ def test_a_guard_that_was_ended_holds_nothing_before_anybody_has_heard() -> None
     async def test(server: Server) -> None:
         async with kept(server) as made:
             await until(lambda: holds(made.lease))
-            value, guard = made.lease.value, server.guard
-            assert guard is not None
+            value, (guard,) = made.lease.value, server.guards
             guard.told_why()
             assert made.lease.value == value
             assert not made.lease.live()
             guard.heard()
             assert not made.lease.value
+
+    run(test)
+
+
+def test_guards_relieve_each_other_without_a_break(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema_lease, "GUARD_SECONDS", 0.01)
+
+    async def test(server: Server) -> None:
+        async with kept(server) as made:
+            await until(lambda: holds(made.lease))
+            value, (first,) = made.lease.value, server.guards
+            await until(lambda: server.guards and server.guards != [first])
+            await until(lambda: server.guards == [first])
+            assert made.lease.value == value
+            assert made.lease.live()
+            assert len(server.sides) == 3
+
+    run(test)
+
+
+def test_a_guard_that_was_ended_is_relieved_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it held may have been changed before the other one came."""
+    monkeypatch.setattr(schema_lease, "GUARD_SECONDS", 0.01)
+
+    async def test(server: Server) -> None:
+        async with kept(server) as made:
+            await until(lambda: holds(made.lease))
+            value, (first,) = made.lease.value, server.guards
+            first.told_why()
+            assert not made.lease.live()
+            await until(lambda: not made.lease.value)
+            first.heard()
+            first.close()
+            await until(lambda: holds(made.lease))
+            assert made.lease.value > value
 
     run(test)
 
@@ -232,7 +273,7 @@ def test_a_change_of_our_own_is_stepped_aside_for_at_once() -> None:
             await until(lambda: holds(made.lease))
             made.step_aside()
             assert not made.lease.value
-            await until(lambda: server.guard is None)
+            await until(lambda: not server.guards)
             await until(lambda: holds(made.lease))
 
     run(test)
@@ -285,11 +326,40 @@ def test_the_server_gets_to_clean_its_catalogs(monkeypatch: pytest.MonkeyPatch) 
         server.neglected = 1
         async with kept(server) as made:
             await until(lambda: "neglected" in server.asked)
-            await until(lambda: server.guard is None)
+            await until(lambda: not server.guards)
             takes = server.asked.count("take")
             await asyncio.sleep(0.1)
             assert server.asked.count("take") == takes
             assert not made.lease.value
+
+    run(test)
+
+
+def test_what_others_never_finish_is_not_waited_for_with_everything_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(schema_lease, "WRITERS_SECONDS_MAX", 0.02)
+
+    async def test(server: Server) -> None:
+        server.writers = ["7"]
+        async with kept(server) as made:
+            await until(lambda: server.asked.count("end") > 1)
+            assert not made.lease.value
+
+    run(test)
+
+
+def test_an_error_that_nobody_expected_is_told_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(schema_lease, "REFUSED_SECONDS", 0.01)
+
+    async def test(server: Server) -> None:
+        server.own_number = "none"
+        async with kept(server) as made:
+            await until(lambda: server.asked.count("number") > 1)
+            server.own_number = ""
+            await until(lambda: holds(made.lease))
 
     run(test)
 
@@ -300,7 +370,7 @@ def test_it_is_let_go_of_when_nobody_uses_it(monkeypatch: pytest.MonkeyPatch) ->
     async def test(server: Server) -> None:
         async with kept(server, used=False) as made:
             await until(lambda: holds(made.lease))
-            await until(lambda: server.guard is None)
+            await until(lambda: not server.guards)
             takes = server.asked.count("take")
             await asyncio.sleep(0.05)
             assert server.asked.count("take") == takes
