@@ -324,6 +324,15 @@ def temporary_names(facts: Facts) -> frozenset[str]:
     )
 
 
+def is_described_first(facts: Facts) -> bool:
+    """Whether a Query's result is described before it is computed: only a plain SELECT's is; what
+    writes, or is run by a command, is done by then (pquery.c, PortalRun)."""
+    return all(s.kind == "SelectStmt" and _WRITING.isdisjoint(s.actions) for s in facts.statements)
+
+
+_WRITING = frozenset((Action.INSERT, Action.UPDATE, Action.DELETE, Action.MERGE))
+
+
 def forgets(facts: Facts) -> bool:
     """Whether statements that were prepared may be gone behind it."""
     return not {Action.DEALLOCATE, Action.DISCARD}.isdisjoint(facts.actions)

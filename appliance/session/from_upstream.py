@@ -71,6 +71,7 @@ class FromUpstream:
         if not isinstance(execution, Execution):
             raise ProtocolViolation("upstream", "rows for a refused statement")
         if execution.rows_max is None:
+            self._tell(execution)
             self._pass_rows(execution, part, count, content)
             return
         if part != WHOLE or execution.portal is None or execution.portal.kept is None:
@@ -164,8 +165,18 @@ class FromUpstream:
             if head.subject is not None:
                 head.subject.description = described
             self._state.choose_row_mode()
-        if not head.injected and not self._blast.describes(head.within, content):
+        if head.injected or self._blast.describes(head.within, content):
+            return
+        if head.within is None or changes.is_described_first(head.within.verdict.facts):
             self._state.to_client(content)
+        else:
+            head.within.untold = content
+
+    def _tell(self, execution: Execution) -> None:
+        """What it gives is described before its first row."""
+        if execution.untold:
+            self._state.to_client(execution.untold)
+            execution.untold = b""
 
     def _lock_query(self, execution: Execution, content: Bytes) -> ResultLock | None:
         verdict = execution.verdict
@@ -280,6 +291,7 @@ class FromUpstream:
             self._state.made.clear()
         execution, silent = head.subject, False
         if isinstance(execution, Execution):
+            self._tell(execution)
             execution.tag = _shown(tag[:64])
             if execution.rows_max is not None:
                 if self._blast.exceeds(execution, tag):

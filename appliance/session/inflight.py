@@ -219,6 +219,7 @@ class Execution:
         "tag",
         "timed_out",
         "unsettles_lexing",
+        "untold",
         "verdict",
     )
 
@@ -240,6 +241,9 @@ class Execution:
         self.hit: Hit | None = None
         self.description = b""
         """As of `Portal`, of a Query's present result."""
+        self.untold = b""
+        """A RowDescription that the client gets when there is a row, or an end: what a write
+        RETURNs is described once it is done."""
         self.statement_index = 0
         """Which statement of a simple Query is running: counts CommandCompletes."""
         self.rows = 0

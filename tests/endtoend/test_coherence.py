@@ -331,6 +331,24 @@ def test_ours_that_was_deallocated_amid_a_pipeline(alice: Connection) -> None:
         assert first.fetchone() == last.fetchone() == ("person 1",)
 
 
+def test_what_a_write_returns_is_described_once_it_is_done(proxy: Running) -> None:
+    """As the server does it for a Query: one that fails is answered by its error alone."""
+    where = f"postgres://alice:alice-password@127.0.0.1:{proxy.ports['main']}/{DATABASE}"
+    with WireClient.login(where) as client:
+
+        def kinds(text: str) -> str:
+            return "".join(each.kind for each in client.query(text))
+
+        assert kinds("INSERT INTO notes VALUES (1, 'x') RETURNING id") == "EZ"
+        assert kinds("SELECT 1 / (id - id) FROM notes") == "TEZ"
+        client.query("BEGIN")
+        assert kinds("INSERT INTO notes VALUES (777, 'x') RETURNING id") == "TDCZ"
+        assert kinds("UPDATE notes SET body = 'y' WHERE id < 0 RETURNING id") == "TCZ"
+        assert kinds("EXPLAIN (COSTS OFF) SELECT id FROM notes").startswith("TD")
+        assert kinds("INSERT INTO notes VALUES (1, 'x') RETURNING id") == "EZ"
+        client.query("ROLLBACK")
+
+
 def test_a_transaction_that_begins_with_a_backslash(alice: Connection) -> None:
     for text in ("BEGIN -- \\", "SELECT name FROM c.copied", "SELECT name FROM c.copied"):
         with psycopg.ClientCursor(alice) as cursor:
