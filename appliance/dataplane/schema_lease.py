@@ -298,7 +298,7 @@ class SchemaLease:
         upstream = await self._connect()
         try:
             for text in self._hold.prepare:
-                await self._query(upstream, text)
+                await self._ask(upstream, text)
         except BaseException:
             upstream.side.abort()
             raise

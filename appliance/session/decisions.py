@@ -609,9 +609,8 @@ class Decisions:
         waiting.checks += 1
         error = question.error or {}
         if self._failed or waiting.checks >= CHECKS_MAX or error.get("C") in _NOT_AGAIN:
-            self._state.turn.requests.append(
-                NoteSchemaChange()
-            )  # the next one is judged by what is
+            # The next one is judged by what is there then.
+            self._state.turn.requests.append(NoteSchemaChange())
             waiting.then(_moved(verdict, error))
             return
         waiting.refreshed = True
