@@ -149,6 +149,15 @@ cdef class FrameSplitter:
             count += self._extend_batch(type, rule)
         return (type, KIND_WHOLE, count, self._piece(begin))
 
+    def take_rest(self) -> bytes:
+        """Stops reading the chunk here: what is left of it, to be fed again."""
+        cdef bytes rest = b""
+        if self._held:
+            rest = PyBytes_FromStringAndSize(<const char*>self._at, self._end - self._at)
+            self._at = self._end
+            self._let_go()
+        return rest
+
     cdef Py_ssize_t _extend_batch(self, uint8_t type, const Rule* rule) noexcept nogil:
         """Steps over the frames that may join the run; whatever is odd is left for the next."""
         cdef Py_ssize_t count = 0

@@ -33,6 +33,9 @@ class CatalogSource(msgspec.Struct, frozen=True):
     stamp: Callable[[Sequence[Row]], str] | None = None
     """What the answer to a question about one thing (`vouching`) comes to; None: sessions find out
     by themselves whether what they rest on has changed."""
+    aside: Callable[[Any], str] | None = None
+    """Footing -> one text that asks whether all of it is as it was judged, and is answered by ''
+    if not; for sessions that find out by themselves, and are to look again."""
     hold: SchemaHold | None = None
     """How all of the schema is kept as it is for a while."""
     hasty: tuple[str, ...] = ()

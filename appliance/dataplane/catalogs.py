@@ -17,6 +17,7 @@ import msgspec
 
 from _speedups.hitcycle import Count, Lease
 from appliance.config.schema import SchemaCheck, TargetConfig
+from appliance.dataplane.aside import Aside
 from appliance.dataplane.baseline import Baseline, baseline_path
 from appliance.dataplane.cancels import SchemaChange
 from appliance.dataplane.connections import Login, Upstream, UpstreamRefused, UpstreamUnreachable
@@ -92,28 +93,23 @@ class DatabaseCatalog:
         self.failure = ""
         self.sessions = 0
         source = self._protocol.catalog
+        talks = (self._connected, self._protocol.query)
         self.hold: SchemaLease | None = None
         """Keeps all of it as it is, now and then; None: that is not wanted, or cannot be."""
         if source.hold is not None and target.schema_check is SchemaCheck.LEASE:
-            self.hold = SchemaLease(
-                source.hold,
-                self._connected,
-                self._protocol.query,
-                self._protocol.terminate,
-                metrics,
-            )
+            self.hold = SchemaLease(source.hold, *talks, self._protocol.terminate, metrics)
+        self._aside = None
+        if source.aside is not None:
+            self._aside = Aside(source.aside, *talks, self._protocol.terminate)
         self._voucher = self._leases = None
         if source.stamp is not None:
-            self._voucher = Voucher(
-                self, self._connected, self._protocol.query, source, self._protocol.terminate
-            )
-            self._leases = Leases(
-                self._voucher, self._connected, self._protocol.query, self._protocol.terminate
-            )
+            self._voucher = Voucher(self, *talks, source, self._protocol.terminate)
+            self._leases = Leases(self._voucher, *talks, self._protocol.terminate)
 
     async def holds(self, footing: Footing) -> bool:
         """Whether what a text rests on is now as the catalog has it that it was judged under."""
-        return self._voucher is not None and await self._voucher.holds(footing)
+        asked = self._voucher or self._aside
+        return asked is not None and await asked.holds(footing)
 
     def lease(self, footing: Footing) -> Lease | None:
         """What has to be held while a statement with this footing begins and describes its result,
@@ -288,6 +284,8 @@ class DatabaseCatalog:
 
     def _leave(self) -> None:
         self._disconnect()
+        if self._aside is not None:
+            self._aside.close()
         if self._voucher is not None:
             self._voucher.close()
         if self._leases is not None:

@@ -29,7 +29,7 @@ from appliance.dataplane.upstream_steps import SteppedUpstreams
 from appliance.model.dialect import Dialect
 from appliance.session.driven import Machine
 from appliance.session.postgres import POSTGRES
-from appliance.sql import reader, still
+from appliance.sql import footing, reader, still
 from appliance.sql.lineage import CatalogLineage
 from appliance.sql.mysql import catalog as mysql_catalog
 from appliance.sql.mysql import dialect as mysql_sql
@@ -96,6 +96,7 @@ POSTGRESQL = SpokenProtocol(
         queries=reader.QUERIES,
         build=reader.build_catalog,
         lineage=CatalogLineage,
+        aside=footing.aside,
         hold=SchemaHold(
             prepare=still.PREPARE,
             own_number=still.OWN_NUMBER,

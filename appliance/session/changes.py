@@ -193,6 +193,17 @@ def names_unknown(facts: Facts) -> bool:
     return any(not use.oid for statement in facts.statements for use in statement.relations)
 
 
+def looks_up_late(facts: Facts) -> bool:
+    """Whether the server looks names up only when it runs (COPY and EXECUTE are commands, which it
+    reads on then; so are the bodies of functions), or when what stands before it has run."""
+    return (
+        len(facts.statements) > 1
+        or Action.COPY_TO in facts.actions
+        or any(s.prepared is not None and s.prepared.verb == "execute" for s in facts.statements)
+        or calls_code(facts)
+    )
+
+
 def _rests_on_names(statement: StatementFacts) -> bool:
     """Whether what it was judged by has names, those in bodies of functions included."""
     called = statement.functions or statement.functions_below or statement.calls

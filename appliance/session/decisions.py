@@ -43,9 +43,9 @@ from appliance.session.state import (
 from appliance.session.unchanged import FOOTINGS_MAX, read_answer
 from appliance.sql.adoption import adopts
 from appliance.sql.encodings import reads_alike
-from appliance.sql.footing import BACKSLASH, Footing, bare, joined
+from appliance.sql.footing import BACKSLASH, Footing, as_found, bare, joined
 from appliance.sql.lineage import CatalogLineage
-from appliance.sql.stamps import FIRST_USER_OID
+from appliance.sql.stamps import FIRST_USER_OID, LATEST_SNAPSHOT
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 
@@ -291,24 +291,44 @@ class Decisions:
             self.questions.ask_check(waiting, verdict, footing, changes.holds(verdict.facts))
         return True
 
+    def rest(self, verdict: flow.Verdict, execution: Execution) -> Footing | None:
+        """What has to be so when its names are looked up, if anything has; the execution is to be
+        looked at again (`second_look`) when nothing that can be asked before it runs tells that."""
+        facts = verdict.facts
+        if not verdict.restricted or not changes.holds(facts):
+            return None
+        if set(facts.actions) == {Action.INSERT}:
+            return None
+        footing = self._footing(verdict)
+        if footing is not None:
+            old_snapshot = self._state.looked_up.get(footing)
+            if old_snapshot or changes.looks_up_late(facts):
+                execution.rests = self._seen_by_others(footing)
+        return footing
+
     def prove(self, verdict: flow.Verdict, execution: Execution) -> None:
         """What is about to be executed, and was looked at before its names were looked up, runs
         only if that is so still. (What is merely inserted shows nothing; a portal's names are
         looked up once.)
         """
-        facts, portal = verdict.facts, execution.portal
-        if not verdict.restricted or not changes.holds(facts):
+        footing, portal = self.rest(verdict, execution), execution.portal
+        if footing is None or len(verdict.facts.statements) != 1:
             return
-        if set(facts.actions) == {Action.INSERT} or len(facts.statements) != 1:
-            return
-        footing = self._footing(verdict)
-        if footing is None or (portal is not None and portal.proved and not footing.calls):
+        if portal is not None and portal.proved and not footing.calls:
             return
         if portal is not None:
             portal.proved = True
         refusal = msgspec.structs.replace(told.catalog_moved({}), reference=execution.record_id)
         looked_up = self._state.looked_up.get(footing, "")
         self.questions.prove(footing, looked_up, refusals.error_response(refusal), execution)
+
+    def _seen_by_others(self, footing: Footing) -> Footing:
+        """Without the session's own temporary relations."""
+        lineage = self._state.judge.catalog.lineage
+        own = self._state.settings.has_temporaries and self._state.still(footing)
+        if not own or lineage is None:
+            return footing
+        return as_found(footing, cast(CatalogLineage, lineage))
 
     def _knows(self, footing: Footing, looked_up: str) -> bool:
         """Whether the names mean nothing that bears them only since the catalog was judged. (A
@@ -564,7 +584,7 @@ class Decisions:
         if said is not None and not said.settled:
             self._state.settings.unsettle(False)
             said = None
-        if said is not None and question.in_transaction and said.isolation != "read committed":
+        if said is not None and question.in_transaction and said.isolation not in LATEST_SNAPSHOT:
             # An old snapshot tells what was, and what this transaction itself has changed. What is
             # locked now changes no more: another session of ours can tell whether others have.
             if said.writes and not self._state.unchanged.held(footing, said):

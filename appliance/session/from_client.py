@@ -87,8 +87,7 @@ class FromClient:
         if part == HEAD:  # a Query or Parse beyond the limit: nothing of it is kept
             self._state.discarding = True
             if not self._state.expected.skipping:
-                length = int.from_bytes(bytes(content[1:HEADER]), "big") - 4
-                self._refuse_unread(kind, length)
+                self._refuse_unread(kind, int.from_bytes(content[1:HEADER], "big") - 4)
         elif part == TAIL:
             self._state.discarding = False
 
@@ -156,6 +155,7 @@ class FromClient:
             return
         execution = Execution(record_id, verdict, self._state.now)
         execution.hit = hit
+        self._decisions.rest(verdict, execution)
         expected = Expected(Kind.QUERY, execution)
         sent = self._forwarded(text, verdict)  # before the names in it are taken back
         self._before_forward(execution, text)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from _speedups.hitcycle import Hit
 from appliance.session.flow import Verdict
+from appliance.sql.footing import Footing
 from appliance.wire.postgres.prepared import Names
 
 
@@ -204,9 +205,11 @@ class Execution:
         "hit",
         "lets_go",
         "lock",
+        "looked",
         "portal",
         "record_id",
         "renames",
+        "rests",
         "result_rows",
         "rows",
         "rows_max",
@@ -244,6 +247,10 @@ class Execution:
         self.untold = b""
         """A RowDescription that the client gets when there is a row, or an end: what a write
         RETURNs is described once it is done."""
+        self.rests: Footing | None = None
+        """What is looked at again before anything of it leaves (`second_look`)."""
+        self.looked = -1
+        """The last of its statements for which that was asked."""
         self.statement_index = 0
         """Which statement of a simple Query is running: counts CommandCompletes."""
         self.rows = 0

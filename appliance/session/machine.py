@@ -35,6 +35,7 @@ from appliance.session.hit_teaching import totals
 from appliance.session.hits import STILL_NAME
 from appliance.session.inflight import Execution
 from appliance.session.parking import Parking
+from appliance.session.second_look import SecondLook
 from appliance.session.state import Parked, SessionState
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
@@ -61,6 +62,7 @@ class SessionMachine:
         self._blast = Blast(state)
         self._client = FromClient(state, self._decisions, self._blast)
         self._upstream = FromUpstream(state, self._decisions, self._blast)
+        self._second_look = SecondLook(state)
         self._queued = 0
         """Bytes in `runs`."""
         self._in_turn = False
@@ -76,7 +78,7 @@ class SessionMachine:
 
     @property
     def holds_back(self) -> bool:
-        return False
+        return self._second_look.waits
 
     @property
     def full(self) -> bool:
@@ -346,16 +348,36 @@ class SessionMachine:
 
     def upstream_received(self, chunk: Bytes, now: float) -> Turn:
         self._begin(now)
+        if self._second_look.waits:
+            self._second_look.keep(bytes(chunk))
+        else:
+            self._read_upstream(chunk)
+        return self._replied()
+
+    def footing_told(self, holds: bool, now: float) -> Turn:
+        """Answer to CheckFooting."""
+        self._begin(now)
+        self._upstream.run(self._second_look.told(holds))
+        while (chunk := self._second_look.next_chunk()) is not None:
+            self._read_upstream(chunk)
+        return self._replied()
+
+    def _read_upstream(self, chunk: Bytes) -> None:
         frames = self._state.upstream_frames
         try:
             frames.feed(chunk)
             while (run := frames.next_run()) is not None:
+                if self._second_look.is_due(run):
+                    self._second_look.ask(run, frames.take_rest())
+                    return
                 self._upstream.run(run)
         except ValueError as error:
             if self._state.rows_whole and str(error) == "frame too long":
                 limit = self._state.limits.masked_row_bytes_max
                 raise Refused(told.row_too_long(limit)) from None
             raise ProtocolViolation("upstream", str(error)) from None
+
+    def _replied(self) -> Turn:
         self._blast.release()
         self._decisions.resume()
         self._drain_runs()
@@ -464,9 +486,6 @@ class SessionMachine:
     def other_ended(self, found: bool, now: float) -> Turn:
         raise InvariantBroken("no session ends another in this protocol")
 
-    def footing_told(self, holds: bool, now: float) -> Turn:
-        raise InvariantBroken("what a text rests on is asked about in the client's own session")
-
     def disconnected(self, now: float) -> Turn:
         """A peer is gone: what was under way is finished in the records.
 
@@ -492,7 +511,8 @@ class SessionMachine:
         return self._state.flow
 
     def let_flow(self) -> None:
-        let_flow(self._state)
+        if not self._second_look.waits:
+            let_flow(self._state)
 
     def _begin(self, now: float) -> None:
         if self._state.flow.open:

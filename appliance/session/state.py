@@ -268,7 +268,7 @@ class SessionState:
         self.statements: Names[Prepared] = Names()
         self.portals: Names[Portal] = Names()
         locks.named.protocol = self._protocol_name
-        locks.named.still = self._still
+        locks.named.still = self.still
         self.status = ord("I")
         """Transaction status as the upstream said it last."""
         # A statement that waits, and the client's messages behind it.
@@ -391,7 +391,8 @@ class SessionState:
             return None
         return cast(CatalogLineage, lineage.with_temporaries(own))  # PostgreSQL's, as all of this
 
-    def _still(self, rests: Footing) -> bool:
+    def still(self, rests: Footing) -> bool:
+        """Whether the present catalog has all of it as it was judged."""
         lineage = self.lineage
         return lineage is not None and still(rests, lineage)
 

@@ -15,7 +15,7 @@ from appliance.model.facts import Action, Facts, StatementFacts
 from appliance.sql.functions import PURE_EXTENSIONS
 from appliance.sql.lineage import CatalogLineage
 from appliance.sql.names import TEMPORARY_SCHEMA, WHOLE_ROW
-from appliance.sql.stamps import FIRST_USER_OID
+from appliance.sql.stamps import FIRST_USER_OID, aside_query
 
 _MAKING = frozenset((Action.CREATE, Action.CREATE_TEMPORARY, Action.DROP))
 """Nothing of what such a relation holds is shown, whichever it is."""
@@ -103,9 +103,21 @@ def joined(footings: Sequence[Footing], lineage: CatalogLineage) -> Footing:
 
 def still(known: Footing, lineage: CatalogLineage) -> bool:
     """Whether this catalog, too, has all that it rests on as it was."""
+    return known == as_found(known, lineage)
+
+
+def as_found(known: Footing, lineage: CatalogLineage) -> Footing:
+    """The same things as this catalog has them. (One without a session's temporary relations has
+    them as other sessions see them.)"""
     direct, below = frozenset(known.direct), frozenset(known.oids)
     names, called = frozenset(known.names), frozenset(known.called)
-    return known == _found(lineage, names, direct, below, known.calls, called)
+    return _found(lineage, names, direct, below, known.calls, called)
+
+
+def aside(footing: Footing) -> str:
+    """The question for another session whether all of it is so (`stamps.aside_query`)."""
+    asked = footing.names, footing.oids, footing.called, footing.calls
+    return aside_query(*asked, footing.expected)
 
 
 def _found(

@@ -7,7 +7,10 @@ Rule: a check runs under the client's search_path, so every name in it, operator
 qualified.
 """
 
-# ruff: noqa: S608 - every part of these texts is a constant of this module.
+# ruff: noqa: S608 - every part of these texts is a constant of this module, or quoted by it.
+
+import re
+from collections.abc import Iterable, Sequence
 
 FIRST_USER_OID = 16_384
 """FirstNormalObjectId (access/transam.h): what initdb made lies below, and does not change."""
@@ -152,7 +155,10 @@ _LOOKED_UP = f"""COALESCE((SELECT pg_catalog.string_agg(COALESCE({_ALONE}, '-'),
 holds back."""
 
 LOOKED_UP = "~"
-_OLD_SNAPSHOT = f"pg_catalog.current_setting('transaction_isolation') {_NE} 'read committed'"
+LATEST_SNAPSHOT = ("read committed", "read uncommitted")
+"""Isolation levels in which each statement sees what is there when it begins."""
+_OLD_SNAPSHOT = f"""pg_catalog.current_setting('transaction_isolation')
+    {_NE} ALL (CAST('{{{",".join(LATEST_SNAPSHOT)}}}' AS pg_catalog.text[]))"""
 _ISOLATION = f"""pg_catalog.concat(pg_catalog.current_setting('transaction_isolation'),
     CASE WHEN {_OLD_SNAPSHOT} THEN pg_catalog.concat('{LOOKED_UP}', {_LOOKED_UP}) ELSE '' END,
     CASE WHEN pg_catalog.concat_ws(E'\\n', {_PROBED}) {_EQ} $5 THEN ''
@@ -231,6 +237,29 @@ MOVED_SQLSTATE = "42704"
 CHECK_TYPES = (1003, 1028, 25, 25, 25, 1003)
 """name[], oid[], text, text, text, name[]: the types of its parameters (pg_type.dat)."""
 PROOF_TYPES = (*CHECK_TYPES, 25)
+
+
+def aside_query(
+    names: Sequence[str], oids: Sequence[int], called: Sequence[str], calls: bool, expected: str
+) -> str:
+    """What PROOF_QUERY asks, as one text for a session of our own, which sees no temporary
+    relations: `expected` must have none of the client's. One row, one text: AS_BEFORE, or ''."""
+    found = f"pg_catalog.concat_ws('+', {CALLABLES if calls else NEWEST}, {_NAMED_SO})"
+    asked = f"pg_catalog.concat_ws('/', {found}, {_RELATIONS})"
+    given = {"$1": _array(names), "$2": _array(map(str, oids)), "$6": _array(called)}
+    filled = re.sub(r"\$[126]\b", lambda found: given[found[0]], asked)
+    return f"SELECT CASE WHEN {filled} {_EQ} {_literal(expected)} THEN '{AS_BEFORE}' ELSE '' END"
+
+
+def _array(values: Iterable[str]) -> str:
+    given = ", ".join(map(_literal, values))
+    return f"ARRAY[{given}]" if given else "'{}'"
+
+
+def _literal(text: str) -> str:
+    """Whatever standard_conforming_strings says."""
+    escaped = text.replace("\\", "\\\\").replace("'", "''")
+    return f"E'{escaped}'"
 
 
 def _below(catalog: str, wanted: str) -> str:

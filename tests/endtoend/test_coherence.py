@@ -251,6 +251,21 @@ def is_repeatable(ask: Ask) -> Ask:
     return asked
 
 
+def by_execute(connection: Connection, text: str) -> str:
+    connection.execute("DEALLOCATE ALL")
+    connection.execute(f"PREPARE look AS {text}".encode())
+    return simple(connection, "EXECUTE look")
+
+
+def among_others(connection: Connection, text: str) -> str:
+    with psycopg.ClientCursor(connection) as cursor:
+        cursor.execute(f"SET lock_timeout = 0; {text}".encode())
+        cursor.nextset()
+        return str(cursor.fetchall())
+
+
+LATE: dict[str, Ask] = {ask.__name__: ask for ask in (by_copy, by_execute, among_others)}
+"""The server looks their names up when they run."""
 READ_COMMITTED = {ask.__name__: ask for ask in (simple, extended, prepared, in_transaction)}
 REPEATABLE = {f"repeatable {name}": is_repeatable(ask) for name, ask in READ_COMMITTED.items()}
 SHADOWS = {
@@ -267,13 +282,13 @@ SHADOWS = {
 
 
 @pytest.mark.parametrize("shadow", SHADOWS)
-@pytest.mark.parametrize("asked", [*READ_COMMITTED, *REPEATABLE, "by_cursor"])
+@pytest.mark.parametrize("asked", [*READ_COMMITTED, *REPEATABLE, *LATE, "by_cursor"])
 def test_a_shadow_that_falls_at_any_moment(
     proxy: Running, direct: Connection, asked: str, shadow: str
 ) -> None:
     """A table that takes the place of another by its schema alone locks nothing that is in use, and
     its transaction may end between the look in front of a statement and its names."""
-    ask = {**READ_COMMITTED, **REPEATABLE, "by_cursor": by_cursor}[asked]
+    ask = {**READ_COMMITTED, **REPEATABLE, **LATE, "by_cursor": by_cursor}[asked]
     falls, rises = SHADOWS[shadow]
     direct.execute("CREATE TABLE early.other AS SELECT id, ssn AS name FROM c.people")
     direct.execute("GRANT SELECT ON early.other TO PUBLIC")
@@ -282,13 +297,14 @@ def test_a_shadow_that_falls_at_any_moment(
         stop = threading.Event()
 
         def look(stop: threading.Event = stop) -> None:
-            with proxy.connect("alice", "alice-password") as alice:
-                alice.execute("SET search_path = early, c")
-                while not stop.is_set():
-                    try:
-                        answers.append(ask(alice, "SELECT upper(name) FROM people ORDER BY id"))
-                    except psycopg.Error as refused:
-                        answers.append(str(refused))
+            while not stop.is_set():
+                with proxy.connect("alice", "alice-password") as alice:
+                    alice.execute("SET search_path = early, c")
+                    while not (stop.is_set() or alice.closed):
+                        try:
+                            answers.append(ask(alice, "SELECT upper(name) FROM people ORDER BY id"))
+                        except psycopg.Error as refused:
+                            answers.append(str(refused))
 
         lookers = [threading.Thread(target=look) for _ in range(3)]
         for looker in lookers:
