@@ -64,7 +64,7 @@ class SecondLook:
         execution.looked = execution.statement_index
         kind, part, count, content = first
         self._first = (kind, part, count, bytes(content))
-        self._chunks.append(rest)
+        self._chunks.appendleft(rest)
         self._state.turn.requests.append(CheckFooting(execution.rests))
 
     def keep(self, chunk: bytes) -> None:

@@ -1,0 +1,97 @@
+"""What looks its names up only when it runs leaves when another session has said that they meant
+what was judged."""
+
+import pytest
+
+from appliance.model.errors import Refused
+from appliance.session import told as words
+from appliance.session.effects import CheckFooting, Turn
+from appliance.wire.postgres import messages as m
+from appliance.wire.postgres import refusals
+from tests.playbook.playbook import Event, Playbook, answers, gone, happens, says
+from tests.playbook.speech import (
+    BOUND,
+    CLOSED,
+    COPY_DONE,
+    COPY_OUT,
+    IDLE,
+    NO_DATA,
+    PARSED,
+    SYNC,
+    complete,
+    copy_data,
+    failure,
+    query,
+    row,
+)
+from tests.playbook.test_checks import QUERY, SHAPE, asked, proof, proved, stamped, told
+from tests.playbook.transcript import Asks, Cut, Decided, Finished, client, upstream
+from tests.playbook.world import ANN, MASKED, SECRET, Open, Session
+
+OUT = "COPY (SELECT id FROM customers) TO STDOUT"
+SEVERAL = "SET lock_timeout = 0; SELECT email FROM customers"
+LINES = copy_data(b"1\n") + copy_data(b"2\n")
+END = (COPY_DONE, complete("COPY 2"), CLOSED, IDLE)
+READY = (CLOSED, PARSED, BOUND, proved(), NO_DATA)
+
+
+def looked(holds: bool) -> Event:
+    def act(session: Session, now: float) -> Turn:
+        return session.machine.footing_told(holds, now)
+
+    return happens("looked", act)
+
+
+def copying(book: Playbook) -> Playbook:
+    sent = (
+        m.close(m.STATEMENT, QUERY)
+        + m.parse(QUERY, OUT.encode())
+        + m.bind_unparameterised(QUERY, QUERY)
+        + proof(True)
+        + m.describe(m.PORTAL, QUERY)
+        + m.execute(QUERY)
+        + m.close(m.PORTAL, QUERY)
+    )
+    book = book >> says(query(OUT)) << asked() >> answers(told())
+    return book << Decided() << upstream(sent, SYNC)
+
+
+def test_a_copy_waits_until_somebody_has_looked(play: Open) -> None:
+    """With all that comes behind it, however it comes."""
+    book = copying(play(ANN, lineage=stamped())) >> answers(*READY, COPY_OUT, LINES)
+    book = book << Asks(CheckFooting) >> answers(LINES)
+    book = book >> looked(True) << client(COPY_OUT, LINES, LINES)
+    book = book >> answers(*END) << client(COPY_DONE, complete("COPY 2"), IDLE)
+    assert book << Finished(command_tag="COPY 2")
+
+
+def test_what_is_not_as_it_was_judged_does_not_leave(play: Open) -> None:
+    book = copying(play(ANN, lineage=stamped())) >> answers(*READY, COPY_OUT, LINES, *END)
+    assert (
+        book << Asks(CheckFooting) >> looked(False) << Cut(Refused, words.reshaped_past().message)
+    )
+
+
+def test_an_error_tells_no_values_then(play: Open) -> None:
+    failed = failure("22P02", f"no number: {SECRET}")
+    book = copying(play(ANN, lineage=stamped())) >> answers(*READY, failed, IDLE)
+    book = book << Asks(CheckFooting) >> looked(False)
+    said = refusals.withhold_values(failed[5:], ord("E"))
+    assert book << client(said, IDLE) << Finished("failed")
+
+
+def test_each_of_several_statements_is_looked_at(play: Open) -> None:
+    book = play(ANN, lineage=stamped()) >> says(query(SEVERAL)) << asked()
+    book = book >> answers(told())
+    book = book << Decided() << upstream(query(SEVERAL)) >> answers(complete("SET"))
+    book = book << Asks(CheckFooting) >> answers(SHAPE, row(SECRET))
+    book = book >> looked(True) << client(complete("SET")) << Asks(CheckFooting)
+    book = book >> looked(True) << client(SHAPE, row(MASKED))
+    book = book >> answers(complete("SELECT 1"), IDLE)
+    assert book << client(complete("SELECT 1"), IDLE) << Finished(cells_masked=1)
+
+
+@pytest.mark.parametrize("answer", [COPY_OUT, complete("COPY 0")])
+def test_a_client_that_leaves_meanwhile(play: Open, answer: bytes) -> None:
+    book = copying(play(ANN, lineage=stamped())) >> answers(*READY, answer)
+    assert book << Asks(CheckFooting) >> gone() << Finished("disconnected")

@@ -1,0 +1,56 @@
+"""Whether what a statement rests on is as it was judged, asked for a session that cannot."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from appliance.dataplane.aside import Aside
+from appliance.dataplane.connections import UpstreamRefused, UpstreamUnreachable
+
+
+class World:
+    def __init__(self, *answers: Any) -> None:
+        self.answers = [*answers]
+        self.connections: list[Any] = []
+        self.asked: list[str] = []
+
+    async def connect(self) -> Any:
+        written: list[bytes] = []
+        side = SimpleNamespace(ended=False, write=written.append, close=lambda: None)
+        self.connections.append(SimpleNamespace(side=side, written=written))
+        return self.connections[-1]
+
+    async def query(self, _upstream: object, text: str) -> list[tuple[str]]:
+        self.asked.append(text)
+        await asyncio.sleep(0)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return [(answer,)]
+
+    def told(self, *footings: str) -> list[bool]:
+        async def ask() -> list[bool]:
+            aside = Aside(lambda footing: f"about {footing}", self.connect, self.query, b"bye")
+            return [await aside.holds(footing) for footing in footings]
+
+        return asyncio.run(ask())
+
+
+def test_what_the_server_says_over_one_connection() -> None:
+    world = World("=", "")
+    assert world.told("a", "b") == [True, False]
+    assert world.asked == ["about a", "about b"] and len(world.connections) == 1
+
+
+@pytest.mark.parametrize("lost", [ConnectionResetError(), UpstreamUnreachable("gone")])
+def test_a_connection_that_was_ended_meanwhile_is_made_again(lost: Exception) -> None:
+    world = World("=", lost, "=")
+    assert world.told("a", "b") == [True, True] and len(world.connections) == 2
+
+
+def test_what_cannot_be_read_holds_nothing_and_the_next_is_asked_anew() -> None:
+    world = World(UpstreamRefused({"C": "42501"}), ConnectionResetError(), "=")
+    assert world.told("a", "b", "c") == [False, False, True]
+    assert [one.written for one in world.connections] == [[b"bye"], [b"bye"], []]
