@@ -12,11 +12,11 @@ from typing import cast
 import msgspec
 
 from appliance.model.catalog import ColumnKey
-from appliance.model.decision import Effect, Mask
+from appliance.model.decision import Mask
 from appliance.model.errors import InvariantBroken, ProtocolViolation
 from appliance.model.facts import Action, Facts, PreparedUse
 from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX
-from appliance.model.refusal import Refusal, RefusalCode
+from appliance.model.refusal import Refusal
 from appliance.policy.evaluate import DEFAULT_RULE
 from appliance.policy.snapshot import UNCLASSIFIED_RULE
 from appliance.session import changes, flow, told
@@ -29,6 +29,7 @@ from appliance.session.effects import (
     RefreshCatalog,
 )
 from appliance.session.inflight import Bound, Execution
+from appliance.session.outdated import may_be_outdated
 from appliance.session.parking import ESTIMATES, Parking, refused
 from appliance.session.pinning import CODE, PREPARED
 from appliance.session.questions import Questions, answered
@@ -57,12 +58,6 @@ PROBES_MAX = 3
 
 CHECKS_MAX = 3
 """How often a statement is judged anew because what it rests on is not as it was judged."""
-
-_OF_THE_SCHEMA = (
-    RefusalCode.MASKED_COLUMN_USED,
-    RefusalCode.UNMASKABLE,
-    RefusalCode.UNKNOWN_FUNCTION,
-)
 
 _NOT_AGAIN = frozenset(("57014", "55P03"))
 """SQLSTATEs of a check that is not asked again: cancelled, or a lock was not to be had in time."""
@@ -233,18 +228,9 @@ class Decisions:
         return True
 
     def _may_be_outdated(self, verdict: flow.Verdict) -> bool:
-        """Whether it is a refusal that another catalog could take back."""
-        if verdict.refusal is None:
-            return False
         lineage = self._state.judge.catalog.lineage
-        asked = lineage is not None and bool(lineage.catalog.newest)
-        if asked and verdict.refusal.code is RefusalCode.DENIED:
-            # Rules are looked up by what it is; constraints that tell of a mask are the catalog's.
-            ruled = verdict.decision.effect is Effect.DENY
-            return not ruled or changes.names_unknown(verdict.facts)
-        return verdict.refusal.code is RefusalCode.UNRESOLVED or (
-            asked and verdict.refusal.code in _OF_THE_SCHEMA
-        )
+        comes_from_server = lineage is not None and bool(lineage.catalog.newest)
+        return may_be_outdated(verdict, asked=comes_from_server)
 
     def _needs_temporaries(self, waiting: Waiting, verdict: flow.Verdict) -> bool:
         """Whether the session's own temporary relations are asked for first."""

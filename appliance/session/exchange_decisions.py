@@ -10,7 +10,7 @@ import msgspec
 from appliance.model.errors import InvariantBroken, ProtocolViolation
 from appliance.model.facts import Action, Facts
 from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX
-from appliance.model.refusal import Refusal, RefusalCode
+from appliance.model.refusal import Refusal
 from appliance.policy.evaluate import DEFAULT_RULE
 from appliance.session import changes, flow, said_again, told
 from appliance.session.counted import limit_of
@@ -20,6 +20,7 @@ from appliance.session.exchange_blast import unlimitable
 from appliance.session.exchange_rests import rests_of
 from appliance.session.exchange_state import ExchangeState, Question, Running, Statement
 from appliance.session.inflight import Bound
+from appliance.session.outdated import may_be_outdated
 from appliance.session.parking import Parking, refused
 from appliance.session.state import Continuation, Waiting
 
@@ -93,7 +94,8 @@ class ExchangeDecisions:
         fresh catalog.
         """
         verdict = self.parking.released(waiting, _unasked(verdict))
-        if self._may_be_outdated(verdict) and not waiting.refreshed:
+        asked = self._state.judge.needs_catalog
+        if may_be_outdated(verdict, asked=asked) and not waiting.refreshed:
             waiting.refreshed = True
             self._wait(waiting, RefreshCatalog())
             return
@@ -150,10 +152,6 @@ class ExchangeDecisions:
         if not changes.settled_before(facts, len(facts.statements)) and len(facts.statements) > 1:
             return told.settings_in_doubt()
         return told.reshaped_amid() if changes.goes_on_after_change(facts) else None
-
-    def _may_be_outdated(self, verdict: flow.Verdict) -> bool:
-        """Whether it is a refusal that another catalog could take back."""
-        return verdict.refusal is not None and verdict.refusal.code is RefusalCode.UNRESOLVED
 
     @property
     def _changing(self) -> bool:

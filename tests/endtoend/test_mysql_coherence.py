@@ -134,6 +134,16 @@ def test_variables_are_looked_after_before(alice: Cursor, direct: Cursor) -> Non
     assert "SECRET" not in told(alice, "SELECT @x")
 
 
+def test_a_refusal_is_of_what_is_there(alice: Cursor, direct: Cursor) -> None:
+    asked = "SELECT name FROM grouped FOR UPDATE"
+    view = "CREATE OR REPLACE SQL SECURITY DEFINER VIEW grouped AS SELECT MAX({}) AS name"
+    for _ in range(2):
+        direct.execute(f"{view.format('ssn')} FROM people")
+        assert "refused" in told(alice, asked)
+        direct.execute(f"{view.format('name')} FROM people")
+        assert told(alice, asked) == "(('two',),)"
+
+
 def test_an_open_transaction_keeps_what_it_has_read(alice: Cursor, direct: Cursor) -> None:
     told(alice, "START TRANSACTION")
     assert "one" in told(alice, "SELECT name FROM seen")
