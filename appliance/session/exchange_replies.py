@@ -140,8 +140,8 @@ class ExchangeReplies:
         try:
             if verdict.restricted or verdict.sensitive:
                 self._require_same_schema(execution)
-                index = execution.statement_index
-                execution.lock = state.locks.lock(verdict, index, reply.description)
+                described = self._places(running, reply)
+                execution.lock = state.locks.lock(verdict, execution.statement_index, described)
         except Refused as refused:
             self._begin_discarding(running, refused.refusal, reply)
             return
@@ -153,6 +153,14 @@ class ExchangeReplies:
             self._begin_discarding(running, told.reshaped_past(), reply)
         else:
             self._footing.ask(running, reply)
+
+    def _places(self, running: Running, reply: Described) -> bytes:
+        """The description that says what each column is read from."""
+        statement, command = running.statement, running.command
+        wanted = command is not None and command.cursor
+        if not wanted or statement is None or not statement.description:
+            return reply.description
+        return self._state.codec.as_prepared(reply.description, statement.description)
 
     def looked_after(self, holds: bool) -> None:
         """Whether what a described result rests on is as it was judged."""
@@ -358,6 +366,7 @@ class ExchangeReplies:
             self._over()
             return
         statement.number, statement.parameters = reply.statement, reply.parameters
+        statement.description = reply.description if reply.columns else b""
         state.statements[reply.statement] = statement
         state.last_prepared = reply.statement
         state.to_client(state.codec.replied(reply, hidden))

@@ -77,6 +77,7 @@ class Statement:
         "bound",
         "columns",
         "cursor",
+        "description",
         "kinds",
         "long",
         "name",
@@ -99,6 +100,8 @@ class Statement:
         """As it was sent: its `rewritten` is what the server has."""
         self.settings = settings
         """Under which the server read it."""
+        self.description = b""
+        """Of its result, when it was prepared."""
         self.parameters = 0
         self.kinds: tuple[int, ...] = ()
         """Types of the parameters, as an execution gave them last."""

@@ -229,6 +229,10 @@ class Codec(Protocol):
 
     def columns(self, description: bytes) -> Sequence[Column]: ...
 
+    def as_prepared(self, description: bytes, prepared: bytes) -> bytes:
+        """The description of rows that stay with a cursor, with the places that the statement's own
+        description tells, where a server that has put the rows aside tells them no more."""
+
     def masker(
         self,
         masks: Sequence[Mask | None],

@@ -338,6 +338,23 @@ def test_a_cursor_keeps_its_lock() -> None:
     assert two.finished == (("completed", 2, 2),)
 
 
+def test_a_server_that_has_put_the_rows_aside_tells_the_alias_for_the_column() -> None:
+    """What it is read from was told when it was prepared, even where another column is called so."""
+    alias = column("name", "customers", "public", org_name="email")
+    aside = column("name", "customers", "public")
+    fetch = b"\x1c\x03\0\0\0\1\0\0\0"
+    *_, told, _, rows = played(
+        says(prepare("SELECT id, email AS name FROM customers")),
+        answers(prepared(3, 2, 0), ID, alias, eof()),
+        says(execute(3, flags=1)),
+        answers(b"\x02", ID, aside, eof(0x40)),
+        says(fetch),
+        answers(BINARY[4], eof(0x80)),
+        principal=ANN,
+    )
+    assert told.finished == () and rows.client == reply(BINARY_MASKED[4], eof(0x80))
+
+
 @pytest.mark.parametrize("ending", [b"\x19\x03\0\0\0", b"\x1a\x03\0\0\0", b"\x1f", execute(3)])
 def test_a_cursor_ends_with_its_statement(ending: bytes) -> None:
     opened = (b"\x02", ID, EMAIL, eof(0x40))

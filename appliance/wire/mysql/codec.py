@@ -55,6 +55,9 @@ from appliance.wire.mysql.expected import (
     Stage,
     definitions_of,
 )
+from appliance.wire.mysql.expected import (
+    description as described,
+)
 from appliance.wire.mysql.fields import HEADER_BYTES, PAYLOAD_BYTES_MAX, Reader
 from appliance.wire.mysql.startup import Capability
 
@@ -263,6 +266,17 @@ class MyCodec:
         binary = description[:1] == b"\x01"
         return [m.column_of(m.parse_definition(d), binary) for d in definitions_of(description)]
 
+    def as_prepared(self, description: bytes, prepared: bytes) -> bytes:
+        """MariaDB names the column of its temporary table: the alias."""
+        kept, known = definitions_of(description), definitions_of(prepared)
+        if len(kept) != len(known):
+            return description
+        told = (
+            m.definition(_as_prepared(m.parse_definition(one), m.parse_definition(other)))
+            for one, other in zip(kept, known, strict=True)
+        )
+        return described(tuple(told), description[:1] == b"\x01")
+
     def masker(
         self, masks: Sequence[Mask | None], columns: Sequence[Column], keys: Mapping[str, bytes]
     ) -> Masker:
@@ -445,3 +459,10 @@ def _row_too_long(limit: int) -> Refusal:
         rule="builtin:row-length",
         sqlstate="54000",
     )
+
+
+def _as_prepared(kept: m.Definition, known: m.Definition) -> m.Definition:
+    same = (kept.schema, kept.org_table, kept.name) == (known.schema, known.org_table, known.name)
+    if same and kept.org_name == kept.name:
+        return msgspec.structs.replace(kept, org_name=known.org_name)
+    return kept
