@@ -339,7 +339,7 @@ def test_a_cursor_keeps_its_lock() -> None:
 
 
 def test_a_server_that_has_put_the_rows_aside_tells_the_alias_for_the_column() -> None:
-    """What it is read from was told when it was prepared, even where another column is called so."""
+    """What it is read from was told before, even where another column is called so."""
     alias = column("name", "customers", "public", org_name="email")
     aside = column("name", "customers", "public")
     fetch = b"\x1c\x03\0\0\0\1\0\0\0"
