@@ -59,12 +59,24 @@ def _sorted(messages: Sequence[Message], ordered: bool) -> list[Part]:
     rows: list[Part] = []
     for one in messages:
         if one.kind in "Dd":
-            rows.append((one.kind, one.body))
+            rows += [(one.kind, piece) for piece in _rows(one.body)]
             continue
         parts += rows if ordered else sorted(rows)
         rows = []
         parts.append(_part(one))
     return parts + (rows if ordered else sorted(rows))
+
+
+COPY_SIGNATURE = b"PGCOPY\n\xff\r\n\0"
+COPY_HEADER_BYTES = len(COPY_SIGNATURE) + 8
+"""Behind it flags, and the length of an extension that there is none of ("COPY", Binary Format)."""
+
+
+def _rows(body: bytes) -> list[bytes]:
+    """The header of a binary COPY comes with the first row, whichever that is."""
+    if body.startswith(COPY_SIGNATURE):
+        return [body[:COPY_HEADER_BYTES], body[COPY_HEADER_BYTES:]]
+    return [body]
 
 
 def _part(one: Message) -> Part:
