@@ -16,6 +16,9 @@ from appliance.policy.entitlements import Entitlements
 from appliance.policy.snapshot import Snapshot
 from appliance.session.dialect import SessionLineage
 
+RELATIONS_MAX = 32
+"""Each keeps a whole catalog."""
+
 _COUNTED_ELSEWHERE = ("timeout", "busy", "crashed")
 """Failures of the analyzer process, which counts them itself."""
 
@@ -31,6 +34,7 @@ class Cache:
     def __init__(self, entries_max: int) -> None:
         self._entries_max = entries_max
         self._entries: OrderedDict[tuple[object, ...], object] = OrderedDict()
+        self._relations: OrderedDict[tuple[int, int], _Relations] = OrderedDict()
         # For the metrics.
         self.verdicts_found = 0
         self.verdicts_alike = 0
@@ -86,12 +90,15 @@ class Cache:
     ) -> Any:
         """One object for all who owe the same masks on the same catalog. The key is two
         identities; the entry holds both objects, so neither is another's while it is kept."""
-        key = ("masked relations", id(lineage), id(owed))
-        known = self.get(key)
-        if isinstance(known, _Relations) and known.lineage is lineage and known.owed is owed:
+        key = (id(lineage), id(owed))
+        known = self._relations.get(key)
+        if known is not None and known.lineage is lineage and known.owed is owed:
+            self._relations.move_to_end(key)
             return known.made
         entry = _Relations(lineage, owed, dialect.masked_relations(lineage, owed))
-        self.put(key, entry)
+        self._relations[key] = entry
+        if len(self._relations) > RELATIONS_MAX:
+            self._relations.popitem(last=False)
         return entry.made
 
 

@@ -49,9 +49,9 @@ class ResultLocks:
         self._judge = judge
         self._keys = keys
         self.named = named
-        self._kept: OrderedDict[
-            tuple[bytes, int], tuple[Verdict, SessionLineage | None, ResultLock]
-        ] = OrderedDict()
+        self._kept: OrderedDict[tuple[bytes, int], tuple[Verdict, ResultLock]] = OrderedDict()
+        self._made_with: SessionLineage | None = None
+        """What they were made with; no other catalog is kept for them."""
 
     def _lineage(self, verdict: Verdict) -> SessionLineage | None:
         """The current catalog; while it is being compared again, the one the verdict rests on."""
@@ -70,15 +70,19 @@ class ResultLocks:
         The same description under the same verdict and catalog gives the same lock, but for what
         a name stands for (EXECUTE, FETCH).
         """
-        key, lineage = (description, index), self._lineage(verdict)
+        lineage = self._lineage(verdict)
+        if lineage is not self._made_with:
+            self._kept.clear()
+            self._made_with = lineage
+        key = (description, index)
         known = self._kept.get(key)
-        if known is not None and known[1] is lineage and _alike(known[0], verdict):
-            return known[2]
+        if known is not None and _alike(known[0], verdict):
+            return known[1]
         made = self._make(verdict, index, description)
         if len(description) <= KEPT_DESCRIPTION_BYTES_MAX and all(
             plan.prepared is None for plan in verdict.plans
         ):
-            self._kept[key] = (verdict, lineage, made)
+            self._kept[key] = (verdict, made)
             if len(self._kept) > LOCKS_KEPT_MAX:
                 self._kept.popitem(last=False)
         return made
