@@ -33,7 +33,6 @@ from appliance.dataplane.sharing import Sharing
 from appliance.dataplane.shows import Seen
 from appliance.dataplane.tally import count
 from appliance.dataplane.transport import Side
-from appliance.dataplane.vouching import Footing
 from appliance.identity.verifiers import Directory
 from appliance.link.approvals import SessionSeen
 from appliance.model.ending import Ending
@@ -324,8 +323,8 @@ class Conductor:
                 self.cancel()
             case EndOther(ending=ending):
                 self._spawn(self._end_other(ending))
-            case CheckFooting(footing=footing):
-                self._spawn(self._look_after(footing))
+            case CheckFooting():
+                self._spawn(self._look_after(request))
             case SampleRows():
                 if self.catalog is not None:
                     self._services.alarm.sample(request, self.target, self.catalog)
@@ -444,8 +443,10 @@ class Conductor:
         except UNCLEAN:
             self._upstream_gone()
 
-    async def _look_after(self, footing: Footing) -> None:
-        holds = self.catalog is not None and await self.catalog.holds(footing)
+    async def _look_after(self, request: CheckFooting) -> None:
+        holds = self.catalog is not None and await self.catalog.holds(request.footing)
+        if request.refresh and not holds and self.catalog is not None:
+            await self.catalog.refresh()
         if self.ended:
             return
         self._carry_out(self._machine.footing_told(holds, self._services.now()))

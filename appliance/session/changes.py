@@ -112,9 +112,17 @@ _TEMPORARY_ONLY = frozenset((Action.CREATE_TEMPORARY, Action.SELECT))
 def changes_schema(facts: Facts) -> bool:
     """Whether it surely changes what names mean to others (temporary relations do not)."""
     return any(
-        Flag.CHANGES_SCHEMA in s.flags and not _TEMPORARY_ONLY.issuperset(s.actions)
+        Flag.CHANGES_SCHEMA in s.flags
+        and not _TEMPORARY_ONLY.issuperset(s.actions)
+        and not _only_own(s)
         for s in facts.statements
     )
+
+
+def _only_own(statement: StatementFacts) -> bool:
+    """All that it names are temporary relations of the session's own."""
+    own = all(use.schema == TEMPORARY_SCHEMA for use in statement.relations)
+    return own and bool(statement.relations)
 
 
 _HOLDING = frozenset(
@@ -195,13 +203,28 @@ def names_unknown(facts: Facts) -> bool:
 
 def looks_up_late(facts: Facts) -> bool:
     """Whether the server looks names up only when it runs (COPY and EXECUTE are commands, which it
-    reads on then; so are the bodies of functions), or when what stands before it has run."""
+    reads on then), or when what stands before it has run."""
     return (
         len(facts.statements) > 1
         or Action.COPY_TO in facts.actions
         or any(s.prepared is not None and s.prepared.verb == "execute" for s in facts.statements)
-        or calls_code(facts)
     )
+
+
+_STORING = frozenset(
+    (Action.INSERT, Action.UPDATE, Action.MERGE, Action.CREATE, Action.CREATE_TEMPORARY)
+)
+
+
+def fetches(facts: Facts) -> bool:
+    return any(s.prepared is not None and s.prepared.verb == "fetch" for s in facts.statements)
+
+
+def stores_what_it_reads(statement: StatementFacts) -> bool:
+    """Whether it may put what it reads elsewhere, or what functions give, into a relation."""
+    reads = any(use.action is Action.SELECT for use in statement.relations)
+    calls = statement.functions or statement.functions_below or statement.calls
+    return not _STORING.isdisjoint(statement.actions) and bool(reads or calls)
 
 
 def _rests_on_names(statement: StatementFacts) -> bool:
@@ -263,11 +286,10 @@ def goes_on_after_change(facts: Facts) -> bool:
     for statement in facts.statements:
         if changed and _rests_on_names(statement) and statement.kind in _HOLDING:
             return True
-        own = all(use.schema == TEMPORARY_SCHEMA for use in statement.relations)
         changed |= (
             Flag.CHANGES_SCHEMA in statement.flags
             and not _TEMPORARY_ONLY.issuperset(statement.actions)
-            and not (own and statement.relations)
+            and not _only_own(statement)
         )
     return False
 

@@ -5,9 +5,7 @@ long text is analysed elsewhere, a catalog is loaded, settings that may have cha
 the server. One statement waits at a time; the client's messages behind it stay in order.
 """
 
-import re
 from collections.abc import Mapping
-from typing import cast
 
 import msgspec
 
@@ -28,12 +26,13 @@ from appliance.session.effects import (
     PinConnection,
     RefreshCatalog,
 )
-from appliance.session.inflight import Bound, Execution
+from appliance.session.inflight import Bound
 from appliance.session.outdated import may_be_outdated
 from appliance.session.parking import ESTIMATES, Parking, refused
 from appliance.session.pinning import CODE, PREPARED
 from appliance.session.questions import Questions, answered
 from appliance.session.released import under
+from appliance.session.resting import Resting
 from appliance.session.state import (
     Continuation,
     Question,
@@ -44,9 +43,9 @@ from appliance.session.state import (
 from appliance.session.unchanged import FOOTINGS_MAX, read_answer
 from appliance.sql.adoption import adopts
 from appliance.sql.encodings import reads_alike
-from appliance.sql.footing import BACKSLASH, Footing, as_found, bare, joined
+from appliance.sql.footing import BACKSLASH, Footing
 from appliance.sql.lineage import CatalogLineage
-from appliance.sql.stamps import FIRST_USER_OID, LATEST_SNAPSHOT
+from appliance.sql.stamps import LATEST_SNAPSHOT
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 
@@ -63,16 +62,13 @@ _NOT_AGAIN = frozenset(("57014", "55P03"))
 """SQLSTATEs of a check that is not asked again: cancelled, or a lock was not to be had in time."""
 
 
-_OIDS = re.compile(r"(?:^|[,/])([0-9]+):")
-"""Of relations, in what is expected of a footing."""
-
-
 class Decisions:
     """The deciding part of one session's machine."""
 
     def __init__(self, state: SessionState) -> None:
         self._state = state
         self.questions = Questions(state, self._answered)
+        self.resting = Resting(state, self.questions)
         self._adopting: tuple[CatalogLineage | None, Mapping[ColumnKey, Mask], dict[Footing, bool]]
         self._adopting = (None, {}, {})
         self.parking = Parking(state, self.examine, self.questions)
@@ -175,6 +171,8 @@ class Decisions:
         allowed = verdict.restricted and verdict.refusal is None
         if allowed and changes.goes_on_after_change(verdict.facts):
             verdict = msgspec.structs.replace(verdict, refusal=told.reshaped_amid(), memo=[])
+        elif allowed and self._stores_amid(verdict):
+            verdict = msgspec.structs.replace(verdict, refusal=told.stored_amid(), memo=[])
         elif allowed and self._adopts_amid(verdict):
             verdict = msgspec.structs.replace(verdict, refusal=told.adopted_amid(), memo=[])
         if self._parks(waiting, verdict):
@@ -255,9 +253,9 @@ class Decisions:
         """
         if verdict.refusal is not None or not verdict.restricted or not waiting.vouch:
             return False
-        footing = self._footing(verdict)
+        footing = self.resting.footing(verdict)
         if footing is None and BACKSLASH in waiting.text:
-            footing = self._bare()
+            footing = self.resting.bare()
         if footing is None or self._state.vouches(footing):
             return False
         if self._failed:
@@ -276,54 +274,6 @@ class Decisions:
         else:
             self.questions.ask_check(waiting, verdict, footing, changes.holds(verdict.facts))
         return True
-
-    def rest(self, verdict: flow.Verdict, execution: Execution) -> Footing | None:
-        """What has to be so when its names are looked up, if anything has; the execution is to be
-        looked at again (`second_look`) when nothing that can be asked before it runs tells that."""
-        facts = verdict.facts
-        if not verdict.restricted or not changes.holds(facts):
-            return None
-        if set(facts.actions) == {Action.INSERT}:
-            return None
-        footing = self._footing(verdict)
-        if footing is not None:
-            old_snapshot = self._state.looked_up.get(footing)
-            if old_snapshot or changes.looks_up_late(facts):
-                execution.rests = self._seen_by_others(footing)
-        return footing
-
-    def prove(self, verdict: flow.Verdict, execution: Execution) -> None:
-        """What is about to be executed, and was looked at before its names were looked up, runs
-        only if that is so still. (What is merely inserted shows nothing; a portal's names are
-        looked up once.)
-        """
-        footing, portal = self.rest(verdict, execution), execution.portal
-        if footing is None or len(verdict.facts.statements) != 1:
-            return
-        if portal is not None and portal.proved and not footing.calls:
-            return
-        if portal is not None:
-            portal.proved = True
-        refusal = msgspec.structs.replace(told.catalog_moved({}), reference=execution.record_id)
-        looked_up = self._state.looked_up.get(footing, "")
-        self.questions.prove(footing, looked_up, refusals.error_response(refusal), execution)
-
-    def _seen_by_others(self, footing: Footing) -> Footing:
-        """Without the session's own temporary relations."""
-        lineage = self._state.judge.catalog.lineage
-        own = self._state.settings.has_temporaries and self._state.still(footing)
-        if not own or lineage is None:
-            return footing
-        return as_found(footing, cast(CatalogLineage, lineage))
-
-    def _knows(self, footing: Footing, looked_up: str) -> bool:
-        """Whether the names mean nothing that bears them only since the catalog was judged. (A
-        session's own temporary relations are looked at elsewhere.)"""
-        if not looked_up or self._state.settings.has_temporaries:
-            return True
-        known = set(_OIDS.findall(footing.expected))
-        meant = (oid for oid in looked_up.split(",") if oid != "-")
-        return all(oid in known or int(oid) < FIRST_USER_OID for oid in meant)
 
     def _begins_isolated(self, verdict: flow.Verdict) -> bool:
         """A text that says, amid other statements, how its transaction is isolated: nothing can be
@@ -347,25 +297,27 @@ class Decisions:
             known[footing] = adopts(oids, owed, lineage.catalog, UNCLASSIFIED_RULE)
         return known[footing]
 
+    def _stores_amid(self, verdict: flow.Verdict) -> bool:
+        """Whether something is stored by a text that ends its own transaction: by then nothing can
+        be undone. What was inserted stays hidden, but for what names meant otherwise."""
+        facts, named = verdict.facts, self._state.locks.named
+        open_still = self._state.status == ord("T") and Action.TRANSACTION not in facts.actions
+        if len(facts.statements) == 1 or open_still:
+            return False
+        for statement in facts.statements:
+            use, runs = statement.prepared, statement
+            if use is not None and use.verb == "execute":
+                runs = named.executed(use.name) or statement
+            if changes.stores_what_it_reads(runs):
+                return True
+        return False
+
     def _adopts_amid(self, verdict: flow.Verdict) -> bool:
         """The same, behind a statement of its text that may take any time."""
         if not changes.names_behind_work(verdict.facts):
             return False
-        footing = self._footing(verdict)
+        footing = self.resting.footing(verdict)
         return footing is not None and self._adopts(footing, verdict)
-
-    def _bare(self) -> Footing | None:
-        """None where nothing is looked up, and so nothing masked."""
-        kept = cast("CatalogLineage | None", self._state.judge.catalog.kept)
-        return None if kept is None or not kept.catalog.newest else bare(kept)
-
-    def _footing(self, verdict: flow.Verdict) -> Footing | None:
-        """Of the text itself, and of what it names."""
-        named = self._state.locks.named.footings(verdict)
-        lineage = self._state.lineage if named else None
-        if lineage is None:
-            return verdict.footing
-        return joined([*named, *filter(None, (verdict.footing,))], lineage)
 
     @property
     def _failed(self) -> bool:
@@ -564,7 +516,7 @@ class Decisions:
         said = None if answer is None else read_answer(answer)
         if said is not None:
             self._state.looked_up[footing] = said.looked_up
-            if not self._knows(footing, said.looked_up):
+            if not self.resting.knows(footing, said.looked_up):
                 self._differs(question, verdict)
                 return
         if said is not None and not said.settled:

@@ -84,6 +84,8 @@ class CheckFooting(msgspec.Struct, frozen=True):
 
     footing: Any
     """As the session's dialect makes it."""
+    refresh: bool = False
+    """If it is not, the catalog is brought up to date before that is told."""
 
 
 class EndOther(msgspec.Struct, frozen=True):

@@ -17,10 +17,10 @@ from appliance.model.facts import Action
 from appliance.model.refusal import Refusal, RefusalCode
 from appliance.session import changes, flow, told
 from appliance.session.blast import Blast
-from appliance.session.counted import limit_of
 from appliance.session.decisions import Decisions
 from appliance.session.effects import ArmTimeout, BeginSchemaChange, Bytes, EndSession
 from appliance.session.inflight import Bound, Execution, Portal, Prepared
+from appliance.session.second_look import SecondLook
 from appliance.session.shared import Shared
 from appliance.session.state import (
     HEADER,
@@ -43,10 +43,11 @@ UNREAD = b"\xff"
 class FromClient:
     """The client's half of one session's machine."""
 
-    def __init__(self, state: SessionState, decisions: Decisions, blast: Blast) -> None:
-        self._state = state
-        self._decisions = decisions
-        self._blast = blast
+    def __init__(
+        self, state: SessionState, decisions: Decisions, blast: Blast, second_look: SecondLook
+    ) -> None:
+        self._state, self._decisions, self._resting = state, decisions, decisions.resting
+        self._blast, self._second_look = blast, second_look
         self._shared = Shared(state)
 
     def run(self, run: Run) -> None:
@@ -150,12 +151,11 @@ class FromClient:
             self._state.send(refusals.rejected_query(), Expected(Kind.QUERY, error=error))
             return
         hit = self._state.hits.query(text, verdict, self._decisions.alike(text, verdict), seen)
-        if self._state.holding or limit_of(verdict.facts, verdict.decision) is not None:
+        execution = self._resting.execution(text, verdict, record_id)
+        if self._state.holding or execution.rows_max is not None:
             self._query_held(text, verdict, record_id, hit)
             return
-        execution = Execution(record_id, verdict, self._state.now)
         execution.hit = hit
-        self._decisions.rest(verdict, execution)
         expected = Expected(Kind.QUERY, execution)
         sent = self._forwarded(text, verdict)  # before the names in it are taken back
         self._before_forward(execution, text)
@@ -163,6 +163,7 @@ class FromClient:
             self._state.announcement.due = True
         self._state.gate(expected, refusals.rejected_query)
         self._state.send(m.query(sent), expected)
+        self._second_look.sent(expected)
 
     def _forwarded(self, text: bytes, verdict: flow.Verdict) -> bytes:
         """What is sent for a text."""
@@ -185,8 +186,7 @@ class FromClient:
         portal.described, portal.vouched = True, self._state.now
         portal.hit = hit
         portal.shapes = self._state.judge.catalog.shapes
-        rows_max = limit_of(verdict.facts, verdict.decision)
-        execution = Execution(record_id, verdict, self._state.now, portal, rows_max)
+        execution = self._resting.execution(text, verdict, record_id, portal)
         sent = self._forwarded(text, verdict)
         self._before_forward(execution, text)
         send(m.close(m.STATEMENT, name), Expected(Kind.CLOSE, injected=True))
@@ -196,11 +196,11 @@ class FromClient:
         send(m.parse(name, sent), parsed)
         bound = Expected(Kind.BIND, portal, injected=True, within=execution)
         send(m.bind_unparameterised(name, name), bound)
-        self._decisions.prove(verdict, execution)
+        self._resting.prove(verdict, execution)
         described = Expected(Kind.DESCRIBE_PORTAL, portal, name, within=execution)
         send(m.describe(m.PORTAL, name), described)
         self._blast.send(m.execute(name), runs, execution, simple=True)
-        if rows_max is None:
+        if not self._second_look.sent(runs, simple=True) and execution.rows_max is None:
             send(m.close(m.PORTAL, name), Expected(Kind.CLOSE, injected=True))
             send(m.SYNC_FRAME, Expected(Kind.SYNC))
 
@@ -492,13 +492,13 @@ class FromClient:
             described = Expected(Kind.DESCRIBE_PORTAL, portal, portal.name, injected=True)
             self._state.send(m.describe(m.PORTAL, portal.name), described)
         portal.hit = self._state.hits.executed(portal, verdict)
-        rows_max = limit_of(verdict.facts, verdict.decision)
-        execution = Execution(record_id, verdict, self._state.now, portal, rows_max)
+        execution = self._resting.execution(prepared.text, verdict, record_id, portal)
         expected = Expected(Kind.EXECUTE, execution)
         self._before_forward(execution, prepared.text, _values(portal, record_id))
-        self._decisions.prove(verdict, execution)
+        self._resting.prove(verdict, execution)
         self._state.gate(expected, refusals.rejected_execute)
         self._blast.send(message, expected, execution)
+        self._second_look.sent(expected)
         self._state.executing()
         if not verdict.plain and self._state.announcement.resets(verdict.facts):
             self._decisions.questions.announce_behind(self._state.announcement.again)

@@ -68,15 +68,15 @@ class Hits(Teacher[HitPath]):
     def query(
         self, text: bytes, verdict: flow.Verdict, folded: bytes | None, seen: bool
     ) -> Hit | None:
-        if BACKSLASH in text and verdict.restricted:
-            return None  # what it means is a setting, at which the proviso does not look
+        if not provisory(text, verdict):
+            return None
         return super().query(text, verdict, folded, seen)
 
     def parsed(self, prepared: Prepared, verdict: flow.Verdict) -> None:
         """A Parse of the unnamed statement was sent, of a text that came before."""
         if self.path is None or prepared.name or not teachable(verdict):
             return
-        if BACKSLASH in prepared.text and verdict.restricted:
+        if not provisory(prepared.text, verdict):
             return
         hit = self.path.exact.get(prepared.text)
         types = len(prepared.parameter_types).to_bytes(2, "big") + b"".join(
@@ -99,7 +99,7 @@ class Hits(Teacher[HitPath]):
         prepared = portal.prepared
         if self.path is None or portal.name or portal.asked or not teachable(verdict):
             return None
-        if prepared.name and not self.named:
+        if not provisory(prepared.text, verdict) or (prepared.name and not self.named):
             return None
         hit = prepared.hit
         if hit is None or hit.verdict is not verdict:
@@ -263,3 +263,11 @@ class Hits(Teacher[HitPath]):
                 return Expected(Kind.EXECUTE, execution)
             case _:
                 return Expected(Kind.SYNC)
+
+
+def provisory(text: bytes, verdict: flow.Verdict) -> bool:
+    """Whether the proviso looks at all that it rests on. What a backslash means is a setting; what
+    functions name is looked up as they run, behind it."""
+    footing: Footing | None = verdict.footing
+    late = footing is not None and footing.calls
+    return not (verdict.restricted and (late or BACKSLASH in text))

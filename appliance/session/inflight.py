@@ -8,6 +8,7 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from _speedups.hitcycle import Hit
+from appliance.model.catalog import SessionSettings
 from appliance.session.flow import Verdict
 from appliance.sql.footing import Footing
 from appliance.wire.postgres.prepared import Names
@@ -214,12 +215,14 @@ class Execution:
         "rows",
         "rows_max",
         "sensitive_unmasked",
+        "settings",
         "shapes",
         "shown_tag",
         "sqlstate",
         "started",
         "statement_index",
         "tag",
+        "text",
         "timed_out",
         "unsettles_lexing",
         "untold",
@@ -249,6 +252,9 @@ class Execution:
         RETURNs is described once it is done."""
         self.rests: Footing | None = None
         """What is looked at again before anything of it leaves (`second_look`)."""
+        self.text = b""
+        self.settings: SessionSettings | None = None
+        """What was judged, and under which settings, where it is to be looked at again."""
         self.looked = -1
         """The last of its statements for which that was asked."""
         self.statement_index = 0

@@ -60,9 +60,9 @@ class SessionMachine:
         self._state = state
         self._decisions = Decisions(state)
         self._blast = Blast(state)
-        self._client = FromClient(state, self._decisions, self._blast)
+        self._second_look = SecondLook(state, self._decisions.resting.decides_alike)
+        self._client = FromClient(state, self._decisions, self._blast, self._second_look)
         self._upstream = FromUpstream(state, self._decisions, self._blast)
-        self._second_look = SecondLook(state)
         self._queued = 0
         """Bytes in `runs`."""
         self._in_turn = False
@@ -74,7 +74,8 @@ class SessionMachine:
     @property
     def waiting(self) -> bool:
         """What the client sends next will not be looked at yet."""
-        return self._state.waiting is not None or self._inflight_full or self._blast.holds_back
+        held_back = self._blast.holds_back or self._second_look.holds_client
+        return self._state.waiting is not None or self._inflight_full or held_back
 
     @property
     def holds_back(self) -> bool:
@@ -379,6 +380,7 @@ class SessionMachine:
 
     def _replied(self) -> Turn:
         self._blast.release()
+        self._second_look.release()
         self._decisions.resume()
         self._drain_runs()
         return self._end()

@@ -4,10 +4,13 @@ rests on is still as it was judged, over a connection of the appliance's own (`C
 Part of `machine`; `decisions` says of which executions (`Execution.rests`). The first word of each
 of its results waits, with all that follows it, until that is known: by then the server has looked
 its names up and has locked what they mean, and whatever it could see there the other connection
-sees, too. If it is not as it was judged, nothing of it leaves, and the session ends.
+sees, too. What the client sends behind it waits as well, so that nothing ends the transaction that
+holds these locks, or makes what was written last. If it is not as it was judged, and would not be
+decided as it was by what is there now, nothing of it leaves, and the session ends.
 """
 
 from collections import deque
+from collections.abc import Callable
 
 from appliance.model.errors import InvariantBroken, Refused
 from appliance.session import told
@@ -16,7 +19,7 @@ from appliance.session.inflight import Execution
 from appliance.session.state import HEADER, Run, SessionState
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
-from appliance.wire.postgres.expected import Kind
+from appliance.wire.postgres.expected import Expected, Kind
 
 _FIRST_WORDS = frozenset(
     (
@@ -33,10 +36,54 @@ _FIRST_WORDS = frozenset(
 class SecondLook:
     """One session's."""
 
-    def __init__(self, state: SessionState) -> None:
+    def __init__(self, state: SessionState, decides_alike: Callable[[Execution], bool]) -> None:
+        """`decides_alike`: whether the catalog as it is by now lets it run as it was sent."""
         self._state = state
+        self._decides_alike = decides_alike
         self._first: Run | None = None
+        self._asked: Execution | None = None
         self._chunks: deque[bytes] = deque()
+        self._sent: Expected | None = None
+        self._simple = False
+
+    # --- what is sent -----------------------------------------------------------------------------
+
+    @property
+    def holds_client(self) -> bool:
+        """Whether the client's next message has to wait."""
+        return self._sent is not None
+
+    def sent(self, expected: Expected, *, simple: bool = False) -> bool:
+        """An execution was sent. -> whether it is to be looked at again. `simple`: it stands for a
+        Query, and what ends that is sent here."""
+        execution = expected.subject
+        if not isinstance(execution, Execution) or execution.rests is None:
+            return False
+        if execution.rows_max is not None:
+            return True  # `blast` waits until all of it is done
+        self._sent, self._simple = expected, simple
+        if expected.kind is Kind.EXECUTE:
+            self._state.turn.upstream.append(m.FLUSH_FRAME)
+        return True
+
+    def release(self) -> None:
+        """Replies came in: once its names are known to have meant what they should, or it has
+        failed, the client's messages go on. A text of several statements has to be over."""
+        state, sent = self._state, self._sent
+        if sent is None or self.waits:
+            return
+        there, execution = sent in state.expected, sent.subject
+        if there and (sent.kind is Kind.QUERY or execution.looked < 0):
+            return
+        self._sent = None
+        if self._simple:
+            if not state.expected.skipping:
+                name = refusals.QUERY_NAME
+                state.send(m.close(m.PORTAL, name), Expected(Kind.CLOSE, injected=True))
+            state.expected.skipping = False
+            state.send(m.SYNC_FRAME, Expected(Kind.SYNC))
+
+    # --- what comes back --------------------------------------------------------------------------
 
     @property
     def waits(self) -> bool:
@@ -63,23 +110,24 @@ class SecondLook:
         assert isinstance(execution, Execution)
         execution.looked = execution.statement_index
         kind, part, count, content = first
-        self._first = (kind, part, count, bytes(content))
+        self._first, self._asked = (kind, part, count, bytes(content)), execution
         self._chunks.appendleft(rest)
-        self._state.turn.requests.append(CheckFooting(execution.rests))
+        self._state.turn.requests.append(CheckFooting(execution.rests, refresh=True))
 
     def keep(self, chunk: bytes) -> None:
         self._chunks.append(chunk)
 
     def told(self, holds: bool) -> Run:
         """What waited first. Raises Refused when it may not be shown."""
-        first, self._first = self._first, None
-        if first is None:
+        first, execution = self._first, self._asked
+        if first is None or execution is None:
             raise InvariantBroken("an answer nobody waits for")
+        self._first = self._asked = None
         kind, part, count, content = first
-        if holds:
+        if holds or self._decides_alike(execution):
             return first
         if kind != m.ERROR_RESPONSE:
-            raise Refused(told.reshaped_past())
+            raise Refused(told.reshaped_under(len(execution.verdict.facts.statements) > 1))
         return kind, part, count, refusals.withhold_values(content[HEADER:], kind)
 
     def next_chunk(self) -> bytes | None:

@@ -116,6 +116,16 @@ def reshaped_amid() -> Refusal:
     )
 
 
+def stored_amid() -> Refusal:
+    return Refusal(
+        RefusalCode.UNRESOLVED,
+        "a statement of this text stores what it reads from elsewhere, and the text ends its"
+        " transaction before it can be looked at what its names meant",
+        "send that statement as a message of its own, or the text inside a transaction",
+        rule="builtin:settings-certain",
+    )
+
+
 def adopted_amid() -> Refusal:
     return Refusal(
         RefusalCode.UNRESOLVED,
@@ -214,6 +224,16 @@ def reshaped_past() -> Refusal:
         rule="builtin:catalog",
         sqlstate="57P03",
     )
+
+
+def reshaped_under(several: bool) -> Refusal:
+    """The same of one whose transaction is still open, or of a text of `several` statements that
+    may have ended it."""
+    remedy = "if it stays, tell the administrators of the appliance"
+    again = "send the statement again"
+    if several:
+        again = "see whether what it writes is there, and send it again if not"
+    return msgspec.structs.replace(reshaped_past(), remedy=f"{again}; {remedy}")
 
 
 def catalog_moved(error: Mapping[str, str]) -> Refusal:

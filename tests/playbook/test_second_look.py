@@ -14,13 +14,17 @@ from tests.playbook.speech import (
     CLOSED,
     COPY_DONE,
     COPY_OUT,
+    FLUSH,
     IDLE,
     NO_DATA,
     PARSED,
     SYNC,
+    bind,
     complete,
     copy_data,
+    execute,
     failure,
+    parse,
     query,
     row,
 )
@@ -35,8 +39,14 @@ END = (COPY_DONE, complete("COPY 2"), CLOSED, IDLE)
 READY = (CLOSED, PARSED, BOUND, proved(), NO_DATA)
 
 
-def looked(holds: bool) -> Event:
+def looked(holds: bool, newest: str = "") -> Event:
+    """`newest`: another catalog was read meanwhile; '' = the one that there was could not be."""
+
     def act(session: Session, now: float) -> Turn:
+        if not holds:
+            session.port.doubt()
+        if newest:
+            session.port.take(stamped(newest))
         return session.machine.footing_told(holds, now)
 
     return happens("looked", act)
@@ -50,17 +60,20 @@ def copying(book: Playbook) -> Playbook:
         + proof(True)
         + m.describe(m.PORTAL, QUERY)
         + m.execute(QUERY)
-        + m.close(m.PORTAL, QUERY)
     )
     book = book >> says(query(OUT)) << asked() >> answers(told())
-    return book << Decided() << upstream(sent, SYNC)
+    return book << Decided() << upstream(sent, FLUSH)
+
+
+ENDED = (m.close(m.PORTAL, QUERY), SYNC)
+"""Sent once it has been looked at: until then its transaction holds what its names meant."""
 
 
 def test_a_copy_waits_until_somebody_has_looked(play: Open) -> None:
     """With all that comes behind it, however it comes."""
     book = copying(play(ANN, lineage=stamped())) >> answers(*READY, COPY_OUT, LINES)
     book = book << Asks(CheckFooting) >> answers(LINES)
-    book = book >> looked(True) << client(COPY_OUT, LINES, LINES)
+    book = book >> looked(True) << client(COPY_OUT, LINES, LINES) << upstream(*ENDED)
     book = book >> answers(*END) << client(COPY_DONE, complete("COPY 2"), IDLE)
     assert book << Finished(command_tag="COPY 2")
 
@@ -74,10 +87,29 @@ def test_what_is_not_as_it_was_judged_does_not_leave(play: Open) -> None:
 
 def test_an_error_tells_no_values_then(play: Open) -> None:
     failed = failure("22P02", f"no number: {SECRET}")
-    book = copying(play(ANN, lineage=stamped())) >> answers(*READY, failed, IDLE)
+    book = copying(play(ANN, lineage=stamped())) >> answers(*READY, failed)
     book = book << Asks(CheckFooting) >> looked(False)
     said = refusals.withhold_values(failed[5:], ord("E"))
-    assert book << client(said, IDLE) << Finished("failed")
+    book = book << client(said) << Finished("failed") << upstream(SYNC)
+    assert book >> answers(IDLE) << client(IDLE)
+
+
+def test_what_would_be_decided_as_it_was_leaves(play: Open) -> None:
+    """Something changed that is nothing to it."""
+    book = copying(play(ANN, lineage=stamped())) >> answers(*READY, COPY_OUT, LINES)
+    book = book << Asks(CheckFooting) >> looked(False, "2")
+    assert book << client(COPY_OUT, LINES) << upstream(*ENDED)
+
+
+def test_what_the_client_says_behind_it_waits(play: Open) -> None:
+    """A COMMIT, say."""
+    sent = (parse(OUT, "p"), bind("p"), m.describe(m.PORTAL, b""), execute())
+    book = play(ANN, lineage=stamped()) >> says(*sent, SYNC) << asked() >> answers(told())
+    book = book << [Decided("parse"), Decided("execute")]
+    book = book << upstream(*sent[:3], proof(True), sent[3], FLUSH)
+    book = book >> answers(PARSED, BOUND, NO_DATA, proved(), COPY_OUT, LINES)
+    book = book << client(PARSED, BOUND, NO_DATA) << Asks(CheckFooting)
+    assert book >> looked(True) << client(COPY_OUT, LINES) << upstream(SYNC)
 
 
 def test_each_of_several_statements_is_looked_at(play: Open) -> None:
