@@ -301,9 +301,9 @@ class Decisions:
         """Whether something is stored by a text that ends its own transaction: by then nothing can
         be undone. What was inserted stays hidden, but for what names meant otherwise."""
         facts, named = verdict.facts, self._state.locks.named
-        open_still = self._state.status == ord("T") and Action.TRANSACTION not in facts.actions
-        if len(facts.statements) == 1 or open_still:
-            return False
+        ends = Action.TRANSACTION in facts.actions or self._state.client_in_pipeline
+        if len(facts.statements) == 1 or not ends:
+            return False  # `second_look` ends its transaction, or somebody who waits
         for statement in facts.statements:
             use, runs = statement.prepared, statement
             if use is not None and use.verb == "execute":

@@ -65,8 +65,7 @@ class FromClient:
         _CLIENT[kind](self, content)
 
     def _check_copying(self, kind: int) -> None:
-        copying = self._state.copying_in and not self._state.copy_ended
-        if copying and kind not in _ALLOWED_WHILE_COPYING:
+        if self._state.is_copying and kind not in _ALLOWED_WHILE_COPYING:
             raise ProtocolViolation("client", "a message that is not part of COPY during COPY")
 
     def _piece(self, kind: int, part: int, content: Bytes) -> None:
@@ -161,6 +160,7 @@ class FromClient:
         self._before_forward(execution, text)
         if not verdict.plain and self._state.announcement.resets(verdict.facts):
             self._state.announcement.due = True
+        self._second_look.begin(expected)
         self._state.gate(expected, refusals.rejected_query)
         self._state.send(m.query(sent), expected)
         self._second_look.sent(expected)
@@ -535,13 +535,13 @@ class FromClient:
         self._state.send(sent, Expected(Kind.CLOSE, what, name))
 
     def _sync(self, content: Bytes) -> None:
-        if self._state.copying_in and not self._state.copy_ended:
+        if self._state.is_copying:
             return  # the upstream ignores it while copying in ("COPY Operations")
         self._state.expected.skipping = False
         self._state.send(kept(content), Expected(Kind.SYNC))
 
     def _flush(self, content: Bytes) -> None:
-        if not (self._state.copying_in and not self._state.copy_ended):
+        if not self._state.is_copying:
             self._state.turn.upstream.append(kept(content))
 
     def _copy_data(self, content: Bytes) -> None:

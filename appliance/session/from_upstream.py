@@ -22,7 +22,7 @@ from appliance.session.effects import (
     SettleSchemaChange,
 )
 from appliance.session.inflight import Execution, Portal, Prepared, ResultLock, first_frames
-from appliance.session.questions import COUNTED, DRY_RUN, PROVED
+from appliance.session.questions import BLOCK_NAME, COUNTED, DRY_RUN, PROVED
 from appliance.session.shared import PARSE_COMPLETE, Shared
 from appliance.session.state import HEADER, Run, SessionState, kept
 from appliance.sql.footing import stands_alone
@@ -500,7 +500,7 @@ class FromUpstream:
         if isinstance(head.subject, Execution) and head.subject.timed_out:
             return refusals.timed_out(head.subject.verdict.decision.statement_timeout_ms or 0)
         verdict = _verdict_of(head)
-        if verdict is not None and verdict.withhold:
+        if head.name == BLOCK_NAME or (verdict is not None and verdict.withhold):
             return refusals.withhold_values(content[HEADER:], m.ERROR_RESPONSE)
         return content
 
@@ -611,7 +611,8 @@ class FromUpstream:
             self._end_of(done.subject, done)
         elif done.subject and not done.failed:  # what ends a Query that was counted (`blast`)
             self._state.to_client(done.subject)
-        self._state.to_client(content)
+        if not done.goes_on:
+            self._state.to_client(content)
 
     def _end_of(self, execution: Execution, due: Expected) -> None:
         """A Query's end, or that of an Execute that failed or was skipped."""

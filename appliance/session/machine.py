@@ -60,7 +60,8 @@ class SessionMachine:
         self._state = state
         self._decisions = Decisions(state)
         self._blast = Blast(state)
-        self._second_look = SecondLook(state, self._decisions.resting.decides_alike)
+        tell, alike = self._decisions.questions.tell, self._decisions.resting.decides_alike
+        self._second_look = SecondLook(state, tell, alike)
         self._client = FromClient(state, self._decisions, self._blast, self._second_look)
         self._upstream = FromUpstream(state, self._decisions, self._blast)
         self._queued = 0

@@ -42,6 +42,8 @@ PROOF_NAME = refusals.RESERVED + b"proof"
 PROOF_CALLS_NAME = refusals.RESERVED + b"proof calls"
 PROVED = (PROOF_NAME, PROOF_CALLS_NAME)
 """Of replies to a proof, whose subject is the error that the client gets if it fails."""
+BLOCK_NAME = refusals.RESERVED + b"block"
+"""Of what begins and ends a transaction of ours around a text."""
 DRY_RUN = "dry run"
 """Subject of such a question."""
 COUNTED = b"count"
@@ -170,7 +172,7 @@ class Questions:
         state.gather_rows(False)
         self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)  # of one that ended in an error
         for before in estimates.BEFORE_INSIDE if inside else estimates.BEFORE:
-            self._tell(name, before)
+            self.tell(name, before)
         parse = m.parse(name, estimates.EXPLAIN + text, bound.types)
         self._run(name, parse, self._values(name, bound))
         self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
@@ -184,7 +186,7 @@ class Questions:
         state.gather_rows(False)
         self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
         for before in dry_runs.BEFORE_INSIDE if inside else dry_runs.BEFORE:
-            self._tell(name, before)
+            self.tell(name, before)
         question.replaced = Expected(Kind.PARSE, injected=True)
         state.gate(question.replaced, refusals.rejected_parse)
         state.send(m.parse(name, text, bound.types), question.replaced)
@@ -213,12 +215,15 @@ class Questions:
 
     def _undo(self, name: bytes, inside: bool) -> None:
         for text in estimates.AFTER_INSIDE if inside else estimates.AFTER:
-            self._tell(name, text)
+            self.tell(name, text)
         self._end(m.close(m.STATEMENT, name))
 
-    def _tell(self, name: bytes, text: bytes) -> None:
-        """A statement that gives no rows."""
-        self._run(name, m.parse(name, text), m.bind_unparameterised(name, name))
+    def tell(self, name: bytes, text: bytes) -> None:
+        """No question: a statement that gives no rows."""
+        self._inject(m.parse(name, text), Kind.PARSE)
+        self._inject(m.bind_unparameterised(name, name), Kind.BIND)
+        self._inject(m.execute(name), Kind.EXECUTE, name if name == BLOCK_NAME else b"")
+        self._inject(m.close(m.PORTAL, name), Kind.CLOSE)
         self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
 
     def _begin(self, subject: str, waiting: Waiting, due: int, *, ends: bool = False) -> Question:

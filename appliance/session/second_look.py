@@ -13,9 +13,11 @@ from collections import deque
 from collections.abc import Callable
 
 from appliance.model.errors import InvariantBroken, Refused
+from appliance.model.facts import Action
 from appliance.session import told
 from appliance.session.effects import CheckFooting
 from appliance.session.inflight import Execution
+from appliance.session.questions import BLOCK_NAME
 from appliance.session.state import HEADER, Run, SessionState
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
@@ -36,9 +38,16 @@ _FIRST_WORDS = frozenset(
 class SecondLook:
     """One session's."""
 
-    def __init__(self, state: SessionState, decides_alike: Callable[[Execution], bool]) -> None:
-        """`decides_alike`: whether the catalog as it is by now lets it run as it was sent."""
+    def __init__(
+        self,
+        state: SessionState,
+        tell: Callable[[bytes, bytes], None],
+        decides_alike: Callable[[Execution], bool],
+    ) -> None:
+        """`tell`: as `Questions.tell`. `decides_alike`: whether the catalog as it is by now lets it
+        run as it was sent."""
         self._state = state
+        self._tell = tell
         self._decides_alike = decides_alike
         self._first: Run | None = None
         self._asked: Execution | None = None
@@ -52,6 +61,17 @@ class SecondLook:
     def holds_client(self) -> bool:
         """Whether the client's next message has to wait."""
         return self._sent is not None
+
+    def begin(self, expected: Expected) -> None:
+        """In front of a Query: several statements outside a transaction get one of ours, which ends
+        when all of them were looked at."""
+        execution, state = expected.subject, self._state
+        if execution.rests is None or len(execution.verdict.facts.statements) == 1:
+            return
+        idle = state.status == ord("I") and not (state.client_in_pipeline or len(state.expected))
+        expected.goes_on = idle and Action.TRANSACTION not in execution.verdict.facts.actions
+        if expected.goes_on:
+            self._tell(BLOCK_NAME, b"BEGIN")
 
     def sent(self, expected: Expected, *, simple: bool = False) -> bool:
         """An execution was sent. -> whether it is to be looked at again. `simple`: it stands for a
@@ -76,7 +96,10 @@ class SecondLook:
         if there and (sent.kind is Kind.QUERY or execution.looked < 0):
             return
         self._sent = None
-        if self._simple:
+        if sent.goes_on:
+            self._tell(BLOCK_NAME, b"COMMIT" if state.status == ord("T") else b"ROLLBACK")
+            state.send(m.SYNC_FRAME, Expected(Kind.SYNC))
+        elif self._simple:
             if not state.expected.skipping:
                 name = refusals.QUERY_NAME
                 state.send(m.close(m.PORTAL, name), Expected(Kind.CLOSE, injected=True))

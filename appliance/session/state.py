@@ -383,6 +383,11 @@ class SessionState:
         return None if portal is None else portal.verdict
 
     @property
+    def is_copying(self) -> bool:
+        """The client is sending what it copies in."""
+        return self.copying_in and not self.copy_ended
+
+    @property
     def lineage(self) -> CatalogLineage | None:
         """The present catalog's, with this session's own temporary relations."""
         lineage = self.judge.catalog.lineage

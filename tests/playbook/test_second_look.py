@@ -6,6 +6,7 @@ import pytest
 from appliance.model.errors import Refused
 from appliance.session import told as words
 from appliance.session.effects import CheckFooting, Turn
+from appliance.session.questions import BLOCK_NAME
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 from tests.playbook.playbook import Event, Playbook, answers, gone, happens, says
@@ -34,6 +35,7 @@ from tests.playbook.world import ANN, MASKED, SECRET, Open, Session
 
 OUT = "COPY (SELECT id FROM customers) TO STDOUT"
 SEVERAL = "SET lock_timeout = 0; SELECT email FROM customers"
+AMID, FAILED = m.ready_for_query(ord("T")), m.ready_for_query(ord("E"))
 LINES = copy_data(b"1\n") + copy_data(b"2\n")
 END = (COPY_DONE, complete("COPY 2"), CLOSED, IDLE)
 READY = (CLOSED, PARSED, BOUND, proved(), NO_DATA)
@@ -112,15 +114,48 @@ def test_what_the_client_says_behind_it_waits(play: Open) -> None:
     assert book >> looked(True) << client(COPY_OUT, LINES) << upstream(SYNC)
 
 
-def test_each_of_several_statements_is_looked_at(play: Open) -> None:
-    book = play(ANN, lineage=stamped()) >> says(query(SEVERAL)) << asked()
-    book = book >> answers(told())
-    book = book << Decided() << upstream(query(SEVERAL)) >> answers(complete("SET"))
-    book = book << Asks(CheckFooting) >> answers(SHAPE, row(SECRET))
-    book = book >> looked(True) << client(complete("SET")) << Asks(CheckFooting)
+def block(text: bytes) -> bytes:
+    name = BLOCK_NAME
+    sent = m.parse(name, text) + m.bind_unparameterised(name, name) + m.execute(name)
+    return sent + m.close(m.PORTAL, name) + m.close(m.STATEMENT, name)
+
+
+def told_block(tag: str) -> bytes:
+    return PARSED + BOUND + complete(tag) + CLOSED + CLOSED
+
+
+def several(play: Open) -> Playbook:
+    book = play(ANN, lineage=stamped()) >> says(query(SEVERAL)) << asked() >> answers(told())
+    book = book << Decided() << upstream(block(b"BEGIN"), query(SEVERAL))
+    book = book >> answers(told_block("BEGIN"), complete("SET")) << Asks(CheckFooting)
+    return book >> answers(SHAPE, row(SECRET))
+
+
+def test_each_of_several_statements_is_looked_at_before_what_they_did_stays(play: Open) -> None:
+    book = several(play) >> looked(True) << client(complete("SET")) << Asks(CheckFooting)
     book = book >> looked(True) << client(SHAPE, row(MASKED))
-    book = book >> answers(complete("SELECT 1"), IDLE)
-    assert book << client(complete("SELECT 1"), IDLE) << Finished(cells_masked=1)
+    book = book >> answers(complete("SELECT 1"), AMID) << client(complete("SELECT 1"))
+    book = book << Finished(cells_masked=1) << upstream(block(b"COMMIT"), SYNC)
+    assert book >> answers(told_block("COMMIT"), IDLE) << client(IDLE)
+
+
+def test_one_of_several_that_fails_takes_back_what_the_others_did(play: Open) -> None:
+    failed = failure("22012", "division by zero")
+    book = several(play) >> looked(True) << client(complete("SET")) << Asks(CheckFooting)
+    book = book >> looked(True) << client(SHAPE, row(MASKED)) >> answers(failed, FAILED)
+    book = book << client(refusals.withhold_values(failed[5:], ord("E"))) << Finished("failed")
+    book = book << upstream(block(b"ROLLBACK"), SYNC)
+    assert book >> answers(told_block("ROLLBACK"), IDLE) << client(IDLE)
+
+
+def test_a_commit_that_fails_is_said_without_values(play: Open) -> None:
+    failed = failure("P0001", f"there is {SECRET}")
+    book = several(play) >> looked(True) << client(complete("SET")) << Asks(CheckFooting)
+    book = book >> looked(True) << client(SHAPE, row(MASKED))
+    book = book >> answers(complete("SELECT 1"), AMID) << client(complete("SELECT 1"))
+    book = book << Finished(cells_masked=1) << upstream(block(b"COMMIT"), SYNC)
+    book = book >> answers(PARSED, BOUND, failed, IDLE)
+    assert book << client(refusals.withhold_values(failed[5:], ord("E")), IDLE)
 
 
 @pytest.mark.parametrize("answer", [COPY_OUT, complete("COPY 0")])

@@ -35,9 +35,10 @@ class Expected:
     protocol name, `injected` that the client did not ask and must not see it, `error` the
     ErrorResponse that stands in for the upstream's. `within`: the execution of the simple Query
     that the client sent, of a message of the extended protocol that is sent in its place.
+    `goes_on`: the ReadyForQuery is not the client's, more is to come.
     """
 
-    __slots__ = ("error", "failed", "injected", "kind", "name", "subject", "within")
+    __slots__ = ("error", "failed", "goes_on", "injected", "kind", "name", "subject", "within")
 
     def __init__(
         self,
@@ -54,7 +55,7 @@ class Expected:
         self.name = name
         self.injected = injected
         self.error = error
-        self.failed = False
+        self.failed = self.goes_on = False
         self.within = within
 
     def __repr__(self) -> str:
