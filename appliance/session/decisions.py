@@ -123,7 +123,8 @@ class Decisions:
                 self._pose(waiting, waiting.sparing)
             return
         if self._state.judge.needs_catalog:
-            stale = self._state.judge.catalog.lineage is None and not waiting.refreshed
+            catalog = self._state.judge.catalog
+            stale = catalog.lineage is None and waiting.may_refresh(catalog.failure)
             if stale or (self._changing and not waiting.quiet):
                 waiting.refreshed = waiting.quiet = True
                 self._wait(waiting, RefreshCatalog())

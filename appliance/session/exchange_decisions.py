@@ -69,7 +69,7 @@ class ExchangeDecisions:
         state = self._state
         judge = state.judge
         if judge.needs_catalog:
-            stale = judge.catalog.lineage is None and not waiting.refreshed
+            stale = judge.catalog.lineage is None and waiting.may_refresh(judge.catalog.failure)
             if stale or (self._changing and not waiting.quiet):
                 waiting.refreshed = waiting.quiet = True
                 self._wait(waiting, RefreshCatalog())

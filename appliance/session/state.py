@@ -117,6 +117,9 @@ class Parked:
         return self.asked.terms.on_hold is OnHold.TICKET
 
 
+DOUBTS_MAX = 20
+
+
 class Waiting:
     """A statement whose verdict needs something that is not there yet."""
 
@@ -126,6 +129,7 @@ class Waiting:
         "asked",
         "bound",
         "checks",
+        "doubted",
         "epoch",
         "found",
         "grant",
@@ -172,6 +176,8 @@ class Waiting:
         self.outdated = False
         """It was not, again and again."""
         self.refreshed = False
+        self.doubted = 0
+        """How often the catalog was read for it, and could be stale again before it was used."""
         self.looked = False
         """The catalog was compared for a dry run of it."""
         self.quiet = False
@@ -184,6 +190,14 @@ class Waiting:
         """It is judged, and waits for what the database says to this."""
         self.let_go = False
         """The locks of its check were let go of: with an approval it begins anew."""
+
+    def may_refresh(self, failure: str) -> bool:
+        """Whether a catalog that is not there is read for it. `failure`: why it could not be, last;
+        '' = it could, but somebody has changed something since."""
+        if not self.refreshed:
+            return True
+        self.doubted += 1
+        return not failure and self.doubted < DOUBTS_MAX
 
 
 class Question:
