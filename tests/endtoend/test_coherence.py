@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.pq import ConnStatus, ExecStatus
 
 from tests.clusters import Authority, EmbeddedPostgres
 from tests.endtoend.stage import DATABASE, ROLE, Estate, Running
@@ -23,7 +24,7 @@ from tests.wireclient import parse as wire_parse
 
 POLICY = """
 version: 1
-known_relations: ["*.c.copied", "*.c.parted", "*.c.people", "*.c.people2"]
+known_relations: ["*.c.copied", "*.c.parted", "*.c.people", "*.c.people2", "*.c.put"]
 rules:
   - {id: all, effect: allow, actions: [everything]}
   - id: no-ssn
@@ -40,6 +41,7 @@ CREATE SCHEMA early;
 CREATE TABLE c.people (id int PRIMARY KEY, name text, ssn text);
 INSERT INTO c.people SELECT n, 'person ' || n, 'SECRET-' || n FROM generate_series(1, 3) n;
 CREATE TABLE c.copied AS SELECT id, ssn AS name FROM c.people;
+CREATE TABLE c.put (id bigint, name text);
 CREATE TABLE c.parted (id int, name text) PARTITION BY LIST (id);
 CREATE VIEW c.seen AS SELECT id, name FROM c.people;
 CREATE VIEW c.over AS SELECT id, name FROM c.seen;
@@ -527,3 +529,109 @@ def test_what_is_new_is_closed_until_it_is_known(
     alice.execute("CREATE TABLE c.mine (id int)")
     alice.execute("INSERT INTO c.mine VALUES (7)")
     assert simple(alice, "SELECT * FROM c.mine") == "[(7,)]"
+
+
+SLOW = "(SELECT count(*) FROM generate_series(1, 2500000))"
+NAMED = """CREATE FUNCTION c.named(int) RETURNS text LANGUAGE sql STABLE SET search_path = early, c
+  AS 'SELECT upper(name) FROM people WHERE id = $1'"""
+PUT = "SELECT count(*) FROM c.put WHERE name LIKE 'SECRET%'"
+AMID: dict[str, tuple[str, ...]] = {
+    "copied": (f"COPY (SELECT {SLOW}, upper(name) FROM people) TO STDOUT",),
+    "a function": (f"SELECT s.n, c.named(1) FROM {SLOW} s(n)",),
+    "a function, often": (f"SELECT s.n, c.named(1) FROM {SLOW} s(n)",) * 6,
+    "fetched": ("BEGIN", f"DECLARE k CURSOR FOR SELECT {SLOW}, c.named(1)", "FETCH 1 FROM k"),
+    "executed": (f"PREPARE e AS SELECT {SLOW}, c.named(1)", "EXECUTE e"),
+    "several": (f"SELECT {SLOW}; SELECT upper(name) FROM people",),
+    "stored behind": (f"SELECT {SLOW}; INSERT INTO c.put SELECT id, name FROM people",),
+    "stored by a function": (f"INSERT INTO c.put SELECT s.n, c.named(1) FROM {SLOW} s(n)",),
+    "stored and ended": (f"BEGIN; SELECT {SLOW}; INSERT INTO c.put SELECT * FROM people; COMMIT",),
+}
+
+
+@pytest.fixture
+def shadowed(direct: Connection, alice: Connection) -> Connection:
+    """Names can be taken by `early.other` while alice's statement runs."""
+    direct.execute("CREATE TABLE early.other AS SELECT id, ssn AS name FROM c.people")
+    direct.execute("GRANT SELECT ON early.other TO PUBLIC")
+    direct.execute(NAMED.encode())
+    alice.execute("SET search_path = early, c")
+    return alice
+
+
+def said(connection: Connection, text: str) -> str:
+    """All that the server answers to a Query."""
+    raw = connection.pgconn.exec_(text.encode())
+    if raw.status == ExecStatus.COPY_OUT:
+        rows = []
+        while (size_and_row := connection.pgconn.get_copy_data(0))[0] > 0:
+            rows.append(bytes(size_and_row[1]).decode())
+        while (last := connection.pgconn.get_result()) is not None:
+            rows.append(last.error_message.decode() if last.error_message else "")
+        return str(rows)
+    error = raw.error_message.decode() if raw.error_message else ""
+    values = [raw.get_value(r, c) for r in range(raw.ntuples) for c in range(raw.nfields)]
+    return error + str(values)
+
+
+@pytest.mark.parametrize("amid", AMID)
+def test_names_that_come_to_mean_another_table_while_it_runs(
+    direct: Connection, shadowed: Connection, amid: str
+) -> None:
+    *before, last = AMID[amid]
+    for text in before:
+        said(shadowed, text)
+    taken = threading.Timer(0.15, direct.execute, ("ALTER TABLE early.other RENAME TO people",))
+    taken.start()
+    answer = said(shadowed, last)
+    taken.join()
+    assert "SECRET" not in answer.upper()
+    assert direct.execute(PUT.encode()).fetchone() == (0,)
+
+
+@pytest.mark.parametrize("amid", sorted({*AMID} - {"executed", "fetched", "stored and ended"}))
+@pytest.mark.parametrize("changed", ["CREATE SCHEMA aside", "CREATE UNIQUE INDEX ON c.people (id)"])
+def test_what_changes_nothing_for_it_does_not_end_it(
+    direct: Connection, shadowed: Connection, amid: str, changed: str
+) -> None:
+    direct.execute("DROP SCHEMA IF EXISTS aside")
+    *before, last = AMID[amid]
+    for text in before:
+        said(shadowed, text)
+    change = threading.Timer(0.15, direct.execute, (changed,))
+    change.start()
+    answer = said(shadowed, last)
+    change.join()
+    direct.execute("DROP SCHEMA IF EXISTS aside")
+    assert "schema" not in answer and shadowed.pgconn.status == ConnStatus.OK
+    assert "PERSON" in answer or "stored" in amid
+
+
+def test_temporary_relations_of_the_sessions_own(alice: Connection) -> None:
+    """No other session sees them, and what becomes of them is nothing to others."""
+    for text in ("CREATE TEMP TABLE own (id int)", "PREPARE z AS SELECT * FROM own"):
+        said(alice, text)
+    said(alice, "INSERT INTO own VALUES (5)")
+    for text in ("EXECUTE z", "COPY own TO STDOUT", "SELECT 1; SELECT * FROM own"):
+        assert "5" in said(alice, text)
+    said(alice, "PREPARE put AS INSERT INTO own VALUES (6) RETURNING id")
+    assert "6" in said(alice, "EXECUTE put")
+
+
+def test_others_read_on_while_somebody_drops_temporary_tables(
+    proxy: Running, alice: Connection
+) -> None:
+    stop = threading.Event()
+
+    def churn() -> None:
+        with proxy.connect("alice", "alice-password") as other:
+            while not stop.is_set():
+                for text in ("CREATE TEMP TABLE own AS SELECT 1", "DROP TABLE own"):
+                    said(other, text)
+                stop.wait(0.2)
+
+    churning = threading.Thread(target=churn)
+    churning.start()
+    for _ in range(300):
+        assert "PERSON" in said(alice, "SELECT upper(name) FROM c.people")
+    stop.set()
+    churning.join(10)
