@@ -59,8 +59,8 @@ class SecondLook:
 
     @property
     def holds_client(self) -> bool:
-        """Whether the client's next message has to wait."""
-        return self._sent is not None
+        """Whether the client's next message has to wait. What it copies in does not."""
+        return self._sent is not None and not self._state.is_copying
 
     def begin(self, expected: Expected) -> None:
         """In front of a Query: several statements outside a transaction get one of ours, which ends
