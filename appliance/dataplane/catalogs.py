@@ -274,7 +274,7 @@ class DatabaseCatalog:
     async def _poll(self) -> None:
         """A net for changes made past us: compares epochs while sessions are open."""
         idle_seconds = 0.0
-        while idle_seconds < IDLE_SECONDS_MAX:
+        while self.sessions or idle_seconds < IDLE_SECONDS_MAX:
             await asyncio.sleep(self._refresh_seconds)
             idle_seconds = 0.0 if self.sessions else idle_seconds + self._refresh_seconds
             if self._kept is not None:
