@@ -1,6 +1,7 @@
 """Reading a catalog while somebody changes it."""
 
 import asyncio
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -88,6 +89,7 @@ class Ending:
         self.gone = 0
         """How many attempts to connect still find no database."""
         self.database = catalog_of(self, patched)
+        self.asked: Callable[[], None] = lambda: None
 
     async def open_upstream(self, *_parts: object) -> Any:
         await asyncio.sleep(0)
@@ -100,6 +102,7 @@ class Ending:
         return SimpleNamespace(side=side)
 
     async def query(self, upstream: Any, text: str) -> list[tuple[str | None, ...]]:
+        self.asked()
         await asyncio.sleep(0)
         if upstream.side.number <= self.dropped_at:
             raise ConnectionResetError("the database closed the connection")
@@ -142,6 +145,28 @@ def test_a_load_that_failed_is_not_the_answer_to_who_asked_later(
 
     asyncio.run(made_again_meanwhile())
     assert server.database.failure == "" and server.connections == 1
+
+
+def test_who_comes_while_the_last_idle_poll_reads_has_a_catalog(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(catalogs, "IDLE_SECONDS_MAX", 0.01)
+    server = Ending(monkeypatch)
+    database = server.database
+    database._refresh_seconds = 0.02
+
+    async def somebody_comes() -> None:
+        database.begin()
+        await database.refresh()
+        database.end()
+        server.asked = lambda: None if database.sessions else database.begin()
+        await asyncio.sleep(0.1)
+        assert database.sessions == 1
+        await database.refresh()
+        assert database.lineage is not None
+        await database.close()
+
+    asyncio.run(somebody_comes())
 
 
 class Moving:
