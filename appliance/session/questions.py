@@ -220,10 +220,7 @@ class Questions:
 
     def tell(self, name: bytes, text: bytes) -> None:
         """No question: a statement that gives no rows."""
-        self._inject(m.parse(name, text), Kind.PARSE)
-        self._inject(m.bind_unparameterised(name, name), Kind.BIND)
-        self._inject(m.execute(name), Kind.EXECUTE, name if name == BLOCK_NAME else b"")
-        self._inject(m.close(m.PORTAL, name), Kind.CLOSE)
+        self._run(name, m.parse(name, text), m.bind_unparameterised(name, name))
         self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
 
     def _begin(self, subject: str, waiting: Waiting, due: int, *, ends: bool = False) -> Question:
@@ -247,7 +244,7 @@ class Questions:
     def _run(self, name: bytes, parse: bytes, bind: bytes) -> None:
         self._inject(parse, Kind.PARSE)
         self._inject(bind, Kind.BIND)
-        self._inject(m.execute(name), Kind.EXECUTE)
+        self._inject(m.execute(name), Kind.EXECUTE, name)
         self._inject(m.close(m.PORTAL, name), Kind.CLOSE)
 
     def _end(self, last: bytes) -> None:

@@ -21,11 +21,13 @@ class Dialect:
 
 def test_what_was_made_of_old_catalogs_is_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RELATIONS_MAX", 2)
-    cache, owed, dialect = Cache(1_000), {}, Dialect()
+    cache: Any = Cache(1_000)  # it is given stand-ins
+    owed: dict[Any, Any] = {}
+    dialect = Dialect()
     made: list[Any] = [Lineage() for _ in range(4)]
     for lineage in made:
-        first = cache.masked_relations(dialect, lineage, owed)  # type: ignore[arg-type]
-        assert cache.masked_relations(dialect, lineage, owed) is first  # type: ignore[arg-type]
+        first = cache.masked_relations(dialect, lineage, owed)
+        assert cache.masked_relations(dialect, lineage, owed) is first
     seen = [weakref.ref(each) for each in made]
     del made, lineage, first
     gc.collect()
