@@ -134,7 +134,7 @@ def test_watch(psql: Path, governed: Governed) -> None:
         ("SELECT * FROM support_t\t", "support_tickets"),
         ("SELECT count(*) FROM customers WHERE date_of_\t", "date_of_birth"),
         ("UPDATE support_tickets SET sub\t", "subject"),
-        ("SET timezone TO 'Europe/Lon\t", ""),
+        ("SET timezone TO 'Europe/Lon\t", "London'"),
         ("GRANT SELECT ON api_k\t", "api_keys"),
         ("DROP VIEW revenue\t", "revenue_by_country"),
     ],
@@ -152,9 +152,9 @@ def complete(psql: Path, uri: str, typed: str) -> str:
         os.execve(psql, ["psql", uri, "-X"], {**os.environ, "TERM": "dumb", "PS1": ""})
     try:
         read_until(terminal, "=>", 15)
-        os.write(terminal, typed.encode())
-        time.sleep(0.3)
-        said = read_until(terminal, None, 1.0)
+        # Readline answers key by key: the mark is echoed when the tab has been dealt with.
+        os.write(terminal, f"{typed}~".encode())
+        said = read_until(terminal, "~", 15)
         os.write(terminal, b"\x03\\q\n")
         read_until(terminal, None, 0.5)
     finally:
