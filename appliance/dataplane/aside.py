@@ -8,14 +8,24 @@ read after they asked; what cannot be read holds nothing.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from appliance.dataplane.connections import Row, Upstream, UpstreamRefused, UpstreamUnreachable
 from appliance.model.errors import ProtocolViolation
+from appliance.model.stands import Stands
 
 SECONDS_MAX = 10.0
 
 _FAILURES = (UpstreamRefused, UpstreamUnreachable, ProtocolViolation, TimeoutError, OSError)
+
+
+class Asker(NamedTuple):
+    """Whose statement it is."""
+
+    pid: int
+    """Of its session on the server."""
+    since: int
+    """As `CheckFooting.since`."""
 
 
 class Aside:
@@ -23,7 +33,7 @@ class Aside:
 
     def __init__(
         self,
-        question: Callable[[Any], str],
+        question: Callable[[Any, int, int], str],
         connect: Callable[[], Awaitable[Upstream]],
         query: Callable[[Upstream, str], Awaitable[list[Row]]],
         terminate: bytes,
@@ -36,17 +46,17 @@ class Aside:
         self._upstream: Upstream | None = None
         self._turn = asyncio.Lock()
 
-    async def holds(self, footing: Any) -> bool:
-        text = self._question(footing)
+    async def stands(self, footing: Any, asker: Asker) -> Stands:
+        text = self._question(footing, *asker)
         async with self._turn:
             try:
                 async with asyncio.timeout(SECONDS_MAX):
                     return await self._asked(text)
             except _FAILURES:
                 self.close()
-                return False
+                return Stands.OTHERWISE
 
-    async def _asked(self, text: str) -> bool:
+    async def _asked(self, text: str) -> Stands:
         """Once more where the connection that was kept turns out to have been ended meanwhile."""
         kept = self._upstream
         try:
@@ -57,10 +67,10 @@ class Aside:
             self.close()
             return await self._answer(text)
 
-    async def _answer(self, text: str) -> bool:
+    async def _answer(self, text: str) -> Stands:
         if self._upstream is None or self._upstream.side.ended:
             self._upstream = await self._connect()
-        return bool((await self._query(self._upstream, text))[0][0])
+        return Stands((await self._query(self._upstream, text))[0][0])
 
     def close(self) -> None:
         upstream, self._upstream = self._upstream, None

@@ -33,9 +33,9 @@ class CatalogSource(msgspec.Struct, frozen=True):
     stamp: Callable[[Sequence[Row]], str] | None = None
     """What the answer to a question about one thing (`vouching`) comes to; None: sessions find out
     by themselves whether what they rest on has changed."""
-    aside: Callable[[Any], str] | None = None
-    """Footing -> one text that asks whether all of it is as it was judged, and is answered by ''
-    if not; for sessions that find out by themselves, and are to look again."""
+    aside: Callable[[Any, int, int], str] | None = None
+    """(footing, `aside.Asker`) -> one text that asks how it stands, and is answered by a value of
+    `Stands`; for sessions that find out by themselves, and are to look again."""
     hold: SchemaHold | None = None
     """How all of the schema is kept as it is for a while."""
     hasty: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ import msgspec
 
 from _speedups.hitcycle import Count, Lease
 from appliance.config.schema import SchemaCheck, TargetConfig
-from appliance.dataplane.aside import Aside
+from appliance.dataplane.aside import Aside, Asker
 from appliance.dataplane.baseline import Baseline, baseline_path
 from appliance.dataplane.cancels import SchemaChange
 from appliance.dataplane.connections import Login, Upstream, UpstreamRefused, UpstreamUnreachable
@@ -27,6 +27,7 @@ from appliance.dataplane.schema_lease import SchemaLease
 from appliance.dataplane.vouching import Footing, Voucher
 from appliance.model.catalog import Catalog
 from appliance.model.errors import ProtocolViolation
+from appliance.model.stands import Stands
 from appliance.session.dialect import SessionLineage
 from appliance.telemetry.metrics import Metrics
 
@@ -106,10 +107,17 @@ class DatabaseCatalog:
             self._voucher = Voucher(self, *talks, source, self._protocol.terminate)
             self._leases = Leases(self._voucher, *talks, self._protocol.terminate)
 
-    async def holds(self, footing: Footing) -> bool:
-        """Whether what a text rests on is now as the catalog has it that it was judged under."""
-        asked = self._voucher or self._aside
-        return asked is not None and await asked.holds(footing)
+    async def stands(self, footing: Footing, asker: Asker, *, refresh: bool) -> Stands:
+        """How what a text rests on is now to the catalog that it was judged under. `refresh`: if
+        otherwise, this is up to date with it afterwards."""
+        stands = Stands.OTHERWISE
+        if self._aside is not None:
+            stands = await self._aside.stands(footing, asker)
+        elif self._voucher is not None and await self._voucher.holds(footing):
+            stands = Stands.AS_JUDGED
+        if refresh and stands is Stands.OTHERWISE:
+            await self.refresh()
+        return stands
 
     def lease(self, footing: Footing) -> Lease | None:
         """What has to be held while a statement with this footing begins and describes its result,

@@ -17,6 +17,7 @@ from appliance.audit.record import (
 from appliance.config.schema import TargetConfig
 from appliance.dataplane import farewells
 from appliance.dataplane.approvals import Answer
+from appliance.dataplane.aside import Asker
 from appliance.dataplane.cancelling import Cancelling
 from appliance.dataplane.cancels import Cancels, SchemaChange
 from appliance.dataplane.catalogs import DatabaseCatalog
@@ -39,6 +40,7 @@ from appliance.model.ending import Ending
 from appliance.model.errors import Refused
 from appliance.model.form import Form
 from appliance.model.principal import Client, Principal
+from appliance.model.stands import Stands
 from appliance.policy.snapshot import Snapshot
 from appliance.session.dialect import Forms
 from appliance.session.driven import Machine
@@ -444,12 +446,13 @@ class Conductor:
             self._upstream_gone()
 
     async def _look_after(self, request: CheckFooting) -> None:
-        holds = self.catalog is not None and await self.catalog.holds(request.footing)
-        if request.refresh and not holds and self.catalog is not None:
-            await self.catalog.refresh()
+        stands = Stands.OTHERWISE
+        if self.catalog is not None:
+            asker = Asker(self.upstream_pid, request.since)
+            stands = await self.catalog.stands(request.footing, asker, refresh=request.refresh)
         if self.ended:
             return
-        self._carry_out(self._machine.footing_told(holds, self._services.now()))
+        self._carry_out(self._machine.footing_told(stands, self._services.now()))
         self.settled()
 
     # --- pressure ---------------------------------------------------------------------------------

@@ -107,6 +107,7 @@ class Hitting:
 
     def proviso_failed(self, chunk: bytes) -> None:
         """What the statement rests on may have changed, and it was not run: the machine looks."""
+        self._machine.proviso_failed()
         self._session.from_client(memoryview(chunk))
 
     def unrecorded(self, chunk: bytes) -> None:

@@ -33,6 +33,7 @@ class Backend:
         "_prepared",
         "_private",
         "own",
+        "plans_doubted",
         "sole",
         "unchanged",
         "unnamed",
@@ -45,6 +46,9 @@ class Backend:
         self.unnamed: Any = None
         """The client's statement (`inflight.Prepared`) that is the unnamed one, if that is known.
         """
+        self.plans_doubted = False
+        """Something was planned here, and did not come to be looked at: the server may use the plan
+        again for what is prepared, though nothing that it was made of has changed since."""
         self.sole = True
         """Since it was opened, or cleaned of everything, one session alone has used it."""
         self._prepared: OrderedDict[Key, bytes] = OrderedDict()

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from appliance.model.catalog import ColumnKey
+from appliance.model.catalog import Catalog, ColumnKey
 from appliance.model.decision import Mask
 from appliance.model.dialect import Dialect
 from appliance.model.facts import Facts
@@ -19,13 +19,29 @@ from appliance.session.dialect import SessionLineage
 RELATIONS_MAX = 32
 """Each keeps a whole catalog."""
 
+VERSIONS_MAX = 8
+"""Versions of one database's catalog of which anything is kept: what is judged under one keeps all
+of it. (Sessions with temporary relations have versions of their own.)"""
+
 _COUNTED_ELSEWHERE = ("timeout", "busy", "crashed")
 """Failures of the analyzer process, which counts them itself."""
 
 
+class _Version:
+    """Of a catalog: what is kept that was judged under it."""
+
+    __slots__ = ("keys", "name", "others")
+
+    def __init__(self, name: str, others: "OrderedDict[str, _Version]") -> None:
+        self.name = name
+        self.others = others
+        """All of the same database, itself included, least recently used first."""
+        self.keys: set[tuple[object, ...]] = set()
+
+
 class Cache:
     """Facts and verdicts by exact text and everything they depend on; one per worker, bounded,
-    least recently used out.
+    least recently used out: entries, and the versions of each database's catalog that they keep.
 
     Rule (DESIGN invariant 7): keys are bytes and versions, never a fingerprint. A key without the
     values of constants (`_speedups.sqllex.fold`) finds only what looked at none of them.
@@ -33,7 +49,9 @@ class Cache:
 
     def __init__(self, entries_max: int) -> None:
         self._entries_max = entries_max
-        self._entries: OrderedDict[tuple[object, ...], object] = OrderedDict()
+        self._entries: OrderedDict[tuple[object, ...], tuple[object, _Version | None]]
+        self._entries = OrderedDict()
+        self._versions: dict[tuple[str, str], OrderedDict[str, _Version]] = {}
         self._relations: OrderedDict[tuple[int, int], _Relations] = OrderedDict()
         # For the metrics.
         self.verdicts_found = 0
@@ -45,15 +63,46 @@ class Cache:
         self.failed_limit = 0
 
     def get(self, key: tuple[object, ...]) -> object | None:
-        entry = self._entries.get(key)
-        if entry is not None:
-            self._entries.move_to_end(key)
+        known = self._entries.get(key)
+        if known is None:
+            return None
+        self._entries.move_to_end(key)
+        entry, version = known
+        if version is not None:
+            version.others.move_to_end(version.name)
         return entry
 
-    def put(self, key: tuple[object, ...], entry: object) -> None:
-        self._entries[key] = entry
+    def put(self, key: tuple[object, ...], entry: object, catalog: Catalog | None) -> None:
+        """`catalog`: under which it was judged, or by which it is held."""
+        if key in self._entries:
+            self._drop(key)
+        version = None if catalog is None else self._version(catalog)
+        self._entries[key] = entry, version
+        if version is not None:
+            version.keys.add(key)
         if len(self._entries) > self._entries_max:
-            self._entries.popitem(last=False)
+            self._drop(next(iter(self._entries)))
+
+    def _version(self, catalog: Catalog) -> _Version:
+        """The one in use now; the one that was used least recently goes."""
+        place = catalog.target, catalog.database
+        versions = self._versions.setdefault(place, OrderedDict())
+        version = versions.get(catalog.version)
+        if version is None:
+            version = versions[catalog.version] = _Version(catalog.version, versions)
+        versions.move_to_end(catalog.version)
+        if len(versions) > VERSIONS_MAX:
+            for key in [*versions[next(iter(versions))].keys]:
+                self._drop(key)
+        return version
+
+    def _drop(self, key: tuple[object, ...]) -> None:
+        version = self._entries.pop(key)[1]
+        if version is None:
+            return
+        version.keys.remove(key)
+        if not version.keys:
+            del version.others[version.name]
 
     def note_failure(self, facts: Facts) -> None:
         """Counts a text that was analysed in vain."""
@@ -82,7 +131,7 @@ class Cache:
             return known
         catalog = None if lineage is None else lineage.catalog
         made = snapshot.entitlements(principal, target, catalog, database, lineage=lineage)
-        self.put(key, made)
+        self.put(key, made, catalog)
         return made
 
     def masked_relations(

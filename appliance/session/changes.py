@@ -202,15 +202,20 @@ def names_unknown(facts: Facts) -> bool:
 
 
 def looks_up_late(facts: Facts) -> bool:
-    """Whether the server looks names up only when it runs (COPY and EXECUTE are commands, which it
-    reads on then), or when what stands before it has run."""
+    """Whether the server looks names up, or plans, only when it runs (COPY, EXECUTE, DECLARE and
+    CREATE TABLE AS are commands, which it reads on then), or when what stands before it has run."""
     return (
         len(facts.statements) > 1
         or Action.COPY_TO in facts.actions
-        or any(s.prepared is not None and s.prepared.verb == "execute" for s in facts.statements)
+        or not _CREATING.isdisjoint(facts.actions)
+        or any(
+            s.prepared is not None and s.prepared.verb in ("execute", "declare")
+            for s in facts.statements
+        )
     )
 
 
+_CREATING = frozenset((Action.CREATE, Action.CREATE_TEMPORARY))
 _STORING = frozenset(
     (Action.INSERT, Action.UPDATE, Action.MERGE, Action.CREATE, Action.CREATE_TEMPORARY)
 )

@@ -516,6 +516,8 @@ class Decisions:
             raise InvariantBroken("a check of nothing")
         said = None if answer is None else read_answer(answer)
         if said is not None:
+            self._state.unchanged.since = said.oldest
+            self._state.backend.plans_doubted = False
             self._state.looked_up[footing] = said.looked_up
             if not self.resting.knows(footing, said.looked_up):
                 self._differs(question, verdict)

@@ -11,6 +11,7 @@ from _speedups.rowflow import RowFlow
 from appliance.link.approvals import Known, Ruled, Used
 from appliance.model.facts import Facts
 from appliance.model.refusal import Refusal
+from appliance.model.stands import Stands
 from appliance.policy.snapshot import Snapshot
 from appliance.session.dialect import Forms, SessionLineage
 from appliance.session.effects import Bytes, Turn
@@ -34,6 +35,9 @@ class Machine(Protocol):
 
     def take_over(self) -> None: ...
     def aside(self, kind: int, frame: bytes) -> bytes: ...
+    def proviso_failed(self) -> None:
+        """What the hit path had sent was not run: it comes again, for the machine to look."""
+
     @property
     def waiting(self) -> bool: ...
     @property
@@ -83,7 +87,7 @@ class Machine(Protocol):
     def other_ended(self, found: bool, now: float) -> Turn:
         """Answer to EndOther: whether there was such a session."""
 
-    def footing_told(self, holds: bool, now: float) -> Turn:
+    def footing_told(self, stands: Stands, now: float) -> Turn:
         """Answer to CheckFooting."""
 
     def disconnected(self, now: float) -> Turn: ...

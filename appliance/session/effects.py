@@ -84,6 +84,8 @@ class CheckFooting(msgspec.Struct, frozen=True):
 
     footing: Any
     """As the session's dialect makes it."""
+    since: int = 0
+    """`unchanged.Unchanged.since` when the statement was sent, where there is such a thing."""
     refresh: bool = False
     """If it is not, the catalog is brought up to date before that is told."""
 

@@ -21,6 +21,7 @@ from appliance.model.errors import InvariantBroken
 from appliance.model.facts import Facts
 from appliance.model.limits import QUEUED_BYTES_MAX
 from appliance.model.refusal import Refusal
+from appliance.model.stands import Stands
 from appliance.policy.snapshot import Snapshot
 from appliance.session.dialect import Forms, SessionLineage
 from appliance.session.effects import Bytes, CancelStatement, Turn
@@ -188,6 +189,9 @@ class Exchange:
     def aside(self, kind: int, frame: bytes) -> bytes:
         raise InvariantBroken("nothing comes unasked in this protocol")
 
+    def proviso_failed(self) -> None:
+        raise InvariantBroken("no proviso is sent in this protocol")
+
     def last_words(self, sqlstate: str, message: str, hint: str = "") -> bytes:
         self._rest()
         return self._state.codec.last_words(sqlstate, message, hint)
@@ -227,8 +231,9 @@ class Exchange:
                 self._footing.keep(replies)
                 return
 
-    def footing_told(self, holds: bool, now: float) -> Turn:
+    def footing_told(self, stands: Stands, now: float) -> Turn:
         self._begin(now)
+        holds = stands is Stands.AS_JUDGED
         if self._state.waiting is not None:
             self._decisions.looked_before(holds)
             return self._end()

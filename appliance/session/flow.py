@@ -244,7 +244,8 @@ class Judge:
             return
         folded = self._fold(text, settings)
         if folded is not None and folded[1] == places[0]:
-            self._cache.put(self._alike_key(folded[0], settings), verdict)
+            catalog = self.entitlements.catalog
+            self._cache.put(self._alike_key(folded[0], settings), verdict, catalog)
 
     def _fold(self, text: bytes, settings: SessionSettings) -> tuple[bytes, object] | None:
         return self.dialect.fold(text, settings) if len(text) <= CACHED_TEXT_BYTES_MAX else None
@@ -297,10 +298,10 @@ class Judge:
                 # Swept unasked it may be denied, or held for more: then that is the verdict.
                 verdict = released if released.refusal else held(released, verdict.refusal)
         if keep and len(text) <= CACHED_TEXT_BYTES_MAX:
-            key = self._key(text, settings)
-            self._cache.put(key, facts)
+            key, catalog = self._key(text, settings), self.entitlements.catalog
+            self._cache.put(key, facts, catalog)
             if decision.cacheable:
-                self._cache.put(self._verdict_key(key), verdict)
+                self._cache.put(self._verdict_key(key), verdict, catalog)
                 self._keep_for_alike(text, verdict, settings)
         return verdict
 

@@ -23,6 +23,7 @@ from appliance.session.effects import (
 )
 from appliance.session.inflight import Execution, Portal, Prepared, ResultLock, first_frames
 from appliance.session.questions import BLOCK_NAME, COUNTED, DRY_RUN, PROVED
+from appliance.session.second_look import outlasts
 from appliance.session.shared import PARSE_COMPLETE, Shared
 from appliance.session.state import HEADER, Run, SessionState, kept
 from appliance.sql.footing import stands_alone
@@ -459,6 +460,8 @@ class FromUpstream:
             self._error_out_of_turn(content)
             return
         fields = m.parse_error_fields(content[HEADER:])
+        if outlasts(head, fields.get("C", "")):
+            self._state.backend.plans_doubted = True
         if not head.injected or head.within is not None:
             self._state.chosen.failed()
         execution = head.subject if head.within is None else head.within

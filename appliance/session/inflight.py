@@ -218,6 +218,7 @@ class Execution:
         "settings",
         "shapes",
         "shown_tag",
+        "since",
         "sqlstate",
         "started",
         "statement_index",
@@ -252,6 +253,8 @@ class Execution:
         RETURNs is described once it is done."""
         self.rests: Footing | None = None
         """What is looked at again before anything of it leaves (`second_look`)."""
+        self.since = 0
+        """`Unchanged.since` when it was sent."""
         self.text = b""
         self.settings: SessionSettings | None = None
         """What was judged, and under which settings, where it is to be looked at again."""

@@ -21,6 +21,7 @@ from appliance.model.errors import InvariantBroken, ProtocolViolation, Refused
 from appliance.model.facts import Facts
 from appliance.model.limits import QUEUED_BYTES_MAX
 from appliance.model.refusal import Refusal
+from appliance.model.stands import Stands
 from appliance.policy.snapshot import Snapshot
 from appliance.session import told
 from appliance.session.backend import Backend
@@ -290,6 +291,10 @@ class SessionMachine:
             state.portals.confirm(portal.name)
         state.choose_row_mode()
 
+    def proviso_failed(self) -> None:
+        """What was planned for it may outlast it."""
+        self._state.backend.plans_doubted = True
+
     def aside(self, kind: int, frame: bytes) -> bytes:
         """What a notice, notification or parameter that comes amid a cycle of the hit path is to
         the client."""
@@ -356,10 +361,10 @@ class SessionMachine:
             self._read_upstream(chunk)
         return self._replied()
 
-    def footing_told(self, holds: bool, now: float) -> Turn:
+    def footing_told(self, stands: Stands, now: float) -> Turn:
         """Answer to CheckFooting."""
         self._begin(now)
-        self._upstream.run(self._second_look.told(holds))
+        self._upstream.run(self._second_look.told(stands))
         while (chunk := self._second_look.next_chunk()) is not None:
             self._read_upstream(chunk)
         return self._replied()

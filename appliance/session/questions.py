@@ -102,6 +102,8 @@ class Questions:
         question.in_transaction = state.in_pipeline or state.status != ord("I")
         question.ends = question.ends and not hold
         question.leased = state.hits.leased
+        if state.backend.plans_doubted:
+            self.tell(refusals.QUESTION_NAME, b"DISCARD PLANS")
         if footing.lock and not changes.only_locks(verdict.facts):
             self._inject(m.parse(LOCK_NAME, footing.lock.encode()), Kind.PARSE)
             self._inject(m.close(m.STATEMENT, LOCK_NAME), Kind.CLOSE)
@@ -134,7 +136,8 @@ class Questions:
         asked = (array(footing.names), array(map(str, footing.oids)), position)
         believed = state.settings.believed.encode()
         values = (*asked, footing.expected.encode(), believed, array(footing.called))
-        self._inject(m.bind_texts(name, name, (*values, looked_up.encode())), Kind.BIND)
+        since = str(state.unchanged.since).encode()
+        self._inject(m.bind_texts(name, name, (*values, looked_up.encode(), since)), Kind.BIND)
         proof = Expected(Kind.EXECUTE, error, name, injected=True, within=within)
         state.send(m.execute(name), proof)
         self._inject(m.close(m.PORTAL, name), Kind.CLOSE, name)

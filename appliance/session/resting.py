@@ -46,25 +46,25 @@ class Resting:
         old_snapshot = self._state.looked_up.get(footing)
         if old_snapshot or footing.calls or changes.looks_up_late(verdict.facts):
             made.text, made.settings = text, self._state.settings.current
-            made.rests = self._seen_by_others(footing)
+            made.rests, made.since = self._seen_by_others(footing), self._state.unchanged.since
         return made
 
     def decides_alike(self, execution: Execution) -> bool:
         """Whether the catalog as it is now decides a text as it was, down to what is sent."""
         judge, verdict, text = self._state.judge, execution.verdict, execution.text
-        settings = execution.settings
+        settings, statements = execution.settings, verdict.facts.statements
         if judge.catalog.lineage is None or settings is None:
             return False
         if len(text) > INLINE_ANALYSIS_BYTES_MAX:
             return False
-        if any(statement.prepared is not None for statement in verdict.facts.statements):
+        if any(s.prepared is not None and s.prepared.verb != "declare" for s in statements):
             return False
         facts = judge.analyse_inline(text, settings)
         again = judge.judge(text, facts, settings, self._state.now, keep=False)
         return (
             again.refusal is None
             and again.restricted
-            and again.facts.statements == verdict.facts.statements
+            and again.facts.statements == statements
             and again.plans == verdict.plans
             and again.rewritten == verdict.rewritten
         )

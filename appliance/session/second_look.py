@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from appliance.model.errors import InvariantBroken, Refused
 from appliance.model.facts import Action
+from appliance.model.stands import Stands
 from appliance.session import told
 from appliance.session.effects import CheckFooting
 from appliance.session.inflight import Execution
@@ -23,6 +24,8 @@ from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 from appliance.wire.postgres.expected import Expected, Kind
 
+_BEHIND_A_PLAN = ("42501", "55", "57")
+"""SQLSTATEs that a Bind can fail with when all has been planned begin so."""
 _FIRST_WORDS = frozenset(
     (
         m.ROW_DESCRIPTION,
@@ -33,6 +36,20 @@ _FIRST_WORDS = frozenset(
         m.ERROR_RESPONSE,
     )
 )
+
+
+def outlasts(failed: Expected, sqlstate: str) -> bool:
+    """Whether a plan that nothing has looked at may be left behind by a statement that failed here
+    (`Backend.plans_doubted`)."""
+    match failed.kind:
+        case Kind.PARSE:
+            return False
+        case Kind.BIND:
+            return sqlstate.startswith(_BEHIND_A_PLAN) or failed.injected
+        case Kind.EXECUTE | Kind.QUERY if isinstance(failed.subject, Execution):
+            return failed.subject.rests is not None
+        case _:
+            return failed.within is not None
 
 
 class SecondLook:
@@ -135,19 +152,23 @@ class SecondLook:
         kind, part, count, content = first
         self._first, self._asked = (kind, part, count, bytes(content)), execution
         self._chunks.appendleft(rest)
-        self._state.turn.requests.append(CheckFooting(execution.rests, refresh=True))
+        self._state.turn.requests.append(
+            CheckFooting(execution.rests, execution.since, refresh=True)
+        )
 
     def keep(self, chunk: bytes) -> None:
         self._chunks.append(chunk)
 
-    def told(self, holds: bool) -> Run:
+    def told(self, stands: Stands) -> Run:
         """What waited first. Raises Refused when it may not be shown."""
         first, execution = self._first, self._asked
         if first is None or execution is None:
             raise InvariantBroken("an answer nobody waits for")
         self._first = self._asked = None
         kind, part, count, content = first
-        if holds or self._decides_alike(execution):
+        if stands is Stands.AS_JUDGED:
+            return first
+        if stands is Stands.OTHERWISE and self._decides_alike(execution):
             return first
         if kind != m.ERROR_RESPONSE:
             raise Refused(told.reshaped_under(len(execution.verdict.facts.statements) > 1))

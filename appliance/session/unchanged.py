@@ -30,10 +30,13 @@ class Answer(NamedTuple):
     """As in `Footing.expected`; AS_BEFORE: nothing was written since the position asked with."""
     position: str
     quiet: bool
+    oldest: int
+    """The oldest transaction that was open."""
 
 
 def read_answer(text: str) -> Answer:
     isolation, _, rest = text.partition("/")
+    oldest, _, rest = rest.partition("/")
     position, _, found = rest.partition("/")
     quiet = position.endswith(QUIET)
     writes = isolation.endswith(WRITES)
@@ -41,7 +44,8 @@ def read_answer(text: str) -> Answer:
     settled = not isolation.endswith(OTHER_SETTINGS)
     isolation = isolation.removesuffix(OTHER_SETTINGS)
     isolation, _, looked_up = isolation.partition(LOOKED_UP)
-    return Answer(isolation, looked_up, settled, writes, found, position.removesuffix(QUIET), quiet)
+    position = position.removesuffix(QUIET)
+    return Answer(isolation, looked_up, settled, writes, found, position, quiet, int(oldest))
 
 
 class Unchanged:
@@ -54,6 +58,8 @@ class Unchanged:
         self._settled = False
         """What was committed up to `last` can be seen."""
         self._leased: dict[Footing, int] = {}
+        self.since = 0
+        """What was not over when a check was answered last has such a number, or a higher one."""
 
     def position(self, footing: Footing) -> str:
         """What a check of it is asked with."""

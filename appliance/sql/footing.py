@@ -114,10 +114,10 @@ def as_found(known: Footing, lineage: CatalogLineage) -> Footing:
     return _found(lineage, names, direct, below, known.calls, called)
 
 
-def aside(footing: Footing) -> str:
+def aside(footing: Footing, pid: int, since: int) -> str:
     """The question for another session whether all of it is so (`stamps.aside_query`)."""
     asked = footing.names, footing.oids, footing.called, footing.calls
-    return aside_query(*asked, footing.expected)
+    return aside_query(*asked, footing.expected, pid=pid, since=since)
 
 
 def _found(

@@ -12,6 +12,8 @@ qualified.
 import re
 from collections.abc import Iterable, Sequence
 
+from appliance.model.stands import Stands
+
 FIRST_USER_OID = 16_384
 """FirstNormalObjectId (access/transam.h): what initdb made lies below, and does not change."""
 
@@ -108,6 +110,15 @@ _COLUMNS = f"""(SELECT pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog
     WHERE x.attrelid {_EQ} c.oid AND x.attnum OPERATOR(pg_catalog.>) 0)"""
 """Not a join: it would read all of pg_type."""
 
+_BELOW = f"""CASE WHEN c.relhassubclass THEN (
+      WITH RECURSIVE below (oid, made) AS (
+        SELECT x.inhrelid, {_XMIN} FROM pg_catalog.pg_inherits x WHERE x.inhparent {_EQ} c.oid
+        UNION SELECT x.inhrelid, {_XMIN}
+          FROM pg_catalog.pg_inherits x JOIN below b ON x.inhparent {_EQ} b.oid)
+      SELECT pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.sum(b.made)) FROM below b)
+    ELSE '0' END"""
+"""Children, theirs, and so on. (relhassubclass is cleared only while nobody can add one.)"""
+
 RELATION = f"""pg_catalog.concat_ws('.', c.relname, c.relnamespace, c.relkind, c.relhasrules,
     c.relhastriggers, c.relrowsecurity, c.reltype,
     COALESCE(CAST(c.reloptions AS pg_catalog.text), ''),
@@ -120,11 +131,54 @@ RELATION = f"""pg_catalog.concat_ws('.', c.relname, c.relnamespace, c.relkind, c
     {_rows("pg_index", f"x.indrelid {_EQ} c.oid AND {_LOOKED_AT}")},
     {_rows("pg_statistic_ext", f"x.stxrelid {_EQ} c.oid")},
     {_rows("pg_inherits", f"x.inhrelid {_EQ} c.oid")},
-    {_rows("pg_inherits", f"x.inhparent {_EQ} c.oid")})"""
+    {_BELOW})"""
 """One text for the relation `c` of pg_class: what it is called, its columns and their types (a
-domain's default, the columns of a composite one), its definition, its parents and children, its row
-security, what runs when it is written (triggers of foreign keys, which stand at both ends,
+domain's default, the columns of a composite one), its definition, its parents, all below it, its
+row security, what runs when it is written (triggers of foreign keys, which stand at both ends,
 included). What only moves storage (TRUNCATE, VACUUM FULL) does not change it."""
+
+_OLDEST = "pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())"
+_NEXT = """CAST(CAST(pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
+    AS pg_catalog.text) AS pg_catalog.int8)"""
+_MADE = f"""({_NEXT} OPERATOR(pg_catalog.-) (({_NEXT} OPERATOR(pg_catalog.-) {_XMIN})
+    OPERATOR(pg_catalog.&) 4294967295))"""
+"""A row's xmin with its epoch; one of this very transaction is an old one."""
+
+
+def _live(attribute: str) -> str:
+    return f"{attribute}.attnum OPERATOR(pg_catalog.>) 0 AND NOT {attribute}.attisdropped"
+
+
+def _no_stranger(pid: str, oids: str, since: str) -> str:
+    """Whether a session has nothing open that it took for a part of what it reads, and that is none
+    by now. (The planner reads who inherits, and then waits for the lock of each: it uses what was
+    let go of while it waited.) Whoever lets go of one writes its columns' rows: what is locked, is
+    no part of the relations `oids`, has all columns of one, and has rows that may be newer than the
+    snapshot of which `since` is the oldest transaction. (Not what the snapshot shows: a savepoint's
+    number is in none.) Where none of them has had parts since then, nothing is looked for: locks
+    are dear to list on a busy server.
+    """
+    within = f"CAST({oids} AS pg_catalog.oid[])"
+    return f"""CASE WHEN NOT EXISTS (SELECT FROM pg_catalog.pg_class x
+      WHERE x.oid {_EQ} ANY ({within}) AND (x.relhassubclass OR {_MADE} {_GE} {since}))
+    THEN true ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_lock_status() l
+      JOIN pg_catalog.pg_class k ON k.oid {_EQ} l.relation
+    WHERE l.pid {_EQ} {pid} AND l.locktype {_EQ} 'relation' AND k.oid {_GE} {FIRST_USER_OID}
+      AND k.relkind {_EQ} ANY (CAST('{{r,p,f}}' AS pg_catalog."char"[]))
+      AND k.relpersistence {_NE} 't'
+      AND EXISTS (SELECT FROM pg_catalog.pg_attribute x WHERE x.attrelid {_EQ} k.oid
+        AND x.attnum OPERATOR(pg_catalog.>) 0 AND {_MADE} {_GE} {since})
+      AND NOT EXISTS (
+        WITH RECURSIVE part (oid) AS (SELECT pg_catalog.unnest({within})
+          UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN part o
+            ON i.inhparent {_EQ} o.oid)
+        SELECT FROM part o WHERE o.oid {_EQ} k.oid)
+      AND EXISTS (SELECT FROM pg_catalog.unnest({within}) o (oid) WHERE NOT EXISTS (
+        SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid {_EQ} o.oid
+          AND {_live("a")} AND NOT EXISTS (
+          SELECT FROM pg_catalog.pg_attribute b WHERE b.attrelid {_EQ} k.oid
+            AND b.attname {_EQ} a.attname AND {_live("b")})))) END"""
+
 
 QUIET = "q"
 NO_POSITION = "-"
@@ -177,12 +231,12 @@ _NOBODY_WRITES = f"""NOT EXISTS (SELECT FROM pg_catalog.pg_lock_status() l
 did (access/transam/xact.c, CommitTransaction). A snapshot does not tell: one that began last looks
 as if it had not begun."""
 
-AS_BEFORE = "="
+AS_BEFORE = Stands.AS_JUDGED.value
 """Stands for everything after the position in the answer: nothing was written since."""
 
 
 def _check(called: str) -> str:
-    return f"""SELECT pg_catalog.concat_ws('/', {_ISOLATION},
+    return f"""SELECT pg_catalog.concat_ws('/', {_ISOLATION}, {_OLDEST},
   pg_catalog.concat({_POSITION},
     CASE WHEN {_POSITION} {_NE} $4 THEN '' WHEN {_NOBODY_WRITES} THEN '{QUIET}' ELSE '' END),
   CASE WHEN {_POSITION} {_EQ} $3 THEN '{AS_BEFORE}'
@@ -197,9 +251,10 @@ standard_conforming_strings as they are believed to be (text, joined by newlines
 functions, operators and views (name[]). One row, one text:
 isolation level, with LOOKED_UP and what the names mean behind it where that is not READ COMMITTED,
 with OTHER_SETTINGS behind it when these are other ones (the server's configuration
-was read again, say), and WRITES when the open transaction has written anything / position, with
-QUIET behind it when it is the last one and nobody writes / either AS_BEFORE, or NEWEST+what is so
-called of NAMED / the relations in the order of their OIDs, each `oid:stamp`, joined by commas."""
+was read again, say), and WRITES when the open transaction has written anything / the oldest
+transaction that was open / position, with QUIET behind it when it is the last one and nobody writes
+/ either AS_BEFORE, or NEWEST+what is so called of NAMED / the relations in the order of their OIDs,
+each `oid:stamp`, joined by commas."""
 
 CHECK_CALLS_QUERY = _check(f"pg_catalog.concat_ws('+', {CALLABLES}, {_NAMED_SO})")
 """The same with CALLABLES, for a statement that calls what is not built in. (One text with a
@@ -221,7 +276,8 @@ STILL_TYPES = (3220, 25, 19, 19)
 def _proof(called: str) -> str:
     return f"""SELECT CASE WHEN pg_catalog.concat_ws(E'\\n', {_PROBED}) {_EQ} $5
     AND CASE WHEN $7 {_NE} '' THEN {_LOOKED_UP} {_EQ} $7 WHEN {_POSITION} {_EQ} $3 THEN true
-      ELSE pg_catalog.concat_ws('/', {called}, {_RELATIONS}) {_EQ} $4 END THEN '{AS_BEFORE}'
+      ELSE pg_catalog.concat_ws('/', {called}, {_RELATIONS}) {_EQ} $4
+        AND {_no_stranger("pg_catalog.pg_backend_pid()", "$2", "$8")} END THEN '{AS_BEFORE}'
   ELSE pg_catalog.current_setting('{_SAID}') END"""
 
 
@@ -229,26 +285,40 @@ PROOF_QUERY = _proof(f"pg_catalog.concat_ws('+', {NEWEST}, {_NAMED_SO})")
 """The same question as CHECK_QUERY, to stand between a statement's Bind, which has looked up its
 names by then, and its Execute. Parameters as there, but in place of the last position the answer
 that is expected (the part behind the position), and at last what the names meant (text), '' where
-the transaction is READ COMMITTED: in any other it sees what it saw before. AS_BEFORE, or the error
-that STILL_QUERY has."""
+the transaction is READ COMMITTED: in any other it sees what it saw before; and the oldest
+transaction that an earlier check told (int8). AS_BEFORE, or the error that STILL_QUERY has."""
 PROOF_CALLS_QUERY = _proof(f"pg_catalog.concat_ws('+', {CALLABLES}, {_NAMED_SO})")
 MOVED_SQLSTATE = "42704"
 
 CHECK_TYPES = (1003, 1028, 25, 25, 25, 1003)
 """name[], oid[], text, text, text, name[]: the types of its parameters (pg_type.dat)."""
-PROOF_TYPES = (*CHECK_TYPES, 25)
+PROOF_TYPES = (*CHECK_TYPES, 25, 20)
 
 
 def aside_query(
-    names: Sequence[str], oids: Sequence[int], called: Sequence[str], calls: bool, expected: str
+    names: Sequence[str],
+    oids: Sequence[int],
+    called: Sequence[str],
+    calls: bool,
+    expected: str,
+    *,
+    pid: int,
+    since: int,
 ) -> str:
     """What PROOF_QUERY asks, as one text for a session of our own, which sees no temporary
-    relations: `expected` must have none of the client's. One row, one text: AS_BEFORE, or ''."""
+    relations: `expected` must have none of the client's. `pid`: of the client's session there;
+    `since`: the oldest transaction that a check told before it looked up its names. One row, one
+    text, of `Stands`."""
     found = f"pg_catalog.concat_ws('+', {CALLABLES if calls else NEWEST}, {_NAMED_SO})"
     asked = f"pg_catalog.concat_ws('/', {found}, {_RELATIONS})"
+    alone = _no_stranger(str(pid), "$2", str(since))
     given = {"$1": _array(names), "$2": _array(map(str, oids)), "$6": _array(called)}
-    filled = re.sub(r"\$[126]\b", lambda found: given[found[0]], asked)
-    return f"SELECT CASE WHEN {filled} {_EQ} {_literal(expected)} THEN '{AS_BEFORE}' ELSE '' END"
+    filled, nobody = (
+        re.sub(r"\$[126]\b", lambda found: given[found[0]], each) for each in (asked, alone)
+    )
+    same = f"{filled} {_EQ} {_literal(expected)}"
+    return f"""SELECT CASE WHEN NOT {nobody} THEN '{Stands.STRANGER.value}'
+      WHEN {same} THEN '{AS_BEFORE}' ELSE '' END"""
 
 
 def _array(values: Iterable[str]) -> str:

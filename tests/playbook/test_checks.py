@@ -50,6 +50,7 @@ READ = "SELECT email FROM customers"
 SHAPE = described(EMAIL_COLUMN)
 QUERY = refusals.QUERY_NAME
 POSITION = "0-1"
+SINCE = b"42"
 SETTINGS = b'"$user", public\nnone\nshop\non'
 
 
@@ -59,7 +60,7 @@ def proof(first: bool, newest: str = "1", position: str = NO_POSITION) -> bytes:
     sent = m.close(m.STATEMENT, name) + m.parse(name, PROOF_QUERY.encode(), PROOF_TYPES)
     expected = f"{newest}+0/{CUSTOMERS}:".encode()
     values = (array(["customers"]), array([str(CUSTOMERS)]), position.encode(), expected)
-    bound = m.bind_texts(name, name, (*values, SETTINGS, array(()), b""))
+    bound = m.bind_texts(name, name, (*values, SETTINGS, array(()), b"", SINCE))
     return (sent if first else b"") + bound + m.execute(name) + m.close(m.PORTAL, name)
 
 
@@ -99,11 +100,16 @@ def asked(
     position: str = NO_POSITION,
     last: str = POSITION,
     ended_by: bytes = FLUSH,
+    discards: bool = False,
 ) -> list[Expectation]:
-    """`last`: the position that the answer before gave, if there was one."""
+    """`last`: the position that the answer before gave, if there was one. `discards`: plans that
+    nothing has looked at."""
     last = NO_POSITION if first else last
     lock = b'SELECT FROM "public"."customers"'
-    sent = m.parse(LOCK_NAME, lock) + m.close(m.STATEMENT, LOCK_NAME)
+    name = refusals.QUESTION_NAME
+    sent = m.parse(name, b"DISCARD PLANS") + m.bind_unparameterised(name, name)
+    sent += m.execute(name) + m.close(m.PORTAL, name) + m.close(m.STATEMENT, name)
+    sent = (sent if discards else b"") + m.parse(LOCK_NAME, lock) + m.close(m.STATEMENT, LOCK_NAME)
     if first:
         sent += m.close(m.STATEMENT, CHECK_NAME)
         sent += m.parse(CHECK_NAME, CHECK_QUERY.encode(), CHECK_TYPES)
@@ -119,7 +125,7 @@ def told(
     isolation: str = "read committed",
     position: str = POSITION,
 ) -> bytes:
-    found = f"{isolation}/{position}/{newest}+0/{CUSTOMERS}:"
+    found = f"{isolation}/{int(SINCE)}/{position}/{newest}+0/{CUSTOMERS}:"
     prepared = CLOSED + PARSED if first else b""
     return PARSED + CLOSED + prepared + BOUND + row(found) + complete("SELECT 1") + CLOSED
 
@@ -160,7 +166,7 @@ def test_nothing_is_read_again_while_the_log_ends_where_it_did(play: Open) -> No
         answer = told(first=False, position=position)
         book = book >> says(query(READ)) << asked(False) >> answers(answer)
         book = masked(book, first=False, position=known)
-    found = f"read committed/0-1/{AS_BEFORE}"
+    found = f"read committed/{int(SINCE)}/0-1/{AS_BEFORE}"
     short = PARSED + CLOSED + BOUND + row(found) + complete("SELECT 1") + CLOSED
     book = book >> says(query(READ)) << asked(False, POSITION) >> answers(short)
     assert masked(book, first=False, position=POSITION)
@@ -284,8 +290,17 @@ def test_what_changed_while_its_names_were_looked_up_is_not_run(play: Open, prep
         book = book >> says(query(READ)) << asked() >> answers(told())
         book = book << Decided() << upstream(held(), SYNC)
         book = book >> answers(CLOSED, PARSED, BOUND, moved, IDLE)
-    book = book << refusal("stale") << Asks(NoteSchemaChange)
-    assert book << client(IDLE) << Finished("failed")
+    book = book << refusal("stale") << Asks(NoteSchemaChange) << client(IDLE) << Finished("failed")
+    # The server keeps the plan of what is prepared: it could name what was let go of meanwhile.
+    book = book >> says(query(READ)) << asked(False, discards=True)
+    discarded = PARSED + BOUND + complete("DISCARD PLANS") + CLOSED + CLOSED
+    book = book >> answers(discarded + told(first=False)) << Decided()
+    book = book << upstream(held(False), SYNC) >> answers(CLOSED, PARSED, BOUND, proved(False))
+    book = book >> answers(SHAPE, row(SECRET), complete("SELECT 1"), CLOSED, IDLE)
+    book = (
+        book << client(SHAPE, row(MASKED), complete("SELECT 1"), IDLE) << Finished(cells_masked=1)
+    )
+    assert book >> says(query(READ)) << asked(False)
 
 
 def test_a_cancel_that_hits_the_second_look_is_said(play: Open) -> None:

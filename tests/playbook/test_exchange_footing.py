@@ -5,6 +5,7 @@ import msgspec
 import pytest
 
 from appliance.model.errors import ProtocolViolation
+from appliance.model.stands import Stands
 from appliance.session.effects import Turn
 from appliance.sql.mysql.lineage import MyLineage
 from tests.playbook.exchange_world import (
@@ -43,7 +44,7 @@ WRITE = "INSERT INTO notes SELECT id, name FROM customers"
 
 def looked(holds: bool) -> Event:
     def act(session: Session, now: float) -> Turn:
-        return session.machine.footing_told(holds, now)
+        return session.machine.footing_told(Stands.AS_JUDGED if holds else Stands.OTHERWISE, now)
 
     return happens(act)
 

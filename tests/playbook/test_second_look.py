@@ -4,6 +4,7 @@ what was judged."""
 import pytest
 
 from appliance.model.errors import Refused
+from appliance.model.stands import Stands
 from appliance.session import told as words
 from appliance.session.effects import CheckFooting, Turn
 from appliance.session.questions import BLOCK_NAME
@@ -41,15 +42,15 @@ END = (COPY_DONE, complete("COPY 2"), CLOSED, IDLE)
 READY = (CLOSED, PARSED, BOUND, proved(), NO_DATA)
 
 
-def looked(holds: bool, newest: str = "") -> Event:
+def looked(stands: Stands, newest: str = "") -> Event:
     """`newest`: another catalog was read meanwhile; '' = the one that there was could not be."""
 
     def act(session: Session, now: float) -> Turn:
-        if not holds:
+        if stands is Stands.OTHERWISE:
             session.port.doubt()
         if newest:
             session.port.take(stamped(newest))
-        return session.machine.footing_told(holds, now)
+        return session.machine.footing_told(stands, now)
 
     return happens("looked", act)
 
@@ -75,7 +76,7 @@ def test_a_copy_waits_until_somebody_has_looked(play: Open) -> None:
     """With all that comes behind it, however it comes."""
     book = copying(play(ANN, lineage=stamped())) >> answers(*READY, COPY_OUT, LINES)
     book = book << Asks(CheckFooting) >> answers(LINES)
-    book = book >> looked(True) << client(COPY_OUT, LINES, LINES) << upstream(*ENDED)
+    book = book >> looked(Stands.AS_JUDGED) << client(COPY_OUT, LINES, LINES) << upstream(*ENDED)
     book = book >> answers(*END) << client(COPY_DONE, complete("COPY 2"), IDLE)
     assert book << Finished(command_tag="COPY 2")
 
@@ -83,14 +84,17 @@ def test_a_copy_waits_until_somebody_has_looked(play: Open) -> None:
 def test_what_is_not_as_it_was_judged_does_not_leave(play: Open) -> None:
     book = copying(play(ANN, lineage=stamped())) >> answers(*READY, COPY_OUT, LINES, *END)
     assert (
-        book << Asks(CheckFooting) >> looked(False) << Cut(Refused, words.reshaped_past().message)
+        book
+        << Asks(CheckFooting)
+        >> looked(Stands.OTHERWISE)
+        << Cut(Refused, words.reshaped_past().message)
     )
 
 
 def test_an_error_tells_no_values_then(play: Open) -> None:
     failed = failure("22P02", f"no number: {SECRET}")
     book = copying(play(ANN, lineage=stamped())) >> answers(*READY, failed)
-    book = book << Asks(CheckFooting) >> looked(False)
+    book = book << Asks(CheckFooting) >> looked(Stands.OTHERWISE)
     said = refusals.withhold_values(failed[5:], ord("E"))
     book = book << client(said) << Finished("failed") << upstream(SYNC)
     assert book >> answers(IDLE) << client(IDLE)
@@ -99,8 +103,14 @@ def test_an_error_tells_no_values_then(play: Open) -> None:
 def test_what_would_be_decided_as_it_was_leaves(play: Open) -> None:
     """Something changed that is nothing to it."""
     book = copying(play(ANN, lineage=stamped())) >> answers(*READY, COPY_OUT, LINES)
-    book = book << Asks(CheckFooting) >> looked(False, "2")
+    book = book << Asks(CheckFooting) >> looked(Stands.OTHERWISE, "2")
     assert book << client(COPY_OUT, LINES) << upstream(*ENDED)
+
+
+def test_a_part_that_was_let_go_of_ends_it_whatever_the_catalog_says(play: Open) -> None:
+    book = copying(play(ANN, lineage=stamped())) >> answers(*READY, COPY_OUT, LINES)
+    book = book << Asks(CheckFooting) >> looked(Stands.STRANGER, "2")
+    assert book << Cut(Refused, words.reshaped_past().message)
 
 
 def test_what_the_client_says_behind_it_waits(play: Open) -> None:
@@ -111,7 +121,7 @@ def test_what_the_client_says_behind_it_waits(play: Open) -> None:
     book = book << upstream(*sent[:3], proof(True), sent[3], FLUSH)
     book = book >> answers(PARSED, BOUND, NO_DATA, proved(), COPY_OUT, LINES)
     book = book << client(PARSED, BOUND, NO_DATA) << Asks(CheckFooting)
-    assert book >> looked(True) << client(COPY_OUT, LINES) << upstream(SYNC)
+    assert book >> looked(Stands.AS_JUDGED) << client(COPY_OUT, LINES) << upstream(SYNC)
 
 
 def block(text: bytes) -> bytes:
@@ -132,8 +142,10 @@ def several(play: Open) -> Playbook:
 
 
 def test_each_of_several_statements_is_looked_at_before_what_they_did_stays(play: Open) -> None:
-    book = several(play) >> looked(True) << client(complete("SET")) << Asks(CheckFooting)
-    book = book >> looked(True) << client(SHAPE, row(MASKED))
+    book = (
+        several(play) >> looked(Stands.AS_JUDGED) << client(complete("SET")) << Asks(CheckFooting)
+    )
+    book = book >> looked(Stands.AS_JUDGED) << client(SHAPE, row(MASKED))
     book = book >> answers(complete("SELECT 1"), AMID) << client(complete("SELECT 1"))
     book = book << Finished(cells_masked=1) << upstream(block(b"COMMIT"), SYNC)
     assert book >> answers(told_block("COMMIT"), IDLE) << client(IDLE)
@@ -141,8 +153,10 @@ def test_each_of_several_statements_is_looked_at_before_what_they_did_stays(play
 
 def test_one_of_several_that_fails_takes_back_what_the_others_did(play: Open) -> None:
     failed = failure("22012", "division by zero")
-    book = several(play) >> looked(True) << client(complete("SET")) << Asks(CheckFooting)
-    book = book >> looked(True) << client(SHAPE, row(MASKED)) >> answers(failed, FAILED)
+    book = (
+        several(play) >> looked(Stands.AS_JUDGED) << client(complete("SET")) << Asks(CheckFooting)
+    )
+    book = book >> looked(Stands.AS_JUDGED) << client(SHAPE, row(MASKED)) >> answers(failed, FAILED)
     book = book << client(refusals.withhold_values(failed[5:], ord("E"))) << Finished("failed")
     book = book << upstream(block(b"ROLLBACK"), SYNC)
     assert book >> answers(told_block("ROLLBACK"), IDLE) << client(IDLE)
@@ -150,8 +164,10 @@ def test_one_of_several_that_fails_takes_back_what_the_others_did(play: Open) ->
 
 def test_a_commit_that_fails_is_said_without_values(play: Open) -> None:
     failed = failure("P0001", f"there is {SECRET}")
-    book = several(play) >> looked(True) << client(complete("SET")) << Asks(CheckFooting)
-    book = book >> looked(True) << client(SHAPE, row(MASKED))
+    book = (
+        several(play) >> looked(Stands.AS_JUDGED) << client(complete("SET")) << Asks(CheckFooting)
+    )
+    book = book >> looked(Stands.AS_JUDGED) << client(SHAPE, row(MASKED))
     book = book >> answers(complete("SELECT 1"), AMID) << client(complete("SELECT 1"))
     book = book << Finished(cells_masked=1) << upstream(block(b"COMMIT"), SYNC)
     book = book >> answers(PARSED, BOUND, failed, IDLE)

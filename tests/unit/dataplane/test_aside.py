@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
-from appliance.dataplane.aside import Aside
+from appliance.dataplane.aside import Aside, Asker
 from appliance.dataplane.connections import UpstreamRefused, UpstreamUnreachable
+from appliance.model.stands import Stands
+
+AS_JUDGED, OTHERWISE = Stands.AS_JUDGED, Stands.OTHERWISE
 
 
 class World:
@@ -30,27 +33,35 @@ class World:
             raise answer
         return [(answer,)]
 
-    def told(self, *footings: str) -> list[bool]:
-        async def ask() -> list[bool]:
-            aside = Aside(lambda footing: f"about {footing}", self.connect, self.query, b"bye")
-            return [await aside.holds(footing) for footing in footings]
+    def told(self, *footings: str) -> list[Stands]:
+        async def ask() -> list[Stands]:
+            aside = Aside(
+                lambda footing, pid, since: f"about {footing} for {pid} since {since}",
+                self.connect,
+                self.query,
+                b"bye",
+            )
+            return [await aside.stands(footing, Asker(7, 42)) for footing in footings]
 
         return asyncio.run(ask())
 
 
 def test_what_the_server_says_over_one_connection() -> None:
-    world = World("=", "")
-    assert world.told("a", "b") == [True, False]
-    assert world.asked == ["about a", "about b"] and len(world.connections) == 1
+    world = World("=", "", "?")
+    assert world.told("a", "b", "c") == [AS_JUDGED, OTHERWISE, Stands.STRANGER]
+    assert (
+        world.asked == [f"about {name} for 7 since 42" for name in "abc"]
+        and len(world.connections) == 1
+    )
 
 
 @pytest.mark.parametrize("lost", [ConnectionResetError(), UpstreamUnreachable("gone")])
 def test_a_connection_that_was_ended_meanwhile_is_made_again(lost: Exception) -> None:
     world = World("=", lost, "=")
-    assert world.told("a", "b") == [True, True] and len(world.connections) == 2
+    assert world.told("a", "b") == [AS_JUDGED, AS_JUDGED] and len(world.connections) == 2
 
 
 def test_what_cannot_be_read_holds_nothing_and_the_next_is_asked_anew() -> None:
     world = World(UpstreamRefused({"C": "42501"}), ConnectionResetError(), "=")
-    assert world.told("a", "b", "c") == [False, False, True]
+    assert world.told("a", "b", "c") == [OTHERWISE, OTHERWISE, AS_JUDGED]
     assert [one.written for one in world.connections] == [[b"bye"], [b"bye"], []]

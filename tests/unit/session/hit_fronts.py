@@ -176,7 +176,7 @@ class Database:
             here = self._log()
             quiet = "q" if last == here else ""
             body = "=" if asked == here else found
-            return b"", row(f"read committed/{here}{quiet}/{body}"), complete("SELECT 1")
+            return b"", row(f"read committed/0/{here}{quiet}/{body}"), complete("SELECT 1")
         if b"json_agg" in text:
             return b"", row("[]"), complete("SELECT 1")
         if b"pg_postmaster_start_time" in text:

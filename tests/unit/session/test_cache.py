@@ -10,6 +10,13 @@ from appliance.session import cache as module
 from appliance.session.cache import Cache
 
 
+class Version:
+    target = "main"
+
+    def __init__(self, version: str, database: str = "shop") -> None:
+        self.version, self.database = version, database
+
+
 class Lineage:
     pass
 
@@ -32,3 +39,46 @@ def test_what_was_made_of_old_catalogs_is_let_go_of(monkeypatch: pytest.MonkeyPa
     del made, lineage, first
     gc.collect()
     assert [ref() is not None for ref in seen] == [False, False, True, True]
+
+
+def kept(cache: Any, *names: str) -> list[str]:
+    return [name for name in names if cache.get((name,)) is not None]
+
+
+def test_what_was_judged_under_old_catalogs_is_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "VERSIONS_MAX", 2)
+    cache: Any = Cache(1_000)
+    one, two, three, elsewhere = Version("1"), Version("2"), Version("3"), Version("1", "books")
+    cache.put(("a",), "A", one)
+    cache.put(("b",), "B", one)
+    cache.put(("c",), "C", two)
+    cache.put(("d",), "D", elsewhere)
+    cache.put(("e",), "E", None)
+    assert cache.get(("b",)) == "B"  # the first version was used last
+    cache.put(("f",), "F", three)
+    assert kept(cache, *"abcdef") == [*"abdef"]
+    cache.put(("a",), "A", three)
+    cache.put(("g",), "G", two)
+    assert kept(cache, *"abcdefg") == [*"adefg"]
+
+
+def test_versions_of_which_nothing_is_kept_count_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "VERSIONS_MAX", 2)
+    cache: Any = Cache(2)
+    for name in "abcd":
+        cache.put((name,), name, Version(name))
+    assert kept(cache, *"abcd") == [*"cd"]
+    cache.put(("d",), "D", Version("c"))
+    cache.put(("e",), "E", Version("e"))
+    assert kept(cache, *"abcde") == [*"de"]
+
+
+def test_an_old_catalog_is_not_kept_by_what_was_judged_under_it() -> None:
+    cache: Any = Cache(1_000)
+    made = [Version(str(number)) for number in range(20)]
+    for catalog in made:
+        cache.put((catalog.version,), [catalog], catalog)
+    seen = [weakref.ref(each) for each in made]
+    del made, catalog
+    gc.collect()
+    assert sum(ref() is not None for ref in seen) == module.VERSIONS_MAX

@@ -249,10 +249,10 @@ def test_flags_of_a_verdict() -> None:
 
 def test_the_cache_is_bounded_and_drops_what_was_used_least() -> None:
     cache = Cache(2)
-    cache.put(("a",), 1)
-    cache.put(("b",), 2)
+    cache.put(("a",), 1, None)
+    cache.put(("b",), 2, None)
     assert cache.get(("a",)) == 1
-    cache.put(("c",), 3)
+    cache.put(("c",), 3, None)
     assert (cache.get(("a",)), cache.get(("b",)), cache.get(("c",))) == (1, None, 3)
 
 

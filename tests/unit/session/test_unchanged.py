@@ -16,17 +16,17 @@ TWO = Footing(("u",), (11,), (11,), False, FOUND, "")
 
 
 def said(position: str = "0-1", found: str = FOUND, quiet: bool = True) -> Answer:
-    return Answer("read committed", "", True, False, found, position, quiet)
+    return Answer("read committed", "", True, False, found, position, quiet, 42)
 
 
 def test_reads_what_the_server_says() -> None:
-    assert read_answer("read committed/0-16B3q/1/10:a") == said("0-16B3")
-    assert read_answer("read committed/0-1/=") == said(found=AS_BEFORE, quiet=False)
-    assert read_answer("read committed!+/0-1/1/10:a") == said(quiet=False)._replace(
+    assert read_answer("read committed/42/0-16B3q/1/10:a") == said("0-16B3")
+    assert read_answer("read committed/42/0-1/=") == said(found=AS_BEFORE, quiet=False)
+    assert read_answer("read committed!+/42/0-1/1/10:a") == said(quiet=False)._replace(
         settled=False, writes=True
     )
-    assert read_answer("serializable~10,-!//1/10:a") == Answer(
-        "serializable", "10,-", False, False, FOUND, "", False
+    assert read_answer("serializable~10,-!/7//1/10:a") == Answer(
+        "serializable", "10,-", False, False, FOUND, "", False, 7
     )
 
 
