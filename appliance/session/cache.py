@@ -16,9 +16,6 @@ from appliance.policy.entitlements import Entitlements
 from appliance.policy.snapshot import Snapshot
 from appliance.session.dialect import SessionLineage
 
-RELATIONS_MAX = 32
-"""Each keeps a whole catalog."""
-
 VERSIONS_MAX = 8
 """Versions of one database's catalog of which anything is kept: what is judged under one keeps all
 of it. (Sessions with temporary relations have versions of their own.)"""
@@ -52,7 +49,6 @@ class Cache:
         self._entries: OrderedDict[tuple[object, ...], tuple[object, _Version | None]]
         self._entries = OrderedDict()
         self._versions: dict[tuple[str, str], OrderedDict[str, _Version]] = {}
-        self._relations: OrderedDict[tuple[int, int], _Relations] = OrderedDict()
         # For the metrics.
         self.verdicts_found = 0
         self.verdicts_alike = 0
@@ -139,15 +135,12 @@ class Cache:
     ) -> Any:
         """One object for all who owe the same masks on the same catalog. The key is two
         identities; the entry holds both objects, so neither is another's while it is kept."""
-        key = (id(lineage), id(owed))
-        known = self._relations.get(key)
-        if known is not None and known.lineage is lineage and known.owed is owed:
-            self._relations.move_to_end(key)
+        key = ("masked relations", id(lineage), id(owed))
+        known = self.get(key)
+        if isinstance(known, _Relations) and known.lineage is lineage and known.owed is owed:
             return known.made
         entry = _Relations(lineage, owed, dialect.masked_relations(lineage, owed))
-        self._relations[key] = entry
-        if len(self._relations) > RELATIONS_MAX:
-            self._relations.popitem(last=False)
+        self.put(key, entry, lineage.catalog)
         return entry.made
 
 

@@ -18,7 +18,8 @@ class Version:
 
 
 class Lineage:
-    pass
+    def __init__(self, version: str) -> None:
+        self.catalog = Version(version)
 
 
 class Dialect:
@@ -27,11 +28,11 @@ class Dialect:
 
 
 def test_what_was_made_of_old_catalogs_is_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RELATIONS_MAX", 2)
+    monkeypatch.setattr(module, "VERSIONS_MAX", 2)
     cache: Any = Cache(1_000)  # it is given stand-ins
     owed: dict[Any, Any] = {}
     dialect = Dialect()
-    made: list[Any] = [Lineage() for _ in range(4)]
+    made: list[Any] = [Lineage(str(number)) for number in range(4)]
     for lineage in made:
         first = cache.masked_relations(dialect, lineage, owed)
         assert cache.masked_relations(dialect, lineage, owed) is first
