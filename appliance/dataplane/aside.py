@@ -54,7 +54,7 @@ class Aside:
                     return await self._asked(text)
             except _FAILURES:
                 self.close()
-                return Stands.OTHERWISE
+                return Stands.UNKNOWN
 
     async def _asked(self, text: str) -> Stands:
         """Once more where the connection that was kept turns out to have been ended meanwhile."""

@@ -115,7 +115,7 @@ class DatabaseCatalog:
             stands = await self._aside.stands(footing, asker)
         elif self._voucher is not None and await self._voucher.holds(footing):
             stands = Stands.AS_JUDGED
-        if refresh and stands is Stands.OTHERWISE:
+        if refresh and stands in (Stands.OTHERWISE, Stands.UNKNOWN):
             await self.refresh()
         return stands
 

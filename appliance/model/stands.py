@@ -8,6 +8,8 @@ class Stands(enum.Enum):
 
     AS_JUDGED = "="
     OTHERWISE = ""
+    UNKNOWN = "-"
+    """Nobody could be asked."""
     STRANGER = "?"
     """The statement has something open that it took for a part of what it reads, and that is none
     by now."""

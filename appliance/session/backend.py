@@ -19,9 +19,9 @@ PREPARED_MAX = 250
 CLOSING_MAX = 4
 """How many are closed in front of one that is prepared."""
 
-Key = tuple[bytes, tuple[int, ...], object]
-"""(text as it is sent, types of its parameters as the client gave them, None; or the client's one
-statement whose it is alone)"""
+Key = tuple[bytes, tuple[int, ...], bool, object]
+"""(text as it is sent, types of its parameters as the client gave them, whether who sent it owes
+masks, None; or the client's one statement whose it is alone)"""
 
 
 class Backend:
@@ -37,6 +37,7 @@ class Backend:
         "sole",
         "unchanged",
         "unnamed",
+        "unproved",
     )
 
     def __init__(self) -> None:
@@ -49,12 +50,22 @@ class Backend:
         self.plans_doubted = False
         """Something was planned here, and did not come to be looked at: the server may use the plan
         again for what is prepared, though nothing that it was made of has changed since."""
+        self.unproved: set[object] = set()
+        """Portals (`inflight.Portal`) of which the same may be so."""
         self.sole = True
         """Since it was opened, or cleaned of everything, one session alone has used it."""
         self._prepared: OrderedDict[Key, bytes] = OrderedDict()
         self._private: list[Key] = []
         self._closing: deque[bytes] = deque()
         self._last = 0
+
+    @property
+    def plans_in_doubt(self) -> bool:
+        return self.plans_doubted or bool(self.unproved)
+
+    def plans_discarded(self) -> None:
+        self.plans_doubted = False
+        self.unproved.clear()
 
     def name_of(self, key: Key) -> bytes | None:
         """Under which name it is prepared here."""
@@ -66,7 +77,7 @@ class Backend:
     def prepare(self, key: Key) -> bytes:
         """It is being prepared. -> its name."""
         self._last += 1
-        if key[2] is not None:
+        if key[3] is not None:
             self._private.append(key)
         name = self._prepared[key] = refusals.RESERVED + b"%d" % self._last
         if len(self._prepared) > PREPARED_MAX:

@@ -18,7 +18,10 @@ from appliance.session.dialect import SessionLineage
 
 VERSIONS_MAX = 8
 """Versions of one database's catalog of which anything is kept: what is judged under one keeps all
-of it. (Sessions with temporary relations have versions of their own.)"""
+of it."""
+RELATIONS_MAX = 32
+"""Catalogs for which masked relations are kept; each session with temporary relations has one of
+its own, of the same version."""
 
 _COUNTED_ELSEWHERE = ("timeout", "busy", "crashed")
 """Failures of the analyzer process, which counts them itself."""
@@ -48,6 +51,8 @@ class Cache:
         self._entries_max = entries_max
         self._entries: OrderedDict[tuple[object, ...], tuple[object, _Version | None]]
         self._entries = OrderedDict()
+        self._relations: OrderedDict[tuple[object, ...], None] = OrderedDict()
+        """Keys of masked relations."""
         self._versions: dict[tuple[str, str], OrderedDict[str, _Version]] = {}
         # For the metrics.
         self.verdicts_found = 0
@@ -94,6 +99,7 @@ class Cache:
 
     def _drop(self, key: tuple[object, ...]) -> None:
         version = self._entries.pop(key)[1]
+        self._relations.pop(key, None)
         if version is None:
             return
         version.keys.remove(key)
@@ -138,9 +144,13 @@ class Cache:
         key = ("masked relations", id(lineage), id(owed))
         known = self.get(key)
         if isinstance(known, _Relations) and known.lineage is lineage and known.owed is owed:
+            self._relations.move_to_end(key)
             return known.made
         entry = _Relations(lineage, owed, dialect.masked_relations(lineage, owed))
         self.put(key, entry, lineage.catalog)
+        self._relations[key] = None
+        if len(self._relations) > RELATIONS_MAX:
+            self._drop(next(iter(self._relations)))
         return entry.made
 
 

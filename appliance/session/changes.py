@@ -202,12 +202,13 @@ def names_unknown(facts: Facts) -> bool:
 
 
 def looks_up_late(facts: Facts) -> bool:
-    """Whether the server looks names up, or plans, only when it runs (COPY, EXECUTE, DECLARE and
-    CREATE TABLE AS are commands, which it reads on then), or when what stands before it has run."""
+    """Whether the server looks names up, or plans, only when it runs (COPY, EXECUTE, DECLARE,
+    CREATE TABLE AS and EXPLAIN are commands, which it reads on then), or when what stands before it
+    has run."""
     return (
         len(facts.statements) > 1
         or Action.COPY_TO in facts.actions
-        or not _CREATING.isdisjoint(facts.actions)
+        or not _PLANNED_LATE.isdisjoint(facts.actions)
         or any(
             s.prepared is not None and s.prepared.verb in ("execute", "declare")
             for s in facts.statements
@@ -215,7 +216,7 @@ def looks_up_late(facts: Facts) -> bool:
     )
 
 
-_CREATING = frozenset((Action.CREATE, Action.CREATE_TEMPORARY))
+_PLANNED_LATE = frozenset((Action.CREATE, Action.CREATE_TEMPORARY, Action.EXPLAIN))
 _STORING = frozenset(
     (Action.INSERT, Action.UPDATE, Action.MERGE, Action.CREATE, Action.CREATE_TEMPORARY)
 )

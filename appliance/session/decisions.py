@@ -5,18 +5,13 @@ long text is analysed elsewhere, a catalog is loaded, settings that may have cha
 the server. One statement waits at a time; the client's messages behind it stay in order.
 """
 
-from collections.abc import Mapping
-
 import msgspec
 
-from appliance.model.catalog import ColumnKey
-from appliance.model.decision import Mask
 from appliance.model.errors import InvariantBroken, ProtocolViolation
 from appliance.model.facts import Action, Facts, PreparedUse
 from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX
 from appliance.model.refusal import Refusal
 from appliance.policy.evaluate import DEFAULT_RULE
-from appliance.policy.snapshot import UNCLASSIFIED_RULE
 from appliance.session import changes, flow, told
 from appliance.session.counted import executes_uncounted, fetches_write
 from appliance.session.dialect import Forms
@@ -40,11 +35,9 @@ from appliance.session.state import (
     Sparing,
     Waiting,
 )
-from appliance.session.unchanged import FOOTINGS_MAX, read_answer
-from appliance.sql.adoption import adopts
+from appliance.session.unchanged import read_answer
 from appliance.sql.encodings import reads_alike
-from appliance.sql.footing import BACKSLASH, Footing
-from appliance.sql.lineage import CatalogLineage
+from appliance.sql.footing import BACKSLASH
 from appliance.sql.stamps import LATEST_SNAPSHOT
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
@@ -69,8 +62,6 @@ class Decisions:
         self._state = state
         self.questions = Questions(state, self._answered)
         self.resting = Resting(state, self.questions)
-        self._adopting: tuple[CatalogLineage | None, Mapping[ColumnKey, Mask], dict[Footing, bool]]
-        self._adopting = (None, {}, {})
         self.parking = Parking(state, self.examine, self.questions)
 
     def consider(
@@ -268,12 +259,14 @@ class Decisions:
             refused = msgspec.structs.replace(verdict, refusal=told.isolated_amid(), memo=[])
             waiting.then(refused)
         elif waiting.aside == footing:
-            self._state.vouch(footing, self._adopts(footing, verdict))
+            self._state.vouch(footing, self.resting.adopts(footing, verdict))
             return False
         elif self._busy:
             self._await_quiet(waiting)
         else:
-            self.questions.ask_check(waiting, verdict, footing, changes.holds(verdict.facts))
+            discards = self._state.backend.plans_in_doubt and self.resting.adopts(footing, verdict)
+            held = changes.holds(verdict.facts)
+            self.questions.ask_check(waiting, verdict, footing, held, discards)
         return True
 
     def _begins_isolated(self, verdict: flow.Verdict) -> bool:
@@ -282,21 +275,6 @@ class Decisions:
         """
         statements = verdict.facts.statements
         return len(statements) > 1 and any(s.isolates for s in statements)
-
-    def _adopts(self, footing: Footing, verdict: flow.Verdict) -> bool:
-        """Whether what it rests on may get a part with masked columns while it is locked."""
-        lineage, owed = self._state.lineage, verdict.decision.owed
-        if lineage is None:
-            return True
-        if self._adopting[:2] != (lineage, owed):
-            self._adopting = (lineage, owed, {})
-        known = self._adopting[2]
-        if footing not in known:
-            if len(known) >= FOOTINGS_MAX:
-                known.clear()
-            oids = {*footing.direct, *footing.oids}
-            known[footing] = adopts(oids, owed, lineage.catalog, UNCLASSIFIED_RULE)
-        return known[footing]
 
     def _stores_amid(self, verdict: flow.Verdict) -> bool:
         """Whether something is stored by a text that ends its own transaction: by then nothing can
@@ -314,11 +292,15 @@ class Decisions:
         return False
 
     def _adopts_amid(self, verdict: flow.Verdict) -> bool:
-        """The same, behind a statement of its text that may take any time."""
-        if not changes.names_behind_work(verdict.facts):
+        """The same, behind a statement of its text that may take any time, or where its locks are
+        gone before it is looked at again; or it is stored so without a look."""
+        facts = verdict.facts
+        ends = Action.TRANSACTION in facts.actions or self._state.client_in_pipeline
+        unseen = changes.names_behind_work(facts) or (ends and len(facts.statements) > 1)
+        if not (unseen or any(s.kind == "RefreshMatViewStmt" for s in facts.statements)):
             return False
         footing = self.resting.footing(verdict)
-        return footing is not None and self._adopts(footing, verdict)
+        return footing is not None and self.resting.adopts(footing, verdict)
 
     @property
     def _failed(self) -> bool:
@@ -517,7 +499,8 @@ class Decisions:
         said = None if answer is None else read_answer(answer)
         if said is not None:
             self._state.unchanged.since = said.oldest
-            self._state.backend.plans_doubted = False
+            if question.discards:
+                self._state.backend.plans_discarded()
             self._state.looked_up[footing] = said.looked_up
             if not self.resting.knows(footing, said.looked_up):
                 self._differs(question, verdict)
@@ -545,7 +528,7 @@ class Decisions:
         ):
             if question.leased and question.leased == self._state.hits.leased:
                 self._state.unchanged.found_under(footing, question.leased)
-            self._state.vouch(footing, self._adopts(footing, verdict))
+            self._state.vouch(footing, self.resting.adopts(footing, verdict))
             self._state.holding = self._holds(question, verdict)
             waiting.then(verdict)
         else:

@@ -183,9 +183,8 @@ class FromClient:
         send, name = self._state.send, refusals.QUERY_NAME
         prepared = Prepared(name, text, (), verdict)
         portal = Portal(name, prepared, 0)
-        portal.described, portal.vouched = True, self._state.now
-        portal.hit = hit
-        portal.shapes = self._state.judge.catalog.shapes
+        portal.described, portal.hit = True, hit
+        self._resting.bound(portal, vouched=True)
         execution = self._resting.execution(text, verdict, record_id, portal)
         sent = self._forwarded(text, verdict)
         self._before_forward(execution, text)
@@ -385,11 +384,10 @@ class FromClient:
         bound = Portal(portal, prepared, max(parameters, 0))
         if verdict is not None and verdict.granted is not None:
             bound.verdict, bound.approved = verdict, approved
-        bound.shapes = self._state.judge.catalog.shapes
         settings = any(s.settings for s in bound.verdict.facts.statements)
         if parameters >= 0 and (settings or bound.verdict.sweeping is not None):
             bound.bind = bytes(content[HEADER:])
-        bound.vouched = self._state.now if vouched else 0.0
+        self._resting.bound(bound, vouched=vouched)
         content = self._shared.bind(prepared, content)
         self._state.portals.begin(portal, bound)
         self._state.send(content, Expected(Kind.BIND, bound, portal))

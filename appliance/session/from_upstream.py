@@ -263,6 +263,7 @@ class FromUpstream:
         if done.injected:
             self._decisions.questions.passed(done)
             if done.name in PROVED:
+                self._decisions.resting.proved(done.subject)
                 self._state.choose_row_mode()
             return
         if isinstance(done.subject, Prepared):  # it was prepared on this connection before
@@ -460,7 +461,7 @@ class FromUpstream:
             self._error_out_of_turn(content)
             return
         fields = m.parse_error_fields(content[HEADER:])
-        if outlasts(head, fields.get("C", "")):
+        if outlasts(head):
             self._state.backend.plans_doubted = True
         if not head.injected or head.within is not None:
             self._state.chosen.failed()

@@ -74,12 +74,14 @@ class Portal:
         "hit",
         "kept",
         "lock",
+        "looked_up",
         "name",
         "parameters",
         "prepared",
         "proved",
         "rows",
         "shapes",
+        "since",
         "verdict",
         "vouched",
     )
@@ -98,6 +100,10 @@ class Portal:
         """The database was asked what its writes spare."""
         self.proved = False
         """What it was bound to was looked at behind that (`Decisions.prove`)."""
+        self.since = 0
+        """`Unchanged.since` when it was bound."""
+        self.looked_up = ""
+        """What its names meant in front of that; '' in READ COMMITTED."""
         self.description = b""
         """The RowDescription it earned; for samples only, masks rest on `lock`."""
         self.lock: ResultLock | None = None
@@ -200,6 +206,7 @@ class Execution:
     """
 
     __slots__ = (
+        "adopts",
         "bytes_out",
         "cells_masked",
         "description",
@@ -255,6 +262,8 @@ class Execution:
         """What is looked at again before anything of it leaves (`second_look`)."""
         self.since = 0
         """`Unchanged.since` when it was sent."""
+        self.adopts = False
+        """What is looked at again may get a part with masked columns."""
         self.text = b""
         self.settings: SessionSettings | None = None
         """What was judged, and under which settings, where it is to be looked at again."""

@@ -271,6 +271,7 @@ class SessionMachine:
 
     def take_policy(self, snapshot: Snapshot) -> None:
         self._state.judge.snapshot = snapshot
+        self._state.backend.plans_doubted = True  # perhaps nothing was owed when they were made
         self._state.hits.disarm()
 
     def take_over(self) -> None:

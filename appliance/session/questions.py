@@ -90,8 +90,11 @@ class Questions:
             self._run(name, m.parse(name, text), m.bind_unparameterised(name, name))
         self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
 
-    def ask_check(self, waiting: Waiting, verdict: Verdict, footing: Footing, hold: bool) -> None:
-        """`hold`: the relations stay locked for the message that follows. Where they do not, the
+    def ask_check(
+        self, waiting: Waiting, verdict: Verdict, footing: Footing, hold: bool, discards: bool
+    ) -> None:
+        """`discards`: what the server has planned for anything that is prepared (`Backend`).
+        `hold`: the relations stay locked for the message that follows. Where they do not, the
         lock is asked for all the same: a schema that this role may not use is left out of its
         search_path, and only then refused by its name. (LOCK TABLE shows no rows, and may be for a
         role that must not read the table by now: `row_security`.)
@@ -102,8 +105,11 @@ class Questions:
         question.in_transaction = state.in_pipeline or state.status != ord("I")
         question.ends = question.ends and not hold
         question.leased = state.hits.leased
-        if state.backend.plans_doubted:
-            self.tell(refusals.QUESTION_NAME, b"DISCARD PLANS")
+        question.discards = discards
+        if discards:
+            name = refusals.QUESTION_NAME
+            self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)  # of one that ended in an error
+            self.tell(name, b"DISCARD PLANS")
         if footing.lock and not changes.only_locks(verdict.facts):
             self._inject(m.parse(LOCK_NAME, footing.lock.encode()), Kind.PARSE)
             self._inject(m.close(m.STATEMENT, LOCK_NAME), Kind.CLOSE)
@@ -123,9 +129,12 @@ class Questions:
         self._inject(m.execute(name), Kind.EXECUTE)
         self._end(m.close(m.PORTAL, name))
 
-    def prove(self, footing: Footing, looked_up: str, error: bytes, within: Execution) -> None:
+    def prove(
+        self, footing: Footing, looked_up: str, since: int, error: bytes, within: Execution
+    ) -> None:
         """No question: what is sent behind it runs only if all is as it was judged, now that its
-        names were looked up; else the client gets `error`."""
+        names were looked up; else the client gets `error`. `since`: as `Unchanged.since` before
+        they were."""
         state = self._state
         name = PROOF_CALLS_NAME if footing.calls else PROOF_NAME
         if name not in state.own_statements or state.forgetting is not None:
@@ -136,11 +145,12 @@ class Questions:
         asked = (array(footing.names), array(map(str, footing.oids)), position)
         believed = state.settings.believed.encode()
         values = (*asked, footing.expected.encode(), believed, array(footing.called))
-        since = str(state.unchanged.since).encode()
-        self._inject(m.bind_texts(name, name, (*values, looked_up.encode(), since)), Kind.BIND)
+        before = looked_up.encode(), str(since).encode()
+        self._inject(m.bind_texts(name, name, (*values, *before)), Kind.BIND)
         proof = Expected(Kind.EXECUTE, error, name, injected=True, within=within)
         state.send(m.execute(name), proof)
-        self._inject(m.close(m.PORTAL, name), Kind.CLOSE, name)
+        proved = Expected(Kind.CLOSE, within.portal, name, injected=True)
+        state.send(m.close(m.PORTAL, name), proved)
 
     def ask_sparing(self, waiting: Waiting, sparing: Sparing) -> None:
         """One answer, true or false, per check; with the values of the client's Bind."""

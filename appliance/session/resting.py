@@ -6,17 +6,23 @@ only as it runs, by a second look (`second_look`).
 """
 
 import re
+from collections.abc import Mapping
 from typing import cast
 
 import msgspec
 
+from appliance.model.catalog import ColumnKey
+from appliance.model.decision import Mask
 from appliance.model.facts import Action
 from appliance.model.limits import INLINE_ANALYSIS_BYTES_MAX
+from appliance.policy.snapshot import UNCLASSIFIED_RULE
 from appliance.session import changes, flow, told
 from appliance.session.counted import limit_of
 from appliance.session.inflight import Execution, Portal
 from appliance.session.questions import Questions
 from appliance.session.state import SessionState
+from appliance.session.unchanged import FOOTINGS_MAX
+from appliance.sql.adoption import adopts
 from appliance.sql.footing import Footing, as_found, bare, joined
 from appliance.sql.lineage import CatalogLineage
 from appliance.sql.stamps import FIRST_USER_OID
@@ -32,6 +38,8 @@ class Resting:
     def __init__(self, state: SessionState, questions: Questions) -> None:
         self._state = state
         self._questions = questions
+        self._adopting: tuple[CatalogLineage | None, Mapping[ColumnKey, Mask], dict[Footing, bool]]
+        self._adopting = (None, {}, {})
 
     def execution(
         self, text: bytes, verdict: flow.Verdict, record_id: str, portal: Portal | None = None
@@ -43,11 +51,52 @@ class Resting:
         footing = self._held(verdict)
         if footing is None:
             return made
-        old_snapshot = self._state.looked_up.get(footing)
-        if old_snapshot or footing.calls or changes.looks_up_late(verdict.facts):
+        looked_up, made.since = self._before(footing, portal)
+        if looked_up or footing.calls or changes.looks_up_late(verdict.facts):
             made.text, made.settings = text, self._state.settings.current
-            made.rests, made.since = self._seen_by_others(footing), self._state.unchanged.since
+            made.rests = self._seen_by_others(footing)
+            made.adopts = self.adopts(footing, verdict)
         return made
+
+    def _before(self, footing: Footing, portal: Portal | None) -> tuple[str, int]:
+        """What its names meant, and what was open, in front of what looks them up."""
+        if portal is not None:
+            return portal.looked_up, portal.since
+        return self._state.looked_up.get(footing, ""), self._state.unchanged.since
+
+    def bound(self, portal: Portal, *, vouched: bool) -> None:
+        """Its Bind is about to be sent. `vouched`: all was looked at in front of it."""
+        state, verdict = self._state, portal.verdict
+        portal.shapes = state.judge.catalog.shapes
+        portal.vouched = state.now if vouched else 0.0
+        footing = self._held(verdict)
+        portal.since = state.unchanged.since
+        if footing is None:
+            return
+        portal.looked_up = state.looked_up.get(footing, "")
+        if portal.name != refusals.QUERY_NAME and self.adopts(footing, verdict):
+            state.backend.unproved.add(portal)  # (of a Query no plan is kept)
+
+    def proved(self, portal: Portal | None) -> None:
+        """What it was bound to is as it was judged."""
+        if portal is not None:
+            portal.proved = True
+            self._state.backend.unproved.discard(portal)
+
+    def adopts(self, footing: Footing, verdict: flow.Verdict) -> bool:
+        """Whether what it rests on may get a part with masked columns while it is locked."""
+        lineage, owed = self._state.lineage, verdict.decision.owed
+        if lineage is None:
+            return True
+        if self._adopting[:2] != (lineage, owed):
+            self._adopting = (lineage, owed, {})
+        known = self._adopting[2]
+        if footing not in known:
+            if len(known) >= FOOTINGS_MAX:
+                known.clear()
+            oids = {*footing.direct, *footing.oids}
+            known[footing] = adopts(oids, owed, lineage.catalog, UNCLASSIFIED_RULE)
+        return known[footing]
 
     def decides_alike(self, execution: Execution) -> bool:
         """Whether the catalog as it is now decides a text as it was, down to what is sent."""
@@ -88,11 +137,9 @@ class Resting:
             return
         if portal is not None and portal.proved and not footing.calls:
             return
-        if portal is not None:
-            portal.proved = True
         refusal = msgspec.structs.replace(told.catalog_moved({}), reference=execution.record_id)
-        looked_up = self._state.looked_up.get(footing, "")
-        self._questions.prove(footing, looked_up, refusals.error_response(refusal), execution)
+        before = self._before(footing, portal)
+        self._questions.prove(footing, *before, refusals.error_response(refusal), execution)
 
     def _seen_by_others(self, footing: Footing) -> Footing:
         """Without the session's own temporary relations."""

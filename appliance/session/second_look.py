@@ -24,8 +24,6 @@ from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 from appliance.wire.postgres.expected import Expected, Kind
 
-_BEHIND_A_PLAN = ("42501", "55", "57")
-"""SQLSTATEs that a Bind can fail with when all has been planned begin so."""
 _FIRST_WORDS = frozenset(
     (
         m.ROW_DESCRIPTION,
@@ -38,18 +36,12 @@ _FIRST_WORDS = frozenset(
 )
 
 
-def outlasts(failed: Expected, sqlstate: str) -> bool:
+def outlasts(failed: Expected) -> bool:
     """Whether a plan that nothing has looked at may be left behind by a statement that failed here
     (`Backend.plans_doubted`)."""
-    match failed.kind:
-        case Kind.PARSE:
-            return False
-        case Kind.BIND:
-            return sqlstate.startswith(_BEHIND_A_PLAN) or failed.injected
-        case Kind.EXECUTE | Kind.QUERY if isinstance(failed.subject, Execution):
-            return failed.subject.rests is not None
-        case _:
-            return failed.within is not None
+    subject = failed.subject
+    late = isinstance(subject, Execution) and subject.rests is not None and subject.adopts
+    return failed.kind is Kind.BIND or late
 
 
 class SecondLook:
@@ -168,7 +160,9 @@ class SecondLook:
         kind, part, count, content = first
         if stands is Stands.AS_JUDGED:
             return first
-        if stands is Stands.OTHERWISE and self._decides_alike(execution):
+        # What nobody could look at may have a stranger among its parts, if it can have any.
+        looked = stands is Stands.OTHERWISE or (stands is Stands.UNKNOWN and not execution.adopts)
+        if looked and self._decides_alike(execution):
             return first
         if kind != m.ERROR_RESPONSE:
             raise Refused(told.reshaped_under(len(execution.verdict.facts.statements) > 1))

@@ -86,11 +86,18 @@ class Shared:
         uses nothing that was prepared without them."""
         state = self._state
         own = bool(state.pins) or state.settings.touched_in_transaction
-        return prepared.sent, prepared.parameter_types, prepared if own else None
+        return self._keys(prepared)[own]
 
     def _forget(self, prepared: Prepared) -> None:
-        for owner in (None, prepared):
-            self._state.backend.forget((prepared.sent, prepared.parameter_types, owner))
+        for key in self._keys(prepared):
+            self._state.backend.forget(key)
+
+    @staticmethod
+    def _keys(prepared: Prepared) -> tuple[Key, Key]:
+        """For all, and for its session alone. (Nobody looks at how the server plans for who owes no
+        masks.)"""
+        shared = prepared.sent, prepared.parameter_types, prepared.verdict.restricted
+        return (*shared, None), (*shared, prepared)
 
     def bind(self, prepared: Prepared, content: Bytes) -> Bytes:
         """A Bind (or its beginning) as this connection is to read it."""

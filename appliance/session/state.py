@@ -206,6 +206,7 @@ class Question:
     __slots__ = (
         "amid",
         "answers",
+        "discards",
         "due",
         "ends",
         "error",
@@ -240,6 +241,7 @@ class Question:
         self.footing: Footing | None = None
         self.holds = False
         self.in_transaction = False
+        self.discards = False
         self.leased = 0
         """`Lease.value` when it was asked."""
         self.pins = False

@@ -140,9 +140,13 @@ included). What only moves storage (TRUNCATE, VACUUM FULL) does not change it.""
 _OLDEST = "pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())"
 _NEXT = """CAST(CAST(pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
     AS pg_catalog.text) AS pg_catalog.int8)"""
-_MADE = f"""({_NEXT} OPERATOR(pg_catalog.-) (({_NEXT} OPERATOR(pg_catalog.-) {_XMIN})
+
+
+def _made(row: str) -> str:
+    """A row's xmin with its epoch."""
+    xmin = f"CAST(CAST({row}.xmin AS pg_catalog.text) AS pg_catalog.int8)"
+    return f"""({_NEXT} OPERATOR(pg_catalog.-) (({_NEXT} OPERATOR(pg_catalog.-) {xmin})
     OPERATOR(pg_catalog.&) 4294967295))"""
-"""A row's xmin with its epoch; one of this very transaction is an old one."""
 
 
 def _live(attribute: str) -> str:
@@ -152,32 +156,36 @@ def _live(attribute: str) -> str:
 def _no_stranger(pid: str, oids: str, since: str) -> str:
     """Whether a session has nothing open that it took for a part of what it reads, and that is none
     by now. (The planner reads who inherits, and then waits for the lock of each: it uses what was
-    let go of while it waited.) Whoever lets go of one writes its columns' rows: what is locked, is
-    no part of the relations `oids`, has all columns of one, and has rows that may be newer than the
-    snapshot of which `since` is the oldest transaction. (Not what the snapshot shows: a savepoint's
-    number is in none.) Where none of them has had parts since then, nothing is looked for: locks
-    are dear to list on a busy server.
+    let go of while it waited.) Such a thing is locked, not by who wanted it for himself before; is
+    no part of the relations `oids`; and has all columns of one of them, in rows that may be newer
+    than the snapshot of which `since` is the oldest transaction (tablecmds.c, RemoveInheritance,
+    writes each. Not what the snapshot shows: a savepoint's number is in none.) Where none of them
+    has had parts since then, nothing is looked for: locks are dear to list on a busy server.
     """
     within = f"CAST({oids} AS pg_catalog.oid[])"
-    return f"""CASE WHEN NOT EXISTS (SELECT FROM pg_catalog.pg_class x
-      WHERE x.oid {_EQ} ANY ({within}) AND (x.relhassubclass OR {_MADE} {_GE} {since}))
-    THEN true ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_lock_status() l
-      JOIN pg_catalog.pg_class k ON k.oid {_EQ} l.relation
-    WHERE l.pid {_EQ} {pid} AND l.locktype {_EQ} 'relation' AND k.oid {_GE} {FIRST_USER_OID}
+    parent = f"""c.oid {_EQ} ANY ({within})
+      AND (c.relhassubclass OR {_made("c")} {_GE} {since})"""
+    own = f"l.pid {_EQ} {pid} AND l.locktype {_EQ} 'relation'"
+    return f"""CASE WHEN NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE {parent})
+    THEN true ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_class k
+    WHERE k.oid {_EQ} ANY (ARRAY(SELECT l.relation FROM pg_catalog.pg_lock_status() l WHERE {own}
+        GROUP BY l.relation
+        HAVING NOT pg_catalog.bool_or(l.mode {_EQ} 'AccessExclusiveLock')))
+      AND k.oid {_GE} {FIRST_USER_OID} AND k.relpersistence {_NE} 't'
       AND k.relkind {_EQ} ANY (CAST('{{r,p,f}}' AS pg_catalog."char"[]))
-      AND k.relpersistence {_NE} 't'
-      AND EXISTS (SELECT FROM pg_catalog.pg_attribute x WHERE x.attrelid {_EQ} k.oid
-        AND x.attnum OPERATOR(pg_catalog.>) 0 AND {_MADE} {_GE} {since})
       AND NOT EXISTS (
         WITH RECURSIVE part (oid) AS (SELECT pg_catalog.unnest({within})
           UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN part o
             ON i.inhparent {_EQ} o.oid)
         SELECT FROM part o WHERE o.oid {_EQ} k.oid)
-      AND EXISTS (SELECT FROM pg_catalog.unnest({within}) o (oid) WHERE NOT EXISTS (
-        SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid {_EQ} o.oid
-          AND {_live("a")} AND NOT EXISTS (
-          SELECT FROM pg_catalog.pg_attribute b WHERE b.attrelid {_EQ} k.oid
-            AND b.attname {_EQ} a.attname AND {_live("b")})))) END"""
+      AND EXISTS (SELECT FROM pg_catalog.pg_class c WHERE {parent}
+        AND EXISTS (SELECT FROM pg_catalog.pg_attribute a
+          WHERE a.attrelid {_EQ} c.oid AND {_live("a")})
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a
+          WHERE a.attrelid {_EQ} c.oid AND {_live("a")} AND NOT EXISTS (
+            SELECT FROM pg_catalog.pg_attribute b WHERE b.attrelid {_EQ} k.oid
+              AND b.attname {_EQ} a.attname AND {_live("b")}
+              AND {_made("b")} {_GE} {since})))) END"""
 
 
 QUIET = "q"

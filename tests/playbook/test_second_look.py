@@ -8,6 +8,7 @@ from appliance.model.stands import Stands
 from appliance.session import told as words
 from appliance.session.effects import CheckFooting, Turn
 from appliance.session.questions import BLOCK_NAME
+from appliance.session.resting import Resting
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 from tests.playbook.playbook import Event, Playbook, answers, gone, happens, says
@@ -111,6 +112,20 @@ def test_a_part_that_was_let_go_of_ends_it_whatever_the_catalog_says(play: Open)
     book = copying(play(ANN, lineage=stamped())) >> answers(*READY, COPY_OUT, LINES)
     book = book << Asks(CheckFooting) >> looked(Stands.STRANGER, "2")
     assert book << Cut(Refused, words.reshaped_past().message)
+
+
+@pytest.mark.parametrize("adopts", [True, False])
+def test_what_nobody_could_look_at(
+    play: Open, monkeypatch: pytest.MonkeyPatch, adopts: bool
+) -> None:
+    """What has no part, and can get none, would be decided as it was."""
+    monkeypatch.setattr(Resting, "adopts", lambda *_: adopts)
+    book = copying(play(ANN, lineage=stamped())) >> answers(*READY, COPY_OUT, LINES)
+    book = book << Asks(CheckFooting) >> looked(Stands.UNKNOWN, "2")
+    if adopts:
+        assert book << Cut(Refused, words.reshaped_past().message)
+    else:
+        assert book << client(COPY_OUT, LINES) << upstream(*ENDED)
 
 
 def test_what_the_client_says_behind_it_waits(play: Open) -> None:

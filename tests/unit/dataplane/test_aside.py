@@ -63,5 +63,5 @@ def test_a_connection_that_was_ended_meanwhile_is_made_again(lost: Exception) ->
 
 def test_what_cannot_be_read_holds_nothing_and_the_next_is_asked_anew() -> None:
     world = World(UpstreamRefused({"C": "42501"}), ConnectionResetError(), "=")
-    assert world.told("a", "b", "c") == [OTHERWISE, OTHERWISE, AS_JUDGED]
+    assert world.told("a", "b", "c") == [Stands.UNKNOWN, Stands.UNKNOWN, AS_JUDGED]
     assert [one.written for one in world.connections] == [[b"bye"], [b"bye"], []]

@@ -42,6 +42,22 @@ def test_what_was_made_of_old_catalogs_is_let_go_of(monkeypatch: pytest.MonkeyPa
     assert [ref() is not None for ref in seen] == [False, False, True, True]
 
 
+def test_masked_relations_of_one_version_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions with temporary relations have catalogs of their own that bear the same version."""
+    monkeypatch.setattr(module, "RELATIONS_MAX", 2)
+    cache: Any = Cache(1_000)
+    made: list[Any] = [Lineage("1") for _ in range(4)]
+    owed: dict[Any, Any] = {}
+    for lineage in made:
+        cache.masked_relations(Dialect(), lineage, owed)
+    cache.put(("a",), "A", made[0].catalog)
+    seen = [weakref.ref(each) for each in made]
+    del made, lineage
+    gc.collect()
+    assert [ref() is not None for ref in seen] == [False, False, True, True]
+    assert kept(cache, "a") == ["a"]
+
+
 def kept(cache: Any, *names: str) -> list[str]:
     return [name for name in names if cache.get((name,)) is not None]
 
