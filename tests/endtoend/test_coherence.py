@@ -573,6 +573,25 @@ def said(connection: Connection, text: str) -> str:
     return error + str(values)
 
 
+def said_amid(connection: Connection, text: str, direct: Connection, change: str) -> str:
+    """All that the server answers to a Query, during which something is changed."""
+    over = threading.Event()
+    runs = """SELECT FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid()
+        AND query = %s AND clock_timestamp() > query_start + interval '0.1 s'"""
+
+    def watch() -> None:
+        while not (direct.execute(runs, (text,)).rowcount or over.is_set()):
+            time.sleep(0.01)
+        direct.execute(change.encode())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    answer = said(connection, text)
+    over.set()
+    watcher.join()
+    return answer
+
+
 @pytest.mark.parametrize("amid", AMID)
 def test_names_that_come_to_mean_another_table_while_it_runs(
     direct: Connection, shadowed: Connection, amid: str
@@ -580,10 +599,7 @@ def test_names_that_come_to_mean_another_table_while_it_runs(
     *before, last = AMID[amid]
     for text in before:
         said(shadowed, text)
-    taken = threading.Timer(0.15, direct.execute, ("ALTER TABLE early.other RENAME TO people",))
-    taken.start()
-    answer = said(shadowed, last)
-    taken.join()
+    answer = said_amid(shadowed, last, direct, "ALTER TABLE early.other RENAME TO people")
     assert "SECRET" not in answer.upper()
     assert direct.execute(PUT.encode()).fetchone() == (0,)
 
@@ -597,10 +613,7 @@ def test_what_changes_nothing_for_it_does_not_end_it(
     *before, last = AMID[amid]
     for text in before:
         said(shadowed, text)
-    change = threading.Timer(0.15, direct.execute, (changed,))
-    change.start()
-    answer = said(shadowed, last)
-    change.join()
+    answer = said_amid(shadowed, last, direct, changed)
     direct.execute("DROP SCHEMA IF EXISTS aside")
     assert "schema" not in answer and shadowed.pgconn.status == ConnStatus.OK
     assert "PERSON" in answer or "stored" in amid
