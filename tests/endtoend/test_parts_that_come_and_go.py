@@ -4,6 +4,7 @@ hold is not shown to somebody who owes masks on it.
 Catalogs are compared once a minute here. What is in `part.name` begins with SECRET.
 """
 
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -62,6 +63,8 @@ GRANT ALL ON ALL TABLES IN SCHEMA c TO {ROLE};
 ALL = "SELECT upper(name) FROM c.people"
 BEHIND = "SELECT upper(p.name) FROM c.first f FULL JOIN c.people p USING (id)"
 """The planner takes the parts of `first` before it looks for those of `people`."""
+
+STORM_SECONDS = 2.0
 
 repeatable = is_repeatable(simple)
 
@@ -167,6 +170,32 @@ def test_one_that_came_and_went_while_a_statement_waited_for_it(
         answer = asked.result(20)
     assert "SECRET" not in answer
     assert "schema" in answer or "PERSON" in answer
+
+
+@pytest.mark.parametrize("way", ["simple", "prepared", "by_cursor", "by_copy", "repeatable"])
+def test_a_storm(proxy: Running, direct: Connection, way: str) -> None:
+    answers: list[str] = []
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            with proxy.connect("alice", "alice-password") as alice:
+                while not (stop.is_set() or alice.closed):
+                    answers.append(told(WAYS[way], alice, ALL))
+
+    lookers = [threading.Thread(target=look) for _ in range(3)]
+    for looker in lookers:
+        looker.start()
+    ends = time.monotonic() + STORM_SECONDS
+    while time.monotonic() < ends:
+        direct.execute("ALTER TABLE c.part INHERIT c.people")
+        direct.execute("ALTER TABLE c.part NO INHERIT c.people")
+        time.sleep(0.02)
+    stop.set()
+    for looker in lookers:
+        looker.join(20)
+    assert any("PERSON" in answer for answer in answers)
+    assert not [answer for answer in answers if "SECRET" in answer]
 
 
 def test_its_rows_are_not_counted_by_explain(
