@@ -19,6 +19,9 @@ PREPARED_MAX = 250
 CLOSING_MAX = 4
 """How many are closed in front of one that is prepared."""
 
+UNPROVED_MAX = 100
+"""Portals that are told apart; with more, all plans are in doubt."""
+
 Key = tuple[bytes, tuple[int, ...], bool, object]
 """(text as it is sent, types of its parameters as the client gave them, whether who sent it owes
 masks, None; or the client's one statement whose it is alone)"""
@@ -62,6 +65,13 @@ class Backend:
     @property
     def plans_in_doubt(self) -> bool:
         return self.plans_doubted or bool(self.unproved)
+
+    def leave_unproved(self, portal: object) -> None:
+        """It is about to be bound, and planned."""
+        if len(self.unproved) >= UNPROVED_MAX:
+            self.plans_doubted = True
+            self.unproved.clear()
+        self.unproved.add(portal)
 
     def plans_discarded(self) -> None:
         self.plans_doubted = False

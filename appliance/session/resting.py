@@ -75,7 +75,7 @@ class Resting:
             return
         portal.looked_up = state.looked_up.get(footing, "")
         if portal.name != refusals.QUERY_NAME and self.adopts(footing, verdict):
-            state.backend.unproved.add(portal)  # (of a Query no plan is kept)
+            state.backend.leave_unproved(portal)  # (of a Query no plan is kept)
 
     def proved(self, portal: Portal | None) -> None:
         """What it was bound to is as it was judged."""

@@ -586,10 +586,11 @@ def said_amid(connection: Connection, text: str, direct: Connection, change: str
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    answer = said(connection, text)
-    over.set()
-    watcher.join()
-    return answer
+    try:
+        return said(connection, text)
+    finally:
+        over.set()
+        watcher.join()
 
 
 @pytest.mark.parametrize("amid", AMID)

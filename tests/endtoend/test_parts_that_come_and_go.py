@@ -217,6 +217,13 @@ def test_a_text_that_lets_go_of_its_locks_before_they_are_looked_at(
         simple(alice, text)
 
 
+def test_what_would_be_stored_without_a_look(direct: Connection, alice: Connection) -> None:
+    direct.execute("CREATE MATERIALIZED VIEW c.kept AS SELECT * FROM c.people")
+    direct.execute(f"ALTER MATERIALIZED VIEW c.kept OWNER TO {ROLE}".encode())
+    with pytest.raises(psycopg.Error, match="could become a part of one"):
+        alice.execute("REFRESH MATERIALIZED VIEW c.kept")
+
+
 def test_what_else_the_transaction_has_open_is_no_such_part(
     direct: Connection, alice: Connection
 ) -> None:

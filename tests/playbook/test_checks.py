@@ -308,6 +308,19 @@ def test_what_changed_while_its_names_were_looked_up_is_not_run(
     assert book >> says(query(READ)) << asked(False)
 
 
+def test_plans_from_before_another_policy_are_made_anew(
+    play: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Perhaps nothing was owed then, and nobody looked at them."""
+
+    def again(session: Session, now: float) -> None:
+        session.machine.take_policy(session.machine._state.judge.snapshot)
+
+    monkeypatch.setattr(Resting, "adopts", lambda *_: True)
+    book = masked(play(ANN, lineage=stamped()) >> says(query(READ)) << asked() >> answers(told()))
+    assert book >> happens("policy", again) >> says(query(READ)) << asked(False, discards=True)  # type: ignore[arg-type]
+
+
 def test_a_cancel_that_hits_the_second_look_is_said(play: Open) -> None:
     cancelled = failure("57014", "canceling statement due to user request")
     book = play(ANN, lineage=stamped()) >> says(query(READ)) << asked() >> answers(told())
