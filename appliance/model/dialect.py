@@ -7,7 +7,7 @@ dialect's parser calls them); what it does not understand it says so of, and nev
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,6 +18,16 @@ from appliance.model.facts import Facts
 from appliance.model.form import Form
 from appliance.model.limits import Limits
 from appliance.model.naming import NamedText
+
+
+class Expectation(NamedTuple):
+    """What a database expects of a statement."""
+
+    rows: int | None
+    """Written, or of a read at most returned; None = it does not say."""
+    note: str
+    """For people: why there is no figure, or what it leaves out."""
+
 
 _UNKNOWN = frozenset(("unknown",))
 
@@ -57,3 +67,13 @@ class Dialect(msgspec.Struct, frozen=True):
     preparing: Callable[[str, bytes, SessionSettings], bytes | None] = lambda _name, _text, _s: None
     """(name, text, settings) -> what has the server prepare this very text by that name; None where
     it would not be read as that."""
+    explain: Callable[[bytes, Sequence[bytes], SessionSettings], bytes | None] = (
+        lambda _text, _literals, _settings: None
+    )
+    """(text of one statement, its parameters as the protocol writes them in SQL, settings) -> what
+    asks the database how many rows it expects; None where that cannot be asked in SQL, or the
+    session asks by itself."""
+    explained: Callable[
+        [bytes, Facts, SessionSettings, Sequence[Mapping[str, str | None]]], Expectation
+    ] = lambda _text, _facts, _settings, _lines: Expectation(None, "")
+    """(that text, its facts, settings, the lines of the answer by column) -> what they say."""

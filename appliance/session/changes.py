@@ -106,6 +106,17 @@ def reshapes(facts: Facts) -> bool:
     )
 
 
+def isolates_next(facts: Facts, before: bool) -> bool:
+    """Whether the session has said (`before`: had said) what its next transaction is to be like,
+    and has had none since."""
+    for statement in facts.statements:
+        if statement.isolates:
+            before = True
+        elif statement.relations or Action.TRANSACTION in statement.actions:
+            before = False
+    return before
+
+
 _TEMPORARY_ONLY = frozenset((Action.CREATE_TEMPORARY, Action.SELECT))
 
 

@@ -8,6 +8,8 @@ the planner can tell. What it gives back goes nowhere but into a count, and not 
 masked columns are touched and masks owed: whether it fails would tell of raw values.
 """
 
+from typing import NamedTuple
+
 import msgspec
 
 from appliance.approval.request import Effect
@@ -25,6 +27,16 @@ PAUSE_SECONDS = 5.0
 _LIMITS = (b"SET LOCAL statement_timeout = '1s'", b"SET LOCAL lock_timeout = '500ms'")
 BEFORE = (b"BEGIN ISOLATION LEVEL READ COMMITTED", *_LIMITS)
 BEFORE_INSIDE = (b"SAVEPOINT " + SAVEPOINT, *_LIMITS)
+
+
+class Counted(NamedTuple):
+    """What came of one."""
+
+    ran: bool
+    """False: it was never sent, since it could not be recorded."""
+    rows: int | None
+    sqlstate: str
+    """'' = it went well."""
 
 
 def objection(

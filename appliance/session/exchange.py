@@ -31,7 +31,7 @@ from appliance.session.exchange_decisions import ExchangeDecisions
 from appliance.session.exchange_fence import ExchangeFences
 from appliance.session.exchange_footing import ExchangeFooting
 from appliance.session.exchange_replies import ExchangeReplies
-from appliance.session.exchange_state import ExchangeState, Running
+from appliance.session.exchange_state import ExchangeState, Question, Running
 from appliance.session.hit_teaching import totals
 from appliance.session.inflight import Execution
 from appliance.session.parking import Parking
@@ -293,7 +293,7 @@ class Exchange:
         return self._end()
 
     @property
-    def _parking(self) -> Parking:
+    def _parking(self) -> Parking[Question]:
         return self._decisions.parking
 
     # --- ends ---

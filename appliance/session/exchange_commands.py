@@ -299,6 +299,7 @@ class ExchangeCommands:
         chosen.note(verdict.facts, execution.record_id, text, values)
         chosen.idle()  # no transaction takes a setting back here
         calls = changes.calls_code(verdict.facts)
+        state.one_shot = changes.isolates_next(verdict.facts, state.one_shot)
         if verdict.plain and not calls:
             return
         if calls or changes.shifts_temporaries(verdict.facts):

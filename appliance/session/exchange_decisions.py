@@ -17,11 +17,12 @@ from appliance.session.counted import limit_of
 from appliance.session.dialect import Forms
 from appliance.session.effects import AnalyseText, CheckFooting, RefreshCatalog
 from appliance.session.exchange_blast import unlimitable
+from appliance.session.exchange_estimates import ExchangeEstimates
 from appliance.session.exchange_rests import rests_of
 from appliance.session.exchange_state import ExchangeState, Question, Running, Statement
 from appliance.session.inflight import Bound
 from appliance.session.outdated import may_be_outdated
-from appliance.session.parking import Parking, refused
+from appliance.session.parking import ESTIMATES, Parking, refused
 from appliance.session.state import Continuation, Waiting
 
 ANALYSES_MAX = 3
@@ -35,28 +36,12 @@ TEMPORARIES_ASKED_MAX = 300
 """Questions about temporary relations for one text."""
 
 
-class NothingAsked:
-    """This machine asks the database nothing about what it parks (`Place.unestimated`)."""
-
-    def ask_isolation(self, waiting: Waiting) -> None:
-        raise InvariantBroken("a question that is never asked")
-
-    def ask_estimate(self, waiting: Waiting, text: bytes, bound: Bound) -> None:
-        raise InvariantBroken("a question that is never asked")
-
-    def undo_estimate(self, waiting: Waiting, inside: bool) -> None:
-        raise InvariantBroken("a question that is never asked")
-
-    def ask_dry_run(self, waiting: Waiting, text: bytes, bound: Bound) -> None:
-        raise InvariantBroken("a question that is never asked")
-
-
 class ExchangeDecisions:
     """The deciding part of one session's machine."""
 
     def __init__(self, state: ExchangeState) -> None:
         self._state = state
-        self.parking = Parking(state, self.examine, NothingAsked())
+        self.parking = Parking(state, self.examine, ExchangeEstimates(state))
 
     def consider(
         self, text: bytes, then: Continuation, bound: Bound | None = None, runs: bool = True
@@ -233,6 +218,11 @@ class ExchangeDecisions:
 
     def answered(self, question: Question) -> None:
         """The upstream has answered, or failed to."""
+        if question.subject in ESTIMATES:
+            if question.failed and not self._state.codec.autocommits:
+                self._state.status = ord("T")  # what an error leaves open nobody says
+            self.parking.estimated(question)
+            return
         waiting = self.take_waiting()
         if question.subject == TEMPORARIES:
             self._state.settings.told(question.rows, question.error)

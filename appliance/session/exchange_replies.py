@@ -105,12 +105,14 @@ class ExchangeReplies:
 
     def _answer(self, question: Question, reply: Reply) -> None:
         match reply:
-            case Rows(piece=False, giant=False, count=1):
-                question.rows.append(self._state.codec.answer(reply.content))
+            case Rows(piece=False, giant=False):
+                question.rows += self._state.codec.answers(reply.content)
             case Rows():
                 raise ProtocolViolation("upstream", "an answer of another form than was asked for")
             case Described():
-                self._state.codec.whole_rows(ANSWER_BYTES_MAX)
+                codec = self._state.codec
+                codec.whole_rows(ANSWER_BYTES_MAX)
+                question.columns = tuple(c.name for c in codec.columns(reply.description))
             case Failed():
                 question.failed, question.error = True, reply.number
                 self._question_over(question)

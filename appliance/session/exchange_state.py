@@ -204,11 +204,13 @@ class Errand(NamedTuple):
 class Question:
     """What the upstream is being asked by us, for a statement that waits."""
 
-    __slots__ = ("error", "failed", "rows", "subject", "waiting")
+    __slots__ = ("columns", "error", "failed", "rows", "subject", "waiting")
 
     def __init__(self, subject: str, waiting: Waiting) -> None:
         self.subject = subject
         self.waiting = waiting
+        self.columns: tuple[str, ...] = ()
+        """Names of the values of a row."""
         self.rows: list[list[str | None]] = []
         self.failed = False
         self.error: int | None = None
@@ -220,7 +222,6 @@ class ExchangeState:
     running_in_pipeline = False
     holding = False
     reports_in_doubt = False
-    unestimated = "not estimated: this database is not asked what it expects"
     rehearsed_at = float("-inf")
     lineage = None
     status = ord("I")
@@ -275,6 +276,8 @@ class ExchangeState:
         self.told_fatal = False
         self.locked = False
         """It has locked tables by name: beginning a transaction would let go of them."""
+        self.one_shot = False
+        """It has said what its next transaction is to be like."""
         self.changing = False
         self.rows = self.bytes_out = self.cells_masked = self.sensitive_unmasked = 0
 

@@ -37,7 +37,7 @@ from appliance.session.hits import STILL_NAME
 from appliance.session.inflight import Execution
 from appliance.session.parking import Parking
 from appliance.session.second_look import SecondLook
-from appliance.session.state import Parked, SessionState
+from appliance.session.state import Parked, Question, SessionState
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 from appliance.wire.postgres.expected import Expected, Kind
@@ -455,7 +455,7 @@ class SessionMachine:
         return self._end()
 
     @property
-    def _parking(self) -> Parking:
+    def _parking(self) -> Parking[Question]:
         return self._decisions.parking
 
     def refuse_turn(self, turn: Turn) -> None:

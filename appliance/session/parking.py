@@ -10,7 +10,7 @@ Steps: estimating -> asked -> pending -> using -> released, or refused at any of
 
 import enum
 from collections.abc import Callable
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -24,14 +24,13 @@ from appliance.model.errors import InvariantBroken, ProtocolViolation
 from appliance.model.facts import Confidence, Flag
 from appliance.model.refusal import Refusal
 from appliance.session import dry_runs, estimates, flow, told
-from appliance.session.blast import affected
 from appliance.session.chosen import Chosen
 from appliance.session.effects import AskApproval, Turn, UseApproval, WithdrawApproval
 from appliance.session.inflight import Bound
 from appliance.session.questions import DRY_RUN
 from appliance.session.records import Recorder, parts_of
 from appliance.session.released import bounds_writes, under
-from appliance.session.state import Parked, Question, Waiting
+from appliance.session.state import Parked, Waiting
 from appliance.sql.lineage import CatalogLineage
 
 NAMES_MAX = 256
@@ -89,29 +88,50 @@ class Place(Protocol):
     def holding(self) -> bool: ...
     @property
     def reports_in_doubt(self) -> bool: ...
-    @property
-    def unestimated(self) -> str:
-        """Why the database is never asked what it expects of a statement; '' = it is."""
-
     def notice(self, message: str, hint: str) -> None:
         """Tells the client something while it waits, where its protocol has a way."""
 
     def shown_parameters(self, bound: Bound, verdict: flow.Verdict) -> tuple[Parameter, ...]: ...
 
 
-class Asking(Protocol):
-    """Questions to the database about a parked statement (`session/questions`)."""
+class Answered(Protocol):
+    """A question of `ESTIMATES` that was answered, or failed."""
+
+    @property
+    def subject(self) -> str: ...
+
+
+Q = TypeVar("Q", bound=Answered)
+Q_contra = TypeVar("Q_contra", bound=Answered, contravariant=True)
+
+
+class Asking(Protocol[Q_contra]):
+    """Questions to the database about a parked statement (`session/questions`,
+    `exchange_estimates`)."""
+
+    @property
+    def unrehearsed(self) -> str:
+        """Why no statement is run to be counted, for approvers; '' = some are."""
+
+    def objection(self, verdict: flow.Verdict, bound: Bound) -> str:
+        """Why the planner is not asked about a statement as this session is, for approvers; '' = it
+        may be."""
 
     def ask_isolation(self, waiting: Waiting) -> None: ...
     def ask_estimate(self, waiting: Waiting, text: bytes, bound: Bound) -> None: ...
     def undo_estimate(self, waiting: Waiting, inside: bool) -> None: ...
     def ask_dry_run(self, waiting: Waiting, text: bytes, bound: Bound) -> None: ...
+    def keeps_snapshot(self, isolation: Q_contra) -> bool:
+        """Whether the transaction keeps what it has seen once."""
+
+    def effect_of(self, estimate: Q_contra, verdict: flow.Verdict, bound: Bound) -> Effect: ...
+    def counted(self, dry_run: Q_contra) -> dry_runs.Counted: ...
 
 
-class Parking:
+class Parking(Generic[Q]):
     """The part of one session's machine that holds. `again` judges a waiting statement anew."""
 
-    def __init__(self, state: Place, again: Settle, questions: Asking) -> None:
+    def __init__(self, state: Place, again: Settle, questions: Asking[Q]) -> None:
         self._state = state
         self._again = again
         self._questions = questions
@@ -185,8 +205,6 @@ class Parking:
         """Why the planner is not asked, '' = it is. A Sync ends the question, whatever comes of it,
         and would end what the client, or a check of ours, has begun before it."""
         state = self._state
-        if state.unestimated:
-            return state.unestimated
         if why := estimates.unasked(released.facts):
             return why
         if state.running_in_pipeline or state.holding:
@@ -198,9 +216,9 @@ class Parking:
             return "not estimated: the statement is too long"
         if not state.settings.lexes_as_standard():
             return "not estimated: the session's encoding is not UTF-8"
-        return ""
+        return self._questions.objection(released, bound)
 
-    def estimated(self, question: Question) -> None:
+    def estimated(self, question: Q) -> None:
         """A question of `ESTIMATES` is answered, or failed."""
         state, parked = self._state, self._state.parked
         if parked is None or parked.step is not Step.ESTIMATING:
@@ -210,12 +228,12 @@ class Parking:
             raise InvariantBroken("an estimate of nothing")
         state.waiting = parked.waiting
         if question.subject == "isolation" and not parked.given_up:
-            if question.answers == ["read committed"]:
+            if not self._questions.keeps_snapshot(question):
                 self._questions.ask_estimate(parked.waiting, parked.text, bound)
                 return
             parked.asked = _with(parked.asked, Effect(note=_SNAPSHOT))
         elif question.subject == "estimate":
-            effect = estimates.effect_of(bytes(question.whole or b""), question.error)
+            effect = self._questions.effect_of(question, released, bound)
             parked.asked = _with(parked.asked, effect)
         elif question.subject == DRY_RUN:
             self._counted(parked, question)
@@ -246,7 +264,9 @@ class Parking:
         parked.rehearsed = True
         assert released is not None and parked.waiting.bound is not None
         effect, since = parked.asked.effect, state.now - state.rehearsed_at
-        why = dry_runs.objection(released, parked.text, effect, state.lineage, since)
+        why = self._questions.unrehearsed or dry_runs.objection(
+            released, parked.text, effect, state.lineage, since
+        )
         if not parked.waiting.looked:
             why = "it turned out to need an approval only when it was about to run"
         if why:
@@ -262,16 +282,15 @@ class Parking:
         self._questions.ask_dry_run(parked.waiting, parked.text, parked.waiting.bound)
         return True
 
-    def _counted(self, parked: Parked, question: Question) -> None:
+    def _counted(self, parked: Parked, question: Q) -> None:
         """A dry run is over."""
         effect, state = parked.asked.effect, self._state
         begun, parked.dry_run = parked.dry_run, ""
-        if question.replaced is None or question.replaced.error:  # it never ran
+        ran, rows, sqlstate = self._questions.counted(question)
+        if not ran:
             unrecorded = dry_runs.uncounted(effect, "it could not be recorded")
             parked.asked = _with(parked.asked, unrecorded)
             return
-        sqlstate = "" if question.error is None else question.error.get("C", "XX000")
-        rows = None if sqlstate else affected(question.tag)
         outcome = Outcome.COMPLETED
         if sqlstate:
             outcome = Outcome.CANCELLED if sqlstate == "57014" else Outcome.FAILED

@@ -11,8 +11,10 @@ follows in the same transaction.
 
 from collections.abc import Callable, Iterable, Sequence
 
+from appliance.approval.request import Effect
 from appliance.model.errors import ProtocolViolation
 from appliance.session import changes, dry_runs, estimates
+from appliance.session.blast import affected
 from appliance.session.effects import Bytes
 from appliance.session.flow import Verdict
 from appliance.session.hits import STILL_NAME
@@ -168,7 +170,24 @@ class Questions:
                 self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
         self._end(m.close(m.STATEMENT, name))
 
-    # The following end in a Sync of ours, amid the client's pipeline, too: see `parking`.
+    # For `parking`. The questions end in a Sync of ours, amid the client's pipeline, too.
+
+    unrehearsed = ""
+
+    def objection(self, _verdict: Verdict, _bound: Bound) -> str:
+        return ""
+
+    def keeps_snapshot(self, isolation: Question) -> bool:
+        return isolation.answers != ["read committed"]
+
+    def effect_of(self, estimate: Question, _verdict: Verdict, _bound: Bound) -> Effect:
+        return estimates.effect_of(bytes(estimate.whole or b""), estimate.error)
+
+    def counted(self, dry_run: Question) -> dry_runs.Counted:
+        if dry_run.replaced is None or dry_run.replaced.error:
+            return dry_runs.Counted(False, None, "")
+        sqlstate = "" if dry_run.error is None else dry_run.error.get("C", "XX000")
+        return dry_runs.Counted(True, None if sqlstate else affected(dry_run.tag), sqlstate)
 
     def ask_isolation(self, waiting: Waiting) -> None:
         self._begin("isolation", waiting, 1, ends=True)

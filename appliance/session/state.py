@@ -587,10 +587,6 @@ class SessionState:
             else:
                 self.upstream_frames.rule(m.DATA_ROW, STREAM, FRAME_BYTES_MAX, batch=True)
 
-    @property
-    def unestimated(self) -> str:
-        return ""
-
     def notice(self, message: str, hint: str) -> None:
         self.to_client(refusals.notice("00000", message, hint))
 

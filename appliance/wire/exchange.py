@@ -214,8 +214,8 @@ class Codec(Protocol):
     def ask(self, text: bytes) -> bytes:
         """The same for a statement of ours."""
 
-    def answer(self, content: Bytes) -> list[str | None]:
-        """Values of one row of the answer to `ask`."""
+    def answers(self, content: Bytes) -> list[list[str | None]]:
+        """Values of whole rows of the answer to `ask`."""
 
     def idle(self) -> bytes:
         """A command without effect that is answered by `Done`, in place of what `send` has made and
@@ -271,3 +271,6 @@ class Codec(Protocol):
         self, bound: bytes, count: int, kinds: tuple[int, ...]
     ) -> Sequence[tuple[str, str | None]]:
         """(type, value in words; None = NULL) of what an execution is bound to."""
+
+    def literals(self, bound: bytes, count: int, kinds: tuple[int, ...]) -> Sequence[bytes]:
+        """The same as SQL writes them, in whatever settings a session has."""

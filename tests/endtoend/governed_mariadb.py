@@ -28,9 +28,11 @@ def governed(
     database: str,
     schema: Sequence[str],
     policy: str,
+    control: dict[str, str] | None = None,
     **limits: int,
 ) -> Iterator[Running]:
-    """`schema` is made first; alice works as `app`, the catalog is read by somebody else."""
+    """`schema` is made first; alice works as `app`, the catalog is read by somebody else.
+    `control`: where approvals come from."""
     servers.run(
         mariadb,
         *schema,
@@ -49,6 +51,8 @@ def governed(
     ]
     made.configuration["listeners"] = [listener("main")]
     made.configuration["limits"] = limits
+    if control is not None:
+        made.configuration["control"] = control
     made.users(User(name="alice", groups=("dba",), verifier=verifier("alice-password")))
     with made.serve() as running:
         yield running

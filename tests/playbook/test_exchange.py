@@ -12,6 +12,7 @@ from appliance.model.errors import InvariantBroken, ProtocolViolation
 from appliance.model.limits import Limits
 from appliance.policy.compile import compile_documents
 from appliance.session.effects import EndOther
+from appliance.sql.mysql.estimates import EXPLAIN
 from tests.playbook.exchange_world import (
     EMAIL,
     EMAIL_REWORDED,
@@ -24,6 +25,7 @@ from tests.playbook.exchange_world import (
     TRACKED,
     answers,
     execute,
+    explained,
     gone,
     happens,
     played,
@@ -598,8 +600,9 @@ def used(ok: bool = True):  # type: ignore[no-untyped-def]
 
 
 def test_a_held_statement_runs_once_it_is_approved() -> None:
-    asked, pending, approved, released, done = played(
+    estimated, asked, pending, approved, released, done = played(
         says(query(UPDATE), b"\x0e"),
+        explained(1),
         known(),
         ruled(State.APPROVED),
         used(),
@@ -607,6 +610,7 @@ def test_a_held_statement_runs_once_it_is_approved() -> None:
         policy=HELD,
         approvals=True,
     )
+    assert estimated.upstream == sent(query(EXPLAIN.decode() + UPDATE))
     assert asked.requests == ("AskApproval",) and asked.upstream == asked.client == b""
     assert asked.decided == () and pending.client == b""  # nothing can be said amid a command
     assert approved.requests == ("UseApproval",) and approved.upstream == b""
@@ -616,7 +620,9 @@ def test_a_held_statement_runs_once_it_is_approved() -> None:
 
 @pytest.mark.parametrize("state", [State.DENIED, State.EXPIRED])
 def test_a_held_statement_that_nobody_wants(state: State) -> None:
-    *_, told = played(says(query(UPDATE)), known(), ruled(state), policy=HELD, approvals=True)
+    *_, told = played(
+        says(query(UPDATE)), explained(1), known(), ruled(state), policy=HELD, approvals=True
+    )
     assert told.upstream == b"" and error_of(told.client)[0] == 1
     assert told.decided[0][1] in ("hold_denied", "hold_expired")
 
@@ -624,6 +630,7 @@ def test_a_held_statement_that_nobody_wants(state: State) -> None:
 def test_giving_up_while_it_waits() -> None:
     *_, told, after = played(
         says(query(UPDATE)),
+        explained(1),
         known(),
         happens(lambda s, now: s.machine.give_up_waiting("cancelled", now)),
         says(query("SELECT 1")),
@@ -644,10 +651,11 @@ HELD_TEXT = "UPDATE notes SET body = ? WHERE id = 1"
 
 
 def test_what_is_prepared_is_held_when_it_is_executed_with_its_values() -> None:
-    prepared_it, _, asked, _, _, released = played(
+    prepared_it, _, estimated, asked, _, _, released = played(
         says(prepare(HELD_TEXT)),
         answers(prepared(3, 0, 1), column("?"), eof()),
         says(execute(3, BOUND)),
+        explained(1),
         known(),
         ruled(State.APPROVED),
         used(),
@@ -655,6 +663,8 @@ def test_what_is_prepared_is_held_when_it_is_executed_with_its_values() -> None:
         approvals=True,
     )
     assert prepared_it.upstream == sent(prepare(HELD_TEXT))
+    bound = HELD_TEXT.replace("?", " _utf8mb4 X'79'")
+    assert estimated.upstream == sent(query(EXPLAIN.decode() + bound))
     assert asked.requests == ("AskApproval",)
     assert released.upstream == sent(execute(3, BOUND)) and released.decided == ((EXECUTE, ""),)
 
@@ -673,5 +683,7 @@ def test_approvers_see_values_or_it_is_not_held() -> None:
 
 
 def test_gone_while_it_waits() -> None:
-    *_, over = played(says(query(UPDATE)), known(), gone(), policy=HELD, approvals=True)
+    *_, over = played(
+        says(query(UPDATE)), explained(1), known(), gone(), policy=HELD, approvals=True
+    )
     assert over.requests == ("WithdrawApproval",)

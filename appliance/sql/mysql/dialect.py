@@ -15,6 +15,7 @@ from appliance.model.facts import Facts, Flag
 from appliance.model.form import Form
 from appliance.model.limits import Limits
 from appliance.sql.mysql.ending import ending
+from appliance.sql.mysql.estimates import explain, explained
 from appliance.sql.mysql.naming import named, preparing
 from appliance.sql.mysql.redaction import fold
 
@@ -101,4 +102,6 @@ MYSQL = Dialect(
     ending=ending,
     named=named,
     preparing=preparing,
+    explain=explain,
+    explained=explained,
 )

@@ -12,7 +12,7 @@ from _speedups import mylex
 from appliance.model.catalog import SessionSettings
 from appliance.model.facts import Action, Facts, PreparedUse, StatementFacts
 from appliance.model.naming import NamedText
-from appliance.sql.mysql.words import STRING, modes_of, readable, words_of
+from appliance.sql.mysql.words import STRING, modes_of, words_alike
 
 _NAME = rb"(?:`([A-Z_][A-Z0-9_]{0,63})`|([A-Z_][A-Z0-9_]{0,63}))"
 _VARIABLE = rb"@[A-Z_][A-Z0-9_]*+"
@@ -52,14 +52,8 @@ def _name(found: re.Match[bytes]) -> str:
 
 def _prepared(text: bytes, settings: SessionSettings) -> bytes | None:
     """The value of the one literal behind FROM."""
-    if len(text) > PREPARED_BYTES_MAX or readable(text, settings) is not None:
-        return None
-    modes = modes_of(settings)
-    if mylex.unwrap(text, modes, 0, False) is not text or not mylex.measure(text, modes)[3]:
-        return None
-    try:
-        words = words_of(text, modes)
-    except ValueError:
+    words = words_alike(text, settings, PREPARED_BYTES_MAX)
+    if words is None:
         return None
     while words and words[-1].upper == ";":
         words.pop()

@@ -192,6 +192,19 @@ def words_of(bare: bytes, modes: int, short: bool = False) -> list[Word]:
     return found
 
 
+def words_alike(text: bytes, settings: SessionSettings, bytes_max: int) -> list[Word] | None:
+    """The words of a short text that every server reads alike; None for all others."""
+    if len(text) > bytes_max or readable(text, settings) is not None:
+        return None
+    modes = modes_of(settings)
+    if mylex.unwrap(text, modes, 0, False) is not text or not mylex.measure(text, modes)[3]:
+        return None
+    try:
+        return words_of(text, modes)
+    except ValueError:
+        return None
+
+
 def _unquoted(written: str) -> str:
     name = written[1:-1].replace(written[0] * 2, written[0])
     if not name:

@@ -248,17 +248,13 @@ class MyCodec:
         else:
             self._upstream.read_as(ROWS_STREAMED, FRAME_BYTES_MAX)
 
-    def answer(self, content: Bytes) -> list[str | None]:
-        reader = Reader(bytes(content), "upstream")
-        values: list[str | None] = []
-        reader.take(HEADER_BYTES)
-        while reader.left:
-            if reader.body[reader.offset] == m.LOCAL_FILE:  # in a row it is NULL
-                reader.u8()
-                values.append(None)
-            else:
-                values.append(reader.lenenc_bytes().decode("utf-8", "replace"))
-        return values
+    def answers(self, content: Bytes) -> list[list[str | None]]:
+        found, at = [], 0
+        while at < len(content):
+            end = at + HEADER_BYTES + int.from_bytes(content[at : at + 3], "little")
+            found.append(_values(bytes(content[at + HEADER_BYTES : end])))
+            at = end
+        return found
 
     # --- masks ------------------------------------------------------------------------------------
 
@@ -411,6 +407,9 @@ class MyCodec:
     ) -> Sequence[tuple[str, str | None]]:
         return [(str(kind), value) for kind, value in prepared.parameters(bound, count, kinds)]
 
+    def literals(self, bound: bytes, count: int, kinds: tuple[int, ...]) -> Sequence[bytes]:
+        return prepared.literals(bound, count, kinds)
+
 
 def hit_terms(capabilities: int) -> tuple[bool, bool, bool]:
     """What `_speedups.myhits` has to know of them."""
@@ -439,6 +438,18 @@ MASKED_LENGTH = 1_024
 """Bytes that a column is described with at least whose values are masked."""
 
 _NUMBERED = (c.STMT_EXECUTE, c.STMT_SEND_LONG_DATA)
+
+
+def _values(row: bytes) -> list[str | None]:
+    reader = Reader(row, "upstream")
+    values: list[str | None] = []
+    while reader.left:
+        if reader.body[reader.offset] == m.LOCAL_FILE:  # in a row it is NULL
+            reader.u8()
+            values.append(None)
+        else:
+            values.append(reader.lenenc_bytes().decode("utf-8", "replace"))
+    return values
 
 
 def _too_long(length: int) -> Refusal:

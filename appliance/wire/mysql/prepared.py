@@ -6,6 +6,7 @@ that is not known here is a violation: how long its value is cannot be told.
 """
 
 import struct
+from collections.abc import Iterator
 
 from appliance.model.errors import ProtocolViolation
 from appliance.wire.mysql.fields import Reader
@@ -13,6 +14,8 @@ from appliance.wire.mysql.fields import Reader
 _FIXED = {0x01: 1, 0x02: 2, 0x03: 4, 0x04: 4, 0x05: 8, 0x06: 0, 0x08: 8, 0x09: 4, 0x0D: 2}
 _TIMES = frozenset((0x07, 0x0A, 0x0B, 0x0C))
 _LENGTH_ENCODED = frozenset((0x00, 0x0F, 0x10, *range(0xF5, 0x100)))
+_NUMBERS = frozenset((0x01, 0x02, 0x03, 0x04, 0x05, 0x08, 0x09, 0x0D))
+_TIME = 0x0B
 _UNSIGNED = 0x8000
 PARAMETERS_MAX = 65_535
 
@@ -64,8 +67,11 @@ def shown(kind: int, value: bytes) -> str:
 
 
 def _time(kind: int, value: bytes) -> str:
-    if kind != 0x0B and len(value) in (4, 7, 11):
-        year, month, day = struct.unpack("<HBB", value[:4])
+    if kind == _TIME and len(value) in (0, 8, 12):
+        negative, days, hours, minutes, seconds = struct.unpack("<BIBBB", value[:8] or bytes(8))
+        return f"{'-' * negative}{days * 24 + hours:02}:{minutes:02}:{seconds:02}"
+    if kind != _TIME and len(value) in (0, 4, 7, 11):
+        year, month, day = struct.unpack("<HBB", value[:4] or bytes(4))
         clock = " {:02}:{:02}:{:02}".format(*value[4:7]) if len(value) >= 7 else ""
         return f"{year:04}-{month:02}-{day:02}{clock}"
     return "0x" + value.hex()
@@ -88,14 +94,40 @@ def kinds(bound: bytes, count: int, before: Kinds) -> Kinds:
     return _begun(bound, count, before)[2]
 
 
+def _values(bound: bytes, count: int, before: Kinds) -> Iterator[tuple[int, bytes | None]]:
+    """(type, bytes of the value; None = NULL)"""
+    reader, nulls, found = _begun(bound, count, before)
+    for index, kind in enumerate(found):
+        missing = nulls[index // 8] >> (index % 8) & 1
+        yield kind, None if missing else take_value(reader, kind)
+
+
 def parameters(bound: bytes, count: int, before: Kinds) -> tuple[tuple[int, str | None], ...]:
     """(type, value in words; None = NULL) of the parameters of an execution. Raises
     ProtocolViolation.
     """
-    reader, nulls, found = _begun(bound, count, before)
     return tuple(
-        (kind, None)
-        if nulls[index // 8] >> (index % 8) & 1
-        else (kind, shown(kind, take_value(reader, kind)))
-        for index, kind in enumerate(found)
+        (kind, None if value is None else shown(kind, value))
+        for kind, value in _values(bound, count, before)
     )
+
+
+def literals(bound: bytes, count: int, before: Kinds) -> tuple[bytes, ...]:
+    """The same as SQL writes them: numbers, NULL, and for all else hexadecimal digits, which no
+    setting of a session reads as anything else. Raises ProtocolViolation."""
+    return tuple(_literal(kind, value) for kind, value in _values(bound, count, before))
+
+
+def _literal(kind: int, value: bytes | None) -> bytes:
+    if value is None:
+        return b"NULL"
+    if kind & 0xFF in _NUMBERS:
+        written = shown(kind, value)
+        return b"NULL" if written in ("inf", "-inf", "nan") else written.encode("ascii")
+    if kind & 0xFF in _TIMES:
+        value = shown(kind, value).encode("ascii")
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return b"X'%s'" % value.hex().encode("ascii")
+    return b"_utf8mb4 X'%s'" % value.hex().encode("ascii")

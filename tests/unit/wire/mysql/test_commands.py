@@ -144,3 +144,43 @@ def test_parameters_keep_the_types_of_the_execution_before() -> None:
 )
 def test_values_in_words(kind: int, value: bytes, words: str) -> None:
     assert prepared.shown(kind, value) == words
+
+
+LITERALS = [
+    (0x01, b"\xff", b"-1"),
+    (0x8001, b"\xff", b"255"),
+    (0x03, b"\xfe\xff\xff\xff", b"-2"),
+    (0x05, struct.pack("<d", 1.5), b"1.5"),
+    (0x05, struct.pack("<d", float("inf")), b"NULL"),
+    (0xFD, b"\x06it's\\%", b"_utf8mb4 X'697427735c25'"),
+    (0xFC, b"\x02\xff\x00", b"X'ff00'"),
+    (0xF6, b"\x041.50", b"_utf8mb4 X'312e3530'"),
+    (0x0A, b"\x04\xe8\x07\x02\x1d", b"_utf8mb4 X'%s'" % b"2024-02-29".hex().encode()),
+    (0x0A, b"\0", b"_utf8mb4 X'%s'" % b"0000-00-00".hex().encode()),
+    (
+        0x0C,
+        b"\x07\xe8\x07\x02\x1d\x0c\x22\x38",
+        b"_utf8mb4 X'%s'" % b"2024-02-29 12:34:56".hex().encode(),
+    ),
+    (
+        0x0B,
+        b"\x08\1\2\0\0\0\3\4\5",
+        b"_utf8mb4 X'%s'" % b"-51:04:05".hex().encode(),
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "value", "literal"), LITERALS)
+def test_a_parameter_as_sql_writes_it(kind: int, value: bytes, literal: bytes) -> None:
+    bound = b"\0\1" + struct.pack("<H", kind) + value
+    assert prepared.literals(bound, 1, ()) == (literal,)
+    assert prepared.literals(b"\1\1" + struct.pack("<H", kind), 1, ()) == (b"NULL",)
+
+
+@given(st.binary(max_size=300))
+def test_no_string_is_anything_but_one_literal(value: bytes) -> None:
+    """Whatever the modes: digits between quotes hold no quote and no escape."""
+    (literal,) = prepared.literals(b"\0\1\xfc\0" + lenenc_bytes(value), 1, ())
+    name, quoted = literal.rsplit(b"X'", 1)
+    assert name in (b"", b"_utf8mb4 ") and bytes.fromhex(quoted[:-1].decode()) == value
+    assert quoted.endswith(b"'") and quoted.count(b"'") == 1
