@@ -3,8 +3,8 @@
 Asked by `plan` for every statement of somebody who owes masks. A foreign key, a check, an index, a
 generated column or a trigger makes the database look at cells that are not written, or hold what is
 written against them: an error, or a row that is not counted, then says how they compare. What
-remains allowed, and is said in LIMITS.md: writing a masked column itself, whose unique index
-answers whether the value is taken.
+remains allowed, and is said in LIMITS.md, where policy does not refuse it (`Mask.unique_writes`):
+writing a masked column itself, whose unique index answers whether the value is taken.
 
 Its rule: what is looked at matters when the statement makes the database look at it anew and a
 masked column that it does not write is part of it.
@@ -51,6 +51,7 @@ def _told(use: RelationUse, owed: Owed, catalog: Catalog) -> Iterator[ColumnKey]
         for comparison in catalog.compared.get(use.oid, ()):
             yield from _masked(use.oid, comparison.others, owed)
     if use.action in _ADDING:
+        yield from _by_guesses(use.oid, written, owed, catalog)
         for key in catalog.foreign_keys:
             if key.child == use.oid and _refers(key, use.action, written):
                 parents = with_sources(catalog.made_of, key.parent, key.parent_columns)
@@ -99,6 +100,14 @@ def _by_changes(oid: int, written: _Written, owed: Owed, catalog: Catalog) -> It
             yield from _masked(oid, comparison.others, owed)
         if not written.perhaps.isdisjoint(comparison.changes):
             yield from _masked(oid, comparison.changes, owed)
+
+
+def _by_guesses(oid: int, written: _Written, owed: Owed, catalog: Catalog) -> Iterator[ColumnKey]:
+    """Of which policy says that nobody may find out by writing it whether a value is taken."""
+    for comparison in catalog.compared.get(oid, ()):
+        if not written.perhaps.isdisjoint(comparison.unique):
+            keys = _masked(oid, comparison.unique, owed)
+            yield from (key for key in keys if not owed[key].unique_writes)
 
 
 def _masked(oid: int, columns: Iterable[int], owed: Owed) -> Iterator[ColumnKey]:

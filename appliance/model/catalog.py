@@ -288,6 +288,8 @@ class Comparison(msgspec.Struct, frozen=True):
     """Looked at for whether a write changes them."""
     deleted: tuple[int, ...] = ()
     """Looked at when a row is deleted."""
+    unique: tuple[int, ...] = ()
+    """Held against other rows, whole: whether there is one like it."""
     gathered: tuple[int, ...] = ()
     """Looked at when the relation is analysed or refreshed: an expression over them may fail, or a
     unique index of a materialised view."""

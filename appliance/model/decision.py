@@ -38,6 +38,8 @@ class Mask(msgspec.Struct, frozen=True, omit_defaults=True):
     """Name of the token key (a credential reference in the configuration), never the key."""
     rule: str = ""
     """Id of the rule that owes it."""
+    unique_writes: bool = True
+    """Whether who owes it may write the column where a unique key says whether a value is taken."""
 
 
 class Reason(msgspec.Struct, frozen=True):

@@ -26,6 +26,7 @@ from appliance.policy.document import (
     RuleSpec,
     Source,
     TargetSelector,
+    UniqueWrites,
     nearest,
     read_document,
 )
@@ -349,7 +350,8 @@ def _mask(spec: MaskSpec, rule: str, source: Source, path: str) -> Mask:
         wanted = ", ".join(sorted(_MASK_OPTIONS[method])) or "nothing"
         message = f"method {method.value} has no use for {useless[0]!r}"
         raise source.error(path, message, f"it takes {wanted}")
-    return Mask(method=method, rule=rule, **given)
+    allowed = spec.unique_writes is UniqueWrites.ALLOW
+    return Mask(method=method, rule=rule, unique_writes=allowed, **given)
 
 
 def _milliseconds(duration: str | None) -> int | None:

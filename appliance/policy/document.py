@@ -85,6 +85,11 @@ class TargetSelector(
     databases: tuple[Glob, ...] = ()
 
 
+class UniqueWrites(enum.Enum):
+    ALLOW = "allow"
+    REFUSE = "refuse"
+
+
 class MaskSpec(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
 ):
@@ -96,6 +101,9 @@ class MaskSpec(
     unit: Annotated[str, msgspec.Meta(pattern="^(year|month|day)$")] | None = None
     step: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000_000)] | None = None
     key: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None
+    unique_writes: UniqueWrites = UniqueWrites.ALLOW
+    """Whether who owes it may write the column where it is part of a unique key: whether such a
+    write succeeds tells whether a value is taken, so that guesses can be tested by writing them."""
 
 
 Group = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]

@@ -6,6 +6,8 @@ Used by `snapshot` when entitlements are made; the result is keyed by (OID, attr
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+import msgspec
+
 from appliance.model.catalog import Catalog, ColumnKey, Relation
 from appliance.model.decision import Mask, MaskMethod
 from appliance.policy.globs import ResourceGlob
@@ -43,13 +45,20 @@ def strictness(mask: Mask) -> tuple[int, int]:
 
 
 def merge(masks: Iterable[tuple[Mask, frozenset[ColumnKey]]]) -> dict[ColumnKey, Mask]:
-    """The strictest mask per column; of equally strict ones the first in the documents."""
+    """The strictest mask per column; of equally strict ones the first in the documents. What one of
+    them refuses, the one that is shown refuses as well."""
     owed: dict[ColumnKey, Mask] = {}
+    guarded: set[ColumnKey] = set()
     for mask, keys in masks:
+        if not mask.unique_writes:
+            guarded |= keys
         for key in keys:
             other = owed.get(key)
             if other is None or strictness(mask) < strictness(other):
                 owed[key] = mask
+    for key in guarded:
+        if owed[key].unique_writes:
+            owed[key] = msgspec.structs.replace(owed[key], unique_writes=False)
     return owed
 
 

@@ -106,7 +106,7 @@ _PARTS = f"""
     ((i.indkey::int2[])[0:i.indnkeyatts - 1])::text, true, 0, i.indexprs::text, i.indpred::text,
     NULL
   FROM pg_catalog.pg_index i WHERE i.indisexclusion OR i.indexprs IS NOT NULL
-    OR i.indpred IS NOT NULL OR i.indisunique AND i.indnkeyatts > 1
+    OR i.indpred IS NOT NULL OR i.indisunique
   UNION ALL
   SELECT 'm', i.indrelid, ((i.indkey::int2[])[0:i.indnkeyatts - 1])::text, true, 0,
     i.indexprs::text, NULL, NULL
@@ -278,13 +278,12 @@ class _Relation:
     def _index(self, found: _Found, columns: tuple[int, ...]) -> Iterable[Comparison]:
         if found.kind == "i" and found.quiet:
             return []
-        others: tuple[int, ...] = ()
-        if found.kind == "x":
-            others = columns
-        elif found.kind == "u":
-            looked_at = (*(() if found.quiet else found.expression), *found.predicate)
-            others = self._with_sources(_attnums(looked_at, self.columns))
-        return [Comparison(columns, others=others)]
+        if found.kind != "u":
+            return [Comparison(columns, others=columns if found.kind == "x" else ())]
+        looked_at = (*(() if found.quiet else found.expression), *found.predicate)
+        others = self._with_sources(_attnums(looked_at, self.columns))
+        beside = columns if len(columns) > 1 or others else ()
+        return [Comparison(beside, others=others, unique=columns)]
 
     def _making(self, found: _Found, columns: tuple[int, ...]) -> Iterable[Comparison]:
         columns = self._with_sources([found.number, *columns])

@@ -41,7 +41,9 @@ def catalog() -> Catalog:
 
 def owed(target: str, mask: str = "null", *groups: str) -> dict[str, MaskMethod]:
     """schema.relation.column -> method, for a principal in `groups`."""
-    text = yaml.safe_dump(policies.policy_document(POLICY, mask), allow_unicode=True)
+    text = yaml.safe_dump(
+        policies.policy_document(POLICY, policies.mask_of(mask)), allow_unicode=True
+    )
     snapshot = compile_documents([("policy.yaml", text.encode())])
     known = catalog()
     entitlements = snapshot.entitlements(

@@ -84,6 +84,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--details", type=Path, help="a file for per-item results")
     for command in (every, one, up):
         command.add_argument("--mask", default="redact", help="method of every mask")
+        command.add_argument(
+            "--unique-writes", choices=("allow", "refuse"), default="allow", help="of every mask"
+        )
         command.add_argument("--owes", default=OWES, help="who owes the masks")
         command.add_argument(
             "--everything", action="store_true", help="the masks' policy allows every action"
@@ -93,7 +96,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _wanted(arguments: argparse.Namespace, server: servers.Server) -> Wanted:
     return Wanted(
-        server, arguments.mask, tuple(arguments.owes.split(",")), bool(arguments.everything)
+        server,
+        arguments.mask,
+        tuple(arguments.owes.split(",")),
+        bool(arguments.everything),
+        arguments.unique_writes,
     )
 
 

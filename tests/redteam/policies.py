@@ -34,9 +34,11 @@ def columns(policy: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def policy_document(policy: Mapping[str, Any], mask: str, everything: bool = False) -> Document:
-    """Our policy. `everything`: on `masked`, every action is allowed, so that nothing but the masks
-    stands between a principal and the data."""
+def policy_document(
+    policy: Mapping[str, Any], mask: Document, everything: bool = False
+) -> Document:
+    """Our policy. `mask`: of every sensitive column. `everything`: on `masked`, every action is
+    allowed, so that nothing but the masks stands between a principal and the data."""
     work = (
         ["everything"] if everything else ["read", "session", "write", "create_temporary", "calls"]
     )
@@ -57,7 +59,7 @@ def policy_document(policy: Mapping[str, Any], mask: str, everything: bool = Fal
             "effect": "mask",
             **owing,
             "classifications": ["sensitive"],
-            "mask": mask_of(mask),
+            "mask": mask,
         },
         _own_tables("own-tables", owing),
         *_guards(guarded),
@@ -72,7 +74,7 @@ def policy_document(policy: Mapping[str, Any], mask: str, everything: bool = Fal
     }
 
 
-def mask_of(method: str) -> Document:
+def mask_of(method: str, unique_writes: str = "allow") -> Document:
     """A mask by its method's name alone, with the least that the method asks for."""
     needed: dict[str, Document] = {
         "fixed": {"value": "hidden"},
@@ -82,7 +84,7 @@ def mask_of(method: str) -> Document:
         "truncate_date": {"unit": "year"},
         "truncate_number": {"step": 1_000_000},
     }
-    return {"method": method, **needed.get(method, {})}
+    return {"method": method, "unique_writes": unique_writes, **needed.get(method, {})}
 
 
 def _own_tables(name: str, where: Document) -> Document:

@@ -44,6 +44,7 @@ class Wanted:
     mask: str = "redact"
     owes: Collection[str] = ("rt_analyst", "rt_dba", "rt_other")
     everything: bool = False
+    unique_writes: str = "allow"
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def stage(wanted: Wanted) -> Iterator[Stage]:
         users = policies.logins(policy)
         _load(postgres, runner, users)
         owes = tuple(user for user in users if user in wanted.owes)
-        document = policies.policy_document(policy, wanted.mask, wanted.everything)
+        mask = policies.mask_of(wanted.mask, wanted.unique_writes)
+        document = policies.policy_document(policy, mask, wanted.everything)
         document["trusted_functions"] = _trusted(postgres.port, users, policy)
         config = _write(folder, postgres.port, users, owes, document)
         command: list[str | Path] = [SALLYPORT, "serve", "--config", config]

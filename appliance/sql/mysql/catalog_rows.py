@@ -402,9 +402,10 @@ def _compared(
     for (oid, _), columns in unique.items():
         if 0 in columns:
             every = tuple(column.attnum for column in relations[oid].columns)
-            add(oid, Comparison(every, others=every))
-        elif len(columns) > 1:
-            add(oid, Comparison(tuple(sorted(columns))))
+            add(oid, Comparison(every, others=every, unique=every))
+        else:
+            together = tuple(sorted(columns))
+            add(oid, Comparison(together if len(columns) > 1 else (), unique=together))
     for schema, table, _, clause in rows["checks"]:
         checked = relations.get(oids.get((_t(schema), _t(table)), 0))
         if checked is not None:

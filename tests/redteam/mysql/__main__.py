@@ -73,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--details", type=Path, help="a file for results per attack")
     for command in (every, one, up):
         command.add_argument("--mask", default="redact", help="method of every mask")
+        command.add_argument(
+            "--unique-writes", choices=("allow", "refuse"), default="allow", help="of every mask"
+        )
         command.add_argument("--times", type=int, default=1, help="how often reads are said")
         command.add_argument("--owes", default=OWES, help="who owes the masks")
         command.add_argument(
@@ -82,7 +85,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _wanted(arguments: argparse.Namespace) -> Wanted:
-    return Wanted(arguments.mask, tuple(arguments.owes.split(",")), bool(arguments.everything))
+    return Wanted(
+        arguments.mask,
+        tuple(arguments.owes.split(",")),
+        bool(arguments.everything),
+        arguments.unique_writes,
+    )
 
 
 def _listed(text: str) -> Sequence[str]:

@@ -51,6 +51,7 @@ class Wanted:
     mask: str = "redact"
     owes: Collection[str] = ("rt_analyst", "rt_dba", "rt_other")
     everything: bool = False
+    unique_writes: str = "allow"
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,8 @@ def _write(folder: Path, authority: Authority, place: Place, wanted: Wanted) -> 
     for name, password in place.users.items():
         write_private(folder / f"{name}.secret", password.encode())
     policy = policies.load(FOLDER / "policy.json")
-    document = policies.policy_document(policy, wanted.mask, wanted.everything)
+    mask = policies.mask_of(wanted.mask, wanted.unique_writes)
+    document = policies.policy_document(policy, mask, wanted.everything)
     document["trusted_functions"] = _trusted(place, policy)
     (folder / "policy.yaml").write_text(
         yaml.safe_dump(document, sort_keys=False, allow_unicode=True)

@@ -44,6 +44,18 @@ def owed(*globs: str) -> set[tuple[int, int]]:
     return set(masking(*globs).entitlements(ALICE, TARGET, CATALOG, "shop").owed)
 
 
+def test_what_one_mask_refuses_the_strictest_refuses_too() -> None:
+    rules = """
+  - {id: n, effect: mask, resources: ["shop.public.customers.email"],
+     mask: {method: email, unique_writes: refuse}}
+"""
+    made = masking("shop.public.customers.*", rules=rules).entitlements(
+        ALICE, TARGET, CATALOG, "shop"
+    )
+    assert made.owed[EMAIL].method is MaskMethod.REDACT and not made.owed[EMAIL].unique_writes
+    assert made.owed[PHONE].unique_writes
+
+
 @pytest.mark.parametrize(
     ("glob", "keys"),
     [

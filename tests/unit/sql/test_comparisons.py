@@ -349,10 +349,12 @@ def outcome(connection: psycopg.Connection, statement: str) -> tuple[str, int]:
         return error.sqlstate or "?", -1
 
 
-def judged(connection: psycopg.Connection, statement: str) -> tuple[ColumnKey | None, Catalog]:
+def judged(
+    connection: psycopg.Connection, statement: str, unique_writes: bool = True
+) -> tuple[ColumnKey | None, Catalog]:
     catalog = read_catalog(connection, inside=True)
     owed = {
-        (oid, column.attnum): Mask(MaskMethod.NULL)
+        (oid, column.attnum): Mask(MaskMethod.NULL, unique_writes=unique_writes)
         for oid, relation in catalog.relations.items()
         for column in relation.columns
         if relation.schema == "told" and column.name.startswith(MASKED)
@@ -396,6 +398,87 @@ def test_ordinary_work(connection: psycopg.Connection, definitions: str, stateme
     prepared(connection, definitions, VALUES[0])
     assert judged(connection, statement)[0] is None
     assert outcome(connection, statement)[0] in ("", "P0001")
+
+
+UNIQUE = "CREATE UNIQUE INDEX ON told.t (pin)"
+PARTED = """
+CREATE TABLE told.parted (id int, pin text) PARTITION BY LIST (id);
+CREATE TABLE told.first PARTITION OF told.parted FOR VALUES IN (1);
+CREATE UNIQUE INDEX ON told.first (pin);
+INSERT INTO told.parted SELECT 1, pin FROM told.t WHERE id = 1;
+"""
+GUESS = "INSERT INTO told.t (id, pin) VALUES (9, '5')"
+GUESSES = {
+    "unique index": (UNIQUE, GUESS),
+    "no error": (UNIQUE, GUESS + " ON CONFLICT DO NOTHING"),
+    "unique constraint": ("ALTER TABLE told.t ADD UNIQUE (pin)", GUESS),
+    "constraint checked late": (
+        "ALTER TABLE told.t ADD UNIQUE (pin) DEFERRABLE",
+        "UPDATE told.t SET pin = '5' WHERE id = 2",
+    ),
+    "with another column": ("CREATE UNIQUE INDEX ON told.t (label, pin)",
+        "INSERT INTO told.t (id, label, pin) VALUES (9, 'a', '5')"),
+    "by that other column": (
+        "CREATE UNIQUE INDEX ON told.t (label, pin)",
+        "UPDATE told.t SET label = 'a', pin = '5' WHERE id = 2",
+    ),
+    "of an expression": ("CREATE UNIQUE INDEX ON told.t (lower(pin))", GUESS),
+    "of a generated column": (
+        "ALTER TABLE told.t ADD v text GENERATED ALWAYS AS (lower(pin)) STORED UNIQUE", GUESS
+    ),
+    "all columns": (UNIQUE, "INSERT INTO told.t VALUES (9, 'z', '5', 'm')"),
+    "rows that are read": (UNIQUE, "INSERT INTO told.t SELECT 9, 'z', '5', 'm'"),
+    "upsert": (
+        UNIQUE,
+        "INSERT INTO told.t (id, pin) VALUES (2, '6')"
+        " ON CONFLICT (id) DO UPDATE SET pin = '5'",
+    ),
+    "through a view": (
+        UNIQUE + "; CREATE VIEW told.seen AS SELECT id AS n, pin AS p FROM told.t",
+        "INSERT INTO told.seen (n, p) VALUES (9, '5')",
+    ),
+    "index of a partition": (PARTED, "INSERT INTO told.parted VALUES (1, '5')"),
+    "the partition itself": (PARTED, "INSERT INTO told.first VALUES (1, '5')"),
+}  # fmt: skip
+NO_GUESSES = {
+    "no unique key": ("", GUESS),
+    "another column": (UNIQUE, "INSERT INTO told.t (id, label) VALUES (9, 'q')"),
+    "another column changes": (UNIQUE, "UPDATE told.t SET label = 'q' WHERE id = 1"),
+    "a key without it": (UNIQUE, "UPDATE told.t SET id = 9 WHERE id = 1"),
+    "rows go": (UNIQUE, "DELETE FROM told.t WHERE id = 1"),
+}
+
+
+@pytest.mark.parametrize(("definitions", "statement"), GUESSES.values(), ids=GUESSES)
+def test_guesses_where_policy_refuses_them(
+    connection: psycopg.Connection, definitions: str, statement: str
+) -> None:
+    outcomes = []
+    for raw in VALUES:
+        prepared(connection, definitions, raw)
+        outcomes.append(outcome(connection, statement))
+    assert outcomes[0] != outcomes[1], "this tells nothing"
+    prepared(connection, definitions, VALUES[0])
+    key, catalog = judged(connection, statement, unique_writes=False)
+    assert key is not None
+    assert catalog.relations[key[0]].columns[key[1] - 1].name == MASKED
+    assert judged(connection, statement)[0] is None
+
+
+def test_a_merge_may_write_any_column(database: Database) -> None:
+    with psycopg.connect(database.uri) as connection:
+        prepared(connection, UNIQUE, VALUES[0])
+        merge = "MERGE INTO told.t USING told.child c ON t.id = c.id"
+        merge += " WHEN NOT MATCHED THEN INSERT (id, pin) VALUES (9, '5')"
+        assert judged(connection, merge, unique_writes=False)[0] is not None
+        assert judged(connection, merge)[0] is None
+        connection.rollback()
+
+
+@pytest.mark.parametrize(("definitions", "statement"), NO_GUESSES.values(), ids=NO_GUESSES)
+def test_what_is_no_guess(connection: psycopg.Connection, definitions: str, statement: str) -> None:
+    prepared(connection, definitions, VALUES[0])
+    assert judged(connection, statement, unique_writes=False)[0] is None
 
 
 FILLED = """
