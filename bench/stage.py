@@ -137,6 +137,7 @@ def stage(folder: Path) -> Iterator[Stage]:
             )
             targets.append(Target(f"{name}-shared", sharing.port, (sharing.pid,), "shared"))
         options = ("--policy", str(POLICY), "--pooling", "session", "--workers", "2")
+        to = f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{canned}/{DATABASE}"
         two: Sallyport = stack.enter_context(sallyport_try(to, folder / "two", *options))
         targets.append(Target("governed-canned-two", two.port, (two.pid,), "many"))
         yield Stage(targets, pgbench, postgres.pid, versions)

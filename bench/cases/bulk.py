@@ -86,7 +86,7 @@ class Many:
         """Raises RuntimeError when a result was not whole."""
         del seconds
         text = f"SELECT {COLUMNS['masked']} FROM bulk LIMIT {BULK_ROWS} /*canned*/"
-        clients = [BulkClient(stage.uri(target)) for _ in range(self.clients)]
+        clients = [BulkClient(stage.uri(target), discards=True) for _ in range(self.clients)]
         done: list[int] = []
         threads = [
             threading.Thread(target=lambda each=each: done.append(each.simple(text)))
