@@ -54,7 +54,7 @@ SPOKEN: Mapping[SpokenName, Spoken] = {
             " somebody who owes masks, whether what it rests on is as it was; lease = a connection"
             " of the appliance's own keeps system catalogs locked (SHARE) while nobody wants to"
             " change anything, so that short reads need not ask; whoever does, CREATE TEMPORARY"
-            " TABLE and VACUUM among them, waits up to 20 ms for it. The user of `catalog` has to"
+            " TABLE and VACUUM among them, waits up to 50 ms for it. The user of `catalog` has to"
             " be a superuser or, from PostgreSQL 17 on, a member of pg_maintain; poll is for MySQL",
         },
     ),

@@ -28,7 +28,7 @@ from appliance.model.errors import ProtocolViolation
 from appliance.telemetry.log import Log
 from appliance.telemetry.metrics import Metrics
 
-LOOK_SECONDS = 0.02
+LOOK_SECONDS = 0.05
 TRUST_SECONDS = 1.0
 """A look holds good for so long: no server gives up a connection that it cannot reach sooner."""
 PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.25, 10.0
@@ -86,6 +86,11 @@ class SchemaHold(msgspec.Struct, frozen=True):
     """-> how much there is that the server would clean if it were free."""
 
 
+def _end(resting: "asyncio.Future[None]") -> None:
+    if not resting.done():
+        resting.set_result(None)
+
+
 class SchemaLease:
     """Of one database. Nothing runs unless somebody asks."""
 
@@ -116,6 +121,7 @@ class SchemaLease:
         self._descriptor = -1
         self._keeping: asyncio.Task[None] | None = None
         self._aside = asyncio.Event()
+        self._resting: asyncio.Future[None] | None = None
         self._pid = 0
         self._cared = 0.0
         self._away = 0.0
@@ -130,6 +136,8 @@ class SchemaLease:
         """The schema is about to be changed by somebody who need not wait until that is seen."""
         self._void()
         self._aside.set()
+        if self._resting is not None:
+            _end(self._resting)
 
     def close(self) -> None:
         keeping, self._keeping = self._keeping, None
@@ -266,9 +274,19 @@ class SchemaLease:
                 if hour != self._away and await self._ask_number(self._hold.neglected):
                     self._away = hour
                     return AWAY_SECONDS
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._aside.wait(), LOOK_SECONDS)
+            await self._pause()
         return 0.0
+
+    async def _pause(self) -> None:
+        """Until the next look, or until it is to step aside."""
+        loop = asyncio.get_running_loop()
+        over = self._resting = loop.create_future()
+        timer = loop.call_later(LOOK_SECONDS, _end, over)
+        try:
+            if not self._aside.is_set():
+                await over
+        finally:
+            timer.cancel()
 
     async def _looked(self) -> bool:
         """Whether it is held, and nobody waits."""

@@ -55,12 +55,6 @@ CATALOGS = (
 )
 """All that the meaning of a statement may depend on; those that `stamps` reads are among them."""
 
-PREPARE = (
-    "SET search_path = pg_catalog, pg_temp",  # nobody else's operators, with its user's rights
-    "SET application_name = 'sallyport lease'",
-    "SET idle_in_transaction_session_timeout = '10s'",  # whoever cannot reach us waits no longer
-    "SET statement_timeout = '2s'",
-)
 REMEDY = (
     "the database user that reads the catalog has to be a superuser, or (PostgreSQL 17 and later) a"
     " member of pg_maintain, and the server no standby; statements are looked after one by one"
@@ -82,10 +76,18 @@ _OIDS = f"""ANY (CAST(ARRAY[{
 _HERE = f"""l.locktype = 'relation' AND l.relation = {_OIDS} AND l.database IN (0,
   (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))"""
 
-WATCH = f"""SELECT pg_catalog.count(*) FILTER (WHERE NOT l.granted),
-    pg_catalog.count(*) FILTER (WHERE l.granted AND l.mode = 'ShareLock' AND l.pid = {{pid}})
+_WATCH = f"""SELECT pg_catalog.count(*) FILTER (WHERE NOT l.granted),
+    pg_catalog.count(*) FILTER (WHERE l.granted AND l.mode = 'ShareLock' AND l.pid = $1)
   FROM pg_catalog.pg_lock_status() l WHERE {_HERE}"""
+WATCH = "EXECUTE watch ({pid})"
 """-> who waits, and how many of CATALOGS the session `pid` holds."""
+PREPARE = (
+    "SET search_path = pg_catalog, pg_temp",  # nobody else's operators, with its user's rights
+    "SET application_name = 'sallyport lease'",
+    "SET idle_in_transaction_session_timeout = '10s'",  # whoever cannot reach us waits no longer
+    "SET statement_timeout = '2s'",
+    f"PREPARE watch (pg_catalog.int4) AS {_WATCH}",  # planning it costs more than it does
+)
 
 _WRITING = "l.locktype = 'transactionid' AND l.granted AND l.mode = 'ExclusiveLock'"
 WRITERS = f"""SELECT l.transactionid FROM pg_catalog.pg_lock_status() l WHERE {_WRITING}"""
