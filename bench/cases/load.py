@@ -1,7 +1,8 @@
 """pgbench against one target.
 
-CPU per query leaves out logins (but where they are what is measured): what a run of one transaction
-per client costs is taken off.
+Logins, and what each session's first statements cost, are left out (but where they are what is
+measured): rates and latencies are of what ends behind the run's first seconds (`_warm_seconds`),
+and from the CPU what a run of one transaction per client costs is taken off.
 """
 
 import contextlib
@@ -54,20 +55,16 @@ class Pgbench:
                 login_cpu, logged_in, _ = self._pgbench(stage, target, ["-t", "1"], place)
             for log in place.glob("log*"):
                 log.unlink()
-            length = seconds + self.clients // 16  # logins are part of a run
+            length = seconds + self._warm_seconds
             cpu, done, tps = self._pgbench(stage, target, ["-T", str(length)], place)
             while done < MUCH * self.clients and length < SECONDS_MAX:  # others use the machine
                 length *= 3
                 for log in place.glob("log*"):
                     log.unlink()
                 cpu, done, tps = self._pgbench(stage, target, ["-T", str(length)], place)
-            latencies = sorted(
-                int(line.split(None, 3)[2])
-                for log in place.glob("log*")
-                for line in log.read_text().splitlines()
-            )
+            latencies, settled_tps = self._settled(place)
         found = {
-            "tps": tps,
+            "tps": tps if self.connecting else settled_tps,
             "p50_us": statistics.median(latencies),
             "p99_us": latencies[min(len(latencies) - 1, int(len(latencies) * 0.99))],
         }
@@ -75,6 +72,25 @@ class Pgbench:
             found["cpu_us"] = max(0.0, cpu - login_cpu) / max(1, done - logged_in) * 1e6
             found["rss_mib"] = resident_bytes(target.pids()) / 2**20
         return found
+
+    @property
+    def _warm_seconds(self) -> int:
+        return 0 if self.connecting else 1 + self.clients // 16
+
+    def _settled(self, folder: Path) -> tuple[list[int], float]:
+        """-> (latencies in µs in their order, transactions per second) of those that ended behind
+        the first seconds ("pgbench", Per-Transaction Logging: client, number, latency, script, Unix
+        time in seconds and µs)."""
+        lines = [
+            line.split(None, 6)
+            for log in folder.glob("log*")
+            for line in log.read_text().splitlines()
+        ]
+        ended = [(int(parts[4]) + int(parts[5]) / 1e6, int(parts[2])) for parts in lines]
+        begun = min(at for at, _ in ended) + self._warm_seconds
+        kept = [(at, latency) for at, latency in ended if at >= begun] or ended
+        passed = max(at for at, _ in kept) - (begun if len(kept) < len(ended) else kept[0][0])
+        return sorted(latency for _, latency in kept), len(kept) / max(passed, 1e-3)
 
     def _pgbench(
         self, stage: Stage, target: Target, length: list[str], folder: Path
