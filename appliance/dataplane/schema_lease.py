@@ -15,7 +15,6 @@ the schema often is left alone for long.
 """
 
 import asyncio
-import contextlib
 import os
 import time
 from collections.abc import Awaitable, Callable

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from appliance.audit.record import Outcome
-from appliance.link.approvals import Known, Ruled, Used
 from appliance.model.errors import InvariantBroken
 from appliance.model.facts import Facts
 from appliance.model.limits import QUEUED_BYTES_MAX
@@ -34,6 +33,7 @@ from appliance.session.exchange_replies import ExchangeReplies
 from appliance.session.exchange_state import ExchangeState, Question, Running
 from appliance.session.hit_teaching import totals
 from appliance.session.inflight import Execution
+from appliance.session.parked_turns import ParkedTurns
 from appliance.session.parking import Parking
 from appliance.session.state import Parked
 from appliance.wire.exchange import Command, Reply, Wish
@@ -46,7 +46,7 @@ ROWS_DUE = b"R"
 _NEXT = Command(Wish.PASSED, b"")
 
 
-class Exchange:
+class Exchange(ParkedTurns):
     """One session. Every input method returns the Turn it caused; times are unix seconds, given."""
 
     def __init__(self, state: ExchangeState) -> None:
@@ -262,34 +262,7 @@ class Exchange:
 
     # --- approvals ---
 
-    def approval_known(self, known: Known, now: float) -> Turn:
-        self._begin(now)
-        self._parking.known(known)
-        return self._end()
-
-    def approval_ruled(self, ruled: Ruled, now: float) -> Turn:
-        self._begin(now)
-        self._parking.ruled(ruled.request, ruled.state, ruled.by, ruled.reason)
-        return self._end()
-
-    def approval_used(self, used: Used, now: float) -> Turn:
-        self._begin(now)
-        self._parking.used(used)
-        return self._end()
-
-    def approval_failed(self, reason: str, now: float) -> Turn:
-        self._begin(now)
-        self._parking.failed(reason)
-        return self._end()
-
-    def give_up_waiting(self, why: str, now: float) -> Turn:
-        self._begin(now)
-        self._parking.give_up(why)
-        return self._end()
-
-    def remind(self, now: float) -> Turn:
-        self._begin(now)
-        self._parking.remind()
+    def _resumed(self) -> Turn:
         return self._end()
 
     @property

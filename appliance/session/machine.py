@@ -16,7 +16,6 @@ from _speedups.pgframe import WHOLE
 from _speedups.pghits import HitPath
 from _speedups.rowflow import RowFlow
 from appliance.audit.record import Outcome
-from appliance.link.approvals import Known, Ruled, Used
 from appliance.model.errors import InvariantBroken, ProtocolViolation, Refused
 from appliance.model.facts import Facts
 from appliance.model.limits import QUEUED_BYTES_MAX
@@ -35,6 +34,7 @@ from appliance.session.from_upstream import FromUpstream
 from appliance.session.hit_teaching import totals
 from appliance.session.hits import STILL_NAME
 from appliance.session.inflight import Execution
+from appliance.session.parked_turns import ParkedTurns
 from appliance.session.parking import Parking
 from appliance.session.second_look import SecondLook
 from appliance.session.state import Parked, Question, SessionState
@@ -54,7 +54,7 @@ class Taken(NamedTuple):
     """New sessions begin on it as on the one before."""
 
 
-class SessionMachine:
+class SessionMachine(ParkedTurns):
     """One session. Every input method returns the Turn it caused; times are unix seconds, given."""
 
     def __init__(self, state: SessionState) -> None:
@@ -413,42 +413,6 @@ class SessionMachine:
     def parked(self) -> Parked | None:
         """The statement that waits for an approval."""
         return self._state.parked
-
-    def approval_known(self, known: Known, now: float) -> Turn:
-        """Answer to AskApproval: it is stored."""
-        self._begin(now)
-        self._parking.known(known)
-        return self._resumed()
-
-    def approval_ruled(self, ruled: Ruled, now: float) -> Turn:
-        """Somebody decided on what this session waits for, or it ended otherwise."""
-        self._begin(now)
-        self._parking.ruled(ruled.request, ruled.state, ruled.by, ruled.reason)
-        return self._resumed()
-
-    def approval_used(self, used: Used, now: float) -> Turn:
-        """Answer to UseApproval."""
-        self._begin(now)
-        self._parking.used(used)
-        return self._resumed()
-
-    def approval_failed(self, reason: str, now: float) -> Turn:
-        """AskApproval or UseApproval could not be done."""
-        self._begin(now)
-        self._parking.failed(reason)
-        return self._resumed()
-
-    def give_up_waiting(self, why: str, now: float) -> Turn:
-        """The statement that waits for an approval waits no longer: cancelled, drained, expired."""
-        self._begin(now)
-        self._parking.give_up(why)
-        return self._resumed()
-
-    def remind(self, now: float) -> Turn:
-        """Tells the client that its statement still waits."""
-        self._begin(now)
-        self._parking.remind()
-        return self._end()
 
     def _resumed(self) -> Turn:
         self._drain_runs()

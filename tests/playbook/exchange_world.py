@@ -306,3 +306,8 @@ def explained(*rows: int | str | None, status: int = 2) -> Event:
         for row in rows
     )
     return answers(bytes((len(columns),)), *map(column, columns), eof(status), *lines, eof(status))
+
+
+def sent(*payloads: bytes) -> bytes:
+    """Commands as they go upstream."""
+    return b"".join(reply(payload, first=0) for payload in payloads)

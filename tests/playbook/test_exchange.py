@@ -33,6 +33,7 @@ from tests.playbook.exchange_world import (
     query,
     reply,
     says,
+    sent,
 )
 from tests.playbook.world import ANN, DAN, GUS, HELD, NO_NOTES, SECRET, UNMASKED
 from tests.unit.wire.mysql.packets_said import column, eof, error, ok, prepared, text_row
@@ -50,10 +51,6 @@ READ = "SELECT id, email FROM customers"
 ROWS = (b"\x02", ID, EMAIL, eof(), text_row("1", SECRET), text_row("2", None), eof())
 MASKED = (b"\x02", ID, EMAIL_REWORDED, eof(), text_row("1", "****"), text_row("2", None), eof())
 MORE, IN_TRANSACTION = 8, 1
-
-
-def sent(*payloads: bytes) -> bytes:
-    return b"".join(reply(payload, first=0) for payload in payloads)
 
 
 def error_of(content: bytes) -> tuple[int, int, str]:

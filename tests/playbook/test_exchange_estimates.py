@@ -23,8 +23,8 @@ from tests.playbook.exchange_world import (
     played,
     prepare,
     query,
-    reply,
     says,
+    sent,
 )
 from tests.playbook.world import ANN, DAN, HELD
 from tests.unit.wire.mysql.packets_said import column, eof, error, ok, prepared, text_row
@@ -33,10 +33,6 @@ UPDATE = "UPDATE notes SET body = 'x' WHERE id < 9"
 BEGUN, MANUAL = 3, 0
 """Status flags: autocommit amid a transaction; no autocommit."""
 ASKED = EXPLAIN.decode()
-
-
-def sent(*payloads: bytes) -> bytes:
-    return b"".join(reply(payload, first=0) for payload in payloads)
 
 
 def asks(*events: Event, **options: Any) -> tuple[Effect, list[Any]]:
