@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from appliance.model.catalog import ColumnKey, SessionSettings
+from appliance.model.catalog import Catalog, ColumnKey, SessionSettings
 from appliance.model.decision import Mask, Trust
 from appliance.model.ending import Ending
 from appliance.model.facts import Facts
@@ -24,7 +24,7 @@ class Expectation(NamedTuple):
     """What a database expects of a statement."""
 
     rows: int | None
-    """Written, or of a read at most returned; None = it does not say."""
+    """Written; None = nobody says."""
     note: str
     """For people: why there is no figure, or what it leaves out."""
 
@@ -67,13 +67,14 @@ class Dialect(msgspec.Struct, frozen=True):
     preparing: Callable[[str, bytes, SessionSettings], bytes | None] = lambda _name, _text, _s: None
     """(name, text, settings) -> what has the server prepare this very text by that name; None where
     it would not be read as that."""
-    explain: Callable[[bytes, Sequence[bytes], SessionSettings], bytes | None] = (
-        lambda _text, _literals, _settings: None
+    explain: Callable[
+        [bytes, Facts, Sequence[bytes], SessionSettings, Catalog | None], bytes | Expectation
+    ] = lambda _text, _facts, _literals, _settings, _catalog: Expectation(None, "not estimated")
+    """(text of one statement, its facts, its parameters as the protocol writes them in SQL,
+    settings, catalog) -> what asks the database how many rows it expects, without running or
+    reading anything; or what is known without asking, or why it is not asked. A session may have
+    another way."""
+    explained: Callable[[Sequence[Mapping[str, str | None]]], Expectation] = lambda _lines: (
+        Expectation(None, "")
     )
-    """(text of one statement, its parameters as the protocol writes them in SQL, settings) -> what
-    asks the database how many rows it expects; None where that cannot be asked in SQL, or the
-    session asks by itself."""
-    explained: Callable[
-        [bytes, Facts, SessionSettings, Sequence[Mapping[str, str | None]]], Expectation
-    ] = lambda _text, _facts, _settings, _lines: Expectation(None, "")
-    """(that text, its facts, settings, the lines of the answer by column) -> what they say."""
+    """(lines of the answer, by column) -> what they say."""

@@ -23,6 +23,7 @@ from appliance.session.exchange_state import ExchangeState, Question, Running, S
 from appliance.session.inflight import Bound
 from appliance.session.outdated import may_be_outdated
 from appliance.session.parking import ESTIMATES, Parking, refused
+from appliance.session.released import bounds_writes
 from appliance.session.state import Continuation, Waiting
 
 ANALYSES_MAX = 3
@@ -85,6 +86,7 @@ class ExchangeDecisions:
             self._wait(waiting, RefreshCatalog())
             return
         refusal = told.reshaped_past() if waiting.outdated else self._refusal(verdict)
+        refusal = refusal or self._unkept(waiting, verdict)
         if refusal is not None:
             verdict = msgspec.structs.replace(verdict, refusal=refusal, memo=[])
         elif verdict.released is not None and waiting.bound is not None and self._state.approvals:
@@ -95,6 +97,18 @@ class ExchangeDecisions:
             waiting.asked = verdict.footing
             return
         waiting.then(verdict)
+
+    def _unkept(self, waiting: Waiting, verdict: flow.Verdict) -> Refusal | None:
+        """Why nobody is asked for a number of rows, to which it could not be kept."""
+        released = verdict.released
+        if released is None or waiting.bound is None or not self._state.approvals:
+            return None
+        return self._unlimitable(released.facts) if bounds_writes(released) else None
+
+    def _unlimitable(self, facts: Facts) -> Refusal | None:
+        lineage = self._state.judge.catalog.lineage
+        catalog = None if lineage is None else lineage.catalog
+        return unlimitable(facts, catalog, self._state.locked)
 
     def _is_doubted(self, waiting: Waiting, verdict: flow.Verdict) -> bool:
         """Whether it has to be asked first if what it rests on is as it was judged."""
@@ -125,11 +139,9 @@ class ExchangeDecisions:
         facts = verdict.facts
         if Action.SIGNAL_BACKEND in facts.actions:
             return told.signals_others()  # what it names are the database's own numbers
-        if limit_of(facts, verdict.decision) is not None:
-            lineage = self._state.judge.catalog.lineage
-            known = None if lineage is None else lineage.catalog
-            if (refusal := unlimitable(facts, known, self._state.locked)) is not None:
-                return refusal
+        limited = limit_of(facts, verdict.decision) is not None
+        if limited and (refusal := self._unlimitable(facts)) is not None:
+            return refusal
         if not verdict.restricted:
             return None
         if said_again.asks(facts) and (self._state.words_suspect or len(facts.statements) > 1):

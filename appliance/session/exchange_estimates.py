@@ -1,5 +1,4 @@
-"""How many rows the database expects a held statement to write or read, asked in an exchange
-session.
+"""How many rows the database expects a held statement to write, asked in an exchange session.
 
 Used by `exchange_decisions`, asked by `parking`. The question is the dialect's (`Dialect.explain`),
 and asked outside transactions only: inside one it would take a snapshot, and keep locks, that the
@@ -7,7 +6,10 @@ client has not asked for. What was begun for it is rolled back. Rule: the answer
 what the database could be asked to say of it once more counts as suspect (`said_again`).
 """
 
+from collections.abc import Sequence
+
 from appliance.approval.request import Effect
+from appliance.model.dialect import Expectation
 from appliance.model.errors import InvariantBroken
 from appliance.session.dry_runs import Counted
 from appliance.session.exchange_blast import UNDO
@@ -33,15 +35,19 @@ class ExchangeEstimates:
             return "not estimated: the question would take part in its transaction"
         if state.one_shot:
             return "not estimated: the question would use up what SET TRANSACTION said"
-        if self._question(verdict, bound) is None:
-            return "not estimated: its text is too long, or not read alike by every server"
+        if verdict.rewritten:
+            return "not estimated: it runs over masked columns"
         return ""
+
+    def foreseen(self, verdict: Verdict, bound: Bound) -> Effect | None:
+        asked = self._question(verdict, bound)
+        return _effect(asked) if isinstance(asked, Expectation) else None
 
     def ask_estimate(self, waiting: Waiting, text: bytes, bound: Bound) -> None:
         parked = self._state.parked
         verdict = None if parked is None else parked.verdict.released
         asked = None if verdict is None else self._question(verdict, bound)
-        if asked is None:
+        if not isinstance(asked, bytes):
             raise InvariantBroken("an estimate of nothing")
         self._ask(ESTIMATE, waiting, asked)
         self._state.words_suspect = True
@@ -49,15 +55,20 @@ class ExchangeEstimates:
     def undo_estimate(self, waiting: Waiting, inside: bool) -> None:
         self._ask(UNDONE, waiting, UNDO)
 
-    def _question(self, verdict: Verdict, bound: Bound) -> bytes | None:
-        """With the values that it is bound to. Of what would be sent: what the database reads for
-        the answer is what it would read then."""
-        state = self._state
-        literals = (
-            () if bound.body is None else state.codec.literals(bound.body, bound.arity, bound.types)
-        )
-        text = _alone(verdict, bound)
-        return state.judge.dialect.explain(text, literals, state.settings.current)
+    def _question(self, verdict: Verdict, bound: Bound) -> bytes | Expectation:
+        """With the values that it is bound to."""
+        state, judge = self._state, self._state.judge
+        literals: Sequence[bytes] | None = ()
+        if bound.body is not None:
+            literals = state.codec.literals(bound.body, bound.arity, bound.types)
+        if literals is None:
+            return Expectation(None, "not estimated: its values have no literals")
+        lineage, settings = judge.catalog.lineage, state.settings.current
+        catalog = None if lineage is None else lineage.catalog
+        (statement,) = verdict.facts.statements
+        start, length = statement.span
+        text = bound.text[start : start + length]  # without what stands around it
+        return judge.dialect.explain(text, verdict.facts, literals, settings, catalog)
 
     def _ask(self, subject: str, waiting: Waiting, text: bytes) -> None:
         state = self._state
@@ -69,10 +80,8 @@ class ExchangeEstimates:
     def effect_of(self, estimate: Question, verdict: Verdict, bound: Bound) -> Effect:
         if estimate.failed:
             return Effect(note=f"the database gave no estimate (error {estimate.error})")
-        judge, settings = self._state.judge, self._state.settings.current
         lines = [dict(zip(estimate.columns, row, strict=True)) for row in estimate.rows]
-        expected = judge.dialect.explained(_alone(verdict, bound), verdict.facts, settings, lines)
-        return Effect(rows_estimated=expected.rows, note=expected.note)
+        return _effect(self._state.judge.dialect.explained(lines))
 
     # Never asked here: nothing is inside a transaction (`objection`), nothing runs (`unrehearsed`).
 
@@ -89,8 +98,5 @@ class ExchangeEstimates:
         raise InvariantBroken("an answer to what nobody asked")
 
 
-def _alone(verdict: Verdict, bound: Bound) -> bytes:
-    """The one statement of a text, without what stands around it."""
-    (statement,) = verdict.facts.statements
-    start, length = statement.span
-    return verdict.rewritten or bound.text[start : start + length]
+def _effect(expected: Expectation) -> Effect:
+    return Effect(rows_estimated=expected.rows, note=expected.note)

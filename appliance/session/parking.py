@@ -117,6 +117,9 @@ class Asking(Protocol[Q_contra]):
         """Why the planner is not asked about a statement as this session is, for approvers; '' = it
         may be."""
 
+    def foreseen(self, verdict: flow.Verdict, bound: Bound) -> Effect | None:
+        """What is known of it without a question, or that nothing will be; None: ask."""
+
     def ask_isolation(self, waiting: Waiting) -> None: ...
     def ask_estimate(self, waiting: Waiting, text: bytes, bound: Bound) -> None: ...
     def undo_estimate(self, waiting: Waiting, inside: bool) -> None: ...
@@ -154,8 +157,9 @@ class Parking(Generic[Q]):
         state.waiting = waiting
         parked = state.parked = Parked(waiting, verdict, asked, Step.ESTIMATING)
         why = self._unasked(waiting, bound, released)
-        if why:
-            self._ask(parked, Effect(note=why))
+        foreseen = Effect(note=why) if why else self._questions.foreseen(released, bound)
+        if foreseen is not None:
+            self._ask(parked, foreseen)
         elif state.status != ord("I"):
             self._questions.ask_isolation(waiting)
         else:

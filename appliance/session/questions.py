@@ -177,6 +177,9 @@ class Questions:
     def objection(self, _verdict: Verdict, _bound: Bound) -> str:
         return ""
 
+    def foreseen(self, _verdict: Verdict, _bound: Bound) -> Effect | None:
+        return None
+
     def keeps_snapshot(self, isolation: Question) -> bool:
         return isolation.answers != ["read committed"]
 

@@ -272,5 +272,6 @@ class Codec(Protocol):
     ) -> Sequence[tuple[str, str | None]]:
         """(type, value in words; None = NULL) of what an execution is bound to."""
 
-    def literals(self, bound: bytes, count: int, kinds: tuple[int, ...]) -> Sequence[bytes]:
-        """The same as SQL writes them, in whatever settings a session has."""
+    def literals(self, bound: bytes, count: int, kinds: tuple[int, ...]) -> Sequence[bytes] | None:
+        """The same as SQL writes them, in whatever settings a session has; None where one cannot be
+        written."""

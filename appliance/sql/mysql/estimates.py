@@ -1,35 +1,41 @@
-"""How many rows the server expects a statement to write or read: the question, and what the answer
-says.
+"""How many rows a statement is expected to write: what the server is asked, and what it says.
 
-Called through the dialect for statements that wait for an approval. Rules: EXPLAIN runs nothing but
-what it needs to know of constants, in a second on MariaDB; a parameter's value stands in the
-question as a literal that cannot be anything else; where the answer does not say, there is no
-figure.
+Called through the dialect for statements that wait for an approval. Rules: the server is asked only
+where planning reads no row and runs nothing, which it does for less than one would think (tables
+whose key is a constant are read, conditions on what was read are worked out, SETVAL() is called):
+for an UPDATE or DELETE of one table, of nothing but columns, constants and functions that compute;
+rows of VALUES are counted in the text; a parameter's value stands in the question as a literal that
+cannot be anything else; where the answer does not say, there is no figure.
 
 https://mariadb.com/kb/en/explain/, https://dev.mysql.com/doc/refman/8.0/en/explain-output.html.
 """
 
 from collections.abc import Mapping, Sequence
 
-from appliance.model.catalog import SessionSettings
+from appliance.model.catalog import Catalog, SessionSettings
 from appliance.model.dialect import Expectation
-from appliance.model.facts import Action, Facts, StatementFacts
-from appliance.sql.mysql.words import NAME, PARAMETER, words_alike
+from appliance.model.facts import Action, Confidence, Facts, StatementFacts
+from appliance.sql.mysql.words import NAME, PARAMETER, Word, words_alike
 
 EXPLAIN = (
-    b"/*M!100100 SET STATEMENT max_statement_time=1, lock_wait_timeout=1 FOR */"
-    b" EXPLAIN /*M!100100 EXTENDED */ "
+    b"/*M!100100 SET STATEMENT max_statement_time=1, lock_wait_timeout=1, max_error_count=0 FOR */"
+    b" EXPLAIN "
 )
-"""MariaDB reads what is in these comments, where MySQL neither needs EXTENDED nor has either of the
-bounds for every statement."""
+"""What is in the comment is MariaDB's: bounds, and no words that could be asked for again."""
 
-_WRITES = frozenset((Action.INSERT, Action.UPDATE, Action.DELETE))
+_PLANNED = {"UpdateStmt": Action.UPDATE, "DeleteStmt": Action.DELETE}
 _WRITES_AGAIN = frozenset((Action.UPDATE, Action.DELETE))
-_READING = frozenset(("SIMPLE", "PRIMARY", "UNION", "DELETE", "UPDATE"))
-"""Kinds of a line whose rows are written or returned: no subqueries, no derived tables."""
-_TAKING = frozenset(("INSERT", "REPLACE"))
-_UNITED = frozenset(("PRIMARY", "UNION", "UNION RESULT")) | _TAKING
-"""Where there are others, a UNION may stand in one of these."""
+_CALM = frozenset(
+    (  # noqa: SIM905 - a long list of words
+        "now curdate curtime current_date current_time current_timestamp localtime localtimestamp"
+        " sysdate utc_date utc_time utc_timestamp unix_timestamp from_unixtime date time year month"
+        " day date_add date_sub adddate subdate timestampadd str_to_date last_day"
+        " lower lcase upper ucase trim ltrim rtrim concat substring left right length char_length"
+        " coalesce ifnull nullif if abs round floor ceiling mod greatest least"
+    ).split()
+)
+"""Functions that give a value for constants at once, and do nothing else."""
+_READING = frozenset(("SIMPLE", "PRIMARY", "UPDATE", "DELETE"))
 _NONE = ("impossible", "no matching", "zero rows", "zero limit")
 """In a line without rows: that there are none (sql_select.cc, messages of `zero_result`)."""
 _ONE = ("no tables used", "select tables optimized away")
@@ -38,15 +44,29 @@ COUNTED_BYTES_MAX = 64 * 1024
 """Of a text whose words are looked at: on the event loop, once for each that is held."""
 
 
-def explain(text: bytes, literals: Sequence[bytes], settings: SessionSettings) -> bytes | None:
+def explain(
+    text: bytes,
+    facts: Facts,
+    literals: Sequence[bytes],
+    settings: SessionSettings,
+    catalog: Catalog | None,
+) -> bytes | Expectation:
     """What asks about a text of one statement, with the values of its parameters in their places;
-    None where they cannot be put there."""
-    if not literals:
-        return EXPLAIN + text
+    or what is known of it without a question."""
+    (statement,) = facts.statements
     words = words_alike(text, settings, COUNTED_BYTES_MAX)
-    places = [word for word in words or () if word.kind == PARAMETER]
+    if words is None:
+        return Expectation(None, "not estimated: too long, or not read alike by every server")
+    if statement.kind == "InsertStmt":
+        rows = _listed(words)
+        if rows is None:
+            return Expectation(None, "not estimated: what it inserts is read from elsewhere")
+        return Expectation(rows * _times(statement), "")
+    if not _is_calm(statement, words, catalog):
+        return Expectation(None, "not estimated: planning it could read rows, or run functions")
+    places = [word for word in words if word.kind == PARAMETER]
     if len(places) != len(literals):
-        return None
+        return Expectation(None, "not estimated: its values have no literals")
     pieces, at = [EXPLAIN], 0
     for place, literal in zip(places, literals, strict=True):
         pieces += [text[at : place.start], b" ", literal]
@@ -54,41 +74,41 @@ def explain(text: bytes, literals: Sequence[bytes], settings: SessionSettings) -
     return b"".join((*pieces, text[at:]))
 
 
-def explained(
-    text: bytes,
-    facts: Facts,
-    settings: SessionSettings,
-    lines: Sequence[Mapping[str, str | None]],
-) -> Expectation:
-    """What the lines of an EXPLAIN say of the text's only statement. Rows that an INSERT takes from
-    VALUES are counted in the text: the server does not say."""
-    (statement,) = facts.statements
-    rows = _rows_of(lines)
-    if rows is None and lines and all(line.get("select_type") in _TAKING for line in lines):
-        rows = _listed(text, settings)
-    if rows is None:
+def _is_calm(statement: StatementFacts, words: Sequence[Word], catalog: Catalog | None) -> bool:
+    """Whether planning it does nothing."""
+    action = _PLANNED.get(statement.kind)
+    targets = {use.oid for use in statement.relations}
+    if action is None or set(statement.actions) != {action} or len(targets) != 1:
+        return False
+    if statement.confidence is not Confidence.EXACT or statement.sets_variables:
+        return False
+    if statement.functions or not statement.names_called <= _CALM:
+        return False
+    relation = None if catalog is None else catalog.relations.get(min(targets))
+    return relation is not None and relation.kind == "r" and _is_of_one_table(words)
+
+
+def _is_of_one_table(words: Sequence[Word]) -> bool:
+    """Whether it is in the form that names one table, and has no other query in it: where the
+    server plans a join, it reads."""
+    verb, *rest = (word.upper for word in words)
+    if not {"SELECT", "WITH", "TABLE"}.isdisjoint(rest):
+        return False
+    while rest and rest[0] in ("LOW_PRIORITY", "QUICK", "IGNORE"):
+        del rest[0]
+    if verb == "UPDATE":
+        before = rest[: rest.index("SET")] if "SET" in rest else [","]
+        return not {",", "JOIN", "STRAIGHT_JOIN", "("}.intersection(before)
+    return verb == "DELETE" and rest[:1] == ["FROM"] and "USING" not in rest
+
+
+def explained(lines: Sequence[Mapping[str, str | None]]) -> Expectation:
+    """What the lines of the answer say."""
+    read = [_read_of(line) for line in lines if line.get("select_type") in _READING]
+    (rows,) = read if len(read) == 1 else (None,)
+    if rows is None or not 0 <= rows <= _ROWS_MAX:
         return Expectation(None, "not estimated: the database's answer does not say how many")
-    if not _WRITES.isdisjoint(statement.actions):
-        return Expectation(int(rows * _times(statement)), "")
-    return Expectation(int(rows), "rows that it reads: grouping, DISTINCT and LIMIT leave fewer")
-
-
-def _rows_of(lines: Sequence[Mapping[str, str | None]]) -> float | None:
-    """Of each query: its tables are read in turn, each as often as those before have rows."""
-    kinds = {line.get("select_type") or "" for line in lines}
-    if "UNION" in kinds and not kinds <= _UNITED:
-        return None
-    queries: dict[str, float] = {}
-    for line in lines:
-        if line.get("select_type") not in _READING:
-            continue
-        read = _read_of(line)
-        if read is None:
-            return None
-        query = line.get("id") or ""
-        queries[query] = queries.get(query, 1.0) * read
-    total = sum(queries.values())
-    return total if queries and 0 <= total <= _ROWS_MAX else None
+    return Expectation(int(rows), "")
 
 
 def _read_of(line: Mapping[str, str | None]) -> float | None:
@@ -105,22 +125,13 @@ def _read_of(line: Mapping[str, str | None]) -> float | None:
 
 
 def _times(statement: StatementFacts) -> int:
-    """How often one row counts: a row that is there already counts twice, as the one that is
-    changed or removed and as the new one ("INSERT ... ON DUPLICATE KEY UPDATE", "REPLACE"); of
-    several tables that are changed at once, in each."""
-    written = [use for use in statement.relations if use.action in _WRITES]
-    taking = {use.oid for use in written if use.action is Action.INSERT}
-    if taking:
-        again = any(use.action in _WRITES_AGAIN and use.oid in taking for use in written)
-        return 2 if again else 1
-    return max(1, len({use.oid for use in written}))
+    """How often a row counts that is there already: as the one that is changed or removed, and as
+    the new one ("INSERT ... ON DUPLICATE KEY UPDATE", "REPLACE")."""
+    return 1 if _WRITES_AGAIN.isdisjoint(statement.actions) else 2
 
 
-def _listed(text: bytes, settings: SessionSettings) -> int | None:
-    """Rows behind VALUES; one of INSERT ... SET."""
-    words = words_alike(text, settings, COUNTED_BYTES_MAX)
-    if words is None:
-        return None
+def _listed(words: Sequence[Word]) -> int | None:
+    """Rows behind VALUES; one of INSERT ... SET. None: they are read from somewhere."""
     depth = rows = 0
     counting = False
     for word in words:
@@ -130,7 +141,9 @@ def _listed(text: bytes, settings: SessionSettings) -> int | None:
         elif word.upper == ")":
             depth -= 1
         elif depth == 0 and word.kind == NAME:
-            if word.upper in ("VALUES", "VALUE") and not rows:
+            if word.upper in ("SELECT", "TABLE", "WITH") and not counting:
+                return None
+            if word.upper in ("VALUES", "VALUE") and not counting:
                 counting = True
             elif word.upper == "SET" and not counting:
                 return 1

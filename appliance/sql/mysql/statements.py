@@ -142,8 +142,12 @@ def _explained(ledger: Ledger, words: Sequence[Word], runs: bool) -> None:
     ledger.beneath = {}
     uses, ledger.uses = ledger.uses, {}
     for (_, oid, schema, name), columns in uses.items():
-        key = (Action.EXPLAIN, oid, schema, name)
-        ledger.uses.setdefault(key, {}).update(columns)
+        # The server reads rows whose key is a constant, and tells them in a note: to have it
+        # explained is to read.
+        for action in (Action.EXPLAIN, Action.SELECT):
+            ledger.uses.setdefault((action, oid, schema, name), {}).update(columns)
+    if ledger.uses:
+        ledger.act(Action.SELECT)
 
 
 def _set_statement(ledger: Ledger, words: Sequence[Word]) -> None:

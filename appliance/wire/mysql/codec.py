@@ -407,7 +407,7 @@ class MyCodec:
     ) -> Sequence[tuple[str, str | None]]:
         return [(str(kind), value) for kind, value in prepared.parameters(bound, count, kinds)]
 
-    def literals(self, bound: bytes, count: int, kinds: tuple[int, ...]) -> Sequence[bytes]:
+    def literals(self, bound: bytes, count: int, kinds: tuple[int, ...]) -> Sequence[bytes] | None:
         return prepared.literals(bound, count, kinds)
 
 

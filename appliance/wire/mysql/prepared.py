@@ -15,7 +15,7 @@ _FIXED = {0x01: 1, 0x02: 2, 0x03: 4, 0x04: 4, 0x05: 8, 0x06: 0, 0x08: 8, 0x09: 4
 _TIMES = frozenset((0x07, 0x0A, 0x0B, 0x0C))
 _LENGTH_ENCODED = frozenset((0x00, 0x0F, 0x10, *range(0xF5, 0x100)))
 _NUMBERS = frozenset((0x01, 0x02, 0x03, 0x04, 0x05, 0x08, 0x09, 0x0D))
-_TIME = 0x0B
+_TIME, _NULL = 0x0B, 0x06
 _UNSIGNED = 0x8000
 PARAMETERS_MAX = 65_535
 
@@ -112,18 +112,20 @@ def parameters(bound: bytes, count: int, before: Kinds) -> tuple[tuple[int, str 
     )
 
 
-def literals(bound: bytes, count: int, before: Kinds) -> tuple[bytes, ...]:
+def literals(bound: bytes, count: int, before: Kinds) -> tuple[bytes, ...] | None:
     """The same as SQL writes them: numbers, NULL, and for all else hexadecimal digits, which no
-    setting of a session reads as anything else. Raises ProtocolViolation."""
-    return tuple(_literal(kind, value) for kind, value in _values(bound, count, before))
+    setting of a session reads as anything else; None where one is no number. Raises
+    ProtocolViolation."""
+    found = [_literal(kind, value) for kind, value in _values(bound, count, before)]
+    return None if None in found else tuple(each for each in found if each is not None)
 
 
-def _literal(kind: int, value: bytes | None) -> bytes:
-    if value is None:
+def _literal(kind: int, value: bytes | None) -> bytes | None:
+    if value is None or kind & 0xFF == _NULL:
         return b"NULL"
     if kind & 0xFF in _NUMBERS:
         written = shown(kind, value)
-        return b"NULL" if written in ("inf", "-inf", "nan") else written.encode("ascii")
+        return None if written in ("inf", "-inf", "nan") else written.encode("ascii")
     if kind & 0xFF in _TIMES:
         value = shown(kind, value).encode("ascii")
     try:
