@@ -45,13 +45,16 @@ def _told(use: RelationUse, owed: Owed, catalog: Catalog) -> Iterator[ColumnKey]
             yield from _masked(use.oid, comparison.deleted, owed)
     if use.action in _CHANGING:
         yield from _by_references(use.oid, written.perhaps, owed, catalog)
+    if use.action in _CHANGING:
+        yield from _moved(use.oid, written, owed, catalog)
     if use.action is Action.UPDATE:
         yield from _by_changes(use.oid, written, owed, catalog)
     if use.action in _INSERTING:
         for comparison in catalog.compared.get(use.oid, ()):
             yield from _masked(use.oid, comparison.others, owed)
     if use.action in _ADDING:
-        yield from _by_guesses(use.oid, written, owed, catalog)
+        given = written.given if use.action in _INSERTING else written.perhaps
+        yield from _by_guesses(use.oid, given, owed, catalog)
         for key in catalog.foreign_keys:
             if key.child == use.oid and _refers(key, use.action, written):
                 parents = with_sources(catalog.made_of, key.parent, key.parent_columns)
@@ -68,8 +71,11 @@ class _Written:
         # A write below a view whose columns bear other names names none here.
         known = bool(use.columns) and "*" not in use.columns and use.action is not Action.MERGE
         named = frozenset(c.attnum for c in columns if not known or c.name in use.columns)
+        defaulted = frozenset(c.attnum for c in columns if c.defaulted)
         self.surely = named if known else frozenset[int]()
         self.perhaps = with_made(catalog.made_of, use.oid, named)
+        self.given = with_made(catalog.made_of, use.oid, named | defaulted)
+        """What is not NULL in a row that is inserted."""
 
 
 def _refers(key: ForeignKey, action: Action, written: _Written) -> bool:
@@ -85,29 +91,63 @@ def _by_references(
 ) -> Iterator[ColumnKey]:
     """Rows that refer to what is removed (`changed` None) or to columns that change, and what that
     brings with it."""
-    for key, _ in references(catalog.foreign_keys, catalog.made_of, oid, changed):
+    for key, following in references(catalog.foreign_keys, catalog.made_of, oid, changed):
         yield from _masked(key.child, with_sources(catalog.made_of, key.child, key.columns), owed)
+        if changed is not None and following:
+            carried = with_made(catalog.made_of, key.child, following)
+            yield from _looked_at(key.child, carried, frozenset(), owed, catalog)
 
 
 def _by_changes(oid: int, written: _Written, owed: Owed, catalog: Catalog) -> Iterator[ColumnKey]:
     """What an UPDATE makes the server look at in a row, or hold against others."""
+    yield from _looked_at(oid, written.perhaps, written.surely, owed, catalog)
     for comparison in catalog.compared.get(oid, ()):
-        touched = not written.perhaps.isdisjoint(comparison.columns)
-        if touched or comparison.always:
-            beside = [c for c in comparison.columns if c not in written.surely]
-            yield from _masked(oid, (*beside, *comparison.before), owed)
-        if touched:
-            yield from _masked(oid, comparison.others, owed)
         if not written.perhaps.isdisjoint(comparison.changes):
             yield from _masked(oid, comparison.changes, owed)
 
 
-def _by_guesses(oid: int, written: _Written, owed: Owed, catalog: Catalog) -> Iterator[ColumnKey]:
-    """Of which policy says that nobody may find out by writing it whether a value is taken."""
+def _looked_at(
+    oid: int, changed: frozenset[int], anew: frozenset[int], owed: Owed, catalog: Catalog
+) -> Iterator[ColumnKey]:
+    """The same where these columns may change, and some surely get a value that is known."""
     for comparison in catalog.compared.get(oid, ()):
-        if not written.perhaps.isdisjoint(comparison.unique):
-            keys = _masked(oid, comparison.unique, owed)
-            yield from (key for key in keys if not owed[key].unique_writes)
+        touched = not changed.isdisjoint(comparison.columns)
+        if touched or comparison.always:
+            beside = [c for c in comparison.columns if c not in anew]
+            yield from _masked(oid, (*beside, *comparison.before), owed)
+        if touched:
+            yield from _masked(oid, comparison.others, owed)
+
+
+def _moved(oid: int, written: _Written, owed: Owed, catalog: Catalog) -> Iterator[ColumnKey]:
+    """A row that moves to another partition is a new one there."""
+    for comparison in catalog.compared.get(oid, ()):
+        if not written.perhaps.isdisjoint(comparison.moves):
+            for part in _parts(oid, catalog):
+                for other in catalog.compared.get(part, ()):
+                    yield from _masked(part, other.unique, owed)
+
+
+def _parts(oid: int, catalog: Catalog) -> Iterator[int]:
+    """All partitions below a relation."""
+    pending = [oid]
+    while pending:
+        parent = pending.pop()
+        found = [r.oid for r in catalog.relations.values() if parent in r.parents]
+        yield from found
+        pending += found
+
+
+def _by_guesses(
+    oid: int, given: frozenset[int], owed: Owed, catalog: Catalog
+) -> Iterator[ColumnKey]:
+    """Of which policy says that nobody may find out by writing it whether a value is taken.
+    `given`: what may have a value in the row that is written; a key with a NULL in it is like no
+    other."""
+    for comparison in catalog.compared.get(oid, ()):
+        for key in _masked(oid, comparison.unique, owed):
+            if not owed[key].unique_writes and (comparison.nulls_alike or key[1] in given):
+                yield key
 
 
 def _masked(oid: int, columns: Iterable[int], owed: Owed) -> Iterator[ColumnKey]:

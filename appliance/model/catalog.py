@@ -130,6 +130,9 @@ class Column(msgspec.Struct, frozen=True):
     """Character set of its texts, where each column has its own."""
     invisible: bool = False
     """Left out by `*`."""
+    defaulted: bool = False
+    """A row that is written without it gets a value other than NULL in it: a default, the next
+    number."""
 
 
 class Relation(msgspec.Struct, frozen=True):
@@ -290,6 +293,10 @@ class Comparison(msgspec.Struct, frozen=True):
     """Looked at when a row is deleted."""
     unique: tuple[int, ...] = ()
     """Held against other rows, whole: whether there is one like it."""
+    nulls_alike: bool = False
+    """A NULL in `unique` is like another."""
+    moves: tuple[int, ...] = ()
+    """A row in which one of these changes may move to another partition."""
     gathered: tuple[int, ...] = ()
     """Looked at when the relation is analysed or refreshed: an expression over them may fail, or a
     unique index of a materialised view."""

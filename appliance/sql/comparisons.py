@@ -104,7 +104,7 @@ _PARTS = f"""
   UNION ALL
   SELECT CASE WHEN i.indisexclusion THEN 'x' WHEN i.indisunique THEN 'u' ELSE 'i' END, i.indrelid,
     ((i.indkey::int2[])[0:i.indnkeyatts - 1])::text, true, 0, i.indexprs::text, i.indpred::text,
-    NULL
+    (pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct')::bool
   FROM pg_catalog.pg_index i WHERE i.indisexclusion OR i.indexprs IS NOT NULL
     OR i.indpred IS NOT NULL OR i.indisunique
   UNION ALL
@@ -174,7 +174,8 @@ i other index with expressions, m unique index of a materialised view, a statist
 p partition key, g generated column, t trigger with a condition, s
 one that suppresses updates, w one that fills a tsvector; relation; attribute numbers as an array;
 whether every row there is passes (of g: whether it is stored; of w: whether it is enabled); the
-trigger's events, or the column that is made; of g whether it is NOT NULL; columns in the expression
+trigger's events, or the column that is made; of g whether it is NOT NULL, of u whether NULLs are
+alike; columns in the expression
 and in the predicate; of t those whose values decide, not only whether they change; the nodes of
 the expression and the types it converts to; its functions."""
 
@@ -278,12 +279,14 @@ class _Relation:
     def _index(self, found: _Found, columns: tuple[int, ...]) -> Iterable[Comparison]:
         if found.kind == "i" and found.quiet:
             return []
+        if found.kind == "p":
+            return [Comparison(columns if len(columns) > 1 else (), moves=columns)]
         if found.kind != "u":
             return [Comparison(columns, others=columns if found.kind == "x" else ())]
         looked_at = (*(() if found.quiet else found.expression), *found.predicate)
         others = self._with_sources(_attnums(looked_at, self.columns))
         beside = columns if len(columns) > 1 or others else ()
-        return [Comparison(beside, others=others, unique=columns)]
+        return [Comparison(beside, others=others, unique=columns, nulls_alike=found.extra)]
 
     def _making(self, found: _Found, columns: tuple[int, ...]) -> Iterable[Comparison]:
         columns = self._with_sources([found.number, *columns])

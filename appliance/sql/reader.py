@@ -179,7 +179,10 @@ SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attgenerated,
   (SELECT pg_catalog.concat(pg_catalog.quote_ident(k.nspname), '.',
       pg_catalog.quote_ident(l.collname))
     FROM pg_catalog.pg_collation l JOIN pg_catalog.pg_namespace k ON k.oid = l.collnamespace
-    WHERE l.oid = a.attcollation AND l.oid <> 100)
+    WHERE l.oid = a.attcollation AND l.oid <> 100),
+  a.attgenerated = '' AND (a.atthasdef OR a.attidentity <> ''
+    OR EXISTS (SELECT FROM pg_catalog.pg_type t WHERE t.oid = a.atttypid
+      AND t.typdefault IS NOT NULL))
 FROM {_CLASSES} JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
 WHERE {_OURS} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum""",
     "generated": """SELECT d.adrelid, d.adnum, pg_catalog.pg_get_expr(d.adbin, d.adrelid)
@@ -483,9 +486,8 @@ def _columns(rows: Rows) -> dict[int, list[Column]]:
     }
     columns: dict[int, list[Column]] = {}
     for row in rows["columns"]:
-        oid_text, attnum_text, name, type_oid, typmod, generated, not_null, type_text, collation = (
-            row
-        )
+        oid_text, attnum_text, name, type_oid, typmod, generated = row[:6]
+        not_null, type_text, collation, defaulted = row[6:]
         oid, attnum = _number(oid_text), _number(attnum_text)
         columns.setdefault(oid, []).append(
             Column(
@@ -498,6 +500,7 @@ def _columns(rows: Rows) -> dict[int, list[Column]]:
                 not_null == "t",
                 type_text or "",
                 collation or "",
+                defaulted=defaulted == "t",
             )
         )
     return columns

@@ -52,7 +52,8 @@ _PARTS: Mapping[str, tuple[str, str, str]] = {
     "columns": (
         "TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, IS_NULLABLE,"
         " COALESCE(CHARACTER_SET_NAME, ''), COALESCE(COLLATION_NAME, ''), EXTRA,"
-        f" COALESCE({_text('GENERATION_EXPRESSION')}, ''), ORDINAL_POSITION",
+        f" COALESCE({_text('GENERATION_EXPRESSION')}, ''), ORDINAL_POSITION,"
+        " IF(COLUMN_DEFAULT <> 'NULL' OR EXTRA LIKE '%auto_increment%', '1', '')",
         f"{_INFO}.COLUMNS",
         "TRUE",
     ),

@@ -14,6 +14,7 @@ from typing import Final
 from sqlglot import exp
 
 from appliance.model.catalog import Catalog, Column, Comparison, ForeignKey, Function, Relation
+from appliance.model.references import MadeOf, with_sources
 from appliance.sql.mysql.catalog import ROWS_MAX
 from appliance.sql.mysql.names import SYSTEM_SCHEMAS
 from appliance.sql.mysql.scope import folded
@@ -110,7 +111,7 @@ def build_catalog(target: str, database: str, rows: Rows) -> Catalog:
         ),
         newest="",
         foreign_keys=_foreign_keys(rows, relations, oids),
-        compared=_compared(rows, relations, oids, unique),
+        compared=_compared(rows, relations, oids, unique, made_of),
         made_of=made_of,
         primary_keys={oid: keys for (oid, name), keys in unique.items() if name == "PRIMARY"},
         unique=unique,
@@ -199,6 +200,7 @@ def _column(row: Row, numbers: Mapping[str, int]) -> Column:
         collation=collation,
         charset=charset,
         invisible="INVISIBLE" in flags,
+        defaulted=row[11] == "1",
     )
 
 
@@ -387,10 +389,14 @@ def _compared(
     relations: Mapping[int, Relation],
     oids: Mapping[Name, int],
     unique: Mapping[tuple[int, str], tuple[int, ...]],
+    made_of: MadeOf,
 ) -> dict[int, tuple[Comparison, ...]]:
     """What the outcome of a write depends on. Whatever a table is like, the server says how many
     rows a write *changed*, so whether a new value is the old one is told of every column."""
     found: dict[int, list[Comparison]] = {}
+
+    def looked_at(oid: int, columns: Iterable[int]) -> tuple[int, ...]:
+        return tuple(sorted(with_sources(made_of, oid, columns)))
 
     def add(oid: int, made: Comparison) -> None:
         found.setdefault(oid, []).append(made)
@@ -398,17 +404,18 @@ def _compared(
     for relation in relations.values():
         if relation.kind != "v" and relation.oid >= FIRST_USER_OID:
             for column in relation.columns:
-                add(relation.oid, Comparison(changes=(column.attnum,)))
+                changes = looked_at(relation.oid, (column.attnum,))
+                add(relation.oid, Comparison(changes=changes))
     for (oid, _), columns in unique.items():
         if 0 in columns:
             every = tuple(column.attnum for column in relations[oid].columns)
             add(oid, Comparison(every, others=every, unique=every))
         else:
-            together = tuple(sorted(columns))
-            add(oid, Comparison(together if len(columns) > 1 else (), unique=together))
+            together = looked_at(oid, columns)
+            add(oid, Comparison(together if len(together) > 1 else (), unique=together))
     for schema, table, _, clause in rows["checks"]:
         checked = relations.get(oids.get((_t(schema), _t(table)), 0))
         if checked is not None:
-            named = tuple(sorted(_named_in(_t(clause), checked.columns)))
-            add(checked.oid, Comparison(named))
+            named = _named_in(_t(clause), checked.columns)
+            add(checked.oid, Comparison(looked_at(checked.oid, named)))
     return {oid: tuple(dict.fromkeys(several)) for oid, several in found.items()}
