@@ -45,7 +45,6 @@ def _told(use: RelationUse, owed: Owed, catalog: Catalog) -> Iterator[ColumnKey]
             yield from _masked(use.oid, comparison.deleted, owed)
     if use.action in _CHANGING:
         yield from _by_references(use.oid, written.perhaps, owed, catalog)
-    if use.action in _CHANGING:
         yield from _moved(use.oid, written, owed, catalog)
     if use.action is Action.UPDATE:
         yield from _by_changes(use.oid, written, owed, catalog)

@@ -38,7 +38,6 @@ _CALM = frozenset(
 _READING = frozenset(("SIMPLE", "PRIMARY", "UPDATE", "DELETE"))
 _NONE = ("impossible", "no matching", "zero rows", "zero limit")
 """In a line without rows: that there are none (sql_select.cc, messages of `zero_result`)."""
-_ONE = ("no tables used", "select tables optimized away")
 _ROWS_MAX = 1e15
 COUNTED_BYTES_MAX = 64 * 1024
 """Of a text whose words are looked at: on the event loop, once for each that is held."""
@@ -119,9 +118,7 @@ def _read_of(line: Mapping[str, str | None]) -> float | None:
             return float(rows) * float(line.get("filtered") or 100.0) / 100.0
     except ValueError:
         return None
-    if any(said in extra for said in _NONE):
-        return 0.0
-    return 1.0 if any(said in extra for said in _ONE) else None
+    return 0.0 if any(said in extra for said in _NONE) else None
 
 
 def _times(statement: StatementFacts) -> int:
