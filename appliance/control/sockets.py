@@ -3,10 +3,12 @@ descriptors.
 
 Used by `control/supervisor`, which alone holds them all: a worker that dies takes no port with it.
 Rules: every worker has its own socket per address (SO_REUSEPORT, socket(7)), so the kernel spreads
-connections; a socket that systemd passed is shared by all workers; a port that somebody else
-listens on is an error, never silently shared.
+connections; a socket that systemd passed is shared by all workers; a port that somebody else or
+another listener listens on is an error, never silently shared: a client of one listener would now
+and then be met by the rules of the other.
 """
 
+import contextlib
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -99,31 +101,40 @@ class ListeningSockets:
         self._own: list[list[tuple[str, socket.socket]]] = [[] for _ in range(workers)]
         self._places: list[_Place] = []
         try:
-            for one in wanted:
-                if one.name not in {name for name, _ in self._shared}:
-                    self._places += self._claimed(one)
+            with contextlib.ExitStack() as claims:
+                for one in wanted:
+                    if one.name not in {name for name, _ in self._shared}:
+                        self._claim(one, claims)
             for index in range(workers):
                 self.open(index)
         except SocketError:
             self.close()
             raise
 
-    def _claimed(self, wanted: Wanted) -> list[_Place]:
-        """Finds the addresses and makes sure that they are free; picks a port when 0 was asked."""
+    def _claim(self, wanted: Wanted, claims: contextlib.ExitStack) -> None:
+        """Finds the addresses and makes sure that they are free; picks a port when 0 was asked.
+
+        What is claimed listens for as long as `claims` is open: only that keeps the kernel from
+        giving another listener the same port, or an address within (SO_REUSEADDR, socket(7)).
+        """
         port = wanted.port
-        places = []
         for family, host in _addresses(wanted):
-            with _socket(family, shared=False) as probe:
-                try:
-                    probe.bind((host, port))
-                except OSError as error:
-                    raise SocketError(
-                        f"listener {wanted.name}: cannot listen on {host} port {port}: "
-                        f"{error.strerror}"
-                    ) from error
-                port = int(probe.getsockname()[1])
-            places.append(_Place(wanted.name, family, (host, port)))
-        return places
+            probe = claims.enter_context(_socket(family, shared=False))
+            try:
+                probe.bind((host, port))
+                probe.listen()
+            except OSError as error:
+                raise SocketError(
+                    f"listener {wanted.name}: cannot listen on {host} port {port}: "
+                    f"{error.strerror}{self._holder(port)}"
+                ) from error
+            port = int(probe.getsockname()[1])
+            self._places.append(_Place(wanted.name, family, (host, port)))
+
+    def _holder(self, port: int) -> str:
+        """Which of our own listeners has the port, to be said after an error."""
+        holders = [place for place in self._places if place.address[1] == port]
+        return f" (listener {holders[0].listener} has that port)" if holders else ""
 
     def open(self, index: int) -> None:
         """Opens a worker's own sockets if they are not. Raises SocketError."""

@@ -37,6 +37,30 @@ def test_a_port_in_use_is_refused_even_if_it_could_be_shared() -> None:
             ListeningSockets([Wanted("main", *other.getsockname())], 2)
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("127.0.0.1", "127.0.0.1"), ("localhost", "127.0.0.1"), ("", "127.0.0.1"), ("127.0.0.1", "")],
+)
+def test_two_listeners_never_share_a_port(first: str, second: str) -> None:
+    """However the address is spelt: half of the clients of one would be met by the other."""
+    with socket.socket() as picked:
+        picked.bind(("127.0.0.1", 0))
+        port = picked.getsockname()[1]
+    wanted = [Wanted("one", first, port), Wanted("two", second, port)]
+    with pytest.raises(SocketError, match=r"two: cannot listen .* \(listener one has that port\)"):
+        ListeningSockets(wanted, 2)
+
+
+def test_ports_picked_for_listeners_differ() -> None:
+    """The kernel offers a port again that is bound with SO_REUSEADDR and does not listen."""
+    sockets = ListeningSockets([Wanted(str(index), "127.0.0.1", 0) for index in range(300)], 1)
+    try:
+        ports = [bound.port for bound in sockets.bound()]
+        assert len(set(ports)) == len(ports)
+    finally:
+        sockets.close()
+
+
 def test_release_and_open_again_on_the_same_port() -> None:
     sockets = ListeningSockets([ANY], 2)
     try:
