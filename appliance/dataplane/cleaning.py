@@ -8,17 +8,21 @@ name in them, operators too, is qualified.
 
 What DISCARD ALL does: closes cursors, ends SET SESSION AUTHORIZATION and with it SET ROLE, resets
 settings to their startup values, forgets prepared statements, UNLISTENs, releases advisory locks,
-drops temporary objects and cached sequences (PostgreSQL documentation, "DISCARD"). What it does not
-do is done or looked at here: the seed of random() is drawn anew, and a session in which code may
-have left something that no statement takes away (`UNFIT`) is not used again.
+drops temporary objects and cached sequences (PostgreSQL documentation, "DISCARD"). Where statements
+of our own may stay (`own_statements`), the same is said in parts, without the statements that are
+prepared: those of others are closed by name, and one that is left ends the connection. What it does
+not do is done or looked at here: the seed of random() is drawn anew, and a session in which code
+may have left something that no statement takes away (`UNFIT`) is not used again.
 """
 
+import hashlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from appliance.dataplane.transport import Side
 from appliance.model.errors import ProtocolViolation
+from appliance.session.own_statements import OWN, Own
 from appliance.wire.postgres import messages as m
 
 _EQ, _NE, _GT = (f"OPERATOR(pg_catalog.{sign})" for sign in ("=", "<>", ">"))
@@ -40,19 +44,51 @@ Not among them: dblink and postgres_fdw (open connections), isn (isn_weak)."""
 
 ROLLBACK, DISCARD = b"ROLLBACK", b"DISCARD ALL"
 
-LEFTOVERS = f"""SELECT pg_catalog.pg_my_temp_schema() {_NE} 0
+DISCARD_ALL_BUT_PREPARED = (
+    b"CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *;"
+    b" DISCARD SEQUENCES; DISCARD TEMP"
+)
+"""What DISCARD ALL does, but for DEALLOCATE ALL, DISCARD PLANS, and the advisory locks, of which
+LEFTOVERS_BUT_OURS lets go."""
+
+
+def _leftovers(prepared: str, more: str = "") -> bytes:
+    return f"""SELECT pg_catalog.pg_my_temp_schema() {_NE} 0
   OR EXISTS (SELECT FROM pg_catalog.pg_listening_channels())
   OR EXISTS (SELECT FROM pg_catalog.pg_cursor())
-  OR EXISTS (SELECT FROM pg_catalog.pg_prepared_statement()),
+  OR EXISTS (SELECT FROM pg_catalog.pg_prepared_statement(){prepared}),
   session_user, current_user, pg_catalog.current_setting('role'),
   pg_catalog.setseed(CAST(pg_catalog.hashtext(CAST(
     pg_catalog.gen_random_uuid() AS pg_catalog.text)) AS pg_catalog.float8)
-    OPERATOR(pg_catalog./) 2147483648.0)""".encode()  # noqa: S608 - constants
+    OPERATOR(pg_catalog./) 2147483648.0){more}""".encode()  # noqa: S608 - constants
+
+
+LEFTOVERS = _leftovers("")
 """One row: whether anything is left of channels, cursors or prepared statements, or a schema for
 temporary objects was made (it stays, empty, on the search path), and who the session is. Draws a
 seed: the old one is not a setting that RESET reaches, and the next session would draw the numbers
 that this one chose.
 """
+
+
+def _is_ours(name: bytes, own: Own) -> str:
+    digest = hashlib.sha256(own.text.encode()).hexdigest()
+    return f"""WHEN p.name {_EQ} '{name.decode()}' THEN NOT p.from_sql
+      AND pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(p.statement, 'UTF8')), 'hex')
+        {_EQ} '{digest}'"""
+
+
+_OURS = "CASE " + "\n    ".join(_is_ours(*each) for each in OWN.items()) + " ELSE false END"
+"""Whether the prepared statement p is one of our own: by its text, and as only we prepare."""
+
+LEFTOVERS_BUT_OURS = _leftovers(
+    f" p WHERE NOT {_OURS}",
+    f""", pg_catalog.pg_advisory_unlock_all(),
+  (SELECT pg_catalog.string_agg(p.name, ',') FROM pg_catalog.pg_prepared_statement() p
+    WHERE {_OURS})""",  # noqa: S608 - constants
+)
+"""The same where statements of our own stay (`own_statements`): whether anything is left of others,
+and at last which of ours there are, joined by commas, as the server knows them."""
 
 
 def claim_query(names: Sequence[str]) -> bytes:
@@ -149,13 +185,15 @@ class Answer(NamedTuple):
     """Settings that the server reported as changed."""
 
 
-async def converse(side: Side, texts: Sequence[bytes]) -> Answer:
-    """Sends all texts at once, each a simple Query, and reads until the last is done and no
-    transaction is open. Raises Unclean, ConnectionResetError, ProtocolViolation.
+async def converse(side: Side, texts: Sequence[bytes], closed: Sequence[bytes] = ()) -> Answer:
+    """Sends all texts at once, each a simple Query, behind Close for the prepared statements
+    `closed`, and reads until the last is done and no transaction is open. Raises Unclean,
+    ConnectionResetError, ProtocolViolation.
     """
-    side.write(b"".join(map(m.query, texts)))
+    closing = b"".join(m.close(m.STATEMENT, name) for name in closed)
+    side.write(closing + (m.SYNC_FRAME if closing else b"") + b"".join(map(m.query, texts)))
     answer = Answer([], {})
-    due, status = len(texts), 0
+    due, status = len(texts) + bool(closing), 0
     while due:
         for kind, body in await side.messages():
             if not due:
@@ -186,6 +224,7 @@ def _take(answer: Answer, kind: int, body: bytes) -> None:
 
 
 _PASSED_OVER = (
+    m.CLOSE_COMPLETE,
     m.COMMAND_COMPLETE,
     m.ROW_DESCRIPTION,
     m.NOTICE_RESPONSE,
@@ -203,10 +242,13 @@ def row_of(body: bytes) -> tuple[str | None, ...]:
     return tuple(values)
 
 
-def require_nothing_left(rows: Sequence[Sequence[str | None]], user: str) -> None:
-    """Raises Unclean unless these are the answer to LEFTOVERS of a session that holds nothing."""
+def require_nothing_left(rows: Sequence[Sequence[str | None]], user: str) -> frozenset[bytes]:
+    """-> names of our own statements that are there. Raises Unclean unless these are the answer to
+    LEFTOVERS, or to LEFTOVERS_BUT_OURS, of a session that holds nothing else."""
     if len(rows) != 1 or list(rows[0][:4]) != ["f", user, user, "none"]:
         raise Unclean("something is left")
+    ours = rows[0][6] if len(rows[0]) > 6 else None
+    return frozenset(name.encode() for name in (ours or "").split(",") if name)
 
 
 def require_standing(rows: Sequence[Sequence[str | None]], standing: str) -> None:

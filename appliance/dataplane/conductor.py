@@ -684,9 +684,7 @@ class Conductor:
         if kept is None:
             return False
         if sound and machine.reusable:
-            return kept.give_back(
-                machine.in_transaction, machine.parameters, tuple(self._cancelling.underway)
-            )
+            return kept.give_back(machine.left, tuple(self._cancelling.underway))
         kept.lost()
         return False
 

@@ -13,6 +13,7 @@ from appliance.dataplane.cleaning import Footprint, Unclean
 from appliance.dataplane.connections import Login, Upstream
 from appliance.dataplane.upstreams import open_upstream
 from appliance.session.announce import APPLICATION_NAME, UNUSED
+from appliance.session.backend import Left
 from appliance.wire.postgres.messages import TERMINATE_FRAME
 
 
@@ -60,12 +61,11 @@ class Keeping(Protocol):
         key: Key,
         pooling: Pooling,
         fresh: Mapping[str, str],
-        left: Mapping[str, str],
-        in_transaction: bool,
+        left: Left,
         standing: str | None,
-    ) -> None:
-        """Nothing of a session stays. `left`: settings as that session left them. Raises as
-        `hand_over` does."""
+    ) -> frozenset[bytes]:
+        """Nothing of a session stays. -> names of our own statements that do. Raises as `hand_over`
+        does."""
 
     def again(self, announced: Mapping[str, str]) -> tuple[bytes, ...]:
         """Statements by which a session announces itself again, after something undid it."""
@@ -113,21 +113,23 @@ class PostgresKeeping:
         key: Key,
         pooling: Pooling,
         fresh: Mapping[str, str],
-        left: Mapping[str, str],
-        in_transaction: bool,
+        left: Left,
         standing: str | None,
-    ) -> None:
+    ) -> frozenset[bytes]:
         texts = [cleaning.DISCARD, cleaning.LEFTOVERS]
-        if in_transaction:
+        if left.own:
+            texts = [cleaning.DISCARD_ALL_BUT_PREPARED, cleaning.LEFTOVERS_BUT_OURS]
+        if left.in_transaction:
             texts.insert(0, cleaning.ROLLBACK)
         if standing is not None:
             texts.append(cleaning.footprint_query(pooling.extensions))
-        answer = await cleaning.converse(upstream.side, texts)
-        cleaning.require_nothing_left(answer.rows[:1], key.login.user)
+        answer = await cleaning.converse(upstream.side, texts, left.named if left.own else ())
+        own = cleaning.require_nothing_left(answer.rows[:1], key.login.user)
         if standing is not None:
             cleaning.require_standing(answer.rows[1:], standing)
-        if {**left, **answer.parameters} != fresh:
+        if {**left.parameters, **answer.parameters} != fresh:
             raise Unclean("settings")
+        return own & left.own
 
     def again(self, announced: Mapping[str, str]) -> tuple[bytes, ...]:
         return cleaning.set_texts(announced)

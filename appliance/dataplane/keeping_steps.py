@@ -14,6 +14,7 @@ from appliance.dataplane.cleaning import Footprint, Unclean
 from appliance.dataplane.connections import Upstream, UpstreamUnreachable
 from appliance.dataplane.keeping import Key
 from appliance.dataplane.upstream_steps import SteppedUpstreams, Steps, spoken
+from appliance.session.backend import Left
 
 NextSession = Callable[[Any, str, bytes | None, str, dict[str, str], tuple[int, int]], Steps]
 SEED_BITS = 30
@@ -77,13 +78,13 @@ class SteppedKeeping:
         key: Key,
         pooling: Pooling,
         fresh: Mapping[str, str],
-        left: Mapping[str, str],
-        in_transaction: bool,
+        left: Left,
         standing: str | None,
-    ) -> None:
+    ) -> frozenset[bytes]:
         await spoken(upstream.side, self._forget(upstream.own))
         if upstream.side.pending:
             raise Unclean("unasked words")
+        return frozenset()
 
     def again(self, announced: Mapping[str, str]) -> tuple[bytes, ...]:
         """Nothing undoes an announcement that came with a login."""

@@ -370,6 +370,7 @@ class Attempt:
                 self._services,
                 self._governance,
                 kept is not None,
+                frozenset() if kept is None else frozenset(kept.backend.own),
                 asked.settings,
             )
         )

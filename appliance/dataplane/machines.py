@@ -47,6 +47,8 @@ class MachineParts(NamedTuple):
     governance: Governance
     pooled: bool
     """The upstream outlives the session."""
+    own: frozenset[bytes]
+    """Names of our own statements that it holds."""
     settings: dict[str, str]
     """What the client asked for at login (`arriving.Asked`)."""
 
@@ -64,6 +66,7 @@ def postgres_machine(parts: MachineParts) -> SessionMachine:
         services.alarm.pace,
     )
     state.approvals = services.approvals is not None
+    state.own_statements.update(parts.own)
     if governance.configuration.durability is not Durability.DISK:
         state.hits.path = _hit_path(parts, state)
         hold = parts.hold

@@ -26,7 +26,7 @@ from appliance.dataplane.keeping import Keeping, Key
 from appliance.dataplane.lending import Lender, first
 from appliance.model.errors import ProtocolViolation
 from appliance.session.announce import APPLICATION_NAME
-from appliance.session.backend import Backend
+from appliance.session.backend import Backend, Left
 from appliance.telemetry.log import Log
 from appliance.telemetry.metrics import Metrics
 
@@ -84,21 +84,16 @@ class Kept:
         self.idle_since = self.looked = now
         """`looked`: when its footprint was seen last."""
         self.backend = Backend()
-        """Where it is lent: what it holds that is ours."""
+        """What it holds that is ours, between two sessions or where it is lent."""
         self.last: object = None
         """Where it is lent: the session that used it last, None since it was opened or cleaned."""
 
-    def give_back(
-        self,
-        in_transaction: bool,
-        parameters: Mapping[str, str],
-        cancels: tuple[asyncio.Task[bool], ...] = (),
-    ) -> bool:
-        """The session that used it has ended, and nothing is due; `in_transaction`: one is open,
-        `parameters` as reported last, `cancels` those whose delivery is under way. -> whether it is
-        taken; if not, the caller closes it. Either way it is the caller's no longer.
+    def give_back(self, left: Left, cancels: tuple[asyncio.Task[bool], ...] = ()) -> bool:
+        """The session that used it has ended, and nothing is due; `cancels`: those whose delivery
+        is under way. -> whether it is taken; if not, the caller closes it. Either way it is the
+        caller's no longer.
         """
-        return self.pool.take_back(self, in_transaction, parameters, cancels)
+        return self.pool.take_back(self, left, cancels)
 
     def lost(self) -> None:
         """The session that used it closed it."""
@@ -183,7 +178,7 @@ class Pool:
             async with asyncio.timeout(CLEAN_SECONDS_MAX):
                 keeping, key = self.keeping, self.key
                 args = (kept.upstream, key, self.pooling, kept.fresh)
-                await keeping.clean(*args, parameters, False, kept.standing)
+                await keeping.clean(*args, Left(False, parameters), kept.standing)
                 await keeping.hand_over(*args, announced, None)
         except BaseException:
             self._close(kept)
@@ -284,8 +279,7 @@ class Pool:
     def take_back(
         self,
         kept: Kept,
-        in_transaction: bool,
-        parameters: Mapping[str, str],
+        left: Left,
         cancels: tuple[asyncio.Task[bool], ...],
     ) -> bool:
         """See `Kept.give_back`."""
@@ -293,9 +287,7 @@ class Pool:
         if self._over or not kept.standing or self._pools.now() > kept.until:
             self._has_room()
             return False
-        task = asyncio.get_running_loop().create_task(
-            self._cleaned(kept, in_transaction, parameters, cancels)
-        )
+        task = asyncio.get_running_loop().create_task(self._cleaned(kept, left, cancels))
         self.cleaning.add(task)
         task.add_done_callback(self.cleaning.discard)
         return True
@@ -303,8 +295,7 @@ class Pool:
     async def _cleaned(
         self,
         kept: Kept,
-        in_transaction: bool,
-        parameters: Mapping[str, str],
+        left: Left,
         cancels: tuple[asyncio.Task[bool], ...],
     ) -> None:
         side, now = kept.upstream.side, self._pools.now()
@@ -316,14 +307,8 @@ class Pool:
                     await asyncio.wait(cancels)
                     if not all(map(_delivered, cancels)):
                         raise Unclean("a cancel request may still come")
-                await self.keeping.clean(
-                    kept.upstream,
-                    self.key,
-                    self.pooling,
-                    kept.fresh,
-                    parameters,
-                    in_transaction,
-                    standing,
+                own = await self.keeping.clean(
+                    kept.upstream, self.key, self.pooling, kept.fresh, left, standing
                 )
             if standing is not None:
                 kept.looked = now
@@ -335,10 +320,11 @@ class Pool:
             self._close(kept)
             raise
         else:
-            self._keep(kept)
+            self._keep(kept, own)
 
-    def _keep(self, kept: Kept) -> None:
+    def _keep(self, kept: Kept, own: frozenset[bytes] = frozenset()) -> None:
         kept.backend, kept.last = Backend(), None
+        kept.backend.own.update(own)
         if self.lender is not None:
             self.lender.idle(kept)
         else:

@@ -16,6 +16,7 @@ from _speedups.pghits import HitPath
 from appliance.dataplane.lending import GONE, Lender
 from appliance.dataplane.pool import Kept
 from appliance.dataplane.transport import Side
+from appliance.session.backend import Left
 from appliance.session.effects import Turn
 from appliance.session.machine import SessionMachine, Taken
 from appliance.wire.postgres.messages import TERMINATE_FRAME
@@ -131,10 +132,10 @@ class Sharing:
 
     def _give_back_soiled(self, kept: Kept) -> None:
         """The session is pinned no longer, but what it left has to be looked for."""
-        parameters = dict(self._machine.parameters)
+        left = Left(False, dict(self._machine.parameters))
         self._leave()
         self._lender.detach(kept)
-        if not kept.give_back(False, parameters):
+        if not kept.give_back(left):
             kept.pool.close_one(kept)
 
     async def pin(self) -> None:
@@ -161,7 +162,7 @@ class Sharing:
             self._lender.idle(kept)
             return True
         if sound and machine.reusable:
-            return kept.give_back(machine.in_transaction, machine.parameters, cancels)
+            return kept.give_back(machine.left, cancels)
         kept.lost()
         return False
 

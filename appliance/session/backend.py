@@ -9,7 +9,8 @@ names are ours and used once; what may be there no longer is not in here.
 """
 
 from collections import OrderedDict, deque
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from appliance.session.unchanged import Unchanged
 from appliance.wire.postgres import refusals
@@ -25,6 +26,22 @@ UNPROVED_MAX = 100
 Key = tuple[bytes, tuple[int, ...], bool, object]
 """(text as it is sent, types of its parameters as the client gave them, whether who sent it owes
 masks, None; or the client's one statement whose it is alone)"""
+
+
+NAMED_MAX = 64
+"""Statements of a session's own that are closed one by one when it leaves a connection."""
+
+
+class Left(NamedTuple):
+    """How a session left its connection."""
+
+    in_transaction: bool
+    parameters: Mapping[str, str]
+    """Settings as reported last."""
+    own: frozenset[bytes] = frozenset()
+    """Names of statements (`own_statements.OWN`) that the next session may go on to use."""
+    named: tuple[bytes, ...] = ()
+    """Of all others that may be prepared."""
 
 
 class Backend:

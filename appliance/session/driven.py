@@ -13,6 +13,7 @@ from appliance.model.facts import Facts
 from appliance.model.refusal import Refusal
 from appliance.model.stands import Stands
 from appliance.policy.snapshot import Snapshot
+from appliance.session.backend import Left
 from appliance.session.dialect import Forms, SessionLineage
 from appliance.session.effects import Bytes, Turn
 from appliance.session.inflight import Execution
@@ -52,6 +53,8 @@ class Machine(Protocol):
     def busy(self) -> bool: ...
     @property
     def reusable(self) -> bool: ...
+    @property
+    def left(self) -> Left: ...
     @property
     def changing(self) -> bool: ...
     @property

@@ -22,6 +22,7 @@ from appliance.model.limits import QUEUED_BYTES_MAX
 from appliance.model.refusal import Refusal
 from appliance.model.stands import Stands
 from appliance.policy.snapshot import Snapshot
+from appliance.session.backend import Left
 from appliance.session.dialect import Forms, SessionLineage
 from appliance.session.effects import Bytes, CancelStatement, Turn
 from appliance.session.exchange_blast import ExchangeBlast
@@ -115,6 +116,10 @@ class Exchange(ParkedTurns):
             or state.codec.midway
             or state.told_fatal
         )
+
+    @property
+    def left(self) -> Left:
+        return Left(self.in_transaction, self.parameters)
 
     @property
     def changing(self) -> bool:

@@ -16,6 +16,7 @@ from appliance.session import changes, flow
 from appliance.session.effects import Bytes
 from appliance.session.hit_teaching import Teacher, lockable, teachable
 from appliance.session.inflight import Execution, Portal, Prepared, ResultLock
+from appliance.session.own_statements import STILL_NAME
 from appliance.session.records import Recorder
 from appliance.session.unchanged import Unchanged
 from appliance.sql.footing import BACKSLASH, Footing
@@ -23,9 +24,6 @@ from appliance.sql.stamps import NO_POSITION
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 from appliance.wire.postgres.expected import Expected, Kind
-
-STILL_NAME = refusals.RESERVED + b"still"
-"""Our prepared statement that fails unless the server's log ends where it is asked about."""
 
 HELD = (
     m.close(m.STATEMENT, refusals.QUERY_NAME),

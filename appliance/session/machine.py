@@ -23,7 +23,7 @@ from appliance.model.refusal import Refusal
 from appliance.model.stands import Stands
 from appliance.policy.snapshot import Snapshot
 from appliance.session import told
-from appliance.session.backend import Backend
+from appliance.session.backend import NAMED_MAX, Backend, Left
 from appliance.session.blast import Blast
 from appliance.session.decisions import Decisions
 from appliance.session.dialect import Forms, SessionLineage
@@ -32,8 +32,8 @@ from appliance.session.flowing import let_flow
 from appliance.session.from_client import FromClient
 from appliance.session.from_upstream import FromUpstream
 from appliance.session.hit_teaching import totals
-from appliance.session.hits import STILL_NAME
 from appliance.session.inflight import Execution
+from appliance.session.own_statements import OWN, PASSING_NAMES, STILL_NAME
 from appliance.session.parked_turns import ParkedTurns
 from appliance.session.parking import Parking
 from appliance.session.second_look import SecondLook
@@ -160,6 +160,16 @@ class SessionMachine(ParkedTurns):
         """Whether the upstream is as the session found it, but for what a claim takes away."""
         state = self._state
         return self.reusable and state.status == ord("I") and not (state.pins or state.soiled)
+
+    @property
+    def left(self) -> Left:
+        """How the session leaves a connection that was its own."""
+        state = self._state
+        own, named = frozenset[bytes](), (*PASSING_NAMES, *state.statements.names())
+        fit = state.settled_throughout and not state.backend.plans_in_doubt
+        if fit and not state.shares and len(named) <= NAMED_MAX:
+            own = frozenset(state.own_statements & OWN.keys())
+        return Left(self.in_transaction, self.parameters, own, tuple(filter(None, named)))
 
     @property
     def soiled(self) -> bool:

@@ -7,6 +7,7 @@ looks at nothing of the session; whatever is not on it, or not known, needs a co
 
 from appliance.model.decision import Trust
 from appliance.model.facts import Action, Confidence, Facts, StatementFacts
+from appliance.session import changes
 from appliance.sql.functions import TELLING
 from appliance.sql.lineage import CatalogLineage
 
@@ -133,6 +134,37 @@ _TELLING_OF_OTHERS = tuple(
     ("pg_catalog", name) for name in ("pg_prepared_statements", "pg_backend_memory_contexts")
 )
 """Views that show what others left on a connection that is shared."""
+
+
+_ROWS_ALONE = frozenset(
+    (
+        Action.SELECT,
+        Action.INSERT,
+        Action.UPDATE,
+        Action.DELETE,
+        Action.MERGE,
+        Action.TRUNCATE,
+        Action.COPY_TO,
+        Action.COPY_FROM,
+        Action.SHOW,
+        Action.LOCK,
+        Action.TRANSACTION,
+        Action.EXPLAIN,
+    )
+)
+
+
+def may_touch_settings(facts: Facts) -> bool:
+    """Whether a text could have changed a setting, or prepared a statement. What functions do is
+    not asked."""
+    if facts.failure is not None or changes.unsettles(facts) or changes.unsettles_lexing(facts):
+        return True
+    return not all(
+        _ROWS_ALONE.issuperset(statement.actions)
+        and statement.prepared is None
+        and not statement.settings
+        for statement in facts.statements
+    )
 
 
 def released(facts: Facts) -> frozenset[str]:

@@ -17,31 +17,24 @@ from appliance.session import changes, dry_runs, estimates
 from appliance.session.blast import affected
 from appliance.session.effects import Bytes
 from appliance.session.flow import Verdict
-from appliance.session.hits import STILL_NAME
 from appliance.session.inflight import Bound, Execution
+from appliance.session.own_statements import (
+    CHECK_CALLS_NAME,
+    CHECK_NAME,
+    PROOF_CALLS_NAME,
+    PROOF_NAME,
+    STILL_NAME,
+    parse_of,
+)
 from appliance.session.settings import PINNING_PROBE, PROBE
 from appliance.session.state import Question, SessionState, Sparing, Waiting
 from appliance.sql.footing import Footing
-from appliance.sql.stamps import (
-    CHECK_CALLS_QUERY,
-    CHECK_QUERY,
-    CHECK_TYPES,
-    PROOF_CALLS_QUERY,
-    PROOF_QUERY,
-    PROOF_TYPES,
-    STILL_QUERY,
-    STILL_TYPES,
-    TEMPORARIES_QUERY,
-)
+from appliance.sql.stamps import TEMPORARIES_QUERY
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 from appliance.wire.postgres.expected import Expected, Kind
 
 LOCK_NAME = refusals.RESERVED + b"lock"
-CHECK_NAME = refusals.RESERVED + b"check"
-CHECK_CALLS_NAME = refusals.RESERVED + b"check calls"
-PROOF_NAME = refusals.RESERVED + b"proof"
-PROOF_CALLS_NAME = refusals.RESERVED + b"proof calls"
 PROVED = (PROOF_NAME, PROOF_CALLS_NAME)
 """Of replies to a proof, whose subject is the error that the client gets if it fails."""
 BLOCK_NAME = refusals.RESERVED + b"block"
@@ -117,13 +110,9 @@ class Questions:
             self._inject(m.close(m.STATEMENT, LOCK_NAME), Kind.CLOSE)
         name = CHECK_CALLS_NAME if footing.calls else CHECK_NAME
         if name not in state.own_statements:
-            text = CHECK_CALLS_QUERY if footing.calls else CHECK_QUERY
-            self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
-            self._inject(m.parse(name, text.encode(), CHECK_TYPES), Kind.PARSE, name)
+            self._prepare(name)
         if state.hits.path is not None and STILL_NAME not in state.own_statements:
-            self._inject(m.close(m.STATEMENT, STILL_NAME), Kind.CLOSE)
-            still = m.parse(STILL_NAME, STILL_QUERY.encode(), STILL_TYPES)
-            self._inject(still, Kind.PARSE, STILL_NAME)
+            self._prepare(STILL_NAME)
         positions = (state.unchanged.position(footing).encode(), state.unchanged.last.encode())
         asked = (array(footing.names), array(map(str, footing.oids)), *positions)
         values = (*asked, state.settings.believed.encode(), array(footing.called))
@@ -140,9 +129,7 @@ class Questions:
         state = self._state
         name = PROOF_CALLS_NAME if footing.calls else PROOF_NAME
         if name not in state.own_statements or state.forgetting is not None:
-            text = PROOF_CALLS_QUERY if footing.calls else PROOF_QUERY
-            self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
-            self._inject(m.parse(name, text.encode(), PROOF_TYPES), Kind.PARSE, name)
+            self._prepare(name)
         position = state.unchanged.position(footing).encode()
         asked = (array(footing.names), array(map(str, footing.oids)), position)
         believed = state.settings.believed.encode()
@@ -292,6 +279,11 @@ class Questions:
         else:
             self._inject(last, Kind.CLOSE)
             self._inject(m.SYNC_FRAME, Kind.SYNC, refusals.PROBE_NAME)
+
+    def _prepare(self, name: bytes) -> None:
+        """One of `own_statements.OWN`; it may be there already."""
+        self._inject(m.close(m.STATEMENT, name), Kind.CLOSE)
+        self._inject(parse_of(name), Kind.PARSE, name)
 
     def _inject(self, message: bytes, kind: Kind, name: bytes = b"") -> None:
         self._state.send(message, Expected(kind, name=name, injected=True))

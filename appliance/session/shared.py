@@ -157,6 +157,8 @@ class Shared:
     def before(self, execution: Execution) -> None:
         """A statement is about to be sent."""
         state, verdict = self._state, execution.verdict
+        if not verdict.plain and pinning.may_touch_settings(verdict.facts):
+            state.settled_throughout = False
         if not state.shares:
             return
         state.pins |= verdict.pins

@@ -336,6 +336,8 @@ class SessionState:
         """It shares its connections with other sessions, and has one during transactions only."""
         self.pins: frozenset[str] = frozenset()
         """Why it keeps the one that it has (`shared`)."""
+        self.settled_throughout = True
+        """No statement could have changed a setting, or prepared another."""
         self.soiled = False  # it was, or is, pinned to this connection: something may be left there
         self.letting: frozenset[str] = frozenset()  # of `pins`, gone when the server is ready
 

@@ -283,7 +283,8 @@ STILL_TYPES = (3220, 25, 19, 19)
 
 def _proof(called: str) -> str:
     return f"""SELECT CASE WHEN pg_catalog.concat_ws(E'\\n', {_PROBED}) {_EQ} $5
-    AND CASE WHEN $7 {_NE} '' THEN {_LOOKED_UP} {_EQ} $7 WHEN {_POSITION} {_EQ} $3 THEN true
+    AND CASE WHEN (SELECT $7) {_NE} '' THEN {_LOOKED_UP} {_EQ} $7
+      WHEN {_POSITION} {_EQ} $3 THEN true
       ELSE pg_catalog.concat_ws('/', {called}, {_RELATIONS}) {_EQ} $4
         AND {_no_stranger("pg_catalog.pg_backend_pid()", "$2", "$8")} END THEN '{AS_BEFORE}'
   ELSE pg_catalog.current_setting('{_SAID}') END"""
@@ -294,7 +295,8 @@ PROOF_QUERY = _proof(f"pg_catalog.concat_ws('+', {NEWEST}, {_NAMED_SO})")
 names by then, and its Execute. Parameters as there, but in place of the last position the answer
 that is expected (the part behind the position), and at last what the names meant (text), '' where
 the transaction is READ COMMITTED: in any other it sees what it saw before; and the oldest
-transaction that an earlier check told (int8). AS_BEFORE, or the error that STILL_QUERY has."""
+transaction that an earlier check told (int8). AS_BEFORE, or the error that STILL_QUERY has. (The
+planner cannot leave parts of it out by their values, and so comes to keep its plan.)"""
 PROOF_CALLS_QUERY = _proof(f"pg_catalog.concat_ws('+', {CALLABLES}, {_NAMED_SO})")
 MOVED_SQLSTATE = "42704"
 

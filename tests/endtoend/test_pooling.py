@@ -13,6 +13,8 @@ import psycopg
 import pytest
 
 from appliance.cli.demo.embedded import free_port
+from appliance.dataplane import cleaning
+from appliance.session.own_statements import CHECK_NAME, OWN, STILL_NAME
 from tests.clusters import Authority, EmbeddedPostgres
 from tests.endtoend.stage import DATABASE, PASSWORD, ROLE, Estate, Running, furnish, wait_for
 
@@ -403,3 +405,88 @@ def test_a_server_that_was_restarted(
             server.start()
             with running.connect("bob", "bob-password") as c:
                 assert c.execute("SELECT 1").fetchone() == (1,)
+
+
+# --- statements of our own ------------------------------------------------------------------------
+
+OURS = """SELECT name, md5(statement), from_sql, prepare_time FROM pg_prepared_statements
+  WHERE name IN ('sallyport: check', 'sallyport: proof', 'sallyport: still') ORDER BY name"""
+
+
+def masked(running: Running, root: Connection) -> int:
+    """A session that owes masks, and what checks it. -> its connection."""
+    with contextlib.closing(running.connect("alice", "alice-password")) as c:
+        read = "SELECT ssn FROM people ORDER BY id LIMIT 1"
+        assert c.execute(read, prepare=False).fetchone() == ("****",)
+        c.execute("BEGIN")
+        c.execute("UPDATE notes SET body = body WHERE id = -1", prepare=False)
+        c.execute("COMMIT")
+        for _ in range(2):
+            c.execute("SELECT 1 AS mine", prepare=True)
+        return leave(root, c)
+
+
+def prepared(running: Running, root: Connection, pid: int, *texts: str) -> list[tuple[Any, ...]]:
+    """What of ours is there, seen by somebody who may look, who then says `texts`."""
+    with contextlib.closing(running.connect("bob", "bob-password")) as c:
+        assert c.info.backend_pid == pid
+        found = c.execute(OURS, prepare=False).fetchall()
+        others = "SELECT name FROM pg_prepared_statements WHERE name NOT LIKE 'sallyport: %'"
+        assert c.execute(others, prepare=False).fetchall() == []
+        for text in texts:
+            c.execute(text, prepare=False)
+        leave(root, c)
+    return found
+
+
+def test_checks_stay_prepared_between_sessions(pooled: Running, root: Connection) -> None:
+    """They take milliseconds to parse and plan. The client's own statements go."""
+    pid = masked(pooled, root)
+    before = prepared(pooled, root, pid)
+    assert {row[0] for row in before} >= {"sallyport: check", "sallyport: proof"}
+    assert masked(pooled, root) == pid
+    assert set(before) <= set(prepared(pooled, root, pid))
+
+
+@pytest.mark.parametrize(
+    "touched",
+    [
+        "SET transform_null_equals = on",
+        "SELECT set_config('DateStyle', 'SQL, DMY', false)",
+        "PREPARE p AS SELECT 1",
+        "SET ROLE pooled_other",
+        "DO $$ BEGIN PERFORM 1; END $$",
+        "DO $$ BEGIN EXECUTE 'DEALLOCATE ALL';"
+        """ EXECUTE 'PREPARE "sallyport: check" AS SELECT 1'; END $$""",
+    ],
+)
+def test_none_stays_behind_what_could_have_changed_settings(
+    pooled: Running, root: Connection, touched: str
+) -> None:
+    pid = masked(pooled, root)
+    assert prepared(pooled, root, pid, touched)
+    assert prepared(pooled, root, pid) == []
+
+
+@pytest.mark.parametrize("planted", ["nothing", "by SQL", "another text", "another name"])
+def test_the_server_tells_ours_by_text_and_by_who_prepared_them(
+    vault: EmbeddedPostgres, planted: str
+) -> None:
+    check, query = CHECK_NAME.decode(), OWN[CHECK_NAME].text
+    with psycopg.connect(vault.uri(database=DATABASE), autocommit=True) as c:
+        c.pgconn.prepare(b"sallyport: still", OWN[STILL_NAME].text.encode())
+        match planted:
+            case "by SQL":
+                c.execute(f'PREPARE "{check}" AS {query}'.encode())
+            case "another text":
+                c.pgconn.prepare(CHECK_NAME, query.encode() + b" ")
+            case "another name":
+                c.pgconn.prepare(b"mine", query.encode())
+            case _:
+                c.pgconn.prepare(CHECK_NAME, query.encode())
+        found = c.pgconn.exec_(cleaning.LEFTOVERS_BUT_OURS)
+        row = [found.get_value(0, index) for index in range(found.nfields)]
+    left = planted != "nothing"
+    assert row[0] == (b"t" if left else b"f")
+    names = {STILL_NAME} if left else {STILL_NAME, CHECK_NAME}
+    assert set((row[6] or b"").split(b",")) == names

@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from appliance.session.effects import NoteSchemaChange, RefreshCatalog
-from appliance.session.questions import CHECK_NAME, LOCK_NAME, PROOF_NAME, array
+from appliance.session.own_statements import CHECK_NAME, PROOF_NAME
+from appliance.session.questions import LOCK_NAME, array
 from appliance.session.resting import Resting
 from appliance.sql.lineage import CatalogLineage
 from appliance.sql.stamps import (

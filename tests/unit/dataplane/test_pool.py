@@ -13,6 +13,7 @@ from appliance.dataplane.connections import Login, UpstreamUnreachable
 from appliance.dataplane.keeping import PostgresKeeping
 from appliance.dataplane.pool import Kept, Pools
 from appliance.session.announce import UNUSED
+from appliance.session.backend import Left
 from appliance.telemetry.metrics import Metrics
 from appliance.wire.postgres import messages as m
 
@@ -118,7 +119,7 @@ class Stand:
     @staticmethod
     async def give(kept: Kept, status: int = IDLE, *cancels: "asyncio.Task[bool]") -> bool:
         """-> whether it lies in its pool afterwards."""
-        if not kept.give_back(status != IDLE, {**kept.upstream.parameters}, cancels):
+        if not kept.give_back(Left(status != IDLE, {**kept.upstream.parameters}), cancels):
             return False
         await asyncio.wait(tuple(kept.pool.cleaning))
         return kept in kept.pool.idle
@@ -229,7 +230,7 @@ async def test_cancels_are_over_before_anything_else(stand: Stand) -> None:
 
     first = await stand.take()
     said = len(stand.server.texts)
-    assert first.give_back(IDLE, first.upstream.parameters, (asyncio.create_task(cancel()),))
+    assert first.give_back(Left(False, first.upstream.parameters), (asyncio.create_task(cancel()),))
     await asyncio.sleep(0.05)
     assert len(stand.server.texts) == said and not first.pool.idle
     other = await stand.take()
