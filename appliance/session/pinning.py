@@ -19,7 +19,7 @@ EVERYTHING = "everything"
 _NOTHING: frozenset[str] = frozenset()
 _CODE = frozenset((CODE,))
 
-_FREE = frozenset(
+_ROWS_ALONE = frozenset(
     (
         Action.SELECT,
         Action.INSERT,
@@ -32,18 +32,20 @@ _FREE = frozenset(
         Action.SHOW,
         Action.LOCK,
         Action.TRANSACTION,
-        Action.CURSOR,
         Action.EXPLAIN,
-        Action.NOTIFY,
-        Action.SEQUENCE,
-        # What these leave stands in `StatementFacts.keeps`:
-        Action.SET,
-        Action.SET_ROLE,
-        Action.ADVISORY_LOCK,
-        Action.DEALLOCATE,
-        Action.DISCARD,
     )
 )
+_FREE = _ROWS_ALONE | {
+    Action.CURSOR,
+    Action.NOTIFY,
+    Action.SEQUENCE,
+    # What these leave stands in `StatementFacts.keeps`:
+    Action.SET,
+    Action.SET_ROLE,
+    Action.ADVISORY_LOCK,
+    Action.DEALLOCATE,
+    Action.DISCARD,
+}
 _TOLD = {
     Action.LISTEN: LISTEN,
     Action.CREATE_TEMPORARY: TEMPORARY,
@@ -134,24 +136,6 @@ _TELLING_OF_OTHERS = tuple(
     ("pg_catalog", name) for name in ("pg_prepared_statements", "pg_backend_memory_contexts")
 )
 """Views that show what others left on a connection that is shared."""
-
-
-_ROWS_ALONE = frozenset(
-    (
-        Action.SELECT,
-        Action.INSERT,
-        Action.UPDATE,
-        Action.DELETE,
-        Action.MERGE,
-        Action.TRUNCATE,
-        Action.COPY_TO,
-        Action.COPY_FROM,
-        Action.SHOW,
-        Action.LOCK,
-        Action.TRANSACTION,
-        Action.EXPLAIN,
-    )
-)
 
 
 def may_touch_settings(facts: Facts) -> bool:
