@@ -32,6 +32,12 @@ class Cancelling:
         self._upstream = upstream
         self.underway: set[asyncio.Task[bool]] = set()
         """Cancel requests on their way, and those that perhaps are still."""
+        self._sending = 0
+
+    @property
+    def busy(self) -> bool:
+        """Some are on their way."""
+        return bool(self._sending)
 
     def send(self, statements: int = 1) -> asyncio.Task[bool]:
         """The task ends when it is delivered."""
@@ -39,10 +45,12 @@ class Cancelling:
         _background.add(task)
         task.add_done_callback(_background.discard)
         self.underway.add(task)
+        self._sending += 1
         task.add_done_callback(self._sent)
         return task
 
     def _sent(self, task: asyncio.Task[bool]) -> None:
+        self._sending -= 1
         if not task.cancelled() and task.exception() is None and task.result():
             self.underway.discard(task)
 

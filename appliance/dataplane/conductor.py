@@ -10,10 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 
-from appliance.audit.record import (
-    Record,
-    StatementFinished,
-)
+from appliance.audit.record import Record
 from appliance.config.schema import TargetConfig
 from appliance.dataplane import farewells
 from appliance.dataplane.approvals import Answer
@@ -28,14 +25,17 @@ from appliance.dataplane.holding import Holding, seen_of, told_of
 from appliance.dataplane.lending import Lender
 from appliance.dataplane.pool import UNCLEAN, Kept
 from appliance.dataplane.protocols import SpokenProtocol
+from appliance.dataplane.remains import Remains
 from appliance.dataplane.retiring import Retiring
 from appliance.dataplane.services import Services
 from appliance.dataplane.sharing import Sharing
 from appliance.dataplane.shows import Seen
 from appliance.dataplane.tally import count
+from appliance.dataplane.time_limits import TimeLimits
 from appliance.dataplane.transport import Side
 from appliance.identity.verifiers import Directory
 from appliance.link.approvals import SessionSeen
+from appliance.model.circles import take_apart
 from appliance.model.ending import Ending
 from appliance.model.errors import Refused
 from appliance.model.form import Form
@@ -101,13 +101,12 @@ class Conductor:
         self.target = target
         self._services = services
         self._cancels = cancels
-        self._session = session
+        self.session = session
         self.begun = services.now()
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: list[asyncio.TimerHandle] = []
-        self._limits: dict[str, asyncio.TimerHandle] = {}
-        """Time limits of running statements, by the id of their record."""
+        self._limits = TimeLimits(self._timed_out)
         self._held = 0
         """Turns of ours that wait for the end of the event loop's round."""
         self._gate = Gate(
@@ -129,7 +128,8 @@ class Conductor:
         self.sharing: Sharing | None = None
         """Where the upstream comes and goes."""
         self._cancelling = Cancelling(protocol, target, login, upstream)
-        self.ended = False
+        self.ended = self._moved_on = False
+        self._remains: Remains | None = None
         self.on_end: list[asyncio.Future[None]] = []
         self.on_login: Callable[[LogInAnew], None] | None = None
         """Takes the client's connection over when it is to log in again."""
@@ -174,7 +174,7 @@ class Conductor:
         """From the upstream there is to the client, without the machine, as far as it lets them."""
         flow = self._machine.flow
         if flow is not None and self._upstream is not NO_SIDE:
-            self._upstream.rows_to(self._client, flow if on else None)
+            self._upstream.rows_to(*(self._client, flow) if on else (None, None))
 
     def _send(self, pieces: list[Bytes]) -> int:
         return self._upstream.write_all(pieces)
@@ -296,10 +296,7 @@ class Conductor:
 
     def _count(self, records: list[Record]) -> None:
         count(self._services.metrics, records)
-        if self._limits:
-            for record in records:
-                if isinstance(record, StatementFinished) and record.decided in self._limits:
-                    self._limits.pop(record.decided).cancel()
+        self._limits.heed(records)
 
     def _do(self, request: Request) -> None:
         match request:
@@ -318,9 +315,7 @@ class Conductor:
                 if self.catalog is not None:
                     self.catalog.note_clean(names, self.upstream_user)
             case ArmTimeout():
-                self._limits[request.execution.record_id] = self._loop.call_later(
-                    request.milliseconds / 1000, self._timed_out, request
-                )
+                self._limits.arm(request)
             case CancelStatement():
                 self.cancel()
             case EndOther(ending=ending):
@@ -384,8 +379,7 @@ class Conductor:
             return
         self._services.round.settle()
         said = f"ended by {person}" + (f": {reason}" if reason else "")
-        self._client.write(farewells.stopping(self._machine, said))
-        self._end("ended_by_administrator")
+        self.part("ended_by_administrator", farewells.stopping(self._machine, said))
 
     def _tell_change(self, begun: bool, masked: bool = False) -> None:
         """To every session on this database, in this worker and the others; what begins it goes
@@ -393,16 +387,15 @@ class Conductor:
         """
         if self.catalog is None:
             return
-        told = SchemaChange(self.target.name, self.catalog.database, self._session, begun)
+        told = SchemaChange(self.target.name, self.catalog.database, self.session, begun)
         if begun:
-            self.catalog.begin_change(self._session, masked=masked)
+            self.catalog.begin_change(self.session, masked=masked)
             self._gate.announce(self._cancels.announce(told))
         else:
-            self.catalog.settle_change(self._session)
+            self.catalog.settle_change(self.session)
             self._cancels.tell(told)
 
     def _timed_out(self, armed: ArmTimeout) -> None:
-        self._limits.pop(armed.execution.record_id, None)
         if not self.ended:
             self._carry_out(self._machine.timed_out(armed.execution, self._services.now()))
 
@@ -433,7 +426,7 @@ class Conductor:
 
     async def _refresh(self, reload: bool) -> None:
         if self.catalog is not None:
-            await self.catalog.quiet(self._session)
+            await self.catalog.quiet(self.session)
             await self.catalog.refresh(reload=reload)
         if not self.ended:
             self._carry_out(self._machine.catalog_ready(self._services.now()))
@@ -482,6 +475,8 @@ class Conductor:
     def _changed(self) -> None:
         """A side paused, resumed, sent its end of stream or was lost."""
         if self.ended:
+            if self._remains is not None:
+                self._remains.stir()
             return
         if self._upstream.ended or self._client.ended:
             self._services.round.settle()
@@ -510,10 +505,8 @@ class Conductor:
 
     def without_upstream(self, error: Exception) -> None:
         """See `sharing`."""
-        if self.ended:
-            return
-        self._client.write(farewells.none_free(self._machine, error))
-        self._end("no_upstream")
+        if not self.ended:
+            self.part("no_upstream", farewells.none_free(self._machine, error))
 
     def _upstream_gone(self) -> None:
         if self._leaving:
@@ -550,8 +543,7 @@ class Conductor:
         """Another session of the same principal wants this one to end."""
         if not self.ended:
             self._services.round.settle()
-            self._client.write(self._machine.last_words("70100", "connection was killed"))
-            self._end("ended_by_own")
+            self.part("ended_by_own", self._machine.last_words("70100", "connection was killed"))
 
     def cut(self, error: BaseException) -> None:
         """The one place that ends a session because something is wrong."""
@@ -560,7 +552,7 @@ class Conductor:
             return
         if isinstance(error, Refused) and self.catalog is not None:
             self.catalog.note_change()  # it may be the catalog that is behind
-        reason, message = farewells.of_error(error, self._machine, self._services, self._session)
+        reason, message = farewells.of_error(error, self._machine, self._services, self.session)
         self._client.write(message)
         self._end(reason)
 
@@ -573,10 +565,6 @@ class Conductor:
     def told(self) -> SessionSeen:
         """As the control process shows it."""
         return told_of(self.seen, self._machine, self.principal)
-
-    @property
-    def session(self) -> str:
-        return self._session
 
     def take_policy(self, snapshot: Snapshot) -> None:
         """From the next statement on, this policy decides; prepared statements are judged again."""
@@ -600,8 +588,7 @@ class Conductor:
         if self._leaving:
             self._end(self._leaving)
             return
-        self._client.write(farewells.stopping(self._machine, "connect again"))
-        self._end("drained")
+        self.part("drained", farewells.stopping(self._machine, "connect again"))
 
     def take_directory(self, directory: Directory) -> None:
         """Ends the session of somebody who could not log in as this principal now."""
@@ -613,7 +600,7 @@ class Conductor:
         self._give_up_waiting(why)
 
     def part(self, reason: str, last_words: bytes) -> None:
-        """See `retiring`."""
+        """Both sides end, once what is held is settled."""
         self._services.round.settle()
         if not self.ended:
             self._client.write(last_words)
@@ -627,8 +614,7 @@ class Conductor:
         """At once."""
         self._services.round.settle()
         if not self.ended:
-            self._client.write(farewells.stopping(self._machine))
-            self._end("stopped")
+            self.part("stopped", farewells.stopping(self._machine))
 
     def _end(self, reason: str, anew: LogInAnew | None = None) -> None:
         self._services.round.settle()
@@ -645,14 +631,15 @@ class Conductor:
         if self._hitting is not None:
             self._hitting.detach()
         self._let_rows_go(False)
-        for timer in (*self._timers, *self._limits.values()):
+        self._limits.cancel()
+        for timer in self._timers:
             timer.cancel()
         for task in self._tasks:
             task.cancel()
         self._count(turn.records)
         self._services.owe(
             *turn.records,
-            farewells.closed(self._machine, self._services, self._session, reason, self.begun),
+            farewells.closed(self._machine, self._services, self.session, reason, self.begun),
         )
         metrics = self._services.metrics
         metrics.pauses_client += self._client.pauses
@@ -661,10 +648,10 @@ class Conductor:
             self._leave_upstream(reason, busy, executing)
         if anew is None or self.on_login is None:
             self._client.close()
-            self._loop.call_later(5.0, self._client.abort)
         else:
             self._client.detach()
             self.on_login(anew)
+            self._moved_on = True
         for key in self.cancel_keys:
             self._cancels.forget(*key)
         if self.catalog is not None:
@@ -674,6 +661,20 @@ class Conductor:
         for waiter in self.on_end:
             if not waiter.done():
                 waiter.set_result(None)
+        self._remains = Remains(self)
+
+    @property
+    def lingers(self) -> bool:
+        """See `remains`."""
+        there = not (self._client.lost or self._moved_on)
+        return bool(there or self._tasks or self._held or self._cancelling.busy)
+
+    def take_apart(self) -> None:
+        """See `remains`. It knows that it has ended, for whoever is late."""
+        services, hitting = self._services, self._hitting
+        self._machine.take_apart()
+        take_apart(self, *[] if hitting is None else [hitting])
+        self.ended, self._services, self._remains = True, services, None
 
     def _gave_back(self, reason: str) -> bool:
         """Whether the connection to the database goes back to its pool."""

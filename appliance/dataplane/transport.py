@@ -15,6 +15,8 @@ from appliance.model.errors import ProtocolViolation
 from appliance.model.limits import AUTH_MESSAGE_BYTES_MAX, RECEIVE_BUFFER_BYTES
 
 PENDING_BYTES_MAX = 2 * AUTH_MESSAGE_BYTES_MAX
+CLOSING_SECONDS_MAX = 5.0
+"""A peer that does not read our last words, or does not end TLS, has this long for it."""
 
 share(bytearray(RECEIVE_BUFFER_BYTES))
 
@@ -38,6 +40,8 @@ class Side(Chunks, asyncio.BufferedProtocol):
         self._receiver: Receiver | None = None
         self._on_change: Callable[[], None] | None = None
         self._reading = True
+        self._patience: asyncio.TimerHandle | None = None
+        """Until a closing connection is aborted."""
 
     # asyncio.BufferedProtocol
 
@@ -66,6 +70,9 @@ class Side(Chunks, asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.leave()
         self.lost = self.ended = True
+        self.transport = None  # with TLS it refers to us, as long as there is one of the two
+        if self._patience is not None:
+            self._patience.cancel()
         self._wake()
         self._changed()
 
@@ -182,10 +189,13 @@ class Side(Chunks, asyncio.BufferedProtocol):
             self.transport.pause_reading()
 
     def close(self) -> None:
-        """Ends the connection after what was written has gone out."""
+        """Ends the connection after what was written has gone out, or CLOSING_SECONDS_MAX later."""
         self.leave()
         if self.transport is not None and not self.lost:
             self.transport.close()
+            if self._patience is None:
+                loop = asyncio.get_running_loop()
+                self._patience = loop.call_later(CLOSING_SECONDS_MAX, self.abort)
 
     def abort(self) -> None:
         self.leave()
@@ -198,8 +208,8 @@ class Side(Chunks, asyncio.BufferedProtocol):
         """From here on chunks go to `receiver`, and `on_change` hears of pausing and endings. What
         is pending goes first.
         """
-        assert self.transport is not None
-        self.transport.set_write_buffer_limits(high=high_bytes)
+        if self.transport is not None:
+            self.transport.set_write_buffer_limits(high=high_bytes)
         self._receiver, self._on_change = receiver, on_change
         pending, self._pending = self._pending, bytearray()
         if pending:
@@ -253,7 +263,8 @@ async def upgrade(side: Side, context: ssl.SSLContext, *, server_name: str | Non
     """
     loop = asyncio.get_running_loop()
     plain = side.transport
-    assert plain is not None
+    if plain is None:
+        raise ConnectionResetError(f"{side.name} left before the TLS handshake")
     if side.pending:
         raise ProtocolViolation(side.name, "plaintext bytes before the TLS handshake")
     upgraded = await loop.start_tls(

@@ -39,6 +39,9 @@ class Machine(Protocol):
     def proviso_failed(self) -> None:
         """What the hit path had sent was not run: it comes again, for the machine to look."""
 
+    def take_apart(self) -> None:
+        """The session has ended, and nothing is asked of this any more."""
+
     @property
     def waiting(self) -> bool: ...
     @property

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from appliance.audit.record import Outcome
+from appliance.model.circles import take_apart
 from appliance.model.errors import InvariantBroken
 from appliance.model.facts import Facts
 from appliance.model.limits import QUEUED_BYTES_MAX
@@ -60,6 +61,9 @@ class Exchange(ParkedTurns):
             state, self._decisions, blast, fences, self._footing, self._client.run
         )
         self._in_turn = False
+
+    def take_apart(self) -> None:
+        take_apart(self._decisions, self._state)
 
     # --- what the conductor asks ---
 

@@ -16,6 +16,7 @@ from _speedups.pgframe import WHOLE
 from _speedups.pghits import HitPath
 from _speedups.rowflow import RowFlow
 from appliance.audit.record import Outcome
+from appliance.model.circles import take_apart
 from appliance.model.errors import InvariantBroken, ProtocolViolation, Refused
 from appliance.model.facts import Facts
 from appliance.model.limits import QUEUED_BYTES_MAX
@@ -70,6 +71,9 @@ class SessionMachine(ParkedTurns):
         self._in_turn = False
         self._lent = False
         """There is no connection."""
+
+    def take_apart(self) -> None:
+        take_apart(self._decisions, self._state)
 
     # --- what the conductor asks ---
 
