@@ -23,6 +23,7 @@ from typing import NamedTuple
 from appliance.dataplane.transport import Side
 from appliance.model.errors import ProtocolViolation
 from appliance.session.own_statements import OWN, Own
+from appliance.session.settings import PINNED, PINNED_COUNT
 from appliance.wire.postgres import messages as m
 
 _EQ, _NE, _GT = (f"OPERATOR(pg_catalog.{sign})" for sign in ("=", "<>", ">"))
@@ -162,12 +163,31 @@ def _array(names: Iterable[str]) -> str:
 
 
 def set_texts(settings: Mapping[str, str]) -> tuple[bytes, ...]:
-    """One SET each. In E'' a backslash means the same whatever standard_conforming_strings says."""
-    return tuple(
-        f"SET {name} TO E'{literal}'".encode()
+    """One SET each."""
+    return tuple(f"SET {name} TO {_literal(value)}".encode() for name, value in settings.items())
+
+
+def naming_query(settings: Mapping[str, str], pins: bool) -> bytes:
+    """The same as set_texts in one statement; `pins`: the row that it gives ends with what
+    `session/settings` PINNED is."""
+    columns = [
+        f"pg_catalog.set_config('{name}', {_literal(value)}, false)"
         for name, value in settings.items()
-        for literal in (value.replace("\\", "\\\\").replace("'", "''"),)
-    )
+    ]
+    return f"SELECT {', '.join([*columns, *[PINNED] * pins])}".encode()
+
+
+def pinned(rows: Sequence[Sequence[str | None]]) -> tuple[str, ...]:
+    """The end of the answer to `naming_query`. Raises Unclean for anything else."""
+    told = tuple(value for row in rows for value in row[-PINNED_COUNT:] if value is not None)
+    if len(told) != PINNED_COUNT:
+        raise Unclean("settings")
+    return told
+
+
+def _literal(value: str) -> str:
+    """In E'' a backslash means the same whatever standard_conforming_strings says."""
+    return "E'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 class Unclean(Exception):

@@ -29,6 +29,15 @@ class Key(NamedTuple):
     """Names of the settings that announce a session: one that was ever set stays known."""
 
 
+class Handed(NamedTuple):
+    """A connection that has taken a session's name."""
+
+    shown: dict[str, str]
+    """Settings as the server reported them."""
+    told: tuple[str, ...] = ()
+    """What it answered to `session/settings` PINNED, where that was asked."""
+
+
 class Keeping(Protocol):
     """`standing`, where it is given, is what `look` said after login: it is looked at again."""
 
@@ -50,9 +59,11 @@ class Keeping(Protocol):
         fresh: Mapping[str, str],
         announced: Mapping[str, str],
         standing: str | None,
-    ) -> dict[str, str]:
-        """The connection takes a session's name. `fresh`: settings as of the login. -> settings as
-        of now. Raises Unclean, UpstreamRefused, ProtocolViolation, OSError.
+        pins: bool,
+    ) -> Handed:
+        """The connection takes a session's name. `fresh`: settings as of the login. `pins`: those
+        that decide what names mean become the session's own. Raises Unclean, UpstreamRefused,
+        ProtocolViolation, OSError.
         """
 
     async def clean(
@@ -94,18 +105,19 @@ class PostgresKeeping:
         fresh: Mapping[str, str],
         announced: Mapping[str, str],
         standing: str | None,
-    ) -> dict[str, str]:
-        texts = cleaning.set_texts(announced)
+        pins: bool,
+    ) -> Handed:
+        texts = [cleaning.naming_query(announced, pins)]
         if standing is not None:
-            texts = (cleaning.footprint_query(pooling.extensions), *texts)
+            texts.insert(0, cleaning.footprint_query(pooling.extensions))
         answer = await cleaning.converse(upstream.side, texts)
         if standing is not None:
-            cleaning.require_standing(answer.rows, standing)
+            cleaning.require_standing(answer.rows[:1], standing)
         shown = {**fresh, **answer.parameters}
         name = shown.get(APPLICATION_NAME, "")
         if shown != {**fresh, APPLICATION_NAME: name}:
             raise Unclean("settings")
-        return shown
+        return Handed(shown, cleaning.pinned(answer.rows[-1:]) if pins else ())
 
     async def clean(
         self,

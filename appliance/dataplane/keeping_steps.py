@@ -12,7 +12,7 @@ from typing import Any
 from appliance.config.schema import Pooling, TargetConfig
 from appliance.dataplane.cleaning import Footprint, Unclean
 from appliance.dataplane.connections import Upstream, UpstreamUnreachable
-from appliance.dataplane.keeping import Key
+from appliance.dataplane.keeping import Handed, Key
 from appliance.dataplane.upstream_steps import SteppedUpstreams, Steps, spoken
 from appliance.session.backend import Left
 
@@ -56,7 +56,8 @@ class SteppedKeeping:
         fresh: Mapping[str, str],
         announced: Mapping[str, str],
         standing: str | None,
-    ) -> dict[str, str]:
+        pins: bool,
+    ) -> Handed:
         login, settings = key.login, {**dict(key.settings), **announced}
         seeds = (secrets.randbits(SEED_BITS), secrets.randbits(SEED_BITS))
         steps = self._next_session(
@@ -70,7 +71,7 @@ class SteppedKeeping:
             raise Unclean("unasked words")
         if shown != fresh:
             raise Unclean("settings")
-        return shown
+        return Handed(shown)
 
     async def clean(
         self,

@@ -371,6 +371,7 @@ class Attempt:
                 self._governance,
                 kept is not None,
                 frozenset() if kept is None else frozenset(kept.backend.own),
+                () if kept is None else kept.told,
                 asked.settings,
             )
         )

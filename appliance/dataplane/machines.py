@@ -49,6 +49,8 @@ class MachineParts(NamedTuple):
     """The upstream outlives the session."""
     own: frozenset[bytes]
     """Names of our own statements that it holds."""
+    told: tuple[str, ...]
+    """What it answered to `session/settings` PINNED; empty where that was not asked."""
     settings: dict[str, str]
     """What the client asked for at login (`arriving.Asked`)."""
 
@@ -67,6 +69,8 @@ def postgres_machine(parts: MachineParts) -> SessionMachine:
     )
     state.approvals = services.approvals is not None
     state.own_statements.update(parts.own)
+    if parts.told:
+        state.settings.probed(list(parts.told), True)
     if governance.configuration.durability is not Durability.DISK:
         state.hits.path = _hit_path(parts, state)
         hold = parts.hold

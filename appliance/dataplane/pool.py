@@ -13,7 +13,7 @@ import random
 from collections import deque
 from collections.abc import Iterator, Mapping
 
-from appliance.config.schema import Pooling, PoolingMode, TargetConfig
+from appliance.config.schema import Pooling, PoolingMode, SchemaCheck, TargetConfig
 from appliance.dataplane.cleaning import Footprint, Unclean
 from appliance.dataplane.connections import (
     NO_SIDE,
@@ -67,6 +67,7 @@ class Kept:
         "opened",
         "pool",
         "standing",
+        "told",
         "until",
         "upstream",
     )
@@ -81,6 +82,8 @@ class Kept:
         """Settings as the server reported them at login; never changed."""
         self.standing = ""
         """Footprint.standing at login; '' for a connection that will not be kept."""
+        self.told: tuple[str, ...] = ()
+        """What it answered to `session/settings` PINNED when it was handed over."""
         self.idle_since = self.looked = now
         """`looked`: when its footprint was seen last."""
         self.backend = Backend()
@@ -179,7 +182,7 @@ class Pool:
                 keeping, key = self.keeping, self.key
                 args = (kept.upstream, key, self.pooling, kept.fresh)
                 await keeping.clean(*args, Left(False, parameters), kept.standing)
-                await keeping.hand_over(*args, announced, None)
+                await keeping.hand_over(*args, announced, None, False)
         except BaseException:
             self._close(kept)
             raise
@@ -222,8 +225,9 @@ class Pool:
             if now > kept.until or side.ended or side.pending:
                 raise Unclean("old")
             async with asyncio.timeout(TAKE_SECONDS_MAX):
-                shown = await self.keeping.hand_over(
-                    kept.upstream, self.key, self.pooling, kept.fresh, announced, standing
+                pins = self.target.schema_check is SchemaCheck.LEASE and self.lender is None
+                handed = await self.keeping.hand_over(
+                    kept.upstream, self.key, self.pooling, kept.fresh, announced, standing, pins
                 )
             if standing is not None:
                 kept.looked = now
@@ -233,7 +237,7 @@ class Pool:
         except BaseException:
             self._close(kept)
             raise
-        kept.upstream = kept.upstream._replace(parameters=shown)
+        kept.upstream, kept.told = kept.upstream._replace(parameters=handed.shown), handed.told
         return True
 
     @staticmethod

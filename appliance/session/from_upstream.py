@@ -136,9 +136,10 @@ class FromUpstream:
                 question.whole += content[: estimates.ANSWER_BYTES_MAX + 1]
             return
         reader = m.Reader(content[HEADER:], "upstream")
-        if self._state.question is None or part != WHOLE or reader.u16() != 1:
+        if question is None or part != WHOLE:
             raise ProtocolViolation("upstream", "an answer to no question")
-        self._state.question.answers.append(reader.take(reader.i32()).decode("utf-8", "replace"))
+        for _ in range(reader.u16()):
+            question.answers.append(reader.take(reader.i32()).decode("utf-8", "replace"))
         reader.end()
 
     def _row_description(self, content: Bytes) -> None:

@@ -1,8 +1,8 @@
 """What the upstream session's settings are, as far as the meaning of SQL depends on them.
 
 Owned by `session/machine`. Rule: a value is certain only if the server itself said so after the
-last statement that could have changed it; until then names are judged as unresolved. The probe uses
-SHOW only, which takes no snapshot and so changes nothing for the client's transaction.
+last statement that could have changed it; until then names are judged as unresolved. Amid a
+transaction the probe uses SHOW only, which takes no snapshot and so changes nothing for it.
 """
 
 import msgspec
@@ -14,15 +14,14 @@ from appliance.sql.reader import own_relations
 from appliance.sql.still import SERVER
 
 PROBE = (b"SHOW search_path", b"SHOW role", b"SHOW session_authorization")
-PINNING_PROBE = (
-    b"SELECT pg_catalog.set_config('search_path',"
-    b" pg_catalog.current_setting('search_path'), false)",
-    *PROBE[1:],
-    SERVER.encode(),
-)
-"""The same, and on which server, between transactions. The path is the session's own from there on:
-a server that reads its configuration again does not change it any more."""
-
+PINNED = f"""pg_catalog.set_config('search_path',
+    pg_catalog.current_setting('search_path'), false),
+  pg_catalog.current_setting('role'), pg_catalog.current_setting('session_authorization'),
+  ({SERVER})"""
+"""Columns: the same, and on which server, between transactions. The path is the session's own from
+there on: a server that reads its configuration again does not change it any more."""
+PINNING_PROBE = f"SELECT {PINNED}".encode()
+PINNED_COUNT = 4
 
 _NONE: frozenset[str] = frozenset()
 _NO_KINDS: frozenset[tuple[str, str]] = frozenset()
@@ -118,7 +117,7 @@ class SettingsTracker:
             self.current = self._build()
 
     def probed(self, values: list[str], pinned: bool = False) -> None:
-        """Takes the answers of PROBE; `pinned`: of PINNING_PROBE."""
+        """Takes the answers of PROBE; `pinned`: of PINNED."""
         self.pinned = pinned
         if pinned:
             *values, self.server = values

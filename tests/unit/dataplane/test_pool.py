@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from appliance.config.schema import Pooling, PoolingMode, Role, TargetConfig, TargetTls
+from appliance.config.schema import (
+    Pooling,
+    PoolingMode,
+    Role,
+    SchemaCheck,
+    TargetConfig,
+    TargetTls,
+)
 from appliance.config.schema import TargetTlsMode as TlsMode
 from appliance.dataplane import cleaning, pool
 from appliance.dataplane.connections import Login, UpstreamUnreachable
@@ -14,6 +21,7 @@ from appliance.dataplane.keeping import PostgresKeeping
 from appliance.dataplane.pool import Kept, Pools
 from appliance.session.announce import UNUSED
 from appliance.session.backend import Left
+from appliance.session.settings import PINNED
 from appliance.telemetry.metrics import Metrics
 from appliance.wire.postgres import messages as m
 
@@ -32,6 +40,7 @@ class Server:
         self.leftovers = ("f", "app", "app", "none", "")
         self.standing = "as it was"
         self.unfit = ""
+        self.pinned = ("app, public", "none", "app", "171 f")
         self.failing = ""
         """Words of a text that is answered with an error."""
         self.reported: dict[str, str] = {}
@@ -70,8 +79,9 @@ class Server:
             said += row(self.standing, self.unfit)
         elif text == "DISCARD ALL":
             said += m.parameter_status("application_name", UNUSED)
-        elif text.startswith("SET application_name"):
+        elif text.startswith("SELECT pg_catalog.set_config('application_name'"):
             said += m.parameter_status("application_name", "ann/1")
+            said += row("ann/1", "ann", *(self.pinned if "search_path" in text else ()))
         return said + m.frame(m.COMMAND_COMPLETE, b"OK\0") + m.ready_for_query(IDLE)
 
 
@@ -89,13 +99,16 @@ class Stand:
         self.pools = Pools(Metrics())
         self.taken: list[Kept] = []
 
-    def target(self, **pooling: Any) -> TargetConfig:
+    def target(
+        self, schema_check: SchemaCheck = SchemaCheck.STATEMENT, **pooling: Any
+    ) -> TargetConfig:
         return TargetConfig(
             name="shop",
             host="127.0.0.1",
             port=self.port,
             tls=TargetTls(mode=TlsMode.DISABLE),
             roles=(Role(principals=("*",), user="app"),),
+            schema_check=schema_check,
             pooling=Pooling(mode=PoolingMode.SESSION, **pooling),
         )
 
@@ -152,6 +165,25 @@ async def test_the_same_connection_again(stand: Stand) -> None:
     assert stand.server.texts[-1] != "ROLLBACK"
     metrics = stand.pools.metrics
     assert (metrics.upstream_reused, metrics.upstream_kept, metrics.upstream_unkept) == (1, 2, 0)
+
+
+async def test_settings_are_pinned_where_they_are_leased_under(stand: Stand) -> None:
+    assert (await stand.take(Login("others", b"secret"))).told == ()
+    leased = await stand.take(schema_check=SchemaCheck.LEASE)
+    assert leased.told == stand.server.pinned
+    assert await stand.give(leased)
+    stand.server.pinned = ("app", "none", "app", "172 f")
+    assert await stand.take(schema_check=SchemaCheck.LEASE) is leased
+    assert leased.told == ("app", "none", "app", "172 f")
+
+
+async def test_settings_that_are_not_told(stand: Stand) -> None:
+    first = await stand.take(schema_check=SchemaCheck.LEASE)
+    assert await stand.give(first)
+    found = first.pool
+    stand.server.pinned = ()
+    assert await found.obtain(ANNOUNCED) is None  # neither the old one nor a new one
+    assert first not in found.used and found.unfit
 
 
 @pytest.mark.parametrize(
@@ -343,5 +375,11 @@ async def test_no_server(stand: Stand) -> None:
 
 def test_texts() -> None:
     assert cleaning.set_texts({"a.b": "o'x\\"}) == (b"SET a.b TO E'o''x\\\\'",)
+    named = cleaning.naming_query({"a.b": "o'x\\", "c": "d"}, False)
+    assert named == (
+        b"SELECT pg_catalog.set_config('a.b', E'o''x\\\\', false),"
+        b" pg_catalog.set_config('c', E'd', false)"
+    )
+    assert named + f", {PINNED}".encode() == cleaning.naming_query({"a.b": "o'x\\", "c": "d"}, True)
     assert b"postgis" in cleaning.footprint_query(["postgis"])
     assert rb"""o''x\"y""" in cleaning.footprint_query(["o'x\"y"])

@@ -27,6 +27,7 @@ from appliance.audit.record import (
 from appliance.model.principal import Principal
 from appliance.session.effects import RefreshCatalog, Turn
 from appliance.session.hits import HELD
+from appliance.session.settings import PINNING_PROBE
 from appliance.sql.lineage import CatalogLineage
 from appliance.telemetry.metrics import SECONDS_BOUNDS
 from appliance.wire.postgres import messages as m
@@ -179,11 +180,11 @@ class Database:
             return b"", row(f"read committed/0/{here}{quiet}/{body}"), complete("SELECT 1")
         if b"json_agg" in text:
             return b"", row("[]"), complete("SELECT 1")
-        if b"pg_postmaster_start_time" in text:
-            return b"", row(HERE), complete("SELECT 1")
-        if text.startswith(b"SHOW") or b"set_config" in text:
-            tag = complete("SHOW" if text.startswith(b"SHOW") else "SELECT 1")
-            return b"", row('"$user", public' if b"path" in text else "none"), tag
+        if text == PINNING_PROBE:
+            return b"", row('"$user", public', "none", "none", HERE), complete("SELECT 1")
+        if text.startswith(b"SHOW"):
+            shown = row('"$user", public' if b"path" in text else "none")
+            return b"", shown, complete("SHOW")
         self.texts.append(text)
         extra = notice(text) if self.notices else b""
         if text.startswith(b"INSERT"):
