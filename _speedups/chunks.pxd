@@ -34,7 +34,8 @@ cdef class Poller:
     cdef list _sides
     cdef HitLedger _ledger
     cdef object _settle
-    cdef bint _waits
+    cdef int _bell
+    cdef bint _armed
     cdef bint _elsewhere
     cdef int _watch(self, Chunks side) except -1
     cdef int _forget(self, Chunks side) except -1

@@ -7,7 +7,7 @@ the socket does not take at once, closing, errors) stays the transport's. Rule: 
 used only while the transport has it open, that is until `leave`, which comes at the latest with
 `connection_lost`.
 
-System calls: epoll(7), recv(2), send(2).
+System calls: epoll(7), recv(2), send(2), timerfd_create(2).
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -39,6 +39,7 @@ cdef extern from "<sys/epoll.h>":
     int EPOLL_CTL_ADD
     int EPOLL_CTL_DEL
     uint32_t EPOLLIN
+    uint32_t EPOLLET
     int epoll_create1(int flags)
     int epoll_ctl(int epoll, int operation, int descriptor, epoll_event* event)
     int epoll_wait(int epoll, epoll_event* events, int count, int milliseconds) nogil
@@ -49,16 +50,22 @@ cdef extern from "<sys/socket.h>":
     Py_ssize_t recv(int descriptor, void* into, size_t size, int flags)
     Py_ssize_t send(int descriptor, const void* content, size_t size, int flags)
 
+cdef extern from "<sys/timerfd.h>":
+    struct itimerspec:
+        timespec it_interval
+        timespec it_value
+    int TFD_CLOEXEC
+    int TFD_NONBLOCK
+    int timerfd_create(clockid_t clock, int flags)
+    int timerfd_settime(int timer, int flags, const itimerspec* new, itimerspec* old)
+
 cdef extern from "<unistd.h>":
     int close(int descriptor)
-    long syscall(long number, ...) nogil
 
 cdef enum:
     EVENTS_MAX = 64
-    SYS_EPOLL_PWAIT2 = 441  # the same number on every architecture; Linux 5.11
-    WAIT_NANOSECONDS = 500000
-
-cdef double SERVE_SECONDS_MAX = 0.002
+    SERVE_NANOSECONDS_MAX = 2000000
+    BELL = -1  # in place of a connection's descriptor
 
 
 cdef class Chunks:
@@ -230,22 +237,34 @@ cdef class Poller:
     The event loop watches `fileno` and calls `serve` when something came. Then all that came is
     read; then the round is settled (`settle`, see `dataplane/rounds`); then what came meanwhile is
     read, and so on as long as everything is done with where it is: nothing was asked of the machine
-    or the event loop, no other connection has anything, and not for more than SERVE_SECONDS_MAX. It
-    waits a little for more (WAIT_NANOSECONDS), since the loop's own way there is long.
+    or the event loop, no other connection has anything, and not for more than
+    SERVE_NANOSECONDS_MAX. It waits for more that long, since the loop's own way there is long. One
+    timer says when that is over: a wait with a limit of its own would set the processor's timer
+    each time, which costs more than the wait where that traps into a hypervisor.
     """
 
     def __cinit__(self):
-        self._epoll = -1
+        self._epoll = self._bell = -1
 
     def __init__(self, HitLedger ledger not None, settle):
         self._ledger, self._settle = ledger, settle
+        cdef epoll_event event
         self._sides = []
-        self._waits = True
         self._epoll = epoll_create1(EPOLL_CLOEXEC)
-        if self._epoll < 0:
+        self._bell = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)
+        memset(&event, 0, sizeof(event))
+        event.events = EPOLLIN | EPOLLET  # it is never read
+        event.data.fd = BELL
+        if (
+            self._epoll < 0
+            or self._bell < 0
+            or epoll_ctl(self._epoll, EPOLL_CTL_ADD, self._bell, &event) < 0
+        ):
             PyErr_SetFromErrno(OSError)
 
     def __dealloc__(self):
+        if self._bell >= 0:
+            close(self._bell)
         if self._epoll >= 0:
             close(self._epoll)
 
@@ -256,8 +275,9 @@ cdef class Poller:
         cdef epoll_event events[EVENTS_MAX]
         cdef HitLedger ledger = self._ledger
         cdef bint alone = not self._elsewhere
-        cdef double until = _monotonic() + SERVE_SECONDS_MAX
+        cdef bint over = False
         cdef int count
+        cdef int descriptor
         cdef int index
         if ledger.within:
             return
@@ -267,15 +287,18 @@ cdef class Poller:
             count = epoll_wait(self._epoll, events, EVENTS_MAX, 0)
             while count > 0:
                 for index in range(count):
-                    if events[index].data.fd < len(self._sides):
-                        side = self._sides[events[index].data.fd]
+                    descriptor = events[index].data.fd
+                    if descriptor == BELL:
+                        self._armed, over = False, True
+                    elif descriptor < len(self._sides):
+                        side = self._sides[descriptor]
                         if side is not None:
                             (<Chunks>side)._arrived()
                 if ledger.wanted:
                     ledger.wanted = False
                     if ledger.turns or not ledger.write_due():
                         self._settle()
-                if ledger.stirred or not alone or _monotonic() >= until:
+                if over or ledger.stirred or not alone:
                     break
                 count = self._wait(events)
         finally:
@@ -285,26 +308,20 @@ cdef class Poller:
                 self._settle()
 
     cdef int _wait(self, void* events) except -2:
-        """-> how many are there; waits for them a little."""
+        """-> how many are there, the bell among them; 0 = a signal came."""
         cdef int count
-        cdef timespec most
-        if not self._waits:
-            return epoll_wait(self._epoll, <epoll_event*>events, EVENTS_MAX, 0)
-        most.tv_sec, most.tv_nsec = 0, WAIT_NANOSECONDS
+        cdef itimerspec most
+        if not self._armed:
+            memset(&most, 0, sizeof(most))
+            most.it_value.tv_nsec = SERVE_NANOSECONDS_MAX
+            if timerfd_settime(self._bell, 0, &most, NULL) < 0:
+                PyErr_SetFromErrno(OSError)
+            self._armed = True
         with nogil:
-            count = <int>syscall(
-                SYS_EPOLL_PWAIT2,
-                self._epoll,
-                events,
-                <int>EVENTS_MAX,
-                &most,
-                <void*>NULL,
-                <size_t>0,
-            )
-        if count < 0:
-            self._waits = errno == EINTR
-            return 0
-        return count
+            count = epoll_wait(self._epoll, <epoll_event*>events, EVENTS_MAX, -1)
+        if count < 0 and errno != EINTR:
+            PyErr_SetFromErrno(OSError)
+        return max(count, 0)
 
     cdef int _watch(self, Chunks side) except -1:
         cdef epoll_event event
@@ -352,10 +369,4 @@ cdef double wall_clock() noexcept nogil:
     """Unix seconds."""
     cdef timespec now
     clock_gettime(CLOCK_REALTIME, &now)
-    return <double>now.tv_sec + <double>now.tv_nsec * 1e-9
-
-
-cdef double _monotonic() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
     return <double>now.tv_sec + <double>now.tv_nsec * 1e-9
