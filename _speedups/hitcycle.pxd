@@ -89,7 +89,7 @@ cdef class HitLedger:
     cdef public bint turns
     cdef ChainEnd _end
     cdef object _unwritten
-    cdef bint stirred
+    cdef public bint stirred
     cdef object _wake
     cdef object _wake_later
     cdef object _entropy

@@ -5,7 +5,9 @@ the event loop's transport reads.
 import asyncio
 import secrets
 import socket
+import time
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import uvloop
@@ -70,14 +72,20 @@ class Settling:
         self.settled += 1
 
 
+def epoll_of(loop: asyncio.AbstractEventLoop) -> int:
+    found: int = loop._get_backend_id()  # type: ignore[attr-defined]  # (uvloop's, for tests)
+    return found
+
+
 def on_uvloop(test: Callable[[], Coroutine[None, None, None]]) -> Callable[[bool], None]:
     """Twice: with a poller, and with the transport alone."""
 
     async def run(polled: bool) -> None:
         made = Settling()
-        poller = Poller(made.ledger, made.settle)
+        loop = asyncio.get_running_loop()
+        poller = Poller(made.ledger, made.settle, epoll_of(loop))
         if polled:
-            asyncio.get_running_loop().add_reader(poller, poller.serve)
+            loop.add_reader(poller, poller.serve)
             poll_with(poller)
         try:
             await test()
@@ -248,3 +256,50 @@ async def test_the_round_is_settled_before_the_poller_reads_again() -> None:
     assert (made.settled, made.ledger.within) == (1, False)
     await one.end()
     await other.end()
+
+
+def test_a_poller_that_waits_ends_when_the_loop_has_something() -> None:
+    """It would wait for nearly a second, and again behind it: nobody else is kept waiting."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_others_come_while_it_waits())
+
+
+async def _others_come_while_it_waits() -> None:
+    loop, made = asyncio.get_running_loop(), Settling()
+    poller = Poller(made.ledger, made.settle, epoll_of(loop), 900_000_000)
+    loop.add_reader(poller, poller.serve)
+    poll_with(poller)
+    peer = await connect()
+    poll_with(None)
+
+    def done_where_it_is(chunk: memoryview) -> None:
+        peer.take(chunk)
+        made.ledger.stirred = False
+
+    peer.side.attach(done_where_it_is, peer.changed, HIGH)
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    came = asyncio.Event()
+    loop.add_reader(near, lambda: came.set() if near.recv(64) else None)
+    delays = []
+    for _ in range(5):
+        came.clear()
+        with ThreadPoolExecutor(1) as helper:
+            others = helper.submit(_say, far)
+            peer.far.send(b"1")  # it serves, and waits from here on
+            async with asyncio.timeout(10):
+                await came.wait()
+            delays.append(time.monotonic() - others.result())
+    assert sorted(delays)[2] < 0.3
+    assert bytes(peer.arrived) == b"1" * 5
+    loop.remove_reader(near)
+    near.close()
+    far.close()
+    await peer.end()
+
+
+def _say(far: socket.socket) -> float:
+    """-> when."""
+    time.sleep(0.1)
+    far.send(b"x")
+    return time.monotonic()
