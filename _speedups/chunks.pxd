@@ -35,16 +35,12 @@ cdef class Poller:
     cdef HitLedger _ledger
     cdef object _settle
     cdef int _bell
-    cdef int _loop
     cdef long _nanoseconds
-    cdef bint _leads
     cdef bint _armed
     cdef bint _elsewhere
     cdef int _watch(self, Chunks side) except -1
     cdef int _forget(self, Chunks side) except -1
     cdef int _wait(self, void* events) except -2
-    cdef int _lead(self) except -1
-    cdef int _follow(self) except -1
 
 
 cdef double wall_clock() noexcept nogil

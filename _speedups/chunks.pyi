@@ -38,8 +38,7 @@ class Poller:
         self,
         ledger: HitLedger,
         settle: Callable[[], None],
-        loop: int = -1,
-        nanoseconds: int = 5_000_000,
+        nanoseconds: int = 2_000_000,
     ) -> None: ...
     def fileno(self) -> int: ...
     def serve(self) -> None: ...

@@ -64,9 +64,8 @@ cdef extern from "<unistd.h>":
 
 cdef enum:
     EVENTS_MAX = 64
-    SERVE_NANOSECONDS_MAX = 5000000
+    SERVE_NANOSECONDS_MAX = 2000000
     BELL = -1  # in place of a connection's descriptor
-    LOOP = -2
 
 
 cdef class Chunks:
@@ -239,33 +238,32 @@ cdef class Poller:
     read; then the round is settled (`settle`, see `dataplane/rounds`); then what came meanwhile is
     read, and so on as long as everything is done with where it is: nothing was asked of the machine
     or the event loop, no other connection has anything, and not for more than
-    SERVE_NANOSECONDS_MAX. It waits for more that long, since the loop's own way there is long;
-    meanwhile it watches what the event loop waits for, in place of being watched by it, and ends
-    when there is anything. One timer says when the time is over: a wait with a limit of its own
-    would set the processor's timer each time, which costs more than the wait where that traps into
-    a hypervisor.
+    SERVE_NANOSECONDS_MAX. It waits for more that long, since the loop's own way there is long. One
+    timer says when that is over: a wait with a limit of its own would set the processor's timer
+    each time, which costs more than the wait where that traps into a hypervisor.
     """
 
     def __cinit__(self):
-        self._epoll = self._bell = self._loop = -1
+        self._epoll = self._bell = -1
 
     def __init__(
-        self,
-        HitLedger ledger not None,
-        settle,
-        int loop=-1,
-        long nanoseconds=SERVE_NANOSECONDS_MAX,
+        self, HitLedger ledger not None, settle, long nanoseconds=SERVE_NANOSECONDS_MAX
     ):
-        """`loop`: the epoll descriptor of the event loop, which watches `fileno`; -1 = unknown.
-        `nanoseconds`: how long it serves at most, less than a second."""
-        self._ledger, self._settle, self._loop = ledger, settle, loop
-        self._nanoseconds = nanoseconds
+        """`nanoseconds`: how long it serves at most, less than a second."""
+        self._ledger, self._settle, self._nanoseconds = ledger, settle, nanoseconds
+        cdef epoll_event event
         self._sides = []
         self._epoll = epoll_create1(EPOLL_CLOEXEC)
         self._bell = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)
-        if self._epoll < 0 or self._bell < 0:
+        memset(&event, 0, sizeof(event))
+        event.events = EPOLLIN | EPOLLET  # it is never read
+        event.data.fd = BELL
+        if (
+            self._epoll < 0
+            or self._bell < 0
+            or epoll_ctl(self._epoll, EPOLL_CTL_ADD, self._bell, &event) < 0
+        ):
             PyErr_SetFromErrno(OSError)
-        _add(self._epoll, self._bell, EPOLLIN | EPOLLET, BELL)  # it is never read
 
     def __dealloc__(self):
         if self._bell >= 0:
@@ -293,10 +291,8 @@ cdef class Poller:
             while count > 0:
                 for index in range(count):
                     descriptor = events[index].data.fd
-                    if descriptor < 0:
-                        over = True
-                        if descriptor == BELL:
-                            self._armed = False
+                    if descriptor == BELL:
+                        self._armed, over = False, True
                     elif descriptor < len(self._sides):
                         side = self._sides[descriptor]
                         if side is not None:
@@ -310,35 +306,14 @@ cdef class Poller:
                 count = self._wait(events)
         finally:
             ledger.within = False
-            if self._leads:
-                self._follow()
             if ledger.wanted:
                 ledger.wanted = False
                 self._settle()
 
-    cdef int _lead(self) except -1:
-        """From here on the event loop's descriptor is watched here, and this one not by it."""
-        cdef epoll_event event
-        if epoll_ctl(self._loop, EPOLL_CTL_DEL, self._epoll, &event) < 0:
-            PyErr_SetFromErrno(OSError)
-        self._leads = True
-        _add(self._epoll, self._loop, EPOLLIN, LOOP)
-        return 0
-
-    cdef int _follow(self) except -1:
-        """As the event loop had it."""
-        cdef epoll_event event
-        self._leads = False
-        epoll_ctl(self._epoll, EPOLL_CTL_DEL, self._loop, &event)  # (not there if adding it failed)
-        _add(self._loop, self._epoll, EPOLLIN, self._epoll)
-        return 0
-
     cdef int _wait(self, void* events) except -2:
-        """-> how many are there, the bell and the event loop among them; 0 = a signal came."""
+        """-> how many are there, the bell among them; 0 = a signal came."""
         cdef int count
         cdef itimerspec most
-        if self._loop >= 0 and not self._leads:
-            self._lead()
         if not self._armed:
             memset(&most, 0, sizeof(most))
             most.it_value.tv_nsec = self._nanoseconds
@@ -352,7 +327,12 @@ cdef class Poller:
         return max(count, 0)
 
     cdef int _watch(self, Chunks side) except -1:
-        _add(self._epoll, side._descriptor, EPOLLIN, side._descriptor)
+        cdef epoll_event event
+        memset(&event, 0, sizeof(event))
+        event.events = EPOLLIN
+        event.data.fd = side._descriptor
+        if epoll_ctl(self._epoll, EPOLL_CTL_ADD, side._descriptor, &event) < 0:
+            PyErr_SetFromErrno(OSError)
         while len(self._sides) <= side._descriptor:
             self._sides.append(None)
         self._sides[side._descriptor] = side
@@ -366,16 +346,6 @@ cdef class Poller:
             epoll_ctl(self._epoll, EPOLL_CTL_DEL, side._descriptor, &event)
         side._watched = False
         return 0
-
-
-cdef int _add(int epoll, int descriptor, uint32_t events, int known_as) except -1:
-    cdef epoll_event event
-    memset(&event, 0, sizeof(event))
-    event.events = events
-    event.data.fd = known_as
-    if epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event) < 0:
-        PyErr_SetFromErrno(OSError)
-    return 0
 
 
 cdef object _shared = None

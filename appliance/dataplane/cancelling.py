@@ -39,6 +39,9 @@ class Cancelling:
         """Some are on their way."""
         return bool(self._sending)
 
+    def concerns(self, upstream: Upstream) -> bool:
+        return self._upstream.side is upstream.side
+
     def send(self, statements: int = 1) -> asyncio.Task[bool]:
         """The task ends when it is delivered."""
         task = asyncio.get_running_loop().create_task(self._send_cancels(statements))

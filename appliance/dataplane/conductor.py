@@ -163,7 +163,8 @@ class Conductor:
             return
         upstream = kept.upstream
         self._upstream, self.upstream_pid = upstream.side, upstream.pid
-        self._cancelling = Cancelling(self._protocol, self.target, self._login, upstream)
+        if not self._cancelling.concerns(upstream):
+            self._cancelling = Cancelling(self._protocol, self.target, self._login, upstream)
         high = self._services.governance.configuration.limits.write_buffer_high_bytes
         self._upstream.attach(self.from_upstream, self._changed, high)
         if self._hitting is not None and not self.ended:
@@ -186,9 +187,6 @@ class Conductor:
 
     def now(self) -> float:
         return self._services.now()
-
-    def carry_on(self, turn: Turn) -> None:
-        self._carry_out(turn)
 
     def start(self) -> None:
         """From here on both sides' chunks come to us."""
@@ -217,7 +215,7 @@ class Conductor:
         try:
             turn = self._machine.client_received(chunk, self._services.now())
             turn.begun = begun
-            self._carry_out(turn)
+            self.carry_on(turn)
         except Exception as error:  # the one place: whatever it is, both sides end
             self.cut(error)
 
@@ -225,7 +223,7 @@ class Conductor:
         if self.ended:
             return
         try:
-            self._carry_out(self._machine.upstream_received(chunk, self._services.now()))
+            self.carry_on(self._machine.upstream_received(chunk, self._services.now()))
             if self._machine.flow is not None and not (self._held or self.ended):
                 self._machine.let_flow()
         except Exception as error:  # the one place: whatever it is, both sides end
@@ -234,7 +232,9 @@ class Conductor:
 
     def settled(self) -> None:
         """Something ended that a drain or a retirement may wait for."""
-        if self._draining and not self.ended and self._machine.idle:
+        if self.ended:
+            return
+        if self._draining and self._machine.idle:
             self._end_politely()
         self._retiring.settled()
         if self.sharing is not None:
@@ -242,7 +242,7 @@ class Conductor:
 
     # --- effects out ------------------------------------------------------------------------------
 
-    def _carry_out(self, turn: Turn) -> None:
+    def carry_on(self, turn: Turn) -> None:
         """At once, unless it has records, which are written with those of other sessions."""
         if turn.records or self._held:
             self._held += 1
@@ -343,7 +343,7 @@ class Conductor:
         if self.ended:
             return
         try:
-            self._carry_out(self._holding.answered(answer))
+            self.carry_on(self._holding.answered(answer))
         except Exception as error:  # as where bytes come in
             self.cut(error)
         self.settled()
@@ -360,7 +360,7 @@ class Conductor:
 
     def _give_up_waiting(self, why: str) -> None:
         if not self.ended and self._machine.parked is not None:
-            self._carry_out(self._machine.give_up_waiting(why, self._services.now()))
+            self.carry_on(self._machine.give_up_waiting(why, self._services.now()))
             self.settled()
 
     def _remind(self) -> None:
@@ -370,7 +370,7 @@ class Conductor:
         if self._holding.overdue:
             self._give_up_waiting("expired")
             return
-        self._carry_out(self._machine.remind(self._services.now()))
+        self.carry_on(self._machine.remind(self._services.now()))
         self._holding.remind_later(self._remind)
 
     def end_by(self, person: str, reason: str) -> None:
@@ -397,7 +397,7 @@ class Conductor:
 
     def _timed_out(self, armed: ArmTimeout) -> None:
         if not self.ended:
-            self._carry_out(self._machine.timed_out(armed.execution, self._services.now()))
+            self.carry_on(self._machine.timed_out(armed.execution, self._services.now()))
 
     def _spawn(self, coroutine) -> asyncio.Task[None]:  # type: ignore[no-untyped-def]
         task: asyncio.Task[None] = self._loop.create_task(coroutine)
@@ -422,19 +422,19 @@ class Conductor:
         self._services.cache.note_failure(facts)
         forms = Forms(request.owed, [Form(*each) for each in made])
         if not self.ended:
-            self._carry_out(self._machine.analysed(facts, self._services.now(), forms))
+            self.carry_on(self._machine.analysed(facts, self._services.now(), forms))
 
     async def _refresh(self, reload: bool) -> None:
         if self.catalog is not None:
             await self.catalog.quiet(self.session)
             await self.catalog.refresh(reload=reload)
         if not self.ended:
-            self._carry_out(self._machine.catalog_ready(self._services.now()))
+            self.carry_on(self._machine.catalog_ready(self._services.now()))
 
     async def _pin(self) -> None:
         assert self.sharing is not None
         try:
-            await self.sharing.pin()
+            await self.sharing.pin(tuple(self._cancelling.underway))
         except UNCLEAN:
             self._upstream_gone()
 
@@ -445,7 +445,7 @@ class Conductor:
             stands = await self.catalog.stands(request.footing, asker, refresh=request.refresh)
         if self.ended:
             return
-        self._carry_out(self._machine.footing_told(stands, self._services.now()))
+        self.carry_on(self._machine.footing_told(stands, self._services.now()))
         self.settled()
 
     # --- pressure ---------------------------------------------------------------------------------
@@ -537,7 +537,7 @@ class Conductor:
         """Of this principal's own, wherever it is."""
         found = await self._cancels.end_own(ending, self.principal)
         if not self.ended:
-            self._carry_out(self._machine.other_ended(found, self._services.now()))
+            self.carry_on(self._machine.other_ended(found, self._services.now()))
 
     def ended_by_own(self) -> None:
         """Another session of the same principal wants this one to end."""

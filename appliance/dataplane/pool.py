@@ -171,7 +171,11 @@ class Pool:
         return await self._opened(self._pools.now())
 
     async def make_sole(
-        self, kept: Kept, announced: Mapping[str, str], parameters: Mapping[str, str]
+        self,
+        kept: Kept,
+        announced: Mapping[str, str],
+        parameters: Mapping[str, str],
+        cancels: tuple[asyncio.Task[bool], ...],
     ) -> None:
         """Cleans a connection that a session has, in place of claiming it: it is that session's
         alone from here on. Raises Unclean, OSError, ProtocolViolation; then it is closed."""
@@ -179,6 +183,7 @@ class Pool:
         side.detach()
         try:
             async with asyncio.timeout(CLEAN_SECONDS_MAX):
+                await _all_delivered(cancels)
                 keeping, key = self.keeping, self.key
                 args = (kept.upstream, key, self.pooling, kept.fresh)
                 await keeping.clean(*args, Left(False, parameters), kept.standing)
@@ -307,10 +312,7 @@ class Pool:
         standing = self._looked_for(kept, now)
         try:
             async with asyncio.timeout(CLEAN_SECONDS_MAX):
-                if cancels:  # waited for, not cancelled with us: see `cancels`
-                    await asyncio.wait(cancels)
-                    if not all(map(_delivered, cancels)):
-                        raise Unclean("a cancel request may still come")
+                await _all_delivered(cancels)
                 own = await self.keeping.clean(
                     kept.upstream, self.key, self.pooling, kept.fresh, left, standing
                 )
@@ -437,6 +439,14 @@ class Pool:
             self._close(kept)
 
 
+async def _all_delivered(cancels: tuple[asyncio.Task[bool], ...]) -> None:
+    """They are waited for, not cancelled with us: see `cancels`. Raises Unclean."""
+    if cancels:
+        await asyncio.wait(cancels)
+        if not all(map(_delivered, cancels)):
+            raise Unclean("a cancel request may still come")
+
+
 def _delivered(cancel: asyncio.Task[bool]) -> bool:
     return not cancel.cancelled() and cancel.exception() is None and cancel.result()
 
@@ -532,7 +542,8 @@ class Pools:
         for pool in self:
             pool.sweep(now)
             if pool.forgotten(now):
-                self._pools.pop(pool.key, None)
+                if self._pools.get(pool.key) is pool:  # and not the one that came after it
+                    del self._pools[pool.key]
                 self._drained.discard(pool)
         if self._pools or self._drained:
             self._sweep_soon()

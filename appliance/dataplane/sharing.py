@@ -138,13 +138,13 @@ class Sharing:
         if not kept.give_back(left):
             kept.pool.close_one(kept)
 
-    async def pin(self) -> None:
-        """Answers PinConnection."""
+    async def pin(self, cancels: tuple[asyncio.Task[bool], ...]) -> None:
+        """Answers PinConnection. `cancels`: requests for this connection that are under way."""
         kept = self.kept
         assert kept is not None
         if self._path is not None:
             self._path.leave_upstream()
-        await kept.pool.make_sole(kept, self._announced, self._machine.parameters)
+        await kept.pool.make_sole(kept, self._announced, self._machine.parameters, cancels)
         self._session.use(kept)
         self._session.carry_on(self._machine.pinned(kept.backend, self._session.now()))
 

@@ -40,6 +40,8 @@ class Side(Chunks, asyncio.BufferedProtocol):
         self._receiver: Receiver | None = None
         self._on_change: Callable[[], None] | None = None
         self._reading = True
+        self._tls: ssl.SSLObject | None = None
+        """Of a connection that is lost."""
         self._patience: asyncio.TimerHandle | None = None
         """Until a closing connection is aborted."""
 
@@ -70,6 +72,7 @@ class Side(Chunks, asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.leave()
         self.lost = self.ended = True
+        self._tls = self.ssl
         self.transport = None  # with TLS it refers to us, as long as there is one of the two
         if self._patience is not None:
             self._patience.cancel()
@@ -248,7 +251,7 @@ class Side(Chunks, asyncio.BufferedProtocol):
     @property
     def ssl(self) -> ssl.SSLObject | None:
         if self.transport is None:
-            return None
+            return self._tls
         return self.transport.get_extra_info("ssl_object")  # type: ignore[no-any-return]
 
     def certificate(self) -> bytes | None:
@@ -277,5 +280,7 @@ async def upgrade(side: Side, context: ssl.SSLContext, *, server_name: str | Non
     )
     if upgraded is None:
         raise ConnectionResetError(f"{side.name} left during the TLS handshake")
+    if side.lost:
+        raise ConnectionResetError(f"{side.name} left behind the TLS handshake")
     side.transport = upgraded
     side._reading = True

@@ -121,10 +121,8 @@ class Worker:
             lru_cache(maxsize=1)(lambda: _kept(keys / PASSWORD_KEY_NAME, new_private_key)),
         )
         self._services.worker = self._spec.index
-        loop = asyncio.get_running_loop()
-        its_epoll = getattr(loop, "_get_backend_id", lambda: -1)()  # uvloop's, for its own tests
-        poller = Poller(self._services.round.ledger, self._services.round.settle, its_epoll)
-        loop.add_reader(poller, poller.serve)
+        poller = Poller(self._services.round.ledger, self._services.round.settle)
+        asyncio.get_running_loop().add_reader(poller, poller.serve)
         poll_with(poller)
         self._catalogs = Catalogs(
             self._metrics,

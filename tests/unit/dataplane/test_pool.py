@@ -353,6 +353,43 @@ async def test_spares(stand: Stand) -> None:
     assert stand.pools.metrics.upstream_reused == 1
 
 
+async def test_a_pool_that_is_drained_leaves_the_one_that_came_after_it(stand: Stand) -> None:
+    """A reload closes the pools there are; sessions go on, and new ones get others."""
+    first = await stand.take()
+    stand.pools.drain()
+    second = await stand.take()
+    assert second.pool is not first.pool
+    assert not await stand.give(first)
+    await asyncio.sleep(0)
+    stand.pools._sweep()
+    third = await stand.take()
+    assert third.pool is second.pool
+
+
+async def test_a_cancel_request_is_over_before_a_connection_is_soles(stand: Stand) -> None:
+    kept = await stand.take()
+
+    async def request(delivered: bool) -> bool:
+        await asyncio.sleep(0.05)
+        stand.server.texts.append("cancelled")
+        return delivered
+
+    late = asyncio.create_task(request(True))
+    await kept.pool.make_sole(kept, ANNOUNCED, {**kept.upstream.parameters}, (late,))
+    assert stand.server.texts.index("cancelled") < stand.server.texts.index("DISCARD ALL")
+    lost = asyncio.create_task(request(False))
+    with pytest.raises(cleaning.Unclean, match="cancel request"):
+        await kept.pool.make_sole(kept, ANNOUNCED, {**kept.upstream.parameters}, (lost,))
+
+
+def test_names_that_an_encoding_could_change_are_nobodys_to_share(stand: Stand) -> None:
+    """In a client_encoding whose second bytes are quotes or backslashes a literal of ours would end
+    early: such a session announces itself in the startup packet of a connection of its own."""
+    for name in ("ann/\u3003\\'", "\u8868'", "ann\xe9"):
+        announced = {"application_name": name}
+        assert stand.pools.pool(stand.target(), LOGIN, "shop", {}, announced, KEEPING) is None
+
+
 async def test_pools_are_forgotten(stand: Stand) -> None:
     first = await stand.take(spare=1)
     now = stand.pools.now()

@@ -72,18 +72,13 @@ class Settling:
         self.settled += 1
 
 
-def epoll_of(loop: asyncio.AbstractEventLoop) -> int:
-    found: int = loop._get_backend_id()  # type: ignore[attr-defined]  # (uvloop's, for tests)
-    return found
-
-
 def on_uvloop(test: Callable[[], Coroutine[None, None, None]]) -> Callable[[bool], None]:
     """Twice: with a poller, and with the transport alone."""
 
     async def run(polled: bool) -> None:
         made = Settling()
         loop = asyncio.get_running_loop()
-        poller = Poller(made.ledger, made.settle, epoll_of(loop))
+        poller = Poller(made.ledger, made.settle)
         if polled:
             loop.add_reader(poller, poller.serve)
             poll_with(poller)
@@ -258,15 +253,15 @@ async def test_the_round_is_settled_before_the_poller_reads_again() -> None:
     await other.end()
 
 
-def test_a_poller_that_waits_ends_when_the_loop_has_something() -> None:
-    """It would wait for nearly a second, and again behind it: nobody else is kept waiting."""
+def test_a_poller_that_waits_for_more_gives_way_to_the_loop() -> None:
+    """When its time is over, which is said once: the wait itself has no end."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_others_come_while_it_waits())
 
 
 async def _others_come_while_it_waits() -> None:
     loop, made = asyncio.get_running_loop(), Settling()
-    poller = Poller(made.ledger, made.settle, epoll_of(loop), 900_000_000)
+    poller = Poller(made.ledger, made.settle, 300_000_000)
     loop.add_reader(poller, poller.serve)
     poll_with(poller)
     peer = await connect()
@@ -290,7 +285,7 @@ async def _others_come_while_it_waits() -> None:
             async with asyncio.timeout(10):
                 await came.wait()
             delays.append(time.monotonic() - others.result())
-    assert sorted(delays)[2] < 0.3
+    assert 0.1 < sorted(delays)[2] < 0.3  # it had waited for 0.1 s when they came
     assert bytes(peer.arrived) == b"1" * 5
     loop.remove_reader(near)
     near.close()
