@@ -298,3 +298,20 @@ def _say(far: socket.socket) -> float:
     time.sleep(0.1)
     far.send(b"x")
     return time.monotonic()
+
+
+async def test_tls_stays_known_of_a_connection_that_is_lost() -> None:
+    """What is recorded of a login that failed is said behind it."""
+
+    class Upgraded:
+        def get_extra_info(self, name: str) -> object:
+            return {"ssl_object": self}.get(name)
+
+    side, transport = Side("client"), Upgraded()
+    side.connection_made(transport)  # type: ignore[arg-type]
+    side.connection_lost(None)
+    assert side.transport is None
+    assert side.ssl is transport
+    side.close()
+    side.abort()
+    side.write(b"nobody")
