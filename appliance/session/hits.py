@@ -148,6 +148,13 @@ class Hits(Teacher[HitPath]):
         lease = None if self.path is None else self.path.lease
         return lease.value if lease is not None and lease.live() else 0
 
+    def missed(self) -> None:
+        """A statement that a lease would have spared a question asks it: the lease is wanted, also
+        where nothing that is asked is known to the path."""
+        if self.path is not None and self.path.lease is not None and self.want_lease is not None:
+            self.path.lease.missed += 1
+            self.want_lease()
+
     def moved(self, unchanged: Unchanged) -> None:
         """Another connection, with positions of its own."""
         self._unchanged = unchanged

@@ -100,6 +100,8 @@ class Questions:
         question.in_transaction = state.in_pipeline or state.status != ord("I")
         question.ends = question.ends and not hold
         question.leased = state.hits.leased
+        if not question.leased and not footing.calls and changes.is_repeatable(verdict.facts):
+            state.hits.missed()
         question.discards = discards
         if discards:
             name = refusals.QUESTION_NAME
