@@ -115,6 +115,17 @@ def test_with_and_without(principal: Principal, seed: int) -> None:
     assert sorted(hitting.database.texts) == sorted(alone.database.texts)
 
 
+def test_what_asks_is_a_wish_for_the_lease() -> None:
+    """Also where the path knows nothing that it could miss it with."""
+    hold = Hold()
+    front = Front(ANN, True, random.Random(0), hold)
+    front.say(m.query(READ.encode()))
+    front.answer()
+    assert front.taken == 0
+    assert hold.lease.missed == 1
+    front.leave()
+
+
 @pytest.mark.parametrize("principal", [ANN, DAN], ids=["owes masks", "owes none"])
 @pytest.mark.parametrize("seed", range(25))
 def test_with_a_lease_and_without(principal: Principal, seed: int) -> None:
