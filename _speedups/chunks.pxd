@@ -3,6 +3,7 @@
 from libc.stdint cimport uint8_t
 
 from _speedups.hitcycle cimport Cycle, HitLedger
+from _speedups.loopwork cimport LoopWork
 from _speedups.rowflow cimport RowFlow
 
 
@@ -34,12 +35,16 @@ cdef class Poller:
     cdef list _sides
     cdef HitLedger _ledger
     cdef object _settle
+    cdef LoopWork _work
     cdef int _bell
+    cdef int _door
+    cdef bint _shut
     cdef long _nanoseconds
     cdef bint _armed
     cdef bint _elsewhere
     cdef int _watch(self, Chunks side) except -1
     cdef int _forget(self, Chunks side) except -1
+    cdef bint _others_wait(self) except -1
     cdef int _wait(self, void* events) except -2
 
 

@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import Callable
 
 from _speedups.hitcycle import HitLedger
+from _speedups.loopwork import LoopWork
 from _speedups.rowflow import RowFlow
 
 class Chunks:
@@ -38,6 +39,7 @@ class Poller:
         self,
         ledger: HitLedger,
         settle: Callable[[], None],
+        work: LoopWork | None = None,
         nanoseconds: int = 2_000_000,
     ) -> None: ...
     def fileno(self) -> int: ...

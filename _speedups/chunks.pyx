@@ -18,6 +18,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from _speedups.hitcycle cimport Cycle, HitLedger
+from _speedups.loopwork cimport LoopWork
 from _speedups.rowflow cimport RowFlow
 
 cdef extern from "<time.h>":
@@ -38,6 +39,7 @@ cdef extern from "<sys/epoll.h>":
     int EPOLL_CLOEXEC
     int EPOLL_CTL_ADD
     int EPOLL_CTL_DEL
+    int EPOLL_CTL_MOD
     uint32_t EPOLLIN
     uint32_t EPOLLET
     int epoll_create1(int flags)
@@ -64,7 +66,7 @@ cdef extern from "<unistd.h>":
 
 cdef enum:
     EVENTS_MAX = 64
-    SERVE_NANOSECONDS_MAX = 2000000
+    BELL_NANOSECONDS = 2000000
     BELL = -1  # in place of a connection's descriptor
 
 
@@ -237,42 +239,52 @@ cdef class Poller:
     The event loop watches `fileno` and calls `serve` when something came. Then all that came is
     read; then the round is settled (`settle`, see `dataplane/rounds`); then what came meanwhile is
     read, and so on as long as everything is done with where it is: nothing was asked of the machine
-    or the event loop, no other connection has anything, and not for more than
-    SERVE_NANOSECONDS_MAX. It waits for more that long, since the loop's own way there is long. One
-    timer says when that is over: a wait with a limit of its own would set the processor's timer
-    each time, which costs more than the wait where that traps into a hypervisor.
+    or the event loop and no other connection has anything. It waits for more itself, since the
+    loop's own way there is long. A bell that rings every BELL_NANOSECONDS bounds how long others
+    wait: then the loop is asked whether it has anything to do (`work`). One timer for that: a wait
+    with a limit of its own would set the processor's timer each time, which costs more than the
+    wait where that traps into a hypervisor.
+
+    The loop watches the sockets' epoll through another one, the door. It is shut while the poller
+    serves for longer: else what comes here would make the loop seem to have something to do.
     """
 
     def __cinit__(self):
-        self._epoll = self._bell = -1
+        self._epoll = self._door = self._bell = -1
 
     def __init__(
-        self, HitLedger ledger not None, settle, long nanoseconds=SERVE_NANOSECONDS_MAX
+        self,
+        HitLedger ledger not None,
+        settle,
+        LoopWork work=None,
+        long nanoseconds=BELL_NANOSECONDS,
     ):
-        """`nanoseconds`: how long it serves at most, less than a second."""
-        self._ledger, self._settle, self._nanoseconds = ledger, settle, nanoseconds
-        cdef epoll_event event
+        """Without `work` it serves until the bell rings, after `nanoseconds`: more than none, less
+        than a second.
+        """
+        if not 0 < nanoseconds < 1_000_000_000:
+            raise ValueError("the bell rings after less than a second")
+        self._ledger, self._settle, self._work = ledger, settle, work
+        self._nanoseconds = nanoseconds
         self._sides = []
         self._epoll = epoll_create1(EPOLL_CLOEXEC)
+        self._door = epoll_create1(EPOLL_CLOEXEC)
         self._bell = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)
-        memset(&event, 0, sizeof(event))
-        event.events = EPOLLIN | EPOLLET  # it is never read
-        event.data.fd = BELL
-        if (
-            self._epoll < 0
-            or self._bell < 0
-            or epoll_ctl(self._epoll, EPOLL_CTL_ADD, self._bell, &event) < 0
-        ):
+        if self._epoll < 0 or self._door < 0 or self._bell < 0:
             PyErr_SetFromErrno(OSError)
+        _control(self._epoll, EPOLL_CTL_ADD, self._bell, EPOLLIN | EPOLLET, BELL)  # never read
+        _control(self._door, EPOLL_CTL_ADD, self._epoll, EPOLLIN, self._epoll)
 
     def __dealloc__(self):
         if self._bell >= 0:
             close(self._bell)
+        if self._door >= 0:
+            close(self._door)
         if self._epoll >= 0:
             close(self._epoll)
 
     def fileno(self) -> int:
-        return self._epoll
+        return self._door
 
     def serve(self) -> None:
         cdef epoll_event events[EVENTS_MAX]
@@ -292,7 +304,8 @@ cdef class Poller:
                 for index in range(count):
                     descriptor = events[index].data.fd
                     if descriptor == BELL:
-                        self._armed, over = False, True
+                        self._armed = False
+                        over = self._others_wait()
                     elif descriptor < len(self._sides):
                         side = self._sides[descriptor]
                         if side is not None:
@@ -303,12 +316,26 @@ cdef class Poller:
                         self._settle()
                 if over or ledger.stirred or not alone:
                     break
+                if self._work is not None and self._work.ready():
+                    break
                 count = self._wait(events)
         finally:
             ledger.within = False
+            if self._shut:
+                self._shut = False
+                _control(self._door, EPOLL_CTL_MOD, self._epoll, EPOLLIN, self._epoll)
             if ledger.wanted:
                 ledger.wanted = False
                 self._settle()
+
+    cdef bint _others_wait(self) except -1:
+        """Whether it is the loop's turn, as far as the loop knows at this moment."""
+        if self._work is None:
+            return True
+        if not self._shut:
+            _control(self._door, EPOLL_CTL_MOD, self._epoll, 0, self._epoll)
+            self._shut = True
+        return self._work.due()
 
     cdef int _wait(self, void* events) except -2:
         """-> how many are there, the bell among them; 0 = a signal came."""
@@ -327,12 +354,7 @@ cdef class Poller:
         return max(count, 0)
 
     cdef int _watch(self, Chunks side) except -1:
-        cdef epoll_event event
-        memset(&event, 0, sizeof(event))
-        event.events = EPOLLIN
-        event.data.fd = side._descriptor
-        if epoll_ctl(self._epoll, EPOLL_CTL_ADD, side._descriptor, &event) < 0:
-            PyErr_SetFromErrno(OSError)
+        _control(self._epoll, EPOLL_CTL_ADD, side._descriptor, EPOLLIN, side._descriptor)
         while len(self._sides) <= side._descriptor:
             self._sides.append(None)
         self._sides[side._descriptor] = side
@@ -346,6 +368,19 @@ cdef class Poller:
             epoll_ctl(self._epoll, EPOLL_CTL_DEL, side._descriptor, &event)
         side._watched = False
         return 0
+
+
+cdef int _control(
+    int epoll, int operation, int descriptor, uint32_t events, int name
+) except -1:
+    """`name`: what a wait tells of it."""
+    cdef epoll_event event
+    memset(&event, 0, sizeof(event))
+    event.events = events
+    event.data.fd = name
+    if epoll_ctl(epoll, operation, descriptor, &event) < 0:
+        PyErr_SetFromErrno(OSError)
+    return 0
 
 
 cdef object _shared = None

@@ -23,6 +23,7 @@ import msgspec
 import uvloop
 
 from _speedups.chunks import Poller, poll_with
+from _speedups.loopwork import LoopWork
 from appliance import __version__
 from appliance.audit.record import (
     ConfigurationChanged,
@@ -121,8 +122,9 @@ class Worker:
             lru_cache(maxsize=1)(lambda: _kept(keys / PASSWORD_KEY_NAME, new_private_key)),
         )
         self._services.worker = self._spec.index
-        poller = Poller(self._services.round.ledger, self._services.round.settle)
-        asyncio.get_running_loop().add_reader(poller, poller.serve)
+        loop = asyncio.get_running_loop()
+        poller = Poller(self._services.round.ledger, self._services.round.settle, LoopWork(loop))
+        loop.add_reader(poller, poller.serve)
         poll_with(poller)
         self._catalogs = Catalogs(
             self._metrics,

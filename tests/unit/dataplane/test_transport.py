@@ -261,7 +261,7 @@ def test_a_poller_that_waits_for_more_gives_way_to_the_loop() -> None:
 
 async def _others_come_while_it_waits() -> None:
     loop, made = asyncio.get_running_loop(), Settling()
-    poller = Poller(made.ledger, made.settle, 300_000_000)
+    poller = Poller(made.ledger, made.settle, nanoseconds=300_000_000)
     loop.add_reader(poller, poller.serve)
     poll_with(poller)
     peer = await connect()
