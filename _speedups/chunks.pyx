@@ -67,6 +67,7 @@ cdef extern from "<unistd.h>":
 cdef enum:
     EVENTS_MAX = 64
     BELL_NANOSECONDS = 2000000
+    BELLS_MAX = 10
     BELL = -1  # in place of a connection's descriptor
 
 
@@ -241,9 +242,10 @@ cdef class Poller:
     read, and so on as long as everything is done with where it is: nothing was asked of the machine
     or the event loop and no other connection has anything. It waits for more itself, since the
     loop's own way there is long. A bell that rings every BELL_NANOSECONDS bounds how long others
-    wait: then the loop is asked whether it has anything to do (`work`). One timer for that: a wait
-    with a limit of its own would set the processor's timer each time, which costs more than the
-    wait where that traps into a hypervisor.
+    wait: then the loop is asked whether it has anything to do (`work`), and after BELLS_MAX it has
+    its turn anyway, for what it keeps to itself. One timer for that: a wait with a limit of its own
+    would set the processor's timer each time, which costs more than the wait where that traps into
+    a hypervisor.
 
     The loop watches the sockets' epoll through another one, the door. It is shut while the poller
     serves for longer: else what comes here would make the loop seem to have something to do.
@@ -291,6 +293,7 @@ cdef class Poller:
         cdef HitLedger ledger = self._ledger
         cdef bint alone = not self._elsewhere
         cdef bint over = False
+        cdef int bells = 0
         cdef int count
         cdef int descriptor
         cdef int index
@@ -305,7 +308,8 @@ cdef class Poller:
                     descriptor = events[index].data.fd
                     if descriptor == BELL:
                         self._armed = False
-                        over = self._others_wait()
+                        bells += 1
+                        over = bells == BELLS_MAX or self._others_wait()
                     elif descriptor < len(self._sides):
                         side = self._sides[descriptor]
                         if side is not None:

@@ -2,7 +2,7 @@
 
 
 cdef class LoopWork:
-    cdef object _holds
+    cdef object _owner
     cdef void* _loop
     cdef int _descriptor
     cdef int (*_timeout)(void*) noexcept

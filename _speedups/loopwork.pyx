@@ -2,8 +2,8 @@
 
 libuv's own words for that: `uv_backend_timeout` is 0 when a handle is ready, a callback is due or a
 watched descriptor changed; `uv_backend_fd` is readable when a descriptor is
-(https://docs.libuv.org/en/v1.x/loop.html). uvloop carries its libuv in its extension module, whose
-symbols are looked up there (dlsym(3)), and hands out the loop as a capsule.
+(https://docs.libuv.org/en/v1.x/loop.html). They are looked up by name in the library that carries
+the libuv (dlsym(3)).
 """
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
@@ -24,20 +24,19 @@ cdef extern from "<poll.h>":
 
 
 cdef class LoopWork:
-    """Of the `loop` given, a uvloop one. ImportError: its libuv has not what is needed."""
+    """Of one loop: made by `dataplane/loop_work`, which knows where `loop` (a capsule of an
+    uv_loop_t, held by `owner`) and its `library` come from. ImportError: that has not what is needed.
+    """
 
-    def __init__(self, loop):
-        from uvloop import loop as uvloop_module
-
-        cdef bytes path = uvloop_module.__file__.encode()
-        cdef void* library = dlopen(path, RTLD_NOW | RTLD_NOLOAD)
-        if library == NULL:
-            raise ImportError(f"{uvloop_module.__file__} is not loaded")
-        self._timeout = <int (*)(void*) noexcept>_symbol(library, b"uv_backend_timeout")
-        self._update = <void (*)(void*) noexcept>_symbol(library, b"uv_update_time")
-        descriptor = <int (*)(void*) noexcept>_symbol(library, b"uv_backend_fd")
-        self._holds = loop
-        self._loop = PyCapsule_GetPointer(uvloop_module.libuv_get_loop_t_ptr(loop), NULL)
+    def __init__(self, object owner, object loop, bytes library):
+        cdef void* found = dlopen(library, RTLD_NOW | RTLD_NOLOAD)
+        if found == NULL:
+            raise ImportError(f"{library.decode()} is not loaded")
+        self._timeout = <int (*)(void*) noexcept>_symbol(found, b"uv_backend_timeout")
+        self._update = <void (*)(void*) noexcept>_symbol(found, b"uv_update_time")
+        descriptor = <int (*)(void*) noexcept>_symbol(found, b"uv_backend_fd")
+        self._owner = owner
+        self._loop = PyCapsule_GetPointer(loop, NULL)
         self._descriptor = descriptor(self._loop)
 
     cdef bint ready(self) noexcept:

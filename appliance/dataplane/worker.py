@@ -23,7 +23,6 @@ import msgspec
 import uvloop
 
 from _speedups.chunks import Poller, poll_with
-from _speedups.loopwork import LoopWork
 from appliance import __version__
 from appliance.audit.record import (
     ConfigurationChanged,
@@ -41,6 +40,7 @@ from appliance.dataplane.cancels import Cancels
 from appliance.dataplane.catalogs import Catalogs
 from appliance.dataplane.conductor import Conductor
 from appliance.dataplane.listener import ClientListener
+from appliance.dataplane.loop_work import work_of
 from appliance.dataplane.protocols import PROTOCOLS, spoken_at
 from appliance.dataplane.services import Governance, Services, govern, keep_keys
 from appliance.dataplane.tally import add_sums
@@ -123,7 +123,7 @@ class Worker:
         )
         self._services.worker = self._spec.index
         loop = asyncio.get_running_loop()
-        poller = Poller(self._services.round.ledger, self._services.round.settle, LoopWork(loop))
+        poller = Poller(self._services.round.ledger, self._services.round.settle, work_of(loop))
         loop.add_reader(poller, poller.serve)
         poll_with(poller)
         self._catalogs = Catalogs(

@@ -14,6 +14,7 @@ import uvloop
 
 from _speedups.chunks import Poller, poll_with
 from _speedups.hitcycle import HitLedger
+from appliance.dataplane.loop_work import work_of
 from appliance.dataplane.transport import Side
 from appliance.telemetry.metrics import SECONDS_BOUNDS
 
@@ -78,7 +79,7 @@ def on_uvloop(test: Callable[[], Coroutine[None, None, None]]) -> Callable[[bool
     async def run(polled: bool) -> None:
         made = Settling()
         loop = asyncio.get_running_loop()
-        poller = Poller(made.ledger, made.settle)
+        poller = Poller(made.ledger, made.settle, work_of(loop))
         if polled:
             loop.add_reader(poller, poller.serve)
             poll_with(poller)
@@ -253,15 +254,17 @@ async def test_the_round_is_settled_before_the_poller_reads_again() -> None:
     await other.end()
 
 
-def test_a_poller_that_waits_for_more_gives_way_to_the_loop() -> None:
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_poller_that_waits_for_more_gives_way_to_the_loop(asks: bool) -> None:
     """When its time is over, which is said once: the wait itself has no end."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_others_come_while_it_waits())
+        runner.run(_others_come_while_it_waits(asks))
 
 
-async def _others_come_while_it_waits() -> None:
+async def _others_come_while_it_waits(asks: bool) -> None:
     loop, made = asyncio.get_running_loop(), Settling()
-    poller = Poller(made.ledger, made.settle, nanoseconds=300_000_000)
+    work = work_of(loop) if asks else None
+    poller = Poller(made.ledger, made.settle, work, 300_000_000)
     loop.add_reader(poller, poller.serve)
     poll_with(poller)
     peer = await connect()
@@ -280,8 +283,7 @@ async def _others_come_while_it_waits() -> None:
     for _ in range(5):
         came.clear()
         with ThreadPoolExecutor(1) as helper:
-            others = helper.submit(_say, far)
-            peer.far.send(b"1")  # it serves, and waits from here on
+            others = helper.submit(_say, peer.far, far)
             async with asyncio.timeout(10):
                 await came.wait()
             delays.append(time.monotonic() - others.result())
@@ -293,25 +295,68 @@ async def _others_come_while_it_waits() -> None:
     await peer.end()
 
 
-def _say(far: socket.socket) -> float:
-    """-> when."""
+def test_a_poller_serves_on_as_long_as_the_loop_has_nothing_to_do() -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_served_on())
+
+
+async def _served_on() -> None:
+    loop, made = asyncio.get_running_loop(), Settling()
+    poller = Poller(made.ledger, made.settle, work_of(loop), 5_000_000)
+    begun: list[float] = []
+
+    def serve() -> None:
+        begun.append(time.monotonic())
+        poller.serve()
+
+    loop.add_reader(poller, serve)
+    poll_with(poller)
+    peer = await connect()
+    poll_with(None)
+
+    def done_where_it_is(chunk: memoryview) -> None:
+        peer.take(chunk)
+        made.ledger.stirred = False
+
+    peer.side.attach(done_where_it_is, peer.changed, HIGH)
+    begun.clear()
+    with ThreadPoolExecutor(1) as helper:
+        talking = loop.run_in_executor(helper, _talk, peer.far)
+        timed = loop.create_future()
+        loop.call_later(0.1, lambda: timed.set_result(time.monotonic()))
+        since = time.monotonic()
+        async with asyncio.timeout(10):
+            late = await timed - since - 0.1
+            said = await talking
+    assert late < 0.05  # a timer waits for a bell, not for the end
+    spent = time.monotonic() - since
+    assert len(begun) < spent / 0.005 / 4  # without asking the loop: once per bell
+    peer.far.send(b"!")  # it is watched again
+    assert (await peer.until(said + 1)).endswith(b"!")
+    await peer.end()
+
+
+def _talk(far: socket.socket) -> int:
+    """-> bytes said, one every millisecond."""
+    until, said = time.monotonic() + 0.4, 0
+    while time.monotonic() < until:
+        far.send(b"1")
+        said += 1
+        time.sleep(0.001)
+    return said
+
+
+@pytest.mark.parametrize("nanoseconds", [0, -1, 1_000_000_000])
+def test_a_bell_that_would_never_ring(nanoseconds: int) -> None:
+    made = Settling()
+    with pytest.raises(ValueError, match="bell"):
+        Poller(made.ledger, made.settle, nanoseconds=nanoseconds)
+
+
+def _say(here: socket.socket, far: socket.socket) -> float:
+    """-> when `far` did."""
+    time.sleep(0.01)  # the loop rests
+    here.send(b"1")  # it is served, and waited for more from here on
     time.sleep(0.1)
     far.send(b"x")
     return time.monotonic()
-
-
-async def test_tls_stays_known_of_a_connection_that_is_lost() -> None:
-    """What is recorded of a login that failed is said behind it."""
-
-    class Upgraded:
-        def get_extra_info(self, name: str) -> object:
-            return {"ssl_object": self}.get(name)
-
-    side, transport = Side("client"), Upgraded()
-    side.connection_made(transport)  # type: ignore[arg-type]
-    side.connection_lost(None)
-    assert side.transport is None
-    assert side.ssl is transport
-    side.close()
-    side.abort()
-    side.write(b"nobody")
