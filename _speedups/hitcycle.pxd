@@ -46,6 +46,10 @@ cdef class Told:
     cdef unsigned long long micros
 
 
+cdef class Dull:
+    cdef public double until
+
+
 cdef class Hit:
     cdef readonly object verdict
     cdef readonly tuple epoch
@@ -66,7 +70,7 @@ cdef class Hit:
     cdef public unsigned long long tried
     cdef public bint repeatable
     cdef public bint brief
-    cdef public double dull_until
+    cdef public Dull dull
     cdef public int words
     cdef public Lease lease
     cdef readonly dict locks

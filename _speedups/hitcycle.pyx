@@ -1,8 +1,8 @@
 """What is known of a statement that was decided before, and one of its executions, with its records.
 
 Used by `hitpath`, and by what follows the messages of a protocol on top of it; taught by
-`session/hits` and `session/exchange_hits`. Rule: records as
-`audit/record` has them, field by field; `tests/unit/session/test_hits.py` reads them back.
+`session/hits` and `session/exchange_hits`. Rule: records as `audit/record` has them, field by field;
+`tests/unit/session/test_hits.py` reads them back.
 """
 
 cimport cython
@@ -96,11 +96,16 @@ cdef class Pace:
 
     cdef bint claim(self, Hit hit, double now) noexcept:
         """Whether a statement that comes now is the one for the machine."""
-        if self.due > now or self.claimed > now or hit.dull_until > now:
+        if self.due > now or self.claimed > now or hit.dull.until > now:
             return False
         self.claimed = now + self.seconds
-        hit.dull_until = now + DULL_SECONDS
+        hit.dull.until = now + DULL_SECONDS
         return True
+
+
+@cython.final
+cdef class Dull:
+    """`until` (unix seconds) no rows of some kind of statement are worth looking at."""
 
 
 @cython.final
@@ -136,7 +141,7 @@ cdef class Hit:
       `brief`: it took no longer than BRIEF_SECONDS, last.
     - `words`: what becomes of the words of the database, which can be asked for again: they may quote
       masked cells (1), they are wiped (2), they stay as they are (0).
-    - `dull_until` (unix seconds): until then no rows of it are worth looking at.
+    - `dull`: its own, or what it shares with others of its kind.
     """
 
     def __init__(self, object verdict, tuple epoch, bint bound, bint provisional):
@@ -144,6 +149,7 @@ cdef class Hit:
         self.epoch = epoch
         self.bound = bound
         self.provisional = provisional
+        self.dull = Dull()
         self.locks = {}
         self._told = {}
 
@@ -162,11 +168,7 @@ cdef class Hit:
                 self._told.clear()
             told = Told()
             told.tail = tail
-            hash_raw(
-                <const uint8_t*>PyBytes_AS_STRING(tail),
-                <size_t>PyBytes_GET_SIZE(tail),
-                told.digest,
-            )
+            hash_raw(<const uint8_t*>PyBytes_AS_STRING(tail), <size_t>len(tail), told.digest)
             self._told[tail] = told
         self._told_last = told
         return told

@@ -156,7 +156,7 @@ class Alarm:
             if self.pace.on:
                 self.pace.spared(now)
             if request.hit is not None:
-                request.hit.dull_until = now + DULL_SECONDS
+                request.hit.dull.until = now + DULL_SECONDS
             return
         rows_max = max(1, min(ROWS_MAX, CELLS_WALKED_MAX // (max(wanted) + 1)))
         for index, values in cells(request.rows, tuple(wanted), rows_max, CELL_BYTES_MAX).items():

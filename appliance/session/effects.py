@@ -109,7 +109,7 @@ class SampleRows(msgspec.Struct, frozen=True):
     classified: tuple[Container[ColumnKey], ...]
     """Columns that policy knows already."""
     hit: Hit | None = None
-    """What the hit path knows of the statement, to be told (`dull_until`) when there was nothing to
+    """What the hit path knows of the statement, to be told (`Dull`) when there was nothing to
     look at.
     """
 

@@ -120,7 +120,7 @@ class ExchangeHits(Teacher["CommandPath"]):
         assert self.path is not None
         return self.path.asking(text)
 
-    def _made(self, verdict: flow.Verdict) -> Hit:
+    def _made(self, verdict: flow.Verdict, key: bytes = b"") -> Hit:
         bound = verdict.restricted or bool(verdict.sensitive)
         hit = Hit(verdict, verdict.epoch, bound, False)
         hit.words = _words(verdict)

@@ -45,7 +45,7 @@ class Teacher(Generic[Path]):
             if folded is not None and hit is not None and alike and hit.epoch == verdict.epoch:
                 self._locate(hit)
                 return hit  # the same verdict, but for the parts of its record
-            hit = self._made(verdict)
+            hit = self._made(verdict, key)
             self._make_room()
             known[key] = hit
         if hit.query_tail is None:
@@ -65,7 +65,8 @@ class Teacher(Generic[Path]):
     def _locate(self, hit: Hit) -> None:
         """Where the database was when it was sent."""
 
-    def _made(self, verdict: flow.Verdict) -> Hit:
+    def _made(self, verdict: flow.Verdict, key: bytes) -> Hit:
+        """`key`: the text, or what is the same of all that are alike."""
         raise NotImplementedError
 
     def _make_room(self) -> None:

@@ -17,6 +17,7 @@ from appliance.session.effects import Bytes
 from appliance.session.hit_teaching import Teacher, lockable, teachable
 from appliance.session.inflight import Execution, Portal, Prepared, ResultLock
 from appliance.session.own_statements import STILL_NAME
+from appliance.session.pace import SamplePace
 from appliance.session.records import Recorder
 from appliance.session.unchanged import Unchanged
 from appliance.sql.footing import BACKSLASH, Footing
@@ -48,8 +49,9 @@ def proviso_of(position: str, settings: str) -> bytes:
 class Hits(Teacher[HitPath]):
     """One session's."""
 
-    def __init__(self, recorder: Recorder, unchanged: Unchanged) -> None:
+    def __init__(self, recorder: Recorder, unchanged: Unchanged, pace: SamplePace) -> None:
         super().__init__(recorder)
+        self._pace = pace
         self._unchanged = unchanged
         self.want_lease: Callable[[], None] | None = None
         """Asks for `path.lease` to be held; None: it never is."""
@@ -81,7 +83,7 @@ class Hits(Teacher[HitPath]):
             oid.to_bytes(4, "big") for oid in prepared.parameter_types
         )
         if hit is None or hit.verdict is not verdict or hit.types not in (None, types):
-            hit = self._made(verdict)
+            hit = self._made(verdict, prepared.text)
             self._make_room()
             self.path.exact[prepared.text] = hit
         if hit.parse_tail is None:
@@ -103,7 +105,7 @@ class Hits(Teacher[HitPath]):
         if hit is None or hit.verdict is not verdict:
             if hit is None and not prepared.name:
                 return None
-            hit = prepared.hit = self._made(verdict)
+            hit = prepared.hit = self._made(verdict, prepared.text)
             hit.prepared = prepared
         if hit.execute_tail is None or hit.parameters != portal.parameters:
             hit.parameters = portal.parameters
@@ -126,11 +128,12 @@ class Hits(Teacher[HitPath]):
     def _asking(self, text: bytes) -> bytes:
         return m.query(text)
 
-    def _made(self, verdict: flow.Verdict) -> Hit:
+    def _made(self, verdict: flow.Verdict, key: bytes) -> Hit:
         bound = verdict.restricted or bool(verdict.sensitive)
         provisional = verdict.restricted and verdict.footing is not None
         hit = Hit(verdict, verdict.epoch, bound, provisional)  # its own, whatever was armed last
         hit.text = verdict.rewritten or None
+        hit.dull = self._pace.dull_of((*self._recorder.whose, verdict.epoch, hash(key)))
         hit.repeatable = provisional and changes.is_repeatable(verdict.facts)
         return hit
 

@@ -7,21 +7,26 @@ statement at a time to the machine while a result is due. Rule: never the contro
 not looked at is sent just the same.
 """
 
-from _speedups.hitcycle import Pace
+from collections.abc import Hashable
+
+from _speedups.hitcycle import Dull, Pace
 
 DESCRIPTION_BYTES_MAX = 4_096
 """A longer RowDescription is not kept: its result is not looked at."""
 SPARED = 8
 """How many descriptions are read, where one result would be looked at."""
+DULLS_MAX = 1_024
+"""Kinds of statements that sessions share what is known of."""
 
 
 class SamplePace(Pace):
     """`due`: unix seconds from when on the next run of rows is looked at; infinite = never."""
 
-    __slots__ = ("_seconds", "description_bytes_max")
+    __slots__ = ("_dulls", "_seconds", "description_bytes_max")
 
     def __init__(self, per_second: int) -> None:
         self._seconds = 0.0
+        self._dulls: dict[Hashable, Dull] = {}
         self.description_bytes_max = 0
         """A RowDescription no longer than this is kept with what it describes."""
         self.change(per_second)
@@ -32,6 +37,16 @@ class SamplePace(Pace):
         self.due = 0.0 if per_second else float("inf")
         self.seconds = self._seconds / SPARED
         self.description_bytes_max = DESCRIPTION_BYTES_MAX if per_second else 0
+
+    def dull_of(self, kind: Hashable) -> Dull:
+        """The same for all statements of one kind, whatever session they are in: once there was
+        nothing to look at in one, the others are spared."""
+        dull = self._dulls.get(kind)
+        if dull is None:
+            if len(self._dulls) >= DULLS_MAX:
+                del self._dulls[next(iter(self._dulls))]
+            dull = self._dulls[kind] = Dull()
+        return dull
 
     @property
     def on(self) -> bool:

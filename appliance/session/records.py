@@ -43,6 +43,11 @@ class Recorder:
         """How many statements were decided; counted on by the hit path, too."""
 
     @property
+    def whose(self) -> tuple[str, str, str]:
+        """(target, database, principal)."""
+        return self._target, self._database, self._principal.name
+
+    @property
     def statements(self) -> int:
         return self.sequence.value
 

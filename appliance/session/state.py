@@ -292,7 +292,7 @@ class SessionState:
         self.runs: deque[Run] = deque()
         self.question: Question | None = None
         self._begin_sharing()
-        self.hits = Hits(recorder, self.backend.unchanged)
+        self.hits = Hits(recorder, self.backend.unchanged, self.pace)
         self.looked_up: dict[Footing, str] = {}
         """What the names of what was looked at meant then, in a transaction whose snapshot does not
         move; '' in any other."""

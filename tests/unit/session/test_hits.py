@@ -259,7 +259,7 @@ def test_one_statement_at_a_time_is_left_to_be_looked_at() -> None:
     assert path.client(query(READ), NOW + 0.04)  # a statement has its turn seldom
     path.drop()
     assert not path.client(query(READ), NOW + 0.3)
-    path.exact[READ.encode()].dull_until = NOW + 4  # there was nothing to look at
+    path.exact[READ.encode()].dull.until = NOW + 4  # there was nothing to look at
     assert path.client(query(READ), NOW + 3.9)
     path.drop()
     assert not path.client(query(READ), NOW + 4.0)

@@ -1,14 +1,17 @@
 """Which rows are passed on for samples: those the pace allows, as they were sent, and no others."""
 
+import random
+
 import pytest
 
 from appliance.model.principal import Principal
 from appliance.policy.compile import compile_documents
 from appliance.policy.presets import PERMISSIVE
 from appliance.session.effects import SampleRows, Turn
-from appliance.session.pace import DESCRIPTION_BYTES_MAX, SamplePace
+from appliance.session.pace import DESCRIPTION_BYTES_MAX, DULLS_MAX, SamplePace
 from tests.playbook import speech as say
 from tests.playbook.world import ANN, DAN, EMAIL, SECRET, Session
+from tests.unit.session.hit_fronts import READ, Front
 
 SHAPE = say.described(say.ID_COLUMN, say.NAME_COLUMN, say.EMAIL_COLUMN)
 ROWS = say.rows(("1", "Ada", SECRET), ("2", "Bo", SECRET))
@@ -93,3 +96,29 @@ def test_rows_without_a_description_are_not_looked_at() -> None:
     session.machine.client_received(say.parse(text) + say.bind() + say.execute() + say.SYNC, 1.0)
     reply = say.PARSED + say.BOUND + say.row("1", "x") + say.complete("SELECT 1") + say.IDLE
     assert not samples(session.machine.upstream_received(reply, 1.0))
+
+
+def test_what_is_not_worth_looking_at_is_known_to_other_sessions() -> None:
+    """Of the same principal, under the same epoch."""
+    pace = SamplePace(4)
+    dulls = []
+    for front in (Front(who, True, random.Random(1)) for who in (DAN, DAN, ANN)):
+        hits = front.session.state.hits
+        hits._pace = pace
+        assert front.path is not None
+        for _ in range(3):
+            front.say(say.query(READ))
+            front.answer()
+        dulls.append(front.path.exact[READ.encode()].dull)
+    assert dulls[0] is dulls[1]
+    assert dulls[0] is not dulls[2]
+
+
+def test_what_is_known_of_kinds_of_statements_has_an_end() -> None:
+    pace = SamplePace(4)
+    first = pace.dull_of("first")
+    for other in range(DULLS_MAX - 1):
+        assert pace.dull_of(other) is not first
+    assert pace.dull_of("first") is first
+    pace.dull_of("one more")
+    assert pace.dull_of("first") is not first
