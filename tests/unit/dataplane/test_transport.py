@@ -266,15 +266,7 @@ async def _others_come_while_it_waits(asks: bool) -> None:
     work = work_of(loop) if asks else None
     poller = Poller(made.ledger, made.settle, work, 300_000_000)
     loop.add_reader(poller, poller.serve)
-    poll_with(poller)
-    peer = await connect()
-    poll_with(None)
-
-    def done_where_it_is(chunk: memoryview) -> None:
-        peer.take(chunk)
-        made.ledger.stirred = False
-
-    peer.side.attach(done_where_it_is, peer.changed, HIGH)
+    peer = await _done_where_it_is(poller, made)
     near, far = socket.socketpair()
     near.setblocking(False)
     came = asyncio.Event()
@@ -310,15 +302,7 @@ async def _served_on() -> None:
         poller.serve()
 
     loop.add_reader(poller, serve)
-    poll_with(poller)
-    peer = await connect()
-    poll_with(None)
-
-    def done_where_it_is(chunk: memoryview) -> None:
-        peer.take(chunk)
-        made.ledger.stirred = False
-
-    peer.side.attach(done_where_it_is, peer.changed, HIGH)
+    peer = await _done_where_it_is(poller, made)
     begun.clear()
     with ThreadPoolExecutor(1) as helper:
         talking = loop.run_in_executor(helper, _talk, peer.far)
@@ -351,6 +335,20 @@ def test_a_bell_that_would_never_ring(nanoseconds: int) -> None:
     made = Settling()
     with pytest.raises(ValueError, match="bell"):
         Poller(made.ledger, made.settle, nanoseconds=nanoseconds)
+
+
+async def _done_where_it_is(poller: Poller, made: Settling) -> Peer:
+    """Polled; what it receives gives the event loop nothing to do."""
+    poll_with(poller)
+    peer = await connect()
+    poll_with(None)
+
+    def take(chunk: memoryview) -> None:
+        peer.take(chunk)
+        made.ledger.stirred = False
+
+    peer.side.attach(take, peer.changed, HIGH)
+    return peer
 
 
 def _say(here: socket.socket, far: socket.socket) -> float:
