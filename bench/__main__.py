@@ -21,6 +21,7 @@ from bench import micro
 from bench.cases import Case
 from bench.databases import DATABASES, Measured
 from bench.figures import SUMMARY, Figure, Results
+from bench.proc import touch_memory
 from bench.samples import Sample
 from bench.stage import Stage, Target
 from bench.table import table
@@ -28,11 +29,16 @@ from bench.table import table
 RESULTS = Path(__file__).with_name("results")
 ROUNDS, SECONDS = 15, 1
 QUICK_ROUNDS, QUICK_SECONDS = 1, 1
+MEMORY_SHARE = 0.85
+"""Of what is available, for --touch-memory."""
 
 
 def main() -> int:
     options = _options()
     measured = DATABASES[options.db]
+    if options.touch_memory:
+        size, seconds = touch_memory(MEMORY_SHARE)
+        print(f"{size / 2**30:.1f} GiB of memory written to in {seconds:.0f} s", file=sys.stderr)
     with (
         tempfile.TemporaryDirectory(prefix="sp-bench-") as folder,
         measured.stage(Path(folder)) as standing,
@@ -66,6 +72,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, help=f"of one run (default {SECONDS})")
     parser.add_argument("--quick", action="store_true", help="one short round: does it work at all")
     parser.add_argument("--no-micro", action="store_true", help="without the micro-benchmarks")
+    parser.add_argument(
+        "--touch-memory",
+        action="store_true",
+        help="write to free memory first: on a virtual machine a page's first use may cost 10 µs",
+    )
     parser.add_argument("--db", choices=sorted(DATABASES), default="postgresql")
     parser.add_argument("--case", action="append", help="only these (S-prepared-c8, ...)")
     parser.add_argument("--target", action="append", help="only these (direct, pgbouncer, ...)")

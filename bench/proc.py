@@ -1,7 +1,10 @@
 """What processes use, as Linux says (proc(5)): CPU time and resident memory, whole trees."""
 
 import contextlib
+import mmap
 import os
+import re
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -41,3 +44,16 @@ def private_bytes(pids: Iterable[int]) -> int:
             if line.startswith("Private_"):
                 total += int(line.split()[1]) * 1024
     return total
+
+
+def touch_memory(share: float) -> tuple[float, float]:
+    """Writes to each page of so much of the available memory, and lets go of it. A virtual machine
+    may get its memory at the first use of a page. -> (bytes, seconds)."""
+    found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+    pages = int(int(found.group(1)) * 1024 * share) // PAGE_BYTES if found else 0
+    began = time.monotonic()
+    if pages:
+        with mmap.mmap(-1, pages * PAGE_BYTES) as memory:
+            for page in range(pages):
+                memory[page * PAGE_BYTES] = 1
+    return pages * PAGE_BYTES, time.monotonic() - began
