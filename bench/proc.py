@@ -46,7 +46,7 @@ def private_bytes(pids: Iterable[int]) -> int:
     return total
 
 
-def touch_memory(share: float) -> tuple[float, float]:
+def touch_memory(share: float) -> tuple[int, float]:
     """Writes to each page of so much of the available memory, and lets go of it. A virtual machine
     may get its memory at the first use of a page. -> (bytes, seconds)."""
     found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
