@@ -13,9 +13,9 @@ from libc.string cimport memcpy, memset
 
 from _speedups.auditwriter cimport write_hex, write_integer
 from _speedups.sha256 cimport digest
+from _speedups.syscalls cimport write
 
 cdef extern from "<unistd.h>":
-    Py_ssize_t write(int descriptor, const void* content, size_t size)
     int ftruncate(int descriptor, long long size)
 
 cdef enum:

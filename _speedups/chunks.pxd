@@ -22,7 +22,7 @@ cdef class Chunks:
     cdef bint _watched
     cdef bint _behind
     cdef bint _over
-    cdef int _arrived(self) except -1
+    cdef int _arrived(self, bint ending) except -1
     cdef int _offer(self, Py_ssize_t size) except -1
     cdef Py_ssize_t _pass_rows(self, Py_ssize_t size) except -1
     cdef bint _straight(self) except -1
@@ -43,7 +43,10 @@ cdef class Poller:
     cdef bint _armed
     cdef bint _elsewhere
     cdef int _watch(self, Chunks side) except -1
+    cdef int _remind(self, Chunks side) except -1
     cdef int _forget(self, Chunks side) except -1
+    cdef bint _read(self, void* told, int count) except -1
+    cdef object _side_of(self, int descriptor)
     cdef bint _others_wait(self) except -1
     cdef int _wait(self, void* events) except -2
 

@@ -7,7 +7,7 @@ the socket does not take at once, closing, errors) stays the transport's. Rule: 
 used only while the transport has it open, that is until `leave`, which comes at the latest with
 `connection_lost`.
 
-System calls: epoll(7), recv(2), send(2), timerfd_create(2).
+System calls: epoll(7), timerfd_create(2), and those of `syscalls`.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -20,6 +20,7 @@ from libc.string cimport memset
 from _speedups.hitcycle cimport Cycle, HitLedger
 from _speedups.loopwork cimport LoopWork
 from _speedups.rowflow cimport RowFlow
+from _speedups.syscalls cimport MSG_DONTWAIT, MSG_NOSIGNAL, receive, send
 
 cdef extern from "<time.h>":
     ctypedef int clockid_t
@@ -40,17 +41,14 @@ cdef extern from "<sys/epoll.h>":
     int EPOLL_CTL_ADD
     int EPOLL_CTL_DEL
     int EPOLL_CTL_MOD
-    uint32_t EPOLLIN
+    uint32_t EPOLLERR
     uint32_t EPOLLET
+    uint32_t EPOLLHUP
+    uint32_t EPOLLIN
+    uint32_t EPOLLRDHUP
     int epoll_create1(int flags)
     int epoll_ctl(int epoll, int operation, int descriptor, epoll_event* event)
     int epoll_wait(int epoll, epoll_event* events, int count, int milliseconds) nogil
-
-cdef extern from "<sys/socket.h>":
-    int MSG_DONTWAIT
-    int MSG_NOSIGNAL
-    Py_ssize_t recv(int descriptor, void* into, size_t size, int flags)
-    Py_ssize_t send(int descriptor, const void* content, size_t size, int flags)
 
 cdef extern from "<sys/timerfd.h>":
     struct itimerspec:
@@ -63,6 +61,9 @@ cdef extern from "<sys/timerfd.h>":
 
 cdef extern from "<unistd.h>":
     int close(int descriptor)
+
+cdef uint32_t COMING = EPOLLIN | EPOLLRDHUP | EPOLLET
+cdef uint32_t ENDING = EPOLLRDHUP | EPOLLHUP | EPOLLERR
 
 cdef enum:
     EVENTS_MAX = 64
@@ -162,19 +163,24 @@ cdef class Chunks:
             self._poller = None
             self._descriptor = -1
 
-    cdef int _arrived(self) except -1:
-        cdef Py_ssize_t size = recv(
+    cdef int _arrived(self, bint ending) except -1:
+        """`ending`: more than bytes were told of."""
+        cdef Py_ssize_t size = receive(
             self._descriptor, _shared_at, <size_t>_shared_size, MSG_DONTWAIT
         )
         if size > 0:
+            if ending or size == _shared_size:  # there may be more, of which nothing tells again
+                self._poller._remind(self)
             try:
                 self._offer(size)
             except Exception:
                 self.transport.abort()
                 raise
             return 0
-        if size < 0 and (errno == EAGAIN or errno == EINTR):
+        if size < 0 and errno == EAGAIN:
             return 0
+        if size < 0 and errno == EINTR:
+            return self._poller._remind(self)
         self._over = True
         self._poller._ledger.stirred = True
         self._poller._forget(self)
@@ -247,6 +253,10 @@ cdef class Poller:
     would set the processor's timer each time, which costs more than the wait where that traps into
     a hypervisor.
 
+    The kernel tells of a socket once, when something comes (EPOLLET): to be told as long as there is
+    something makes it look at each socket twice. A read that does not fill the buffer has taken all
+    there was (epoll(7)).
+
     The loop watches the sockets' epoll through another one, the door. It is shut while the poller
     serves for longer: else what comes here would make the loop seem to have something to do.
     """
@@ -292,11 +302,9 @@ cdef class Poller:
         cdef epoll_event events[EVENTS_MAX]
         cdef HitLedger ledger = self._ledger
         cdef bint alone = not self._elsewhere
-        cdef bint over = False
         cdef int bells = 0
+        cdef bint rang
         cdef int count
-        cdef int descriptor
-        cdef int index
         if ledger.within:
             return
         self._elsewhere = ledger.stirred = False
@@ -304,21 +312,15 @@ cdef class Poller:
         try:
             count = epoll_wait(self._epoll, events, EVENTS_MAX, 0)
             while count > 0:
-                for index in range(count):
-                    descriptor = events[index].data.fd
-                    if descriptor == BELL:
-                        self._armed = False
-                        bells += 1
-                        over = bells == BELLS_MAX or self._others_wait()
-                    elif descriptor < len(self._sides):
-                        side = self._sides[descriptor]
-                        if side is not None:
-                            (<Chunks>side)._arrived()
+                rang = self._read(events, count)
+                bells += rang
                 if ledger.wanted:
                     ledger.wanted = False
                     if ledger.turns or not ledger.write_due():
                         self._settle()
-                if over or ledger.stirred or not alone:
+                if ledger.stirred or not alone:
+                    break
+                if rang and (bells == BELLS_MAX or self._others_wait()):
                     break
                 if self._work is not None and self._work.ready():
                     break
@@ -331,6 +333,34 @@ cdef class Poller:
             if ledger.wanted:
                 ledger.wanted = False
                 self._settle()
+
+    cdef bint _read(self, void* told, int count) except -1:
+        """What a wait told of. -> whether the bell was among it."""
+        cdef epoll_event* events = <epoll_event*>told
+        cdef bint rang = False
+        cdef int index = 0
+        try:
+            while index < count:
+                side = self._side_of(events[index].data.fd)
+                if side is not None:
+                    (<Chunks>side)._arrived((events[index].events & ENDING) != 0)
+                elif events[index].data.fd == BELL:
+                    rang = True
+                    self._armed = False
+                index += 1
+        except BaseException:  # of one connection; the others are told of once
+            self._armed = False
+            for index in range(index + 1, count):
+                side = self._side_of(events[index].data.fd)
+                if side is not None:
+                    self._remind(<Chunks>side)
+            raise
+        return rang
+
+    cdef object _side_of(self, int descriptor):
+        if 0 <= descriptor < len(self._sides):
+            return self._sides[descriptor]
+        return None
 
     cdef bint _others_wait(self) except -1:
         """Whether it is the loop's turn, as far as the loop knows at this moment."""
@@ -358,11 +388,18 @@ cdef class Poller:
         return max(count, 0)
 
     cdef int _watch(self, Chunks side) except -1:
-        _control(self._epoll, EPOLL_CTL_ADD, side._descriptor, EPOLLIN, side._descriptor)
+        """What is there already is told of as well (epoll_ctl(2))."""
+        _control(self._epoll, EPOLL_CTL_ADD, side._descriptor, COMING, side._descriptor)
         while len(self._sides) <= side._descriptor:
             self._sides.append(None)
         self._sides[side._descriptor] = side
         side._watched = True
+        return 0
+
+    cdef int _remind(self, Chunks side) except -1:
+        """To be told of what it has, though it was told of."""
+        if side._watched:
+            _control(self._epoll, EPOLL_CTL_MOD, side._descriptor, COMING, side._descriptor)
         return 0
 
     cdef int _forget(self, Chunks side) except -1:

@@ -25,11 +25,7 @@ from _speedups.auditrecords cimport (
 )
 from _speedups.auditwriter cimport ID_BYTES, LINE_ROOM, micros_of, put, room_for, write_hex
 from _speedups.growing cimport Output, must_add, shrink
-
-cdef extern from "<sys/socket.h>":
-    int MSG_DONTWAIT
-    int MSG_PEEK
-    Py_ssize_t recv(int descriptor, void* into, size_t size, int flags)
+from _speedups.syscalls cimport MSG_DONTWAIT, MSG_PEEK, receive
 
 cdef extern from "<time.h>" nogil:
     ctypedef int clockid_t
@@ -83,7 +79,7 @@ cdef class Lease:
         cdef char byte
         if self.descriptor < 0 or since_boot() >= self.until:
             return False
-        return recv(self.descriptor, &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0 and errno == EAGAIN
+        return receive(self.descriptor, &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0 and errno == EAGAIN
 
 
 cdef class Pace:

@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import uvloop
 
-from _speedups.chunks import Poller, poll_with
+from _speedups.chunks import Poller, poll_with, share
 from _speedups.hitcycle import HitLedger
 from appliance.dataplane.loop_work import work_of
-from appliance.dataplane.transport import Side
+from appliance.dataplane.transport import RECEIVE_BUFFER_BYTES, Side
 from appliance.telemetry.metrics import SECONDS_BOUNDS
 
 HIGH = 64 * 1024
@@ -155,6 +155,25 @@ async def test_nothing_comes_while_reading_is_not_wanted() -> None:
     peer.side.read(True)
     assert await peer.until(4) == b"held"
     await peer.end()
+
+
+@on_uvloop
+async def test_more_than_a_buffer_takes_is_read_to_its_end() -> None:
+    """Though the kernel tells of it once."""
+    share(bytearray(100))
+    try:
+        peer = await connect()
+        for size in (99, 100, 101, 250, 1000):
+            peer.far.send(b"z" * size)
+            assert await peer.until(len(peer.arrived) + size)
+        peer.far.send(b"z" * 250)
+        peer.far.shutdown(socket.SHUT_WR)
+        assert await peer.until(1800) == b"z" * 1800
+        await peer.told()
+        assert peer.side.ended
+        await peer.end()
+    finally:
+        share(bytearray(RECEIVE_BUFFER_BYTES))
 
 
 @on_uvloop
