@@ -9,9 +9,12 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from appliance.cli.demo.child import Child
@@ -53,6 +56,8 @@ class Target:
     tls: bool = False
     prepared: bool = True
     """pgbouncer before 1.21 gives the statements of one client to another in transaction mode."""
+    again: "Callable[[], AbstractContextManager[Target]] | None" = None
+    """Starts another one like it, for as long as the `with` block lasts."""
 
     def pids(self) -> list[int]:
         return [pid for root in self.roots for pid in tree(root)]
@@ -112,35 +117,41 @@ def stage(folder: Path) -> Iterator[Stage]:
         if program is not None:
             versions["haproxy"] = version_of(program)
             targets.append(stack.enter_context(fronts.haproxy(program, postgres.port)))
+        sallyport = partial(_sallyport, folder)
         for name, policy, check in (
             ("permissive", "permissive", "statement"),
             ("governed", str(POLICY), "lease"),
             ("asking", str(POLICY), "statement"),
         ):
-            for suffix, port, kind in (
-                ("", postgres.port, "queries"),
-                ("-canned", canned, "canned"),
-            ):
-                if suffix and name == "asking":
-                    continue
-                own = folder / f"{name}{suffix}"
-                to = f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{port}/{DATABASE}"
-                options = ("--policy", policy, "--pooling", "session", *fronts.tls_options())
-                options = (*options, "--schema-check", check)
-                running: Sallyport = stack.enter_context(sallyport_try(to, own, *options))
-                targets.append(Target(name + suffix, running.port, (running.pid,), kind, tls=True))
+            options = ("--policy", policy, "--pooling", "session", *fronts.tls_options())
+            options = (*options, "--schema-check", check)
+            one = sallyport(name, "queries", postgres.port, *options)
+            targets.append(stack.enter_context(one))
+            if name != "asking":
+                one = sallyport(f"{name}-canned", "canned", canned, *options)
+                targets.append(stack.enter_context(one))
         for name, policy in (("permissive", "permissive"), ("governed", str(POLICY))):
             options = ("--policy", policy, "--pooling", f"transaction:{SHARED_CONNECTIONS}")
-            to = f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{postgres.port}/{DATABASE}"
-            sharing: Sallyport = stack.enter_context(
-                sallyport_try(to, folder / f"{name}-shared", *options)
-            )
-            targets.append(Target(f"{name}-shared", sharing.port, (sharing.pid,), "shared"))
+            one = sallyport(f"{name}-shared", "shared", postgres.port, *options)
+            targets.append(stack.enter_context(one))
         options = ("--policy", str(POLICY), "--pooling", "session", "--workers", "2")
-        to = f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{canned}/{DATABASE}"
-        two: Sallyport = stack.enter_context(sallyport_try(to, folder / "two", *options))
-        targets.append(Target("governed-canned-two", two.port, (two.pid,), "many"))
+        one = sallyport("governed-canned-two", "many", canned, *options)
+        targets.append(stack.enter_context(one))
         yield Stage(targets, pgbench, postgres.pid, versions)
+
+
+@contextlib.contextmanager
+def _sallyport(
+    folder: Path, name: str, kind: str, to: int, *options: str | Path
+) -> Iterator[Target]:
+    """`sallyport try` in front of what listens on port `to`."""
+    uri = f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{to}/{DATABASE}"
+    own = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=folder))
+    again = partial(_sallyport, folder, name, kind, to, *options)
+    tls = "--tls-key" in options
+    running: Sallyport
+    with sallyport_try(uri, own, *options) as running:
+        yield Target(name, running.port, (running.pid,), kind, tls=tls, again=again)
 
 
 def _load(postgres: EmbeddedPostgres, pgbench: Path) -> None:
@@ -227,10 +238,13 @@ client_tls_key_file = {own / "key"}
         )
         self._give_away(own)
         command = disguise().command(program, own / "pgbouncer.ini")
-        with Child(command, self._folder / f"{name}.out") as child:
+        again = partial(self.pgbouncer, program, name, mode, to, kind)
+        with Child(command, own.with_suffix(".out")) as child:
             _wait_port(port, child)
             prepared = mode == "session"
-            yield Target(name, port, (child.pid,), kind, tls=True, prepared=prepared)
+            yield Target(
+                name, port, (child.pid,), kind, tls=True, prepared=prepared, again=again
+            )
 
     @contextlib.contextmanager
     def haproxy(self, program: Path, to: int) -> Iterator[Target]:
@@ -253,9 +267,10 @@ listen database
         )
         self._give_away(own)
         command = disguise().command(program, "-db", "-f", own / "haproxy.cfg")
-        with Child(command, self._folder / "haproxy.out") as child:
+        with Child(command, own.with_suffix(".out")) as child:
             _wait_port(port, child)
-            yield Target("haproxy", port, (child.pid,))
+            again = partial(self.haproxy, program, to)
+            yield Target("haproxy", port, (child.pid,), again=again)
 
     def tls_options(self) -> tuple[str | Path, ...]:
         """Of `sallyport try`."""
@@ -263,9 +278,7 @@ listen database
         return ("--tls-certificate", leaf.certificate, "--tls-key", leaf.key)
 
     def _own(self, name: str) -> Path:
-        own = self._folder / name
-        own.mkdir()
-        return own
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._folder))
 
     def _give_away(self, own: Path) -> None:
         uid = disguise().uid

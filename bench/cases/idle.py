@@ -17,17 +17,20 @@ class Idle:
     name: str = "idle"
 
     def wants(self, target: Target) -> bool:
-        return target.kind == "queries" and bool(target.roots)
+        return target.kind == "queries" and target.again is not None
 
     def run(self, stage: Stage, target: Target, seconds: int) -> dict[str, float]:
+        """Of one that has just started: later, connections use what others left."""
         del seconds
-        WireClient.login(stage.uri(target)).socket.close()  # what only the first one costs
-        before = private_bytes(target.pids())
-        with contextlib.ExitStack() as open_ones:
+        assert target.again is not None
+        with target.again() as fresh, contextlib.ExitStack() as open_ones:
+            uri = stage.uri(fresh)
+            WireClient.login(uri).socket.close()  # what only the first one costs
+            time.sleep(0.5)
+            before = private_bytes(fresh.pids())
             for _ in range(self.connections):
-                client = WireClient.login(stage.uri(target))
+                client = WireClient.login(uri)
                 open_ones.callback(client.socket.close)
             time.sleep(0.5)
-            grown = private_bytes(target.pids()) - before
-        time.sleep(0.5)  # let the server see them go
+            grown = private_bytes(fresh.pids()) - before
         return {"idle_bytes": max(1.0, grown / self.connections)}
