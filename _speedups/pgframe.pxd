@@ -1,9 +1,10 @@
 # What `rowflow` needs of `pgframe.pyx`.
 
+cimport cython
 from libc.stdint cimport int8_t, uint8_t, uint32_t
 
 cdef enum:
-    TYPES = 128  # message types are ASCII letters and digits; each session has two of these tables
+    TYPES = 128  # message types are ASCII letters and digits
     HEADER = 5
     LENGTH_MAX = 0x3FFFFFFF  # no PostgreSQL peer sends more than 1 GB
 
@@ -26,9 +27,17 @@ cdef struct Rule:
     uint32_t ceiling
 
 
+@cython.final
+cdef class _Rules:
+    cdef Rule of[TYPES]
+    cdef bint shared
+
+
 cdef class FrameSplitter:
     cdef readonly str side
-    cdef Rule _rules[TYPES]
+    cdef _Rules _table
+    cdef const Rule* _rules
+    cdef Rule* _own(self, int type) except NULL
     cdef object _chunk
     cdef object _view
     cdef Py_buffer _buffer

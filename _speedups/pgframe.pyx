@@ -35,6 +35,18 @@ cdef tuple FAULT_TEXTS = ("", "unknown type", "length below 4", "frame too long"
 
 
 @cython.final
+cdef class _Rules:
+    """What may come, by its type byte."""
+
+    def __cinit__(self):
+        cdef int index
+        for index in range(TYPES):
+            self.of[index].mode = MODE_UNKNOWN
+            self.of[index].batch = 0
+            self.of[index].ceiling = 0
+
+
+@cython.final
 @cython.no_gc  # a memoryview taken for garbage would be cleared with a buffer of it still open
 cdef class FrameSplitter:
     """One direction of a PostgreSQL v3 byte stream -> runs of frames.
@@ -43,15 +55,16 @@ cdef class FrameSplitter:
     further call raises the same error: a stream out of step cannot be resumed.
     """
 
-    def __cinit__(self, str side not None):
-        cdef int index
+    def __cinit__(self, str side not None, FrameSplitter like=None):
+        """`like`: as in `follow`."""
         self.side = side
         self._held = False
         self._carry = NULL
-        for index in range(TYPES):
-            self._rules[index].mode = MODE_UNKNOWN
-            self._rules[index].batch = 0
-            self._rules[index].ceiling = 0
+        if like is not None:
+            self.follow(like)
+        else:
+            self._table = _Rules()
+            self._rules = self._table.of
 
     def __dealloc__(self):
         if self._held:
@@ -69,22 +82,35 @@ cdef class FrameSplitter:
         return self._stream_left > 0
 
     def rule(self, int type, int mode, long long ceiling, bint batch=False) -> None:
-        """Sets how frames of one type byte come out; `ceiling` bounds the length field."""
+        """Sets how frames of one type byte come out; `ceiling` bounds the length field. Raises
+        RuntimeError where the rules are shared."""
         if not 0 <= type < TYPES:
             raise ValueError("type must be an ASCII byte")
         if not MODE_GATHER <= mode <= MODE_STREAM:
             raise ValueError("unknown mode")
         if not 4 <= ceiling <= LENGTH_MAX:
             raise ValueError("ceiling must be from 4 to 0x3FFFFFFF")
-        self._rules[type].mode = <int8_t>mode
-        self._rules[type].batch = batch
-        self._rules[type].ceiling = <uint32_t>ceiling
+        self._own(type).mode = <int8_t>mode
+        self._own(type).batch = batch
+        self._own(type).ceiling = <uint32_t>ceiling
 
     def forget(self, int type) -> None:
         """Makes a type unknown again."""
         if not 0 <= type < TYPES:
             raise ValueError("type must be an ASCII byte")
-        self._rules[type].mode = MODE_UNKNOWN
+        self._own(type).mode = MODE_UNKNOWN
+
+    def follow(self, FrameSplitter like not None) -> None:
+        """From the next frame on the rules are those of `like`. They are shared then, and stay as
+        they are."""
+        self._table = like._table
+        self._table.shared = True
+        self._rules = self._table.of
+
+    cdef Rule* _own(self, int type) except NULL:
+        if self._table.shared:
+            raise RuntimeError("rules that are shared stay as they are")
+        return &self._table.of[type]
 
     def feed(self, chunk) -> None:
         """Gives the next bytes; the chunk before must have been read until None."""
@@ -104,7 +130,7 @@ cdef class FrameSplitter:
         cdef uint32_t length = 0
         cdef uint8_t type
         cdef size_t total
-        cdef Rule* rule
+        cdef const Rule* rule
         cdef Reader reader
         cdef Py_ssize_t count = 1
         cdef Fault fault
@@ -193,7 +219,7 @@ cdef class FrameSplitter:
         cdef uint32_t length = 0
         cdef uint8_t type
         cdef Reader reader
-        cdef Rule* rule
+        cdef const Rule* rule
         cdef Fault fault
         if not self._carry_goal:
             self._take_into_carry(HEADER)

@@ -242,9 +242,7 @@ client_tls_key_file = {own / "key"}
         with Child(command, own.with_suffix(".out")) as child:
             _wait_port(port, child)
             prepared = mode == "session"
-            yield Target(
-                name, port, (child.pid,), kind, tls=True, prepared=prepared, again=again
-            )
+            yield Target(name, port, (child.pid,), kind, tls=True, prepared=prepared, again=again)
 
     @contextlib.contextmanager
     def haproxy(self, program: Path, to: int) -> Iterator[Target]:

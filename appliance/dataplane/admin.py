@@ -8,11 +8,11 @@ query protocol is spoken, as on pgbouncer's console.
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
-from typing import Protocol
+from typing import Any, Protocol
 
-from _speedups.pgframe import WHOLE
+from _speedups.pgframe import WHOLE, FrameSplitter
 from appliance import __version__
 from appliance.audit.compose import unread_part
 from appliance.audit.record import (
@@ -37,7 +37,7 @@ from appliance.model.refusal import Refusal, RefusalCode
 from appliance.policy.snapshot import Snapshot
 from appliance.session.machine import SessionMachine
 from appliance.session.records import Recorder
-from appliance.session.state import client_splitter
+from appliance.session.state import client_rules
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 
@@ -52,7 +52,8 @@ class Session(Protocol):
     """What a worker has in its set of sessions: these, and those with databases."""
 
     ended: bool
-    on_end: list[asyncio.Future[None]]
+    on_end: Callable[[Any], None] | None
+    """Called with it when it has ended."""
 
     @property
     def seen(self) -> Seen: ...
@@ -101,14 +102,15 @@ class AdminSession:
         self._database = database
         self._begun = services.now()
         self._recorder = Recorder(session, principal, "", database, services.new_id)
-        self._frames = client_splitter(services.governance.configuration.limits)
+        limits = services.governance.configuration.limits
+        self._frames = FrameSplitter("client", client_rules(limits))
         self._skipping = False
         """After an error in the extended protocol: until Sync."""
         self._timers: list[asyncio.TimerHandle] = []
         self._bytes_out = self._rows = 0
         self.local = False
         self.ended = False
-        self.on_end: list[asyncio.Future[None]] = []
+        self.on_end: Callable[[Any], None] | None = None
 
     def start(self, expires: float | None) -> None:
         """From here on the client's bytes come to us. `expires`: unix seconds at which its proof of
@@ -272,9 +274,8 @@ class AdminSession:
             )
         )
         self._side.close()
-        for waiter in self.on_end:
-            if not waiter.done():
-                waiter.set_result(None)
+        if self.on_end is not None:
+            self.on_end(self)
 
 
 _STOPPING = refusals.fatal(

@@ -23,6 +23,8 @@ _background: set[asyncio.Task[bool]] = set()
 class Cancelling:
     """As the protocol of that connection has it done."""
 
+    __slots__ = ("_login", "_protocol", "_sending", "_target", "_upstream", "underway")
+
     def __init__(
         self, protocol: SpokenProtocol, target: TargetConfig, login: Login, upstream: Upstream
     ) -> None:
@@ -30,7 +32,7 @@ class Cancelling:
         self._target = target
         self._login = login
         self._upstream = upstream
-        self.underway: set[asyncio.Task[bool]] = set()
+        self.underway: dict[asyncio.Task[bool], None] = {}
         """Cancel requests on their way, and those that perhaps are still."""
         self._sending = 0
 
@@ -47,7 +49,7 @@ class Cancelling:
         task = asyncio.get_running_loop().create_task(self._send_cancels(statements))
         _background.add(task)
         task.add_done_callback(_background.discard)
-        self.underway.add(task)
+        self.underway[task] = None
         self._sending += 1
         task.add_done_callback(self._sent)
         return task
@@ -55,7 +57,7 @@ class Cancelling:
     def _sent(self, task: asyncio.Task[bool]) -> None:
         self._sending -= 1
         if not task.cancelled() and task.exception() is None and task.result():
-            self.underway.discard(task)
+            self.underway.pop(task, None)
 
     async def _send_cancels(self, statements: int) -> bool:
         """One request cancels one statement; what a client that is gone pipelined behind it lies in

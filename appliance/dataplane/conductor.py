@@ -9,6 +9,7 @@ once: whatever goes wrong in the machine ends the session on both sides.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
+from typing import Any
 
 from appliance.audit.record import Record
 from appliance.config.schema import TargetConfig
@@ -82,6 +83,15 @@ _log = Log("session")
 class Conductor:
     """One session: its machine, its two sides, its end."""
 
+    __slots__ = (
+        "_cancelling", "_cancels", "_client", "_draining", "_gate", "_held", "_hitting",
+        "_holding", "_leaving", "_limits", "_login", "_loop", "_machine", "_moved_on",
+        "_protocol", "_remains", "_retiring", "_services", "_tasks", "_timers", "_upstream",
+        "asked", "begun", "cancel_keys", "catalog", "client", "database", "ended", "expires",
+        "kept", "local", "on_end", "on_login", "principal", "session", "sharing", "target",
+        "upstream_pid", "upstream_user",
+    )  # fmt: skip
+
     def __init__(
         self,
         machine: Machine,
@@ -94,29 +104,21 @@ class Conductor:
         protocol: SpokenProtocol,
         login: Login,
     ) -> None:
-        self._machine = machine
-        self._client = client
-        self._upstream = upstream.side
-        self.upstream_pid = upstream.pid
+        self._machine, self._client = machine, client
+        self._upstream, self.upstream_pid = upstream.side, upstream.pid
         self.target = target
         self._services = services
         self._cancels = cancels
         self.session = session
         self.begun = services.now()
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}
         self._timers: list[asyncio.TimerHandle] = []
         self._limits = TimeLimits(self._timed_out)
         self._held = 0
         """Turns of ours that wait for the end of the event loop's round."""
         self._gate = Gate(
-            machine,
-            services,
-            session,
-            spawn=self._spawn,
-            send=self._send,
-            count=self._count,
-            opened=self._opened,
+            machine, services, session, self._spawn, self._send, self._count, self._opened
         )
         self._holding = Holding(self, machine, services)
         self._draining = False
@@ -130,8 +132,8 @@ class Conductor:
         self._cancelling = Cancelling(protocol, target, login, upstream)
         self.ended = self._moved_on = False
         self._remains: Remains | None = None
-        self.on_end: list[asyncio.Future[None]] = []
-        self.on_login: Callable[[LogInAnew], None] | None = None
+        self.on_end: Callable[[Any], None] | None = None
+        self.on_login: Callable[[Conductor, Side, LogInAnew], None] | None = None
         """Takes the client's connection over when it is to log in again."""
         self.asked: dict[str, str] = {}
         self.cancel_keys: Sequence[tuple[int, bytes]] = ()
@@ -401,12 +403,12 @@ class Conductor:
 
     def _spawn(self, coroutine) -> asyncio.Task[None]:  # type: ignore[no-untyped-def]
         task: asyncio.Task[None] = self._loop.create_task(coroutine)
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._spawned_ended)
         return task
 
     def _spawned_ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if task.cancelled():
             return
         error = task.exception()
@@ -650,7 +652,7 @@ class Conductor:
             self._client.close()
         else:
             self._client.detach()
-            self.on_login(anew)
+            self.on_login(self, self._client, anew)
             self._moved_on = True
         for key in self.cancel_keys:
             self._cancels.forget(*key)
@@ -658,9 +660,8 @@ class Conductor:
             if self._machine.changing:
                 self._tell_change(False)
             self.catalog.end()
-        for waiter in self.on_end:
-            if not waiter.done():
-                waiter.set_result(None)
+        if self.on_end is not None:
+            self.on_end(self)
         self._remains = Remains(self)
 
     @property

@@ -26,12 +26,16 @@ class Gate:
     when nothing waits any longer.
     """
 
+    __slots__ = (
+        "_announcing", "_count", "_machine", "_opened", "_send", "_services", "_session",
+        "_spawn", "_synced", "_task", "_waiting",
+    )  # fmt: skip
+
     def __init__(
         self,
         machine: Machine,
         services: Services,
         session: str,
-        *,
         spawn: Spawn,
         send: Callable[[list[Bytes]], object],
         count: Callable[[list[Record]], None],

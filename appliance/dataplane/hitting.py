@@ -38,6 +38,8 @@ class Session(Protocol):
 class Hitting:
     """Attached to both ends from the start."""
 
+    __slots__ = ("_client", "_kept", "_machine", "_path", "_round", "_session", "settled")
+
     def __init__(
         self, session: Session, machine: Machine, path: AnyHitPath, client: Side, round_: Round
     ) -> None:

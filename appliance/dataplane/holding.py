@@ -32,6 +32,8 @@ PAUSE_SECONDS_MIN = 0.1
 class Holding:
     """See the module's docstring."""
 
+    __slots__ = ("_machine", "_reminder", "_services", "_since", "_waiter")
+
     def __init__(self, waiter: Waiter, machine: Machine, services: Services) -> None:
         self._waiter = waiter
         self._machine = machine

@@ -9,7 +9,6 @@ import asyncio
 import errno
 import socket
 import ssl
-from functools import partial
 
 from appliance.audit.record import ClientPart, LoginFailed
 from appliance.config.schema import Listener
@@ -125,17 +124,15 @@ class ClientListener:
             metrics.logins_pending -= 1
         if session is not None and not session.ended:
             self._sessions.add(session)
-            ended = self._loop.create_future()
-            ended.add_done_callback(lambda _: self._sessions.discard(session))
-            session.on_end.append(ended)
+            session.on_end = self._sessions.discard
             if isinstance(session, Conductor):
-                session.on_login = partial(self._log_in_again, session, side, host, port)
+                session.on_login = self._log_in_again
 
-    def _log_in_again(
-        self, before: Conductor, side: Side, host: str, port: int, wish: LogInAnew
-    ) -> None:
+    def _log_in_again(self, before: Conductor, side: Side, wish: LogInAnew) -> None:
+        assert before.client is not None
         again = Again(wish.words, wish.sequence, before.asked)
-        task = self._loop.create_task(self._log_in(side, host, port, again))
+        where = (before.client.address, before.client.port)
+        task = self._loop.create_task(self._log_in(side, *where, again))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

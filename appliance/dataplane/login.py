@@ -370,7 +370,7 @@ class Attempt:
                 self._services,
                 self._governance,
                 kept is not None,
-                frozenset() if kept is None else frozenset(kept.backend.own),
+                None if kept is None else kept.backend,
                 () if kept is None else kept.told,
                 asked.settings,
             )

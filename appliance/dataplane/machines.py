@@ -14,6 +14,7 @@ from appliance.dataplane.schema_lease import SchemaLease
 from appliance.dataplane.services import Governance, Services
 from appliance.model.limits import Limits
 from appliance.session.announce import Announcement
+from appliance.session.backend import Backend
 from appliance.session.exchange import Exchange
 from appliance.session.exchange_results import NamedReading
 from appliance.session.exchange_state import ExchangeState, Tracker
@@ -47,8 +48,8 @@ class MachineParts(NamedTuple):
     governance: Governance
     pooled: bool
     """The upstream outlives the session."""
-    own: frozenset[bytes]
-    """Names of our own statements that it holds."""
+    backend: Backend | None
+    """What it holds that is ours, where it was another session's; None = nothing."""
     told: tuple[str, ...]
     """What it answered to `session/settings` PINNED; empty where that was not asked."""
     settings: dict[str, str]
@@ -66,9 +67,9 @@ def postgres_machine(parts: MachineParts) -> SessionMachine:
         ResultLocks(parts.judge, governance.token_keys, NamedPlans(), PostgresReading()),
         limits,
         services.alarm.pace,
+        parts.backend,
     )
     state.approvals = services.approvals is not None
-    state.own_statements.update(parts.own)
     if parts.told:
         state.settings.probed(list(parts.told), True)
     if governance.configuration.durability is not Durability.DISK:

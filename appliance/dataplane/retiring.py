@@ -38,6 +38,8 @@ class Session(Protocol):
 class Retiring:
     """See the module's docstring."""
 
+    __slots__ = ("_machine", "_said", "_session")
+
     def __init__(self, session: Session, machine: Machine) -> None:
         self._session = session
         self._machine = machine

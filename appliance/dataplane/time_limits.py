@@ -14,6 +14,8 @@ from appliance.session.effects import ArmTimeout
 class TimeLimits:
     """`expired` is called with what was armed."""
 
+    __slots__ = ("_expired", "_timers")
+
     def __init__(self, expired: Callable[[ArmTimeout], None]) -> None:
         self._expired = expired
         self._timers: dict[str, asyncio.TimerHandle] = {}

@@ -28,6 +28,11 @@ class Side(Chunks, asyncio.BufferedProtocol):
     goes to the receiver, unless the session's hit path takes it.
     """
 
+    __slots__ = (
+        "_on_change", "_patience", "_pending", "_reading", "_receiver", "_tls", "_waiter",
+        "ended", "name", "pauses",
+    )  # fmt: skip
+
     def __init__(self, name: str) -> None:
         self.name = name
         """'client' or 'upstream'."""

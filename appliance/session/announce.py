@@ -31,6 +31,8 @@ COMPUTED = "(any setting: its name is computed)"
 class Announcement:
     """What one session tells its database, and tells its client about that."""
 
+    __slots__ = ("_announce", "_own_name", "_prefix", "_principal", "_session", "again", "due")
+
     def __init__(self, principal: Principal, session: str, announce: Announce) -> None:
         self._principal = principal
         self._session = session

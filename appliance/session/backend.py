@@ -8,7 +8,7 @@ reads constants, for one, when it prepares, by DateStyle, TimeZone and others as
 names are ours and used once; what may be there no longer is not in here.
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -70,13 +70,13 @@ class Backend:
         self.plans_doubted = False
         """Something was planned here, and did not come to be looked at: the server may use the plan
         again for what is prepared, though nothing that it was made of has changed since."""
-        self.unproved: set[object] = set()
+        self.unproved: dict[object, None] = {}
         """Portals (`inflight.Portal`) of which the same may be so."""
         self.sole = True
         """Since it was opened, or cleaned of everything, one session alone has used it."""
         self._prepared: OrderedDict[Key, bytes] = OrderedDict()
         self._private: list[Key] = []
-        self._closing: deque[bytes] = deque()
+        self._closing: list[bytes] = []
         self._last = 0
 
     @property
@@ -88,7 +88,11 @@ class Backend:
         if len(self.unproved) >= UNPROVED_MAX:
             self.plans_doubted = True
             self.unproved.clear()
-        self.unproved.add(portal)
+        self.unproved[portal] = None
+
+    def proved(self, portal: object) -> None:
+        """It was looked at."""
+        self.unproved.pop(portal, None)
 
     def plans_discarded(self) -> None:
         self.plans_doubted = False
@@ -129,7 +133,8 @@ class Backend:
 
     def closing(self) -> list[bytes]:
         """Names to be closed now."""
-        return [self._closing.popleft() for _ in range(min(len(self._closing), CLOSING_MAX))]
+        taken, self._closing = self._closing[:CLOSING_MAX], self._closing[CLOSING_MAX:]
+        return taken
 
     def forget_all(self) -> None:
         """All were deallocated, or will be if what was sent succeeds."""

@@ -62,6 +62,8 @@ class Limited:
 class Blast:
     """One session's; at most one write is under way."""
 
+    __slots__ = ("_state", "_underway")
+
     def __init__(self, state: SessionState) -> None:
         self._state = state
         self._underway: Limited | None = None

@@ -58,6 +58,8 @@ _NOT_AGAIN = frozenset(("57014", "55P03"))
 class Decisions:
     """The deciding part of one session's machine."""
 
+    __slots__ = ("_state", "parking", "questions", "resting")
+
     def __init__(self, state: SessionState) -> None:
         self._state = state
         self.questions = Questions(state, self._answered)

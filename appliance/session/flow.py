@@ -150,6 +150,11 @@ CACHED_TEXT_BYTES_MAX = INLINE_ANALYSIS_BYTES_MAX
 class Judge:
     """Decides for one session: one principal on one database of one target."""
 
+    __slots__ = (
+        "_cache", "_entitled", "_epoch", "_forms", "_limits", "_origin", "catalog", "client",
+        "database", "dialect", "principal", "shares", "snapshot", "target",
+    )  # fmt: skip
+
     def __init__(
         self,
         snapshot: Snapshot,

@@ -43,6 +43,8 @@ UNREAD = b"\xff"
 class FromClient:
     """The client's half of one session's machine."""
 
+    __slots__ = ("_blast", "_decisions", "_resting", "_second_look", "_shared", "_state")
+
     def __init__(
         self, state: SessionState, decisions: Decisions, blast: Blast, second_look: SecondLook
     ) -> None:

@@ -11,6 +11,7 @@ from _speedups.pgframe import WHOLE
 from appliance.audit.record import Outcome
 from appliance.model.errors import InvariantBroken, ProtocolViolation, Refused
 from appliance.model.facts import PreparedUse
+from appliance.model.spare import EMPTY
 from appliance.session import changes, estimates, flow, told
 from appliance.session.blast import Blast
 from appliance.session.decisions import Decisions
@@ -41,6 +42,8 @@ _TAKEN_BACK = frozenset({b"ROLLBACK", b"PREPARE TRANSACTION"})
 
 class FromUpstream:
     """The database's half of one session's machine."""
+
+    __slots__ = ("_blast", "_decisions", "_shared", "_state")
 
     def __init__(self, state: SessionState, decisions: Decisions, blast: Blast) -> None:
         self._state = state
@@ -291,7 +294,7 @@ class FromUpstream:
             return
         tag = m.parse_command_complete(content[HEADER:])
         if tag in _TAKEN_BACK:
-            self._state.made.clear()
+            self._state.made = EMPTY
         execution, silent = head.subject, False
         if isinstance(execution, Execution):
             self._tell(execution)
@@ -456,7 +459,7 @@ class FromUpstream:
 
     def _error(self, content: Bytes) -> None:
         self._end_copy()
-        self._state.made.clear()
+        self._state.made = EMPTY
         head = self._state.expected.head
         if head is None or head.kind is Kind.SYNC:
             self._error_out_of_turn(content)
@@ -511,7 +514,7 @@ class FromUpstream:
 
     def _error_out_of_turn(self, content: Bytes) -> None:
         """FATAL (the server goes away), or an error raised at commit time, at Sync."""
-        self._state.made.clear()
+        self._state.made = EMPTY
         fields = m.parse_error_fields(content[HEADER:])
         self._state.chosen.failed()
         if (head := self._state.expected.head) is not None:
@@ -594,8 +597,8 @@ class FromUpstream:
             )
         if self._state.status == ord("I"):
             if self._state.made:
-                self._state.turn.requests.append(NoteCleanRelations(frozenset(self._state.made)))
-                self._state.made.clear()
+                self._state.turn.requests.append(NoteCleanRelations(self._state.made))
+                self._state.made = EMPTY
             self._state.portals.forget_confirmed()
             self._state.settings.transaction_ended()
             self._state.chosen.idle(self._state.expected.head is not None)

@@ -13,6 +13,7 @@ from appliance.model.decision import Decision, Mask
 from appliance.model.errors import Refused
 from appliance.model.facts import Facts, StatementFacts
 from appliance.model.refusal import Refusal, RefusalCode
+from appliance.model.spare import EMPTY
 from appliance.session import changes, told
 from appliance.session.flow import Verdict
 from appliance.sql.footing import Footing
@@ -29,6 +30,8 @@ ProtocolNames = Callable[[str, str, bool], Verdict | None]
 class NamedPlans:
     """Name -> (plan, the epoch it was made in), for prepared statements and for cursors."""
 
+    __slots__ = ("_anew", "_facts", "_footings", "_namings", "_plans", "protocol", "still")
+
     def __init__(self) -> None:
         self._plans: dict[tuple[str, str], tuple[MaskPlan, Epoch, Owed]] = {}
         self._namings: dict[tuple[str, str], Naming | None] = {}
@@ -38,7 +41,7 @@ class NamedPlans:
         """Whether the present catalog has all that a plan rests on as it was."""
         self.protocol: ProtocolNames | None = None
         self._facts: dict[tuple[str, str], StatementFacts] = {}
-        self._anew: set[tuple[str, str]] = set()
+        self._anew: frozenset[tuple[str, str]] = EMPTY
         """Of these, what is decided each time it runs."""
 
     def executed(self, name: str) -> StatementFacts | None:
@@ -80,9 +83,9 @@ class NamedPlans:
                     self._plans[space, name] = (plan, verdict.epoch, verdict.decision.owed)
                     self._footings[space, name] = verdict.footing
                     self._facts[space, name] = verdict.facts.statements[index]
-                    self._anew.discard((space, name))
+                    self._anew -= {(space, name)}
                     if _decided_anew(verdict):
-                        self._anew.add((space, name))
+                        self._anew |= {(space, name)}
                     settled = changes.settled_before(verdict.facts, index)
                     self._namings[space, name] = verdict.naming if settled else None
             case "deallocate" | "close" if name:

@@ -31,6 +31,8 @@ def _fold(text: bytes, _settings: SessionSettings) -> tuple[bytes, object] | Non
 class PostgresReading:
     """RowDescription and DataRow (`results.Reading`)."""
 
+    __slots__ = ()
+
     @staticmethod
     def columns(description: bytes, _lineage: SessionLineage | None) -> Sequence[DescribedColumn]:
         return [

@@ -48,6 +48,8 @@ COUNTED = b"count"
 class Questions:
     """The asking part of one session's machine. `answered` gets each question with its answers."""
 
+    __slots__ = ("_answered", "_state")
+
     def __init__(self, state: SessionState, answered: Callable[[Question], None]) -> None:
         self._state = state
         self._answered = answered

@@ -31,6 +31,8 @@ NewId = Callable[[float], str]
 class Recorder:
     """Makes StatementDecided and StatementFinished for one session."""
 
+    __slots__ = ("_database", "_new_id", "_principal", "_target", "sequence", "session")
+
     def __init__(
         self, session: str, principal: Principal, target: str, database: str, new_id: NewId
     ) -> None:

@@ -35,6 +35,8 @@ _OIDS = re.compile(r"(?:^|[,/])([0-9]+):")
 class Resting:
     """One session's."""
 
+    __slots__ = ("_adopting", "_questions", "_state")
+
     def __init__(self, state: SessionState, questions: Questions) -> None:
         self._state = state
         self._questions = questions
@@ -81,7 +83,7 @@ class Resting:
         """What it was bound to is as it was judged."""
         if portal is not None:
             portal.proved = True
-            self._state.backend.unproved.discard(portal)
+            self._state.backend.proved(portal)
 
     def adopts(self, footing: Footing, verdict: flow.Verdict) -> bool:
         """Whether what it rests on may get a part with masked columns while it is locked."""

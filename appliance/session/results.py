@@ -42,6 +42,8 @@ class Reading(Protocol):
 class ResultLocks:
     """`keys`: token-mask keys by name."""
 
+    __slots__ = ("_judge", "_kept", "_keys", "_made_with", "_reading", "named")
+
     def __init__(
         self, judge: Judge, keys: Mapping[str, bytes], named: NamedPlans, reading: Reading
     ) -> None:

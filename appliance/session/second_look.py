@@ -9,11 +9,11 @@ holds these locks, or makes what was written last. If it is not as it was judged
 decided as it was by what is there now, nothing of it leaves, and the session ends.
 """
 
-from collections import deque
 from collections.abc import Callable
 
 from appliance.model.errors import InvariantBroken, Refused
 from appliance.model.facts import Action
+from appliance.model.spare import Fifo
 from appliance.model.stands import Stands
 from appliance.session import told
 from appliance.session.effects import CheckFooting
@@ -47,6 +47,10 @@ def outlasts(failed: Expected) -> bool:
 class SecondLook:
     """One session's."""
 
+    __slots__ = (
+        "_asked", "_chunks", "_decides_alike", "_first", "_sent", "_simple", "_state", "_tell",
+    )  # fmt: skip
+
     def __init__(
         self,
         state: SessionState,
@@ -60,7 +64,7 @@ class SecondLook:
         self._decides_alike = decides_alike
         self._first: Run | None = None
         self._asked: Execution | None = None
-        self._chunks: deque[bytes] = deque()
+        self._chunks: Fifo[bytes] = Fifo()
         self._sent: Expected | None = None
         self._simple = False
 

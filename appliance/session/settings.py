@@ -31,6 +31,12 @@ _NO_KINDS: frozenset[tuple[str, str]] = frozenset()
 class SettingsTracker:
     """`current` is what statements are judged under."""
 
+    __slots__ = (
+        "_database", "_kinds", "_path_known", "_role", "_search_path", "_shifting", "_standard",
+        "_temporaries", "_temporary", "certain", "current", "parameters", "pinned", "server",
+        "temporaries_certain", "temporaries_foreign", "told", "touched_in_transaction",
+    )  # fmt: skip
+
     def __init__(self, database: str, parameters: dict[str, str]) -> None:
         self._database = database
         self.parameters = parameters

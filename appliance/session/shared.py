@@ -8,6 +8,7 @@ outlast the transaction, or is not known, has the session *pinned*: it keeps the
 everything that it may have left there is gone for sure.
 """
 
+from appliance.model.spare import EMPTY
 from appliance.session import pinning
 from appliance.session.backend import Key
 from appliance.session.effects import Bytes
@@ -29,6 +30,8 @@ _GONE = frozenset(("26000", "0A000"))
 
 class Shared:
     """One session's. Where nothing is shared it changes nothing."""
+
+    __slots__ = ("_state",)
 
     def __init__(self, state: SessionState) -> None:
         self._state = state
@@ -116,7 +119,7 @@ class Shared:
         state = self._state
         if not state.shares:
             return
-        state.letting = frozenset()
+        state.letting = EMPTY
         self.unsent(head)
         prepared = head.subject
         if head.kind is Kind.BIND and sqlstate in _GONE:
@@ -181,8 +184,8 @@ class Shared:
     def ready(self, before: int) -> None:
         """The server is ready; `before`: the status of the transaction when it was so last."""
         state = self._state
-        letting, state.letting = state.letting, frozenset()
+        letting, state.letting = state.letting, EMPTY
         if state.pins and letting and before == state.status == ord("I"):
-            state.pins = frozenset() if pinning.EVERYTHING in letting else state.pins - letting
+            state.pins = EMPTY if pinning.EVERYTHING in letting else state.pins - letting
         if state.backend.private and not state.pins and state.status == ord("I"):
             state.backend.forget_private()

@@ -5,8 +5,8 @@ goes upstream only through `send`, after `record` put its record into the same t
 """
 
 import enum
-from collections import deque
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 from _speedups.pgframe import GATHER, GATHER_OR_STREAM, STREAM, FrameSplitter
@@ -21,6 +21,7 @@ from appliance.model.limits import (
     Limits,
 )
 from appliance.model.refusal import Refusal
+from appliance.model.spare import EMPTY, Fifo
 from appliance.session import flow
 from appliance.session.announce import Announcement
 from appliance.session.backend import Backend
@@ -257,6 +258,19 @@ class Question:
 class SessionState:
     """See the comments of its parts; changed from inside one machine call only."""
 
+    __slots__ = (
+        "announcement", "approvals", "backend", "bind_prefix", "bytes_out", "cells_masked",
+        "changing", "chosen", "client_frames", "client_in_pipeline", "copy_ended",
+        "copy_piece_open", "copying_in", "discarding", "ending", "expected", "fetched", "flow",
+        "forgetting", "growing", "hits", "holding", "in_pipeline", "judge", "letting",
+        "lexing_in_doubt", "limits", "locks", "looked_up", "made", "now", "pace", "parked",
+        "pins", "portals", "question", "quiet_for", "recorder", "rehearsed_at",
+        "reports_in_doubt", "reshaped", "reshaping", "rows", "rows_whole",
+        "running_in_pipeline", "runs", "sensitive_unmasked", "settings", "settled_throughout",
+        "shares", "soiled", "statements", "status", "told_fatal", "turn", "upstream_frames",
+        "vouched", "waiting",
+    )  # fmt: skip
+
     def __init__(
         self,
         judge: flow.Judge,
@@ -266,6 +280,7 @@ class SessionState:
         locks: ResultLocks,
         limits: Limits,
         pace: SamplePace | None = None,
+        backend: Backend | None = None,
     ) -> None:
         self.judge = judge
         self.recorder = recorder
@@ -274,8 +289,8 @@ class SessionState:
         self.locks = locks
         self.limits = limits
         self.pace = SamplePace(0) if pace is None else pace
-        self.client_frames = client_splitter(limits)
-        self.upstream_frames = upstream_splitter()
+        self.client_frames = FrameSplitter("client", client_rules(limits))
+        self.upstream_frames = FrameSplitter("upstream", upstream_rules(None))
         self.flow = RowFlow(self.upstream_frames, self.pace, self)
         self.turn = Turn()
         self.now = 0.0
@@ -289,9 +304,9 @@ class SessionState:
         """Transaction status as the upstream said it last."""
         # A statement that waits, and the client's messages behind it.
         self.waiting: Waiting | None = None
-        self.runs: deque[Run] = deque()
+        self.runs: Fifo[Run] = Fifo()
         self.question: Question | None = None
-        self._begin_sharing()
+        self._begin_sharing(Backend() if backend is None else backend)
         self.hits = Hits(recorder, self.backend.unchanged, self.pace)
         self.looked_up: dict[Footing, str] = {}
         """What the names of what was looked at meant then, in a transaction whose snapshot does not
@@ -306,8 +321,36 @@ class SessionState:
         """What is locked in the state in which the catalog has it, in the transaction that the
         client's next message will be part of -> since when.
         """
-        self.growing: set[Footing] = set()
+        self.growing: frozenset[Footing] = EMPTY
         """Of these, what could get a part with masked columns all the same (`sql/adoption`)."""
+        self.quiet_for: Waiting | None = None
+        """The statement that waits until all replies before it have come."""
+        self.reshaped = False
+        """The open transaction changed the schema: others see that when it ends."""
+        self.made: frozenset[tuple[str, str]] = EMPTY
+        """(schema, name) of relations that the open transaction made, of a session that owes masks:
+        forgotten with whatever is taken back."""
+        self.changing = False
+        """A schema change of ours is under way (told to other sessions by the catalog)."""
+        self._begin_approvals()
+        self._begin_pipeline()
+        self._begin_pieces()
+        self._begin_sums()
+
+    def _begin_sharing(self, backend: Backend) -> None:
+        """The connection to the upstream, whose session need not be this one's alone."""
+        self.backend = backend
+        """The upstream, as far as it holds something of ours."""
+        self.shares = False
+        """It shares its connections with other sessions, and has one during transactions only."""
+        self.pins: frozenset[str] = EMPTY
+        """Why it keeps the one that it has (`shared`)."""
+        self.settled_throughout = True
+        """No statement could have changed a setting, or prepared another."""
+        self.soiled = False  # it was, or is, pinned to this connection: something may be left there
+        self.letting: frozenset[str] = EMPTY  # of `pins`, gone when the server is ready
+
+    def _begin_approvals(self) -> None:
         self.parked: Parked | None = None
         """The statement that waits for an approval; it is `waiting`, too."""
         self.chosen = Chosen()
@@ -315,31 +358,6 @@ class SessionState:
         """When a statement was last run to be rolled back."""
         self.approvals = False
         """Whether there is anybody to ask."""
-        self.quiet_for: Waiting | None = None
-        """The statement that waits until all replies before it have come."""
-        self.reshaped = False
-        """The open transaction changed the schema: others see that when it ends."""
-        self.made: set[tuple[str, str]] = set()
-        """(schema, name) of relations that the open transaction made, of a session that owes masks:
-        forgotten with whatever is taken back."""
-        self.changing = False
-        """A schema change of ours is under way (told to other sessions by the catalog)."""
-        self._begin_pipeline()
-        self._begin_pieces()
-        self._begin_sums()
-
-    def _begin_sharing(self) -> None:
-        """The connection to the upstream, whose session need not be this one's alone."""
-        self.backend = Backend()
-        """The upstream, as far as it holds something of ours."""
-        self.shares = False
-        """It shares its connections with other sessions, and has one during transactions only."""
-        self.pins: frozenset[str] = frozenset()
-        """Why it keeps the one that it has (`shared`)."""
-        self.settled_throughout = True
-        """No statement could have changed a setting, or prepared another."""
-        self.soiled = False  # it was, or is, pinned to this connection: something may be left there
-        self.letting: frozenset[str] = frozenset()  # of `pins`, gone when the server is ready
 
     def _begin_pipeline(self) -> None:
         """COPY FROM STDIN, and what is open of the extended protocol."""
@@ -453,14 +471,14 @@ class SessionState:
 
     def vouch(self, footing: Footing, growing: bool) -> None:
         self.vouched[footing] = self.now
-        (self.growing.add if growing else self.growing.discard)(footing)
+        self.growing = self.growing | {footing} if growing else self.growing - {footing}
 
     def executing(self) -> None:
         """A statement was sent that may take any time: what cannot be locked is looked at again
         behind it."""
         for footing in [f for f in self.vouched if f.calls or f in self.growing]:
             del self.vouched[footing]
-        self.growing.clear()
+        self.growing = EMPTY
 
     def send(self, message: Bytes, expected: Expected) -> None:
         self.in_pipeline = expected.kind not in (Kind.SYNC, Kind.QUERY)
@@ -582,12 +600,8 @@ class SessionState:
     def gather_rows(self, whole: bool) -> None:
         if whole != self.rows_whole:
             self.rows_whole = whole
-            if whole:
-                self.upstream_frames.rule(
-                    m.DATA_ROW, GATHER, self.limits.masked_row_bytes_max, batch=True
-                )
-            else:
-                self.upstream_frames.rule(m.DATA_ROW, STREAM, FRAME_BYTES_MAX, batch=True)
+            most = self.limits.masked_row_bytes_max if whole else None
+            self.upstream_frames.follow(upstream_rules(most))
 
     def notice(self, message: str, hint: str) -> None:
         self.to_client(refusals.notice("00000", message, hint))
@@ -620,8 +634,9 @@ UPSTREAM_TYPES = (
 )
 
 
-def client_splitter(limits: Limits) -> FrameSplitter:
-    """Message types a client may send after login, and how long each may be."""
+@lru_cache(maxsize=4)
+def client_rules(limits: Limits) -> FrameSplitter:
+    """Message types a client may send after login, and how long each may be: for `follow`."""
     frames = FrameSplitter("client")
     small = 64 * 1024
     statement = limits.statement_bytes_max
@@ -645,16 +660,20 @@ def client_splitter(limits: Limits) -> FrameSplitter:
     return frames
 
 
-def upstream_splitter() -> FrameSplitter:
-    """Message types an upstream may send after login. CopyBothResponse (replication) is not among
-    them.
+@lru_cache(maxsize=4)
+def upstream_rules(gathered_bytes_max: int | None) -> FrameSplitter:
+    """Message types an upstream may send after login: for `follow`. CopyBothResponse (replication)
+    is not among them. DataRows up to this length are gathered, None = they stream.
     """
     frames = FrameSplitter("upstream")
     for kind in UPSTREAM_TYPES:
         frames.rule(kind, GATHER, CONTROL_FRAME_BYTES_MAX)
     for kind in (m.ERROR_RESPONSE, m.NOTICE_RESPONSE):
         frames.rule(kind, GATHER, MESSAGE_TEXT_BYTES_MAX)
-    frames.rule(m.DATA_ROW, STREAM, FRAME_BYTES_MAX, batch=True)
+    if gathered_bytes_max is None:
+        frames.rule(m.DATA_ROW, STREAM, FRAME_BYTES_MAX, batch=True)
+    else:
+        frames.rule(m.DATA_ROW, GATHER, gathered_bytes_max, batch=True)
     frames.rule(m.COPY_DATA, STREAM, FRAME_BYTES_MAX, batch=True)
     return frames
 

@@ -51,6 +51,8 @@ def read_answer(text: str) -> Answer:
 class Unchanged:
     """Positions by footing; one per session."""
 
+    __slots__ = ("_good", "_leased", "_settled", "last", "since")
+
     def __init__(self) -> None:
         self._good: dict[Footing, str] = {}
         self.last = NO_POSITION

@@ -26,6 +26,9 @@ from tests.endtoend.stage import Estate, Running, listener, verifier
 FIRST, SESSIONS = 60, 200
 GROWTH_KIB_MAX = 1000
 """5 KiB a session. It was 25 with plaintext and 75 with TLS."""
+IDLE = 40
+IDLE_KIB_MAX = 20
+"""Each has a connection to the database of its own. It was 29."""
 ALICE = ("alice", "alice-password")
 POLICY = """
 version: 1
@@ -146,6 +149,19 @@ def test_sessions(postgres: Running, way: Way) -> None:
 )
 def test_what_did_not_come_far(postgres: Running, way: Way) -> None:
     require_no_growth(postgres, way)
+
+
+@pytest.mark.parametrize("postgres", ["session"], indirect=True)
+def test_sessions_that_do_nothing(postgres: Running) -> None:
+    for _ in range(FIRST):
+        a_session(postgres)
+    with contextlib.ExitStack() as first, contextlib.ExitStack() as more:
+        for _ in range(IDLE):
+            first.enter_context(postgres.connect(*ALICE))
+        before = anonymous_kib(postgres)
+        for _ in range(IDLE):
+            more.enter_context(postgres.connect(*ALICE))
+        assert anonymous_kib(postgres) - before < IDLE * IDLE_KIB_MAX
 
 
 # --- MariaDB --------------------------------------------------------------------------------------

@@ -8,12 +8,12 @@ whatever happens; while copying in, Sync and Flush are ignored.
 """
 
 import enum
-from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
 from appliance.model.errors import ProtocolViolation
 from appliance.model.members import plain_members
+from appliance.model.spare import Fifo
 
 
 @plain_members
@@ -70,7 +70,7 @@ class ExpectedReplies:
     __slots__ = ("_queue", "skipping")
 
     def __init__(self) -> None:
-        self._queue: deque[Expected] = deque()
+        self._queue: Fifo[Expected] = Fifo()
         self.skipping = False
 
     def __len__(self) -> int:
@@ -81,14 +81,15 @@ class ExpectedReplies:
 
     @property
     def head(self) -> Expected | None:
-        return self._queue[0] if self._queue else None
+        return self._queue.head
 
     def push(self, expected: Expected) -> None:
         self._queue.append(expected)
 
     def pop(self, *kinds: Kind) -> Expected:
         """The head, which must be one of `kinds`: any other reply is a violation."""
-        if not self._queue or self._queue[0].kind not in kinds:
+        head = self._queue.head
+        if head is None or head.kind not in kinds:
             raise ProtocolViolation("upstream", "a reply that is not due")
         return self._queue.popleft()
 
@@ -97,7 +98,7 @@ class ExpectedReplies:
         Sync.
         """
         skipped = []
-        while self._queue and self._queue[0].kind is not Kind.SYNC:
+        while (head := self._queue.head) is not None and head.kind is not Kind.SYNC:
             skipped.append(self._queue.popleft())
         if not self._queue:
             self.skipping = True
@@ -107,10 +108,10 @@ class ExpectedReplies:
         """A COPY FROM STDIN began: the Syncs right behind it are ignored by the upstream. -> how
         many.
         """
-        head = self._queue.popleft()
+        begun = self._queue.popleft()
         dropped = 0
-        while self._queue and self._queue[0].kind is Kind.SYNC:
+        while (head := self._queue.head) is not None and head.kind is Kind.SYNC:
             self._queue.popleft()
             dropped += 1
-        self._queue.appendleft(head)
+        self._queue.appendleft(begun)
         return dropped

@@ -16,7 +16,7 @@ def test_what_is_bound_is_in_doubt_until_it_is_proved_or_discarded() -> None:
     portal = object()
     backend.leave_unproved(portal)
     assert backend.plans_in_doubt
-    backend.unproved.discard(portal)
+    backend.proved(portal)
     assert not backend.plans_in_doubt
     backend.leave_unproved(portal)
     backend.plans_discarded()

@@ -217,6 +217,24 @@ def test_rules_out_of_range(rule: tuple[int, int, int]) -> None:
         FrameSplitter("client").rule(*rule)
 
 
+def test_rules_that_are_shared_stay_as_they_are() -> None:
+    rules = ruled(FrameSplitter("client"))
+    one, other = FrameSplitter("client", rules), FrameSplitter("client")
+    stream = b"G" + (4).to_bytes(4, "big")
+    assert not read(one, [stream])[1]
+    assert read(other, [stream])[1] == "unknown type"
+    later = FrameSplitter("client")
+    later.follow(rules)
+    assert not read(later, [stream])[1]
+    for each in (rules, one, later):
+        with pytest.raises(RuntimeError, match="shared"):
+            each.rule(ord("G"), STREAM, 100)
+        with pytest.raises(RuntimeError, match="shared"):
+            each.forget(ord("G"))
+    with pytest.raises(TypeError):
+        later.follow(None)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("kind", [0x80, 0x80 + ord("D"), 0xFF])
 def test_a_type_beyond_ascii_is_unknown(kind: int) -> None:
     """Not that of the letter with its lower bits."""
