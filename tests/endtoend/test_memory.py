@@ -27,8 +27,8 @@ FIRST, SESSIONS = 60, 200
 GROWTH_KIB_MAX = 1000
 """5 KiB a session. It was 25 with plaintext and 75 with TLS."""
 IDLE = 40
-IDLE_KIB_MAX = 20
-"""Each has a connection to the database of its own. It was 29."""
+IDLE_KIB_MAX = 14
+"""Each has a connection to the database of its own. It was 22."""
 ALICE = ("alice", "alice-password")
 POLICY = """
 version: 1

@@ -1,6 +1,7 @@
 """A session that ended is taken apart once, and not before everything of it is over."""
 
 import asyncio
+import sys
 
 import pytest
 
@@ -62,14 +63,30 @@ async def test_it_is_looked_after_without_being_stirred(monkeypatch: pytest.Monk
     assert session.apart == 1
 
 
-def test_what_is_taken_apart_refers_to_nothing() -> None:
-    class Part:
-        def __init__(self, other: object) -> None:
-            self.other = other
+class Part:
+    def __init__(self, other: object) -> None:
+        self.other = other
 
-    first = Part(None)
-    first.other = second = Part(first)
-    take_apart(first, second)
-    assert not vars(first) and not vars(second)
-    with pytest.raises(TypeError):
-        take_apart(object())
+
+class Slotted:
+    __slots__ = ("mine", "unset")
+
+    def __init__(self, other: object) -> None:
+        self.mine = other
+
+
+class Both(Slotted):
+    def __init__(self, other: object) -> None:
+        super().__init__(other)
+        self.other = other
+
+
+@pytest.mark.parametrize("kind", [Part, Slotted, Both])
+def test_what_is_taken_apart_refers_to_nothing(kind: type) -> None:
+    other = Ended()
+    before = sys.getrefcount(other)
+    part = kind(other)
+    assert sys.getrefcount(other) > before
+    take_apart(part, kind(part))
+    assert sys.getrefcount(other) == before
+    assert not hasattr(part, "mine") and not hasattr(part, "other")
