@@ -229,7 +229,7 @@ auth_type = scram-sha-256
 auth_file = {own / "users.txt"}
 pool_mode = {mode}
 default_pool_size = {SHARED_CONNECTIONS if kind == "shared" else 200}
-max_client_conn = 400
+max_client_conn = 2500
 ignore_startup_parameters = extra_float_digits
 client_tls_sslmode = allow
 client_tls_cert_file = {own / "crt"}

@@ -11,8 +11,8 @@ from bench.wire_mysql import MyBulkClient
 
 MODES = ("simple", "extended", "prepared")
 CLIENTS = (1, 8, 32)
-IDLE_CONNECTIONS = 150
-"""Each has a connection to the database of its own, of which that allows 400."""
+IDLE_OWN, IDLE_SHARED = 150, 2000
+"""Each with a connection to the database of its own, of which that allows 400; and without."""
 SHARING = (32, 200)
 """Clients on SHARED_CONNECTIONS connections."""
 MANY_CLIENTS = 6
@@ -37,7 +37,8 @@ POSTGRESQL: tuple[Case, ...] = (
         for columns in ("masked", "plain")
     ),
     Many(MANY_CLIENTS),
-    Idle(IDLE_CONNECTIONS),
+    Idle("idle", IDLE_OWN, "queries"),
+    Idle("idle-shared", IDLE_SHARED, "shared"),
 )
 
 MYSQL: tuple[Case, ...] = (

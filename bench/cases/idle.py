@@ -13,11 +13,12 @@ from tests.wireclient import WireClient
 class Idle:
     """`idle_bytes`: private memory of the proxy's processes, per connection."""
 
+    name: str
     connections: int
-    name: str = "idle"
+    kind: str
 
     def wants(self, target: Target) -> bool:
-        return target.kind == "queries" and target.again is not None
+        return target.kind == self.kind and target.again is not None
 
     def run(self, stage: Stage, target: Target, seconds: int) -> dict[str, float]:
         """Of one that has just started: later, connections use what others left."""
