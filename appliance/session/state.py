@@ -471,7 +471,10 @@ class SessionState:
 
     def vouch(self, footing: Footing, growing: bool) -> None:
         self.vouched[footing] = self.now
-        self.growing = self.growing | {footing} if growing else self.growing - {footing}
+        if growing:
+            self.growing |= {footing}
+        elif self.growing:
+            self.growing -= {footing}
 
     def executing(self) -> None:
         """A statement was sent that may take any time: what cannot be locked is looked at again
