@@ -8,6 +8,9 @@ from bench.proc import private_bytes
 from bench.stage import Stage, Target
 from tests.wireclient import WireClient
 
+SETTLED_SECONDS = 0.5
+"""Behind a login a proxy opens or cleans connections to the database, of which nobody is told."""
+
 
 @dataclass(frozen=True)
 class Idle:
@@ -27,11 +30,11 @@ class Idle:
         with target.again() as fresh, contextlib.ExitStack() as open_ones:
             uri = stage.uri(fresh)
             WireClient.login(uri).socket.close()  # what only the first one costs
-            time.sleep(0.5)
+            time.sleep(SETTLED_SECONDS)
             before = private_bytes(fresh.pids())
             for _ in range(self.connections):
                 client = WireClient.login(uri)
                 open_ones.callback(client.socket.close)
-            time.sleep(0.5)
+            time.sleep(SETTLED_SECONDS)
             grown = private_bytes(fresh.pids()) - before
         return {"idle_bytes": max(1.0, grown / self.connections)}

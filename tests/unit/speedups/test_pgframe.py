@@ -232,7 +232,7 @@ def test_rules_that_are_shared_stay_as_they_are() -> None:
         with pytest.raises(RuntimeError, match="shared"):
             each.forget(ord("G"))
     with pytest.raises(TypeError):
-        later.follow(None)  # type: ignore[arg-type]
+        later.follow(None)  # type: ignore[arg-type]  # None would be a null pointer in C
 
 
 @pytest.mark.parametrize("kind", [0x80, 0x80 + ord("D"), 0xFF])
