@@ -65,7 +65,7 @@ class Pgbench:
             latencies, settled_tps = self._settled(place)
         found = {
             "tps": tps if self.connecting else settled_tps,
-            "p50_us": statistics.median(latencies),
+            "p50_us": round(statistics.median_grouped(latencies), 3),  # pgbench's are whole µs
             "p99_us": latencies[min(len(latencies) - 1, int(len(latencies) * 0.99))],
         }
         if target.roots:
