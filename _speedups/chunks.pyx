@@ -16,20 +16,12 @@ from cpython.exc cimport PyErr_SetFromErrno
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
+from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, itimerspec, timespec
 
 from _speedups.hitcycle cimport Cycle, HitLedger
 from _speedups.loopwork cimport LoopWork
 from _speedups.rowflow cimport RowFlow
 from _speedups.syscalls cimport MSG_DONTWAIT, MSG_NOSIGNAL, receive, send
-
-cdef extern from "<time.h>":
-    ctypedef int clockid_t
-    struct timespec:
-        long tv_sec
-        long tv_nsec
-    clockid_t CLOCK_REALTIME
-    clockid_t CLOCK_MONOTONIC
-    int clock_gettime(clockid_t clock, timespec* now) nogil
 
 cdef extern from "<sys/epoll.h>":
     ctypedef union epoll_data_t:
@@ -45,25 +37,23 @@ cdef extern from "<sys/epoll.h>":
     uint32_t EPOLLET
     uint32_t EPOLLHUP
     uint32_t EPOLLIN
+    uint32_t EPOLLPRI
     uint32_t EPOLLRDHUP
     int epoll_create1(int flags)
     int epoll_ctl(int epoll, int operation, int descriptor, epoll_event* event)
     int epoll_wait(int epoll, epoll_event* events, int count, int milliseconds) nogil
 
 cdef extern from "<sys/timerfd.h>":
-    struct itimerspec:
-        timespec it_interval
-        timespec it_value
     int TFD_CLOEXEC
     int TFD_NONBLOCK
-    int timerfd_create(clockid_t clock, int flags)
+    int timerfd_create(int clock, int flags)
     int timerfd_settime(int timer, int flags, const itimerspec* new, itimerspec* old)
 
 cdef extern from "<unistd.h>":
     int close(int descriptor)
 
-cdef uint32_t COMING = EPOLLIN | EPOLLRDHUP | EPOLLET
-cdef uint32_t ENDING = EPOLLRDHUP | EPOLLHUP | EPOLLERR
+cdef uint32_t COMING = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET
+cdef uint32_t ENDING = EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR
 
 cdef enum:
     EVENTS_MAX = 64
@@ -95,12 +85,13 @@ cdef class Chunks:
     cdef int _offer(self, Py_ssize_t size) except -1:
         """What was received to the hit path, or on as rows, or else to `chunk`."""
         cdef Py_ssize_t passed = 0
-        if self.path is not None:
+        cdef Cycle path = self.path  # meanwhile another's may stand there, or none
+        if path is not None:
             try:
-                if self.path.received(self.from_upstream, <const uint8_t*>_shared_at, size):
+                if path.received(self.from_upstream, <const uint8_t*>_shared_at, size):
                     return 0
             except Exception as error:  # whatever it is, both sides end
-                self.path.broken(error)
+                path.broken(error)
                 return 0
         if self._rows is not None and self._rows.open:
             passed = self._pass_rows(size)
@@ -149,10 +140,14 @@ cdef class Chunks:
         """Whether what comes is read."""
         if not self.polled or wanted == self._watched or (wanted and self._over):
             return
-        if wanted:
-            self._poller._watch(self)
-        else:
+        if not wanted:
             self._poller._forget(self)
+            return
+        try:
+            self._poller._watch(self)
+        except OSError:  # nobody would read it (epoll_ctl(2): ENOSPC, ENOMEM)
+            self.transport.abort()
+            raise
 
     def leave(self) -> None:
         """The socket is the transport's alone again."""
@@ -164,7 +159,7 @@ cdef class Chunks:
             self._descriptor = -1
 
     cdef int _arrived(self, bint ending) except -1:
-        """`ending`: more than bytes were told of."""
+        """`ending`: more than bytes in their order were told of."""
         cdef Py_ssize_t size = receive(
             self._descriptor, _shared_at, <size_t>_shared_size, MSG_DONTWAIT
         )
@@ -255,7 +250,7 @@ cdef class Poller:
 
     The kernel tells of a socket once, when something comes (EPOLLET): to be told as long as there is
     something makes it look at each socket twice. A read that does not fill the buffer has taken all
-    there was (epoll(7)).
+    there was (epoll(7)), but where it stopped at an urgent byte, of which EPOLLPRI tells (tcp(7)).
 
     The loop watches the sockets' epoll through another one, the door. It is shut while the poller
     serves for longer: else what comes here would make the loop seem to have something to do.

@@ -11,6 +11,7 @@ from libc.errno cimport EAGAIN, errno
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy
+from posix.time cimport CLOCK_BOOTTIME, clock_gettime, timespec
 
 from _speedups.auditchain cimport AROUND, RAW, ChainEnd, end_brief, hash_raw, put_line
 from _speedups.auditrecords cimport (
@@ -26,15 +27,6 @@ from _speedups.auditrecords cimport (
 from _speedups.auditwriter cimport ID_BYTES, LINE_ROOM, micros_of, put, room_for, write_hex
 from _speedups.growing cimport Output, must_add, shrink
 from _speedups.syscalls cimport MSG_DONTWAIT, MSG_PEEK, receive
-
-cdef extern from "<time.h>" nogil:
-    ctypedef int clockid_t
-    ctypedef long time_t
-    cdef struct timespec:
-        time_t tv_sec
-        long tv_nsec
-    int CLOCK_BOOTTIME
-    int clock_gettime(clockid_t clock, timespec* into)
 
 cdef enum:
     ENTROPY_BYTES = 10
@@ -254,17 +246,24 @@ cdef class HitLedger:
         if not self.due:
             return True
         due, self.due = self.due, []
-        number = self._append(due)
+        try:
+            number = self._append(due)
+        except Exception as error:  # nothing of it is written
+            for each in due:
+                (<Cycle>each).broken(error)
+            return True
         if number:
             finished = self.take_finished()
             self._unwritten(number, finished)
         for each in due:
             cycle = <Cycle>each
-            if cycle._unwritten:
-                if number:
+            try:
+                if cycle._unwritten and number:
                     cycle.unrecorded()
-                else:
+                elif cycle._unwritten:
                     cycle.send()
+            except Exception as error:  # one session's failure is not another's
+                cycle.broken(error)
         return True
 
     cdef int _append(self, list due) except -1:

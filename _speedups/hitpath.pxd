@@ -44,7 +44,7 @@ cdef class AnyHitPath(Cycle):
     ) except -1
     cdef bint take(self, const uint8_t* at, Py_ssize_t size, double now) except -1
     cdef bint follow(self, const uint8_t* at, Py_ssize_t size, double now) except -1
-    cdef int finish_cycle(self, double now) except -1
+    cdef bint finish_cycle(self, double now) except -1
     cdef int put(self, const void* piece, Py_ssize_t size) except -1
     cdef int put_bytes_of(self, bytes piece) except -1
     cdef int keep(self, const uint8_t* at) except -1

@@ -130,8 +130,8 @@ cdef class AnyHitPath(Cycle):
         )
         out = PyBytes_FromStringAndSize(<const char*>self._gets, self._gets_bytes)
         self.sent_to_client()
-        if self._done:
-            self.finish_cycle(now)
+        if self._done and self.finish_cycle(now) and (self.closed or self.telling):
+            self.asked().settled()
         return out, (self._remainder if rest else None)
 
     # --- of each protocol -------------------------------------------------------------------------
@@ -145,14 +145,12 @@ cdef class AnyHitPath(Cycle):
         be told. -> whether the machine is to go on, with `_remainder`."""
         return False
 
-    cdef int finish_cycle(self, double now) except -1:
-        """What is done is told."""
+    cdef bint finish_cycle(self, double now) except -1:
+        """What is done is recorded. -> whether it is over: False where it begins anew."""
         if not self._finished:
             self.finish_record(now)
         self.rest()
-        if self.closed or self.telling:
-            self.asked().settled()
-        return 0
+        return True
 
     # --- pieces -----------------------------------------------------------------------------------
 
@@ -209,6 +207,7 @@ cdef class AnyHitPath(Cycle):
     cdef bint received(self, bint from_upstream, const uint8_t* at, Py_ssize_t size) except -1:
         """Whether a chunk is done with."""
         cdef bint rest
+        cdef bint over = False
         cdef double now
         if not from_upstream:
             if self._steps != NULL:
@@ -228,9 +227,11 @@ cdef class AnyHitPath(Cycle):
             self._client._put_raw(self._gets, self._gets_bytes)
         self.sent_to_client()
         if self._done:
-            self.finish_cycle(now)
+            over = self.finish_cycle(now)
         if rest:
             self.asked().fall_back(self._remainder)
+        if over and (self.closed or self.telling):  # only now: the connection may become another's
+            self.asked().settled()
         if self.crowded and not self.in_question:
             self.asked().catch_up()
         return True

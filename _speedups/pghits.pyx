@@ -561,7 +561,7 @@ cdef class HitPath(AnyHitPath):
             self.finish_record(now)
         return PASS
 
-    cdef int finish_cycle(self, double now) except -1:
+    cdef bint finish_cycle(self, double now) except -1:
         if self._proviso_failed:
             self.withhold_record(now)
             self._proviso = None
@@ -569,10 +569,5 @@ cdef class HitPath(AnyHitPath):
             self.rest()
             self._proviso_failed = False
             self.asked().proviso_failed(saved)
-            return 0
-        if not self._finished:
-            self.finish_record(now)
-        self.rest()
-        if self.closed or self.telling:
-            self.asked().settled()
-        return 0
+            return False
+        return AnyHitPath.finish_cycle(self, now)

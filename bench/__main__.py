@@ -18,17 +18,19 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench import micro
-from bench.cases import Case
 from bench.databases import DATABASES, Measured
-from bench.figures import SUMMARY, Figure, Results
+from bench.figures import SUMMARY, Figure, Results, judged
 from bench.proc import touch_memory
 from bench.samples import Sample
-from bench.stage import Stage, Target
+from bench.stage import Stage
 from bench.table import table
 
 RESULTS = Path(__file__).with_name("results")
 ROUNDS, SECONDS = 15, 1
 QUICK_ROUNDS, QUICK_SECONDS = 1, 1
+OTHERS_EVERY = 5
+"""Rounds; what no summarising key is made of is measured in one of so many, unless it is asked for.
+"""
 MEMORY_SHARE = 0.85
 """Of what is available, for --touch-memory."""
 
@@ -71,6 +73,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help=f"of each case and target (default {ROUNDS})")
     parser.add_argument("--seconds", type=int, help=f"of one run (default {SECONDS})")
     parser.add_argument("--quick", action="store_true", help="one short round: does it work at all")
+    parser.add_argument(
+        "--keys", action="store_true", help="only what the summarising keys are made of"
+    )
     parser.add_argument("--no-micro", action="store_true", help="without the micro-benchmarks")
     parser.add_argument(
         "--touch-memory",
@@ -99,19 +104,19 @@ def _measure(standing: Stage, measured: Measured, options: argparse.Namespace) -
         for case in cases:
             targets = [target for target in standing.targets if case.wants(target)]
             targets = [t for t in targets if not options.target or t.name in options.target]
+            thinned = number % OTHERS_EVERY and not (options.case or options.target)
+            if options.keys or thinned:
+                targets = [t for t in targets if judged(case.name, t.name, measured.peer)]
             random.shuffle(targets)
             for target in targets:
                 if not number:  # catalogs are loaded, connections to the database are open
                     case.run(standing, target, 1)
-                samples.append(_sample(standing, case, target, options.seconds))
+                found = case.run(standing, target, options.seconds)
+                samples.append(Sample(case.name, target.name, number, found))
         passed = time.monotonic() - began
         print(f"round {number + 1} of {options.rounds}, {passed:.0f} s", file=sys.stderr)
     order = {case.name: index for index, case in enumerate(cases)}
     return sorted(samples, key=lambda sample: order[sample.case])
-
-
-def _sample(standing: Stage, case: Case, target: Target, seconds: int) -> Sample:
-    return Sample(case.name, target.name, case.run(standing, target, seconds))
 
 
 def _write(

@@ -2,9 +2,10 @@
 by round. Pure; called by `bench.__main__`.
 """
 
+import re
 import statistics
-from collections.abc import Sequence
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypedDict
 
 from bench.samples import Sample
 
@@ -26,6 +27,60 @@ PROXIES = (
 TARGETS = ("direct", "direct-canned", *PROXIES)
 
 
+class Key(NamedTuple):
+    """A figure by which the product is judged (bench/README.md): the lowest over the cases that
+    match `cases`."""
+
+    name: str
+    cases: str
+    measure: str
+    over: str
+    under: str
+    """'' = the measure of `over` itself."""
+    under_case: str = ""
+    """Where it is not the same."""
+    added: bool = False
+    """What the two add to direct."""
+
+
+PEER = "the peer"
+LOADED = r"S-\w+-c(8|32)"
+KEYS = (
+    Key("cpu_ratio", "S-prepared-c8", "cpu_us", "governed", PEER),
+    Key("qps_ratio", LOADED, "tps", "governed", PEER),
+    Key("added_p50_ratio", "select1-one-cpu", "p50_us", "governed", PEER, added=True),
+    Key("permissive_ratio", LOADED, "tps", "governed", "permissive"),
+    Key("miss_p99_ratio", "misses", "p99_us", "governed", PEER),
+    Key("bulk_direct_ratio", "bulk-text-masked", "rows_s", "governed", "direct"),
+    Key("bulk_binary_direct_ratio", "bulk-binary-masked", "rows_s", "governed", "direct"),
+    Key(
+        *("bulk_pgbouncer_ratio", "canned-text-masked", "rows_s"),
+        *("governed-canned", "pgbouncer-canned"),
+    ),
+    Key(
+        *("mask_ratio", "canned-text-masked", "rows_s", "governed-canned", "governed-canned"),
+        under_case="canned-text-plain",
+    ),
+    Key("tls_connect_ratio", "connect-tls", "tps", "governed", PEER),
+    Key("idle_bytes", "idle", "idle_bytes", "governed", ""),
+    Key("two_workers_ratio", "canned-many", "rows_s", "governed-canned-two", "governed-canned"),
+)
+SUMMARY = (*(key.name for key in KEYS), "hit_us", "miss_us")
+
+
+def judged(case: str, target: str, peer: str) -> bool:
+    """Whether one of the KEYS is made of it."""
+    name = PEER if target == peer else target
+    for key in KEYS:
+        over = re.fullmatch(key.cases, case) and (
+            name == key.over or (key.added and name == "direct")
+        )
+        under = re.fullmatch(key.under_case or key.cases, case) and name == key.under
+        if over or under:
+            return True
+    return False
+
+
 class Results:
     """All samples of a run. Samples of one case and target stand in the order of the rounds.
     `peer` is the proxy that others are measured against."""
@@ -42,29 +97,33 @@ class Results:
         found = self._samples.get((case, target))
         return list(found[0].measures) if found else []
 
-    def values(self, case: str, target: str, measure: str) -> list[float]:
+    def values(self, case: str, target: str, measure: str) -> dict[int, float]:
+        """By round."""
         found = self._samples.get((case, target), ())
-        return [s.measures[measure] for s in found if measure in s.measures]
+        return {s.round: s.measures[measure] for s in found if measure in s.measures}
 
     def plain(self, case: str, target: str, measure: str) -> Figure | None:
-        return _figure(self.values(case, target, measure))
+        return _figure(list(self.values(case, target, measure).values()))
 
     def ratio(self, case: str, over: str, under: str, measure: str) -> Figure | None:
         """`over`'s median divided by `under`'s."""
         return _ratio(self.values(case, over, measure), self.values(case, under, measure))
 
-    def between(self, over: tuple[str, str], under: tuple[str, str], measure: str) -> Figure | None:
-        """The same of two (case, target)."""
-        return _ratio(self.values(*over, measure), self.values(*under, measure))
+    def key(self, key: Key) -> Figure | None:
+        found = [self._one(key, case) for case in self.cases if re.fullmatch(key.cases, case)]
+        known = [figure for figure in found if figure is not None]
+        return min(known, key=lambda figure: figure["median"]) if known else None
 
-    def added(self, case: str, target: str, reference: str) -> Figure | None:
-        """Median latency that `target` adds to direct, against what `reference` adds."""
-        direct = self.values(case, "direct", "p50_us")
-        pairs = [self.values(case, name, "p50_us") for name in (target, reference)]
-        if not all(pairs):
-            return None
-        ours, theirs = ([v - d for v, d in zip(p, direct, strict=True)] for p in pairs)
-        return _ratio(ours, theirs)
+    def _one(self, key: Key, case: str) -> Figure | None:
+        if not key.under:
+            return self.plain(case, key.over, key.measure)
+        other = self.peer if key.under == PEER else key.under
+        over = self.values(case, key.over, key.measure)
+        under = self.values(key.under_case or case, other, key.measure)
+        if key.added:
+            direct = self.values(case, "direct", key.measure)
+            over, under = _beyond(over, direct), _beyond(under, direct)
+        return _ratio(over, under)
 
     def figures(self) -> dict[str, Figure]:
         """Everything, under keys `case/target/measure` and the summarising keys."""
@@ -79,47 +138,12 @@ class Results:
                         if target != other + canned:
                             ratio = self.ratio(case, target, other + canned, measure)
                             found[f"{key}_vs_{other}"] = ratio
-        found |= self._summary()
+        found |= {key.name: self.key(key) for key in KEYS}
         return {key: figure for key, figure in found.items() if figure is not None}
 
-    def _summary(self) -> dict[str, Figure | None]:
-        """The keys by which the product is judged (bench/README.md)."""
-        loaded = [c for c in self.cases if c.startswith("S-") and c.endswith(("-c8", "-c32"))]
-        queries = [self.ratio(case, "governed", self.peer, "tps") for case in loaded]
-        own = [self.ratio(case, "governed", "permissive", "tps") for case in loaded]
-        masked, plain = "canned-text-masked", "canned-text-plain"
-        governed = "governed-canned"
-        return {
-            "cpu_ratio": self.ratio("S-prepared-c8", "governed", self.peer, "cpu_us"),
-            "qps_ratio": _lowest(queries),
-            "added_p50_ratio": self.added("select1-one-cpu", "governed", self.peer),
-            "permissive_ratio": _lowest(own),
-            "miss_p99_ratio": self.ratio("misses", "governed", "pgbouncer", "p99_us"),
-            "bulk_direct_ratio": self.ratio("bulk-text-masked", "governed", "direct", "rows_s"),
-            "bulk_binary_direct_ratio": self.ratio(
-                "bulk-binary-masked", "governed", "direct", "rows_s"
-            ),
-            "bulk_pgbouncer_ratio": self.ratio(masked, governed, "pgbouncer-canned", "rows_s"),
-            "mask_ratio": self.between((masked, governed), (plain, governed), "rows_s"),
-            "tls_connect_ratio": self.ratio("connect-tls", "governed", "pgbouncer", "tps"),
-            "idle_bytes": self.plain("idle", "governed", "idle_bytes"),
-            "two_workers_ratio": self.ratio(
-                "canned-many", "governed-canned-two", governed, "rows_s"
-            ),
-        }
 
-
-SUMMARY = (
-    *("cpu_ratio", "qps_ratio", "added_p50_ratio", "permissive_ratio", "miss_p99_ratio"),
-    *(
-        "bulk_direct_ratio",
-        "bulk_binary_direct_ratio",
-        "bulk_pgbouncer_ratio",
-        "mask_ratio",
-        "tls_connect_ratio",
-    ),
-    *("idle_bytes", "two_workers_ratio", "hit_us", "miss_us"),
-)
+def _beyond(values: Mapping[int, float], least: Mapping[int, float]) -> dict[int, float]:
+    return {number: values[number] - least[number] for number in values.keys() & least.keys()}
 
 
 def _figure(values: Sequence[float]) -> Figure | None:
@@ -133,19 +157,16 @@ def _figure(values: Sequence[float]) -> Figure | None:
     )
 
 
-def _ratio(over: Sequence[float], under: Sequence[float]) -> Figure | None:
-    middle = statistics.median(under) if under else 0.0
-    if not over or middle <= 0:
+def _ratio(over: Mapping[int, float], under: Mapping[int, float]) -> Figure | None:
+    """Of the rounds that had both."""
+    both = sorted(over.keys() & under.keys())
+    middle = statistics.median(under[n] for n in both) if both else 0.0
+    if middle <= 0:
         return None
-    each = [one / other for one, other in zip(over, under, strict=True) if other > 0]
+    each = [over[n] / under[n] for n in both if under[n] > 0]
     return Figure(
-        median=round(statistics.median(over) / middle, 4),
+        median=round(statistics.median(over[n] for n in both) / middle, 4),
         low=round(min(each), 4),
         high=round(max(each), 4),
         rounds=len(each),
     )
-
-
-def _lowest(figures: Sequence[Figure | None]) -> Figure | None:
-    known = [figure for figure in figures if figure is not None]
-    return min(known, key=lambda figure: figure["median"]) if known else None

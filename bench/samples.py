@@ -9,4 +9,5 @@ class Sample:
 
     case: str
     target: str
+    round: int
     measures: dict[str, float]

@@ -8,7 +8,7 @@ from tests.tidy.tree import ROOT, below, text, tree
 EXTENSIONS = below("_speedups", ".pyx")
 SHARED = below("_speedups", ".pxd")
 IMPORT = re.compile(r"^\s*(?:from|import|cimport)\s+([\w.]+)", re.MULTILINE)
-ALLOWED = {"cpython", "libc", "cython", "_speedups"}
+ALLOWED = {"cpython", "libc", "posix", "cython", "_speedups"}
 
 
 def test_there_are_extensions() -> None:

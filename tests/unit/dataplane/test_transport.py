@@ -5,6 +5,7 @@ the event loop's transport reads.
 import asyncio
 import secrets
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -96,8 +97,8 @@ def on_uvloop(test: Callable[[], Coroutine[None, None, None]]) -> Callable[[bool
     return tested
 
 
-async def connect() -> Peer:
-    near, far = socket.socketpair()
+async def connect(pair: Callable[[], tuple[socket.socket, socket.socket]] | None = None) -> Peer:
+    near, far = (pair or socket.socketpair)()
     for one in (near, far):
         one.setblocking(False)
     side = Side("client")
@@ -114,6 +115,42 @@ async def drained(peer: Peer, size: int) -> bytes:
         while len(content) < size:
             content += await loop.sock_recv(peer.far, 65536)
     return bytes(content)
+
+
+def over_tcp() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        far = socket.create_connection(listening.getsockname())
+        far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening.accept()[0], far
+
+
+@on_uvloop
+async def test_an_urgent_byte_ends_a_read_and_not_what_is_read() -> None:
+    """A read stops there (tcp(7)), without having taken all that has come."""
+    peer = await connect(over_tcp)
+    peer.far.send(b"abc")
+    peer.far.send(b"!", socket.MSG_OOB)
+    peer.far.send(b"def")
+    assert await peer.until(6) == b"abcdef"
+    peer.far.send(b"!", socket.MSG_OOB)
+    peer.far.send(b"ghi")
+    assert await peer.until(9) == b"abcdefghi"
+    await peer.end()
+
+
+async def test_a_side_that_cannot_be_watched_ends() -> None:
+    """epoll_ctl(2) has limits; what nobody reads must not stay open."""
+    made = Settling()
+    poll_with(Poller(made.ledger, made.settle))
+    peer = await connect()
+    try:
+        peer.side.leave()
+        with tempfile.TemporaryFile() as never_watched, pytest.raises(PermissionError):
+            peer.side.poll(never_watched.fileno(), True)
+    finally:
+        poll_with(None)
+    assert peer.side.transport.is_closing()
+    await peer.end()
 
 
 @on_uvloop

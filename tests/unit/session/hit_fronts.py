@@ -241,8 +241,14 @@ class Front:
     """A session with everything around it but sockets; `hits` says whether the path is there."""
 
     def __init__(
-        self, principal: Principal, hits: bool, choices: random.Random, hold: Hold | None = None
+        self,
+        principal: Principal,
+        hits: bool,
+        choices: random.Random,
+        hold: Hold | None = None,
+        ledger: HitLedger | None = None,
     ) -> None:
+        """`ledger`: that of other fronts, if not its own."""
         self.choices = choices
         self.hold = hold
         self.read = b""
@@ -251,7 +257,9 @@ class Front:
         self._to_database = b""
         self._behind = b""
         self._generation = Count()
-        self.ledger = HitLedger(lambda: None, lambda: None, secrets.token_bytes, SECONDS_BOUNDS)
+        self.ledger = ledger or HitLedger(
+            lambda: None, lambda: None, secrets.token_bytes, SECONDS_BOUNDS
+        )
         self.path: Any = None
         self._begin(principal, hits)
         if self.path is not None:

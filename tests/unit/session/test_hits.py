@@ -17,6 +17,7 @@ import pytest
 
 from _speedups.auditchain import ChainEnd
 from _speedups.chunks import Chunks, share
+from _speedups.hitcycle import HitLedger
 from appliance.audit.brief import Completer
 from appliance.audit.chain import parse_line
 from appliance.audit.encode import decode_record
@@ -375,30 +376,38 @@ class Wire(Chunks):
         self.buffer_updated(len(chunk))
 
 
-def on_wires(end: ChainEnd) -> tuple[Front, Wire, list[str]]:
-    """A front that knows READ, between wires, whose records are written behind `end`."""
+def on_wires(end: ChainEnd, ledger: HitLedger | None = None) -> tuple[Front, Wire, Wire, list[str]]:
+    """A front that knows READ, between wires (client, database), whose records are written behind
+    `end`."""
     share(bytearray(65536))
-    front = Front(DAN, True, random.Random(1))
+    front = Front(DAN, True, random.Random(1), ledger=ledger)
     path = front.path
     assert path is not None
     for _ in range(6):
         front.say(query(READ))
         front.answer()
     log: list[str] = []
-    client = Wire(log, "client")
-    path.attach(client, Wire(log, "database"))
+    client, database = Wire(log, "client"), Wire(log, "database")
+    path.attach(client, database)
     path.owner = SimpleNamespace(
         unrecorded=lambda chunk: log.append("unrecorded"), cut=lambda error: log.append("cut")
     )
     front.ledger.take_finished()
     front.ledger.write_to(end, lambda number, _: log.append(errno.errorcode[number]))
-    return front, client, log
+    return front, client, database, log
+
+
+def trail(folder: Path) -> ChainEnd:
+    end = ChainEnd()
+    end.size_max = 1 << 20
+    end.descriptor = os.open(folder / "trail", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    return end
 
 
 def test_records_are_in_the_file_before_anything_is_forwarded(tmp_path: Path) -> None:
     end = ChainEnd()
     end.size_max = 1 << 20
-    front, client, log = on_wires(end)
+    front, client, _, log = on_wires(end)
     assert front.path is not None
     client.say(query(READ))
     assert log == []
@@ -420,7 +429,7 @@ def test_records_are_in_the_file_before_anything_is_forwarded(tmp_path: Path) ->
 def test_what_cannot_be_recorded_is_not_forwarded() -> None:
     end = ChainEnd()
     end.size_max = 1 << 20
-    front, client, log = on_wires(end)
+    front, client, _, log = on_wires(end)
     end.descriptor = full = os.open("/dev/full", os.O_WRONLY)
     client.say(query(READ))
     assert front.ledger.write_due()
@@ -429,3 +438,50 @@ def test_what_cannot_be_recorded_is_not_forwarded() -> None:
     assert front.path is not None
     assert not front.path.underway
     os.close(full)
+
+
+def test_a_path_that_leaves_while_it_asks_ends_its_own_session_only(tmp_path: Path) -> None:
+    """Its owner may let go of it, or give the wire to another, and fail behind that."""
+    front, client, _, log = on_wires(trail(tmp_path))
+    path = front.path
+    other = SimpleNamespace(cut=lambda error: log.append("another was cut"))
+
+    def behind(chunk: bytes) -> None:
+        path.detach()
+        successor, *_ = on_wires(trail(tmp_path), front.ledger)
+        successor.path.owner = other
+        successor.path.attach(client, Wire(log, "database"))
+        raise RuntimeError("later")
+
+    path.owner.behind = behind
+    client.say(query(READ))
+    client.say(query(READ))  # the first one waits
+    assert log == ["cut"]
+
+
+def test_a_connection_is_another_s_only_behind_what_came_with_its_answer(tmp_path: Path) -> None:
+    front, client, database, log = on_wires(trail(tmp_path))
+    path = front.path
+    path.telling = True
+    path.owner.settled = lambda: log.append("settled")
+    path.owner.fall_back = lambda rest: log.append(f"rest of {len(rest)}")
+    client.say(query(READ))
+    assert front.ledger.write_due()
+    notice_begins = b"N\0\0\0\x40S"
+    database.say(front.database.answer(query(READ)) + notice_begins)
+    assert log == ["to database", "to client", "rest of 6", "settled"]
+
+
+def test_a_session_that_fails_behind_the_write_holds_up_no_other(tmp_path: Path) -> None:
+    end = trail(tmp_path)
+    one, client, database, log = on_wires(end)
+    _, other_client, _, other_log = on_wires(end, one.ledger)
+
+    def fail(_content: bytes) -> None:
+        raise RuntimeError("broken")
+
+    database.transport = cast(asyncio.Transport, SimpleNamespace(write=fail))
+    client.say(query(READ))
+    other_client.say(query(READ))
+    assert one.ledger.write_due()
+    assert (log, other_log) == (["cut"], ["to database"])
