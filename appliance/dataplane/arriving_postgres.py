@@ -54,7 +54,8 @@ class PostgresArrival:
         )
 
     async def _startup(self) -> startup.StartupMessage:
-        """Packets up to the StartupMessage. SSLRequest and GSSENCRequest are answered once each."""
+        """Packets up to the StartupMessage. SSLRequest and GSSENCRequest are answered once each (an
+        SSLRequest that came first, whole and alone, was answered by `listener`)."""
         contexts = self._door.services.governance.context(self._door.listener)
         asked: set[type] = set()
         while True:
@@ -73,7 +74,7 @@ class PostgresArrival:
                 if contexts.context is not None:
                     if self._side.pending:
                         raise ProtocolViolation("client", "plaintext bytes behind SSLRequest")
-                    self._side.write(b"S")
+                    self._side.write(startup.SSL_GRANTED)
                     await upgrade(self._side, contexts.context)
                     continue
             elif self._side.pending:

@@ -26,8 +26,10 @@ from appliance.session.effects import LogInAnew
 ACCEPTS_PER_TURN_MAX = 64
 ACCEPT_PAUSE_SECONDS = 0.1
 """Out of descriptors or memory: clients wait in the backlog meanwhile."""
-TLS_HANDSHAKE_RECORD = 0x16
+TLS_HANDSHAKE_RECORD = b"\x16"
 """First byte of a TLS connection (RFC 8446, 5.1): direct TLS, without SSLRequest."""
+PEEKED_BYTES_MAX = 64
+"""More than any protocol's request for TLS has, so that one with something behind it is told."""
 
 
 class ClientListener:
@@ -173,27 +175,37 @@ class ClientListener:
 
     async def _side(self, connection: socket.socket, protocol: SpokenProtocol) -> Side:
         """The first byte tells direct TLS from everything else; it is looked at, not taken. A
-        client that waits to be greeted has none."""
-        first = -1 if protocol.speaks_first else await self._peek(connection)
+        client that waits to be greeted has none.
+        """
+        first = b"" if protocol.speaks_first else await self._peek(connection)
         context: ssl.SSLContext | None = None
-        if first == TLS_HANDSHAKE_RECORD and protocol.alpn is not None:
-            context = self._services.governance.contexts[self._name].context
+        direct = first[:1] == TLS_HANDSHAKE_RECORD and protocol.alpn is not None
+        if direct:
+            context = self._context()
             if context is None:
                 raise ConnectionAbortedError("TLS is not configured here")
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        elif protocol.tls_request is not None and first == protocol.tls_request.words:
+            context = self._context()
+            if context is not None:  # what comes behind our answer is TLS, or nothing that we read
+                connection.recv(len(first))
+                connection.send(protocol.tls_request.granted)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         side = Side("client")  # (with TLS, uvloop answers with its own SSLProtocol instead)
         await self._loop.connect_accepted_socket(lambda: side, connection, ssl=context)
-        if context is not None:
+        if direct:
             tls = side.ssl
             if tls is None or tls.selected_alpn_protocol() != protocol.alpn:
                 side.abort()
                 raise ConnectionAbortedError("direct TLS without the ALPN name of the protocol")
         return side
 
-    async def _peek(self, connection: socket.socket) -> int:
+    def _context(self) -> ssl.SSLContext | None:
+        return self._services.governance.contexts[self._name].context
+
+    async def _peek(self, connection: socket.socket) -> bytes:
+        """What has come first, PEEKED_BYTES_MAX at most."""
         try:
-            peeked = connection.recv(1, socket.MSG_PEEK)
+            peeked = connection.recv(PEEKED_BYTES_MAX, socket.MSG_PEEK)
         except BlockingIOError:
             readable: asyncio.Future[None] = self._loop.create_future()
             self._loop.add_reader(connection, _resolve, readable)
@@ -201,10 +213,10 @@ class ClientListener:
                 await readable
             finally:
                 self._loop.remove_reader(connection)
-            peeked = connection.recv(1, socket.MSG_PEEK)
+            peeked = connection.recv(PEEKED_BYTES_MAX, socket.MSG_PEEK)
         if not peeked:
             raise ConnectionResetError("the client left")
-        return peeked[0]
+        return peeked
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

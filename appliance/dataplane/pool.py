@@ -35,6 +35,9 @@ TAKE_SECONDS_MAX = 2.0
 """A kept connection that does not answer its hand-over for so long is dead."""
 LOOK_AGAIN_SECONDS = 1.0
 """A footprint older than that is asked for again, whenever a connection changes hands."""
+BEFORE_CLEANING_SECONDS = 0.002
+"""Who leaves often comes back at once, and is served before the connection that was left: where
+another is idle, it can wait for so long."""
 CLEANING_WAIT_SECONDS = 0.05
 """Waited for a connection that is being cleaned, rather than opening another."""
 SWEEP_SECONDS = 1.0
@@ -307,10 +310,12 @@ class Pool:
         left: Left,
         cancels: tuple[asyncio.Task[bool], ...],
     ) -> None:
-        side, now = kept.upstream.side, self._pools.now()
-        side.detach()
-        standing = self._looked_for(kept, now)
+        kept.upstream.side.detach()
         try:
+            if self.idle and not left.in_transaction:
+                await asyncio.sleep(BEFORE_CLEANING_SECONDS)
+            now = self._pools.now()
+            standing = self._looked_for(kept, now)
             async with asyncio.timeout(CLEAN_SECONDS_MAX):
                 await _all_delivered(cancels)
                 own = await self.keeping.clean(

@@ -7,7 +7,7 @@ needs to know something of it gets a field here.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -39,9 +39,16 @@ from appliance.wire.mysql import simple, upstream_login, words
 from appliance.wire.mysql.client_login import ClientLogin
 from appliance.wire.mysql.codec import MyCodec, hit_terms
 from appliance.wire.mysql.fields import packet
-from appliance.wire.postgres import messages, refusals
+from appliance.wire.postgres import messages, refusals, startup
 
 OpenUpstream = Callable[[TargetConfig, Login, str, dict[str, str]], Awaitable[Upstream]]
+
+
+class TlsRequest(NamedTuple):
+    """The whole of what a client says first if it wants TLS, and the word that TLS begins behind."""
+
+    words: bytes
+    granted: bytes
 
 
 class SpokenProtocol(msgspec.Struct, frozen=True):
@@ -54,6 +61,8 @@ class SpokenProtocol(msgspec.Struct, frozen=True):
     """The same for the analyzer process, which imports it by name."""
     alpn: str | None
     """Of direct TLS; None: its clients never begin with TLS."""
+    tls_request: TlsRequest | None
+    """None: TLS is asked for amid the login only."""
     speaks_first: bool
     """Whether the client waits to be greeted."""
     arrive: Callable[[Door], Arriving]
@@ -83,6 +92,7 @@ POSTGRESQL = SpokenProtocol(
     dialect=POSTGRES,
     analysis=analyzer.POSTGRES,
     alpn="postgresql",
+    tls_request=TlsRequest(startup.SSL_REQUEST, startup.SSL_GRANTED),
     speaks_first=False,
     arrive=PostgresArrival,
     open_upstream=upstreams.open_upstream,
@@ -147,6 +157,7 @@ MYSQL = SpokenProtocol(
         "appliance.sql.mysql.dialect:MYSQL", "appliance.sql.mysql.lineage:MyLineage", redact_blind
     ),
     alpn=None,
+    tls_request=None,
     speaks_first=True,
     arrive=_arrive,
     open_upstream=_UPSTREAMS.open_upstream,

@@ -9,8 +9,10 @@ the client's connection may still come back to.
 import asyncio
 from typing import Protocol
 
+MOMENT_SECONDS = 0.002
+"""Who leaves often comes back at once, and is served before what is left is taken apart."""
 LOOK_AGAIN_SECONDS = 1.0
-"""Most is over at once; tasks that were cancelled may take a moment."""
+"""Most is over in a moment; tasks that were cancelled may take longer."""
 
 
 class Session(Protocol):
@@ -30,14 +32,15 @@ class Remains:
     def __init__(self, session: Session) -> None:
         self._session: Session | None = session
         self._loop = asyncio.get_running_loop()
-        self._next: asyncio.Handle = self._loop.call_soon(self._look)
+        self._next = self._loop.call_later(MOMENT_SECONDS, self._look)
         self._looked = False
 
     def stir(self) -> None:
         """Something may be over."""
         if self._session is not None and self._looked:
             self._next.cancel()
-            self._next, self._looked = self._loop.call_soon(self._look), False
+            self._next = self._loop.call_later(MOMENT_SECONDS, self._look)
+            self._looked = False
 
     def _look(self) -> None:
         session = self._session

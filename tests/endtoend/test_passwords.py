@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from appliance.wire.postgres.startup import SSL_REQUEST
 from tests.clusters import Authority, EmbeddedPostgres
 from tests.endtoend.stage import Estate, Running, listener, one, wait_for
 from tests.wireclient import Closed, WireClient, error, query
@@ -207,13 +208,60 @@ def test_plaintext_slipped_in_behind_sslrequest(proxy: Running) -> None:
     client's."""
     with socket.create_connection(("127.0.0.1", proxy.ports["require"]), timeout=5) as client:
         startup = startup_packet({"user": "alice", "database": "vault"})
-        client.sendall(struct.pack("!II", 8, 80877103) + startup)
+        client.sendall(SSL_REQUEST + startup)
         answer = b""
         with contextlib.suppress(OSError):
             while piece := client.recv(4096):
                 answer += piece
         assert not answer.startswith(b"S")
         assert b"plaintext bytes behind SSLRequest" in answer
+
+
+PIECES = [(SSL_REQUEST,), (SSL_REQUEST[:3], SSL_REQUEST[3:])]
+
+
+@pytest.mark.parametrize("pieces", PIECES, ids=["whole", "in pieces"])
+def test_sslrequest_in_pieces(proxy: Running, pieces: tuple[bytes, ...]) -> None:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with asked_for_tls(proxy, pieces) as plain, context.wrap_socket(plain) as client:
+        client.sendall(startup_packet({"user": "alice", "database": "vault"}))
+        assert client.recv(4096).startswith(b"R")
+
+
+@pytest.mark.parametrize("pieces", PIECES, ids=["whole", "in pieces"])
+def test_plaintext_slipped_in_behind_the_answer(
+    proxy: Running, pieces: tuple[bytes, ...]
+) -> None:
+    """The same, by one who waits for it."""
+    with asked_for_tls(proxy, pieces) as client:
+        client.sendall(startup_packet({"user": "alice", "database": "vault"}))
+        answer = b""
+        with contextlib.suppress(OSError):
+            while piece := client.recv(4096):
+                answer += piece
+        assert not answer.startswith((b"R", b"E", b"v"))
+
+
+@pytest.mark.parametrize("pieces", PIECES, ids=["whole", "in pieces"])
+def test_tls_asked_for_again_within_tls(proxy: Running, pieces: tuple[bytes, ...]) -> None:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with asked_for_tls(proxy, pieces) as plain, context.wrap_socket(plain) as client:
+        client.sendall(SSL_REQUEST)
+        assert not client.recv(4096).startswith(b"S")
+
+
+@contextlib.contextmanager
+def asked_for_tls(proxy: Running, pieces: tuple[bytes, ...]) -> Iterator[socket.socket]:
+    """A connection that was told S."""
+    with socket.create_connection(("127.0.0.1", proxy.ports["require"]), timeout=5) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in pieces:
+            client.sendall(piece)
+            time.sleep(0.05)  # so that each is a packet
+        assert client.recv(1) == b"S"
+        yield client
 
 
 # --- versions, cancel keys ----------------------------------------------------------------------

@@ -24,6 +24,7 @@ CANCEL_KEY_BYTES_MAX = 256
 _HEADER = struct.Struct("!II")
 
 SSL_REQUEST = _HEADER.pack(8, SSL_REQUEST_CODE)
+SSL_GRANTED = b"S"
 
 SETTINGS_ALLOWED = frozenset(
     (

@@ -27,6 +27,11 @@ async def some_rounds() -> None:
         await asyncio.sleep(0)
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remains, "MOMENT_SECONDS", 0.0)
+
+
 async def test_what_is_over_goes_with_the_next_round() -> None:
     session = Ended()
     session.lingers = False
