@@ -26,6 +26,8 @@ KEPT = "kept"
 class SteppedKeeping:
     """See `keeping.Keeping`."""
 
+    foreseen = False
+
     def __init__(
         self,
         upstreams: SteppedUpstreams,

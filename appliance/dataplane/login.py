@@ -8,12 +8,12 @@ and leaves one LoginFailed record.
 
 import asyncio
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from appliance.audit.compose import client_part
-from appliance.audit.record import LoginFailed, SessionOpened
+from appliance.audit.record import LoginFailed, SessionClosed, SessionOpened
 from appliance.audit.redact import clean_name
 from appliance.config.schema import AdminDatabase, Listener, TargetConfig
 from appliance.dataplane.admin import (
@@ -88,6 +88,8 @@ class Attempt:
         self._announced: dict[str, str] = {}
         self._lender: Lender | None = None
         """Where its connection comes and goes."""
+        self._begun: _Begun | None = None
+        """A session that has no connection yet, but is in the trail, and its client knows."""
         self._protocol = spoken_at(listener, self._governance.configuration)
         door = Door(side, listener, services, cancels, again)
         self._arriving: Arriving = self._protocol.arrive(door)
@@ -143,22 +145,36 @@ class Attempt:
         return None
 
     def _fail(self, reason: str, message: bytes) -> None:
-        now = self._services.now()
-        self._services.owe(
-            LoginFailed(
-                id=self._services.new_id(now),
-                time=now,
-                claimed=clean_name(self._user),
-                reason=reason,
-                client=client_part(self._client()),
-                auth=self._arriving.method,
-                target="" if self._target is None else self._target.name,
-                database=clean_name(self._database),
-            )
-        )
+        self._services.owe(self._failed(reason) if self._begun is None else self._closed(reason))
         if message:
             self._side.write(message)
         self._side.close()
+
+    def _failed(self, reason: str) -> LoginFailed:
+        now = self._services.now()
+        return LoginFailed(
+            id=self._services.new_id(now),
+            time=now,
+            claimed=clean_name(self._user),
+            reason=reason,
+            client=client_part(self._client()),
+            auth=self._arriving.method,
+            target="" if self._target is None else self._target.name,
+            database=clean_name(self._database),
+        )
+
+    def _closed(self, reason: str) -> SessionClosed:
+        begun, now = self._begun, self._services.now()
+        assert begun is not None
+        for key in begun.cancel_keys:
+            self._cancels.forget(*key)
+        return SessionClosed(
+            id=self._services.new_id(now),
+            time=now,
+            session=begun.session,
+            reason=reason,
+            duration_ms=round((now - begun.time) * 1000, 3),
+        )
 
     def _passed_on(self, fields: dict[str, str]) -> bytes:
         """The database refused our login: its SQLSTATE and message, unless they are about our
@@ -208,21 +224,23 @@ class Attempt:
         session = self._services.new_id(now)
         announcement = Announcement(principal, session[-12:], target.announce)
         login = self._upstream_login(identity)
-        upstream, kept = await self._connect(target, login, asked.settings, announcement)
+        upstream, kept, promised = await self._connect(target, login, asked.settings, announcement)
         self._services.targets_reached[target.name] = True
         if upstream.met is not None:
             self._services.met[target.name] = upstream.met
         try:
-            self._services.spool.append(
-                [self._opened(session, principal, method, identity.user, now)]
-            )
+            self._record(self._opened(session, principal, method, identity.user, now))
+            if promised and kept is not None:
+                self._begun = begun = _Begun(session, now)
+                words, begun.cancel_keys = self._arriving.welcome(upstream, announcement, begun)
+                self._side.write(words)
+                await kept.pool.keep_promise(kept, self._announced)
+                upstream = kept.upstream
             machine = self._machine(session, asked, principal, upstream, kept, announcement, login)
-        except BaseException as error:
+        except BaseException:
             upstream.side.abort()
             if kept is not None:
                 kept.lost()
-            if isinstance(error, OSError):
-                raise Refused(_audit_refusal()) from None
             raise
         conductor = Conductor(
             machine,
@@ -243,9 +261,11 @@ class Attempt:
         conductor.asked, conductor.database = asked.settings, self._database
         conductor.local = method in LOCAL_METHODS
         conductor.client, conductor.upstream_user = self._client(), login.user
-        words, keys = self._arriving.welcome(upstream, announcement, conductor)
-        conductor.cancel_keys = keys
-        self._side.write(words)
+        if self._begun is None:
+            words, conductor.cancel_keys = self._arriving.welcome(upstream, announcement, conductor)
+            self._side.write(words)
+        else:
+            self._begun.becomes(conductor)
         conductor.start()
         return conductor
 
@@ -262,10 +282,7 @@ class Attempt:
             raise Refused(_no_target())
         services, now = self._services, self._services.now()
         session = services.new_id(now)
-        try:
-            services.spool.append([self._opened(session, principal, believed.method, "", now)])
-        except OSError:
-            raise Refused(_audit_refusal()) from None
+        self._record(self._opened(session, principal, believed.method, "", now))
         administering = AdminSession(
             self._side, self._client(), principal, services, self._sessions, session, self._database
         )
@@ -273,6 +290,13 @@ class Attempt:
         self._side.write(words)
         administering.start(believed.expires)
         return administering
+
+    def _record(self, opened: SessionOpened) -> None:
+        """Raises Refused."""
+        try:
+            self._services.spool.append([opened])
+        except OSError:
+            raise Refused(_audit_refusal()) from None
 
     def _upstream_login(self, identity: UpstreamIdentity) -> Login:
         password = None
@@ -299,8 +323,10 @@ class Attempt:
         login: Login,
         settings: dict[str, str],
         announcement: Announcement,
-    ) -> tuple[Upstream, Kept | None]:
-        """A connection out of its pool, or one of its own."""
+    ) -> tuple[Upstream, Kept | None, bool]:
+        """A connection out of its pool, or one of its own. -> (it, where it is kept, whether it is
+        only promised: see `Pool.promised`).
+        """
         seconds = self._governance.configuration.limits.upstream_connect_ms_max / 1000
         protocol = self._protocol
         said = announcement.startup_settings(self._application)
@@ -315,12 +341,15 @@ class Attempt:
                 if pool is not None and (expected := pool.expected(announced)) is not None:
                     announcement.pooled(pool.keeping.again(announced), self._application)
                     self._lender = pool.lender
-                    return expected, None
+                    return expected, None, False
+                if pool is not None and (promise := pool.promised(announced)) is not None:
+                    announcement.pooled(pool.keeping.again(announced), self._application)
+                    return promise[1], promise[0], True
                 kept = None if pool is None else await pool.obtain(announced)
                 if pool is not None and kept is not None:
                     announcement.pooled(pool.keeping.again(announced), self._application)
                     self._lender = pool.lender
-                    return kept.upstream, kept
+                    return kept.upstream, kept, False
                 upstream = await protocol.open_upstream(
                     target, login, self._database, {**settings, **said}
                 )
@@ -331,7 +360,7 @@ class Attempt:
                 f"the database broke its protocol: {violation.reason}"
             ) from None
         self._services.metrics.upstream_connects_ok += 1
-        return upstream, None
+        return upstream, None, False
 
     def _machine(
         self,
@@ -398,6 +427,30 @@ class Attempt:
             groups=principal.groups,
             on_behalf_of=principal.on_behalf_of,
         )
+
+
+class _Begun:
+    """A session whose client has been told that it has begun, until its conductor is there."""
+
+    __slots__ = ("_conductor", "cancel_keys", "session", "time")
+
+    def __init__(self, session: str, time: float) -> None:
+        self.session = session
+        self.time = time
+        self.cancel_keys: Sequence[tuple[int, bytes]] = ()
+        self._conductor: Conductor | None = None
+
+    def becomes(self, conductor: Conductor) -> None:
+        self._conductor, conductor.cancel_keys = conductor, self.cancel_keys
+
+    # cancels.Endable; before there is a conductor nothing runs that could be cancelled
+
+    def cancel(self) -> "asyncio.Task[bool] | None":
+        return None if self._conductor is None else self._conductor.cancel()
+
+    def ended_by_own(self) -> None:
+        if self._conductor is not None:
+            self._conductor.ended_by_own()
 
 
 def tls_reason(error: ssl.SSLError) -> str:

@@ -45,7 +45,7 @@ OpenUpstream = Callable[[TargetConfig, Login, str, dict[str, str]], Awaitable[Up
 
 
 class TlsRequest(NamedTuple):
-    """The whole of what a client says first if it wants TLS, and the word that TLS begins behind."""
+    """All that a client says first if it wants TLS, and the word behind which TLS begins."""
 
     words: bytes
     granted: bytes

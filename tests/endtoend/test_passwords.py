@@ -230,9 +230,7 @@ def test_sslrequest_in_pieces(proxy: Running, pieces: tuple[bytes, ...]) -> None
 
 
 @pytest.mark.parametrize("pieces", PIECES, ids=["whole", "in pieces"])
-def test_plaintext_slipped_in_behind_the_answer(
-    proxy: Running, pieces: tuple[bytes, ...]
-) -> None:
+def test_plaintext_slipped_in_behind_the_answer(proxy: Running, pieces: tuple[bytes, ...]) -> None:
     """The same, by one who waits for it."""
     with asked_for_tls(proxy, pieces) as client:
         client.sendall(startup_packet({"user": "alice", "database": "vault"}))
