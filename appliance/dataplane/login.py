@@ -3,12 +3,15 @@ machine.
 
 Called by `listener`, one coroutine per connecting client, under one deadline for all of it. Rule:
 every failure gives the client one native error that does not say which part of its proof was wrong,
-and leaves one LoginFailed record.
+and leaves one LoginFailed record; where the session was in the trail already, a SessionClosed. A
+client may be welcomed before the connection has taken its session's name (`Pool.promised`), but
+nothing that it says is looked at before.
 """
 
 import asyncio
 import ssl
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -24,7 +27,7 @@ from appliance.dataplane.admin import (
     parameters,
 )
 from appliance.dataplane.arriving import Again, Arriving, Asked, Believed, Cancelled, Door
-from appliance.dataplane.cancels import Cancels
+from appliance.dataplane.cancels import Cancels, Endable
 from appliance.dataplane.catalogs import Catalogs
 from appliance.dataplane.conductor import Conductor
 from appliance.dataplane.connections import (
@@ -35,7 +38,7 @@ from appliance.dataplane.connections import (
 )
 from appliance.dataplane.lending import Lender
 from appliance.dataplane.machines import MachineParts
-from appliance.dataplane.pool import Kept
+from appliance.dataplane.pool import Kept, Pool
 from appliance.dataplane.protocols import spoken_at
 from appliance.dataplane.services import Governance, Services
 from appliance.dataplane.transport import Side
@@ -222,30 +225,25 @@ class Attempt:
         principal, method = believed.principal, believed.method
         now = self._services.now()
         session = self._services.new_id(now)
-        announcement = Announcement(principal, session[-12:], target.announce)
         login = self._upstream_login(identity)
-        upstream, kept, promised = await self._connect(target, login, asked.settings, announcement)
+        got = await self._connect(target, login, asked, self._announcement(principal, session))
         self._services.targets_reached[target.name] = True
-        if upstream.met is not None:
-            self._services.met[target.name] = upstream.met
+        if got.upstream.met is not None:
+            self._services.met[target.name] = got.upstream.met
         try:
             self._record(self._opened(session, principal, method, identity.user, now))
-            if promised and kept is not None:
-                self._begun = begun = _Begun(session, now)
-                words, begun.cancel_keys = self._arriving.welcome(upstream, announcement, begun)
-                self._side.write(words)
-                await kept.pool.keep_promise(kept, self._announced)
-                upstream = kept.upstream
-            machine = self._machine(session, asked, principal, upstream, kept, announcement, login)
+            if got.promised:
+                self._begun = _Begun(session, now)
+                self._begun.cancel_keys = self._welcome(got, self._begun)
+                got = await self._keep_promise(got, target, login, asked, principal)
+            machine = self._machine(session, asked, principal, got, login)
         except BaseException:
-            upstream.side.abort()
-            if kept is not None:
-                kept.lost()
+            got.let_go()
             raise
         conductor = Conductor(
             machine,
             self._side,
-            upstream,
+            got.upstream,
             target,
             self._services,
             self._cancels,
@@ -253,17 +251,16 @@ class Attempt:
             self._protocol,
             login,
         )
-        conductor.catalog, conductor.kept = self._catalog, kept
+        conductor.catalog, conductor.kept = self._catalog, got.kept
         if self._lender is not None:
-            conductor.share(self._lender, kept, self._announced)
+            conductor.share(self._lender, got.kept, self._announced)
         conductor.expires = believed.expires
         conductor.principal = principal
         conductor.asked, conductor.database = asked.settings, self._database
         conductor.local = method in LOCAL_METHODS
         conductor.client, conductor.upstream_user = self._client(), login.user
         if self._begun is None:
-            words, conductor.cancel_keys = self._arriving.welcome(upstream, announcement, conductor)
-            self._side.write(words)
+            conductor.cancel_keys = self._welcome(got, conductor)
         else:
             self._begun.becomes(conductor)
         conductor.start()
@@ -317,18 +314,41 @@ class Attempt:
             return Login(reader.user, None, login.certificate)
         return Login(reader.user, self._governance.credentials[reader.credential].reveal())
 
+    def _announcement(self, principal: Principal, session: str) -> Announcement:
+        assert self._target is not None
+        return Announcement(principal, session[-12:], self._target.announce)
+
+    def _welcome(self, got: "_Got", session: Endable) -> Sequence[tuple[int, bytes]]:
+        """-> the keys by which the client may cancel."""
+        words, keys = self._arriving.welcome(got.upstream, got.announcement, session)
+        self._side.write(words)
+        return keys
+
+    async def _keep_promise(
+        self, got: "_Got", target: TargetConfig, login: Login, asked: Asked, principal: Principal
+    ) -> "_Got":
+        """The connection that was promised, or else another one."""
+        kept, begun = got.kept, self._begun
+        assert kept is not None and begun is not None
+        if await kept.pool.keep_promise(kept, self._announced):
+            return got._replace(upstream=kept.upstream, promised=False)
+        announcement = self._announcement(principal, begun.session)
+        other = await self._connect(target, login, asked, announcement, promises=False)
+        self._side.write(self._arriving.amended(got.upstream, other.upstream))
+        return other
+
     async def _connect(
         self,
         target: TargetConfig,
         login: Login,
-        settings: dict[str, str],
+        asked: Asked,
         announcement: Announcement,
-    ) -> tuple[Upstream, Kept | None, bool]:
-        """A connection out of its pool, or one of its own. -> (it, where it is kept, whether it is
-        only promised: see `Pool.promised`).
-        """
+        *,
+        promises: bool = True,
+    ) -> "_Got":
+        """A connection out of its pool, or one of its own. `promises`: or a promised one."""
         seconds = self._governance.configuration.limits.upstream_connect_ms_max / 1000
-        protocol = self._protocol
+        protocol, settings = self._protocol, asked.settings
         said = announcement.startup_settings(self._application)
         announced = self._announced = {APPLICATION_NAME: "", **said}
         pool = None
@@ -338,18 +358,12 @@ class Attempt:
             )
         try:
             async with asyncio.timeout(seconds):
-                if pool is not None and (expected := pool.expected(announced)) is not None:
-                    announcement.pooled(pool.keeping.again(announced), self._application)
-                    self._lender = pool.lender
-                    return expected, None, False
-                if pool is not None and (promise := pool.promised(announced)) is not None:
-                    announcement.pooled(pool.keeping.again(announced), self._application)
-                    return promise[1], promise[0], True
-                kept = None if pool is None else await pool.obtain(announced)
-                if pool is not None and kept is not None:
-                    announcement.pooled(pool.keeping.again(announced), self._application)
-                    self._lender = pool.lender
-                    return kept.upstream, kept, False
+                if pool is not None:
+                    got = await self._of(pool, announcement, promises)
+                    if got is not None:
+                        announcement.pooled(pool.keeping.again(announced), self._application)
+                        self._lender = pool.lender
+                        return got
                 upstream = await protocol.open_upstream(
                     target, login, self._database, {**settings, **said}
                 )
@@ -360,20 +374,31 @@ class Attempt:
                 f"the database broke its protocol: {violation.reason}"
             ) from None
         self._services.metrics.upstream_connects_ok += 1
-        return upstream, None, False
+        return _Got(announcement, upstream)
+
+    async def _of(self, pool: Pool, announcement: Announcement, promises: bool) -> "_Got | None":
+        """Out of this pool; None: the session is to have a connection of its own."""
+        announced = self._announced
+        expected = pool.expected(announced)
+        if expected is not None:
+            return _Got(announcement, expected)
+        promise = pool.promised(announced) if promises else None
+        if promise is not None:
+            kept, foreseen = promise
+            return _Got(announcement, foreseen, kept, promised=True)
+        obtained = await pool.obtain(announced)
+        return None if obtained is None else _Got(announcement, obtained.upstream, obtained)
 
     def _machine(
         self,
         session: str,
         asked: Asked,
         principal: Principal,
-        upstream: Upstream,
-        kept: Kept | None,
-        announcement: Announcement,
+        got: "_Got",
         login: Login,
     ) -> Machine:
         assert self._target is not None
-        target = self._target.as_target()
+        target, kept = self._target.as_target(), got.kept
         self._catalog = self._catalogs.of(self._target, self._database, self._reader(login))
         judge = Judge(
             self._governance.snapshot,
@@ -390,12 +415,12 @@ class Attempt:
             MachineParts(
                 judge,
                 Recorder(session, principal, target.name, self._database, self._services.new_id),
-                announcement,
+                got.announcement,
                 self._catalog.generation,
                 self._catalog.lease,
                 self._catalog.hold,
                 self._database,
-                upstream,
+                got.upstream,
                 self._services,
                 self._governance,
                 kept is not None,
@@ -427,6 +452,23 @@ class Attempt:
             groups=principal.groups,
             on_behalf_of=principal.on_behalf_of,
         )
+
+
+class _Got(NamedTuple):
+    """A connection for a session."""
+
+    announcement: Announcement
+    upstream: Upstream
+    """Of a connection that comes and goes, or is promised: what is known of it before."""
+    kept: Kept | None = None
+    """Where it is kept, if it is."""
+    promised: bool = False
+    """See `Pool.promised`."""
+
+    def let_go(self) -> None:
+        self.upstream.side.abort()
+        if self.kept is not None:
+            self.kept.lost()
 
 
 class _Begun:

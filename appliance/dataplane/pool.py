@@ -220,11 +220,11 @@ class Pool:
         shown = _foreseen(kept.fresh, announced)
         return kept, kept.upstream._replace(parameters=shown)
 
-    async def keep_promise(self, kept: Kept, announced: Mapping[str, str]) -> None:
-        """Raises UpstreamUnreachable: the connection is closed."""
-        if not await self._handed_over(kept, announced):
-            raise UpstreamUnreachable("the database closed the connection")
-        self._pools.metrics.upstream_reused += 1
+    async def keep_promise(self, kept: Kept, announced: Mapping[str, str]) -> bool:
+        """False: the connection was sound no longer, and is closed. Raises as `obtain` does."""
+        found = await self._handed_over(kept, announced)
+        self._pools.metrics.upstream_reused += found
+        return found
 
     async def obtain(self, announced: Mapping[str, str]) -> Kept | None:
         """None: this session is to have a connection of its own. Raises UpstreamRefused,

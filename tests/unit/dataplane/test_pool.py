@@ -167,6 +167,78 @@ async def test_the_same_connection_again(stand: Stand) -> None:
     assert (metrics.upstream_reused, metrics.upstream_kept, metrics.upstream_unkept) == (1, 2, 0)
 
 
+def promised(stand: Stand, announced: dict[str, str] = ANNOUNCED, **pooling: Any) -> Kept | None:
+    found = stand.pools.pool(stand.target(**pooling), LOGIN, "shop", {}, announced, KEEPING)
+    assert found is not None
+    promise = found.promised(announced)
+    if promise is None:
+        return None
+    kept, foreseen = promise
+    assert foreseen.side is kept.upstream.side and foreseen.pid == kept.upstream.pid
+    assert foreseen.parameters == {
+        "TimeZone": "UTC", "application_name": announced["application_name"][:63],
+    }  # fmt: skip
+    return kept
+
+
+async def test_a_connection_is_promised_and_takes_the_name_later(stand: Stand) -> None:
+    assert promised(stand) is None
+    first = await stand.take()
+    assert await stand.give(first)
+    said = len(stand.server.texts)
+    kept = promised(stand)
+    assert kept is first and kept in kept.pool.used and not kept.pool.idle
+    assert len(stand.server.texts) == said
+    assert promised(stand) is None
+    assert await kept.pool.keep_promise(kept, ANNOUNCED)
+    assert "set_config('application_name'" in stand.server.texts[-1]
+    assert kept.upstream.parameters["application_name"] == "ann/1"
+    assert stand.pools.metrics.upstream_reused == 1
+    stand.taken.append(kept)
+
+
+async def test_a_promise_that_is_not_kept(stand: Stand) -> None:
+    first = await stand.take()
+    assert await stand.give(first)
+    kept = promised(stand)
+    assert kept is first
+    stand.server.reported = {"TimeZone": "Mars"}
+    assert not await kept.pool.keep_promise(kept, ANNOUNCED)
+    assert kept not in kept.pool.used and stand.pools.metrics.upstream_reused == 0
+
+
+async def test_what_a_promised_connection_says_unasked_is_heard(stand: Stand) -> None:
+    first = await stand.take()
+    assert await stand.give(first)
+    kept = promised(stand)
+    assert kept is not None
+    stand.server.writers[0].write(m.parameter_status("TimeZone", "Mars"))
+    await asyncio.sleep(0.05)
+    assert not await kept.pool.keep_promise(kept, ANNOUNCED)
+
+
+async def test_nothing_is_promised_of_what_has_to_be_looked_at(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await stand.take()
+    assert await stand.give(first)
+    tab = {**ANNOUNCED, "application_name": "ann\t1"}  # some versions show it as ?, others as \x09
+    assert promised(stand, tab) is None
+    with monkeypatch.context() as patched:
+        patched.setattr(pool, "LOOK_AGAIN_SECONDS", -1.0)
+        assert promised(stand) is None
+    monkeypatch.setattr(first, "until", 0.0)
+    assert promised(stand) is None
+    assert first in first.pool.idle
+
+
+async def test_a_long_name_is_promised_as_the_server_will_cut_it(stand: Stand) -> None:
+    assert await stand.give(await stand.take())
+    kept = promised(stand, {**ANNOUNCED, "application_name": "n" * 70})
+    assert kept is not None
+    stand.taken.append(kept)
+
+
 async def test_settings_are_pinned_where_they_are_leased_under(stand: Stand) -> None:
     assert (await stand.take(Login("others", b"secret"))).told == ()
     leased = await stand.take(schema_check=SchemaCheck.LEASE)
