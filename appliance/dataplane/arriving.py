@@ -83,9 +83,6 @@ class Arriving(Protocol):
     ) -> tuple[bytes, Sequence[tuple[int, bytes]]]:
         """The session begins. -> (what the client is told, the keys by which it may cancel)."""
 
-    def amended(self, told: Upstream, upstream: Upstream) -> bytes:
-        """What the client is told when its session has another connection than `welcome` said."""
-
     def administering(self, shown: dict[str, str]) -> bytes | None:
         """The session begins, with the admin database; None: this protocol does not speak to it."""
 

@@ -175,11 +175,6 @@ class PostgresArrival:
         pieces.append(m.ready_for_query(ord("I")))
         return b"".join(pieces), [(upstream.pid, secret)]
 
-    def amended(self, told: Upstream, upstream: Upstream) -> bytes:
-        """ParameterStatus of what is otherwise; the process id cannot be told again."""
-        changed = upstream.parameters.items() - told.parameters.items()
-        return _statuses(tuple(each for each in changed if each[0] != APPLICATION_NAME))
-
     def administering(self, shown: dict[str, str]) -> bytes | None:
         pieces = [self._proof, m.authentication(m.AUTH_OK)]
         pieces += [m.parameter_status(name, value) for name, value in shown.items()]

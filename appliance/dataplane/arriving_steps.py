@@ -211,9 +211,6 @@ class SteppedArrival:
                 cancels.register(*keys[-1], wish)
         return self._conversation.welcome(upstream.parameters), keys
 
-    def amended(self, told: Upstream, upstream: Upstream) -> bytes:
-        raise InvariantBroken("a welcome before there was a connection")
-
     def administering(self, shown: dict[str, str]) -> bytes | None:
         return None
 

@@ -45,11 +45,6 @@ class Keeping(Protocol):
     def terminate(self) -> bytes:
         """The last thing a database is told."""
 
-    @property
-    def foreseen(self) -> bool:
-        """Whether what `hand_over` will show is known before: settings as of the login, and the
-        name."""
-
     async def open(self, target: TargetConfig, key: Key) -> Upstream:
         """A new connection that is nobody's yet. Raises as `open_upstream` does."""
 
@@ -91,7 +86,6 @@ class PostgresKeeping:
     """With what `cleaning` says."""
 
     terminate = TERMINATE_FRAME
-    foreseen = True
 
     async def open(self, target: TargetConfig, key: Key) -> Upstream:
         unused = dict.fromkeys(key.announced, "") | {APPLICATION_NAME: UNUSED}

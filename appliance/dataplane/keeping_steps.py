@@ -26,8 +26,6 @@ KEPT = "kept"
 class SteppedKeeping:
     """See `keeping.Keeping`."""
 
-    foreseen = False
-
     def __init__(
         self,
         upstreams: SteppedUpstreams,

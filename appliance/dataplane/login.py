@@ -3,20 +3,17 @@ machine.
 
 Called by `listener`, one coroutine per connecting client, under one deadline for all of it. Rule:
 every failure gives the client one native error that does not say which part of its proof was wrong,
-and leaves one LoginFailed record; where the session was in the trail already, a SessionClosed. A
-client may be welcomed before the connection has taken its session's name (`Pool.promised`), but
-nothing that it says is looked at before.
+and leaves one LoginFailed record.
 """
 
 import asyncio
 import ssl
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable
 
 import msgspec
 
 from appliance.audit.compose import client_part
-from appliance.audit.record import LoginFailed, SessionClosed, SessionOpened
+from appliance.audit.record import LoginFailed, SessionOpened
 from appliance.audit.redact import clean_name
 from appliance.config.schema import AdminDatabase, Listener, TargetConfig
 from appliance.dataplane.admin import (
@@ -27,7 +24,7 @@ from appliance.dataplane.admin import (
     parameters,
 )
 from appliance.dataplane.arriving import Again, Arriving, Asked, Believed, Cancelled, Door
-from appliance.dataplane.cancels import Cancels, Endable
+from appliance.dataplane.cancels import Cancels
 from appliance.dataplane.catalogs import Catalogs
 from appliance.dataplane.conductor import Conductor
 from appliance.dataplane.connections import (
@@ -38,7 +35,7 @@ from appliance.dataplane.connections import (
 )
 from appliance.dataplane.lending import Lender
 from appliance.dataplane.machines import MachineParts
-from appliance.dataplane.pool import Kept, Pool
+from appliance.dataplane.pool import Kept
 from appliance.dataplane.protocols import spoken_at
 from appliance.dataplane.services import Governance, Services
 from appliance.dataplane.transport import Side
@@ -91,8 +88,6 @@ class Attempt:
         self._announced: dict[str, str] = {}
         self._lender: Lender | None = None
         """Where its connection comes and goes."""
-        self._begun: _Begun | None = None
-        """A session that has no connection yet, but is in the trail, and its client knows."""
         self._protocol = spoken_at(listener, self._governance.configuration)
         door = Door(side, listener, services, cancels, again)
         self._arriving: Arriving = self._protocol.arrive(door)
@@ -148,36 +143,22 @@ class Attempt:
         return None
 
     def _fail(self, reason: str, message: bytes) -> None:
-        self._services.owe(self._failed(reason) if self._begun is None else self._closed(reason))
+        now = self._services.now()
+        self._services.owe(
+            LoginFailed(
+                id=self._services.new_id(now),
+                time=now,
+                claimed=clean_name(self._user),
+                reason=reason,
+                client=client_part(self._client()),
+                auth=self._arriving.method,
+                target="" if self._target is None else self._target.name,
+                database=clean_name(self._database),
+            )
+        )
         if message:
             self._side.write(message)
         self._side.close()
-
-    def _failed(self, reason: str) -> LoginFailed:
-        now = self._services.now()
-        return LoginFailed(
-            id=self._services.new_id(now),
-            time=now,
-            claimed=clean_name(self._user),
-            reason=reason,
-            client=client_part(self._client()),
-            auth=self._arriving.method,
-            target="" if self._target is None else self._target.name,
-            database=clean_name(self._database),
-        )
-
-    def _closed(self, reason: str) -> SessionClosed:
-        begun, now = self._begun, self._services.now()
-        assert begun is not None
-        for key in begun.cancel_keys:
-            self._cancels.forget(*key)
-        return SessionClosed(
-            id=self._services.new_id(now),
-            time=now,
-            session=begun.session,
-            reason=reason,
-            duration_ms=round((now - begun.time) * 1000, 3),
-        )
 
     def _passed_on(self, fields: dict[str, str]) -> bytes:
         """The database refused our login: its SQLSTATE and message, unless they are about our
@@ -225,25 +206,28 @@ class Attempt:
         principal, method = believed.principal, believed.method
         now = self._services.now()
         session = self._services.new_id(now)
+        announcement = Announcement(principal, session[-12:], target.announce)
         login = self._upstream_login(identity)
-        got = await self._connect(target, login, asked, self._announcement(principal, session))
+        upstream, kept = await self._connect(target, login, asked.settings, announcement)
         self._services.targets_reached[target.name] = True
-        if got.upstream.met is not None:
-            self._services.met[target.name] = got.upstream.met
+        if upstream.met is not None:
+            self._services.met[target.name] = upstream.met
         try:
-            self._record(self._opened(session, principal, method, identity.user, now))
-            if got.promised:
-                self._begun = _Begun(session, now)
-                self._begun.cancel_keys = self._welcome(got, self._begun)
-                got = await self._keep_promise(got, target, login, asked, principal)
-            machine = self._machine(session, asked, principal, got, login)
-        except BaseException:
-            got.let_go()
+            self._services.spool.append(
+                [self._opened(session, principal, method, identity.user, now)]
+            )
+            machine = self._machine(session, asked, principal, upstream, kept, announcement, login)
+        except BaseException as error:
+            upstream.side.abort()
+            if kept is not None:
+                kept.lost()
+            if isinstance(error, OSError):
+                raise Refused(_audit_refusal()) from None
             raise
         conductor = Conductor(
             machine,
             self._side,
-            got.upstream,
+            upstream,
             target,
             self._services,
             self._cancels,
@@ -251,18 +235,17 @@ class Attempt:
             self._protocol,
             login,
         )
-        conductor.catalog, conductor.kept = self._catalog, got.kept
+        conductor.catalog, conductor.kept = self._catalog, kept
         if self._lender is not None:
-            conductor.share(self._lender, got.kept, self._announced)
+            conductor.share(self._lender, kept, self._announced)
         conductor.expires = believed.expires
         conductor.principal = principal
         conductor.asked, conductor.database = asked.settings, self._database
         conductor.local = method in LOCAL_METHODS
         conductor.client, conductor.upstream_user = self._client(), login.user
-        if self._begun is None:
-            conductor.cancel_keys = self._welcome(got, conductor)
-        else:
-            self._begun.becomes(conductor)
+        words, keys = self._arriving.welcome(upstream, announcement, conductor)
+        conductor.cancel_keys = keys
+        self._side.write(words)
         conductor.start()
         return conductor
 
@@ -279,7 +262,10 @@ class Attempt:
             raise Refused(_no_target())
         services, now = self._services, self._services.now()
         session = services.new_id(now)
-        self._record(self._opened(session, principal, believed.method, "", now))
+        try:
+            services.spool.append([self._opened(session, principal, believed.method, "", now)])
+        except OSError:
+            raise Refused(_audit_refusal()) from None
         administering = AdminSession(
             self._side, self._client(), principal, services, self._sessions, session, self._database
         )
@@ -287,13 +273,6 @@ class Attempt:
         self._side.write(words)
         administering.start(believed.expires)
         return administering
-
-    def _record(self, opened: SessionOpened) -> None:
-        """Raises Refused."""
-        try:
-            self._services.spool.append([opened])
-        except OSError:
-            raise Refused(_audit_refusal()) from None
 
     def _upstream_login(self, identity: UpstreamIdentity) -> Login:
         password = None
@@ -314,41 +293,16 @@ class Attempt:
             return Login(reader.user, None, login.certificate)
         return Login(reader.user, self._governance.credentials[reader.credential].reveal())
 
-    def _announcement(self, principal: Principal, session: str) -> Announcement:
-        assert self._target is not None
-        return Announcement(principal, session[-12:], self._target.announce)
-
-    def _welcome(self, got: "_Got", session: Endable) -> Sequence[tuple[int, bytes]]:
-        """-> the keys by which the client may cancel."""
-        words, keys = self._arriving.welcome(got.upstream, got.announcement, session)
-        self._side.write(words)
-        return keys
-
-    async def _keep_promise(
-        self, got: "_Got", target: TargetConfig, login: Login, asked: Asked, principal: Principal
-    ) -> "_Got":
-        """The connection that was promised, or else another one."""
-        kept, begun = got.kept, self._begun
-        assert kept is not None and begun is not None
-        if await kept.pool.keep_promise(kept, self._announced):
-            return got._replace(upstream=kept.upstream, promised=False)
-        announcement = self._announcement(principal, begun.session)
-        other = await self._connect(target, login, asked, announcement, promises=False)
-        self._side.write(self._arriving.amended(got.upstream, other.upstream))
-        return other
-
     async def _connect(
         self,
         target: TargetConfig,
         login: Login,
-        asked: Asked,
+        settings: dict[str, str],
         announcement: Announcement,
-        *,
-        promises: bool = True,
-    ) -> "_Got":
-        """A connection out of its pool, or one of its own. `promises`: or a promised one."""
+    ) -> tuple[Upstream, Kept | None]:
+        """A connection out of its pool, or one of its own."""
         seconds = self._governance.configuration.limits.upstream_connect_ms_max / 1000
-        protocol, settings = self._protocol, asked.settings
+        protocol = self._protocol
         said = announcement.startup_settings(self._application)
         announced = self._announced = {APPLICATION_NAME: "", **said}
         pool = None
@@ -358,12 +312,15 @@ class Attempt:
             )
         try:
             async with asyncio.timeout(seconds):
-                if pool is not None:
-                    got = await self._of(pool, announcement, promises)
-                    if got is not None:
-                        announcement.pooled(pool.keeping.again(announced), self._application)
-                        self._lender = pool.lender
-                        return got
+                if pool is not None and (expected := pool.expected(announced)) is not None:
+                    announcement.pooled(pool.keeping.again(announced), self._application)
+                    self._lender = pool.lender
+                    return expected, None
+                kept = None if pool is None else await pool.obtain(announced)
+                if pool is not None and kept is not None:
+                    announcement.pooled(pool.keeping.again(announced), self._application)
+                    self._lender = pool.lender
+                    return kept.upstream, kept
                 upstream = await protocol.open_upstream(
                     target, login, self._database, {**settings, **said}
                 )
@@ -374,31 +331,20 @@ class Attempt:
                 f"the database broke its protocol: {violation.reason}"
             ) from None
         self._services.metrics.upstream_connects_ok += 1
-        return _Got(announcement, upstream)
-
-    async def _of(self, pool: Pool, announcement: Announcement, promises: bool) -> "_Got | None":
-        """Out of this pool; None: the session is to have a connection of its own."""
-        announced = self._announced
-        expected = pool.expected(announced)
-        if expected is not None:
-            return _Got(announcement, expected)
-        promise = pool.promised(announced) if promises else None
-        if promise is not None:
-            kept, foreseen = promise
-            return _Got(announcement, foreseen, kept, promised=True)
-        obtained = await pool.obtain(announced)
-        return None if obtained is None else _Got(announcement, obtained.upstream, obtained)
+        return upstream, None
 
     def _machine(
         self,
         session: str,
         asked: Asked,
         principal: Principal,
-        got: "_Got",
+        upstream: Upstream,
+        kept: Kept | None,
+        announcement: Announcement,
         login: Login,
     ) -> Machine:
         assert self._target is not None
-        target, kept = self._target.as_target(), got.kept
+        target = self._target.as_target()
         self._catalog = self._catalogs.of(self._target, self._database, self._reader(login))
         judge = Judge(
             self._governance.snapshot,
@@ -415,12 +361,12 @@ class Attempt:
             MachineParts(
                 judge,
                 Recorder(session, principal, target.name, self._database, self._services.new_id),
-                got.announcement,
+                announcement,
                 self._catalog.generation,
                 self._catalog.lease,
                 self._catalog.hold,
                 self._database,
-                got.upstream,
+                upstream,
                 self._services,
                 self._governance,
                 kept is not None,
@@ -452,47 +398,6 @@ class Attempt:
             groups=principal.groups,
             on_behalf_of=principal.on_behalf_of,
         )
-
-
-class _Got(NamedTuple):
-    """A connection for a session."""
-
-    announcement: Announcement
-    upstream: Upstream
-    """Of a connection that comes and goes, or is promised: what is known of it before."""
-    kept: Kept | None = None
-    """Where it is kept, if it is."""
-    promised: bool = False
-    """See `Pool.promised`."""
-
-    def let_go(self) -> None:
-        self.upstream.side.abort()
-        if self.kept is not None:
-            self.kept.lost()
-
-
-class _Begun:
-    """A session whose client has been told that it has begun, until its conductor is there."""
-
-    __slots__ = ("_conductor", "cancel_keys", "session", "time")
-
-    def __init__(self, session: str, time: float) -> None:
-        self.session = session
-        self.time = time
-        self.cancel_keys: Sequence[tuple[int, bytes]] = ()
-        self._conductor: Conductor | None = None
-
-    def becomes(self, conductor: Conductor) -> None:
-        self._conductor, conductor.cancel_keys = conductor, self.cancel_keys
-
-    # cancels.Endable; before there is a conductor nothing runs that could be cancelled
-
-    def cancel(self) -> "asyncio.Task[bool] | None":
-        return None if self._conductor is None else self._conductor.cancel()
-
-    def ended_by_own(self) -> None:
-        if self._conductor is not None:
-            self._conductor.ended_by_own()
 
 
 def tls_reason(error: ssl.SSLError) -> str:

@@ -101,10 +101,6 @@ class Kept:
         """
         return self.pool.take_back(self, left, cancels)
 
-    def sound(self, now: float) -> bool:
-        """Not too old, and nothing came unasked."""
-        return now <= self.until and not (self.upstream.side.ended or self.upstream.side.pending)
-
     def lost(self) -> None:
         """The session that used it closed it."""
         self.pool.let_go(self)
@@ -169,7 +165,8 @@ class Pool:
             or not self._living(self.now())
         ):
             return None
-        shown = _foreseen(self._fresh, announced)
+        name = announced.get(APPLICATION_NAME, "")[:NAME_BYTES_MAX]
+        shown = {**self._fresh, APPLICATION_NAME: name}
         return Upstream(NO_SIDE, shown, 1 + random.randrange(2**31 - 1), b"", [])  # noqa: S311 - no secret
 
     async def opened(self) -> Kept:
@@ -202,30 +199,6 @@ class Pool:
 
     # --- into use ---------------------------------------------------------------------------------
 
-    def promised(self, announced: Mapping[str, str]) -> tuple[Kept, Upstream] | None:
-        """An idle connection that was sound a moment ago, and what its session can be told of it
-        before it is handed over by `keep_promise`, which has to follow. None: see `obtain`.
-        """
-        if self.lender is not None or not self.keeping.foreseen or not self.idle:
-            return None
-        now, kept = self._pools.now(), self.idle[-1]
-        if not kept.sound(now) or self._looked_for(kept, now) is not None:
-            return None
-        if not announced.get(APPLICATION_NAME, "").isprintable():
-            return None  # the server's version decides what it shows in place of such characters
-        self.asked = now
-        self.used.add(self.idle.pop())
-        kept.upstream.side.detach()
-        self._warm()
-        shown = _foreseen(kept.fresh, announced)
-        return kept, kept.upstream._replace(parameters=shown)
-
-    async def keep_promise(self, kept: Kept, announced: Mapping[str, str]) -> bool:
-        """False: the connection was sound no longer, and is closed. Raises as `obtain` does."""
-        found = await self._handed_over(kept, announced)
-        self._pools.metrics.upstream_reused += found
-        return found
-
     async def obtain(self, announced: Mapping[str, str]) -> Kept | None:
         """None: this session is to have a connection of its own. Raises UpstreamRefused,
         UpstreamUnreachable, ProtocolViolation as `open_upstream` does. Callers set the deadline.
@@ -253,11 +226,11 @@ class Pool:
 
     async def _handed_over(self, kept: Kept, announced: Mapping[str, str]) -> bool:
         """Whether it took the session's name, and still is what it was."""
-        now = self._pools.now()
-        kept.upstream.side.detach()
+        side, now = kept.upstream.side, self._pools.now()
+        side.detach()
         standing = self._looked_for(kept, now)
         try:
-            if not kept.sound(now):
+            if now > kept.until or side.ended or side.pending:
                 raise Unclean("old")
             async with asyncio.timeout(TAKE_SECONDS_MAX):
                 pins = self.target.schema_check is SchemaCheck.LEASE and self.lender is None
@@ -469,11 +442,6 @@ class Pool:
             self._keep(kept)
         else:
             self._close(kept)
-
-
-def _foreseen(fresh: Mapping[str, str], announced: Mapping[str, str]) -> dict[str, str]:
-    """Settings of a connection when it has taken a session's name."""
-    return {**fresh, APPLICATION_NAME: announced.get(APPLICATION_NAME, "")[:NAME_BYTES_MAX]}
 
 
 async def _all_delivered(cancels: tuple[asyncio.Task[bool], ...]) -> None:

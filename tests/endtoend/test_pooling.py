@@ -18,7 +18,6 @@ from appliance.cli.demo.embedded import free_port
 from appliance.dataplane import cleaning
 from appliance.session.own_statements import CHECK_NAME, OWN, STILL_NAME
 from tests.clusters import Authority, EmbeddedPostgres
-from tests.endtoend.relay import relayed
 from tests.endtoend.stage import DATABASE, PASSWORD, ROLE, Estate, Running, furnish, wait_for
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -324,36 +323,6 @@ def test_a_connection_that_ends_in_the_pool(pooled: Running, root: Connection) -
         assert pid_of(c) != before
 
 
-@contextlib.contextmanager
-def frozen(pid: int) -> Iterator[None]:
-    """A server process that does nothing meanwhile."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
-
-
-def test_nothing_runs_before_the_connection_has_its_name(pooled: Running, root: Connection) -> None:
-    """The client is welcomed while its connection is named; its statements and cancels wait."""
-    with contextlib.closing(pooled.connect("alice", "alice-password")) as c:
-        before = leave(root, c)
-    with frozen(before):
-        begun = time.monotonic()
-        c = pooled.connect("bob", "bob-password", application_name="late")
-        assert time.monotonic() - begun < 1.0, "it waited for a server that does nothing"
-        assert c.info.backend_pid == before
-        assert c.info.parameter_status("application_name") == "late"
-        c.pgconn.get_cancel().cancel()  # there is nothing yet that it could hit
-        c.pgconn.send_query(b"SELECT current_setting('sallyport.principal'), pg_backend_pid()")
-        time.sleep(0.3)
-    with contextlib.closing(c):
-        result = c.pgconn.get_result()
-        assert result is not None and result.get_value(0, 0) == b"bob"
-        assert result.get_value(0, 1) == str(before).encode()
-
-
 def test_a_server_that_does_not_take_the_name(pooled: Running, root: Connection) -> None:
     """Another connection takes its place, and the client notices nothing but the wait."""
     with contextlib.closing(pooled.connect("bob", "bob-password")) as c:
@@ -364,41 +333,15 @@ def test_a_server_that_does_not_take_the_name(pooled: Running, root: Connection)
         assert row is not None and row[0] != before and row[1] == "bob"
 
 
-def test_a_client_that_leaves_before_the_connection_has_its_name(
-    pooled: Running, root: Connection
-) -> None:
-    with contextlib.closing(pooled.connect("bob", "bob-password")) as c:
-        before = leave(root, c)
-    sessions = len(pooled.records("session_closed"))
-    with frozen(before):
-        pooled.connect("bob", "bob-password").close()
-        time.sleep(0.1)
-    wait_for(lambda: len(pooled.records("session_closed")) == sessions + 1, "its end in the trail")
-    wait_for(lambda: kept(root, before), "the connection in its pool")
-
-
-def test_no_server_behind_a_welcome(
-    made: Callable[..., Estate], vault: EmbeddedPostgres, root: Connection
-) -> None:
-    """The session is in the trail with its end, and its client told why."""
-    estate = made()
-    with relayed(vault.port) as relay:
-        estate.configuration["targets"][0]["port"] = relay.port
-        with estate.serve() as running:
-            with contextlib.closing(running.connect("bob", "bob-password")) as c:
-                leave(root, c)
-            relay.hold()
-            with contextlib.closing(running.connect("bob", "bob-password")) as c:
-                relay.cut()
-                with pytest.raises(psycopg.OperationalError, match="the database"):
-                    c.execute("SELECT 1")
-            opened = running.records("session_opened")
-            closed = wait_for(
-                lambda: len(found := running.records("session_closed")) == 2 and found, "both ends"
-            )
-            assert [r["session"] for r in closed] == [r["session"] for r in opened]
-            assert closed[1]["reason"] == "upstream_unreachable"
-            assert not running.records("login_failed")
+@contextlib.contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """A server process that does nothing meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 def test_a_session_that_was_cut_gives_nothing_back(pooled: Running, root: Connection) -> None:
