@@ -70,7 +70,9 @@ class PostgresArrival:
             if isinstance(packet, startup.CancelRequest):
                 await self._door.cancels.request(packet.pid, packet.secret)
                 raise Cancelled
-            if isinstance(packet, startup.SslRequest) and self._side.ssl is None:
+            if isinstance(packet, startup.SslRequest):
+                if self._side.ssl is not None:
+                    raise ProtocolViolation("client", "TLS was asked for within TLS")
                 if contexts.context is not None:
                     if self._side.pending:
                         raise ProtocolViolation("client", "plaintext bytes behind SSLRequest")
