@@ -167,6 +167,22 @@ async def test_the_same_connection_again(stand: Stand) -> None:
     assert (metrics.upstream_reused, metrics.upstream_kept, metrics.upstream_unkept) == (1, 2, 0)
 
 
+async def test_cleaning_waits_a_moment_where_another_is_idle(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "BEFORE_CLEANING_SECONDS", 60.0)
+    first, second, third = [await stand.take() for _ in range(3)]
+    assert await stand.give(first)  # nobody else is idle
+    assert await stand.give(second, OPEN)  # others may wait for its locks
+    discarded = stand.server.texts.count("DISCARD ALL")
+    assert third.give_back(Left(False, {**third.upstream.parameters}))
+    await asyncio.sleep(0.05)
+    assert stand.server.texts.count("DISCARD ALL") == discarded
+    assert third not in third.pool.idle and third not in third.pool.used
+    await stand.pools.close()  # does not wait for it, and leaves none open
+    assert third.upstream.side.transport is None or third.upstream.side.transport.is_closing()
+
+
 async def test_settings_are_pinned_where_they_are_leased_under(stand: Stand) -> None:
     assert (await stand.take(Login("others", b"secret"))).told == ()
     leased = await stand.take(schema_check=SchemaCheck.LEASE)
