@@ -47,6 +47,8 @@ STEADY_SECONDS = 30.0
 """A worker that was ready for so long starts a new count of failures."""
 RELOAD_SECONDS_MAX = 20.0
 EXIT_SECONDS_MAX = 3.0
+LAST_LOOK_SECONDS = 0.1
+"""Behind a pause of ours, what a worker said meanwhile is read before it is judged."""
 RECEIVE_BYTES = 256 * 1024
 
 log = Log("supervisor")
@@ -276,9 +278,10 @@ class Slot:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             self._silent_seconds += HEARTBEAT_SECONDS
             starting = self._ready_at is None
-            if self._silent_seconds >= (
-                START_SECONDS_MAX if starting else HEARTBEAT_MISSED_SECONDS_MAX
-            ):
+            limit = START_SECONDS_MAX if starting else HEARTBEAT_MISSED_SECONDS_MAX
+            if self._silent_seconds >= limit:
+                await asyncio.sleep(LAST_LOOK_SECONDS)
+            if self._silent_seconds >= limit:
                 self.reason = "did not start in time" if starting else "stopped answering"
                 log.error("worker_silent", worker=self.index, reason=self.reason)
                 self.kill()
