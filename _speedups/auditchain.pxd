@@ -28,7 +28,6 @@ cdef class ChainEnd:
     cdef int write(self, const uint8_t* end, unsigned long long count, const uint8_t* last) noexcept
 
 
-cdef void hash_raw(const uint8_t* text, size_t length, uint8_t* raw) noexcept nogil
 cdef void hash_into(const uint8_t* text, size_t length, uint8_t* out) noexcept nogil
 cdef uint8_t* end_brief(const uint8_t* begin, uint8_t* at, uint8_t* before) noexcept nogil
 cdef uint8_t* put_line(

@@ -1,13 +1,12 @@
 """Chains encoded audit records: the lines of `audit/chain`, many at once; and writes them.
 
-Called by `audit/chain` and `hitcycle`. The former also says (`use`) where OpenSSL's SHA-256 is, by the functions that
-need no lookup per call; without it, it is `_speedups.sha256`.
+Called by `audit/chain` and `hitcycle`.
 """
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport ENOSPC, errno
-from libc.stdint cimport uint8_t, uintptr_t
+from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -20,38 +19,6 @@ cdef extern from "<unistd.h>":
 
 cdef enum:
     ROOM_KEPT = 1 << 20
-    CONTEXT_BYTES = 256  # SHA256_CTX has 112 (openssl/sha.h)
-
-ctypedef int (*Begin)(void* context) noexcept nogil
-ctypedef int (*Add)(void* context, const void* text, size_t length) noexcept nogil
-ctypedef int (*End)(uint8_t* out, void* context) noexcept nogil
-
-cdef Begin openssl_begin = NULL
-cdef Add openssl_add = NULL
-cdef End openssl_end = NULL
-
-
-def use(begin: int | None, add: int | None, end: int | None) -> None:
-    """Addresses of SHA256_Init, SHA256_Update and SHA256_Final (openssl/sha.h); None = our own."""
-    global openssl_begin, openssl_add, openssl_end
-    if begin is None or add is None or end is None:
-        openssl_begin = NULL
-        return
-    openssl_begin = <Begin><uintptr_t>begin
-    openssl_add = <Add><uintptr_t>add
-    openssl_end = <End><uintptr_t>end
-
-
-cdef void hash_raw(const uint8_t* text, size_t length, uint8_t* raw) noexcept nogil:
-    """32 bytes."""
-    cdef uint8_t context[CONTEXT_BYTES]
-    if openssl_begin != NULL:
-        openssl_begin(context)
-        openssl_add(context, text, length)
-        openssl_end(raw, context)
-    else:
-        digest(text, length, raw)
-
 
 cdef bint read_raw(bytes digits, uint8_t* raw) except -1:
     """A hash from its 64 digits."""
@@ -65,7 +32,7 @@ cdef bint read_raw(bytes digits, uint8_t* raw) except -1:
 cdef void hash_into(const uint8_t* text, size_t length, uint8_t* out) noexcept nogil:
     """32 bytes in hexadecimal."""
     cdef uint8_t raw[RAW]
-    hash_raw(text, length, raw)
+    digest(text, length, raw)
     write_hex(out, raw, RAW)
 
 
@@ -123,10 +90,10 @@ cdef uint8_t* put_line(
     memcpy(at, record, length)
     at += length
     if tail == NULL:
-        hash_raw(begin, <size_t>(at - begin), before)
+        digest(begin, <size_t>(at - begin), before)
     else:  # the digest stands where the tail is going to
         memcpy(at, digested, RAW)
-        hash_raw(begin, <size_t>(at + RAW - begin), before)
+        digest(begin, <size_t>(at + RAW - begin), before)
         memcpy(at, tail, tail_length)
         at += tail_length
     return close_line(at, before)
@@ -143,7 +110,7 @@ cdef uint8_t* end_brief(const uint8_t* begin, uint8_t* at, uint8_t* before) noex
     """The brief line that was put from `begin` to `at`, behind the one with the hash `before`
     (RAW), which becomes its own. -> its end."""
     memcpy(at, before, RAW)  # where the hash is going to stand
-    hash_raw(begin, <size_t>(at + RAW - begin), before)
+    digest(begin, <size_t>(at + RAW - begin), before)
     return close_line(at, before)
 
 

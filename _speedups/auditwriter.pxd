@@ -3,11 +3,10 @@
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.math cimport floor
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t
 from libc.string cimport memcpy
 
 from _speedups.growing cimport Output, grow
-from _speedups.reader cimport put_u64
 
 cdef enum:
     LINE_ROOM = 640  # more than all that is written beside the parts whose length is counted
@@ -32,44 +31,44 @@ cdef inline void put_bytes(Output* out, bytes piece) noexcept:
 
 
 cdef inline void write_hex(uint8_t* out, const uint8_t* raw, int count) noexcept nogil:
-    """Two digits a byte; eight digits at once, one in each byte of an integer, as long as there are
-    four bytes."""
-    cdef const char* digits = b"0123456789abcdef"
-    cdef uint64_t found
-    cdef int index = 0
-    while index + 4 <= count:
-        found = (
-            (<uint64_t>raw[index] << 24)
-            | (<uint64_t>raw[index + 1] << 16)
-            | (<uint64_t>raw[index + 2] << 8)
-            | raw[index + 3]
-        )
-        found = (found | found << 16) & 0x0000FFFF0000FFFFU
-        found = (found | found << 8) & 0x00FF00FF00FF00FFU
-        found = (found | found << 4) & 0x0F0F0F0F0F0F0F0FU
-        found += 0x3030303030303030U + 39 * (
-            (found + 0x0606060606060606U) >> 4 & 0x0101010101010101U
-        )
-        put_u64(out + 2 * index, found)
-        index += 4
-    for index in range(index, count):
-        out[2 * index] = <uint8_t>digits[raw[index] >> 4]
-        out[2 * index + 1] = <uint8_t>digits[raw[index] & 15]
+    """Two digits a byte."""
+    cdef int index
+    cdef uint8_t high
+    cdef uint8_t low
+    for index in range(count):  # without a branch, so that compilers do many at once
+        high = raw[index] >> 4
+        low = raw[index] & 15
+        out[2 * index] = <uint8_t>(48 + high + 39 * (high > 9))
+        out[2 * index + 1] = <uint8_t>(48 + low + 39 * (low > 9))
+
+
+cdef inline size_t digits_of(unsigned long long value) noexcept nogil:
+    cdef size_t count = 1
+    while value >= 10000:
+        value //= 10000
+        count += 4
+    if value >= 100:
+        return count + 2 + (value >= 1000)
+    return count + (value >= 10)
 
 
 cdef inline size_t write_integer(uint8_t* out, unsigned long long value) noexcept nogil:
     """-> how many digits, at most DIGITS_MAX."""
-    cdef uint8_t digits[DIGITS_MAX]
-    cdef size_t count = 0
-    cdef size_t index
-    while True:
-        digits[count] = <uint8_t>(48 + value % 10)
-        count += 1
-        value //= 10
-        if not value:
-            break
-    for index in range(count):
-        out[index] = digits[count - 1 - index]
+    cdef const char* pairs = (
+        b"00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445"
+        b"464748495051525354555657585960616263646566676869707172737475767778798081828384858687888990"
+        b"919293949596979899"
+    )
+    cdef size_t count = digits_of(value)
+    cdef uint8_t* at = out + count
+    while value >= 100:
+        at -= 2
+        memcpy(at, pairs + 2 * (value % 100), 2)
+        value //= 100
+    if value >= 10:
+        memcpy(out, pairs + 2 * value, 2)
+    else:
+        out[0] = <uint8_t>(48 + value)
     return count
 
 

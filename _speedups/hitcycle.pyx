@@ -13,7 +13,7 @@ from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy
 from posix.time cimport CLOCK_BOOTTIME, clock_gettime, timespec
 
-from _speedups.auditchain cimport AROUND, RAW, ChainEnd, end_brief, hash_raw, put_line
+from _speedups.auditchain cimport AROUND, RAW, ChainEnd, end_brief, put_line
 from _speedups.auditrecords cimport (
     DIGEST_DIGITS,
     TAG_BYTES_MAX,
@@ -26,9 +26,11 @@ from _speedups.auditrecords cimport (
 )
 from _speedups.auditwriter cimport ID_BYTES, LINE_ROOM, micros_of, put, room_for, write_hex
 from _speedups.growing cimport Output, must_add, shrink
+from _speedups.sha256 cimport digest
 from _speedups.syscalls cimport MSG_DONTWAIT, MSG_PEEK, receive
 
 cdef enum:
+    STAMP_BYTES = 6
     ENTROPY_BYTES = 10
     IDS_AT_ONCE = 256
     TOLD_MAX = 8
@@ -156,7 +158,7 @@ cdef class Hit:
                 self._told.clear()
             told = Told()
             told.tail = tail
-            hash_raw(<const uint8_t*>PyBytes_AS_STRING(tail), <size_t>len(tail), told.digest)
+            digest(<const uint8_t*>PyBytes_AS_STRING(tail), <size_t>len(tail), told.digest)
             self._told[tail] = told
         self._told_last = told
         return told
@@ -413,17 +415,14 @@ cdef class HitLedger:
     cdef int new_id(self, double now, uint8_t* out) except -1:
         """As `audit.record.new_id`: ID_BYTES."""
         cdef unsigned long long milliseconds = micros_of(now) // 1000
-        cdef uint8_t stamp[6]
+        cdef uint8_t raw[STAMP_BYTES + ENTROPY_BYTES]
         cdef int index
         if self._used + ENTROPY_BYTES > PyBytes_GET_SIZE(self._pool):
             self._pool, self._used = self._entropy(IDS_AT_ONCE * ENTROPY_BYTES), 0
-        for index in range(5, -1, -1):
-            stamp[index] = <uint8_t>(milliseconds & 255)
-            milliseconds >>= 8
-        write_hex(out, stamp, 6)
-        write_hex(
-            out + 12, <const uint8_t*>PyBytes_AS_STRING(self._pool) + self._used, ENTROPY_BYTES
-        )
+        for index in range(STAMP_BYTES):
+            raw[index] = <uint8_t>(milliseconds >> 8 * (STAMP_BYTES - 1 - index))
+        memcpy(raw + STAMP_BYTES, PyBytes_AS_STRING(self._pool) + self._used, ENTROPY_BYTES)
+        write_hex(out, raw, STAMP_BYTES + ENTROPY_BYTES)
         self._used += ENTROPY_BYTES
         return 0
 

@@ -28,7 +28,7 @@ from _speedups.pgcycle cimport (
     starts,
 )
 from _speedups.pgrows cimport RowMasker
-from _speedups.sqllex cimport fold_text
+from _speedups.sqlfolds cimport Folds
 
 cdef enum:
     CHUNK_BYTES_MAX = 8192
@@ -79,7 +79,8 @@ cdef class HitPath(AnyHitPath):
     cdef bint _pinned
     cdef Output _carry
     """A frame's beginning, until the rest comes."""
-    cdef Output _folded
+    cdef Folds _folds
+    """From its first text with constants on."""
     cdef bytes _name
     """A prepared statement, and what is known of it since `arm`; None = not looked up."""
     cdef Hit _named
@@ -114,7 +115,6 @@ cdef class HitPath(AnyHitPath):
 
     def __dealloc__(self):
         free(self._carry.bytes)
-        free(self._folded.bytes)
 
     def arm(self, tuple epoch not None, position, proviso, bint pinned) -> None:
         """The session is quiet, and decisions hold that were made under `epoch`. `proviso`: the
@@ -165,19 +165,26 @@ cdef class HitPath(AnyHitPath):
     cdef Hit _known_text(self, const uint8_t* at, Py_ssize_t size):
         """What is known of a Query's text, or None."""
         cdef Py_ssize_t index
+        cdef bytes key = None
+        if self._folds is not None:
+            key = self._folds.recall(at, size)
+            if key is not None:
+                known = self.alike.get(key)
+                if known is not None:
+                    return <Hit>known
         known = self.exact.get(PyBytes_FromStringAndSize(<const char*>at, size))
-        if known is not None or not self.alike:
+        if known is not None or key is not None or not self.alike:
             return <Hit>known
         for index in range(size):
             if at[index] >= 128:
                 return None
-        if not fold_text(at, <size_t>size, &self._folded):
-            return None
-        return <Hit>self.alike.get(
-            PyBytes_FromStringAndSize(
-                <const char*>self._folded.bytes, <Py_ssize_t>self._folded.length
-            )
-        )
+        if self._folds is None:
+            self._folds = Folds()
+        key = self._folds.key_of(at, size)
+        known = self.alike.get(key)
+        if known is not None:
+            self._folds.keep(at, size, key)
+        return <Hit>known
 
     cdef bint _take_query(self, const uint8_t* at, Py_ssize_t size, double now) except -1:
         cdef Hit hit

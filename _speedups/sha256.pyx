@@ -1,14 +1,19 @@
-"""SHA-256 (FIPS 180-4) and what HMAC (RFC 2104) needs of it, for tokens.
+"""SHA-256 (FIPS 180-4) and what HMAC (RFC 2104) needs of it: for tokens and for the audit trail.
 
-Called by maskops. Own code, since the headers of libcrypto may be absent where this is built;
+Called by maskops, auditchain and hitcycle. What is done to a block is OpenSSL's, which makes the most
+of the processor, as soon as `audit/chain` has said where that is (`use`); else our own. Both are
 proved against hashlib in the tests.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.string cimport memcmp, memcpy, memset
 
 from _speedups.reader cimport put_u32
+
+cdef enum:
+    STATE = 8  # words
+    CONTEXT = 64  # SHA256_CTX begins with those and has 28 in all (openssl/sha.h)
 
 cdef uint32_t[64] ROUNDS = [
     0x428A2F98, 0x71374491, 0xB5C0FBCF, 0xE9B5DBA5, 0x3956C25B, 0x59F111F1, 0x923F82A4, 0xAB1C5ED5,
@@ -24,17 +29,34 @@ cdef uint32_t[8] START = [
     0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A, 0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19,
 ]
 
+ctypedef void (*Compress)(void* context, const uint8_t* block) noexcept nogil
 
-cdef inline void begin(uint32_t* state) noexcept nogil:
-    memcpy(state, START, 32)
+cdef Compress compress = _compress
+
+
+def use(transform: int | None) -> None:
+    """Address of SHA256_Transform (openssl/sha.h); None = our own. ValueError: it is another
+    function, and nothing changes."""
+    global compress
+    cdef uint8_t found[32]
+    cdef uint8_t wanted[32]
+    compress = _compress
+    if transform is not None:
+        digest(b"abc", 3, wanted)
+        compress = <Compress><uintptr_t>transform
+        digest(b"abc", 3, found)
+        if memcmp(found, wanted, 32) != 0:
+            compress = _compress
+            raise ValueError("this is not SHA-256")
 
 
 cdef inline uint32_t turn(uint32_t word, int bits) noexcept nogil:
     return (word >> bits) | (word << (32 - bits))
 
 
-cdef void compress(uint32_t* state, const uint8_t* block) noexcept nogil:
+cdef void _compress(void* context, const uint8_t* block) noexcept nogil:
     """One 64-byte block into the state."""
+    cdef uint32_t* state = <uint32_t*>context
     cdef uint32_t w[64]
     cdef uint32_t a = state[0], b = state[1], c = state[2], d = state[3]
     cdef uint32_t e = state[4], f = state[5], g = state[6], h = state[7]
@@ -78,35 +100,33 @@ cdef void compress(uint32_t* state, const uint8_t* block) noexcept nogil:
 cdef void finish(
     uint32_t* state, const uint8_t* text, size_t length, uint64_t before, uint8_t* out
 ) noexcept nogil:
-    """Takes the last `length` bytes, pads, and writes 32 bytes; `before` bytes went in already."""
+    """Takes the last `length` bytes, pads, and writes 32 bytes; `before` bytes went in already.
+    `state`: CONTEXT words, of which STATE are meant."""
     cdef uint8_t block[64]
     cdef uint64_t bits = (before + length) * 8
-    cdef size_t rest
     cdef int index
     while length >= 64:
         compress(state, text)
         text += 64
         length -= 64
-    rest = length
-    if rest:
-        memcpy(block, text, rest)
-    block[rest] = 0x80
-    rest += 1
-    if rest > 56:
-        memset(block + rest, 0, 64 - rest)
+    memset(block, 0, 64)
+    if length:
+        memcpy(block, text, length)
+    block[length] = 0x80
+    if length >= 56:
         compress(state, block)
-        rest = 0
-    memset(block + rest, 0, 56 - rest)
+        memset(block, 0, 64)
     put_u32(block + 56, <uint32_t>(bits >> 32))
     put_u32(block + 60, <uint32_t>(bits & 0xFFFFFFFFU))
     compress(state, block)
-    for index in range(8):
+    for index in range(STATE):
         put_u32(out + 4 * index, state[index])
 
 
 cdef void digest(const uint8_t* text, size_t length, uint8_t* out) noexcept nogil:
-    cdef uint32_t state[8]
-    begin(state)
+    """32 bytes."""
+    cdef uint32_t state[CONTEXT]
+    memcpy(state, START, 4 * STATE)
     finish(state, text, length, 0, out)
 
 
@@ -115,21 +135,24 @@ cdef void prepare(
 ) noexcept nogil:
     """The states after the inner and the outer padded key: all of HMAC that depends on the key."""
     cdef uint8_t block[64]
-    cdef uint8_t padded[64]
-    cdef int index
     memset(block, 0, 64)
     if length > 64:
         digest(key, length, block)
     else:
         memcpy(block, key, length)
+    begin_padded(inner, block, 0x36)
+    begin_padded(outer, block, 0x5C)
+
+
+cdef void begin_padded(uint32_t* state, const uint8_t* block, uint8_t pad) noexcept nogil:
+    cdef uint32_t context[CONTEXT]
+    cdef uint8_t padded[64]
+    cdef int index
     for index in range(64):
-        padded[index] = block[index] ^ 0x36
-    begin(inner)
-    compress(inner, padded)
-    for index in range(64):
-        padded[index] = block[index] ^ 0x5C
-    begin(outer)
-    compress(outer, padded)
+        padded[index] = block[index] ^ pad
+    memcpy(context, START, 4 * STATE)
+    compress(context, padded)
+    memcpy(state, context, 4 * STATE)
 
 
 cdef void authenticate(
@@ -140,10 +163,10 @@ cdef void authenticate(
     uint8_t* out,
 ) noexcept nogil:
     """HMAC-SHA-256 of the text, 32 bytes, under a prepared key."""
-    cdef uint32_t state[8]
-    memcpy(state, inner, 32)
+    cdef uint32_t state[CONTEXT]
+    memcpy(state, inner, 4 * STATE)
     finish(state, text, length, 64, out)
-    memcpy(state, outer, 32)
+    memcpy(state, outer, 4 * STATE)
     finish(state, out, 32, 64, out)
 
 

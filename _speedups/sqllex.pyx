@@ -341,15 +341,12 @@ def redact(bytes text not None, bint standard_strings=True) -> bytes:
 
 # Folding ---------------------------------------------------------------------------------------
 
-cdef enum:
-    DIGITS_MAX = 9  # an integer of so many fits int4
-
 cdef int folded_kind(const Token* token) noexcept nogil:
     """i for a short integer, s for a plain string, 0 for what stays as it is."""
     cdef const uint8_t* at = token.start
     if token.kind == STRING:
         return 115 if at[0] == 39 else 0
-    if token.kind != NUMBER or token.end - at > DIGITS_MAX:
+    if token.kind != NUMBER or token.end - at > FOLDED_DIGITS_MAX:
         return 0
     while at < token.end:
         if not 48 <= at[0] <= 57:
@@ -375,7 +372,7 @@ cdef enum Folded:
 
 
 cdef Folded fold_tokens(Lexer* lexer, Output* out, Output* offsets) noexcept nogil:
-    """See `fold`. Offsets are size_t, one behind another; `offsets` may be NULL."""
+    """See `fold`. Offsets are size_t, one behind another."""
     cdef Token token
     cdef const uint8_t* begin = lexer.at
     cdef size_t length = <size_t>(lexer.end - lexer.at)
@@ -393,10 +390,9 @@ cdef Folded fold_tokens(Lexer* lexer, Output* out, Output* offsets) noexcept nog
         kind = folded_kind(&token)
         if kind:
             marked = True
-            if offsets != NULL:
-                offset = <size_t>(token.start - begin)
-                if not add_piece(offsets, &offset, sizeof(size_t)):
-                    return NO_MEMORY
+            offset = <size_t>(token.start - begin)
+            if not add_piece(offsets, &offset, sizeof(size_t)):
+                return NO_MEMORY
             out.bytes[out.length] = 0  # no other part of a key has this byte
             out.bytes[out.length + 1] = <uint8_t>kind
             out.length += 2
@@ -405,10 +401,12 @@ cdef Folded fold_tokens(Lexer* lexer, Output* out, Output* offsets) noexcept nog
     return UNFOLDED if lexer.broken or not marked else FOLDED
 
 
-cdef bint fold_text(const uint8_t* text, size_t size, Output* out) except -1:
-    """The key of `fold` into `out`; False where that gives None."""
+cdef bint fold_text(const uint8_t* text, size_t size, Output* out, Output* offsets) except -1:
+    """What `fold` gives, into `out` and `offsets` (size_t each); False where that is None."""
     cdef Lexer lexer = lexer_at(text, size, True)
-    cdef Folded folded = fold_tokens(&lexer, out, NULL)
+    cdef Folded folded
+    offsets.length = 0
+    folded = fold_tokens(&lexer, out, offsets)
     if folded == NO_MEMORY:
         raise MemoryError
     return folded == FOLDED

@@ -41,20 +41,20 @@ from hashlib import sha256
 
 import msgspec
 
-from _speedups.auditchain import chain, use
+from _speedups.auditchain import chain
+from _speedups.sha256 import use
 from appliance.audit.encode import encode_body
 from appliance.audit.record import Record
 
 
 def use_openssl() -> bool:
-    """Has lines hashed by the library that Python's own hashes are of: several times faster than
-    by ours. -> whether it is there.
+    """Has lines and tokens hashed by the library that Python's own hashes are of: several times
+    faster than by ours. -> whether it is there.
     """
     try:
         library = ctypes.CDLL(importlib.import_module("_hashlib").__file__)
-        names = ("SHA256_Init", "SHA256_Update", "SHA256_Final")
-        use(*(ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in names))
-    except (ImportError, OSError, AttributeError):
+        use(ctypes.cast(library.SHA256_Transform, ctypes.c_void_p).value)
+    except (ImportError, OSError, AttributeError, ValueError):
         return False
     return True
 

@@ -26,6 +26,7 @@ from _speedups.myrows import RowMasker as MyMasker
 from _speedups.pgframe import GATHER, STREAM, FrameSplitter
 from _speedups.pgrows import RowMasker
 from _speedups.rowflow import RowFlow
+from _speedups.sqlfolds import Folds
 from _speedups.sqllex import fold, measure, redact
 from _speedups.sqltokens import tokens
 from tests.fuzz.hit_torture import CHUNKS, Conversation
@@ -254,6 +255,11 @@ class Torture:
         redacted = redact(text, standard)
         folded = fold(text)
         assert folded is None or len(folded[0]) <= 2 * len(text)
+        folds = Folds()
+        folds.key(text)
+        near = self.mutated(text)
+        recalled, again = folds.recalled(near), fold(near)
+        assert recalled is None or (again is not None and again[0] == recalled), (text, near)
         literals = {"string", "number", "comment"}
         assert not {kind for kind, _, _ in tokens(redacted)} & literals, (text, redacted)
 
