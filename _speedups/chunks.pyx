@@ -166,6 +166,8 @@ cdef class Chunks:
         if size > 0:
             if ending or size == _shared_size:  # there may be more, of which nothing tells again
                 self._poller._remind(self)
+            if ending:  # it may have been told of that, and of no bytes
+                self._poller._ledger.reading = 0
             try:
                 self._offer(size)
             except Exception:
@@ -334,6 +336,8 @@ cdef class Poller:
         cdef epoll_event* events = <epoll_event*>told
         cdef bint rang = False
         cdef int index = 0
+        self._readings += 1
+        self._ledger.reading = self._readings
         try:
             while index < count:
                 side = self._side_of(events[index].data.fd)
@@ -350,6 +354,8 @@ cdef class Poller:
                 if side is not None:
                     self._remind(<Chunks>side)
             raise
+        finally:
+            self._ledger.reading = 0
         return rang
 
     cdef object _side_of(self, int descriptor):

@@ -5,6 +5,7 @@ from libc.stdint cimport uint8_t
 from _speedups.auditchain cimport ChainEnd
 from _speedups.auditrecords cimport TAG_BYTES_MAX, Decision
 from _speedups.growing cimport Output
+from _speedups.leases cimport Lease
 
 cdef enum:
     BOUNDS = 16
@@ -15,9 +16,6 @@ cdef class Count:
     cdef public unsigned long long value
 
 
-cpdef double since_boot() noexcept nogil
-
-
 cdef class Hit
 
 
@@ -26,15 +24,6 @@ cdef class Pace:
     cdef public double seconds
     cdef public double claimed
     cdef bint claim(self, Hit hit, double now) noexcept
-
-
-cdef class Lease:
-    cdef public unsigned long long value
-    cdef public unsigned long long used
-    cdef public unsigned long long missed
-    cdef public double until
-    cdef public int descriptor
-    cpdef bint live(self) noexcept
 
 
 cdef class Told:
@@ -89,6 +78,7 @@ cdef class HitLedger:
     cdef unsigned long long _finished_count
     cdef Output _whole
     cdef public bint within
+    cdef public unsigned long long reading
     cdef public bint wanted
     cdef public bint turns
     cdef ChainEnd _end

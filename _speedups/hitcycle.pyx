@@ -7,11 +7,9 @@ Used by `hitpath`, and by what follows the messages of a protocol on top of it; 
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.errno cimport EAGAIN, errno
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy
-from posix.time cimport CLOCK_BOOTTIME, clock_gettime, timespec
 
 from _speedups.auditchain cimport AROUND, RAW, ChainEnd, end_brief, put_line
 from _speedups.auditrecords cimport (
@@ -27,7 +25,6 @@ from _speedups.auditrecords cimport (
 from _speedups.auditwriter cimport ID_BYTES, LINE_ROOM, micros_of, put, room_for, write_hex
 from _speedups.growing cimport Output, must_add, shrink
 from _speedups.sha256 cimport digest
-from _speedups.syscalls cimport MSG_DONTWAIT, MSG_PEEK, receive
 
 cdef enum:
     STAMP_BYTES = 6
@@ -40,40 +37,9 @@ cdef double DULL_SECONDS = 0.25
 cdef double BRIEF_SECONDS = 0.02
 
 
-cpdef double since_boot() noexcept nogil:
-    """Seconds; goes on while the machine sleeps or stands still (CLOCK_BOOTTIME)."""
-    cdef timespec now
-    clock_gettime(CLOCK_BOOTTIME, &now)
-    return now.tv_sec + now.tv_nsec * 1e-9
-
-
 @cython.final
 cdef class Count:
     """An integer that Python and the hit path both count in: `value`."""
-
-
-@cython.final
-cdef class Lease:
-    """Relations that nobody can change at the moment (`dataplane/leasing`, `schema_lease`).
-
-    `value`: 0 = they are not held; as long as it is the same number, they are held without a break;
-    `used` counts who made use of that, `missed` who would have; `descriptor`: of the connection that
-    holds them, -1 = none; `until`: when that is believed no longer without another look, by
-    `since_boot`.
-    """
-
-    def __init__(self):
-        self.descriptor = -1
-        self.until = float("inf")
-
-    cpdef bint live(self) noexcept:
-        """Whether the connection that holds them has said nothing and not ended, and was looked at
-        lately. Whoever ends it shuts its socket, or is told why, before the server lets go of
-        anything."""
-        cdef char byte
-        if self.descriptor < 0 or since_boot() >= self.until:
-            return False
-        return receive(self.descriptor, &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0 and errno == EAGAIN
 
 
 cdef class Pace:
@@ -193,6 +159,8 @@ cdef class HitLedger:
     for the first time since `woken`; `entropy(count)` gives random bytes.
 
     `within`: a `chunks.Poller` is serving, and settles the round itself when that is `wanted`;
+    `reading`: the number of what it reads now, which it was told of before, and nothing was sent
+    since; 0 = that is not so;
     `turns`: the round holds turns of machines, which come first; `stirred`: something was done that the event loop may have to go on with.
     """
 
@@ -593,6 +561,7 @@ cdef class Cycle:
         """What goes upstream now; its records are written."""
         cdef Output* sent = &self._sent if self._sent.length else &self._saved
         self._unwritten = False
+        self.ledger.reading = 0
         self.ledger.statements += 1
         self.ledger.running += 1
         self.ledger.bytes_to_upstream += sent.length

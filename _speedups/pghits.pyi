@@ -1,7 +1,8 @@
 from typing import Any
 
-from _speedups.hitcycle import Count, HitLedger, Lease, Pace
+from _speedups.hitcycle import Count, HitLedger, Pace
 from _speedups.hitpath import AnyHitPath
+from _speedups.leases import Lease
 
 class HitPath(AnyHitPath):
     def __init__(

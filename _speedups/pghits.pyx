@@ -15,8 +15,9 @@ from libc.string cimport memchr, memcmp, memcpy, memmove
 
 from _speedups.auditwriter cimport ID_BYTES
 from _speedups.growing cimport Output, must_add, shrink
-from _speedups.hitcycle cimport TAG_BYTES_MAX, Count, Hit, HitLedger, Lease, Pace
+from _speedups.hitcycle cimport TAG_BYTES_MAX, Count, Hit, HitLedger, Pace
 from _speedups.hitpath cimport DONE, PASS, ROOM_KEPT, ROWS, SKIP, STOP, AnyHitPath
+from _speedups.leases cimport Lease
 from _speedups.pgcycle cimport (
     HEADER,
     INCOMPLETE,
@@ -329,9 +330,20 @@ cdef class HitPath(AnyHitPath):
 
     # --- from the database ------------------------------------------------------------------------
 
-    cdef bint _still(self):
-        """Whether the schema was held from before what is under way was sent until now."""
-        return self.lease.value == self.under and self.lease.live()
+    cdef bint _still(self, uint8_t first):
+        """Whether the schema was held from before what is under way was sent until it began. `first`:
+        what came of the answer now begins with this byte."""
+        cdef unsigned long long reading = 0
+        if self._shows_begun(first):
+            reading = self.ledger.reading
+        return self.lease.value == self.under and self.lease.live_in(reading)
+
+    cdef bint _shows_begun(self, uint8_t first) noexcept:
+        """Whether a frame of this kind comes of nothing but a statement that has begun; and this is
+        where a frame begins."""
+        return not self._carry.length and (
+            first == c"2" or first == c"T" or first == c"D" or first == c"C"
+        )
 
     cdef bint follow(self, const uint8_t* at, Py_ssize_t size, double now) except -1:
         """Sets what the client gets now (`_gets`), and whether the cycle is `_done`, which remains to
@@ -341,7 +353,7 @@ cdef class HitPath(AnyHitPath):
         cdef int became
         self._gets_bytes = 0
         self._done = self._got = False
-        if self.under and self._in_question and not self._drops and not self._still():
+        if self.under and self._in_question and not self._drops and not self._still(at[0]):
             self._drops = self._proviso_failed = True
             self._out.length = 0
             self._dropping = 0

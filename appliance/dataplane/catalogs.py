@@ -15,7 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from _speedups.hitcycle import Count, Lease
+from _speedups.hitcycle import Count
+from _speedups.leases import Lease
 from appliance.config.schema import SchemaCheck, TargetConfig
 from appliance.dataplane.aside import Aside, Asker
 from appliance.dataplane.baseline import Baseline, baseline_path

@@ -18,7 +18,7 @@ import os
 from collections.abc import Awaitable, Callable, Hashable
 from typing import NamedTuple
 
-from _speedups.hitcycle import Lease
+from _speedups.leases import Lease
 from appliance.dataplane.connections import Row, Upstream, UpstreamRefused, UpstreamUnreachable
 from appliance.dataplane.vouching import BEGIN, END, Footing, Voucher
 from appliance.model.errors import ProtocolViolation

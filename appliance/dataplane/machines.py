@@ -6,7 +6,8 @@ Named in `protocols`, called by `login` when the upstream is there.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from _speedups.hitcycle import Count, Lease
+from _speedups.hitcycle import Count
+from _speedups.leases import Lease
 from _speedups.pghits import HitPath
 from appliance.config.schema import Durability, SchemaCheck
 from appliance.dataplane.connections import Upstream

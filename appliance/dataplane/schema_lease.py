@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from _speedups.hitcycle import Lease, since_boot
+from _speedups.leases import Lease, since_boot
 from appliance.dataplane.connections import Row, Upstream, UpstreamRefused, UpstreamUnreachable
 from appliance.model.errors import ProtocolViolation
 from appliance.telemetry.log import Log

@@ -10,8 +10,9 @@ database) is never taught.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from _speedups.hitcycle import Hit, Lease
+from _speedups.hitcycle import Hit
 from _speedups.hitpath import AnyHitPath
+from _speedups.leases import Lease
 from appliance.audit.record import ProtocolKind
 from appliance.session import changes, flow, said_again
 from appliance.session.exchange_rests import rests_of

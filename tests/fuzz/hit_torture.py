@@ -15,7 +15,8 @@ from typing import Any, cast
 
 from _speedups.auditchain import ChainEnd
 from _speedups.chunks import Chunks, share
-from _speedups.hitcycle import Count, Hit, HitLedger, Lease, Pace
+from _speedups.hitcycle import Count, Hit, HitLedger, Pace
+from _speedups.leases import Lease
 from _speedups.pghits import HitPath
 from _speedups.pgrows import RowMasker
 from _speedups.sqllex import fold

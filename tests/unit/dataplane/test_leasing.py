@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 
 import pytest
 
-from _speedups.hitcycle import Lease
+from _speedups.leases import Lease
 from appliance.dataplane import leasing
 from appliance.dataplane.connections import Upstream, UpstreamRefused
 from appliance.dataplane.leasing import BEGIN, END, Leases

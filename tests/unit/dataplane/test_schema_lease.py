@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 
 import pytest
 
-from _speedups.hitcycle import Lease, since_boot
+from _speedups.leases import Lease, since_boot
 from appliance.dataplane import schema_lease
 from appliance.dataplane.connections import Upstream, UpstreamRefused
 from appliance.dataplane.schema_lease import SchemaHold, SchemaLease

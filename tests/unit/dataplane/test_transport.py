@@ -310,6 +310,38 @@ async def test_the_round_is_settled_before_the_poller_reads_again() -> None:
     await other.end()
 
 
+async def test_readings_are_numbered() -> None:
+    """As long as what was told of is bytes, and nothing was sent."""
+    made = Settling()
+    poller = Poller(made.ledger, made.settle)
+    poll_with(poller)
+    peers = [await connect(over_tcp) for _ in range(3)]
+    poll_with(None)
+    seen: list[int] = []
+
+    def note(_chunk: memoryview) -> None:
+        seen.append(made.ledger.reading)
+
+    for peer in peers:
+        peer.side.attach(note, peer.changed, HIGH)
+        peer.far.send(b"1")
+    poller.serve()
+    assert len(seen) == 3
+    assert len(set(seen)) == 1
+    assert seen[0] > 0
+    assert made.ledger.reading == 0
+    peers[0].far.send(b"1")
+    peers[1].far.send(b"1")
+    peers[1].far.shutdown(socket.SHUT_WR)
+    peers[2].far.send(b"1")
+    await asyncio.sleep(0.05)
+    poller.serve()
+    assert seen[3] > seen[0]
+    assert seen[4:] == [0, 0]
+    for peer in peers:
+        await peer.end()
+
+
 @pytest.mark.parametrize("asks", [False, True])
 def test_a_poller_that_waits_for_more_gives_way_to_the_loop(asks: bool) -> None:
     """When its time is over, which is said once: the wait itself has no end."""

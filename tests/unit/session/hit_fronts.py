@@ -18,7 +18,8 @@ import msgspec
 
 from _speedups.auditchain import ChainEnd
 from _speedups.chunks import Chunks, share
-from _speedups.hitcycle import Count, HitLedger, Lease
+from _speedups.hitcycle import Count, HitLedger
+from _speedups.leases import Lease
 from _speedups.pghits import HitPath
 from appliance.audit.encode import decode_record, encode_record
 from appliance.audit.record import (

@@ -67,6 +67,8 @@ from tests.unit.session.hit_fronts import (
     converse,
 )
 
+NOTICE = m.frame(ord("N"), b"SNOTICE\0VNOTICE\0C00000\0Mhello\0\0")
+
 
 def plain(read: bytes) -> bytes:
     return re.sub(rb"quote [0-9a-z]+", b"quote", read)
@@ -150,6 +152,44 @@ def test_with_a_lease_and_without(principal: Principal, seed: int) -> None:
     assert not Counter(alone.database.ran) - Counter(hitting.database.ran)
     assert all(text.startswith(b"SELECT") for text in again)
     assert sum(again.values()) <= hold.lease.used
+
+
+@pytest.mark.parametrize(
+    ("reading", "opening", "kept"),
+    [(7, b"", True), (8, b"", False), (0, b"", False), (7, NOTICE, False)],
+    ids=["same reading", "another", "none", "what shows nothing"],
+)
+def test_one_look_at_the_lease_is_enough_for_a_reading(
+    reading: int, opening: bytes, kept: bool
+) -> None:
+    """Of answers that had begun before it, as far as that shows."""
+    hold = Hold()
+    hold.take()
+    one = Front(ANN, True, random.Random(0), hold)
+    other = Front(ANN, True, random.Random(0), hold, one.ledger)
+    answers = []
+    for front in (one, other):
+        for _ in range(5):
+            front.say(m.query(READ.encode()))
+            front.answer()
+        assert front.path.client(m.query(READ.encode()), NOW)
+        assert front.path.under
+        one.ledger.reading = 7
+        answers.append(front.database.answer(front.path.forward()))
+        assert one.ledger.reading == 0
+    one.ledger.reading = 7
+    assert one.path.upstream(answers[0], NOW)[0]
+    hold.end()
+    one.ledger.reading = reading
+    before = other.database.texts.copy()
+    other._hear(opening + answers[1])
+    assert (b"Z" in other.read) and SECRET.encode() not in other.read
+    assert (len(other._to_database) == 0) == kept
+    assert other.database.texts == before
+    assert hold.lease.live_in(reading) == (reading == 7)
+    hold.let_go()
+    assert not hold.lease.live_in(reading)
+    hold.close()
 
 
 def assert_told_whole(front: Wired) -> None:

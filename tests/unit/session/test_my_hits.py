@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from _speedups.hitcycle import Lease
+from _speedups.leases import Lease
 from _speedups.myframe import packets
 from appliance.audit.record import StatementDecided, StatementFinished
 from appliance.model.errors import ProtocolViolation
