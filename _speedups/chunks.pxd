@@ -42,7 +42,6 @@ cdef class Poller:
     cdef long _nanoseconds
     cdef bint _armed
     cdef bint _elsewhere
-    cdef unsigned long long _readings
     cdef int _watch(self, Chunks side) except -1
     cdef int _remind(self, Chunks side) except -1
     cdef int _forget(self, Chunks side) except -1

@@ -333,11 +333,12 @@ cdef class Poller:
 
     cdef bint _read(self, void* told, int count) except -1:
         """What a wait told of. -> whether the bell was among it."""
+        global _readings
         cdef epoll_event* events = <epoll_event*>told
         cdef bint rang = False
         cdef int index = 0
-        self._readings += 1
-        self._ledger.reading = self._readings
+        _readings += 1
+        self._ledger.reading = _readings
         try:
             while index < count:
                 side = self._side_of(events[index].data.fd)
@@ -429,6 +430,7 @@ cdef object _shared = None
 cdef char* _shared_at = NULL
 cdef Py_ssize_t _shared_size = 0
 cdef Poller _worker = None
+cdef unsigned long long _readings = 0  # of all pollers: no two have the same number
 
 
 def share(bytearray buffer not None) -> None:

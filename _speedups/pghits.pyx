@@ -82,6 +82,7 @@ cdef class HitPath(AnyHitPath):
     """A frame's beginning, until the rest comes."""
     cdef Folds _folds
     """From its first text with constants on."""
+    cdef bint _recalled
     cdef bytes _name
     """A prepared statement, and what is known of it since `arm`; None = not looked up."""
     cdef Hit _named
@@ -163,18 +164,20 @@ cdef class HitPath(AnyHitPath):
             hit.position = self._position
         return True
 
-    cdef Hit _known_text(self, const uint8_t* at, Py_ssize_t size):
-        """What is known of a Query's text, or None."""
-        cdef Py_ssize_t index
+    cdef Hit _recalled_text(self, const uint8_t* at, Py_ssize_t size):
+        """What is known of a Query's text by its shape, or None; sets `_recalled`."""
         cdef bytes key = None
         if self._folds is not None:
             key = self._folds.recall(at, size)
-            if key is not None:
-                known = self.alike.get(key)
-                if known is not None:
-                    return <Hit>known
+        self._recalled = key is not None
+        return <Hit>self.alike.get(key) if self._recalled else None
+
+    cdef Hit _known_text(self, const uint8_t* at, Py_ssize_t size):
+        """What else is known of it, or None."""
+        cdef Py_ssize_t index
+        cdef bytes key
         known = self.exact.get(PyBytes_FromStringAndSize(<const char*>at, size))
-        if known is not None or key is not None or not self.alike:
+        if known is not None or self._recalled or not self.alike:
             return <Hit>known
         for index in range(size):
             if at[index] >= 128:
@@ -195,9 +198,11 @@ cdef class HitPath(AnyHitPath):
             return False
         if memchr(text, 0, length + 1) != at + size - 1:
             return False
-        hit = self._known_text(text, length)
+        hit = self._recalled_text(text, length)
         if hit is None or hit.query_tail is None or not self._may(hit):
-            return False
+            hit = self._known_text(text, length)
+            if hit is None or hit.query_tail is None or not self._may(hit):
+                return False
         if self._pace.claim(hit, now):
             return False
         self.begin(hit, at, size, now)

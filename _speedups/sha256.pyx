@@ -36,7 +36,7 @@ cdef Compress compress = _compress
 
 def use(transform: int | None) -> None:
     """Address of SHA256_Transform (openssl/sha.h); None = our own. ValueError: it is another
-    function, and nothing changes."""
+    function; then it is our own, too."""
     global compress
     cdef uint8_t found[32]
     cdef uint8_t wanted[32]

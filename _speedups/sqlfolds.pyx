@@ -14,7 +14,7 @@ from libc.stdint cimport uint8_t, uint16_t
 from libc.stdlib cimport free
 from libc.string cimport memchr, memcmp
 
-from _speedups.growing cimport Output
+from _speedups.growing cimport Output, shrink
 from _speedups.sqllex cimport FOLDED_DIGITS_MAX, fold_text
 
 cdef enum:
@@ -93,11 +93,16 @@ cdef class Folds:
 
     cdef bytes key_of(self, const uint8_t* at, Py_ssize_t size):
         """The key, as `sqllex.fold` has it, of a text that is of no shape yet; None: it has none."""
-        if not fold_text(at, <size_t>size, &self._folded, &self._offsets):
-            return None
-        return PyBytes_FromStringAndSize(
-            <const char*>self._folded.bytes, <Py_ssize_t>self._folded.length
-        )
+        cdef bytes key = None
+        if fold_text(at, <size_t>size, &self._folded, &self._offsets):
+            key = PyBytes_FromStringAndSize(
+                <const char*>self._folded.bytes, <Py_ssize_t>self._folded.length
+            )
+        if size > TEXT_BYTES_MAX:  # it is not kept, nor what it took
+            self._folded.length = self._offsets.length = 0
+            shrink(&self._folded, 0)
+            shrink(&self._offsets, 0)
+        return key
 
     cdef int keep(self, const uint8_t* at, Py_ssize_t size, bytes key) except -1:
         """The text of which `key_of` was asked last, as a shape, where it is short and plain

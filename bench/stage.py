@@ -87,7 +87,7 @@ def stage(folder: Path) -> Iterator[Stage]:
     with contextlib.ExitStack() as stack:
         postgres = stack.enter_context(EmbeddedPostgres(folder / "pg", settings=SETTINGS))
         pgbench = installed_program("pgbench") or postgres.tool("pgbench")
-        _load(postgres, pgbench)
+        load(postgres, pgbench)
         uri = postgres.uri(USER, PASSWORD, DATABASE)
         canned = stack.enter_context(_canned(uri, folder))
         authority = Authority.create(folder / "authority")
@@ -154,7 +154,7 @@ def _sallyport(
         yield Target(name, running.port, (running.pid,), kind, tls=tls, again=again)
 
 
-def _load(postgres: EmbeddedPostgres, pgbench: Path) -> None:
+def load(postgres: EmbeddedPostgres, pgbench: Path) -> None:
     psql = [str(postgres.tool("psql")), postgres.uri(), "-qXc"]
     subprocess.run([*psql, f"CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'"], check=True)
     subprocess.run([*psql, f"CREATE DATABASE {DATABASE} OWNER {USER}"], check=True)

@@ -17,7 +17,7 @@ import pytest
 
 from _speedups.auditchain import ChainEnd
 from _speedups.chunks import Chunks, share
-from _speedups.hitcycle import HitLedger
+from _speedups.hitcycle import Hit, HitLedger
 from appliance.audit.brief import Completer
 from appliance.audit.chain import parse_line
 from appliance.audit.encode import decode_record
@@ -190,6 +190,28 @@ def test_one_look_at_the_lease_is_enough_for_a_reading(
     hold.let_go()
     assert not hold.lease.live_in(reading)
     hold.close()
+
+
+def test_a_text_that_is_recalled_as_what_does_not_hold_may_be_known_as_itself() -> None:
+    front = Front(DAN, True, random.Random(0))
+    texts = [NOTES.format(number).encode() for number in range(5)]
+    for text in texts:
+        front.say(m.query(text))
+        front.answer()
+    assert front.taken > 2
+    path = front.path
+    ((key, good),) = path.alike.items()
+    assert not path.exact
+    path.alike[key] = Hit(good.verdict, ("another", "", ""), good.bound, good.provisional)
+    assert not path.client(m.query(texts[1]), NOW)
+    path.exact[texts[1]] = good
+    assert path.client(m.query(texts[1]), NOW)
+    path.drop()
+    assert not path.client(m.query(texts[2]), NOW)
+    path.alike[key] = good
+    assert path.client(m.query(texts[2]), NOW)
+    path.drop()
+    front.leave()
 
 
 def assert_told_whole(front: Wired) -> None:
