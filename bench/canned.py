@@ -1,9 +1,9 @@
 """`python -m bench.canned URI`: a PostgreSQL that answers one kind of query as fast as sockets can.
 
 It relays to the real server, but a text that ends in `LIMIT 1000000 /*canned*/` goes there with
-`LIMIT 1`, and the row that comes back is sent on a million times (its first thousand, again and
-again), out of memory. So logins, catalogs and every message but the rows are the real server's.
-Prints `port N`.
+`LIMIT 1`, and the row that comes back (by COPY, too) is sent on a million times (its first
+thousand, again and again), out of memory. So logins, catalogs and every message but the rows are
+the real server's. Prints `port N`.
 """
 
 import contextlib
@@ -30,10 +30,11 @@ class Canned:
         binary = message("B", b"\0\0" + bytes(4) + b"\0\1\0\1")
         extended = (message("P", b"\0" + string(BLOCK) + bytes(2)), binary)
         blocks = [
-            [message("D", row.body) for row in client.ask(*pieces) if row.kind == "D"]
-            for pieces in (
-                (query(BLOCK),),
-                (*extended, message("E", bytes(5)), message("S")),
+            [message(kind, row.body) for row in client.ask(*pieces) if row.kind == kind]
+            for kind, pieces in (
+                ("D", (query(BLOCK),)),
+                ("D", (*extended, message("E", bytes(5)), message("S"))),
+                ("d", (query(f"COPY ({BLOCK}) TO STDOUT"),)),
             )
         ]
         client.socket.close()
@@ -82,12 +83,24 @@ class Canned:
                 for _ in range(BULK_ROWS // RUN_ROWS):
                     _send_file(client, *run)
                 armed.clear()
-                return content.replace(b"\x0dSELECT 1\0", b"\x13SELECT 1000000\0")
+                return counted(content)
             client.sendall(frame)
             if frame[:1] == b"E":
                 armed.clear()
                 return content
         return content
+
+
+def counted(ending: bytes) -> bytes:
+    """What follows the row, as if there had been a million of it."""
+    for tag in (b"SELECT", b"COPY"):
+        one, all_of_them = (tag + b" %d\0" % rows for rows in (1, BULK_ROWS))
+        ending = ending.replace(_tagged(one), _tagged(all_of_them))
+    return ending
+
+
+def _tagged(tag: bytes) -> bytes:
+    return message("C", tag)
 
 
 def _in_memory(block: bytes) -> tuple[int, int]:

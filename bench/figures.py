@@ -66,6 +66,21 @@ KEYS = (
     Key("two_workers_ratio", "canned-many", "rows_s", "governed-canned-two", "governed-canned"),
 )
 SUMMARY = (*(key.name for key in KEYS), "hit_us", "miss_us")
+MUSTS = {
+    "cpu_ratio": (1.15, False),
+    "qps_ratio": (0.90, True),
+    "added_p50_ratio": (1.15, False),
+    "permissive_ratio": (0.95, True),
+    "miss_p99_ratio": (1.5, False),
+    "bulk_direct_ratio": (0.85, True),
+    "bulk_pgbouncer_ratio": (1.3, True),
+    "mask_ratio": (0.88, True),
+    "tls_connect_ratio": (0.8, True),
+    "idle_bytes": (16384.0, False),
+    "hit_us": (3.0, False),
+    "miss_us": (600.0, False),
+}
+"""Figure -> (what it must be, whether more is better)."""
 
 
 def judged(case: str, target: str, peer: str) -> bool:
@@ -110,27 +125,53 @@ class Results:
         return _ratio(self.values(case, over, measure), self.values(case, under, measure))
 
     def key(self, key: Key) -> Figure | None:
-        found = [self._one(key, case) for case in self.cases if re.fullmatch(key.cases, case)]
-        known = [figure for figure in found if figure is not None]
-        return min(known, key=lambda figure: figure["median"]) if known else None
+        found = self._lowest(key)
+        return found[1] if found else None
+
+    def each(self, name: str) -> list[float]:
+        """What single rounds gave for the figure that `figures` has by this name."""
+        for key in KEYS:
+            if key.name == name:
+                found = self._lowest(key)
+                return _quotients(*self._sides(key, found[0])) if found else []
+        case, _, rest = name.partition("/")
+        target, _, measured = rest.partition("/")
+        measure, _, other = measured.partition("_vs_")
+        over = self.values(case, target, measure)
+        if not other:
+            return list(over.values())
+        return _quotients(over, self.values(case, other + _canned(target), measure))
+
+    def _lowest(self, key: Key) -> tuple[str, Figure] | None:
+        """-> (the case, its figure)"""
+        found = ((case, self._one(key, case)) for case in self.cases)
+        known = [(case, figure) for case, figure in found if figure is not None]
+        return min(known, key=lambda one: one[1]["median"]) if known else None
 
     def _one(self, key: Key, case: str) -> Figure | None:
-        if not key.under:
-            return self.plain(case, key.over, key.measure)
-        other = self.peer if key.under == PEER else key.under
+        if not re.fullmatch(key.cases, case):
+            return None
+        over, under = self._sides(key, case)
+        return _figure(list(over.values())) if under is None else _ratio(over, under)
+
+    def _sides(self, key: Key, case: str) -> tuple[dict[int, float], dict[int, float] | None]:
+        """What is divided by what, by round; by None = not at all."""
         over = self.values(case, key.over, key.measure)
+        if not key.under:
+            return over, None
+        other = self.peer if key.under == PEER else key.under
         under = self.values(key.under_case or case, other, key.measure)
         if key.added:
             direct = self.values(case, "direct", key.measure)
-            over, under = _beyond(over, direct), _beyond(under, direct)
-        return _ratio(over, under)
+            return _beyond(over, direct), _beyond(under, direct)
+        return over, under
 
     def figures(self) -> dict[str, Figure]:
         """Everything, under keys `case/target/measure` and the summarising keys."""
         found: dict[str, Figure | None] = {}
         for case in self.cases:
             for target in TARGETS:
-                canned = target.endswith("-canned") * "-canned"
+                canned = _canned(target)
                 for measure in self.measures(case, target):
                     key = f"{case}/{target}/{measure}"
                     found[key] = self.plain(case, target, measure)
@@ -140,6 +181,11 @@ class Results:
                             found[f"{key}_vs_{other}"] = ratio
         found |= {key.name: self.key(key) for key in KEYS}
         return {key: figure for key, figure in found.items() if figure is not None}
+
+
+def _canned(target: str) -> str:
+    """How those are called that are in front of the same."""
+    return target.endswith("-canned") * "-canned"
 
 
 def _beyond(values: Mapping[int, float], least: Mapping[int, float]) -> dict[int, float]:
@@ -163,10 +209,17 @@ def _ratio(over: Mapping[int, float], under: Mapping[int, float]) -> Figure | No
     middle = statistics.median(under[n] for n in both) if both else 0.0
     if middle <= 0:
         return None
-    each = [over[n] / under[n] for n in both if under[n] > 0]
+    each = _quotients(over, under)
     return Figure(
         median=round(statistics.median(over[n] for n in both) / middle, 4),
         low=round(min(each), 4),
         high=round(max(each), 4),
         rounds=len(each),
     )
+
+
+def _quotients(over: Mapping[int, float], under: Mapping[int, float] | None) -> list[float]:
+    """Of the rounds that had both; without `under`, all that there are."""
+    if under is None:
+        return list(over.values())
+    return [over[n] / under[n] for n in sorted(over.keys() & under.keys()) if under[n] > 0]

@@ -36,6 +36,8 @@ WARM_SECONDS = 12
 START_SECONDS_MAX = 120.0
 MORE_SECONDS_MAX = 60.0
 """For what is slow under valgrind, beside what was asked for."""
+QUERIES_MIN = 10_000
+"""With fewer, what comes every second is most of a figure."""
 HASHING = "SHA256_Transform"
 QUERY = "finish_record"
 """Called once for each."""
@@ -66,11 +68,7 @@ def main() -> None:
         with _counted(place, TARGETS[options.target]) as counted:
             for mode in options.mode or MODES:
                 found = counted.count(mode, options.clients, options.seconds)
-                print(
-                    f"{mode:9}{found.served - found.of(HASHING):7,.0f} instructions a query, "
-                    f"{found.of(HASHING):,.0f} more for hashing ({found.queries} queries)",
-                    flush=True,
-                )
+                print(told(mode, found), flush=True)
                 for name, own in found.own.most_common(options.top):
                     print(f"  {own / found.queries:8,.0f}  {name}")
 
@@ -122,6 +120,20 @@ class Profile:
         """Of all that the poller does, a query."""
         found = (self.within[name] for name in self.within if all(word in name for word in SERVING))
         return max(found) / self.queries
+
+
+def told(mode: str, profile: Profile) -> str:
+    """The line of one mode; says so where it was too short for a figure."""
+    line = (
+        f"{mode:9}{profile.served - profile.of(HASHING):7,.0f} instructions a query, "
+        f"{profile.of(HASHING):,.0f} more for hashing"
+    )
+    if profile.queries >= QUERIES_MIN:
+        return f"{line} ({profile.queries} queries)"
+    return (
+        f"{line} (only {profile.queries} queries: mostly what happens every second; "
+        "more --seconds, or a quieter hour)"
+    )
 
 
 @dataclass(frozen=True)

@@ -3,47 +3,41 @@ as a bar from what is wanted to what was measured. Pure text; no library draws i
 """
 
 import argparse
-import json
 import math
+import sys
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from bench.figures import Figure
+from bench.document import Unreadable, read
+from bench.figures import MUSTS, Figure
 
 RESULTS = Path(__file__).with_name("results")
-WANTED = {
-    "cpu_ratio": (1.15, False),
-    "qps_ratio": (0.90, True),
-    "added_p50_ratio": (1.15, False),
-    "permissive_ratio": (0.95, True),
-    "miss_p99_ratio": (1.5, False),
-    "bulk_direct_ratio": (0.85, True),
-    "bulk_pgbouncer_ratio": (1.3, True),
-    "mask_ratio": (0.88, True),
-    "tls_connect_ratio": (0.8, True),
-    "idle_bytes": (16384.0, False),
-    "hit_us": (3.0, False),
-    "miss_us": (600.0, False),
-}
-"""Figure -> (what it must be, whether more is better)."""
 LEFT, MIDDLE, WIDTH, LINE, TOP = 170, 430, 700, 26, 40
 OCTAVE = 80
 """Pixels for a factor of two."""
 OCTAVES_MAX = 3.0
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=RESULTS / "latest.json")
     parser.add_argument("--out", type=Path, default=RESULTS / "latest.svg")
-    options = parser.parse_args()
-    document = json.loads(options.results.read_text())
-    options.out.write_text(drawn(document["figures"], document["date"][:10]))
+    options = parser.parse_args(arguments)
+    try:
+        document = read(options.results)
+        if not document.date:
+            raise Unreadable(f"{options.results} does not say its date")
+        options.out.write_text(drawn(document.figures, document.date[:10]))
+    except (Unreadable, OSError) as error:
+        print(f"bench.plot: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def drawn(figures: dict[str, Figure], date: str) -> str:
     """An SVG document. Right of the line is better than what must be, left of it worse."""
-    shown = [key for key in WANTED if key in figures]
+    shown = [key for key in MUSTS if key in figures]
     height = TOP + LINE * len(shown) + 30
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}"'
@@ -60,7 +54,7 @@ def drawn(figures: dict[str, Figure], date: str) -> str:
 
 
 def _bar(key: str, figure: Figure, y: int) -> str:
-    wanted, more = WANTED[key]
+    wanted, more = MUSTS[key]
     ends = [_place(figure[end], wanted, more) for end in ("low", "high")]
     reached = _place(figure["median"], wanted, more)
     colour = "#2a7" if reached >= MIDDLE else "#c54"
@@ -80,4 +74,4 @@ def _place(value: float, wanted: float, more: bool) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

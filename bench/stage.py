@@ -1,6 +1,6 @@
 """The servers under measurement, on loopback and below one folder: a PostgreSQL, and in front of it
-pgbouncer, HAProxy and Sallyport twice; in front of a canned backend the same again. Used by
-`bench.__main__`; everything ends with the `with` block.
+pgbouncer, HAProxy and the Sallyports of `sallyports`; some of them again in front of a canned
+backend. Used by `bench.__main__`; everything ends with the `with` block.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from appliance.cli.demo.child import Child
 from appliance.cli.demo.embedded import ServerCertificate, free_port
@@ -117,27 +118,42 @@ def stage(folder: Path) -> Iterator[Stage]:
         if program is not None:
             versions["haproxy"] = version_of(program)
             targets.append(stack.enter_context(fronts.haproxy(program, postgres.port)))
-        sallyport = partial(_sallyport, folder)
-        for name, policy, check in (
-            ("permissive", "permissive", "statement"),
-            ("governed", str(POLICY), "lease"),
-            ("asking", str(POLICY), "statement"),
-        ):
-            options = ("--policy", policy, "--pooling", "session", *fronts.tls_options())
-            options = (*options, "--schema-check", check)
-            one = sallyport(name, "queries", postgres.port, *options)
-            targets.append(stack.enter_context(one))
-            if name != "asking":
-                one = sallyport(f"{name}-canned", "canned", canned, *options)
-                targets.append(stack.enter_context(one))
-        for name, policy in (("permissive", "permissive"), ("governed", str(POLICY))):
-            options = ("--policy", policy, "--pooling", f"transaction:{SHARED_CONNECTIONS}")
-            one = sallyport(f"{name}-shared", "shared", postgres.port, *options)
-            targets.append(stack.enter_context(one))
-        options = ("--policy", str(POLICY), "--pooling", "session", "--workers", "2")
-        one = sallyport("governed-canned-two", "many", canned, *options)
-        targets.append(stack.enter_context(one))
+        for one in sallyports(postgres.port, canned, fronts.tls_options()):
+            started = _sallyport(folder, one.name, one.kind, one.to, *one.options)
+            targets.append(stack.enter_context(started))
         yield Stage(targets, pgbench, postgres.pid, versions)
+
+
+class Planned(NamedTuple):
+    """A `sallyport try` with these options, in front of what listens on port `to`."""
+
+    name: str
+    kind: str
+    to: int
+    options: tuple[str | Path, ...]
+
+
+def sallyports(database: int, canned: int, tls: tuple[str | Path, ...]) -> list[Planned]:
+    """By the ports of what they stand in front of: permissive, governed by leases, and governed
+    with a question for each statement; of these the first two in front of the canned backend, too
+    (the second of them once more, with two workers), and with many clients on few connections."""
+    found = []
+    for name, policy, check in (
+        ("permissive", "permissive", "statement"),
+        ("governed", str(POLICY), "lease"),
+        ("asking", str(POLICY), "statement"),
+    ):
+        options = ("--policy", policy, "--pooling", "session", *tls, "--schema-check", check)
+        found.append(Planned(name, "queries", database, options))
+        if name != "asking":
+            found.append(Planned(f"{name}-canned", "canned", canned, options))
+        if name == "governed":
+            two = (*options, "--workers", "2")
+            found.append(Planned(f"{name}-canned-two", "many", canned, two))
+    for name, policy in (("permissive", "permissive"), ("governed", str(POLICY))):
+        shared = ("--policy", policy, "--pooling", f"transaction:{SHARED_CONNECTIONS}")
+        found.append(Planned(f"{name}-shared", "shared", database, shared))
+    return found
 
 
 @contextlib.contextmanager

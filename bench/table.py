@@ -2,9 +2,11 @@
 
 from bench.figures import TARGETS, Figure, Results
 
-RATIOS = ("tps", "rows_s", "cpu_us", "p99_us")
+RATIOS = ("tps", "rows_s", "cpu_us", "p99_us", "misses")
 """Measures that are shown beside those of the peer in the same run."""
-SHOWN = ("tps", "rows_s", "p50_us", "p99_us", "cpu_us", "rss_mib", "idle_bytes")
+SHOWN = ("tps", "rows_s", "p50_us", "p99_us", "cpu_us", "rss_mib", "idle_bytes", "misses")
+"""`misses`: long texts answered. Who sends them waits for each, so that behind a slower way there
+are fewer of them beside the latencies of its row."""
 
 
 def table(results: Results) -> str:

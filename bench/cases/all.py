@@ -33,7 +33,7 @@ POSTGRESQL: tuple[Case, ...] = (
     ),
     *(
         Bulk(form, columns, BulkClient, canned=True)
-        for form in ("text", "binary")
+        for form in ("text", "binary", "copy")
         for columns in ("masked", "plain")
     ),
     Many(MANY_CLIENTS),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.instructions import HASHING, Profile
+from bench.instructions import HASHING, QUERIES_MIN, Profile, told
 
 DUMP = f"""\
 # callgrind format
@@ -61,3 +61,15 @@ def test_without_a_query_there_is_none(tmp_path: Path, content: str) -> None:
     path = tmp_path / "out.1.1"
     path.write_text(content)
     assert Profile.read(path).queries == 0
+
+
+@pytest.mark.parametrize("queries", [879, QUERIES_MIN])
+def test_a_figure_of_few_queries_says_so(queries: int) -> None:
+    profile = Profile()
+    profile.within["Poller_8serve"] = 5_000 * queries
+    profile.own[HASHING] = 1_000 * queries
+    profile.calls["Cycle_finish_record"] = queries
+    line = told("prepared", profile)
+    assert line.startswith("prepared   4,000 instructions a query, 1,000 more for hashing")
+    assert ("(only 879 queries: mostly what happens every second" in line) == (queries == 879)
+    assert (f"({queries} queries)" in line) == (queries == QUERIES_MIN)
