@@ -55,6 +55,9 @@ class Dialect(msgspec.Struct, frozen=True):
     ]
     """(text, which statements are wanted, facts, lineage, settings, masked relations, limits) ->
     one form per statement, empty for those that are not wanted."""
+    settled: Callable[[bytes], bytes] = lambda text: text
+    """A text that was analysed -> one that the database reads in the same way, whatever becomes of
+    its settings meanwhile."""
     needs: Callable[[Facts, Any, Trust], frozenset[str]] = lambda _facts, _lineage, _trust: _UNKNOWN
     """(facts, the lineage they were made with, functions vouched for) -> why the text needs a
     database session that is its client session's alone; empty: it does not."""

@@ -39,9 +39,21 @@ class _Version:
         self.keys: set[tuple[object, ...]] = set()
 
 
+class _Entry(NamedTuple):
+    """`share`: whose it is; `among`: all of that, least recently used first."""
+
+    kept: object
+    version: _Version | None
+    share: object
+    among: OrderedDict[tuple[object, ...], None]
+
+
 class Cache:
     """Facts and verdicts by exact text and everything they depend on; one per worker, bounded,
     least recently used out: entries, and the versions of each database's catalog that they keep.
+
+    Where there are too many entries, the owner of most (the principal whose statements put them
+    there) loses one: whoever sends ever new texts drives out its own.
 
     Rule (DESIGN invariant 7): keys are bytes and versions, never a fingerprint. A key without the
     values of constants (`_speedups.sqllex.fold`) finds only what looked at none of them.
@@ -49,8 +61,9 @@ class Cache:
 
     def __init__(self, entries_max: int) -> None:
         self._entries_max = entries_max
-        self._entries: OrderedDict[tuple[object, ...], tuple[object, _Version | None]]
-        self._entries = OrderedDict()
+        self._entries: dict[tuple[object, ...], _Entry] = {}
+        self._owned: dict[object, OrderedDict[tuple[object, ...], None]] = {}
+        """Keys by share; never an empty one."""
         self._relations: OrderedDict[tuple[object, ...], None] = OrderedDict()
         """Keys of masked relations."""
         self._versions: dict[tuple[str, str], OrderedDict[str, _Version]] = {}
@@ -67,22 +80,35 @@ class Cache:
         known = self._entries.get(key)
         if known is None:
             return None
-        self._entries.move_to_end(key)
-        entry, version = known
+        known.among.move_to_end(key)
+        version = known.version
         if version is not None:
             version.others.move_to_end(version.name)
-        return entry
+        return known.kept
 
-    def put(self, key: tuple[object, ...], entry: object, catalog: Catalog | None) -> None:
-        """`catalog`: under which it was judged, or by which it is held."""
-        if key in self._entries:
+    def put(
+        self,
+        key: tuple[object, ...],
+        entry: object,
+        catalog: Catalog | None,
+        owner: Principal | None = None,
+    ) -> None:
+        """`catalog`: under which it was judged, or by which it is held. What is there already stays
+        its owner's."""
+        share: object = None if owner is None else (owner.source, owner.name)
+        known = self._entries.get(key)
+        if known is not None:
+            share = known.share
             self._drop(key)
         version = None if catalog is None else self._version(catalog)
-        self._entries[key] = entry, version
+        among = self._owned.setdefault(share, OrderedDict())
+        among[key] = None
+        self._entries[key] = _Entry(entry, version, share, among)
         if version is not None:
             version.keys.add(key)
         if len(self._entries) > self._entries_max:
-            self._drop(next(iter(self._entries)))
+            most = max(self._owned.values(), key=len)
+            self._drop(next(iter(most if len(most) > len(among) else among)))
 
     def _version(self, catalog: Catalog) -> _Version:
         """The one in use now; the one that was used least recently goes."""
@@ -98,8 +124,11 @@ class Cache:
         return version
 
     def _drop(self, key: tuple[object, ...]) -> None:
-        version = self._entries.pop(key)[1]
+        _, version, share, among = self._entries.pop(key)
         self._relations.pop(key, None)
+        del among[key]
+        if not among:
+            del self._owned[share]
         if version is None:
             return
         version.keys.remove(key)
@@ -133,7 +162,7 @@ class Cache:
             return known
         catalog = None if lineage is None else lineage.catalog
         made = snapshot.entitlements(principal, target, catalog, database, lineage=lineage)
-        self.put(key, made, catalog)
+        self.put(key, made, catalog, principal)
         return made
 
     def masked_relations(

@@ -19,7 +19,7 @@ import msgspec
 from appliance.masking.masked_relations import Unmaskable
 from appliance.masking.plan import MaskPlan, measures, plan, source_plan
 from appliance.model.approval import HoldTerms
-from appliance.model.catalog import Relation, SessionSettings
+from appliance.model.catalog import Catalog, Relation, SessionSettings
 from appliance.model.decision import Decision, Effect
 from appliance.model.dialect import Dialect
 from appliance.model.errors import Refused
@@ -82,8 +82,8 @@ class Verdict(msgspec.Struct, frozen=True):
     """`SessionSettings.naming` when it was made: the server looks the names in a prepared text up
     anew when that changes."""
     rewritten: bytes = b""
-    """What is sent in place of the client's text where masked columns are masked at the source;
-    b"" = the client's text."""
+    """What is sent in place of the client's text: where masked columns are masked at the source, or
+    a setting could change where its strings end (`sql/escapes`); b"" = the client's text."""
     sensitive: frozenset[tuple[int, int]] = frozenset()
     """Columns some mask rule is about, read here raw by right: counted, for "who saw it"."""
     plain: bool = False
@@ -250,7 +250,10 @@ class Judge:
         folded = self._fold(text, settings)
         if folded is not None and folded[1] == places[0]:
             catalog = self.entitlements.catalog
-            self._cache.put(self._alike_key(folded[0], settings), verdict, catalog)
+            self._put(self._alike_key(folded[0], settings), verdict, catalog)
+
+    def _put(self, key: tuple[object, ...], entry: object, catalog: Catalog | None) -> None:
+        self._cache.put(key, entry, catalog, self.principal)
 
     def _fold(self, text: bytes, settings: SessionSettings) -> tuple[bytes, object] | None:
         return self.dialect.fold(text, settings) if len(text) <= CACHED_TEXT_BYTES_MAX else None
@@ -304,9 +307,9 @@ class Judge:
                 verdict = released if released.refusal else held(released, verdict.refusal)
         if keep and len(text) <= CACHED_TEXT_BYTES_MAX:
             key, catalog = self._key(text, settings), self.entitlements.catalog
-            self._cache.put(key, facts, catalog)
+            self._put(key, facts, catalog)
             if decision.cacheable:
-                self._cache.put(self._verdict_key(key), verdict, catalog)
+                self._put(self._verdict_key(key), verdict, catalog)
                 self._keep_for_alike(text, verdict, settings)
         return verdict
 
@@ -373,6 +376,10 @@ class Judge:
                 rewritten = self._rewritten(text, facts, plans, decision, settings)
             except Refused as refused:
                 plans, refusal = (), refused.refusal
+        at_source = bool(rewritten)
+        if refusal is None and facts.failure is None:
+            settled = self.dialect.settled(rewritten or text)
+            rewritten = settled if settled != text else rewritten
         restricted = decision.owes_masks
         pins = self._pins(facts, settings, decision) if refusal is None else frozenset()
         return Verdict(
@@ -389,7 +396,7 @@ class Judge:
             sensitive=frozenset() if restricted else entitlements.sensitive,
             temporaries=settings.temporaries,
             pins=pins,
-            footing=self._footing(facts, settings, bool(rewritten))
+            footing=self._footing(facts, settings, at_source)
             if restricted and refusal is None
             else None,
         )

@@ -18,6 +18,7 @@ from appliance.session import changes, pinning
 from appliance.session.dialect import SessionLineage
 from appliance.session.rewriting import forms_of
 from appliance.sql.analysis import analyse
+from appliance.sql.escapes import settled_strings
 from appliance.sql.footing import footing
 from appliance.wire.postgres.messages import parse_row_description
 
@@ -72,5 +73,6 @@ POSTGRES = Dialect(
     footing=footing,
     masked_relations=MaskedRelations,
     forms=forms_of,
+    settled=settled_strings,
     needs=pinning.needs,
 )

@@ -1,7 +1,9 @@
 """What the upstream session's settings are, as far as the meaning of SQL depends on them.
 
 Owned by `session/machine`. Rule: a value is certain only if the server itself said so after the
-last statement that could have changed it; until then names are judged as unresolved. Amid a
+last statement that could have changed it by what its text says; until then names are judged as
+unresolved. What runs beneath a text (triggers, functions of views) is seen where the server reports
+a setting with its next ReadyForQuery: how strings are read, and from 18 on search_path. Amid a
 transaction the probe uses SHOW only, which takes no snapshot and so changes nothing for it.
 """
 
@@ -110,6 +112,8 @@ class SettingsTracker:
 
     def reported(self, name: str, value: str) -> None:
         self.parameters[name] = value
+        if name == "search_path" and value != self.told.partition("\n")[0]:
+            self.unsettle(False)  # (PostgreSQL 18) by a trigger, or what a view calls
         self._standard = self._reads_standard()
         if self.current.converted != self._converts():
             self.current = self._build()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from appliance.model.principal import Principal
 from appliance.session import cache as module
 from appliance.session.cache import Cache
 
@@ -99,3 +100,34 @@ def test_an_old_catalog_is_not_kept_by_what_was_judged_under_it() -> None:
     del made, catalog
     gc.collect()
     assert sum(ref() is not None for ref in seen) == module.VERSIONS_MAX
+
+
+def test_who_sends_ever_new_texts_drives_out_its_own() -> None:
+    cache: Any = Cache(100)
+    bob, carol = Principal("bob"), Principal("carol")
+    for number in range(10):
+        cache.put(("bob", number), "B", None, bob)
+    cache.put(("nobody's",), "N", None)
+    for number in range(1_000):
+        cache.put(("carol", number), "C", None, carol)
+        cache.get(("carol", 0))
+    assert all(cache.get(("bob", number)) == "B" for number in range(10))
+    assert cache.get(("nobody's",)) == "N"
+    assert cache.get(("carol", 0)) == "C"  # what she uses stays
+    assert cache.get(("carol", 999)) == "C"
+    assert len(cache._entries) == 100
+
+
+def test_nobody_has_a_share_that_others_cannot_take() -> None:
+    cache: Any = Cache(100)
+    carol, dave = Principal("carol"), Principal("carol", source="a provider")
+    for number in range(100):
+        cache.put(("carol", number), "C", None, carol)
+    for number in range(100):
+        cache.put(("dave", number), "D", None, dave)
+    for share in ("carol", "dave"):
+        assert sum(cache.get((share, number)) is not None for number in range(100)) == 50
+    assert set(cache._owned) == {("", "carol"), ("a provider", "carol")}
+    cache.put(("dave", 99), "E", Version("three"), carol)
+    assert cache.get(("dave", 99)) == "E"
+    assert [len(share) for share in cache._owned.values()] == [50, 50]

@@ -110,3 +110,15 @@ def test_whether_what_is_sent_is_converted() -> None:
     assert settings.current.naming != before.naming
     settings.reported("client_encoding", "SQL_ASCII")
     assert not settings.current.converted, "bytes as they are"
+
+
+def test_a_path_that_the_server_reports_as_another_is_asked_for_again() -> None:
+    """PostgreSQL 18 reports it with its next ReadyForQuery, whoever changed it."""
+    settings = tracker()
+    settings.probed(["a, b", "none", "ann"], pinned=False)
+    settings.reported("search_path", "a, b")
+    assert settings.certain
+    settings.reported("application_name", "elsewhere")
+    assert settings.certain
+    settings.reported("search_path", "elsewhere")
+    assert [settings.certain, settings.current.certain] == [False, False]
