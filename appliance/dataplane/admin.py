@@ -100,7 +100,7 @@ class AdminSession:
         self._sessions = sessions
         self._session = session
         self._database = database
-        self._begun = services.now()
+        self._begun = self._requested = services.now()
         self._recorder = Recorder(session, principal, "", database, services.new_id)
         limits = services.governance.configuration.limits
         self._frames = FrameSplitter("client", client_rules(limits))
@@ -133,6 +133,8 @@ class AdminSession:
             client=self._client,
             client_tls=shows.tls_of(self._side.ssl),
             began=self._begun,
+            requested=self._requested,
+            client_local=self._side.local,
         )
 
     # --- messages ---------------------------------------------------------------------------------
@@ -140,6 +142,7 @@ class AdminSession:
     def _received(self, chunk: memoryview) -> None:
         if self.ended:
             return
+        self._requested = self._services.now()
         try:
             self._frames.feed(chunk)
             while not self.ended and (run := self._frames.next_run()) is not None:

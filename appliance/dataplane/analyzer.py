@@ -1,10 +1,12 @@
-"""A worker's side of its analyzer process: texts go over, facts come back, and only the asking
+"""A worker's side of its analyzer processes: texts go over, facts come back, and the asking
 connection waits.
 
 Used by `dataplane/conductor` for statements over INLINE_ANALYSIS_BYTES_MAX. Rule: whatever becomes
-of the child (crash, hang, not starting), every request gets Facts in bounded time, and what could
-not be analysed is opaque: one `Unparsed` statement that only a refusal can follow. Owners take
-turns: whoever asks for much waits behind those who ask for little.
+of a child (crash, hang, not starting), every request gets Facts in bounded time, and what could
+not be analysed is opaque: one `Unparsed` statement that only a refusal can follow. Texts of one
+child are analysed one after the other, and their owners take turns: whoever asks for much waits
+behind those who ask for little. Very long texts have a child of their own, so that the others wait
+for none of these.
 """
 
 import asyncio
@@ -32,7 +34,7 @@ from appliance.link.spawning import module_command, module_environment
 from appliance.model.catalog import Catalog, ColumnKey, SessionSettings
 from appliance.model.decision import Mask
 from appliance.model.facts import Action, Confidence, Facts, ParseFailure, StatementFacts
-from appliance.model.limits import MIB, Limits
+from appliance.model.limits import KIB, MIB, Limits
 from appliance.telemetry.log import Log
 from appliance.telemetry.metrics import Metrics
 
@@ -44,6 +46,8 @@ OWNER_WAITING_MAX = WAITING_MAX // 4
 """Requests of one owner in the queue, so that no one owner fills it."""
 WAITING_DEADLINES_MAX = 4
 """A request waits and runs for at most this many times `limits.analysis_ms_max`."""
+LONG_TEXT_BYTES_MIN = 64 * KIB
+"""From here on a text is analysed where it holds up none that is shorter."""
 CATALOGS_KEPT_MAX = 4
 START_SECONDS_MAX = 30.0
 BACKOFF_SECONDS: Final = (0.0, 0.1, 0.5, 2.0, 5.0)
@@ -250,19 +254,11 @@ class _Child:
         await self.os_process.wait()
 
 
-class Analyzer:
-    """One child process, its queue, and its restarts.
-
-    `analysis`: of which dialect; one analyzer reads one.
-    """
+class _Lane:
+    """One child process, its queue, and its restarts."""
 
     def __init__(
-        self,
-        limits: Limits,
-        metrics: Metrics,
-        analysis: Analysis = POSTGRES,
-        *,
-        memory_bytes_max: int = MEMORY_BYTES_MAX,
+        self, limits: Limits, metrics: Metrics, analysis: Analysis, memory_bytes_max: int
     ) -> None:
         self._limits = limits
         self._metrics = metrics
@@ -271,6 +267,7 @@ class Analyzer:
         self._memory_bytes_max = memory_bytes_max
         self._seconds_max = limits.analysis_ms_max / 1000
         self._waiting = _Queue()
+        self._counted = 0
         self._work = asyncio.Event()
         self._child: _Child | None = None
         self._running: asyncio.Task[None] | None = None
@@ -278,17 +275,19 @@ class Analyzer:
         self._started_once = False
 
     async def start(self) -> None:
-        """Starts the child and returns when it is ready, or failed to start the first time (it is
-        tried again for as long as this lives; statements that need it are refused meanwhile).
-        Does nothing when it has been started.
-        """
+        """See `Analyzer.start`."""
         if self._running is not None:
             return
         await self._begin_child()
-        self._running = asyncio.create_task(self._run(), name="analyzer")
+        self.run()
+
+    def run(self) -> None:
+        """The same without waiting for the child. Does nothing when it has been started."""
+        if self._running is None:
+            self._running = asyncio.create_task(self._run(), name="analyzer")
 
     async def stop(self) -> None:
-        """Ends the child; whoever waits gets a failure."""
+        """See `Analyzer.stop`."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])
@@ -296,15 +295,6 @@ class Analyzer:
         await self._end_child()
         while self._waiting:
             self._fail(self._waiting.take(), "crashed", "the analyzer was stopped")
-
-    async def analyse(
-        self, text: bytes, lineage: Lineage | None, settings: SessionSettings, owner: str = ""
-    ) -> Facts:
-        """Facts of `text`, with failure code crashed, timeout or busy if none. Never raises.
-
-        `owner`: who asks, the principal's name; all of an owner's connections share one turn.
-        """
-        return (await self.examine(text, lineage, settings, owner, {}))[0]
 
     async def examine(
         self,
@@ -314,13 +304,13 @@ class Analyzer:
         owner: str,
         owed: Mapping[ColumnKey, Mask],
     ) -> Examined:
-        """Like `analyse`, with the statements' forms for these masks (none when it failed)."""
+        """See `Analyzer.examine`."""
         catalog = None if lineage is None else lineage.catalog
         request = _Request(text, catalog, settings, owner, owed)
         if not self._waiting.has_room(owner):
             return self._failure(request, "busy", "too many statements wait for analysis"), ()
         self._waiting.put(request)
-        self._metrics.analyzer_queue = len(self._waiting)
+        self._count()
         self._work.set()
         begun = asyncio.get_running_loop().time()
         try:
@@ -330,8 +320,12 @@ class Analyzer:
             return self._failure(request, "busy", "the analysis did not begin in time"), ()
         finally:
             self._waiting.discard(request)  # who gave up takes no place
-            self._metrics.analyzer_queue = len(self._waiting)
+            self._count()
             self._metrics.analysis_seconds.observe(asyncio.get_running_loop().time() - begun)
+
+    def _count(self) -> None:
+        self._metrics.analyzer_queue += len(self._waiting) - self._counted
+        self._counted = len(self._waiting)
 
     async def _run(self) -> None:
         while True:
@@ -344,7 +338,7 @@ class Analyzer:
                 await self._work.wait()
                 continue
             request = self._waiting.take()
-            self._metrics.analyzer_queue = len(self._waiting)
+            self._count()
             if not request.answer.done():
                 await self._serve(self._child, request)
 
@@ -449,3 +443,57 @@ class Analyzer:
             f"--dialect={self._analysis.dialect}",
             f"--lineage={self._analysis.lineage}",
         )
+
+
+class Analyzer:
+    """Two child processes, of which that for very long texts starts with the first of these.
+
+    `analysis`: of which dialect; one analyzer reads one.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        metrics: Metrics,
+        analysis: Analysis = POSTGRES,
+        *,
+        memory_bytes_max: int = MEMORY_BYTES_MAX,
+    ) -> None:
+        self._short = _Lane(limits, metrics, analysis, memory_bytes_max)
+        self._long = _Lane(limits, metrics, analysis, memory_bytes_max)
+
+    async def start(self) -> None:
+        """Starts the child and returns when it is ready, or failed to start the first time (it is
+        tried again for as long as this lives; statements that need it are refused meanwhile).
+        Does nothing when it has been started.
+        """
+        await self._short.start()
+
+    async def stop(self) -> None:
+        """Ends the children; whoever waits gets a failure."""
+        await self._short.stop()
+        await self._long.stop()
+
+    async def analyse(
+        self, text: bytes, lineage: Lineage | None, settings: SessionSettings, owner: str = ""
+    ) -> Facts:
+        """Facts of `text`, with failure code crashed, timeout or busy if none. Never raises.
+
+        `owner`: who asks, the principal's name; all of an owner's connections share one turn.
+        """
+        return (await self.examine(text, lineage, settings, owner, {}))[0]
+
+    async def examine(
+        self,
+        text: bytes,
+        lineage: Lineage | None,
+        settings: SessionSettings,
+        owner: str,
+        owed: Mapping[ColumnKey, Mask],
+    ) -> Examined:
+        """Like `analyse`, with the statements' forms for these masks (none when it failed)."""
+        lane = self._short
+        if len(text) >= LONG_TEXT_BYTES_MIN:
+            lane = self._long
+            lane.run()
+        return await lane.examine(text, lineage, settings, owner, owed)

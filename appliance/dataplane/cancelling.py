@@ -5,8 +5,10 @@ request that was perhaps not dealt with counts as under way for ever.
 """
 
 import asyncio
+from collections import Counter
+from typing import Protocol
 
-from appliance.config.schema import TargetConfig
+from appliance.config.schema import PoolingMode, TargetConfig
 from appliance.dataplane.connections import Login, Upstream, UpstreamRefused, UpstreamUnreachable
 from appliance.dataplane.protocols import SpokenProtocol
 from appliance.model.errors import ProtocolViolation
@@ -20,14 +22,48 @@ _log = Log("session")
 _background: set[asyncio.Task[bool]] = set()
 
 
+class Session(Protocol):
+    """The conductor, as far as it is needed here."""
+
+    @property
+    def database(self) -> str: ...
+    @property
+    def kept(self) -> object | None: ...
+    @property
+    def sharing(self) -> object | None: ...
+
+
+Place = tuple[str, str, str, str]
+"""Target, database, database user, pooling mode: a line of SHOW POOLS."""
+
+
+def mode_of(session: Session) -> PoolingMode:
+    """How it has its connection."""
+    if session.sharing is not None:
+        return PoolingMode.TRANSACTION
+    return PoolingMode.NONE if session.kept is None else PoolingMode.SESSION
+
+
+carried: Counter[Place] = Counter()
+"""Connections that carry a cancel request now."""
+
+
 class Cancelling:
     """As the protocol of that connection has it done."""
 
-    __slots__ = ("_login", "_protocol", "_sending", "_target", "_upstream", "underway")
+    __slots__ = (
+        "_login", "_protocol", "_sending", "_session", "_target", "_upstream", "underway",
+    )  # fmt: skip
 
     def __init__(
-        self, protocol: SpokenProtocol, target: TargetConfig, login: Login, upstream: Upstream
+        self,
+        protocol: SpokenProtocol,
+        target: TargetConfig,
+        login: Login,
+        upstream: Upstream,
+        session: Session,
     ) -> None:
+        self._session = session
         self._protocol = protocol
         self._target = target
         self._login = login
@@ -71,6 +107,9 @@ class Cancelling:
 
     async def _send_cancel(self) -> bool:
         """Whether the server has surely dealt with it."""
+        session, user = self._session, self._login.user
+        place = self._target.name, session.database, user, mode_of(session).value
+        carried[place] += 1
         try:
             async with asyncio.timeout(CANCEL_SECONDS_MAX):
                 return await self._protocol.cancel(self._target, self._login, self._upstream)
@@ -85,3 +124,7 @@ class Cancelling:
                 "cancel request not delivered", target=self._target.name, reason=str(error)
             )
             return False
+        finally:
+            carried[place] -= 1
+            if not carried[place]:
+                del carried[place]

@@ -12,6 +12,7 @@ import asyncio
 import hmac
 import secrets
 import socket
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -96,10 +97,14 @@ class Cancels:
         self._tickets: dict[int, _Ticket] = {}
         self._last_ticket = 0
         self._socket: socket.socket | None = None
+        self._waiting: set[asyncio.Future[None]] = set()
         self.on_schema_change: Callable[[SchemaChange], None] | None = None
         """Told of those in other workers."""
         self.routed = 0
         self.unknown = 0
+        self.passing: Counter[tuple[int, bytes]] = Counter()
+        """Clients, of all workers, that wait for a request to be delivered; by the key of theirs
+        that is one of this worker's."""
 
     def _path(self, worker: int) -> str:
         return str(self._folder / f"cancel-{worker}.sock")
@@ -151,7 +156,7 @@ class Cancels:
         known, delivery = self._apply(pid, secret)
         if known:
             if delivery is not None:
-                await asyncio.wait((delivery,), timeout=DELIVERY_SECONDS_MAX)
+                await self._delivered(pid, secret, delivery)
             return True
         self._last_ticket = number = self._last_ticket + 1
         ticket = _Ticket(self._ask(pid, secret, number))
@@ -189,6 +194,17 @@ class Cancels:
                 self.routed += 1
                 return True, cancel()
         return False, None
+
+    async def _delivered(self, pid: int, secret: bytes, delivery: "asyncio.Task[bool]") -> None:
+        """Returns then, or when its client is told anyway."""
+        key = pid, secret
+        self.passing[key] += 1
+        try:
+            await asyncio.wait((delivery,), timeout=DELIVERY_SECONDS_MAX)
+        finally:
+            self.passing[key] -= 1
+            if not self.passing[key]:
+                del self.passing[key]
 
     def tell(self, change: SchemaChange) -> int:
         """To all other workers. -> how many."""
@@ -239,6 +255,9 @@ class Cancels:
             self._tell(message.asker, answer)
         else:
             delivery.add_done_callback(lambda _: self._tell(message.asker, answer))
+            waiting = asyncio.ensure_future(self._delivered(message.pid, message.secret, delivery))
+            self._waiting.add(waiting)
+            waiting.add_done_callback(self._waiting.discard)
 
     def _answered(self, message: _Answered) -> None:
         ticket = self._tickets.get(message.ticket)

@@ -88,8 +88,8 @@ class Conductor:
         "_holding", "_leaving", "_limits", "_login", "_loop", "_machine", "_moved_on",
         "_protocol", "_remains", "_retiring", "_services", "_tasks", "_timers", "_upstream",
         "asked", "begun", "cancel_keys", "catalog", "client", "database", "ended", "expires",
-        "kept", "local", "on_end", "on_login", "principal", "session", "sharing", "target",
-        "upstream_pid", "upstream_user",
+        "kept", "local", "on_end", "on_login", "principal", "requested", "session", "sharing",
+        "target", "upstream_pid", "upstream_user",
     )  # fmt: skip
 
     def __init__(
@@ -107,10 +107,9 @@ class Conductor:
         self._machine, self._client = machine, client
         self._upstream, self.upstream_pid = upstream.side, upstream.pid
         self.target = target
-        self._services = services
-        self._cancels = cancels
-        self.session = session
-        self.begun = services.now()
+        self._services, self._cancels, self.session = services, cancels, session
+        self.begun = self.requested = services.now()
+        """`requested`: when the client sent something last, but for what its hit path took."""
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._timers: list[asyncio.TimerHandle] = []
@@ -129,7 +128,7 @@ class Conductor:
         self._protocol, self._login = protocol, login
         self.sharing: Sharing | None = None
         """Where the upstream comes and goes."""
-        self._cancelling = Cancelling(protocol, target, login, upstream)
+        self._cancelling = Cancelling(protocol, target, login, upstream, self)
         self.ended = self._moved_on = False
         self._remains: Remains | None = None
         self.on_end: Callable[[Any], None] | None = None
@@ -166,7 +165,7 @@ class Conductor:
         upstream = kept.upstream
         self._upstream, self.upstream_pid = upstream.side, upstream.pid
         if not self._cancelling.concerns(upstream):
-            self._cancelling = Cancelling(self._protocol, self.target, self._login, upstream)
+            self._cancelling = Cancelling(self._protocol, self.target, self._login, upstream, self)
         high = self._services.governance.configuration.limits.write_buffer_high_bytes
         self._upstream.attach(self.from_upstream, self._changed, high)
         if self._hitting is not None and not self.ended:
@@ -213,9 +212,9 @@ class Conductor:
             self.update_reading()
             return
         self._services.metrics.bytes_to_upstream += len(chunk)
-        begun = perf_counter()
+        begun, self.requested = perf_counter(), self._services.now()
         try:
-            turn = self._machine.client_received(chunk, self._services.now())
+            turn = self._machine.client_received(chunk, self.requested)
             turn.begun = begun
             self.carry_on(turn)
         except Exception as error:  # the one place: whatever it is, both sides end
@@ -561,7 +560,8 @@ class Conductor:
     @property
     def seen(self) -> Seen:
         """As the admin database shows it."""
-        return seen_of(self, self._machine, self._client, self._upstream)
+        sides, cancels = (self._client, self._upstream), (self._cancels, self._cancelling)
+        return seen_of(self, self._machine, *sides, *cancels)
 
     @property
     def told(self) -> SessionSeen:

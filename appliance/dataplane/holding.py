@@ -5,12 +5,14 @@ alone decides what it means for the statement.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Protocol
 
 from appliance.config.schema import TargetConfig
 from appliance.dataplane.approvals import Answer, ApprovalLink, Failed, Waiter
+from appliance.dataplane.cancelling import Cancelling, mode_of
+from appliance.dataplane.cancels import Cancels
 from appliance.dataplane.pool import Kept
 from appliance.dataplane.services import Services
 from appliance.dataplane.sharing import Sharing
@@ -136,11 +138,23 @@ class Shown(Protocol):
     upstream_pid: int
     kept: Kept | None
     sharing: Sharing | None
+    cancel_keys: Sequence[tuple[int, bytes]]
+    requested: float
 
 
-def seen_of(session: Shown, machine: Machine, client: Side, upstream: Side) -> Seen:
+def seen_of(
+    session: Shown,
+    machine: Machine,
+    client: Side,
+    upstream: Side,
+    cancels: Cancels,
+    cancelling: Cancelling,
+) -> Seen:
     """A session as the admin database shows it."""
-    sharing = session.sharing
+    sharing, path = session.sharing, machine.hit_path
+    requested = max(session.requested, 0.0 if path is None else path.started)
+    if sharing is not None and sharing.asked:
+        requested = sharing.touched()
     state = "idle in transaction" if machine.in_transaction else "idle"
     if machine.busy or machine.waiting:
         state = "active" if machine.busy else "waiting"
@@ -160,8 +174,12 @@ def seen_of(session: Shown, machine: Machine, client: Side, upstream: Side) -> S
         user=session.upstream_user,
         pid=session.upstream_pid,
         upstream_tls=tls_of(upstream.ssl),
-        pooled=session.kept is not None,
-        lent=sharing is not None,
+        mode=mode_of(session),
         waits=sharing.waits_since if sharing is not None and sharing.asked else 0.0,
         free=sharing is not None and sharing.free,
+        held_up=sharing is not None and sharing.held_up(cancelling.underway),
+        cancels=sum(cancels.passing[key] for key in session.cancel_keys),
+        client_local=client.local,
+        upstream_local=upstream.local,
+        requested=requested,
     )

@@ -81,6 +81,15 @@ class Lender:
         """Sessions that may ask."""
         self._claims: dict[Kept, claiming.Claim] = {}
 
+    @property
+    def verifying(self) -> int:
+        """Connections that are verified for their next sessions."""
+        return len(self._claims)
+
+    def waited(self, seconds: float) -> None:
+        """A session's wait is over, whatever came of it."""
+        self._pool.waited(seconds)
+
     def naming(self, announced: Mapping[str, str]) -> claiming.Naming:
         """How a session that is announced so is named to the connections here."""
         return claiming.Naming(announced, self._pool.key.login.user)

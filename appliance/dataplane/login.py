@@ -316,14 +316,16 @@ class Attempt:
                     announcement.pooled(pool.keeping.again(announced), self._application)
                     self._lender = pool.lender
                     return expected, None
-                kept = None if pool is None else await pool.obtain(announced)
+                with self._services.pools.waiting():
+                    kept = None if pool is None else await pool.obtain(announced)
                 if pool is not None and kept is not None:
                     announcement.pooled(pool.keeping.again(announced), self._application)
                     self._lender = pool.lender
                     return kept.upstream, kept
-                upstream = await protocol.open_upstream(
-                    target, login, self._database, {**settings, **said}
-                )
+                with self._services.pools.waiting():
+                    upstream = await protocol.open_upstream(
+                        target, login, self._database, {**settings, **said}
+                    )
         except TimeoutError:
             raise UpstreamUnreachable("the database did not answer in time") from None
         except ProtocolViolation as violation:

@@ -12,6 +12,8 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from time import monotonic
 
 from appliance.config.schema import Pooling, PoolingMode, SchemaCheck, TargetConfig
 from appliance.dataplane.cleaning import Footprint, Unclean
@@ -120,6 +122,8 @@ class Pool:
         self.used: set[Kept] = set()
         self.cleaning: set[asyncio.Task[None]] = set()
         self.opening = 0
+        self.being_cancelled = 0
+        """Of those in `cleaning`: whose cancel requests are waited for."""
         self.asked = 0.0
         """When a session wanted one last."""
         self._fresh: dict[str, str] = {}
@@ -150,6 +154,10 @@ class Pool:
 
     def now(self) -> float:
         return self._pools.now()
+
+    def waited(self, seconds: float) -> None:
+        """A session has, so long, for a connection of these."""
+        self._pools.waited += seconds
 
     def spawn(self, coroutine) -> None:  # type: ignore[no-untyped-def]
         self._pools.spawn(coroutine)
@@ -239,14 +247,24 @@ class Pool:
                 )
             if standing is not None:
                 kept.looked = now
-        except UNCLEAN:
+        except UNCLEAN as error:
             self._close(kept)
+            if isinstance(error, TimeoutError):
+                self._look_at_idle()
             return False
         except BaseException:
             self._close(kept)
             raise
         kept.upstream, kept.told = kept.upstream._replace(parameters=handed.shown), handed.told
         return True
+
+    def _look_at_idle(self) -> None:
+        """One did not answer, so perhaps none would (a firewall forgot them, another machine is the
+        server now): all are made to answer at once, and nobody waits for one after the other."""
+        while self.idle:
+            kept = self.idle.pop()
+            if not self.take_back(kept, Left(False, kept.upstream.parameters), ()):
+                self._close(kept)
 
     @staticmethod
     def _looked_for(kept: Kept, now: float) -> str | None:
@@ -317,7 +335,11 @@ class Pool:
             now = self._pools.now()
             standing = self._looked_for(kept, now)
             async with asyncio.timeout(CLEAN_SECONDS_MAX):
-                await _all_delivered(cancels)
+                self.being_cancelled += bool(cancels)
+                try:
+                    await _all_delivered(cancels)
+                finally:
+                    self.being_cancelled -= bool(cancels)
                 own = await self.keeping.clean(
                     kept.upstream, self.key, self.pooling, kept.fresh, left, standing
                 )
@@ -461,6 +483,8 @@ class Pools:
 
     def __init__(self, metrics: Metrics) -> None:
         self.metrics = metrics
+        self.waited = 0.0
+        """Seconds that clients have waited for connections, all together."""
         self._pools: dict[Key, Pool] = {}
         self._drained: set[Pool] = set()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -472,6 +496,15 @@ class Pools:
     @staticmethod
     def now() -> float:
         return asyncio.get_running_loop().time()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Meanwhile a client waits for a connection."""
+        began = monotonic()
+        try:
+            yield
+        finally:
+            self.waited += monotonic() - began
 
     def pool(
         self,

@@ -20,6 +20,7 @@ from appliance.dataplane.alarm import Alarm
 from appliance.dataplane.analyzer import Analyzer
 from appliance.dataplane.approvals import ApprovalLink
 from appliance.dataplane.jwks import KeySource
+from appliance.dataplane.periods import Periods, totals
 from appliance.dataplane.pool import Pools
 from appliance.dataplane.rounds import Round
 from appliance.dataplane.tls import ListenerContexts
@@ -144,6 +145,7 @@ class Services:
         """What targets said of themselves, by name."""
         self._threads = 0
         self.pools = Pools(metrics)
+        self.periods = Periods(lambda: totals(metrics, self.pools.waited), time.monotonic())
         self.approvals: ApprovalLink | None = None
         """None: nobody can be asked, what policy holds is refused."""
         self.worker = 0

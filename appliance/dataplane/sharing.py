@@ -8,8 +8,8 @@ everything first (`pool`).
 """
 
 import asyncio
-from collections.abc import Mapping
-from time import time
+from collections.abc import Collection, Mapping
+from time import monotonic, time
 from typing import Protocol
 
 from _speedups.pghits import HitPath
@@ -78,6 +78,7 @@ class Sharing:
         self.kept = kept
         self.asked = False
         """It waits for a connection."""
+        self._asked_at = 0.0
         self._standing = "" if kept is None else kept.standing
         self._touched = time()
         self._waiting = bytearray()
@@ -97,14 +98,14 @@ class Sharing:
 
     def keeps(self, chunk: memoryview) -> bool:
         """Whether what the client sent waits until there is a connection."""
+        self._touched = time()
         if self.kept is not None:
-            self._touched = time()
             return False
         if not self._waiting and chunk == TERMINATE_FRAME:
             return False
         self._waiting += chunk
         if not self.asked:
-            self.asked = True
+            self.asked, self._asked_at = True, monotonic()
             self._lender.request(self)
         return True
 
@@ -116,6 +117,10 @@ class Sharing:
     def free(self) -> bool:
         """Somebody else could have its connection."""
         return self.kept is not None and self._yieldable
+
+    def held_up(self, cancels: Collection[object]) -> bool:
+        """They could, were it not for these cancel requests."""
+        return self.kept is not None and self._machine.lendable and bool(cancels)
 
     def settled(self) -> None:
         """Something of the session has ended: somebody else may need the connection."""
@@ -151,6 +156,7 @@ class Sharing:
     def end(self, sound: bool, cancels: tuple[asyncio.Task[bool], ...]) -> bool:
         """The session has ended. `sound`: politely; -> whether its connection needs no end."""
         kept, self.kept = self.kept, None
+        self._waited()
         self._lender.borrowers -= 1
         self._lender.forget(self)
         if kept is None:
@@ -175,7 +181,7 @@ class Sharing:
             kept.last = GONE
             self._lender.idle(kept)
             return
-        self.asked = False
+        self._waited()
         self.kept, self._touched = kept, time()
         self._standing = kept.standing
         try:
@@ -189,7 +195,7 @@ class Sharing:
         session.update_reading()
 
     def denied(self, error: Exception) -> None:
-        self.asked = False
+        self._waited()
         self._session.without_upstream(error)
 
     def yields(self) -> bool:
@@ -207,6 +213,11 @@ class Sharing:
     def touched(self) -> float:
         started = 0.0 if self._path is None else self._path.started
         return max(self._touched, started)
+
+    def _waited(self) -> None:
+        if self.asked:
+            self.asked = False
+            self._lender.waited(monotonic() - self._asked_at)
 
     @property
     def _yieldable(self) -> bool:

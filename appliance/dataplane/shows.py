@@ -1,18 +1,21 @@
 """What the admin database shows: tables of names and numbers, in pgbouncer's words and columns
-(pgbouncer's manual, "Admin console, SHOW commands"; what has no meaning here is left out, `worker`
-and `target` are ours).
+(the manual of pgbouncer 1.18, "Admin console, SHOW commands"; what has no meaning here, or is not
+known, is left out, `worker` and `target` are ours).
 
 Called by `admin`. Rule: no SQL text, no secret, no cell; one worker's own view.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime
+from time import monotonic
 from typing import NamedTuple
 
 from appliance import __version__
-from appliance.config.schema import PoolingMode
-from appliance.dataplane.pool import Kept, Pools
+from appliance.config.schema import Pooling, PoolingMode, TargetConfig
+from appliance.dataplane import cancelling
+from appliance.dataplane.pool import Kept, Pool, Pools
 from appliance.dataplane.services import Services
 from appliance.model.principal import Client
 
@@ -38,13 +41,31 @@ class Seen(NamedTuple):
     """Of the database; '' where there is none (the admin database)."""
     pid: int = 0
     upstream_tls: str = ""
-    pooled: bool = False
-    lent: bool = False
-    """Its connections are shared with others."""
+    mode: PoolingMode = PoolingMode.NONE
+    """How it has its connection: its own, out of a pool, or one that others share."""
     free: bool = False
     """Such a one that it has, but does not use."""
     waits: float = 0.0
     """Since when it waits for such a one, loop time; 0 = it does not."""
+    held_up: bool = False
+    """Such a one that it would not need, but for cancel requests on their way to it."""
+    cancels: int = 0
+    """Clients that wait until what runs here is cancelled."""
+    client_local: tuple[str, int] = ("", 0)
+    """Our end of its client's connection: address and port."""
+    upstream_local: tuple[str, int] = ("", 0)
+    requested: float = 0.0
+    """When its client sent something last, unix seconds."""
+
+    def waited(self) -> float:
+        """Seconds, until now."""
+        return asyncio.get_running_loop().time() - self.waits if self.waits else 0.0
+
+    @property
+    def server_state(self) -> str:
+        if self.held_up:
+            return "being_canceled"
+        return "idle" if self.free else "active"
 
 
 class Table(NamedTuple):
@@ -75,14 +96,17 @@ def show(what: str, scene: Scene) -> Table | None:
 
 def _clients(scene: Scene) -> Table:
     columns = (
-        "type", "user", "database", "state", "addr", "port", "connect_time", "ptr", "link",
+        "type", "user", "database", "state", "addr", "port", "local_addr", "local_port",
+        "connect_time", "request_time", "wait", "wait_us", "close_needed", "ptr", "link",
         "remote_pid", "tls", "application_name", "target", "worker",
     )  # fmt: skip
     rows: list[tuple[Value, ...]] = [
         (
-            "C", one.principal, one.database, one.state, one.client.address, one.client.port,
-            _time(one.began), one.session[-12:], str(one.pid) if one.pid else "",
-            0, one.client_tls, one.client.application, one.target, scene.worker,
+            "C", one.principal, one.database, "waiting" if one.waits else "active",
+            one.client.address, one.client.port, *one.client_local, _time(one.began),
+            _time(one.requested), *_seconds_and_micros(one.waited()), 0, one.session[-12:],
+            str(one.pid) if one.pid else "", 0, one.client_tls, one.client.application,
+            one.target, scene.worker,
         )
         for one in sorted(scene.sessions, key=lambda one: one.began)
     ]  # fmt: skip
@@ -90,16 +114,19 @@ def _clients(scene: Scene) -> Table:
 
 
 def _servers(scene: Scene) -> Table:
+    """Without `request_time`: not all that a client sends goes on to a server."""
     columns = (
-        "type", "user", "database", "state", "addr", "port", "connect_time", "close_needed",
-        "ptr", "link", "remote_pid", "tls", "target", "worker",
+        "type", "user", "database", "state", "addr", "port", "local_addr", "local_port",
+        "connect_time", "wait", "wait_us", "close_needed", "ptr", "link", "remote_pid", "tls",
+        "target", "worker",
     )  # fmt: skip
     opened = {kept.upstream.pid: kept.opened for pool in scene.pools for kept in pool.used}
     rows: list[tuple[Value, ...]] = [
         (
-            "S", one.user, one.database, "idle" if one.free else "active", one.host, one.port,
-            _since(opened[one.pid]) if one.pid in opened else _time(one.began), 0,
-            str(one.pid), one.session[-12:], one.pid, one.upstream_tls, one.target, scene.worker,
+            "S", one.user, one.database, one.server_state, one.host, one.port,
+            *one.upstream_local, _since(opened[one.pid]) if one.pid in opened else _time(one.began),
+            0, 0, 0, str(one.pid), one.session[-12:], one.pid, one.upstream_tls, one.target,
+            scene.worker,
         )
         for one in scene.sessions
         if one.pid
@@ -107,9 +134,9 @@ def _servers(scene: Scene) -> Table:
     rows += [
         (
             "S", pool.key.login.user, pool.key.database, "idle", pool.target.host,
-            pool.target.port, _since(kept.opened), int(_old(kept)), str(kept.upstream.pid),
-            "", kept.upstream.pid, tls_of(kept.upstream.side.ssl), pool.key.target,
-            scene.worker,
+            pool.target.port, *kept.upstream.side.local, _since(kept.opened), 0, 0,
+            int(_old(kept)), str(kept.upstream.pid), "", kept.upstream.pid,
+            tls_of(kept.upstream.side.ssl), pool.key.target, scene.worker,
         )
         for pool in scene.pools
         for kept in pool.idle
@@ -117,44 +144,63 @@ def _servers(scene: Scene) -> Table:
     return Table(columns, rows)
 
 
+class _Line:
+    """Of SHOW POOLS. There is no state for what waits to be cancelled (a request goes on at once),
+    nor for idle connections that have to be looked at first (all have)."""
+
+    def __init__(self) -> None:
+        self.clients = self.waiting = self.cancelling_clients = 0
+        self.active = self.cancelling = self.being_cancelled = self.idle = 0
+        self.tested = self.login = 0
+        self.longest = 0.0
+        """Seconds that a client has waited."""
+
+    def add_session(self, one: Seen) -> None:
+        self.waiting += bool(one.waits)
+        self.clients += not one.waits
+        self.cancelling_clients += one.cancels
+        self.longest = max(self.longest, one.waited())
+        if one.pid:
+            state = one.server_state
+            self.active += state == "active"
+            self.idle += state == "idle"
+            self.being_cancelled += state == "being_canceled"
+
+    def add_pool(self, pool: Pool) -> None:
+        self.idle += len(pool.idle)
+        self.being_cancelled += pool.being_cancelled
+        self.tested += len(pool.cleaning) - pool.being_cancelled
+        self.tested += 0 if pool.lender is None else pool.lender.verifying
+        self.login += pool.opening
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        return (
+            self.clients, self.waiting, self.cancelling_clients, 0, self.active, self.cancelling,
+            self.being_cancelled, self.idle, 0, self.tested, self.login,
+            *_seconds_and_micros(self.longest),
+        )  # fmt: skip
+
+
 def _pools(scene: Scene) -> Table:
     columns = (
-        "database", "user", "cl_active", "cl_waiting", "sv_active", "sv_idle", "sv_tested",
-        "sv_login", "maxwait", "maxwait_us", "pool_mode", "target", "worker",
+        "database", "user", "cl_active", "cl_waiting", "cl_active_cancel_req",
+        "cl_waiting_cancel_req", "sv_active", "sv_active_cancel", "sv_being_canceled", "sv_idle",
+        "sv_used", "sv_tested", "sv_login", "maxwait", "maxwait_us", "pool_mode", "target",
+        "worker",
     )  # fmt: skip
-    counts: dict[tuple[str, str, str, str], list[int]] = {}
-    waits: dict[tuple[str, str, str, str], float] = {}
-    now = asyncio.get_running_loop().time()
+    lines: defaultdict[cancelling.Place, _Line] = defaultdict(_Line)
     for one in scene.sessions:
-        if not one.pid and not one.lent:
-            continue
-        pooled = PoolingMode.SESSION if one.pooled else PoolingMode.NONE
-        mode = (PoolingMode.TRANSACTION if one.lent else pooled).value
-        place = (one.target, one.database, one.user, mode)
-        found = counts.setdefault(place, [0] * 6)
-        found[1 if one.waits else 0] += 1
-        if one.pid:
-            found[3 if one.free else 2] += 1
-        if one.waits:
-            waits[place] = max(waits.get(place, 0.0), now - one.waits)
+        if one.pid or one.mode is PoolingMode.TRANSACTION:
+            lines[one.target, one.database, one.user, one.mode.value].add_session(one)
     for pool in scene.pools:
-        place = (pool.key.target, pool.key.database, pool.key.login.user, pool.pooling.mode.value)
-        found = counts.setdefault(place, [0] * 6)
-        found[3] += len(pool.idle)
-        found[4] += len(pool.cleaning)
-        found[5] += pool.opening
+        key, mode = pool.key, pool.pooling.mode.value
+        lines[key.target, key.database, key.login.user, mode].add_pool(pool)
+    for place, count in cancelling.carried.items():
+        lines[place].cancelling += count
     rows: list[tuple[Value, ...]] = [
-        (
-            place[1],
-            place[2],
-            *n,
-            int(waits.get(place, 0.0)),
-            round(waits.get(place, 0.0) % 1 * 1e6),
-            place[3],
-            place[0],
-            scene.worker,
-        )
-        for place, n in sorted(counts.items())
+        (database, user, *line.values, mode, target, scene.worker)
+        for (target, database, user, mode), line in sorted(lines.items(), key=lambda item: item[0])
     ]
     return Table(columns, rows)
 
@@ -162,37 +208,63 @@ def _pools(scene: Scene) -> Table:
 def _databases(scene: Scene) -> Table:
     columns = (
         "name", "host", "port", "database", "force_user", "pool_size", "min_pool_size",
-        "pool_mode", "max_connections", "current_connections", "paused", "disabled", "worker",
+        "reserve_pool", "pool_mode", "max_connections", "current_connections", "paused",
+        "disabled", "worker",
     )  # fmt: skip
     rows: list[tuple[Value, ...]] = []
     for target in scene.services.governance.configuration.targets:
         pooling = target.pooling
-        idle = sum(len(pool.idle) for pool in scene.pools if pool.key.target == target.name)
-        used = sum(one.target == target.name for one in scene.sessions)
         names = ("*",) if target.databases == "*" else target.databases
         rows += [
             (
-                target.name, target.host, target.port, name, None, pooling.idle_per_key_max,
-                pooling.spare, pooling.mode.value, 0, idle + used, 0, 0, scene.worker,
+                target.name, target.host, target.port, name, None, _pool_size(pooling),
+                pooling.spare, 0, pooling.mode.value, 0, _connections(scene, target, name), 0, 0,
+                scene.worker,
             )
             for name in names
         ]  # fmt: skip
     return Table(columns, rows)
 
 
+def _pool_size(pooling: Pooling) -> int:
+    """Of one user, database and startup settings: how many there are where they are shared, how
+    many are kept unused where they are not; 0 = there is no pool."""
+    sizes = {
+        PoolingMode.TRANSACTION: pooling.servers_max,
+        PoolingMode.SESSION: pooling.idle_per_key_max,
+        PoolingMode.NONE: 0,
+    }
+    return sizes[pooling.mode]
+
+
+def _connections(scene: Scene, target: TargetConfig, database: str) -> int:
+    """To a database, '*' = to all of a target: of pools, and of sessions with their own."""
+    pooled = sum(
+        pool.count
+        for pool in scene.pools
+        if pool.key.target == target.name and database in ("*", pool.key.database)
+    )
+    return pooled + sum(
+        one.target == target.name and database in ("*", one.database)
+        for one in scene.sessions
+        if one.pid and one.mode is PoolingMode.NONE
+    )
+
+
 def _stats(scene: Scene) -> Table:
-    """Totals since the worker began; of all databases together, which is how they are counted."""
+    """Totals since the worker began, averages over the last period (`periods`); of all databases
+    together, which is how they are counted. Transactions are not counted."""
     columns = (
         "database", "total_query_count", "total_received", "total_sent", "total_query_time",
-        "total_wait_time", "avg_query_time", "total_server_assignment_count", "worker",
+        "total_wait_time", "avg_query_count", "avg_recv", "avg_sent", "avg_query_time",
+        "avg_wait_time", "total_server_assignment_count", "worker",
     )  # fmt: skip
-    metrics = scene.services.metrics
-    queries = metrics.statements_allowed
-    micros = round(metrics.statement_seconds.seconds * 1e6)
+    metrics, periods = scene.services.metrics, scene.services.periods
+    whole, average = periods.totals(), periods.averages(monotonic())
     assigned = metrics.upstream_reused + metrics.upstream_connects_ok
     row: tuple[Value, ...] = (
-        "*", queries, metrics.bytes_to_upstream, metrics.bytes_to_client, micros,
-        0, micros // queries if queries else 0, assigned, scene.worker,
+        "*", whole.queries, whole.received, whole.sent, whole.query_micros, whole.wait_micros,
+        *average, assigned, scene.worker,
     )  # fmt: skip
     return Table(columns, [row])
 
@@ -220,6 +292,10 @@ def tls_of(tls: object) -> str:
     if version is None or cipher is None:
         return ""
     return f"{version()}/{(cipher() or ('?',))[0]}"
+
+
+def _seconds_and_micros(seconds: float) -> tuple[int, int]:
+    return divmod(round(seconds * 1e6), 1_000_000)
 
 
 def _old(kept: Kept) -> bool:

@@ -259,6 +259,12 @@ class Side(Chunks, asyncio.BufferedProtocol):
             return self._tls
         return self.transport.get_extra_info("ssl_object")  # type: ignore[no-any-return]
 
+    @property
+    def local(self) -> tuple[str, int]:
+        """Address and port of our end, ('', 0) once it is gone."""
+        found = None if self.transport is None else self.transport.get_extra_info("sockname")
+        return (str(found[0]), int(found[1])) if isinstance(found, tuple) else ("", 0)
+
     def certificate(self) -> bytes | None:
         """The peer's certificate in DER, None without TLS or certificate."""
         tls = self.ssl

@@ -304,6 +304,7 @@ class Worker:
         metrics.control_links = self._linked
         hits = add_sums(metrics, self._services.round.ledger)
         cache.verdicts_found += hits
+        self._services.periods.tick(time.monotonic())
         metrics.audit_records, metrics.audit_bytes = spool.records, spool.octets
         metrics.audit_failures = spool.failures
         metrics.cancels_routed = self._cancels.routed

@@ -12,6 +12,7 @@ import uvloop
 
 from appliance.dataplane.analyzer import (
     CATALOGS_KEPT_MAX,
+    LONG_TEXT_BYTES_MIN,
     OWNER_WAITING_MAX,
     WAITING_MAX,
     Analysis,
@@ -62,13 +63,15 @@ async def analyzer() -> AsyncIterator[Analyzer]:
     await made.stop()
 
 
-def analyzer_of(milliseconds: int = 2_000, memory_bytes_max: int = 1 << 31) -> Analyzer:
+def analyzer_of(
+    milliseconds: int = 2_000, memory_bytes_max: int = 1 << 31, metrics: Metrics | None = None
+) -> Analyzer:
     """Who asks while a child starts waits for four times `milliseconds` and is told `busy` then:
     long enough by default for a Python to start on a loaded machine.
     """
     return Analyzer(
         Limits(analysis_ms_max=milliseconds),
-        Metrics(),
+        metrics or Metrics(),
         Analysis("analyzer_entries:DIALECT", "analyzer_entries:Lineage", redact),
         memory_bytes_max=memory_bytes_max,
     )
@@ -180,6 +183,35 @@ async def test_owners_take_turns(analyzer: Analyzer) -> None:
     small = [asyncio.create_task(ask("echo x", owner)) for owner in ("b", "b", "c")]
     await asyncio.gather(*slow, *small)
     assert order == ["a", "b", "c", "a", "b", "a", "a"]
+
+
+async def test_a_very_long_text_holds_up_none_that_is_shorter() -> None:
+    """Nor does what became of it: it has a child of its own, which starts with the first one."""
+    metrics, others = Metrics(), {*psutil.Process().children()}
+    analyzer = analyzer_of(metrics=metrics)
+    await analyzer.start()
+    try:
+        long = "sleep 1" + " " * LONG_TEXT_BYTES_MIN
+        (child,) = {*psutil.Process().children()} - others
+        slow = [
+            asyncio.create_task(analyzer.analyse(long.encode(), None, SETTINGS, owner))
+            for owner in ("a", "a", "b", "c")
+        ]
+        await asyncio.sleep(0)
+        assert metrics.analyzer_queue == 4
+        for _ in range(5):
+            begun = time.monotonic()
+            found = await analyzer.analyse(b"pid", None, SETTINGS, "b")
+            assert int(found.fingerprint) == child.pid
+            assert time.monotonic() - begun < 0.5
+            await asyncio.sleep(0.2)
+        assert not any(task.done() for task in slow[1:])
+        assert [facts.failure for facts in await asyncio.gather(*slow)] == [None] * 4
+        assert metrics.analyzer_queue == 0
+        assert len({*psutil.Process().children()} - others) == 2
+    finally:
+        await analyzer.stop()
+    assert {*psutil.Process().children()} <= others
 
 
 async def test_who_gave_up_takes_no_place(analyzer: Analyzer) -> None:

@@ -61,6 +61,30 @@ async def test_across_workers(tmp_path: Path) -> None:
             worker.close()
 
 
+async def test_clients_that_wait_are_counted_where_the_session_is(tmp_path: Path) -> None:
+    workers = [Cancels(tmp_path, number, 2) for number in range(2)]
+    for worker in workers:
+        worker.open()
+    over: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    async def delivered() -> bool:
+        return await over
+
+    delivery = asyncio.create_task(delivered())
+    try:
+        secret = workers[1].mint(7, 0, lambda: delivery)
+        asked = [asyncio.create_task(worker.request(7, secret)) for worker in workers]
+        await asyncio.sleep(0.05)
+        assert [dict(worker.passing) for worker in workers] == [{}, {(7, secret): 2}]
+        over.set_result(True)
+        assert await asyncio.gather(*asked) == [True, True]
+        await asyncio.sleep(0)
+        assert not workers[1].passing
+    finally:
+        for worker in workers:
+            worker.close()
+
+
 async def test_another_worker_is_away(tmp_path: Path) -> None:
     cancels = Cancels(tmp_path, 0, 2)
     cancels.open()

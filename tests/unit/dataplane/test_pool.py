@@ -1,6 +1,7 @@
 """The pool's bookkeeping, against a server of a few lines: what is kept, for how long, for whom."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -350,6 +351,24 @@ async def test_a_dead_one_is_passed_over(stand: Stand, monkeypatch: pytest.Monke
     assert await taking is not first
 
 
+async def test_dead_ones_are_not_tried_one_after_the_other(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "TAKE_SECONDS_MAX", 0.2)
+    monkeypatch.setattr(pool, "CLEAN_SECONDS_MAX", 0.5)
+    dead = [await stand.take() for _ in range(8)]
+    for kept in dead:
+        assert await stand.give(kept)
+    answer, stand.server.answer = stand.server.answer, lambda _: b""  # type: ignore[method-assign]
+    asyncio.get_running_loop().call_later(0.1, setattr, stand.server, "answer", answer)
+    begun = time.monotonic()
+    found = await stand.take()
+    assert found not in dead and time.monotonic() - begun < 0.6
+    alive = await stand.take()  # those that answer are there to be used
+    assert alive in dead[:7]
+    assert time.monotonic() - begun < 1
+
+
 async def test_drained(stand: Stand) -> None:
     idle, used = await stand.take(), await stand.take()
     assert await stand.give(idle)
@@ -404,6 +423,21 @@ def test_names_that_an_encoding_could_change_are_nobodys_to_share(stand: Stand) 
     for name in ("ann/\u3003\\'", "\u8868'", "ann\xe9"):
         announced = {"application_name": name}
         assert stand.pools.pool(stand.target(), LOGIN, "shop", {}, announced, KEEPING) is None
+
+
+async def test_a_connection_that_waits_for_a_cancel_request_is_counted(stand: Stand) -> None:
+    over: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    async def delivered() -> bool:
+        return await over
+
+    first = await stand.take()
+    giving = asyncio.create_task(stand.give(first, IDLE, asyncio.create_task(delivered())))
+    await asyncio.sleep(0.02)
+    assert first.pool.being_cancelled == len(first.pool.cleaning) == 1
+    over.set_result(True)
+    assert await giving
+    assert first.pool.being_cancelled == 0
 
 
 async def test_pools_are_forgotten(stand: Stand) -> None:
