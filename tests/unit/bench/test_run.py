@@ -40,6 +40,7 @@ class Counting:
 @pytest.fixture(autouse=True)
 def signals() -> Iterator[None]:
     kept = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     yield
     for each, handler in kept.items():
         signal.signal(each, handler)
