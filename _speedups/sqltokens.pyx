@@ -325,3 +325,23 @@ def tokens(bytes text not None, bint standard_strings=True) -> list:
     while next_token(&lexer, &token):
         found.append((KIND_NAMES[token.kind], token.start - begin, token.end - begin))
     return found
+
+
+def unsure_strings(bytes text not None) -> list:
+    """(start, end) of strings that end elsewhere where a backslash escapes what is behind it: they
+    have one right before a quote, and no E, B, X or U& in front. Objects are made of these only."""
+    cdef Lexer lexer = lexer_of(text, True)
+    cdef Token token
+    cdef const uint8_t* begin = lexer.at
+    cdef const uint8_t* at
+    cdef list found = []
+    while next_token(&lexer, &token):
+        if token.kind != STRING or (token.start[0] != 39 and token.start[0] | 0x20 != 110):
+            continue
+        at = token.start + 1
+        while at < token.end:
+            if at[0] == 39 and (at - 1)[0] == 92:
+                found.append((token.start - begin, token.end - begin))
+                break
+            at += 1
+    return found

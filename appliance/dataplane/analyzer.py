@@ -281,6 +281,11 @@ class _Lane:
         await self._begin_child()
         self.run()
 
+    @property
+    def running(self) -> bool:
+        """It was started, and not stopped."""
+        return self._running is not None
+
     def run(self) -> None:
         """The same without waiting for the child. Does nothing when it has been started."""
         if self._running is None:
@@ -493,7 +498,7 @@ class Analyzer:
     ) -> Examined:
         """Like `analyse`, with the statements' forms for these masks (none when it failed)."""
         lane = self._short
-        if len(text) >= LONG_TEXT_BYTES_MIN:
+        if len(text) >= LONG_TEXT_BYTES_MIN and lane.running:
             lane = self._long
             lane.run()
         return await lane.examine(text, lineage, settings, owner, owed)

@@ -6,7 +6,7 @@ when the text was judged, and what was a string is SQL. So such a string is sent
 constant, which ends there in any case (PostgreSQL's documentation, 4.1.2.2).
 """
 
-from _speedups.sqltokens import tokens
+from _speedups.sqltokens import unsure_strings
 
 _MARK = b"\\'"
 """Only behind a backslash is it unsure what a quote is."""
@@ -20,12 +20,10 @@ def settled_strings(text: bytes) -> bytes:
         return text
     parts: list[bytes] = []
     done = 0
-    for kind, start, end in tokens(text):
-        token = text[start:end]
-        if kind == "string" and _MARK in token and token[:1] in b"'Nn":
-            national, _, rest = token.partition(b"'")
-            prefix = b" NCHAR E'" if national else b" E'"
-            parts += text[done:start], prefix, rest.replace(b"\\", b"\\\\")
-            done = end
+    for start, end in unsure_strings(text):
+        national, _, rest = text[start:end].partition(b"'")
+        prefix = b" NCHAR E'" if national else b" E'"
+        parts += text[done:start], prefix, rest.replace(b"\\", b"\\\\")
+        done = end
     parts.append(text[done:])
     return b"".join(parts)

@@ -214,6 +214,16 @@ async def test_a_very_long_text_holds_up_none_that_is_shorter() -> None:
     assert {*psutil.Process().children()} <= others
 
 
+async def test_a_very_long_text_starts_nothing_once_all_is_stopped() -> None:
+    others = {*psutil.Process().children()}
+    analyzer = analyzer_of(milliseconds=50)
+    await analyzer.start()
+    await analyzer.stop()
+    text = b"echo" + b" " * LONG_TEXT_BYTES_MIN
+    assert_refusable(await analyzer.analyse(text, None, SETTINGS), "busy")
+    assert {*psutil.Process().children()} <= others
+
+
 async def test_who_gave_up_takes_no_place(analyzer: Analyzer) -> None:
     busy = asyncio.create_task(analyzer.analyse(b"sleep 0.3", None, SETTINGS, "b"))
     await asyncio.sleep(0.05)
