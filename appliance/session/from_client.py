@@ -15,7 +15,7 @@ from appliance.audit.record import ProtocolKind
 from appliance.model.errors import ProtocolViolation
 from appliance.model.facts import Action
 from appliance.model.refusal import Refusal, RefusalCode
-from appliance.session import changes, flow, told
+from appliance.session import changes, flow, otherwise, told
 from appliance.session.blast import Blast
 from appliance.session.decisions import Decisions
 from appliance.session.effects import ArmTimeout, BeginSchemaChange, Bytes, EndSession
@@ -210,9 +210,9 @@ class FromClient:
             self._refuse_unread(m.PARSE, len(content) - HEADER)
             return
         message = m.parse_parse(content[HEADER:])
-        error = _unacceptable(message.name)
+        error = refusals.unacceptable(message.name)
         if not error and len(self._state.statements) >= self._state.limits.prepared_statements_max:
-            error = _native("53400", "too many prepared statements in this session")
+            error = refusals.plain_error("53400", "too many prepared statements in this session")
         if error:
             self._state.send(refusals.rejected_parse(), Expected(Kind.PARSE, error=error))
             return
@@ -273,9 +273,12 @@ class FromClient:
         )
 
     def _judged_anew(self, verdict: flow.Verdict) -> bool:
-        """Whether a statement is looked at again when it is bound."""
+        """Whether a statement is looked at again when it is bound: also where names may mean
+        something else by now, for the server looks them up anew.
+        """
         pins = self._state.shares and not verdict.pins <= self._state.pins
-        return bool(verdict.restricted or verdict.released) or pins
+        moved = verdict.epoch != self._decisions.epoch()
+        return bool(verdict.restricted or verdict.released) or pins or moved
 
     def _bind_judged(
         self,
@@ -289,7 +292,7 @@ class FromClient:
         be of the present catalog. The server, too, reads the text anew at Bind when something it
         rests on changed (plancache.c, RevalidateCachedQuery).
         """
-        refusal = self._decisions.refusal(verdict) or self._sent_otherwise(prepared, verdict)
+        refusal = self._decisions.refusal(verdict) or otherwise.sent(prepared, verdict)
         if refusal is None:
             if verdict.granted is None:  # an approval is for these values alone
                 prepared.verdict = verdict
@@ -347,22 +350,41 @@ class FromClient:
         if self._state.expected.skipping:  # an error came in between
             self._state.discarding = part != TAIL
             return
+        self._state.discarding = part != TAIL  # the rest of what is not bound, now or later
+        self._bind_long(portal, statement, bytes(prefix))
+
+    def _bind_long(self, portal: bytes, statement: bytes, begun: bytes) -> None:
+        """`begun`: the beginning of a Bind of which the rest flows. What follows is kept back while
+        this waits, as any message."""
         prepared = self._state.statements.lookup(statement)
-        if prepared is not None and self._state.announcement.naming_parameters(
-            prepared.verdict.facts
-        ):
-            unread = self._state.announcement.refusal_of_names([UNREAD])
-            assert unread is not None
-            self._refuse_bind(prepared, prepared.verdict, 0, unread)
-            self._state.discarding = part != TAIL
+        if prepared is not None:
+            verdict, refusal = prepared.verdict, None
+            if self._state.announcement.naming_parameters(verdict.facts):
+                refusal = self._state.announcement.refusal_of_names([UNREAD])
+            elif verdict.released is not None:
+                refusal = told.held_unseen(verdict.refusal)
+            if refusal is not None:
+                self._refuse_bind(prepared, verdict, 0, refusal)
+                return
+            if self._judged_anew(verdict):
+                self._decisions.consider(
+                    prepared.text,
+                    lambda again: self._bind_long_judged(portal, prepared, again, begun),
+                )
+                return
+        if self._bind_named(portal, statement, -1, begun):
+            self._state.discarding = False
+
+    def _bind_long_judged(
+        self, portal: bytes, prepared: Prepared, verdict: flow.Verdict, begun: bytes
+    ) -> None:
+        refusal = self._decisions.refusal(verdict) or otherwise.sent(prepared, verdict)
+        if refusal is not None:
+            self._refuse_bind(prepared, verdict, 0, refusal)
             return
-        if prepared is not None and prepared.verdict.released is not None:
-            unseen = told.held_unseen(prepared.verdict.refusal)
-            self._refuse_bind(prepared, prepared.verdict, 0, unseen)
-            self._state.discarding = part != TAIL
-            return
-        if not self._bind_named(portal, statement, -1, bytes(prefix)):
-            self._state.discarding = part != TAIL
+        prepared.verdict = verdict
+        if self._bind_named(portal, prepared.name, -1, begun, verdict.restricted, verdict):
+            self._state.discarding = False
 
     def _bind_named(
         self,
@@ -375,11 +397,13 @@ class FromClient:
         approved: Bound | None = None,
     ) -> bool:
         prepared = self._state.statements.lookup(statement)
-        error = _unacceptable(portal)
+        error = refusals.unacceptable(portal)
         if prepared is None:
-            error = _native("26000", f'prepared statement "{_shown(statement)}" does not exist')
+            error = refusals.plain_error(
+                "26000", f'prepared statement "{_shown(statement)}" does not exist'
+            )
         elif len(self._state.portals) >= self._state.limits.prepared_statements_max:
-            error = _native("53400", "too many portals in this session")
+            error = refusals.plain_error("53400", "too many portals in this session")
         if error or prepared is None:
             self._state.send(refusals.rejected_bind(), Expected(Kind.BIND, error=error))
             return False
@@ -397,7 +421,7 @@ class FromClient:
 
     def _describe(self, content: Bytes) -> None:
         what, name = m.parse_describe_or_close(content[HEADER:])
-        if error := _unacceptable(name):
+        if error := refusals.unacceptable(name):
             kind = Kind.DESCRIBE_STATEMENT if what == m.STATEMENT else Kind.DESCRIBE_PORTAL
             self._state.send(refusals.rejected_describe(what), Expected(kind, error=error))
             return
@@ -417,7 +441,7 @@ class FromClient:
         name, _limit = m.parse_execute(content[HEADER:])
         portal = self._state.portals.lookup(name)
         if portal is None:
-            error = _native("34000", f'portal "{_shown(name)}" does not exist')
+            error = refusals.plain_error("34000", f'portal "{_shown(name)}" does not exist')
             self._state.send(refusals.rejected_execute(), Expected(Kind.EXECUTE, error=error))
             return
         message = kept(content)
@@ -476,7 +500,7 @@ class FromClient:
             self._ask_about(portal, message, verdict)
             return
         prepared = portal.prepared
-        refusal = self._decisions.refusal(verdict) or self._changed_under(portal, verdict)
+        refusal = self._decisions.refusal(verdict) or otherwise.bound(portal, verdict)
         record_id = self._record_execute(portal, verdict, refusal)
         if refusal is not None:
             error = _error(refusal, record_id)
@@ -505,24 +529,9 @@ class FromClient:
         if self._state.expected.head is expected:  # a portal is resumed: no BindComplete comes
             self._state.choose_row_mode()
 
-    def _changed_under(self, portal: Portal, now: flow.Verdict) -> Refusal | None:
-        """A statement whose meaning changed since it was parsed is not what was decided then: parse
-        it again.
-        """
-        if now.restricted and portal.verdict.plans != now.plans:
-            return told.prepared_otherwise()
-        return self._sent_otherwise(portal.prepared, now)
-
-    @staticmethod
-    def _sent_otherwise(prepared: Prepared, now: flow.Verdict) -> Refusal | None:
-        """The server reads a text anew by itself; one that was rewritten has the masks and views of
-        then in it.
-        """
-        return None if prepared.rewritten == now.rewritten else told.prepared_otherwise()
-
     def _close(self, content: Bytes) -> None:
         what, name = m.parse_describe_or_close(content[HEADER:])
-        if error := _unacceptable(name):
+        if error := refusals.unacceptable(name):
             self._state.send(
                 refusals.rejected_describe(what), Expected(Kind.DESCRIBE_PORTAL, error=error)
             )
@@ -640,12 +649,6 @@ class FromClient:
                 execution.renames.append((index, names, name))
 
 
-NAME_BYTES_MAX = 63
-"""The server tells names apart by so many bytes (NAMEDATALEN - 1): longer ones could mean another's
-statement or portal.
-"""
-
-
 def _values(portal: Portal, otherwise: str = "") -> bytes:
     """Formats and values that a portal was bound to, as they stand in its Bind; `otherwise` where
     they were not kept."""
@@ -655,23 +658,8 @@ def _values(portal: Portal, otherwise: str = "") -> bytes:
     return portal.bind[len(read.portal) + len(read.statement) + 2 :]
 
 
-def _unacceptable(name: bytes) -> bytes:
-    """The error for a name that may not be used, b'' for all others."""
-    if len(name) > NAME_BYTES_MAX:
-        return _native("42622", f"a name is longer than {NAME_BYTES_MAX} bytes")
-    if name.startswith(refusals.RESERVED):
-        return _native("42939", "a reserved name")
-    return b""
-
-
 def _shown(name: bytes) -> str:
     return name.decode("utf-8", "replace")
-
-
-def _native(sqlstate: str, message: str) -> bytes:
-    return m.error_fields(
-        m.ERROR_RESPONSE, {"S": "ERROR", "V": "ERROR", "C": sqlstate, "M": message}
-    )
 
 
 def _error(refusal: Refusal, reference: str) -> bytes:

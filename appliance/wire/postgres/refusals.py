@@ -20,6 +20,10 @@ REFUSED_NAME = RESERVED + b"refused"
 PROBE_NAME = RESERVED + b"settings"
 QUESTION_NAME = RESERVED + b"question"
 QUERY_NAME = RESERVED + b"query"
+NAME_BYTES_MAX = 63
+"""The server tells names apart by so many bytes (NAMEDATALEN - 1): longer ones could mean another's
+statement or portal.
+"""
 
 _UNAVAILABLE = (RefusalCode.AUDIT_UNAVAILABLE, RefusalCode.CATALOG_UNAVAILABLE)
 
@@ -48,6 +52,22 @@ def error_response(refusal: Refusal, severity: str = "ERROR") -> bytes:
             "R": "sallyport",
         },
     )
+
+
+def plain_error(sqlstate: str, message: str) -> bytes:
+    """As the server itself would say it."""
+    return messages.error_fields(
+        messages.ERROR_RESPONSE, {"S": "ERROR", "V": "ERROR", "C": sqlstate, "M": message}
+    )
+
+
+def unacceptable(name: bytes) -> bytes:
+    """The error for a name of a statement or portal that may not be used, b"" for all others."""
+    if len(name) > NAME_BYTES_MAX:
+        return plain_error("42622", f"a name is longer than {NAME_BYTES_MAX} bytes")
+    if name.startswith(RESERVED):
+        return plain_error("42939", "a reserved name")
+    return b""
 
 
 def fatal(sqlstate: str, message: str, hint: str = "", detail: str = "") -> bytes:
