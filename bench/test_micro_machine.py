@@ -92,7 +92,7 @@ def machine(policy: bytes) -> SessionMachine:
     settings = SettingsTracker(
         "bench", {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
     )
-    settings.probed(['"$user", public', "none", "bench"])
+    settings.probed(['"$user", public', "none", "bench"], pinned=True)
     judge = Judge(
         compile_documents([("policy", policy)]),
         principal,

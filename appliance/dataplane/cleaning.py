@@ -23,7 +23,7 @@ from typing import NamedTuple
 from appliance.dataplane.transport import Side
 from appliance.model.errors import ProtocolViolation
 from appliance.session.own_statements import OWN, Own
-from appliance.session.settings import PINNED, PINNED_COUNT
+from appliance.session.settings import Pinning
 from appliance.wire.postgres import messages as m
 
 _EQ, _NE, _GT = (f"OPERATOR(pg_catalog.{sign})" for sign in ("=", "<>", ">"))
@@ -167,20 +167,21 @@ def set_texts(settings: Mapping[str, str]) -> tuple[bytes, ...]:
     return tuple(f"SET {name} TO {_literal(value)}".encode() for name, value in settings.items())
 
 
-def naming_query(settings: Mapping[str, str], pins: bool) -> bytes:
-    """The same as set_texts in one statement; `pins`: the row that it gives ends with what
-    `session/settings` PINNED is."""
+def naming_query(settings: Mapping[str, str], pinning: Pinning | None) -> bytes:
+    """The same as set_texts in one statement; the row that it gives ends with what was pinned."""
     columns = [
         f"pg_catalog.set_config('{name}', {_literal(value)}, false)"
         for name, value in settings.items()
     ]
-    return f"SELECT {', '.join([*columns, *[PINNED] * pins])}".encode()
+    if pinning is not None:
+        columns.append(pinning.columns)
+    return f"SELECT {', '.join(columns)}".encode()
 
 
-def pinned(rows: Sequence[Sequence[str | None]]) -> tuple[str, ...]:
+def pinned(rows: Sequence[Sequence[str | None]], pinning: Pinning) -> tuple[str, ...]:
     """The end of the answer to `naming_query`. Raises Unclean for anything else."""
-    told = tuple(value for row in rows for value in row[-PINNED_COUNT:] if value is not None)
-    if len(told) != PINNED_COUNT:
+    told = tuple(value for row in rows for value in row[-pinning.width :] if value is not None)
+    if len(told) != pinning.width:
         raise Unclean("settings")
     return told
 

@@ -14,6 +14,7 @@ from appliance.dataplane.connections import Login, Upstream
 from appliance.dataplane.upstreams import open_upstream
 from appliance.session.announce import APPLICATION_NAME, UNUSED
 from appliance.session.backend import Left
+from appliance.session.settings import Pinning
 from appliance.wire.postgres.messages import TERMINATE_FRAME
 
 
@@ -35,7 +36,7 @@ class Handed(NamedTuple):
     shown: dict[str, str]
     """Settings as the server reported them."""
     told: tuple[str, ...] = ()
-    """What it answered to `session/settings` PINNED, where that was asked."""
+    """What it answered to a `session/settings` Pinning, where that was asked."""
 
 
 class Keeping(Protocol):
@@ -59,11 +60,11 @@ class Keeping(Protocol):
         fresh: Mapping[str, str],
         announced: Mapping[str, str],
         standing: str | None,
-        pins: bool,
+        pinning: Pinning | None,
     ) -> Handed:
-        """The connection takes a session's name. `fresh`: settings as of the login. `pins`: those
-        that decide what names mean become the session's own. Raises Unclean, UpstreamRefused,
-        ProtocolViolation, OSError.
+        """The connection takes a session's name. `fresh`: settings as of the login. `pinning`:
+        settings that decide what names mean become the session's own. Raises Unclean,
+        UpstreamRefused, ProtocolViolation, OSError.
         """
 
     async def clean(
@@ -105,9 +106,9 @@ class PostgresKeeping:
         fresh: Mapping[str, str],
         announced: Mapping[str, str],
         standing: str | None,
-        pins: bool,
+        pinning: Pinning | None,
     ) -> Handed:
-        texts = [cleaning.naming_query(announced, pins)]
+        texts = [cleaning.naming_query(announced, pinning)]
         if standing is not None:
             texts.insert(0, cleaning.footprint_query(pooling.extensions))
         answer = await cleaning.converse(upstream.side, texts)
@@ -117,7 +118,7 @@ class PostgresKeeping:
         name = shown.get(APPLICATION_NAME, "")
         if shown != {**fresh, APPLICATION_NAME: name}:
             raise Unclean("settings")
-        return Handed(shown, cleaning.pinned(answer.rows[-1:]) if pins else ())
+        return Handed(shown, cleaning.pinned(answer.rows[-1:], pinning) if pinning else ())
 
     async def clean(
         self,

@@ -15,6 +15,7 @@ from appliance.dataplane.connections import Upstream, UpstreamUnreachable
 from appliance.dataplane.keeping import Handed, Key
 from appliance.dataplane.upstream_steps import SteppedUpstreams, Steps, spoken
 from appliance.session.backend import Left
+from appliance.session.settings import Pinning
 
 NextSession = Callable[[Any, str, bytes | None, str, dict[str, str], tuple[int, int]], Steps]
 SEED_BITS = 30
@@ -56,7 +57,7 @@ class SteppedKeeping:
         fresh: Mapping[str, str],
         announced: Mapping[str, str],
         standing: str | None,
-        pins: bool,
+        pinning: Pinning | None,
     ) -> Handed:
         login, settings = key.login, {**dict(key.settings), **announced}
         seeds = (secrets.randbits(SEED_BITS), secrets.randbits(SEED_BITS))

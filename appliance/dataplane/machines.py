@@ -52,7 +52,7 @@ class MachineParts(NamedTuple):
     backend: Backend | None
     """What it holds that is ours, where it was another session's; None = nothing."""
     told: tuple[str, ...]
-    """What it answered to `session/settings` PINNED; empty where that was not asked."""
+    """What it answered to a `session/settings` Pinning; empty where that was not asked."""
     settings: dict[str, str]
     """What the client asked for at login (`arriving.Asked`)."""
 

@@ -29,6 +29,7 @@ from appliance.dataplane.lending import Lender, first
 from appliance.model.errors import ProtocolViolation
 from appliance.session.announce import APPLICATION_NAME
 from appliance.session.backend import Backend, Left
+from appliance.session.settings import LEASED_PINNING, PINNING
 from appliance.telemetry.log import Log
 from appliance.telemetry.metrics import Metrics
 
@@ -88,7 +89,7 @@ class Kept:
         self.standing = ""
         """Footprint.standing at login; '' for a connection that will not be kept."""
         self.told: tuple[str, ...] = ()
-        """What it answered to `session/settings` PINNED when it was handed over."""
+        """What it answered to a `session/settings` Pinning when it was handed over."""
         self.idle_since = self.looked = now
         """`looked`: when its footprint was seen last."""
         self.backend = Backend()
@@ -134,6 +135,8 @@ class Pool:
         share its connections already."""
         lends = target.pooling.mode is PoolingMode.TRANSACTION
         self.lender = Lender(self) if lends else None
+        leased = target.schema_check is SchemaCheck.LEASE
+        self._pinning = None if lends else LEASED_PINNING if leased else PINNING
 
     def fresh_as(self, parameters: dict[str, str]) -> dict[str, str]:
         """Equal settings are one dictionary: there may be many connections."""
@@ -198,7 +201,7 @@ class Pool:
                 keeping, key = self.keeping, self.key
                 args = (kept.upstream, key, self.pooling, kept.fresh)
                 await keeping.clean(*args, Left(False, parameters), kept.standing)
-                await keeping.hand_over(*args, announced, None, False)
+                await keeping.hand_over(*args, announced, None, None)
         except BaseException:
             self._close(kept)
             raise
@@ -241,9 +244,14 @@ class Pool:
             if now > kept.until or side.ended or side.pending:
                 raise Unclean("old")
             async with asyncio.timeout(TAKE_SECONDS_MAX):
-                pins = self.target.schema_check is SchemaCheck.LEASE and self.lender is None
                 handed = await self.keeping.hand_over(
-                    kept.upstream, self.key, self.pooling, kept.fresh, announced, standing, pins
+                    kept.upstream,
+                    self.key,
+                    self.pooling,
+                    kept.fresh,
+                    announced,
+                    standing,
+                    self._pinning,
                 )
             if standing is not None:
                 kept.looked = now

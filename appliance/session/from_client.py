@@ -274,10 +274,10 @@ class FromClient:
 
     def _judged_anew(self, verdict: flow.Verdict) -> bool:
         """Whether a statement is looked at again when it is bound: also where names may mean
-        something else by now, for the server looks them up anew.
+        something else by now, for the server looks them up anew. (Rules of now, at its Execute.)
         """
         pins = self._state.shares and not verdict.pins <= self._state.pins
-        moved = verdict.epoch != self._decisions.epoch()
+        moved = verdict.epoch[1:] != self._decisions.epoch()[1:]
         return bool(verdict.restricted or verdict.released) or pins or moved
 
     def _bind_judged(

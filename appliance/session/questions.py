@@ -26,7 +26,7 @@ from appliance.session.own_statements import (
     STILL_NAME,
     parse_of,
 )
-from appliance.session.settings import PINNED_COUNT, PINNING_PROBE, PROBE
+from appliance.session.settings import LEASED_PINNING, PINNING, PROBE
 from appliance.session.state import Question, SessionState, Sparing, Waiting
 from appliance.sql.footing import Footing
 from appliance.sql.stamps import TEMPORARIES_QUERY
@@ -60,8 +60,9 @@ class Questions:
         question = self._begin("settings", waiting, len(PROBE))
         question.pins = pins and question.ends
         if question.pins:
-            question.due = PINNED_COUNT
-        self._simple((PINNING_PROBE,) if question.pins else PROBE)
+            pinning = PINNING if state.hits.want_lease is None else LEASED_PINNING
+            question.due = pinning.width
+        self._simple((pinning.probe,) if question.pins else PROBE)
 
     def ask_temporaries(self, waiting: Waiting) -> None:
         self._begin("temporaries", waiting, 1)

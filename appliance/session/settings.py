@@ -7,6 +7,9 @@ a setting with its next ReadyForQuery: how strings are read, and from 18 on sear
 transaction the probe uses SHOW only, which takes no snapshot and so changes nothing for it.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import msgspec
 
 from appliance.model.catalog import Relation, SessionSettings
@@ -16,14 +19,27 @@ from appliance.sql.reader import own_relations
 from appliance.sql.still import SERVER
 
 PROBE = (b"SHOW search_path", b"SHOW role", b"SHOW session_authorization")
-PINNED = f"""pg_catalog.set_config('search_path',
+
+
+class Pinning(NamedTuple):
+    """The same between transactions. The path is the session's own from there on: a server that
+    reads its configuration again does not change it any more."""
+
+    columns: str
+    """Of a SELECT."""
+    width: int
+
+    @property
+    def probe(self) -> bytes:
+        return f"SELECT {self.columns}".encode()
+
+
+_PINNED = """pg_catalog.set_config('search_path',
     pg_catalog.current_setting('search_path'), false),
-  pg_catalog.current_setting('role'), pg_catalog.current_setting('session_authorization'),
-  ({SERVER})"""
-"""Columns: the same, and on which server, between transactions. The path is the session's own from
-there on: a server that reads its configuration again does not change it any more."""
-PINNING_PROBE = f"SELECT {PINNED}".encode()
-PINNED_COUNT = 4
+  pg_catalog.current_setting('role'), pg_catalog.current_setting('session_authorization')"""
+PINNING = Pinning(_PINNED, 3)
+LEASED_PINNING = Pinning(f"{_PINNED}, ({SERVER})", 4)
+"""And on which server; to be leased under."""
 
 _NONE: frozenset[str] = frozenset()
 _NO_KINDS: frozenset[tuple[str, str]] = frozenset()
@@ -63,7 +79,7 @@ class SettingsTracker:
         self.pinned = False
         """Nobody but the session itself can change what was told."""
         self.server = ""
-        """Where that was, and since when it runs; known where it is pinned."""
+        """Where that was, and since when it runs; known where it is pinned to be leased under."""
         self.touched_in_transaction = False
         self._standard = self._reads_standard()
         self.current = self._build()
@@ -126,13 +142,13 @@ class SettingsTracker:
             self.certain = False
             self.current = self._build()
 
-    def probed(self, values: list[str], pinned: bool = False) -> None:
-        """Takes the answers of PROBE; `pinned`: of PINNED."""
+    def probed(self, values: Sequence[str], pinned: bool = False) -> None:
+        """Takes the answers of PROBE; `pinned`: of PINNING, or LEASED_PINNING."""
         self.pinned = pinned
-        if pinned:
-            *values, self.server = values
-        path, role, session_user = values
-        self.told = "\n".join(values)
+        told = values[: len(PROBE)]
+        path, role, session_user = told
+        self.told = "\n".join(told)
+        self.server = "".join(values[len(PROBE) :])
         names = split_names(path, self.stores_utf8())
         self._search_path, self._path_known = names or (), names is not None
         self._role = session_user if role == "none" else role

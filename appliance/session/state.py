@@ -246,7 +246,7 @@ class Question:
         self.leased = 0
         """`Lease.value` when it was asked."""
         self.pins = False
-        """The answers are those of `settings.PINNING_PROBE`."""
+        """The answers are those of a `settings.Pinning`."""
         self.whole: bytearray | None = None
         """An answer that may be long, as DataRow frames (`estimates.ANSWER_BYTES_MAX`)."""
         self.replaced: Expected | None = None
@@ -439,10 +439,9 @@ class SessionState:
 
     @property
     def may_pin(self) -> bool:
-        """Whether settings can be made the session's own now (`settings.PINNING_PROBE`), to be
-        leased under: it is between transactions, on a connection that stays its own."""
-        between = self.status == ord("I") and not (self.in_pipeline or self.shares)
-        return between and self.hits.want_lease is not None
+        """Whether settings can be made the session's own now (`settings.Pinning`): it is
+        between transactions, on a connection that stays its own."""
+        return self.status == ord("I") and not (self.in_pipeline or self.shares)
 
     def vouches(self, footing: Footing) -> bool:
         """Whether what a text rests on needs no look: it was found as it was judged, and is

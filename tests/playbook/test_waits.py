@@ -10,7 +10,7 @@ from appliance.model.facts import Facts, ParseFailure, StatementFacts
 from appliance.model.limits import Limits
 from appliance.session.decisions import ANALYSES_MAX
 from appliance.session.effects import AnalyseText, RefreshCatalog
-from appliance.session.settings import PROBE
+from appliance.session.settings import PINNING, PROBE
 from appliance.sql.analysis import analyse
 from appliance.sql.lineage import CatalogLineage
 from appliance.wire.postgres import messages as m
@@ -87,17 +87,22 @@ def asked(in_pipeline: bool = False) -> list[Expectation]:
     """The probe goes upstream."""
     name = refusals.PROBE_NAME
     sent = b""
-    for text in PROBE:
+    for text in PROBE if in_pipeline else (PINNING.probe,):
         sent += m.parse(name, text) + m.bind_unparameterised(name, name) + m.execute(name)
         sent += m.close(m.PORTAL, name) + m.close(m.STATEMENT, name)
     return upstream(sent, FLUSH if in_pipeline else SYNC)
 
 
-def told(*values: str, ready: bytes = IDLE) -> bytes:
-    """The database's answers to it."""
-    shown = values or ('"$user", public', "none", "shop")
-    each = (PARSED + BOUND + row(value) + complete("SHOW") + CLOSED + CLOSED for value in shown)
-    return b"".join(each) + ready
+def told(*values: str) -> bytes:
+    """The database's answer to it."""
+    shown = row(*(values or ('"$user", public', "none", "shop")))
+    return PARSED + BOUND + shown + complete("SELECT 1") + CLOSED + CLOSED + IDLE
+
+
+def shown(*values: str) -> bytes:
+    """Its answers in a pipeline."""
+    each = (PARSED + BOUND + row(value) + complete("SHOW") + CLOSED + CLOSED for value in values)
+    return b"".join(each)
 
 
 def test_a_long_text_is_analysed_elsewhere(play: Open) -> None:
@@ -326,7 +331,7 @@ def test_inside_a_pipeline_no_sync_of_ours_ends_the_transaction(play: Open) -> N
         << client(PARSED, BOUND, complete("SET"))
         << Finished()
         << asked(in_pipeline=True)
-        >> answers(told("public", "none", "shop", ready=b""))
+        >> answers(shown("public", "none", "shop"))
         << Decided("parse")
         << upstream(parse(READ, "s"), SYNC)
         >> answers(PARSED, IDLE)
@@ -353,12 +358,28 @@ def test_a_cancel_hits_the_question(play: Open) -> None:
     assert book << Cut(ProtocolViolation, "settings could not be read")
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [told("public", "none"), told("a", "b", "c", "d"), told()[:-6] + SYNTAX_ERROR + row("x")],
-)
-def test_answers_to_the_question_that_make_no_sense(play: Open, answer: bytes) -> None:
-    book = play(ANN, settled=False) >> says(query(READ)) << asked() >> answers(answer)
+@pytest.mark.parametrize("values", [("public", "none"), ("a", "b", "c", "d")])
+def test_answers_that_are_too_few_or_too_many(play: Open, values: tuple[str, ...]) -> None:
+    book: Playbook = play(ANN, settled=False) >> says(query(READ))
+    for _ in range(3):
+        book = book << asked() >> answers(told(*values))
+    assert book << Cut(ProtocolViolation, "settings could not be read")
+
+
+def test_an_answer_to_the_question_that_makes_no_sense(play: Open) -> None:
+    answer = told()[:-6] + SYNTAX_ERROR + row("x")
+    _cut(play(ANN, settled=False) >> says(query(READ)) << asked() >> answers(answer))
+
+
+@pytest.mark.parametrize("values", [("public", "none"), ("a", "b", "c", "d")])
+def test_answers_in_a_transaction_that_make_no_sense(play: Open, values: tuple[str, ...]) -> None:
+    change, begun = "SET search_path = public", complete("BEGIN")
+    book = play(ANN) >> says(query("BEGIN")) >> answers(begun, IN_TRANSACTION)
+    book = book >> says(query(change)) >> answers(complete("SET"), IN_TRANSACTION)
+    _cut(book >> says(query(READ)) >> answers(shown(*values), IN_TRANSACTION))
+
+
+def _cut(book: Playbook) -> None:
     seen = book.performed(whole)[-1]
     book.asserted = True
     assert any(effect.channel == "cut" for effect in seen)

@@ -191,7 +191,7 @@ class Session:
             {"client_encoding": "UTF8", "standard_conforming_strings": "on", **(parameters or {})},
         )
         if settled:
-            self.settings.probed(['"$user", public', "none", "shop"])
+            self.settings.probed(['"$user", public', "none", "shop"], pinned=True)
         target = Target("try", "postgresql")
         self.judge = Judge(
             policy,

@@ -22,7 +22,7 @@ from appliance.dataplane.keeping import PostgresKeeping
 from appliance.dataplane.pool import Kept, Pools
 from appliance.session.announce import UNUSED
 from appliance.session.backend import Left
-from appliance.session.settings import PINNED
+from appliance.session.settings import LEASED_PINNING, PINNING
 from appliance.telemetry.metrics import Metrics
 from appliance.wire.postgres import messages as m
 
@@ -68,6 +68,11 @@ class Server:
         finally:
             writer.close()
 
+    def told(self, text: str) -> tuple[str, ...]:
+        if LEASED_PINNING.columns in text:
+            return self.pinned
+        return self.pinned[:3] if PINNING.columns in text else ()
+
     def answer(self, text: str) -> bytes:
         self.texts.append(text)
         said = b"".join(m.parameter_status(*each) for each in self.reported.items())
@@ -82,7 +87,7 @@ class Server:
             said += m.parameter_status("application_name", UNUSED)
         elif text.startswith("SELECT pg_catalog.set_config('application_name'"):
             said += m.parameter_status("application_name", "ann/1")
-            said += row("ann/1", "ann", *(self.pinned if "search_path" in text else ()))
+            said += row("ann/1", "ann", *self.told(text))
         return said + m.frame(m.COMMAND_COMPLETE, b"OK\0") + m.ready_for_query(IDLE)
 
 
@@ -110,7 +115,7 @@ class Stand:
             tls=TargetTls(mode=TlsMode.DISABLE),
             roles=(Role(principals=("*",), user="app"),),
             schema_check=schema_check,
-            pooling=Pooling(mode=PoolingMode.SESSION, **pooling),
+            pooling=Pooling(**{"mode": PoolingMode.SESSION} | pooling),
         )
 
     async def take(
@@ -184,8 +189,11 @@ async def test_cleaning_waits_a_moment_where_another_is_idle(
     assert third.upstream.side.transport is None or third.upstream.side.transport.is_closing()
 
 
-async def test_settings_are_pinned_where_they_are_leased_under(stand: Stand) -> None:
-    assert (await stand.take(Login("others", b"secret"))).told == ()
+async def test_settings_are_pinned(stand: Stand) -> None:
+    asking = await stand.take(Login("others", b"secret"))
+    assert asking.told == stand.server.pinned[:3]
+    lending = await stand.take(Login("lends", b"secret"), mode=PoolingMode.TRANSACTION)
+    assert lending.told == ()
     leased = await stand.take(schema_check=SchemaCheck.LEASE)
     assert leased.told == stand.server.pinned
     assert await stand.give(leased)
@@ -462,11 +470,13 @@ async def test_no_server(stand: Stand) -> None:
 
 def test_texts() -> None:
     assert cleaning.set_texts({"a.b": "o'x\\"}) == (b"SET a.b TO E'o''x\\\\'",)
-    named = cleaning.naming_query({"a.b": "o'x\\", "c": "d"}, False)
+    named = cleaning.naming_query({"a.b": "o'x\\", "c": "d"}, None)
     assert named == (
         b"SELECT pg_catalog.set_config('a.b', E'o''x\\\\', false),"
         b" pg_catalog.set_config('c', E'd', false)"
     )
-    assert named + f", {PINNED}".encode() == cleaning.naming_query({"a.b": "o'x\\", "c": "d"}, True)
+    for pinning in (PINNING, LEASED_PINNING):
+        pinned = cleaning.naming_query({"a.b": "o'x\\", "c": "d"}, pinning)
+        assert pinned == named + f", {pinning.columns}".encode()
     assert b"postgis" in cleaning.footprint_query(["postgis"])
     assert rb"""o''x\"y""" in cleaning.footprint_query(["o'x\"y"])

@@ -28,7 +28,7 @@ from appliance.audit.record import (
 from appliance.model.principal import Principal
 from appliance.session.effects import RefreshCatalog, Turn
 from appliance.session.hits import HELD
-from appliance.session.settings import PINNING_PROBE
+from appliance.session.settings import LEASED_PINNING, PINNING
 from appliance.sql.lineage import CatalogLineage
 from appliance.telemetry.metrics import SECONDS_BOUNDS
 from appliance.wire.postgres import messages as m
@@ -181,8 +181,10 @@ class Database:
             return b"", row(f"read committed/0/{here}{quiet}/{body}"), complete("SELECT 1")
         if b"json_agg" in text:
             return b"", row("[]"), complete("SELECT 1")
-        if text == PINNING_PROBE:
-            return b"", row('"$user", public', "none", "none", HERE), complete("SELECT 1")
+        for pinning in (PINNING, LEASED_PINNING):
+            if text == pinning.probe:
+                told = ('"$user", public', "none", "none", HERE)[: pinning.width]
+                return b"", row(*told), complete("SELECT 1")
         if text.startswith(b"SHOW"):
             shown = row('"$user", public' if b"path" in text else "none")
             return b"", shown, complete("SHOW")
@@ -286,6 +288,7 @@ class Front:
             if self.hold is not None:
                 self.path.lease, state.hits.want_lease = self.hold.lease, lambda: None
                 state.hits.leased_at = lambda: HERE
+                state.settings.unsettle(False)  # to be told where that is
 
     def _reload(self) -> None:
         """The catalog, as it is now."""
