@@ -71,6 +71,7 @@ def postgres_machine(parts: MachineParts) -> SessionMachine:
         parts.backend,
     )
     state.approvals = services.approvals is not None
+    state.hits.reports_path = state.settings.reports_path
     if parts.told:
         state.settings.probed(list(parts.told), True)
     if governance.configuration.durability is not Durability.DISK:

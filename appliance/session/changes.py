@@ -7,7 +7,9 @@ is not understood may change anything.
 from collections.abc import Collection, Iterable
 
 from appliance.model.catalog import SessionSettings
-from appliance.model.facts import Action, Facts, Flag, StatementFacts
+from appliance.model.decision import Trust
+from appliance.model.facts import Action, Facts, Flag, FunctionUse, StatementFacts
+from appliance.sql.functions import TELLING
 from appliance.sql.names import TEMPORARY_SCHEMA, search_path
 
 _UNSETTLING = frozenset(
@@ -27,8 +29,42 @@ _UNSETTLING = frozenset(
 )
 
 
+STATELESS = TELLING | {"pg_sleep", "pg_sleep_for", "pg_sleep_until"}
+"""Built-in functions that are not on the list of harmless ones, but leave nothing behind."""
+
+_CODE = frozenset(
+    (
+        Action.DO,
+        Action.CALL,
+        Action.DYNAMIC_SQL,
+        Action.EXECUTE_FUNCTION,
+        Action.EXECUTE,
+        Action.OPAQUE,
+    )
+)
+
+
+def runs_code(facts: Facts, trust: Trust) -> bool:
+    """Whether anything may run, named in it or beneath it (triggers, functions of views, defaults
+    and checks), of which it is not known what it does to the session."""
+    return any(
+        not _CODE.isdisjoint(s.actions)
+        or not all(leaves_nothing(use, trust) for use in s.functions_below)
+        for s in facts.statements
+    )
+
+
+def leaves_nothing(use: FunctionUse, trust: Trust) -> bool:
+    """Of a function that is not known to be harmless: a built-in one of which as much is known, or
+    one that is vouched for."""
+    if use.candidates:
+        return trust.functions.issuperset(use.candidates)
+    return use.schema in ("", "pg_catalog") and use.name in STATELESS
+
+
 def unsettles(facts: Facts) -> bool:
-    """Whether it may change a setting that the meaning of names depends on."""
+    """Whether it may, by what its text says, change a setting that the meaning of names depends
+    on."""
     return any(
         Flag.CHANGES_SETTINGS in s.flags or not _UNSETTLING.isdisjoint(s.actions)
         for s in facts.statements
@@ -45,6 +81,12 @@ def settled_before(facts: Facts, index: int, executed: bool = True) -> bool:
         Flag.CHANGES_SETTINGS in s.flags or not unsettling.isdisjoint(s.actions)
         for s in facts.statements[:index]
     )
+
+
+def runs_more(facts: Facts) -> bool:
+    """Whether more of the code may run that earlier statements of the transaction began with: of
+    deferred triggers, or behind a cursor."""
+    return not {Action.TRANSACTION, Action.CURSOR}.isdisjoint(facts.actions)
 
 
 _LEXING = frozenset(
@@ -65,7 +107,9 @@ _LEXING = frozenset(
 
 
 def unsettles_lexing(facts: Facts) -> bool:
-    """Whether it may change how the server reads the texts that come after it."""
+    """Whether it may change how the server reads the texts that come after it. (Not what runs
+    beneath it: strings end in one place whatever is set, `sql/escapes`; and a change of
+    client_encoding is not known before the server is ready.)"""
     for statement in facts.statements:
         if any(name in _LEXING for name, _ in statement.settings):
             return True
@@ -79,7 +123,8 @@ def unsettles_lexing(facts: Facts) -> bool:
 
 
 def unsettles_reports(facts: Facts) -> bool:
-    """Whether it may change a setting that the server reports (with its next ReadyForQuery)."""
+    """Whether it may, by what its text says, change a setting that the server reports (with its
+    next ReadyForQuery)."""
     return unsettles(facts) or any(s.settings or s.ends_transaction for s in facts.statements)
 
 

@@ -312,7 +312,7 @@ class ExchangeCommands:
             state.changing = True
             state.turn.requests.append(BeginSchemaChange(verdict.restricted))
         state.locked |= Action.LOCK in verdict.facts.actions
-        if changes.unsettles(verdict.facts):
+        if verdict.code or changes.unsettles(verdict.facts):
             state.settings.unsettle()
 
 

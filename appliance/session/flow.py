@@ -90,6 +90,9 @@ class Verdict(msgspec.Struct, frozen=True):
     """It changes nothing about the session and names nothing (`is_plain`): no step after the
     decision has to look at its facts.
     """
+    code: bool = False
+    """It may run code, named in it or beneath it, of which nobody knows what it does to the session
+    (`changes.runs_code`)."""
     sweeping: "Verdict | None" = None
     """What it is instead when the database says that the text's writes spare no row
     (`StatementFacts.checks`); None when that makes no difference."""
@@ -393,6 +396,7 @@ class Judge:
             epoch=self.epoch(settings),
             naming=settings.naming,
             plain=changes.is_plain(facts) and not pins,
+            code=changes.runs_code(facts, decision.trust),
             sensitive=frozenset() if restricted else entitlements.sensitive,
             temporaries=settings.temporaries,
             pins=pins,

@@ -64,6 +64,8 @@ class FromClient:
             return  # the upstream would skip it, too ("Extended Query": discard until Sync)
         if state.copying_in:
             self._check_copying(kind)
+        if kind in _LOOKING_UP:
+            state.settings.planned_alone()
         _CLIENT[kind](self, content)
 
     def _check_copying(self, kind: int) -> None:
@@ -84,6 +86,8 @@ class FromClient:
         if part == HEAD:
             self._check_copying(kind)
         if kind == m.BIND:
+            if part == HEAD:
+                self._state.settings.planned_alone()
             self._bind_piece(part, content)
             return
         if part == HEAD:  # a Query or Parse beyond the limit: nothing of it is kept
@@ -417,6 +421,8 @@ class FromClient:
         content = self._shared.bind(prepared, content)
         self._state.portals.begin(portal, bound)
         self._state.send(content, Expected(Kind.BIND, bound, portal))
+        if bound.verdict.code:
+            self._state.settings.planned = bound
         return True
 
     def _describe(self, content: Bytes) -> None:
@@ -440,6 +446,10 @@ class FromClient:
     def _execute(self, content: Bytes) -> None:
         name, _limit = m.parse_execute(content[HEADER:])
         portal = self._state.portals.lookup(name)
+        settings = self._state.settings
+        if settings.planned is portal:
+            settings.planned = None  # what its execution does is to come
+        settings.planned_alone()
         if portal is None:
             error = refusals.plain_error("34000", f'portal "{_shown(name)}" does not exist')
             self._state.send(refusals.rejected_execute(), Expected(Kind.EXECUTE, error=error))
@@ -593,6 +603,7 @@ class FromClient:
         timeout_ms = verdict.decision.statement_timeout_ms
         if timeout_ms is not None:
             self._state.turn.requests.append(ArmTimeout(execution, timeout_ms))
+        self._state.runs_code(verdict)
         if verdict.plain:
             return
         if changes.reshapes(verdict.facts) or changes.unlocks(verdict.facts):
@@ -604,17 +615,15 @@ class FromClient:
             self._state.forgetting = execution
         self._state.chosen.note(verdict.facts, execution.record_id, *given)
         self._state.reports_in_doubt |= changes.unsettles_reports(verdict.facts)
-        if changes.unsettles(verdict.facts):
-            self._state.settings.unsettle(True)
-        elif (
-            self._state.settings.touched_in_transaction
-            and Action.TRANSACTION in verdict.facts.actions
-        ):
-            self._state.settings.unsettle(True)  # a rollback takes settings back
-        if changes.unsettles_lexing(verdict.facts) or (
-            self._state.settings.touched_in_transaction
-            and Action.TRANSACTION in verdict.facts.actions
-        ):
+        settings = self._state.settings
+        # A transaction's end, or a step back, takes settings back.
+        touched = settings.touched_in_transaction and Action.TRANSACTION in verdict.facts.actions
+        if touched or changes.unsettles(verdict.facts):
+            settings.unsettle(True)
+        if settings.code_in_transaction and changes.runs_more(verdict.facts):
+            self._state.reports_in_doubt = True
+            settings.unsettle_by_code()
+        if touched or changes.unsettles_lexing(verdict.facts):
             execution.unsettles_lexing = self._state.lexing_in_doubt = True
         self._rename(execution)
         self._note_temporaries(verdict)
@@ -670,6 +679,7 @@ _ALLOWED_WHILE_COPYING = frozenset(
     (m.COPY_DATA, m.COPY_DONE, m.COPY_FAIL, m.SYNC, m.FLUSH, m.TERMINATE)
 )
 
+_LOOKING_UP = frozenset((m.QUERY, m.PARSE, m.BIND))
 _CLIENT: dict[int, Callable[[FromClient, Bytes], None]] = {
     m.QUERY: FromClient._query,
     m.PARSE: FromClient._parse,

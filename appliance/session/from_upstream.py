@@ -592,7 +592,8 @@ class FromUpstream:
         if self._state.reports_in_doubt:
             self._state.reports_in_doubt = any(
                 isinstance(due.subject, Execution)
-                and changes.unsettles_reports(due.subject.verdict.facts)
+                and (verdict := due.subject.verdict)
+                and (verdict.code or changes.unsettles_reports(verdict.facts))
                 for due in self._state.expected
             )
         if self._state.status == ord("I"):
@@ -608,9 +609,8 @@ class FromUpstream:
             if self._state.reshaped:
                 self._state.reshaped = False
                 self._state.turn.requests.append(NoteSchemaChange())
-            if self._state.settings.touched_in_transaction:
-                self._state.settings.unsettle(False)
-                self._state.settings.touched_in_transaction = False
+        if not len(self._state.expected):
+            self._state.settings.all_reported()
         self._state.choose_row_mode()
         if done.injected:
             self._decisions.questions.passed(done)

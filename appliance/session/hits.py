@@ -59,6 +59,8 @@ class Hits(Teacher[HitPath]):
         """On which server it is held, as `SettingsTracker.server`."""
         self.named = True
         """Whether statements have upstream the names that the client gave them."""
+        self.reports_path = False
+        """`SettingsTracker.reports_path`."""
         self._epoch = ("", "", "")
         self._proviso = ("", "", b"")
         self._shapes = 0
@@ -68,7 +70,7 @@ class Hits(Teacher[HitPath]):
     def query(
         self, text: bytes, verdict: flow.Verdict, folded: bytes | None, seen: bool
     ) -> Hit | None:
-        if not provisory(text, verdict):
+        if not self._knowable(text, verdict):
             return None
         return super().query(text, verdict, folded, seen)
 
@@ -76,7 +78,7 @@ class Hits(Teacher[HitPath]):
         """A Parse of the unnamed statement was sent, of a text that came before."""
         if self.path is None or prepared.name or not teachable(verdict):
             return
-        if not provisory(prepared.text, verdict):
+        if not self._knowable(prepared.text, verdict):
             return
         hit = self.path.exact.get(prepared.text)
         types = len(prepared.parameter_types).to_bytes(2, "big") + b"".join(
@@ -99,7 +101,7 @@ class Hits(Teacher[HitPath]):
         prepared = portal.prepared
         if self.path is None or portal.name or portal.asked or not teachable(verdict):
             return None
-        if not provisory(prepared.text, verdict) or (prepared.name and not self.named):
+        if not self._knowable(prepared.text, verdict) or (prepared.name and not self.named):
             return None
         hit = prepared.hit
         if hit is None or hit.verdict is not verdict:
@@ -118,6 +120,11 @@ class Hits(Teacher[HitPath]):
             )
         self._locate(hit)
         return hit
+
+    def _knowable(self, text: bytes, verdict: flow.Verdict) -> bool:
+        """Whether nothing has to be asked behind it, either: the server itself says what code that
+        it runs has set."""
+        return provisory(text, verdict) and (self.reports_path or not verdict.code)
 
     @staticmethod
     def described(hit: Hit | None, frame: Bytes, lock: ResultLock | None) -> None:

@@ -294,6 +294,7 @@ class SessionMachine(ParkedTurns):
         assert state.hits.path is not None
         bound = not {"B", "b"} & set(state.hits.path.steps_left.decode())
         execution, due = state.hits.take_over()
+        state.runs_code(execution.verdict)
         for expected in due:
             if expected.kind is Kind.PARSE and not expected.injected:
                 state.statements.begin(expected.name, expected.subject)

@@ -8,7 +8,6 @@ looks at nothing of the session; whatever is not on it, or not known, needs a co
 from appliance.model.decision import Trust
 from appliance.model.facts import Action, Confidence, Facts, StatementFacts
 from appliance.session import changes
-from appliance.sql.functions import TELLING
 from appliance.sql.lineage import CatalogLineage
 
 CODE = "code"
@@ -109,10 +108,7 @@ def _known(statement: StatementFacts, lineage: CatalogLineage | None, trust: Tru
     if lineage is None or statement.confidence is not Confidence.EXACT:
         return False
     for use in (*statement.functions, *statement.functions_below):
-        builtin = use.schema in ("", "pg_catalog") and not use.candidates
-        telling = builtin and use.name in _STATELESS
-        vouched = use.candidates and trust.functions.issuperset(use.candidates)
-        if not (telling or vouched):
+        if not changes.leaves_nothing(use, trust):
             return False
     relations = lineage.catalog.relations
     read = {oid for oid, _ in statement.reads_inside}.union(
@@ -130,8 +126,6 @@ def _known(statement: StatementFacts, lineage: CatalogLineage | None, trust: Tru
     return True
 
 
-_STATELESS = TELLING | {"pg_sleep", "pg_sleep_for", "pg_sleep_until"}
-"""Built-in functions that are not on the list of harmless ones for another reason."""
 _TELLING_OF_OTHERS = tuple(
     ("pg_catalog", name) for name in ("pg_prepared_statements", "pg_backend_memory_contexts")
 )

@@ -44,6 +44,7 @@ LEASED_PINNING = Pinning(f"{_PINNED}, ({SERVER})", 4)
 _NONE: frozenset[str] = frozenset()
 _NO_KINDS: frozenset[tuple[str, str]] = frozenset()
 """One for all sessions: most have none."""
+_NOT = (False, False)
 
 
 class SettingsTracker:
@@ -51,8 +52,9 @@ class SettingsTracker:
 
     __slots__ = (
         "_database", "_kinds", "_path_known", "_role", "_search_path", "_shifting", "_standard",
-        "_temporaries", "_temporary", "certain", "current", "parameters", "pinned", "server",
-        "temporaries_certain", "temporaries_foreign", "told", "touched_in_transaction",
+        "_suspended", "_temporaries", "_temporary", "certain", "code_in_transaction", "current",
+        "parameters", "pinned", "planned", "server", "temporaries_certain", "temporaries_foreign",
+        "told", "touched_in_transaction",
     )  # fmt: skip
 
     def __init__(self, database: str, parameters: dict[str, str]) -> None:
@@ -81,8 +83,19 @@ class SettingsTracker:
         self.server = ""
         """Where that was, and since when it runs; known where it is pinned to be leased under."""
         self.touched_in_transaction = False
+        self._suspended = _NOT
+        self.code_in_transaction = False
+        """Code ran in it that nobody knows, and may yet (deferred triggers, cursors)."""
+        self.planned: object = None
+        """A portal (`inflight.Portal`) that was bound, and not executed yet: code of its statement
+        may have run when it was planned."""
         self._standard = self._reads_standard()
         self.current = self._build()
+
+    @property
+    def reports_path(self) -> bool:
+        """From PostgreSQL 18 on."""
+        return "search_path" in self.parameters
 
     def _build(self) -> SessionSettings:
         settings = SessionSettings(
@@ -134,7 +147,27 @@ class SettingsTracker:
         if self.current.converted != self._converts():
             self.current = self._build()
 
+    def unsettle_by_code(self) -> None:
+        """Code is about to run that may set anything. Where the server reports search_path, nothing
+        needs to be asked behind it once the server is ready."""
+        self.code_in_transaction = True
+        if not self.reports_path:
+            self.unsettle(True)
+        elif self.certain:
+            pinned = self.pinned
+            self.unsettle(False)
+            self._suspended = True, pinned
+
+    def all_reported(self) -> None:
+        """The server is ready, and behind whatever ran: what it has not reported is as it was."""
+        suspended, pinned = self._suspended
+        if suspended:
+            self._suspended = _NOT
+            self.certain, self.pinned = True, pinned
+            self.current = self._build()
+
     def unsettle(self, in_transaction: bool) -> None:
+        self._suspended = _NOT
         if in_transaction:
             self.touched_in_transaction = True
         self.pinned = False
@@ -144,7 +177,7 @@ class SettingsTracker:
 
     def probed(self, values: Sequence[str], pinned: bool = False) -> None:
         """Takes the answers of PROBE; `pinned`: of PINNING, or LEASED_PINNING."""
-        self.pinned = pinned
+        self._suspended, self.pinned = _NOT, pinned
         told = values[: len(PROBE)]
         path, role, session_user = told
         self.told = "\n".join(told)
@@ -192,7 +225,18 @@ class SettingsTracker:
             self._shifting |= names
             self.current = self._build()
 
+    def planned_alone(self) -> None:
+        """What was bound last is not executed next: what its planning did counts by itself."""
+        if self.planned is not None:
+            self.planned = None
+            self.unsettle(True)
+
     def transaction_ended(self) -> None:
+        """The server is ready, and in none."""
+        self.planned_alone()
+        if self.touched_in_transaction:
+            self.unsettle(False)
+        self.touched_in_transaction = self.code_in_transaction = False
         if self._shifting:
             self._shifting = frozenset()
             self.current = self._build()

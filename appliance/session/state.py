@@ -443,6 +443,12 @@ class SessionState:
         between transactions, on a connection that stays its own."""
         return self.status == ord("I") and not (self.in_pipeline or self.shares)
 
+    def runs_code(self, verdict: flow.Verdict) -> None:
+        """It is about to be sent."""
+        if verdict.code:
+            self.reports_in_doubt = True
+            self.settings.unsettle_by_code()
+
     def vouches(self, footing: Footing) -> bool:
         """Whether what a text rests on needs no look: it was found as it was judged, and is
         locked. What cannot be locked (functions, names that newly shadow others) is looked at again

@@ -1,17 +1,29 @@
 """What runs beneath a text (a trigger, a function behind a view) changes how texts behind it are
-read. PostgreSQL 18 reports search_path, and names are judged by what they mean then; strings are
-sent so that they end in one place whatever standard_conforming_strings is.
+read, or the server's configuration does. Settings are asked for behind whatever runs code that
+nobody vouches for; the path is the session's own from its first statement on; and strings are sent
+so that they end in one place whatever standard_conforming_strings is.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.clusters import EmbeddedPostgres
-from tests.endtoend.stage import DATABASE, PASSWORD, ROLE, Running
-from tests.wireclient import Message, WireClient, bind, execute, message, parse, query
+from tests.clusters import Authority, EmbeddedPostgres
+from tests.endtoend.stage import DATABASE, PASSWORD, ROLE, Estate, Running, furnish
+from tests.wireclient import (
+    Message,
+    WireClient,
+    bind,
+    close,
+    execute,
+    message,
+    parse,
+    query,
+    wait_for,
+)
 
 RULES = """
 version: 1
@@ -22,6 +34,7 @@ rules:
 SCHEMA = f"""
 CREATE SCHEMA hidden;
 CREATE TABLE hidden.papers AS SELECT 'TOP SECRET'::text AS word;
+CREATE TABLE public.papers AS SELECT 'of all'::text AS word;
 CREATE SCHEMA shown;
 CREATE TABLE shown.papers AS SELECT 'harmless'::text AS word;
 CREATE TABLE shown.noted (i int);
@@ -31,6 +44,12 @@ CREATE FUNCTION shown.on_insert() RETURNS trigger LANGUAGE plpgsql
   AS $$ BEGIN PERFORM shown.moves(); RETURN NEW; END $$;
 CREATE TRIGGER moves BEFORE INSERT ON shown.noted FOR EACH ROW EXECUTE FUNCTION shown.on_insert();
 CREATE VIEW shown.moving AS SELECT shown.moves() AS i;
+CREATE TABLE shown.noted_late (i int);
+CREATE CONSTRAINT TRIGGER moves AFTER INSERT ON shown.noted_late DEFERRABLE INITIALLY DEFERRED
+  FOR EACH ROW EXECUTE FUNCTION shown.on_insert();
+CREATE FUNCTION shown.planned() RETURNS int IMMUTABLE LANGUAGE plpgsql
+  AS $$ BEGIN PERFORM set_config('search_path', 'hidden', false); RETURN 1; END $$;
+CREATE VIEW shown.planning AS SELECT shown.planned() AS i FROM generate_series(1, 2);
 CREATE TABLE shown.read_otherwise (i int);
 CREATE FUNCTION shown.on_string() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
   PERFORM set_config('standard_conforming_strings', 'off', false); RETURN NEW; END $$;
@@ -38,7 +57,7 @@ CREATE TRIGGER strings BEFORE INSERT ON shown.read_otherwise
   FOR EACH ROW EXECUTE FUNCTION shown.on_string();
 CREATE TABLE shown.trash (i int);
 GRANT USAGE ON SCHEMA hidden, shown TO {ROLE};
-GRANT ALL ON ALL TABLES IN SCHEMA hidden, shown TO {ROLE};
+GRANT ALL ON ALL TABLES IN SCHEMA hidden, shown, public TO {ROLE};
 ALTER TABLE shown.trash OWNER TO {ROLE};
 """
 READ = "SELECT word FROM papers"
@@ -47,17 +66,30 @@ BENEATH = ("INSERT INTO shown.noted VALUES (1)", "SELECT * FROM shown.moving")
 Session = psycopg.Connection[tuple[Any, ...]]
 
 
+@pytest.fixture(scope="module")
+def older(server_folder: Path) -> Iterator[EmbeddedPostgres]:
+    """It reports no search_path."""
+    with EmbeddedPostgres(server_folder / "e16", 16) as server:
+        furnish(server)
+        yield server
+
+
+@pytest.fixture(params=["18", "16"])
+def server(vault: EmbeddedPostgres, request: pytest.FixtureRequest) -> EmbeddedPostgres:
+    return vault if request.param == "18" else request.getfixturevalue("older")
+
+
 @pytest.fixture
-def proxy(vault: EmbeddedPostgres, estate: Any) -> Iterator[Running]:
-    with psycopg.connect(vault.uri(database=DATABASE), autocommit=True) as root:
+def proxy(server: EmbeddedPostgres, tmp_path: Path, authority: Authority) -> Iterator[Running]:
+    with psycopg.connect(server.uri(database=DATABASE), autocommit=True) as root:
         root.execute(SCHEMA)
         try:
-            made = estate()
+            made = Estate(tmp_path / "estate", server, authority)
             made.write("policy.yaml", RULES)
             with made.serve() as running:
                 yield running
         finally:
-            root.execute("DROP SCHEMA hidden, shown CASCADE")
+            root.execute("DROP SCHEMA hidden, shown CASCADE; DROP TABLE public.papers")
 
 
 @pytest.fixture(params=["simple", "extended"])
@@ -113,10 +145,120 @@ def test_a_string_ends_where_it_was_judged_to_end(
                 got = in_one_segment(client, text, extended=extended)
                 assert [m.row for m in got if m.kind == "D"] == [wanted]
             got = in_one_segment(client, CARRIER, text, extended=extended)
-            assert [m.row for m in got if m.kind == "D"] == [wanted]
-            assert [m for m in got if m.kind == "E"] == []
+            if extended:  # nobody knows yet how strings are read
+                assert [m.row for m in got if m.kind == "D"] == [wanted]
+                assert [m for m in got if m.kind == "E"] == []
+            else:
+                assert [m.row for m in got if m.kind == "D"] == []
+                (error,) = [m.fields["M"] for m in got if m.kind == "E"]
+                assert "standard_conforming_strings differs from what is analysed" in error
     with proxy.connect("bob", "bob-password") as connection:
         assert read(connection, "SELECT to_regclass('shown.trash')::text") == "shown.trash"
+
+
+@pytest.fixture
+def raw(proxy: Running) -> Iterator[WireClient]:
+    address = f"postgresql://bob:bob-password@127.0.0.1:{proxy.ports['main']}/{DATABASE}"
+    with WireClient.login(address) as client:
+        client.query(b"SET search_path = shown")
+        for _ in range(4):
+            assert read_last(client.query(READ.encode())) == [b"harmless"]
+        yield client
+
+
+def read_last(got: list[Message]) -> Any:
+    assert [m for m in got if m.kind == "E"] == []
+    return [m.row for m in got if m.kind == "D"][-1]
+
+
+def denied(got: list[Message]) -> bool:
+    said = [m.fields["D"] for m in got if m.kind == "E"]
+    assert said, got
+    return b"TOP SECRET" not in b"".join(m.body for m in got) and "rule: no-secrets" in said[0]
+
+
+@pytest.mark.parametrize("extended", [False, True], ids=["simple", "extended"])
+@pytest.mark.parametrize("beneath", BENEATH)
+def test_in_one_segment(raw: WireClient, beneath: str, extended: bool) -> None:
+    assert denied(in_one_segment(raw, beneath.encode(), READ.encode(), extended=extended))
+    raw.query(b"SET search_path = shown")
+    assert read_last(raw.query(READ.encode())) == [b"harmless"]
+
+
+def test_statements_that_were_prepared_before(raw: WireClient) -> None:
+    raw.ask(parse("read", READ), parse("write", BENEATH[0]), SYNC)
+    for _ in range(4):
+        assert read_last(raw.ask(bind("", "read"), execute(), SYNC)) == [b"harmless"]
+    steps = [bind("", "write"), execute(), bind("", "read"), execute(), SYNC]
+    assert denied(raw.ask(*steps))
+    raw.query(b"SET search_path = shown")
+    raw.ask(bind("", "write"), execute(), SYNC)
+    assert denied(raw.ask(bind("", "read"), execute(), SYNC))
+
+
+def test_a_deferred_trigger(raw: WireClient) -> None:
+    """It runs at the end of its transaction, or when constraints are checked at once."""
+    late = b"INSERT INTO shown.noted_late VALUES (1)"
+    raw.query(b"BEGIN")
+    raw.query(late)
+    assert read_last(raw.query(READ.encode())) == [b"harmless"]
+    assert denied(raw.ask(query(b"COMMIT"), query(READ), ready=2))
+    raw.query(b"SET search_path = shown")
+    raw.query(b"BEGIN")
+    raw.query(late)
+    assert denied(raw.ask(query(b"SET CONSTRAINTS ALL IMMEDIATE"), query(READ), ready=2))
+    raw.query(b"ROLLBACK")
+    assert read_last(raw.query(READ.encode())) == [b"harmless"]
+    assert denied(in_one_segment(raw, late, READ.encode(), extended=False))
+
+
+def test_a_cursor(raw: WireClient) -> None:
+    """What it is made of runs when rows are fetched."""
+    raw.query(b"BEGIN")
+    raw.query(b"DECLARE c CURSOR FOR SELECT * FROM shown.moving")
+    assert read_last(raw.query(READ.encode())) == [b"harmless"]
+    assert denied(raw.ask(query(b"FETCH 1 FROM c"), query(READ), ready=2))
+    raw.query(b"ROLLBACK")
+    assert read_last(raw.query(READ.encode())) == [b"harmless"]
+
+
+@pytest.mark.parametrize("synced", [False, True])
+def test_what_runs_when_a_statement_is_planned(raw: WireClient, synced: bool) -> None:
+    """A function that is declared IMMUTABLE, at Bind: its statement needs not be executed."""
+    plan = parse("plan", "SELECT i FROM shown.planning")
+    raw.ask(plan, parse("read", READ), SYNC)
+    middle = [SYNC] if synced else []
+    for last in ([bind("", "read")], [parse("", READ), bind()]):
+        got = raw.ask(bind("p", "plan"), *middle, *last, execute(), SYNC, ready=1 + synced)
+        assert denied(got)
+        raw.query(b"SET search_path = shown")
+        raw.ask(close("S", "plan"), plan, SYNC)  # a plan is made once
+    raw.ask(bind("p", "plan"), SYNC)
+    assert denied(raw.query(READ.encode()))
+
+
+@pytest.mark.parametrize("who", ["bob", "alice"])
+def test_a_changed_configuration_reaches_no_open_session(
+    proxy: Running, server: EmbeddedPostgres, who: str
+) -> None:
+    address = f"postgresql://{who}:{who}-password@127.0.0.1:{proxy.ports['main']}/{DATABASE}"
+    direct = f"postgresql://{ROLE}:{PASSWORD}@127.0.0.1:{server.port}/{DATABASE}"
+    root = psycopg.connect(server.uri(database=DATABASE), autocommit=True)
+    plain = psycopg.connect(direct, autocommit=True)
+    with root, plain, WireClient.login(address) as client:
+        (path,) = read_last(client.query(b"SHOW search_path"))
+        root.execute("ALTER SYSTEM SET search_path = hidden")
+        try:
+            root.execute("SELECT pg_reload_conf()")
+            wait_for(lambda: read(plain, "SHOW search_path") == "hidden")
+            assert read_last(client.query(b"SHOW search_path")) == [path]
+            assert read_last(client.query(READ.encode())) == [b"of all"]
+            with WireClient.login(address) as later:
+                assert read_last(later.query(b"SHOW search_path")) == [b"hidden"]
+        finally:
+            root.execute("ALTER SYSTEM RESET search_path")
+            root.execute("SELECT pg_reload_conf()")
+            wait_for(lambda: read(plain, "SHOW search_path") != "hidden")
 
 
 BACKSLASHES = (
@@ -135,9 +277,9 @@ BACKSLASHES = (
 @pytest.mark.parametrize("text", BACKSLASHES)
 @pytest.mark.parametrize("who", ["bob", "alice"])
 def test_texts_with_backslashes_mean_what_they_mean_to_the_database(
-    proxy: Running, vault: EmbeddedPostgres, text: str, who: str
+    proxy: Running, server: EmbeddedPostgres, text: str, who: str
 ) -> None:
-    direct = f"postgresql://{ROLE}:{PASSWORD}@127.0.0.1:{vault.port}/{DATABASE}"
+    direct = f"postgresql://{ROLE}:{PASSWORD}@127.0.0.1:{server.port}/{DATABASE}"
     address = f"postgresql://{who}:{who}-password@127.0.0.1:{proxy.ports['main']}/{DATABASE}"
     said = []
     for each in (direct, address):
