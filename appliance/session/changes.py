@@ -12,26 +12,6 @@ from appliance.model.facts import Action, Facts, Flag, FunctionUse, StatementFac
 from appliance.sql.functions import TELLING
 from appliance.sql.names import TEMPORARY_SCHEMA, search_path
 
-_UNSETTLING = frozenset(
-    (
-        Action.SET,
-        Action.SET_ROLE,
-        Action.DISCARD,
-        Action.DO,
-        Action.CALL,
-        Action.DYNAMIC_SQL,
-        Action.EXECUTE_FUNCTION,
-        Action.EXECUTE,
-        Action.OPAQUE,
-        Action.ALTER_SYSTEM,
-        Action.ROLE,
-    )
-)
-
-
-STATELESS = TELLING | {"pg_sleep", "pg_sleep_for", "pg_sleep_until"}
-"""Built-in functions that are not on the list of harmless ones, but leave nothing behind."""
-
 _CODE = frozenset(
     (
         Action.DO,
@@ -42,6 +22,16 @@ _CODE = frozenset(
         Action.OPAQUE,
     )
 )
+_UNSETTLING = _CODE | {
+    Action.SET,
+    Action.SET_ROLE,
+    Action.DISCARD,
+    Action.ALTER_SYSTEM,
+    Action.ROLE,
+}
+
+STATELESS = TELLING | {"pg_sleep", "pg_sleep_for", "pg_sleep_until"}
+"""Built-in functions that are not on the list of harmless ones, but leave nothing behind."""
 
 
 def runs_code(facts: Facts, trust: Trust) -> bool:
@@ -131,23 +121,10 @@ def unsettles_reports(facts: Facts) -> bool:
 _SETTING_ONLY = frozenset((Action.SET, Action.SELECT, Action.SHOW))
 
 
-_RESHAPING = frozenset(
-    (
-        Action.DO,
-        Action.CALL,
-        Action.DYNAMIC_SQL,
-        Action.EXECUTE_FUNCTION,
-        Action.OPAQUE,
-        Action.EXECUTE,
-    )
-)
-
-
 def reshapes(facts: Facts) -> bool:
     """Whether it may change the schema."""
     return any(
-        Flag.CHANGES_SCHEMA in s.flags or not _RESHAPING.isdisjoint(s.actions)
-        for s in facts.statements
+        Flag.CHANGES_SCHEMA in s.flags or not _CODE.isdisjoint(s.actions) for s in facts.statements
     )
 
 
