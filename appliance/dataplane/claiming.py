@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 SECONDS_MAX = 2.0
 """After that it is over when it is looked at next (`Lender.sweep`)."""
 ANSWER_BYTES_MAX = 65_536
+LOST, SLOW = "lost", "too slow"
+"""Why a claim fails to which there is no answer."""
 _TEXT_OID = 25
 RESET_NAME = refusals.RESERVED + b"reset"
 SEQUENCES_NAME = refusals.RESERVED + b"sequences"
@@ -89,6 +91,8 @@ class Claim:
         self.begun = kept.pool.now()
         self.abandoned = False
         """The session is gone, or needs it no longer."""
+        self.new = False
+        """The connection was opened for this claim."""
         self.looks = looks
         self.shown: dict[str, str] = {}
         """Settings as the server has them now."""
@@ -116,12 +120,12 @@ class Claim:
 
     def _changed(self) -> None:
         if self.kept.upstream.side.ended:
-            self._end("lost")
+            self._end(LOST)
 
     def overdue(self, now: float) -> None:
         """Ends it if it has had its time."""
         if now - self.begun > SECONDS_MAX:
-            self._end("too slow")
+            self._end(SLOW)
 
     def _received(self, chunk: memoryview) -> None:
         naming = self._naming

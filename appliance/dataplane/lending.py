@@ -65,6 +65,9 @@ class NotShared(Exception):
     """Connections of this role cannot be shared."""
 
 
+NOT_AS_LOGGED_IN = "a new connection did not answer as one does"
+
+
 GONE = object()
 """The session that used a connection last, when it has ended."""
 
@@ -178,15 +181,16 @@ class Lender:
         pool.opening -= 1
         pool.used.add(kept)
         if kept.standing:
-            self._claim(kept, borrower)
+            self._claim(kept, borrower, new=True)
         else:
             pool.close_one(kept)
             borrower.denied(NotShared())
 
     # --- claims -----------------------------------------------------------------------------------
 
-    def _claim(self, kept: "Kept", borrower: Borrower) -> None:
-        """Has the connection verified and named for its next session."""
+    def _claim(self, kept: "Kept", borrower: Borrower, *, new: bool = False) -> None:
+        """Has the connection verified and named for its next session. `new`: opened for it; if that
+        one fails, so would the next."""
         pool, side, now = self._pool, kept.upstream.side, self._pool.now()
         if kept.last is borrower:
             self._hand(kept, borrower, Taken({}, True, True))
@@ -199,6 +203,7 @@ class Lender:
             kept.backend.sole = False
         kept.last = GONE  # whoever comes back to it is not who it is named for from here on
         claim = claiming.Claim(kept, borrower, pool.pooling.extensions, looks, self._claimed)
+        claim.new = new
         self._claims[kept] = claim
         claim.begin(HIGH_BYTES)
 
@@ -208,7 +213,13 @@ class Lender:
             return
         if failed:
             _log.info("not_kept", target=self._pool.key.target, reason=failed)
-            self._close_and_go_on(kept, borrower)
+            if claim.new and failed != claiming.SLOW:
+                self._new_one_failed(claim, failed)
+            elif self._overdue(borrower, self._pool.now()):
+                self._pool.close_one(kept)
+                borrower.denied(TimeoutError())
+            else:
+                self._close_and_go_on(kept, borrower)
             return
         if claim.looks:
             kept.looked = self._pool.now()
@@ -219,6 +230,19 @@ class Lender:
         kept.upstream = kept.upstream._replace(parameters=claim.shown)
         alike = borrower.knew(kept)
         self._hand(kept, borrower, Taken(claim.shown, False, alike))
+
+    def _new_one_failed(self, claim: claiming.Claim, failed: str) -> None:
+        """Who waits for it is told: opening others could go on without end."""
+        pool = self._pool
+        pool.close_one(claim.kept)
+        if failed == claiming.LOST:
+            claim.borrower.denied(UpstreamUnreachable("it closed a new connection"))
+        else:
+            pool.found_unfit(NOT_AS_LOGGED_IN, pool.now())
+            claim.borrower.denied(NotShared())
+
+    def _overdue(self, borrower: Borrower, now: float) -> bool:
+        return now - borrower.waits_since > self._pool.pooling.wait_s_max
 
     def _hand(self, kept: "Kept", borrower: Borrower, taken: Taken) -> None:
         kept.last = borrower
@@ -246,8 +270,7 @@ class Lender:
         """Who has waited too long is told; what is too old, or long unused, is taken off."""
         for claim in tuple(self._claims.values()):
             claim.overdue(now)
-        limit = self._pool.pooling.wait_s_max
-        while self.waiting and now - self.waiting[0].waits_since > limit:
+        while self.waiting and self._overdue(self.waiting[0], now):
             self.waiting.popleft().denied(TimeoutError())
         stale = time() - self._pool.pooling.idle_s_max
         for kept, owner in list(self.attached.items()):

@@ -288,7 +288,7 @@ class Pool:
         self.used.add(kept)
         if await self._handed_over(kept, announced):
             return kept
-        self._found_unfit("the session's settings were not taken", now)
+        self.found_unfit("the session's settings were not taken", now)
         return None
 
     async def _opened(self, now: float) -> Kept:
@@ -305,10 +305,11 @@ class Pool:
             raise
         kept.standing = "" if seen.unfit else seen.standing
         if seen.unfit:
-            self._found_unfit(seen.unfit, now)
+            self.found_unfit(seen.unfit, now)
         return kept
 
-    def _found_unfit(self, reason: str, now: float) -> None:
+    def found_unfit(self, reason: str, now: float) -> None:
+        """For a while, new sessions have connections of their own."""
         self.unfit, self.unfit_until = reason, now + UNFIT_SECONDS
         _log.warning("not_pooled", target=self.key.target, user=self.key.login.user, reason=reason)
 

@@ -16,7 +16,7 @@ from appliance.config.schema import (
     TargetTls,
 )
 from appliance.config.schema import TargetTlsMode as TlsMode
-from appliance.dataplane import cleaning, pool
+from appliance.dataplane import claiming, cleaning, pool
 from appliance.dataplane.connections import Login, UpstreamUnreachable
 from appliance.dataplane.keeping import PostgresKeeping
 from appliance.dataplane.pool import Kept, Pools
@@ -28,6 +28,7 @@ from appliance.wire.postgres import messages as m
 
 KEEPING = PostgresKeeping()
 IDLE, OPEN = ord("I"), ord("T")
+STEPS = {b"P": m.PARSE_COMPLETE, b"B": m.BIND_COMPLETE, b"C": m.CLOSE_COMPLETE}
 ANNOUNCED = {"application_name": "ann/1", "sallyport.principal": "ann"}
 LOGIN = Login("app", b"secret")
 
@@ -42,6 +43,11 @@ class Server:
         self.standing = "as it was"
         self.unfit = ""
         self.pinned = ("app, public", "none", "app", "171 f")
+        self.claims = False
+        self.claimed: str | None = "="
+        """Its first word to who claims a connection, None: not a word."""
+        self.closing = False
+        """It closes a connection that is claimed."""
         self.failing = ""
         """Words of a text that is answered with an error."""
         self.reported: dict[str, str] = {}
@@ -62,11 +68,28 @@ class Server:
                 body = await reader.readexactly(int.from_bytes(head[1:], "big") - 4)
                 if head[:1] == b"X":
                     break
-                writer.write(self.answer(body[:-1].decode()))
+                if head[:1] == b"Q":
+                    writer.write(self.answer(body[:-1].decode()))
+                elif (step := self.step(head[:1], body)) is None:
+                    break
+                else:
+                    writer.write(step)
         except asyncio.IncompleteReadError:
             pass
         finally:
             writer.close()
+
+    def step(self, kind: bytes, body: bytes) -> bytes | None:
+        """Of a claim; None: it closes the connection."""
+        if kind == b"B":
+            self.claims = claiming.CLAIM_NAME in body
+        if kind != b"E":
+            return {b"S": m.ready_for_query(IDLE)}.get(kind) or m.frame(STEPS[kind], b"")
+        done = m.frame(m.COMMAND_COMPLETE, b"OK\0")
+        if self.claims and self.claimed is not None:
+            name = m.parameter_status("application_name", "ann/1")
+            done = name + row(self.claimed, "ann/1", "ann", "", "") + done
+        return None if self.claims and self.closing else done
 
     def told(self, text: str) -> tuple[str, ...]:
         if LEASED_PINNING.columns in text:
@@ -200,6 +223,24 @@ async def test_settings_are_pinned(stand: Stand) -> None:
     stand.server.pinned = ("app", "none", "app", "172 f")
     assert await stand.take(schema_check=SchemaCheck.LEASE) is leased
     assert leased.told == ("app", "none", "app", "172 f")
+
+
+@pytest.mark.parametrize("word", [None, ""])
+async def test_new_connections_that_cannot_be_claimed(stand: Stand, word: str | None) -> None:
+    stand.server.claimed = word
+    found = stand.pools.pool(
+        stand.target(mode=PoolingMode.TRANSACTION), LOGIN, "shop", {}, ANNOUNCED, KEEPING
+    )
+    assert found is not None
+    assert await found.obtain(ANNOUNCED) is None  # one of its own
+    assert stand.server.opened == 1 and found.unfit and not found.used
+
+
+async def test_new_connections_that_are_closed(stand: Stand) -> None:
+    stand.server.closing = True
+    with pytest.raises(UpstreamUnreachable, match="closed a new connection"):
+        await stand.take(mode=PoolingMode.TRANSACTION)
+    assert stand.server.opened == 1
 
 
 async def test_settings_that_are_not_told(stand: Stand) -> None:
