@@ -2,9 +2,10 @@
 
 Begun by `lending`; answered by the server in one round trip, without a task. What is sent takes
 settings back to those of the login (RESET ALL), drops what sequences were asked, lets go of
-advisory locks, draws a seed, sets who works now, and asks whether there is anything else
-(`cleaning.claim_query`). Rule: the answer is exactly what such a connection gives, or the
-connection is closed. It is read once for each session: the same bytes again mean the same.
+advisory locks, draws a seed, sets who works now, makes the path the session's own, and asks
+whether there is anything else (`cleaning.claim_query`). Rule: the answer is exactly what such a
+connection gives, or the connection is closed. It is read once for each session: the same bytes
+again mean the same.
 
 Prepared statements of others stay: they have names of ours, which no client can use, and what shows
 them is code that needs a connection cleaned of everything first (`session/pinning`).
@@ -18,6 +19,7 @@ from appliance.dataplane import cleaning
 from appliance.dataplane.cleaning import Unclean
 from appliance.model.errors import ProtocolViolation
 from appliance.session.announce import APPLICATION_NAME
+from appliance.session.settings import PINNING
 from appliance.wire.postgres import messages as m
 from appliance.wire.postgres import refusals
 
@@ -60,7 +62,7 @@ _BEHIND = m.execute(b"") + m.SYNC_FRAME
 class Naming:
     """What is said to connections that are claimed for one session, and what it was answered."""
 
-    __slots__ = ("answer", "fresh", "names", "said", "shown", "values")
+    __slots__ = ("answer", "fresh", "names", "said", "shown", "told", "values")
 
     def __init__(self, announced: Mapping[str, str], user: str) -> None:
         self.names = tuple(announced)
@@ -71,6 +73,7 @@ class Naming:
         """The last answer that was as it has to be, of a connection that began as `fresh`."""
         self.fresh: dict[str, str] | None = None
         self.shown: dict[str, str] = {}
+        self.told: tuple[str, ...] = ()
 
 
 class Claim:
@@ -96,6 +99,8 @@ class Claim:
         self.looks = looks
         self.shown: dict[str, str] = {}
         """Settings as the server has them now."""
+        self.told: tuple[str, ...] = ()
+        """And those that decide what names mean (PINNING): they are the next session's own."""
         self._extensions = extensions
         self._done = done
         self._naming = borrower.naming
@@ -131,7 +136,7 @@ class Claim:
         naming = self._naming
         same = self._usual and not self._answer and naming.fresh is self.kept.fresh
         if same and bytes(chunk) == naming.answer:
-            self.shown = naming.shown
+            self.shown, self.told = naming.shown, naming.told
             self._end("")
             return
         self._answer += chunk
@@ -151,7 +156,7 @@ class Claim:
         if self._usual:
             naming = self._naming
             naming.answer, naming.fresh = bytes(self._answer), self.kept.fresh
-            naming.shown = self.shown
+            naming.shown, naming.told = self.shown, self.told
 
     def _end(self, failed: str) -> None:
         if self._over:
@@ -208,4 +213,4 @@ class Claim:
             cleaning.require_standing(rows[1:], self.looks)
         if shown != {**self.kept.fresh, APPLICATION_NAME: shown.get(APPLICATION_NAME, "")}:
             raise Unclean("settings")
-        self.shown = shown
+        self.shown, self.told = shown, cleaning.pinned(rows[:1], PINNING)

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from appliance.dataplane.transport import Side
 from appliance.model.errors import ProtocolViolation
 from appliance.session.own_statements import OWN, Own
-from appliance.session.settings import Pinning
+from appliance.session.settings import PINNING, Pinning
 from appliance.wire.postgres import messages as m
 
 _EQ, _NE, _GT = (f"OPERATOR(pg_catalog.{sign})" for sign in ("=", "<>", ">"))
@@ -95,8 +95,9 @@ and at last which of ours there are, joined by commas, as the server knows them.
 def claim_query(names: Sequence[str]) -> bytes:
     """For a session that shares a connection: whether anything is left of who was there before, and
     the settings `names` as this one is announced (parameters, all text; the last one is the role's
-    name). One row: `=` if nothing is left, the settings as they are now, two empty values. Lets go
-    of advisory locks and draws a seed. RESET ALL and DISCARD SEQUENCES come before it.
+    name). One row: `=` if nothing is left, the settings as they are now, two empty values, and what
+    was pinned. Lets go of advisory locks and draws a seed. RESET ALL and DISCARD SEQUENCES come
+    before it.
     """
     settings = "".join(
         f" pg_catalog.set_config('{name}', $%d, false)," % (index + 1)
@@ -111,7 +112,8 @@ def claim_query(names: Sequence[str]) -> bytes:
   pg_catalog.pg_advisory_unlock_all(),
   pg_catalog.setseed(CAST(pg_catalog.hashtext(CAST(
     pg_catalog.gen_random_uuid() AS pg_catalog.text)) AS pg_catalog.float8)
-    OPERATOR(pg_catalog./) 2147483648.0)""".encode()  # noqa: S608 - names of our own
+    OPERATOR(pg_catalog./) 2147483648.0),
+  {PINNING.columns}""".encode()  # noqa: S608 - names of our own
 
 
 class Footprint(NamedTuple):
@@ -179,7 +181,7 @@ def naming_query(settings: Mapping[str, str], pinning: Pinning | None) -> bytes:
 
 
 def pinned(rows: Sequence[Sequence[str | None]], pinning: Pinning) -> tuple[str, ...]:
-    """The end of the answer to `naming_query`. Raises Unclean for anything else."""
+    """The end of the answer to `naming_query` or `claim_query`. Raises Unclean where it is not."""
     told = tuple(value for row in rows for value in row[-pinning.width :] if value is not None)
     if len(told) != pinning.width:
         raise Unclean("settings")

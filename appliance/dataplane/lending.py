@@ -51,9 +51,6 @@ class Borrower(Protocol):
     def yields(self) -> bool:
         """Whether the one that it has can be taken away now: then it is no longer attached."""
 
-    def knew(self, kept: "Kept") -> bool:
-        """Whether new sessions begin on it as on the one that it had before."""
-
     def parked(self) -> bool:
         """Whether it keeps the one that it has while people decide on what it sent."""
 
@@ -193,7 +190,7 @@ class Lender:
         one fails, so would the next."""
         pool, side, now = self._pool, kept.upstream.side, self._pool.now()
         if kept.last is borrower:
-            self._hand(kept, borrower, Taken({}, True, True))
+            self._hand(kept, borrower, Taken({}, True))
             return
         looks = kept.standing if now - kept.looked > LOOK_AGAIN_SECONDS else None
         if now > kept.until or side.ended:
@@ -228,8 +225,8 @@ class Lender:
             return
         self._pool.metrics.upstream_reused += 1
         kept.upstream = kept.upstream._replace(parameters=claim.shown)
-        alike = borrower.knew(kept)
-        self._hand(kept, borrower, Taken(claim.shown, False, alike))
+        kept.told = claim.told
+        self._hand(kept, borrower, Taken(claim.shown, False, claim.told))
 
     def _new_one_failed(self, claim: claiming.Claim, failed: str) -> None:
         """Who waits for it is told: opening others could go on without end."""
@@ -303,10 +300,6 @@ class _Arrival:
             self.found.set_exception(error)
 
     def yields(self) -> bool:
-        return False
-
-    def knew(self, kept: "Kept") -> bool:
-        del kept
         return False
 
     def parked(self) -> bool:

@@ -136,7 +136,7 @@ class Pool:
         lends = target.pooling.mode is PoolingMode.TRANSACTION
         self.lender = Lender(self) if lends else None
         leased = target.schema_check is SchemaCheck.LEASE
-        self._pinning = None if lends else LEASED_PINNING if leased else PINNING
+        self._pinning = LEASED_PINNING if leased else PINNING
 
     def fresh_as(self, parameters: dict[str, str]) -> dict[str, str]:
         """Equal settings are one dictionary: there may be many connections."""
@@ -190,9 +190,11 @@ class Pool:
         announced: Mapping[str, str],
         parameters: Mapping[str, str],
         cancels: tuple[asyncio.Task[bool], ...],
-    ) -> None:
+    ) -> Kept:
         """Cleans a connection that a session has, in place of claiming it: it is that session's
-        alone from here on. Raises Unclean, OSError, ProtocolViolation; then it is closed."""
+        alone from here on. -> it, or a new one where it is not as it was (the server has read its
+        configuration again, say). Raises as `obtain` does, and Unclean.
+        """
         side = kept.upstream.side
         side.detach()
         try:
@@ -201,12 +203,30 @@ class Pool:
                 keeping, key = self.keeping, self.key
                 args = (kept.upstream, key, self.pooling, kept.fresh)
                 await keeping.clean(*args, Left(False, parameters), kept.standing)
-                await keeping.hand_over(*args, announced, None, None)
+                handed = await keeping.hand_over(*args, announced, None, self._pinning)
+        except UNCLEAN as error:
+            self._log_unkept(error)
+            self.opening += 1  # nobody else gets its place
+            try:
+                self._close(kept)
+                return await self._new_sole(announced)
+            finally:
+                self.opening -= 1
         except BaseException:
             self._close(kept)
             raise
+        kept.upstream, kept.told = kept.upstream._replace(parameters=handed.shown), handed.told
         kept.looked = self._pools.now()
         kept.backend = Backend()
+        return kept
+
+    async def _new_sole(self, announced: Mapping[str, str]) -> Kept:
+        async with asyncio.timeout(CLEAN_SECONDS_MAX):
+            kept = await self._opened(self._pools.now())
+        self.used.add(kept)
+        if not await self._handed_over(kept, announced):
+            raise Unclean("settings")
+        return kept
 
     # --- into use ---------------------------------------------------------------------------------
 
@@ -355,14 +375,17 @@ class Pool:
             if standing is not None:
                 kept.looked = now
         except UNCLEAN as error:
-            reason = error.reason if isinstance(error, Unclean) else type(error).__name__
-            _log.info("not_kept", target=self.key.target, reason=reason)
+            self._log_unkept(error)
             self._close(kept)
         except BaseException:
             self._close(kept)
             raise
         else:
             self._keep(kept, own)
+
+    def _log_unkept(self, error: Exception) -> None:
+        reason = error.reason if isinstance(error, Unclean) else type(error).__name__
+        _log.info("not_kept", target=self.key.target, reason=reason)
 
     def _keep(self, kept: Kept, own: frozenset[bytes] = frozenset()) -> None:
         kept.backend, kept.last = Backend(), None

@@ -79,7 +79,6 @@ class Sharing:
         self.asked = False
         """It waits for a connection."""
         self._asked_at = 0.0
-        self._standing = "" if kept is None else kept.standing
         self._touched = time()
         self._waiting = bytearray()
         """What the client sent meanwhile."""
@@ -90,7 +89,7 @@ class Sharing:
         else:
             kept.last = self
             lender.attached[kept] = self
-            machine.adopt(kept.backend, Taken({}, True, True), session.now())
+            machine.adopt(kept.backend, Taken({}, True), session.now())
         if self._path is not None:
             self._path.telling = True
 
@@ -149,9 +148,15 @@ class Sharing:
         assert kept is not None
         if self._path is not None:
             self._path.leave_upstream()
-        await kept.pool.make_sole(kept, self._announced, self._machine.parameters, cancels)
-        self._session.use(kept)
-        self._session.carry_on(self._machine.pinned(kept.backend, self._session.now()))
+        parameters = self._machine.parameters
+        sole = await kept.pool.make_sole(kept, self._announced, parameters, cancels)
+        if sole is not kept:
+            self._lender.detach(kept)
+            sole.last, self._lender.attached[sole] = self, self
+            self.kept = sole
+        self._session.use(sole)
+        taken = Taken(sole.upstream.parameters, False, sole.told)
+        self._session.carry_on(self._machine.pinned(sole.backend, taken, self._session.now()))
 
     def end(self, sound: bool, cancels: tuple[asyncio.Task[bool], ...]) -> bool:
         """The session has ended. `sound`: politely; -> whether its connection needs no end."""
@@ -183,7 +188,6 @@ class Sharing:
             return
         self._waited()
         self.kept, self._touched = kept, time()
-        self._standing = kept.standing
         try:
             session.use(kept)
             session.carry_on(self._machine.adopt(kept.backend, taken, session.now()))
@@ -203,9 +207,6 @@ class Sharing:
             return False
         self._leave()
         return True
-
-    def knew(self, kept: Kept) -> bool:
-        return kept.standing == self._standing
 
     def parked(self) -> bool:
         return self._machine.parked is not None

@@ -51,8 +51,9 @@ class Taken(NamedTuple):
     """Settings as the server reported them."""
     same: bool
     """It is the one that the session had before, and nobody has used it since."""
-    alike: bool
-    """New sessions begin on it as on the one before."""
+    told: tuple[str, ...] = ()
+    """What it answered to a `settings` Pinning when it became the session's, if it is not the
+    same."""
 
 
 class SessionMachine(ParkedTurns):
@@ -201,27 +202,29 @@ class SessionMachine(ParkedTurns):
         self._begin(now)
         self._lent = False
         self._take(backend)
-        state = self._state
         if not taken.same:
-            state.announcement.due = False
-            if not taken.alike:
-                state.settings.unsettle(False)
-            for name, value in taken.shown.items():
-                if state.settings.parameters.get(name) != value:
-                    told = m.parameter_status(name, value)
-                    self._upstream.run((m.PARAMETER_STATUS, WHOLE, 1, told))
+            self._begin_anew(taken)
         return self._end()
+
+    def _begin_anew(self, taken: Taken) -> None:
+        state = self._state
+        state.announcement.due = False
+        state.settings.handed_over(taken.told)
+        for name, value in taken.shown.items():
+            if state.settings.parameters.get(name) != value:
+                told = m.parameter_status(name, value)
+                self._upstream.run((m.PARAMETER_STATUS, WHOLE, 1, told))
 
     def _take(self, backend: Backend) -> None:
         self._state.backend = backend
         self._state.soiled = False
         self._state.hits.moved(backend.unchanged)
 
-    def pinned(self, backend: Backend, now: float) -> Turn:
+    def pinned(self, backend: Backend, taken: Taken, now: float) -> Turn:
         """Answer to PinConnection: it is clean, and this session's."""
         self._begin(now)
         self._take(backend)
-        self._state.announcement.due = False
+        self._begin_anew(taken)
         waiting = self._decisions.take_waiting()
         self._decisions.examine(waiting)
         self._drain_runs()
@@ -349,7 +352,7 @@ class SessionMachine(ParkedTurns):
         if epoch[0]:
             prepared = STILL_NAME in state.own_statements
             settings, shapes = state.settings, state.judge.catalog.shapes
-            pinned = settings.pinned and settings.server == state.hits.leased_at()
+            pinned = settings.pinned and settings.server == state.hits.leased_at() != ""
             state.hits.arm(epoch, shapes, settings.told, prepared, pinned)
         else:
             state.hits.disarm()

@@ -60,7 +60,8 @@ class Questions:
         question = self._begin("settings", waiting, len(PROBE))
         question.pins = pins and question.ends
         if question.pins:
-            pinning = PINNING if state.hits.want_lease is None else LEASED_PINNING
+            leased = state.hits.want_lease is not None and not state.shares
+            pinning = LEASED_PINNING if leased else PINNING
             question.due = pinning.width
         self._simple((pinning.probe,) if question.pins else PROBE)
 

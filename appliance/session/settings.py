@@ -188,6 +188,12 @@ class SettingsTracker:
         self.certain = True
         self.current = self._build()
 
+    def handed_over(self, told: tuple[str, ...]) -> None:
+        """Another connection is the session's: takes what it answered to PINNING."""
+        if not (self.certain and self.pinned and self.told == "\n".join(told)):
+            self.probed(told, pinned=True)
+        self.server = ""
+
     def add_temporary(self, names: frozenset[str]) -> None:
         if not names <= self._temporary:
             self._temporary |= names

@@ -440,8 +440,8 @@ class SessionState:
     @property
     def may_pin(self) -> bool:
         """Whether settings can be made the session's own now (`settings.Pinning`): it is
-        between transactions, on a connection that stays its own."""
-        return self.status == ord("I") and not (self.in_pipeline or self.shares)
+        between transactions."""
+        return self.status == ord("I") and not self.in_pipeline
 
     def runs_code(self, verdict: flow.Verdict) -> None:
         """It is about to be sent."""

@@ -261,6 +261,53 @@ def test_a_changed_configuration_reaches_no_open_session(
             wait_for(lambda: read(plain, "SHOW search_path") != "hidden")
 
 
+@pytest.fixture
+def one_connection(
+    server: EmbeddedPostgres, tmp_path: Path, authority: Authority
+) -> Iterator[Running]:
+    """Shared by all sessions."""
+    with psycopg.connect(server.uri(database=DATABASE), autocommit=True) as root:
+        root.execute(SCHEMA)
+        try:
+            made = Estate(tmp_path / "estate", server, authority)
+            made.write("policy.yaml", RULES)
+            (target,) = made.configuration["targets"]
+            target["pooling"] = {"mode": "transaction", "servers_max": 1, "spare": 0}
+            with made.serve() as running:
+                yield running
+        finally:
+            root.execute("ALTER SYSTEM RESET search_path")
+            root.execute("SELECT pg_reload_conf()")
+            root.execute("DROP SCHEMA hidden, shown CASCADE; DROP TABLE public.papers")
+
+
+@pytest.mark.parametrize("between", ["nothing", "another", "reset", "alone"])
+def test_a_changed_configuration_and_sessions_that_share_connections(
+    one_connection: Running, server: EmbeddedPostgres, between: str
+) -> None:
+    """The path stays as long as the connection does, and is judged by as it is on the next."""
+    address = f"postgresql://bob:bob-password@127.0.0.1:{one_connection.ports['main']}/{DATABASE}"
+    direct = f"postgresql://{ROLE}:{PASSWORD}@127.0.0.1:{server.port}/{DATABASE}"
+    root = psycopg.connect(server.uri(database=DATABASE), autocommit=True)
+    plain = psycopg.connect(direct, autocommit=True)
+    with root, plain, WireClient.login(address) as client, WireClient.login(address) as other:
+        for each in (other, *[client] * 4):
+            assert read_last(each.query(READ.encode())) == [b"of all"]
+        if between == "another":
+            other.query(READ.encode())
+        root.execute("ALTER SYSTEM SET search_path = hidden")
+        root.execute("SELECT pg_reload_conf()")
+        wait_for(lambda: read(plain, "SHOW search_path") == "hidden")
+        if between == "reset":
+            client.query(b"RESET ALL")
+        if between == "alone":
+            client.query(b"SET work_mem = '9MB'")
+        got = client.query(READ.encode())
+        assert read_last(got) == [b"of all"] if between == "nothing" else denied(got)
+        again = client.query(READ.encode())
+        assert [m.kind for m in again] == [m.kind for m in got]
+
+
 BACKSLASHES = (
     r"SELECT word FROM shown.papers WHERE word NOT LIKE '%\%' ESCAPE '\' AND '\' = chr(92)",
     r"SELECT n'\' || 'a\''b' || e'c\'d' || 'C:\new' || $$\'$$",

@@ -88,7 +88,7 @@ class Server:
         done = m.frame(m.COMMAND_COMPLETE, b"OK\0")
         if self.claims and self.claimed is not None:
             name = m.parameter_status("application_name", "ann/1")
-            done = name + row(self.claimed, "ann/1", "ann", "", "") + done
+            done = name + row(self.claimed, "ann/1", "ann", "", "", *self.pinned[:3]) + done
         return None if self.claims and self.closing else done
 
     def told(self, text: str) -> tuple[str, ...]:
@@ -216,7 +216,7 @@ async def test_settings_are_pinned(stand: Stand) -> None:
     asking = await stand.take(Login("others", b"secret"))
     assert asking.told == stand.server.pinned[:3]
     lending = await stand.take(Login("lends", b"secret"), mode=PoolingMode.TRANSACTION)
-    assert lending.told == ()
+    assert lending.told == stand.server.pinned[:3]
     leased = await stand.take(schema_check=SchemaCheck.LEASE)
     assert leased.told == stand.server.pinned
     assert await stand.give(leased)
@@ -462,8 +462,26 @@ async def test_a_cancel_request_is_over_before_a_connection_is_soles(stand: Stan
     await kept.pool.make_sole(kept, ANNOUNCED, {**kept.upstream.parameters}, (late,))
     assert stand.server.texts.index("cancelled") < stand.server.texts.index("DISCARD ALL")
     lost = asyncio.create_task(request(False))
-    with pytest.raises(cleaning.Unclean, match="cancel request"):
-        await kept.pool.make_sole(kept, ANNOUNCED, {**kept.upstream.parameters}, (lost,))
+    other = await kept.pool.make_sole(kept, ANNOUNCED, {**kept.upstream.parameters}, (lost,))
+    stand.taken.append(other)
+    assert other is not kept and kept not in kept.pool.used  # it may be cancelled still
+
+
+async def test_a_session_gets_another_for_its_own_where_the_server_has_changed(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = await stand.take()
+    arguments = (ANNOUNCED, {**kept.upstream.parameters}, ())
+    assert await kept.pool.make_sole(kept, *arguments) is kept
+    stand.server.standing, stand.server.pinned = "reloaded", ("else", "none", "app", "172 f")
+    other = await kept.pool.make_sole(kept, *arguments)
+    stand.taken.append(other)
+    assert other is not kept and other.told == ("else", "none", "app")
+    assert kept.pool.used == {other} and not kept.pool.opening
+    stand.server.failing = "set_config"
+    with pytest.raises(cleaning.Unclean, match="settings"):
+        await kept.pool.make_sole(other, *arguments)
+    assert not kept.pool.used and not kept.pool.opening
 
 
 def test_names_that_an_encoding_could_change_are_nobodys_to_share(stand: Stand) -> None:

@@ -122,3 +122,20 @@ def test_a_path_that_the_server_reports_as_another_is_asked_for_again() -> None:
     assert settings.certain
     settings.reported("search_path", "elsewhere")
     assert [settings.certain, settings.current.certain] == [False, False]
+
+
+def test_another_connection_brings_its_own() -> None:
+    settings = tracker()
+    settings.handed_over(("public", "none", "ann"))
+    assert settings.certain and settings.pinned and settings.current.search_path == ("public",)
+    before = settings.current
+    settings.handed_over(("public", "none", "ann"))
+    assert settings.current is before
+    settings.handed_over(("hidden", "none", "ann"))
+    assert settings.current.search_path == ("hidden",)
+    settings.unsettle(False)
+    settings.handed_over(("hidden", "none", "ann"))
+    assert settings.certain and settings.pinned
+    settings.probed(["hidden", "none", "ann", "171 f"], pinned=True)
+    settings.handed_over(("hidden", "none", "ann"))
+    assert settings.server == "", "the other may be elsewhere"
