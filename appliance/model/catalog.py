@@ -218,7 +218,7 @@ class Function(msgspec.Struct, frozen=True):
 
 
 class FunctionBody(msgspec.Struct, frozen=True):
-    """What an SQL function runs."""
+    """What an SQL function runs, or a trigger's function in PL/pgSQL."""
 
     text: str
     """pg_proc.prosrc; pg_get_functiondef() of one whose body is part of the definition (BEGIN
@@ -233,6 +233,7 @@ class FunctionBody(msgspec.Struct, frozen=True):
     """Default values of its last arguments, separated by commas."""
     types: tuple[int, ...] = ()
     """OIDs of its arguments' types."""
+    language: str = "sql"
 
 
 class GuardedType(msgspec.Struct, frozen=True):

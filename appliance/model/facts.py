@@ -123,6 +123,9 @@ class FunctionUse(msgspec.Struct, frozen=True):
     """OIDs of every function the call may mean that is not known to be harmless, all of them
     outside pg_catalog. Empty when some are not known or are built in: then nobody's trust makes it
     harmless."""
+    stateless: bool = False
+    """It leaves nothing in the session, whatever it does with values and rows: a trigger's function
+    that was read (`sql/plpgsql`)."""
 
 
 class OutputColumn(msgspec.Struct, frozen=True):

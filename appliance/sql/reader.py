@@ -229,9 +229,10 @@ WHERE pronamespace = 'pg_catalog'::pg_catalog.regnamespace""",
     "bodies": f"""SELECT p.oid,
   CASE WHEN p.prosrc = '' THEN pg_catalog.pg_get_functiondef(p.oid) ELSE p.prosrc END,
   p.prosrc = '', pg_catalog.to_json(p.proconfig), pg_catalog.to_json(p.proargnames),
-  pg_catalog.pg_get_expr(p.proargdefaults, 0), p.proargtypes
+  pg_catalog.pg_get_expr(p.proargdefaults, 0), p.proargtypes, l.lanname
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-WHERE l.lanname = 'sql' AND p.prokind = 'f'
+WHERE p.prokind = 'f' AND (l.lanname = 'sql' OR l.lanname = 'plpgsql'
+    AND l.oid < {FIRST_USER_OID} AND p.prorettype = 'pg_catalog.trigger'::pg_catalog.regtype)
   AND pg_catalog.octet_length(p.prosrc) <= {BODY_BYTES_MAX}""",
     "operators": f"""SELECT n.nspname, o.oprname,
   {_compiled_in("pg_operator", "o.oid", "o.oprcode")},
@@ -591,8 +592,9 @@ def _bodies(rows: Rows) -> dict[int, FunctionBody]:
             _listed(names, str),
             defaults or "",
             tuple(map(int, (types or "").split())),
+            language or "",
         )
-        for oid, text, bound, settings, names, defaults, types in rows["bodies"]
+        for oid, text, bound, settings, names, defaults, types, language in rows["bodies"]
     }
 
 

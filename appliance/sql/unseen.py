@@ -20,7 +20,9 @@ from appliance.model.catalog import (
     Relation,
     SessionSettings,
 )
-from appliance.model.facts import Action, FunctionUse, ParseFailure
+from appliance.model.facts import Action, Flag, FunctionUse, ParseFailure
+from appliance.sql import plpgsql
+from appliance.sql.expressions import every_node
 from appliance.sql.functions import PURE_EXTENSIONS
 from appliance.sql.identifiers import split_names
 from appliance.sql.names import WHOLE_ROW
@@ -79,6 +81,7 @@ class Unseen:
         self._types: dict[int, Hidden] = {}
         self._clean: dict[int, Hidden | None] = {}
         self._running: list[int] = []
+        self._examined: list[tuple[int, int]] = []
         self._original: dict[int, bool] = {}
 
     # Relations.
@@ -121,13 +124,80 @@ class Unseen:
         relation = self._catalog.relations[oid]
         yield self.reading(oid)
         for trigger in relation.triggers:
-            yield self.function(trigger)
+            yield self._trigger(trigger, relation)
         if deleting:
             return
         for text in relation.written:
             yield self._expression(relation, text)
         for column in relation.columns:
             yield self.type(column.type_oid)
+
+    def _trigger(self, oid: int, relation: Relation) -> Hidden:
+        hidden = self.function(oid)
+        if not hidden.functions or not self._is_stateless(oid, relation):
+            return hidden
+        stateless = tuple(msgspec.structs.replace(use, stateless=True) for use in hidden.functions)
+        return msgspec.structs.replace(hidden, functions=stateless)
+
+    def _is_stateless(self, oid: int, relation: Relation) -> bool:
+        """Whether it surely leaves nothing in the session when it runs for a row of `relation`."""
+        body, key = self._body_of(oid, "plpgsql"), (oid, relation.oid)
+        if body is None or key in self._examined or len(self._examined) >= DEPTH_MAX:
+            return False
+        self._examined.append(key)
+        try:
+            return self._keeps_nothing(body, relation)
+        except RecursionError:
+            return False
+        finally:
+            self._examined.pop()
+
+    def _keeps_nothing(self, body: FunctionBody, relation: Relation) -> bool:
+        steps = plpgsql.steps_of(body.text)
+        if steps is None or any(not s.startswith("search_path=") for s in body.settings):
+            return False
+        # Whatever its path, a temporary relation or type of the caller's comes before it.
+        settings = SessionSettings(self._catalog.database, search_path=(), certain=False)
+        return all(self._is_stateless_step(step, settings, relation) for step in steps)
+
+    def _is_stateless_step(
+        self, step: plpgsql.Step, settings: SessionSettings, relation: Relation
+    ) -> bool:
+        statements = _parsed(step.text, self._catalog.server_version_num)
+        if statements is None or len(statements) != 1:
+            return False
+        kind, body = statements[0].kind, statements[0].body
+        if step.evaluates and not (kind == "SelectStmt" and _EVALUATED.issuperset(body)):
+            return False
+        if not step.evaluates and kind != "InsertStmt":
+            return False
+        if any("typeName" in n and len(n["typeName"]["names"]) < 2 for _, n in every_node(body)):
+            return False
+        analyst = self._analyst(self._lineage, settings)
+        analyst.deferred = True
+        scope = Scope()
+        fields = [Field(column.name) for column in relation.columns]
+        own = Item("", [Field(name) for name in plpgsql.TRIGGER_VARIABLES])
+        items = (own, *(Item(name, fields) for name in plpgsql.ROWS))
+        scope.add(own, items)
+        analyst.statement(kind, body, scope)
+        analyst.types_met.update(column.type_oid for column in relation.columns)
+        analyst.note_hidden()
+        more = analyst.functions or any(not use.stateless for use in analyst.functions_below)
+        if (
+            more
+            or analyst.keeps
+            or _is_unclear(analyst, _WRITES)
+            or not _STORING.issuperset(analyst.actions)
+        ):
+            return False
+        written = (*analyst.uses, *analyst.beneath)
+        return all(self._is_plain(oid) for action, oid, _, _ in written if action is Action.INSERT)
+
+    def _is_plain(self, oid: int) -> bool:
+        """Whether writing a row here writes a row, and no rule does something in its place."""
+        relation = self._catalog.relations.get(oid)
+        return relation is not None and oid >= FIRST_USER_OID and not relation.has_rules
 
     def _reached(self, oid: int, cascading: bool) -> set[int]:
         """Relations in which a write to this one may change rows, as a part or parent of it or the
@@ -257,7 +327,7 @@ class Unseen:
         known = self._original.get(oid)
         if known is None:
             self._original[oid] = True
-            body = self._catalog.bodies.get(oid)
+            body = self._body_of(oid)
             known = self._original[oid] = body is not None and all(
                 self._is_harmless(body, text) for text in _readings(body)
             )
@@ -281,7 +351,7 @@ class Unseen:
         None."""
         if oid in self._clean:
             return self._clean[oid]
-        body, function = self._catalog.bodies.get(oid), self._functions.get(oid)
+        body, function = self._body_of(oid), self._functions.get(oid)
         if (
             body is None
             or function is None
@@ -299,6 +369,10 @@ class Unseen:
         if not self._running:  # inside another, a cycle may have cut it short
             self._clean[oid] = found
         return found
+
+    def _body_of(self, oid: int, language: str = "sql") -> FunctionBody | None:
+        body = self._catalog.bodies.get(oid)
+        return None if body is None or body.language != language else body
 
     def _followed(self, function: Function, body: FunctionBody) -> Hidden | None:
         """Clean only if it is however the server reads it."""
@@ -381,17 +455,28 @@ class Unseen:
 
 
 _READING = frozenset({Action.SELECT, Action.SHOW})
+_STORING = _READING | {Action.INSERT}
+_WRITES = frozenset({Flag.WRITES})
+_EVALUATED = frozenset(("targetList", "limitOption", "op"))
+"""All that SELECT and expressions are made of."""
 
 
 def _does_more_than_read(analyst: "Analyst") -> bool:
     return bool(
         analyst.functions
         or analyst.functions_below
-        or analyst.unresolved
-        or analyst.opaque
-        or analyst.flags
-        or analyst.settings_changed
+        or _is_unclear(analyst)
         or not _READING.issuperset(analyst.actions)
+    )
+
+
+def _is_unclear(analyst: "Analyst", flags: frozenset[Flag] = frozenset()) -> bool:
+    """`flags`: such may be there."""
+    return bool(
+        analyst.unresolved
+        or analyst.opaque
+        or not flags.issuperset(analyst.flags)
+        or analyst.settings_changed
     )
 
 

@@ -49,6 +49,7 @@ FREE = {
     "select": ["SELECT count(*) FROM notes"],
     "write": ["UPDATE notes SET body = body WHERE id = 1"],
     "serial": ["INSERT INTO numbered (body) VALUES ('x') RETURNING id"],
+    "plain trigger": ["INSERT INTO stamped VALUES (1)"],
     "transaction": ["BEGIN", "SET LOCAL work_mem = '95MB'", "SELECT 1", "COMMIT"],
     "cursor": ["BEGIN", "DECLARE c CURSOR FOR SELECT 1", "FETCH c", "COMMIT"],
     "set_config local": ["SELECT set_config('work_mem', '94MB', true)"],
@@ -90,6 +91,10 @@ CREATE FUNCTION leaves_a_lock() RETURNS int LANGUAGE plpgsql AS
 CREATE FUNCTION on_triggered() RETURNS trigger LANGUAGE plpgsql AS
   'BEGIN PERFORM set_config(''work_mem'', ''92MB'', false); RETURN NEW; END';
 CREATE TRIGGER t BEFORE INSERT ON triggered FOR EACH ROW EXECUTE FUNCTION on_triggered();
+CREATE TABLE stamped (id int, at timestamptz);
+CREATE FUNCTION on_stamped() RETURNS trigger LANGUAGE plpgsql AS
+  'BEGIN IF NEW.at IS NULL THEN NEW.at := now(); END IF; RETURN NEW; END';
+CREATE TRIGGER t BEFORE INSERT ON stamped FOR EACH ROW EXECUTE FUNCTION on_stamped();
 CREATE VIEW locking AS SELECT pg_try_advisory_lock(4715);
 GRANT ALL ON ALL TABLES IN SCHEMA public TO {ROLE};
 GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {ROLE};
