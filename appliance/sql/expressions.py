@@ -36,7 +36,6 @@ CHILDREN: Mapping[str, tuple[str, ...]] = {
     "A_Star": (),
     "BoolExpr": ("args",),
     "BooleanTest": ("arg",),
-    "CaseExpr": ("arg", "args", "defresult"),
     "CaseWhen": ("expr", "result"),
     "CoalesceExpr": ("args",),
     "CollateClause": ("arg",),
@@ -242,9 +241,25 @@ class Expressions(Names):
         stack.extend(body[key] for key in keys if key in body)
 
     def _operation(self, body: Body, scope: Scope, stack: list[Node]) -> None:
-        if "name" in body:
-            self.operator(words(body["name"]))
+        self.operators_of(body)
         stack.extend(body[key] for key in ("lexpr", "rexpr") if key in body)
+
+    def operators_of(self, body: Body) -> None:
+        """Those that an A_Expr names, or stands for."""
+        kind = body.get("kind", "AEXPR_OP")
+        for name in _BETWEEN.get(kind, ()):
+            self.operator([name])
+        if "name" in body and kind not in _BETWEEN:
+            self.operator(words(body["name"]), unprinted=kind in _UNPRINTED)
+
+    def equality(self) -> None:
+        """What CASE x WHEN and JOIN USING compare with: whichever `=` the path gives them."""
+        self.operator(["="], unprinted=True)
+
+    def _case(self, body: Body, scope: Scope, stack: list[Node]) -> None:
+        if "arg" in body:
+            self.equality()
+        stack.extend(body[key] for key in ("arg", "args", "defresult") if key in body)
 
     def _cast(self, body: Body, scope: Scope, stack: list[Node]) -> None:
         self.names_called.add(CAST)
@@ -257,6 +272,8 @@ class Expressions(Names):
             stack.append(body["testexpr"])
         if "operName" in body:
             self.operator(words(body["operName"]))
+        elif "testexpr" in body:
+            self.operator(["="])  # IN
         result = self.query(body["subselect"], scope)
         if body.get("subLinkType") != EXISTS:
             # EXISTS never looks at the columns; everything else compares or computes with them.
@@ -382,9 +399,20 @@ class Result:
 
 Visit = Callable[[Expressions, Body, Scope, list[Node]], None]
 
+_BETWEEN = {
+    "AEXPR_BETWEEN": (">=", "<="),
+    "AEXPR_BETWEEN_SYM": (">=", "<="),
+    "AEXPR_NOT_BETWEEN": ("<", ">"),
+    "AEXPR_NOT_BETWEEN_SYM": ("<", ">"),
+}
+"""parse_expr.c, transformAExprBetween"""
+_UNPRINTED = frozenset(("AEXPR_DISTINCT", "AEXPR_NOT_DISTINCT", "AEXPR_NULLIF"))
+"""ruleutils.c prints them without the schema of their operator."""
+
 _VISITS: Mapping[str, Visit] = {
     "A_Expr": Expressions._operation,
     "A_Indirection": Expressions._indirection,
+    "CaseExpr": Expressions._case,
     "FuncCall": Expressions._function,
     "ParamRef": Expressions._parameter,
     "SortBy": Expressions._sort,

@@ -476,10 +476,11 @@ class Names:
         schemas = [schema] if schema else self._function_path()
         return [function for each in schemas for function in found.get((each, name), ())]
 
-    def _function_path(self) -> Sequence[str]:
+    def _function_path(self, *, unprinted: bool = False) -> Sequence[str]:
         """Schemas in which an unqualified function, operator or type is looked for: any, while the
-        search path is not certain."""
-        if self.settings.certain or self.catalog is None:
+        path is not certain, or (`unprinted`) a definition, printed for an empty one, tells none."""
+        unsure = unprinted and not self.settings.search_path
+        if self.catalog is None or (self.settings.certain and not unsure):
             return self.path
         return tuple(dict.fromkeys((*self.path, *self.catalog.schemas)))
 
@@ -540,10 +541,9 @@ class Names:
         known = name in self.lineage.catalog.interpreted
         return known and not self.lineage.unseen.is_replaced(name)
 
-    def operator(self, name: list[str]) -> None:
-        """Notes an operator that could be one outside pg_catalog: it calls a function we do not
-        know."""
-        schemas: Sequence[str]
+    def operator(self, name: list[str], *, unprinted: bool = False) -> None:
+        """Notes an operator that could be one outside pg_catalog, whose function is not known.
+        `unprinted` as in `_function_path`."""
         self.names_called.add(name[-1])
         if self.lineage is not None and self.lineage.unseen.is_replaced_within(name[-1]):
             self._unknown_function("pg_catalog", f"operator {name[-1]}", None)
@@ -553,13 +553,11 @@ class Names:
             built_in = name[-2] == "pg_catalog" and (name[-2], name[-1]) not in own
             if built_in or self._trusted_operator(name[-2], name[-1]):
                 return
-            schemas = [name[-2]]
-        elif self.catalog is None or not self.catalog.operators:
-            return
-        else:
-            schemas = [s for s in self._function_path() if (s, name[-1]) in self.catalog.operators]
-        for schema in schemas:
-            self._user_operator(schema, name[-1])
+            self._user_operator(name[-2], name[-1])
+        elif self.catalog is not None and self.catalog.operators:
+            for schema in self._function_path(unprinted=unprinted):
+                if (schema, name[-1]) in self.catalog.operators:
+                    self._user_operator(schema, name[-1])
 
     def _user_operator(self, schema: str, name: str) -> None:
         """One outside pg_catalog, by the functions that those of this name call."""

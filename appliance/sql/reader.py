@@ -294,7 +294,7 @@ FROM (
   UNION ALL SELECT tgrelid, pg_catalog.pg_get_triggerdef(oid), false FROM pg_catalog.pg_trigger
     WHERE NOT tgisinternal AND tgqual IS NOT NULL
 ) e (relation, text, defaults)
-WHERE e.relation >= {FIRST_USER_OID} AND e.text ~ '[(.]' GROUP BY 1, 2""",
+WHERE e.relation >= {FIRST_USER_OID} AND e.text ~ '[(.]|CASE' GROUP BY 1, 2""",
     "triggers": f"""SELECT g.tgrelid,
   CASE WHEN g.tgfoid >= {FIRST_USER_OID} THEN g.tgfoid ELSE 0 END
 FROM pg_catalog.pg_trigger g

@@ -427,8 +427,10 @@ class Analyst(Writes):
                 self.type_name(node["typeName"])
             if name == "FuncCall":
                 self._function(node, Scope(), [])
-            elif name == "A_Expr" and "name" in node:
-                self.operator(words(node["name"]))
+            elif name == "A_Expr":
+                self.operators_of(node)
+            elif name == "CaseExpr" and "arg" in node:
+                self.equality()
             elif name == "ColumnRef":
                 columns = True
             elif (

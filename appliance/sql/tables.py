@@ -215,6 +215,8 @@ class Tables(Expressions):
             names = [field.name for field in left.fields if field.name in right.columns]
         else:
             names = words(body.get("usingClause", ()))
+        if names:
+            self.equality()
         merged = []
         for name in names:
             first, second = left.columns.get(name), right.columns.get(name)

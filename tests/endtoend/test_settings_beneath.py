@@ -43,6 +43,13 @@ CREATE FUNCTION shown.moves() RETURNS int LANGUAGE plpgsql
 CREATE FUNCTION shown.on_insert() RETURNS trigger LANGUAGE plpgsql
   AS $$ BEGIN PERFORM shown.moves(); RETURN NEW; END $$;
 CREATE TRIGGER moves BEFORE INSERT ON shown.noted FOR EACH ROW EXECUTE FUNCTION shown.on_insert();
+CREATE FUNCTION hidden.same(varchar, varchar) RETURNS boolean LANGUAGE plpgsql
+  AS $$ BEGIN PERFORM shown.moves(); RETURN true; END $$;
+CREATE OPERATOR hidden.= (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = hidden.same);
+SET search_path = hidden;
+CREATE VIEW shown.cased AS SELECT CASE word::varchar WHEN 'x'::varchar THEN 1 END AS i
+  FROM shown.papers;
+RESET search_path;
 CREATE VIEW shown.moving AS SELECT shown.moves() AS i;
 CREATE TABLE shown.noted_late (i int);
 CREATE CONSTRAINT TRIGGER moves AFTER INSERT ON shown.noted_late DEFERRABLE INITIALLY DEFERRED
@@ -61,7 +68,11 @@ GRANT ALL ON ALL TABLES IN SCHEMA hidden, shown, public TO {ROLE};
 ALTER TABLE shown.trash OWNER TO {ROLE};
 """
 READ = "SELECT word FROM papers"
-BENEATH = ("INSERT INTO shown.noted VALUES (1)", "SELECT * FROM shown.moving")
+BENEATH = (
+    "INSERT INTO shown.noted VALUES (1)",
+    "SELECT * FROM shown.moving",
+    "SELECT * FROM shown.cased",
+)
 
 Session = psycopg.Connection[tuple[Any, ...]]
 

@@ -186,3 +186,31 @@ CREATE CAST (text AS int) WITH FUNCTION loud.number(text) AS ASSIGNMENT;"""
 def test_a_cast_that_somebody_made_may_be_what_assigns(any_database: Database) -> None:
     uses = called(any_database, "NEW.id := TG_OP;", then=CASTS)
     assert {use.name: use.stateless for use in uses} == {"fired": False, "number": False}
+
+
+OPERATORS = "".join(
+    f"CREATE OPERATOR loud.{name} (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = loud.same);"
+    for name in ("=", "<", ">=", "~~", "!~~*", "~")
+)
+HIDDEN = (
+    "NEW.id := CASE NEW.note WHEN 'x' THEN 1 END;",
+    "NEW.note := NULLIF(NEW.note, 'x');",
+    "IF NEW.note IN ('x', 'y') THEN NULL; END IF;",
+    "IF NEW.note NOT BETWEEN 'x' AND 'y' THEN NULL; END IF;",
+    "IF NEW.note IS DISTINCT FROM OLD.note THEN NULL; END IF;",
+    "IF (NEW.note, 1) = (OLD.note, 1) THEN NULL; END IF;",
+    "IF NEW.note = ANY (TG_ARGV) THEN NULL; END IF;",
+    "IF NEW.note LIKE 'x' THEN NULL; END IF;",
+    "IF NEW.note NOT ILIKE 'x' THEN NULL; END IF;",
+    "IF NEW.note SIMILAR TO 'x' THEN NULL; END IF;",
+    "IF NEW.note IN (SELECT op FROM hush.log) THEN NULL; END IF;",
+)
+
+
+@pytest.mark.parametrize("body", HIDDEN)
+def test_operators_that_are_not_written(any_database: Database, body: str) -> None:
+    made = f"""CREATE FUNCTION loud.same(varchar, varchar) RETURNS boolean LANGUAGE plpgsql AS
+      $$ BEGIN PERFORM loud.sets('x'); RETURN true; END $$; {OPERATORS}"""
+    assert not any(use.stateless for use in called(any_database, body, then=made))
+    (use,) = called(any_database, body)
+    assert use.stateless

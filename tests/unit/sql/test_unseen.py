@@ -3,9 +3,10 @@ and row security; and SQL functions whose bodies are as harmless as a view."""
 
 import pytest
 
+from appliance.model.catalog import SessionSettings
 from appliance.model.facts import StatementFacts
 from appliance.sql.lineage import CatalogLineage
-from tests.unit.sql.conftest import Database, read_catalog
+from tests.unit.sql.conftest import DATABASE, Database, read_catalog
 
 MADE = """
 CREATE SCHEMA dark;
@@ -297,3 +298,73 @@ def test_operators_by_the_functions_they_call(any_database: Database) -> None:
     assert use.candidates == ()
     (use,) = made.one("select 'a' operator(dark.~~~~) 'b'").functions
     assert use.candidates == ()
+
+
+IMPLIED = """
+CREATE SCHEMA implied;
+CREATE FUNCTION implied.same(varchar, varchar) RETURNS bool LANGUAGE plpgsql AS
+  'BEGIN RETURN true; END';
+CREATE OPERATOR implied.= (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = implied.same);
+CREATE OPERATOR implied.>= (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = implied.same);
+CREATE OPERATOR implied.> (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = implied.same);
+CREATE TABLE implied.a (id int, note varchar);
+CREATE TABLE implied.b (no int, note varchar);
+SET LOCAL search_path = implied;
+CREATE VIEW implied.cased AS SELECT CASE note WHEN 'x'::varchar THEN 1 END FROM implied.a;
+CREATE VIEW implied.joined AS SELECT a.id FROM implied.a JOIN implied.b USING (note);
+CREATE VIEW implied.nulled AS SELECT nullif(note, 'x'::varchar) FROM implied.a;
+CREATE VIEW implied.apart AS SELECT note IS DISTINCT FROM 'x'::varchar FROM implied.a;
+CREATE VIEW implied.listed AS SELECT note IN (SELECT note FROM implied.b) FROM implied.a;
+CREATE VIEW implied.plain AS SELECT id, id = 1 AS one FROM implied.a WHERE id BETWEEN 1 AND 2;
+CREATE TABLE implied.checked (note varchar CHECK (CASE note WHEN 'x'::varchar THEN true END));
+RESET search_path;
+"""
+MEANT = {
+    "select case note when 'x'::varchar then 1 end from implied.a": "=",
+    "select case when id > 1 then 1 end from implied.a": ">",
+    "select 1 from implied.a join implied.b using (note)": "=",
+    "select 1 from implied.a natural join implied.b": "=",
+    "select 1 from implied.a cross join implied.b": "",
+    "select note in (select note from implied.b) from implied.a": "=",
+    "select (note, 1) in (select note, 1 from implied.b) from implied.a": "=",
+    "select 1 from implied.a where note not in (select note from implied.b)": "=",
+    "select 1 from implied.a where exists (select from implied.b)": "",
+    "select array(select note from implied.b)": "",
+    "select 1 from implied.a where note between 'a' and 'b'": ">=",
+    "select 1 from implied.a where note between symmetric 'a' and 'b'": ">=",
+    "select 1 from implied.a where note not between 'a' and 'b'": ">",
+    "create index on implied.a ((case note when 'x'::varchar then 1 end))": "=",
+    "create index on implied.a ((note between 'a' and 'b'))": ">=",
+}
+BOUND = {
+    "select * from implied.cased": "=",
+    "select * from implied.joined": "=",
+    "select * from implied.nulled": "=",
+    "select * from implied.apart": "=",
+    "select * from implied.listed": "=",
+    "insert into implied.checked values ('x')": "=",
+    "select * from implied.plain": "",
+}
+
+
+@pytest.fixture(scope="module")
+def implied(any_database: Database) -> Database:
+    with any_database.connect() as connection, connection.transaction(force_rollback=True):
+        connection.execute(IMPLIED)
+        catalog = read_catalog(connection, inside=True)
+    return Database(any_database.uri, CatalogLineage(catalog), any_database.settings)
+
+
+@pytest.mark.parametrize("text", MEANT)
+def test_operators_that_a_text_means(implied: Database, text: str) -> None:
+    wanted = {f"operator {MEANT[text]}"} if MEANT[text] else set()
+    within = SessionSettings(database=DATABASE, search_path=("implied",))
+    assert below(implied.one(text, within)) == wanted
+    assert below(implied.one(text)) == set()
+    doubtful = SessionSettings(database=DATABASE, search_path=("public",), certain=False)
+    assert below(implied.one(text, doubtful)) == wanted
+
+
+@pytest.mark.parametrize("text", BOUND)
+def test_operators_that_a_definition_does_not_print(implied: Database, text: str) -> None:
+    assert below(implied.one(text)) == ({f"operator {BOUND[text]}"} if BOUND[text] else set())
