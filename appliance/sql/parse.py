@@ -94,6 +94,14 @@ def tokens(text: str) -> list[Token]:
     return [Token(token.start, token.end, token.name) for token in scan(text)]
 
 
+def scanned(text: str) -> list[Token] | None:
+    """The words of any text; None where they cannot be told (a quote that is not closed)."""
+    try:
+        return tokens(text)
+    except ParseError:
+        return None
+
+
 def with_escapes(text: str) -> str:
     """What a server reads in a text while standard_conforming_strings is off, said so that it is
     read like that whatever the setting is: plain strings become E'...'."""

@@ -16,9 +16,7 @@ scanner, and an expression up to the word that ends it outside parentheses; each
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from pglast.parser import ParseError
-
-from appliance.sql.parse import tokens
+from appliance.sql.parse import Token, scanned
 
 TRIGGER_VARIABLES = (
     *("tg_name", "tg_when", "tg_level", "tg_op", "tg_relid", "tg_relname", "tg_table_name"),
@@ -52,16 +50,17 @@ def steps_of(body: str) -> list[Step] | None:
     """All that is evaluated, whichever way it goes."""
     if "\\" in body or "\0" in body:  # (how strings are read is a setting of whoever calls)
         return None
+    words = scanned(body)
     try:
-        return _Reader(body).read()
-    except (_Beyond, ParseError):
+        return None if words is None else _Reader(body, words).read()
+    except _Beyond:
         return None
 
 
 class _Reader:
-    def __init__(self, body: str) -> None:
+    def __init__(self, body: str, found: Sequence[Token]) -> None:
         self._body = body
-        words = [_word(body, t.start, t.end + 1) for t in tokens(body) if "COMMENT" not in t.name]
+        words = [_word(body, t.start, t.end + 1) for t in found if "COMMENT" not in t.name]
         self._words: Sequence[_Word] = (*words, _Word("", len(body), len(body)))
         self._at = 0
         self._steps: list[Step] = []

@@ -23,6 +23,10 @@ READ = {
         "SELECT found ",
         "SELECT NEW",
     ],
+    "BEGIN NEW.été := '€' || NEW.été /* € */; RETURN NEW; END": [
+        "SELECT '€' || NEW.été /* € */",
+        "SELECT NEW",
+    ],
     "BEGIN RAISE EXCEPTION 'no % of %', f(1, 2), NEW.a; END": ["SELECT f(1, 2)", "SELECT NEW.a"],
     "BEGIN INSERT INTO a.log VALUES (NEW.*, ';'); PERFORM f(); RETURN NULL; END": [
         "INSERT INTO a.log VALUES (NEW.*, ';')",
