@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from appliance.sql.lineage import CatalogLineage
     from appliance.sql.statements import Analyst
 
+Fired = tuple[int, tuple[tuple[str, int], ...]]
+"""A trigger's function, by OID, and the columns (name, type) of rows that it runs for: those of a
+thousand partitions are one."""
 DEPTH_MAX = 16
 """SQL functions that call SQL functions are followed so far."""
 
@@ -81,7 +84,8 @@ class Unseen:
         self._types: dict[int, Hidden] = {}
         self._clean: dict[int, Hidden | None] = {}
         self._running: list[int] = []
-        self._examined: list[tuple[int, int]] = []
+        self._stateless: dict[Fired, bool] = {}
+        self._examined: list[Fired] = []
         self._original: dict[int, bool] = {}
 
     # Relations.
@@ -141,16 +145,22 @@ class Unseen:
 
     def _is_stateless(self, oid: int, relation: Relation) -> bool:
         """Whether it surely leaves nothing in the session when it runs for a row of `relation`."""
-        body, key = self._body_of(oid, "plpgsql"), (oid, relation.oid)
-        if body is None or key in self._examined or len(self._examined) >= DEPTH_MAX:
+        body = self._body_of(oid, "plpgsql")
+        fired = oid, tuple((column.name, column.type_oid) for column in relation.columns)
+        if fired in self._stateless:
+            return self._stateless[fired]
+        if body is None or fired in self._examined or len(self._examined) >= DEPTH_MAX:
             return False
-        self._examined.append(key)
+        self._examined.append(fired)
         try:
-            return self._keeps_nothing(body, relation)
+            found = self._keeps_nothing(body, relation)
         except RecursionError:
-            return False
+            found = False
         finally:
             self._examined.pop()
+        if not self._examined:  # inside another, a cycle may have cut it short
+            self._stateless[fired] = found
+        return found
 
     def _keeps_nothing(self, body: FunctionBody, relation: Relation) -> bool:
         steps = plpgsql.steps_of(body.text)
@@ -187,6 +197,7 @@ class Unseen:
         if (
             more
             or analyst.keeps
+            or any(oid < FIRST_USER_OID for oid in analyst.rests_on)  # what others left, say
             or _is_unclear(analyst, _WRITES)
             or not _STORING.issuperset(analyst.actions)
         ):

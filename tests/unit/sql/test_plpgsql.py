@@ -91,6 +91,7 @@ CREATE TABLE hush.log (id serial, op text, said json, at timestamptz DEFAULT now
 CREATE TABLE loud.checked (a text CHECK (loud.sets(a) = a));
 CREATE TABLE loud.ruled (a text);
 CREATE RULE r AS ON INSERT TO loud.ruled DO ALSO SELECT loud.sets('x');
+CREATE VIEW loud.others AS SELECT statement FROM pg_prepared_statements;
 CREATE VIEW loud.sees AS SELECT loud.sets('x') AS x;
 """.replace(
     "CREATE OPERATOR",
@@ -115,6 +116,8 @@ LOUD = (
     "NEW.note := NEW.note || 'x';",
     "NEW.note := (SELECT x FROM loud.sees);",
     "PERFORM 1 FROM loud.sets('x');",
+    "NEW.note := (SELECT min(statement) FROM pg_catalog.pg_prepared_statements);",
+    "NEW.note := (SELECT min(statement) FROM loud.others);",
     "NEW.note := 'x' FROM loud.sets('x');",
     "NEW.note := unknown(NEW.note);",
     "NEW.note := NEW.other;",
