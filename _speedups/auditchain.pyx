@@ -4,11 +4,12 @@ Called by `audit/chain` and `hitcycle`.
 """
 
 cimport cython
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport ENOSPC, errno
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memset, strerror
 
 from _speedups.auditwriter cimport write_hex, write_integer
 from _speedups.sha256 cimport digest
@@ -16,6 +17,16 @@ from _speedups.syscalls cimport write
 
 cdef extern from "<unistd.h>":
     int ftruncate(int descriptor, long long size)
+
+cdef extern from *:
+    """
+    /* Behind all that was stored before, for whoever else looks at it. */
+    static inline void store(uint64_t *at, uint64_t value)
+    {
+        __atomic_store_n(at, value, __ATOMIC_RELEASE);
+    }
+    """
+    void store(uint64_t* at, uint64_t value) nogil
 
 cdef enum:
     ROOM_KEPT = 1 << 20
@@ -175,6 +186,11 @@ cdef class ChainEnd:
     `segment` counts files, and whatever makes it unsure what the newest one holds; only within one
     may a brief line speak of another (`audit/brief`), at most `reach` lines before it; 0 = there
     are to be none.
+
+    Lines that come in quick succession behind one that was written are `held` (bytes, counted in all
+    of the above but in no file yet) in a journal, `keep_in`, until `flush` or `drain_to`: shared
+    memory of a file, so that whatever ends the process leaves them there, as it does what was
+    written. Its layout: `spool/journal`.
     """
 
     def __cinit__(self):
@@ -183,6 +199,8 @@ cdef class ChainEnd:
 
     def __dealloc__(self):
         free(self._lines_at)
+        if self._header != NULL:
+            PyBuffer_Release(&self._journal)
 
     @property
     def head(self) -> bytes:
@@ -191,6 +209,52 @@ cdef class ChainEnd:
     @head.setter
     def head(self, bytes head not None):
         read_raw(head, self._head)
+
+    def keep_in(self, journal, unsigned long long places, bytes name not None) -> None:
+        """From here on lines may be held in `journal`, a writable buffer that holds none, of which the
+        first `places` bytes are its header, while the file is the one with that `name`. None = they
+        are not to be. What the one before holds is the caller's to put where it belongs."""
+        cdef Py_buffer view
+        if journal is not None:
+            PyObject_GetBuffer(journal, &view, PyBUF_WRITABLE)
+            if places < sizeof(Header) or view.len <= <Py_ssize_t>places:
+                PyBuffer_Release(&view)
+                raise ValueError("a journal has room behind its header")
+        if self._header != NULL:
+            PyBuffer_Release(&self._journal)
+            self._header = NULL
+        self.held = 0
+        if journal is not None:
+            self._journal = view
+            self._header = <Header*>view.buf
+            self._kept_at = <uint8_t*>view.buf + places
+            self._kept_max = <size_t>view.len - places
+            self._name_file(name)
+
+    def begin_file(self, bytes name not None) -> None:
+        """What is written from here on goes to an empty file with this name."""
+        if self.held:
+            raise ValueError("lines are held")
+        self.size = 0
+        self.lines = 0
+        self.segment += 1
+        if self._header != NULL:
+            self._name_file(name)
+
+    cdef int _name_file(self, bytes name) except -1:
+        if <size_t>len(name) > sizeof(self._header.name):
+            raise ValueError("a name is too long")
+        store(&self._header.turn, self._header.turn + 1)
+        memset(self._header.name, 0, sizeof(self._header.name))
+        memcpy(self._header.name, PyBytes_AS_STRING(name), <size_t>len(name))
+        return 0
+
+    def drain_to(self, int descriptor) -> None:
+        """What is held goes to the file `descriptor`. Raises OSError: then it is held further on, and
+        nothing of it is in the file, or what is has to be cut off (behind `size - held`)."""
+        cdef int number = self.drain(descriptor)
+        if number:
+            raise OSError(number, strerror(number).decode())
 
     def grow(self, unsigned long long records, unsigned long long size) -> None:
         """That much was written."""
@@ -206,6 +270,12 @@ cdef class ChainEnd:
     cdef uint8_t* begin(self, size_t room) except NULL:
         """Where lines are to be put (`put_line`) that need no more than `room`, behind `seq` and
         `head_into`."""
+        if self._header != NULL and room <= self._kept_max:
+            if room > self._kept_max - self.held:
+                self.flush(False)
+            if room <= self._kept_max - self.held:
+                self._begun = self._kept_at + self.held
+                return self._begun
         if room > self._room:
             free(self._lines_at)
             self._room = 0
@@ -213,35 +283,90 @@ cdef class ChainEnd:
             if self._lines_at == NULL:
                 raise MemoryError
             self._room = room
-        return self._lines_at
+        self._begun = self._lines_at
+        return self._begun
 
     cdef void head_into(self, uint8_t* out) noexcept:
         """RAW bytes."""
         memcpy(out, self._head, RAW)
 
-    cdef int write(self, const uint8_t* end, unsigned long long count, const uint8_t* last) noexcept:
-        """The lines that were put, `count` of them with the hash `last` (RAW) at their end, all in one
-        write. -> 0, or the errno of a failure: then nothing of it is in the file, or what is has to
-        be cut off.
+    cdef int write(
+        self, const uint8_t* end, unsigned long long count, const uint8_t* last, bint more
+    ) noexcept:
+        """The lines that were put, `count` of them with the hash `last` (RAW) at their end, all at
+        once. `more`: others may follow soon, and `flush` does. -> 0, or the errno of a failure: then
+        nothing of it is in the file, or what is has to be cut off.
         """
-        cdef Py_ssize_t size = end - self._lines_at
-        cdef Py_ssize_t written = write(self.descriptor, self._lines_at, <size_t>size)
+        cdef size_t size = <size_t>(end - self._begun)
         cdef int number
-        if written != size:
-            number = errno if written < 0 else ENOSPC
-            ftruncate(self.descriptor, self.size)  # tried again before the next write
-            self.descriptor = -1
-            self.segment += 1
-            return number
+        if more and self._proven and self._begun != self._lines_at and self.descriptor >= 0:
+            self._hold(size)
+        else:
+            number = self._fault  # there was no room, and what is held could not go
+            if self.descriptor >= 0:
+                number = self.drain(self.descriptor) or self._write(self.descriptor, self._begun, size)
+            if number:
+                self._close(number)
+                return number
+            self._proven = True
         if self._room > ROOM_KEPT:
             free(self._lines_at)
             self._lines_at = NULL
             self._room = 0
         memcpy(self._head, last, RAW)
         self.seq += count
-        self.size += size
+        self.size += <long long>size
         self.lines += count
         self.records += count
         self.written += <unsigned long long>size
         self.writes += 1
         return 0
+
+    cdef void _hold(self, size_t size) noexcept:
+        """What was put there stays there: once its length is, it is written."""
+        if not self.held:
+            self._header.base = <uint64_t>self.size
+        self.held += size
+        store(&self._header.length, self.held)
+
+    cdef int drain(self, int descriptor) noexcept:
+        """As `drain_to`. -> 0 or an errno."""
+        cdef int number
+        if not self.held:
+            return 0
+        self.size -= <long long>self.held
+        number = self._write(descriptor, self._kept_at, self.held)
+        self.size += <long long>self.held
+        if not number:
+            store(&self._header.turn, self._header.turn + 1)
+            store(&self._header.length, 0)
+            self.held = 0
+        return number
+
+    cdef void flush(self, bint over) noexcept:
+        """To be called every few milliseconds, at last with `over`: what is held goes to the file, if
+        the short way is open; else its keeper sees to it. Nothing is held unless something was
+        written since the call before this one: so a file that takes no more is found soon.
+        """
+        cdef int number
+        self._proven = self.held and not over
+        if self.held and self.descriptor >= 0:
+            number = self.drain(self.descriptor)
+            if number:
+                self._close(number)
+
+    cdef void _close(self, int number) noexcept:
+        """Whatever fails closes the short way."""
+        self._fault = number
+        self.descriptor = -1
+        self.segment += 1
+
+    cdef int _write(self, int descriptor, const uint8_t* at, size_t size) noexcept:
+        """To the file's end, which is `size`. -> 0 or an errno."""
+        cdef Py_ssize_t written = write(descriptor, at, size)
+        cdef int number
+        if written == <Py_ssize_t>size:
+            return 0
+        number = errno if written < 0 else ENOSPC
+        ftruncate(descriptor, self.size)  # tried again before the next write
+        return number

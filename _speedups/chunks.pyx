@@ -315,6 +315,8 @@ cdef class Poller:
                     ledger.wanted = False
                     if ledger.turns or not ledger.write_due():
                         self._settle()
+                if rang:
+                    ledger.flush(False)
                 if ledger.stirred or not alone:
                     break
                 if rang and (bells == BELLS_MAX or self._others_wait()):
@@ -330,6 +332,7 @@ cdef class Poller:
             if ledger.wanted:
                 ledger.wanted = False
                 self._settle()
+            ledger.flush(True)
 
     cdef bint _read(self, void* told, int count) except -1:
         """What a wait told of. -> whether the bell was among it."""

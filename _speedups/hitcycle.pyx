@@ -158,7 +158,8 @@ cdef class HitLedger:
     `wake` is called when the first cycle of a round waits, `wake_later` when a finished record does
     for the first time since `woken`; `entropy(count)` gives random bytes.
 
-    `within`: a `chunks.Poller` is serving, and settles the round itself when that is `wanted`;
+    `within`: a `chunks.Poller` is serving, and settles the round itself when that is `wanted`, and
+    calls `flush` soon, so that what is written may be held in the journal;
     `reading`: the number of what it reads now, which it was told of before, and nothing was sent
     since; 0 = that is not so;
     `turns`: the round holds turns of machines, which come first; `stirred`: something was done that the event loop may have to go on with.
@@ -236,6 +237,11 @@ cdef class HitLedger:
                 cycle.broken(error)
         return True
 
+    cdef void flush(self, bint over) noexcept:
+        """See `ChainEnd.flush`."""
+        if self._end is not None:
+            self._end.flush(over)
+
     cdef int _append(self, list due) except -1:
         """What has finished and what these cycles have decided, in one write. -> 0, or an errno;
         then nothing of it is written."""
@@ -263,7 +269,7 @@ cdef class HitLedger:
         except BaseException:
             end.segment += 1  # what was put is in no file
             raise
-        number = end.write(at, seq - end.seq, last)
+        number = end.write(at, seq - end.seq, last, self.within)
         if not number:
             self._forget_finished()
         return number

@@ -108,6 +108,7 @@ class Worker:
             self._spec.index,
             signer,
             configuration.durability.value,
+            journal=True,
         )
         analyzers = {
             name: Analyzer(configuration.limits, self._metrics, protocol.analysis)

@@ -9,7 +9,8 @@ chain; when it raises, none of them does and the statement must be refused. No f
 restart: the next append tries again.
 
 Files in `<folder>/w<worker>/` (formats: `audit/chain`, `audit/checkpoint`):
-`<start>-<first seq>.ndjson`, `.checkpoints`, `.seal`, perhaps `.torn`; `head.json`; `.lock`.
+`<start>-<first seq>.ndjson`, `.checkpoints`, `.seal`, perhaps `.torn`; `head.json`; `.lock`;
+perhaps `journal`.
 """
 
 import contextlib
@@ -31,6 +32,7 @@ from appliance.audit.checkpoint import Checkpoint, Signer
 from appliance.audit.encode import encode_body
 from appliance.audit.record import Record, SegmentOpened, SpoolRecovered, new_id
 from appliance.model.limits import AUDIT_BACKLOG_RECORDS_MAX, AUDIT_REACH_LINES_MAX, MIB
+from appliance.spool.journal import LINES_AT, Journal, put_back
 from appliance.spool.spool_sync import GroupSync
 from appliance.spool.spool_tail import Survey, measure, seal_path, survey_folder
 
@@ -60,9 +62,10 @@ class Spool:
         durability: Durability = "os",
         segment_bytes_max: int = 64 * MIB,
         now: Callable[[], float] = time.time,
+        journal: bool = False,
     ) -> None:
         """Opens the chain. An unusable disk does not raise: `available` is False and `fault` says
-        why."""
+        why. `journal`: what is written behind `end` may be held in one first (`journal`)."""
         self.worker = worker
         self.folder = folder / f"w{worker}"
         self.available = False
@@ -84,6 +87,8 @@ class Spool:
         self._first = 0
         self._descriptor = -1
         self._lock = -1
+        self._keeps_journal = journal and durability == "os"
+        self._journal: Journal | None = None
         self._retired: list[int] = []
         self._folder_changed = False
         self._claims: list[Checkpoint] = []
@@ -184,9 +189,14 @@ class Spool:
             with contextlib.suppress(SpoolUnavailable):
                 self.append(())
             return
-        if os.fstat(self._descriptor).st_nlink == 0:
-            self._retire()
-            self._failed(OSError(errno.ENOENT, "the segment was deleted"))
+        try:
+            self._drain()
+            if os.fstat(self._descriptor).st_nlink == 0:
+                self._retire()
+                raise OSError(errno.ENOENT, "the segment was deleted")
+            self._begin_journal()  # it may have been deleted, too
+        except OSError as error:
+            self._failed(error)
             return
         behind = self._link.seq - self._signed_seq
         due = behind >= CHECKPOINT_RECORDS or now - self._signed_at >= CHECKPOINT_SECONDS
@@ -206,6 +216,7 @@ class Spool:
         self._sign_later()
         self._sync.later()
         self._sync.close()
+        self._leave_journal()
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -240,8 +251,10 @@ class Spool:
     def _append(self, records: Sequence[Record | Encoded]) -> None:
         if self._descriptor < 0:
             self._open()
-        elif self.available and self.end.size >= self._segment_bytes_max:
-            self._rotate()  # not after a failure: the tail may need cutting first
+        else:
+            self._drain()
+            if self.available and self.end.size >= self._segment_bytes_max:
+                self._rotate()  # not after a failure: the tail may need cutting first
         finished = self.finished()
         if self._owed or not self.available:
             self._keep(finished)
@@ -268,6 +281,13 @@ class Spool:
                 dropped=self._fault_dropped,
             ),
         )
+
+    def _drain(self) -> None:
+        """What the journal holds goes to the file, before anything else does."""
+        if self.end.held:
+            if not self.available:
+                os.ftruncate(self._descriptor, self.end.size - self.end.held)
+            self.end.drain_to(self._descriptor)
 
     def _write(self, records: Sequence[Record | Encoded]) -> None:
         self._write_encoded(
@@ -298,6 +318,8 @@ class Spool:
         """Takes the lock, repairs, seals what a crash left open and begins a new segment."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._take_lock()
+        put_back(self.folder)
+        self._begin_journal()
         survey = survey_folder(self.folder)
         self._link = Link(max(survey.link.seq, survey.signed), survey.link.head)
         self._signed_seq = survey.signed
@@ -320,6 +342,22 @@ class Spool:
             os.close(lock)
             raise
         self._lock = lock
+
+    def _begin_journal(self) -> None:
+        if not self._keeps_journal:
+            return
+        if self._journal is None or self._journal.gone:
+            self._leave_journal()
+            self._journal = Journal(self.folder)
+        self.end.keep_in(self._journal.room, LINES_AT, self._segment.encode())
+
+    def _leave_journal(self) -> None:
+        """What it holds, because it could not be written, the next open puts back."""
+        if self._journal is not None:
+            journal, self._journal = self._journal, None
+            held = self.end.held > 0
+            self.end.keep_in(None, 0, b"")
+            journal.close(keep=held)
 
     def _repairs(self, survey: Survey) -> tuple[Record, ...]:
         lost = survey.signed > survey.link.seq
@@ -355,14 +393,14 @@ class Spool:
             previous=previous,
             workers_seen=self._workers_seen(),
         )
-        self._segment, self._first, self.end.size = name, self._link.seq + 1, 0
-        self.end.lines, self._descriptor = 0, descriptor
-        self.end.segment += 1
+        self._segment, self._first, self._descriptor = name, self._link.seq + 1, descriptor
+        self.end.begin_file(name.encode())
         try:
             self._write((opened, *repairs))
         except OSError:
             os.close(descriptor)
             (self.folder / name).unlink()
+            self.end.begin_file(before[0].encode())
             self._segment, self._first, self.end.size, self.end.lines, self._descriptor = before
             raise
         self._mark(now)
@@ -384,6 +422,9 @@ class Spool:
     def _finish_segment(self) -> None:
         """Signs for the current segment as complete and lets it go."""
         if self._descriptor < 0:
+            return
+        if self.end.held:  # could not be written: the next open puts it back, and seals
+            self._retire()
             return
         with contextlib.suppress(OSError):  # a torn tail is the next open's work
             os.ftruncate(self._descriptor, self.end.size)

@@ -49,7 +49,7 @@ def survey_folder(folder: Path) -> Survey:
         tail = find_tail(folder / name)
         sealed = seal_path(folder / name).exists()
         if tail.torn_bytes and not sealed:
-            _cut(folder / name, tail)
+            cut_torn(folder / name, tail)
         kept = (folder / name).with_suffix(".torn")
         if kept.exists() and not sealed:  # also from an open that failed before it could say so
             torn = kept.read_bytes()
@@ -101,20 +101,21 @@ def _last_sound(chunk: bytes, start: int) -> tuple[Line, int] | None:
     return None
 
 
-def _cut(path: Path, tail: Tail) -> None:
-    """Moves what follows the last sound line into `.torn` (appended: a segment can be torn
-    twice)."""
+def cut_torn(path: Path, tail: Tail) -> None:
+    """Moves what follows the last sound line into `.torn`."""
     with path.open("r+b") as segment:
         segment.seek(tail.whole_bytes)
-        torn = segment.read()
-        descriptor = os.open(
-            path.with_suffix(".torn"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
-        )
-        with os.fdopen(descriptor, "wb") as kept:
-            kept.write(torn)
-            kept.flush()
-            os.fsync(kept.fileno())
+        keep_torn(path, segment.read())
         segment.truncate(tail.whole_bytes)
+
+
+def keep_torn(path: Path, torn: bytes) -> None:
+    """Into the `.torn` file beside a segment (appended: it can be torn twice)."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    with os.fdopen(os.open(path.with_suffix(".torn"), flags, 0o600), "wb") as kept:
+        kept.write(torn)
+        kept.flush()
+        os.fsync(kept.fileno())
 
 
 def _signed(folder: Path, names: list[str]) -> Iterator[checkpoint.Checkpoint]:

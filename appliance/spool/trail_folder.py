@@ -1,7 +1,8 @@
 """The audit trail in a folder, as `audit/verify` and `audit/query` read it.
 
-Called by `cli/audit` and `console/trails`. Reads while spools write: a last line without its end is
-looked at once more before it counts as torn.
+Called by `cli/audit` and `console/trails`. Reads while spools write: what their journals hold is
+read as if it were in the segment already, and a last line without its end is looked at once more
+before it counts as torn.
 """
 
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 from appliance.audit import checkpoint
 from appliance.audit.query import Criteria, Reader, Story
 from appliance.audit.trail import with_suffix
+from appliance.spool.journal import look
 
 _WORKER = re.compile(r"w(\d+)")
 _NUMBERED = re.compile(r"\d{8}T\d{6}Z-(\d{12,19})\.")
@@ -42,14 +44,24 @@ class FolderTrail:
 
     def lines(self, worker: int, segment: str) -> Iterator[bytes]:
         sealed = (self._worker(worker) / with_suffix(segment, "seal")).exists()
+        offset, waited = 0, sealed
         with (self._worker(worker) / segment).open("rb") as file:
-            while line := file.readline():
+            while True:
+                line = file.readline()
                 if not line.endswith(b"\n") and not sealed:
-                    time.sleep(SECOND_LOOK_SECONDS)  # perhaps a write is on its way
-                    file.seek(-len(line), 1)
+                    held = self._held(worker, segment, offset)
+                    if held:
+                        yield from held.splitlines(keepends=True)
+                        return
+                    if line and not waited:
+                        time.sleep(SECOND_LOOK_SECONDS)  # perhaps a write is on its way
+                        waited = True
+                    file.seek(offset)  # what was held may be there now
                     line = file.readline()
-                if line:
-                    yield line
+                if not line:
+                    return
+                yield line
+                offset += len(line)
 
     def follow(self, worker: int, segment: str, offset: int) -> tuple[list[bytes], int]:
         """Whole lines of a segment from byte `offset` on, and the offset after them."""
@@ -60,7 +72,12 @@ class FolderTrail:
         except FileNotFoundError:  # moved to an archive meanwhile
             return [], offset
         whole = chunk[: chunk.rfind(b"\n") + 1]
+        whole += self._held(worker, segment, offset + len(whole))
         return whole.splitlines(keepends=True), offset + len(whole)
+
+    def _held(self, worker: int, segment: str, offset: int) -> bytes:
+        held = look(self._worker(worker))
+        return b"" if held is None else held.behind(segment, offset)
 
     def _list(self, worker: int) -> list[str]:
         return [path.name for path in self._worker(worker).iterdir()]

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import pytest
 from appliance.audit import checkpoint
 from appliance.audit.brief import Completer
 from appliance.audit.record import Record, SpoolRecovered, StatementDecided, StatementFinished
+from appliance.spool.journal import look
 from appliance.spool.trail_folder import FolderTrail
 from tests.adversity import stage
 from tests.adversity.stage import Cluster, Proxy
@@ -140,6 +142,56 @@ def test_what_the_database_saw_is_on_record(loaded: tuple[Proxy, str]) -> None:
     assert saw <= recorded(data), sorted(saw - recorded(data))[:5]
     done = verify(data)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+class Repeating(Load):
+    """Few texts, each again and again: known ones, which go the short way."""
+
+    def _ask(self, connection: WireClient, mark: str) -> None:
+        stem, number = mark.rsplit("_", 1)
+        got = connection.query(f"SELECT 1 AS {stem}_{int(number) % 5}")
+        assert rows(got) == [[b"1"]]
+
+
+@pytest.mark.slow
+def test_what_the_journal_holds_is_on_record(cluster: Cluster, tmp_path: Path) -> None:
+    """Of each text the trail knows of no fewer runs than the database."""
+    with stage.proxy(cluster, tmp_path, stage.GUARDED, "--workers", "1") as proxy:
+        before, data = len(cluster.logged()), proxy.running.data
+        with Repeating(proxy, "held") as load:
+            for _ in range(4):
+                seen = load.sent
+                assert wait_for(lambda seen=seen: load.sent > seen + 300, 20), "no load"
+                _kill_while_held(proxy)
+        saw = Counter(MARK.findall(cluster.logged()[before:]))
+    assert sum(saw.values()) > 1_000
+    found = Counter(
+        mark
+        for record in records(data)
+        if isinstance(record, StatementDecided)
+        for mark in MARK.findall(record.statement.sql)
+    )
+    assert saw <= found, saw - found
+    done = verify(data)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "torn" not in done.stdout + done.stderr
+
+
+def _kill_while_held(proxy: Proxy) -> None:
+    """Its only worker, in a moment in which it holds lines of several statements."""
+    victim = proxy.workers()[0]
+
+    def caught() -> bool:
+        os.kill(victim, signal.SIGSTOP)
+        held = look(proxy.running.data / "audit" / "w0")
+        if held is None or held.lines.count(b"\n") < 8:
+            os.kill(victim, signal.SIGCONT)
+            return False
+        os.kill(victim, signal.SIGKILL)
+        return True
+
+    assert wait_for(caught, 30), "it holds nothing"
+    assert wait_for(lambda: proxy.workers() not in ([], [victim]), 10), "no new worker"
 
 
 @pytest.mark.slow

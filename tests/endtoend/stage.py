@@ -23,12 +23,14 @@ import yaml
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 
+from appliance.audit import checkpoint
 from appliance.audit.brief import Completer
 from appliance.audit.encode import encode_record
 from appliance.cli.demo.child import Child
 from appliance.cli.files import write_private
 from appliance.identity.scram import make_verifier
 from appliance.identity.verifiers import Directory, User, render_users
+from appliance.spool.trail_folder import FolderTrail
 from tests.clusters import READY_SECONDS_MAX, SALLYPORT, Authority, EmbeddedPostgres
 
 DATABASE = "vault"
@@ -161,12 +163,14 @@ class Running:
     def records(self, event: str = "", **wanted: object) -> list[dict[str, Any]]:
         """Audit records of all workers, in order of time, that have these fields."""
         found: list[dict[str, Any]] = []
-        for segment in sorted((self.data / "audit").glob("w*/*.ndjson")):
-            completer = Completer()
-            for line in segment.read_bytes().splitlines(keepends=True):
-                if line.endswith(b"\n"):
-                    seq, record = completer.record(line)
-                    found.append({"seq": seq, **json.loads(encode_record(record))})
+        trail = FolderTrail(self.data / "audit")
+        for worker in trail.workers():
+            for segment in checkpoint.segment_order(trail.names(worker)):
+                completer = Completer()
+                for line in trail.lines(worker, segment):
+                    if line.endswith(b"\n"):
+                        seq, record = completer.record(line)
+                        found.append({"seq": seq, **json.loads(encode_record(record))})
         found.sort(key=lambda record: (record["time"], record["seq"]))
         return [
             record

@@ -26,9 +26,16 @@ TEXTS = (READ, NOTES.format(1), NOTES.format(2))
 class Kept(Wired):
     """With a real spool. Machines' records go there, too."""
 
+    journal = False
+
     def __init__(self, folder: Path, segment_bytes_max: int) -> None:
-        signer = load_or_create_signer(folder / "keys")
-        self.spool = Spool(folder / "audit", 0, signer, segment_bytes_max=segment_bytes_max)
+        self.spool = Spool(
+            folder / "audit",
+            0,
+            load_or_create_signer(folder / "keys"),
+            segment_bytes_max=segment_bytes_max,
+            journal=self.journal,
+        )
         super().__init__(ANN, random.Random(1))
         self.ledger.write_to(self.spool.end, self.spool.unwritten)
         self.spool.finished = self.ledger.take_finished
