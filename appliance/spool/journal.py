@@ -137,6 +137,8 @@ def put_back(folder: Path) -> None:
 
 def _put(segment: Path, held: Held) -> int:
     """-> how many bytes of the lines are in the segment now."""
+    if held.base > segment.stat().st_size:
+        return 0
     lines = held.lines[: _sound(segment, held)]
     for repaired in (False, True):
         with segment.open("r+b") as file:

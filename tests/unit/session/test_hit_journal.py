@@ -249,6 +249,19 @@ def test_a_journal_that_is_damaged(copy: Path, line: int) -> None:
     assert segment.with_suffix(".torn").read_bytes() == damaged
 
 
+@pytest.mark.parametrize("base", [0, 7, 1 << 40, (1 << 64) - 1])
+def test_a_journal_with_another_place(copy: Path, base: int) -> None:
+    held, segment = held_in(copy), segment_of(copy)
+    with (segment.parent / journal.NAME).open("r+b") as file:
+        file.seek(16)
+        file.write(base.to_bytes(8, "little"))
+    content = segment.read_bytes()
+    assert b"".join(FolderTrail(copy / "audit").lines(0, segment.name)) == content
+    assert "torn_kept" in go_on(copy, lost=True)
+    assert segment.read_bytes() == content
+    assert segment.with_suffix(".torn").read_bytes() == held.lines
+
+
 def test_a_journal_from_before_what_is_in_the_segment(copy: Path) -> None:
     """An earlier state of it came back: its lines are there, and others behind them."""
     folder = copy / "audit" / "w0"
