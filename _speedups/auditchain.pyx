@@ -6,7 +6,7 @@ Called by `audit/chain` and `hitcycle`.
 cimport cython
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.errno cimport ENOSPC, errno
+from libc.errno cimport EBADF, ENOSPC, errno
 from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset, strerror
@@ -25,8 +25,15 @@ cdef extern from *:
     {
         __atomic_store_n(at, value, __ATOMIC_RELEASE);
     }
+
+    /* Before all that is stored from here on. */
+    static inline void fence(void)
+    {
+        __atomic_thread_fence(__ATOMIC_RELEASE);
+    }
     """
     void store(uint64_t* at, uint64_t value) nogil
+    void fence() nogil
 
 cdef enum:
     ROOM_KEPT = 1 << 20
@@ -302,7 +309,7 @@ cdef class ChainEnd:
         if more and self._proven and self._begun != self._lines_at and self.descriptor >= 0:
             self._hold(size)
         else:
-            number = self._fault  # there was no room, and what is held could not go
+            number = self._fault or EBADF  # there was no room, and what is held could not go
             if self.descriptor >= 0:
                 number = self.drain(self.descriptor) or self._write(self.descriptor, self._begun, size)
             if number:
@@ -338,8 +345,9 @@ cdef class ChainEnd:
         number = self._write(descriptor, self._kept_at, self.held)
         self.size += <long long>self.held
         if not number:
-            store(&self._header.turn, self._header.turn + 1)
             store(&self._header.length, 0)
+            store(&self._header.turn, self._header.turn + 1)
+            fence()
             self.held = 0
         return number
 

@@ -326,13 +326,13 @@ cdef class Poller:
                 count = self._wait(events)
         finally:
             ledger.within = False
+            ledger.flush(True)
             if self._shut:
                 self._shut = False
                 _control(self._door, EPOLL_CTL_MOD, self._epoll, EPOLLIN, self._epoll)
             if ledger.wanted:
                 ledger.wanted = False
                 self._settle()
-            ledger.flush(True)
 
     cdef bint _read(self, void* told, int count) except -1:
         """What a wait told of. -> whether the bell was among it."""

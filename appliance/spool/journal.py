@@ -32,7 +32,7 @@ import msgspec
 from appliance.audit import checkpoint
 from appliance.audit.chain import Link, claimed_hash, parse_line
 from appliance.model.limits import KIB
-from appliance.spool.spool_tail import cut_torn, find_tail, keep_torn
+from appliance.spool.spool_tail import cut_torn, find_tail, keep_torn, seal_path
 
 NAME = "journal"
 LINES_AT = 4 * KIB
@@ -82,8 +82,11 @@ class Journal:
 
     @property
     def gone(self) -> bool:
-        """The file was deleted under us."""
-        return os.fstat(self._descriptor).st_nlink == 0
+        """The file was deleted, or another stands in its place."""
+        try:
+            return not os.path.samestat(os.fstat(self._descriptor), self._path.stat())
+        except FileNotFoundError:
+            return True
 
     def close(self, keep: bool) -> None:
         """Once nobody uses its room. `keep`: it holds something."""
@@ -132,7 +135,7 @@ def put_back(folder: Path) -> None:
     with (folder / NAME).open("r+b") as file:
         turn = _HEADER.unpack(file.read(_HEADER.size))[1]
         file.seek(0)
-        file.write(_HEADER.pack(_MAGIC, turn + 1, 0, 0, b""))
+        file.write(_HEADER.pack(_MAGIC, (turn + 1) % (1 << 64), 0, 0, b""))
 
 
 def _put(segment: Path, held: Held) -> int:
@@ -140,12 +143,16 @@ def _put(segment: Path, held: Held) -> int:
     if held.base > segment.stat().st_size:
         return 0
     lines = held.lines[: _sound(segment, held)]
+    newest = checkpoint.segment_order(path.name for path in segment.parent.iterdir())[-1]
+    open_ = segment.name == newest and not seal_path(segment).exists()
     for repaired in (False, True):
         with segment.open("r+b") as file:
             file.seek(held.base)
             there = file.read()
             if there.startswith(lines):
                 return len(lines)
+            if not open_:
+                return 0  # the chain went on without them
             if lines.startswith(there):
                 file.write(lines[len(there) :])
                 return len(lines)

@@ -285,7 +285,7 @@ class Spool:
     def _drain(self) -> None:
         """What the journal holds goes to the file, before anything else does."""
         if self.end.held:
-            if not self.available:
+            if self.end.descriptor < 0:  # perhaps because a write failed, and left a part of it
                 os.ftruncate(self._descriptor, self.end.size - self.end.held)
             self.end.drain_to(self._descriptor)
 
@@ -344,11 +344,16 @@ class Spool:
         self._lock = lock
 
     def _begin_journal(self) -> None:
+        """Where there is no room for one, or no file can be mapped, all is written at once; the
+        next tick tries again."""
         if not self._keeps_journal:
             return
         if self._journal is None or self._journal.gone:
             self._leave_journal()
-            self._journal = Journal(self.folder)
+            try:
+                self._journal = Journal(self.folder)
+            except OSError:
+                return
         self.end.keep_in(self._journal.room, LINES_AT, self._segment.encode())
 
     def _leave_journal(self) -> None:

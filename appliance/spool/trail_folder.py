@@ -62,6 +62,7 @@ class FolderTrail:
                     return
                 yield line
                 offset += len(line)
+                waited = sealed
 
     def follow(self, worker: int, segment: str, offset: int) -> tuple[list[bytes], int]:
         """Whole lines of a segment from byte `offset` on, and the offset after them."""

@@ -158,3 +158,18 @@ def test_torn_line_gets_a_second_look(data: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("appliance.spool.trail_folder.time.sleep", arrive)
     assert b"".join(trail.lines(0, path.name)) == whole
+
+
+def test_so_does_each_of_several(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trail = FolderTrail(data / "audit")
+    path = data / "audit" / "w0" / checkpoint.segment_order(trail.names(0))[-1]
+    whole = path.read_bytes()
+    cuts = [len(whole), whole.rfind(b"\n", 0, -1) + 9]
+    path.write_bytes(whole[: whole.find(b"\n") + 9])
+
+    def arrive(seconds: float) -> None:
+        path.write_bytes(whole[: cuts.pop()])
+
+    monkeypatch.setattr("appliance.spool.trail_folder.time.sleep", arrive)
+    assert b"".join(trail.lines(0, path.name)) == whole
+    assert not cuts

@@ -3,6 +3,7 @@ belongs by whoever opens the trail next, however the worker or the machine ended
 """
 
 import asyncio
+import errno
 import os
 import shutil
 import socket
@@ -249,7 +250,27 @@ def test_a_journal_that_is_damaged(copy: Path, line: int) -> None:
     assert segment.with_suffix(".torn").read_bytes() == damaged
 
 
-@pytest.mark.parametrize("base", [0, 7, 1 << 40, (1 << 64) - 1])
+def test_a_journal_that_the_chain_went_on_without(copy: Path) -> None:
+    """An earlier version does not look at it: behind its start the lines belong nowhere."""
+    path = copy / "audit" / "w0" / journal.NAME
+    segment, lines = segment_of(copy), held_in(copy).lines
+    path.rename(path.with_name("kept"))
+    assert "torn" not in go_on(copy)
+    content = segment.read_bytes()
+    path.with_name("kept").rename(path)
+    assert "torn_kept" in go_on(copy)
+    assert segment.read_bytes() == content
+    assert segment.with_suffix(".torn").read_bytes() == lines
+
+
+def test_a_journal_with_the_last_turn(copy: Path) -> None:
+    with (copy / "audit" / "w0" / journal.NAME).open("r+b") as file:
+        file.seek(8)
+        file.write(b"\xff" * 8)
+    assert not {"torn", "torn_kept"} & go_on(copy)
+
+
+@pytest.mark.parametrize("base", [0, 7, 1 << 40, 1 << 62, (1 << 64) - 1])
 def test_a_journal_with_another_place(copy: Path, base: int) -> None:
     held, segment = held_in(copy), segment_of(copy)
     with (segment.parent / journal.NAME).open("r+b") as file:
@@ -440,6 +461,24 @@ def test_a_full_disk(tmp_path: Path) -> None:
     assert decided(tmp_path) == 40
 
 
+def test_a_write_that_left_a_part_behind(tmp_path: Path) -> None:
+    """It failed within the poller, which tells the spool nothing; what it left is cut off first."""
+    front = Holding(tmp_path, WIDE)
+    front.talk(20)
+    held, good = front.held, front.spool._descriptor
+    full = front.spool.end.descriptor = os.open("/dev/full", os.O_WRONLY)
+    front.ledger.within = False
+    Poller(front.ledger, lambda: None).serve()
+    os.close(full)
+    assert (front.held, front.spool.end.descriptor, front.spool.available) == (held, -1, True)
+    os.write(good, held_in(tmp_path).lines[:700])
+    front.spool.append(())
+    assert segment_of(tmp_path).stat().st_size == front.spool.end.size
+    front.spool.close()
+    assert prove(tmp_path).exit_code == 0
+    assert decided(tmp_path) == 20
+
+
 def test_what_cannot_be_drained_before_the_end_is_put_back_by_the_next(tmp_path: Path) -> None:
     front = Holding(tmp_path, WIDE)
     front.talk(20)
@@ -453,11 +492,34 @@ def test_what_cannot_be_drained_before_the_end_is_put_back_by_the_next(tmp_path:
     assert decided(tmp_path) == 27
 
 
-def test_a_journal_that_is_deleted(tmp_path: Path) -> None:
+def test_without_room_for_a_journal_all_is_written_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_descriptor: int, _size: int) -> None:
+        raise OSError(errno.ENODEV, "no mapping here")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("appliance.spool.journal.mmap.mmap", refuse)
+        front = Holding(tmp_path, WIDE)
+        front.talk(9)
+        tick(front)
+        assert (front.held, front.spool.available, front.spool.failures) == (0, True, 0)
+    tick(front)
+    front.talk(9)
+    assert front.held
+    front.spool.close()
+    assert decided(tmp_path) == 18
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_a_journal_that_is_deleted(tmp_path: Path, renamed: bool) -> None:
     front = Holding(tmp_path, WIDE)
     front.talk(9)
     path = tmp_path / "audit" / "w0" / journal.NAME
-    path.unlink()
+    if renamed:
+        path.rename(path.with_name("elsewhere"))
+    else:
+        path.unlink()
     tick(front)
     assert path.exists()
     front.talk(9)
