@@ -42,6 +42,7 @@ cdef class ChainEnd:
     cdef bint open(self)
     cdef uint8_t* begin(self, size_t room) except NULL
     cdef void head_into(self, uint8_t* out) noexcept
+    # Without exceptions: they touch no Python object, and what fails is an errno that callers look at.
     cdef int write(
         self, const uint8_t* end, unsigned long long count, const uint8_t* last, bint more
     ) noexcept

@@ -22,7 +22,7 @@ from appliance.dataplane.loop_work import work_of
 from appliance.dataplane.transport import Side
 from appliance.spool import journal
 from appliance.spool.journal import LINES_AT, Held, Journal, look
-from appliance.spool.spool import Spool, SpoolUnavailable
+from appliance.spool.spool import Durability, Spool, SpoolUnavailable
 from appliance.spool.spool_key import load_or_create_signer
 from appliance.spool.trail_folder import FolderTrail, Follower
 from tests.playbook.world import ANN
@@ -543,9 +543,10 @@ def test_a_folder_that_is_deleted(tmp_path: Path) -> None:
 
 def test_only_with_durability_os(tmp_path: Path) -> None:
     signer = load_or_create_signer(tmp_path / "keys")
-    for durability, kept in (("disk", False), ("os", True)):
+    cases: tuple[tuple[Durability, bool], ...] = (("disk", False), ("os", True))
+    for durability, kept in cases:
         folder = tmp_path / durability
-        spool = Spool(folder, 0, signer, durability, journal=True)  # type: ignore[arg-type]
+        spool = Spool(folder, 0, signer, durability, journal=True)
         assert (folder / "w0" / journal.NAME).exists() == kept
         spool.close()
 
