@@ -22,6 +22,9 @@ cdef class Chunks:
     cdef bint _watched
     cdef bint _behind
     cdef bint _over
+    cdef unsigned long long written
+    """A number that nothing else has, since something was written that is no hit path's."""
+    cdef void count_written(self) noexcept
     cdef int _arrived(self, bint ending) except -1
     cdef int _offer(self, Py_ssize_t size) except -1
     cdef Py_ssize_t _pass_rows(self, Py_ssize_t size) except -1

@@ -202,8 +202,14 @@ cdef class Chunks:
     def write(self, content) -> None:
         self._put(content)
 
+    cdef void count_written(self) noexcept:
+        global _writings
+        _writings += 1
+        self.written = _writings
+
     cdef int _put(self, object content) except -1:
         cdef Py_buffer view
+        self.count_written()
         if self.transport is None or self.lost:
             return 0
         if not self._straight():
@@ -433,6 +439,7 @@ cdef object _shared = None
 cdef char* _shared_at = NULL
 cdef Py_ssize_t _shared_size = 0
 cdef Poller _worker = None
+cdef unsigned long long _writings = 0
 cdef unsigned long long _readings = 0  # of all pollers: no two have the same number
 
 

@@ -61,6 +61,7 @@ cdef class AnyHitPath(Cycle):
         self._client, self._upstream = client, upstream
         client.path, client.from_upstream = self, False
         upstream.path, upstream.from_upstream = self, True
+        upstream.count_written()
 
     def leave_upstream(self) -> None:
         """Until `attach`, the client alone offers chunks here."""

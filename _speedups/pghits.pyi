@@ -28,4 +28,5 @@ class HitPath(AnyHitPath):
         position: str | None,
         proviso: bytes | None,
         pinned: bool,
+        direct: bool = False,
     ) -> None: ...

@@ -30,6 +30,7 @@ from _speedups.pgcycle cimport (
 )
 from _speedups.pgrows cimport RowMasker
 from _speedups.sqlfolds cimport Folds
+from _speedups.unnamed cimport Unnamed
 
 cdef enum:
     CHUNK_BYTES_MAX = 8192
@@ -39,6 +40,7 @@ cdef enum:
 cdef bytes DESCRIBE_PORTAL = b"D\0\0\0\x06P\0"
 cdef bytes EXECUTE_ALL = b"E\0\0\0\x09\0\0\0\0\0"
 cdef bytes SYNC = b"S\0\0\0\x04"
+cdef bytes PARSE_COMPLETE = b"1\0\0\0\x04"
 cdef bytes PROVISO_ROW = b"D\0\0\0\x0b\0\1\0\0\0\1="
 cdef bytes PROVISO_COMPLETE = b"C\0\0\0\x0dSELECT 1\0"
 cdef bytes PROVISO_SQLSTATE = b"C42704\0"
@@ -94,6 +96,9 @@ cdef class HitPath(AnyHitPath):
     """The lease was broken: nothing of the answer goes to the client."""
     cdef Py_ssize_t _dropping
     """Bytes of it that are to come of a frame."""
+    cdef Unnamed _unnamed
+    cdef bint _owes_parsed
+    """The client is to be told of its Parse, which was spared, before the answer."""
 
     def __init__(
         self,
@@ -114,15 +119,20 @@ cdef class HitPath(AnyHitPath):
         self._pace = pace
         self._confirmed = confirmed
         self._held_opening, self._held_name, self._held_bind, self._held_closing = held
+        self._unnamed = Unnamed()
 
     def __dealloc__(self):
         free(self._carry.bytes)
 
-    def arm(self, tuple epoch not None, position, proviso, bint pinned) -> None:
+    def arm(
+        self, tuple epoch not None, position, proviso, bint pinned, bint direct=False
+    ) -> None:
         """The session is quiet, and decisions hold that were made under `epoch`. `proviso`: the
         messages that ask whether the server's log still ends at `position`; None = unknown.
-        `pinned`: only the session itself can change its settings.
+        `pinned`: only the session itself can change its settings; `direct`: nobody stands between
+        here and the server's process.
         """
+        self._unnamed.direct = direct
         self._position, self._proviso, self._pinned = position, proviso, pinned
         self._name = None
         self.arm_under(epoch)
@@ -198,6 +208,7 @@ cdef class HitPath(AnyHitPath):
             return False
         if memchr(text, 0, length + 1) != at + size - 1:
             return False
+        self._unnamed.forget()
         hit = self._recalled_text(text, length)
         if hit is None or hit.query_tail is None or not self._may(hit):
             hit = self._known_text(text, length)
@@ -249,9 +260,15 @@ cdef class HitPath(AnyHitPath):
         cdef bint describes = False
         cdef bint describing
         cdef bint asks
+        cdef bint spares
         cdef int parameters
         cdef uint8_t parse_id[ID_BYTES]
         if parses:
+            hit = self._unnamed.of(at, size, now, self._written())
+        spares = hit is not None
+        if spares:
+            offset = parse_end = self._unnamed.parse_bytes()
+        elif parses:
             length = length_of(at, size)
             if not HEADER + 4 <= length < size or at[HEADER] != 0:
                 return False
@@ -299,6 +316,7 @@ cdef class HitPath(AnyHitPath):
         offset += PyBytes_GET_SIZE(EXECUTE_ALL)
         if not starts(at, size, offset, SYNC) or offset + PyBytes_GET_SIZE(SYNC) != size:
             return False
+        spares = spares and self._unnamed.holds_under(self.under)
         if self._pace.claim(hit, now):
             return False
         self.begin(hit, at, size, now)
@@ -316,18 +334,49 @@ cdef class HitPath(AnyHitPath):
                 6 * parses + 3 * asks + (1 if describes else 2 if describing else 0)
             ]
         )
-        if asks or describing or (parses and hit.text is not None):
-            if not parses or hit.text is None:
-                self.put(at, bound_end)
-            else:
-                self.put_bytes_of(hit.parse)
-                self.put(at + parse_end, bound_end - parse_end)
-            if asks:
-                self.put_bytes_of(self._proviso)
-            if describing:
-                self.put_bytes_of(DESCRIBE_PORTAL)
-            self.put(at + bound_end, size - bound_end)
+        if parses and not spares:
+            self._unnamed.sent(hit, at, parse_end, self.under, now, self._written())
+        elif spares:
+            self._unnamed.used()
+            self._step = 1
+            self._confirm_unnamed()
+        else:
+            self._unnamed.forget()
+        self._owes_parsed = spares
+        if asks or describing or spares or (parses and hit.text is not None):
+            self._put_pieces(at, size, parse_end, bound_end, asks, describing)
         return True
+
+    cdef int _put_pieces(
+        self,
+        const uint8_t* at,
+        Py_ssize_t size,
+        Py_ssize_t parse_end,
+        Py_ssize_t bound_end,
+        bint asks,
+        bint describing,
+    ) except -1:
+        """What goes upstream in place of the chunk. `parse_end`: 0 = there is no Parse."""
+        if parse_end and not self._owes_parsed:
+            if self.hit.text is None:
+                self.put(at, parse_end)
+            else:
+                self.put_bytes_of(self.hit.parse)
+        self.put(at + parse_end, bound_end - parse_end)
+        if asks:
+            self.put_bytes_of(self._proviso)
+        if describing:
+            self.put_bytes_of(DESCRIBE_PORTAL)
+        return self.put(at + bound_end, size - bound_end)
+
+    cdef int _confirm_unnamed(self) except -1:
+        """The server has it."""
+        self._confirmed[b""] = self.hit.prepared
+        self._name = None
+        return 0
+
+    cdef unsigned long long _written(self) noexcept:
+        return 0 if self._upstream is None else self._upstream.written
 
     cdef void _count_use(self) noexcept:
         if self.under:
@@ -362,6 +411,10 @@ cdef class HitPath(AnyHitPath):
             self._drops = self._proviso_failed = True
             self._out.length = 0
             self._dropping = 0
+        if self._owes_parsed:
+            self._owes_parsed = False
+            if not self._drops:
+                must_add(&self._out, PyBytes_AS_STRING(PARSE_COMPLETE), HEADER)
         if self._drops and self._dropping:
             length = min(self._dropping, size)
             self._dropping -= length
@@ -490,13 +543,13 @@ cdef class HitPath(AnyHitPath):
                 return PASS if self._describe(at, length) else STOP
         elif step == c"Z":
             if kind == c"Z" and length == HEADER + 1 and at[HEADER] == c"I":
+                self._unnamed.cycle_over()
                 return DONE
         elif step == c"P" or step == c"p":
             if kind == c"1" and length == HEADER:
                 self._step += 1
                 if step == c"P":
-                    self._confirmed[b""] = self.hit.prepared
-                    self._name = None
+                    self._confirm_unnamed()
                 return PASS if step == c"P" else SKIP
         elif step == c"x":
             if kind == c"3" and length == HEADER:

@@ -80,6 +80,7 @@ def postgres_machine(parts: MachineParts) -> SessionMachine:
         if hold is not None:
             state.hits.path.lease, state.hits.want_lease = hold.lease, hold.want
             state.hits.leased_at = lambda: hold.server
+            state.hits.process = str(parts.upstream.pid)
     return SessionMachine(state)
 
 

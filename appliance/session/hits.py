@@ -57,6 +57,8 @@ class Hits(Teacher[HitPath]):
         """Asks for `path.lease` to be held; None: it never is."""
         self.leased_at: Callable[[], str] = lambda: ""
         """On which server it is held, as `SettingsTracker.server`."""
+        self.process = ""
+        """What the upstream connection's login said that the server's process is called."""
         self.named = True
         """Whether statements have upstream the names that the client gave them."""
         self.reports_path = False
@@ -182,9 +184,11 @@ class Hits(Teacher[HitPath]):
         settings: str,
         prepared: bool,
         pinned: bool,
+        direct: bool,
     ) -> None:
         """The session is quiet. `shapes`: the catalog's count of schema changes; `settings` as told
-        by the server; `prepared`: it holds STILL_NAME; `pinned` as in `SettingsTracker`.
+        by the server; `prepared`: it holds STILL_NAME; `pinned` as in `SettingsTracker`,
+        `direct` as in `HitPath.arm`.
         """
         assert self.path is not None
         self._shapes = shapes
@@ -192,11 +196,11 @@ class Hits(Teacher[HitPath]):
             self._epoch = epoch
         position = self._unchanged.last
         if not prepared or position == NO_POSITION:
-            self.path.arm(self._epoch, None, None, pinned)
+            self.path.arm(self._epoch, None, None, pinned, direct)
             return
         if self._proviso[:2] != (position, settings):
             self._proviso = (position, settings, proviso_of(position, settings))
-        self.path.arm(self._epoch, position, self._proviso[2], pinned)
+        self.path.arm(self._epoch, position, self._proviso[2], pinned, direct)
 
     # --- taking over ------------------------------------------------------------------------------
 

@@ -353,7 +353,8 @@ class SessionMachine(ParkedTurns):
             prepared = STILL_NAME in state.own_statements
             settings, shapes = state.settings, state.judge.catalog.shapes
             pinned = settings.pinned and settings.server == state.hits.leased_at() != ""
-            state.hits.arm(epoch, shapes, settings.told, prepared, pinned)
+            direct = settings.process == state.hits.process != ""
+            state.hits.arm(epoch, shapes, settings.told, prepared, pinned, direct)
         else:
             state.hits.disarm()
 

@@ -16,7 +16,7 @@ from appliance.model.catalog import Relation, SessionSettings
 from appliance.sql.encodings import UTF8
 from appliance.sql.identifiers import split_names
 from appliance.sql.reader import own_relations
-from appliance.sql.still import SERVER
+from appliance.sql.still import OWN_PROCESS, SERVER
 
 PROBE = (b"SHOW search_path", b"SHOW role", b"SHOW session_authorization")
 
@@ -38,8 +38,8 @@ _PINNED = """pg_catalog.set_config('search_path',
     pg_catalog.current_setting('search_path'), false),
   pg_catalog.current_setting('role'), pg_catalog.current_setting('session_authorization')"""
 PINNING = Pinning(_PINNED, 3)
-LEASED_PINNING = Pinning(f"{_PINNED}, ({SERVER})", 4)
-"""And on which server; to be leased under."""
+LEASED_PINNING = Pinning(f"{_PINNED}, ({SERVER}), {OWN_PROCESS}", 5)
+"""And on which server, and by which of its processes; to be leased under."""
 
 _NONE: frozenset[str] = frozenset()
 _NO_KINDS: frozenset[tuple[str, str]] = frozenset()
@@ -53,8 +53,8 @@ class SettingsTracker:
     __slots__ = (
         "_database", "_kinds", "_path_known", "_role", "_search_path", "_shifting", "_standard",
         "_suspended", "_temporaries", "_temporary", "certain", "code_in_transaction", "current",
-        "parameters", "pinned", "planned", "server", "temporaries_certain", "temporaries_foreign",
-        "told", "touched_in_transaction",
+        "parameters", "pinned", "planned", "process", "server", "temporaries_certain",
+        "temporaries_foreign", "told", "touched_in_transaction",
     )  # fmt: skip
 
     def __init__(self, database: str, parameters: dict[str, str]) -> None:
@@ -82,6 +82,8 @@ class SettingsTracker:
         """Nobody but the session itself can change what was told."""
         self.server = ""
         """Where that was, and since when it runs; known where it is pinned to be leased under."""
+        self.process = ""
+        """What the server calls the one that answered then."""
         self.touched_in_transaction = False
         self._suspended = _NOT
         self.code_in_transaction = False
@@ -181,7 +183,7 @@ class SettingsTracker:
         told = values[: len(PROBE)]
         path, role, session_user = told
         self.told = "\n".join(told)
-        self.server = "".join(values[len(PROBE) :])
+        self.server, self.process = values[len(PROBE) :] or ("", "")
         names = split_names(path, self.stores_utf8())
         self._search_path, self._path_known = names or (), names is not None
         self._role = session_user if role == "none" else role
@@ -192,7 +194,7 @@ class SettingsTracker:
         """Another connection is the session's: takes what it answered to PINNING."""
         if not (self.certain and self.pinned and self.told == "\n".join(told)):
             self.probed(told, pinned=True)
-        self.server = ""
+        self.server = self.process = ""
 
     def add_temporary(self, names: frozenset[str]) -> None:
         if not names <= self._temporary:

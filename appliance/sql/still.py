@@ -64,7 +64,8 @@ LOCKS = f"LOCK TABLE {', '.join(f'pg_catalog.{n}' for n in CATALOGS)} IN SHARE M
 """Superusers may, and from PostgreSQL 17 on members of pg_maintain. It never waits: who waits
 while it holds some of them can be waited for by somebody who has others."""
 END = "ROLLBACK"
-OWN_NUMBER = "SELECT pg_catalog.pg_backend_pid()"
+OWN_PROCESS = "pg_catalog.pg_backend_pid()"
+OWN_NUMBER = f"SELECT {OWN_PROCESS}"
 SERVER = """SELECT pg_catalog.concat(CAST(pg_catalog.date_part('epoch',
     pg_catalog.pg_postmaster_start_time()) OPERATOR(pg_catalog.*) 1000000 AS pg_catalog.int8), ' ',
     pg_catalog.pg_is_in_recovery())"""

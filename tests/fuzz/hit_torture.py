@@ -109,7 +109,7 @@ class Conversation:
         self._path.lease = self._lease
 
     def _arm(self) -> None:
-        self._path.arm(EPOCH, "0-1", PROVISO, True)
+        self._path.arm(EPOCH, "0-1", PROVISO, True, True)
 
     def _taught(self) -> Hit:
         hit = Hit(object(), tuple(map(str, EPOCH)), self._bound, self._provisional)  # type: ignore[arg-type]
@@ -191,7 +191,7 @@ class Conversation:
             return
         assert not self._upstream.written
         letters, lines = path.steps_left.decode(), path.lines
-        assert len(lines) == 1 + ("P" in letters)
+        assert len(lines) == 1 + (path.saved[:1] == b"P")
         self._ledger.write_due()
         assert bool(self._upstream.written) == path.underway
         broken = path.underway and getattr(path, "under", 0) and self._random.random() < 0.4

@@ -42,7 +42,7 @@ class Server:
         self.leftovers = ("f", "app", "app", "none", "")
         self.standing = "as it was"
         self.unfit = ""
-        self.pinned = ("app, public", "none", "app", "171 f")
+        self.pinned = ("app, public", "none", "app", "171 f", "4711")
         self.claims = False
         self.claimed: str | None = "="
         """Its first word to who claims a connection, None: not a word."""
@@ -220,9 +220,9 @@ async def test_settings_are_pinned(stand: Stand) -> None:
     leased = await stand.take(schema_check=SchemaCheck.LEASE)
     assert leased.told == stand.server.pinned
     assert await stand.give(leased)
-    stand.server.pinned = ("app", "none", "app", "172 f")
+    stand.server.pinned = ("app", "none", "app", "172 f", "4711")
     assert await stand.take(schema_check=SchemaCheck.LEASE) is leased
-    assert leased.told == ("app", "none", "app", "172 f")
+    assert leased.told == ("app", "none", "app", "172 f", "4711")
 
 
 @pytest.mark.parametrize("word", [None, ""])
@@ -473,7 +473,10 @@ async def test_a_session_gets_another_for_its_own_where_the_server_has_changed(
     kept = await stand.take()
     arguments = (ANNOUNCED, {**kept.upstream.parameters}, ())
     assert await kept.pool.make_sole(kept, *arguments) is kept
-    stand.server.standing, stand.server.pinned = "reloaded", ("else", "none", "app", "172 f")
+    stand.server.standing, stand.server.pinned = (
+        "reloaded",
+        ("else", "none", "app", "172 f", "4711"),
+    )
     other = await kept.pool.make_sole(kept, *arguments)
     stand.taken.append(other)
     assert other is not kept and other.told == ("else", "none", "app")

@@ -63,6 +63,7 @@ from tests.playbook.world import (
 READ = "SELECT email FROM customers"
 ONE = "SELECT email FROM customers WHERE id = {}"
 AT_SOURCE = "SELECT upper(email) AS email FROM customers"
+BY_NUMBER = "SELECT email FROM customers WHERE id = $1"
 NOTES = "SELECT id FROM notes WHERE id = {}"
 WRITE = "INSERT INTO notes VALUES ({}, 'x')"
 
@@ -76,8 +77,8 @@ def notice(about: bytes) -> bytes:
 
 
 NOW = 1_700_000_000.0
-HERE = "1700000000000000 f"
-"""The server."""
+HERE, PROCESS = "1700000000000000 f", "4711"
+"""The server, and which of its processes."""
 
 
 def stamped(newest: str) -> CatalogLineage:
@@ -99,6 +100,8 @@ class Database:
         """What `customers` is was changed, and nobody has asked since."""
         self.moved = False
         """`customers` is not what it was."""
+        self.parsed: list[bytes] = []
+        """Of unnamed statements."""
         self.texts: list[bytes] = []
         """What was described or executed."""
         self.ran: list[bytes] = []
@@ -120,6 +123,7 @@ class Database:
         if self.skipping:
             return b""
         if kind == m.QUERY:
+            self.statements.pop(b"", None)
             shape, rows, tag = self._run(body[:-1], b"")
             if self._fail():
                 return shape + self._failed(body) + IDLE
@@ -128,6 +132,8 @@ class Database:
         if kind == m.PARSE:
             name, text, _ = body.split(b"\0", 2)
             self.statements[name] = text
+            if not name:
+                self.parsed.append(text)
             return PARSED
         if kind == m.BIND:
             portal, name, rest = body.split(b"\0", 2)
@@ -183,7 +189,7 @@ class Database:
             return b"", row("[]"), complete("SELECT 1")
         for pinning in (PINNING, LEASED_PINNING):
             if text == pinning.probe:
-                told = ('"$user", public', "none", "none", HERE)[: pinning.width]
+                told = ('"$user", public', "none", "none", HERE, PROCESS)[: pinning.width]
                 return b"", row(*told), complete("SELECT 1")
         if text.startswith(b"SHOW"):
             shown = row('"$user", public' if b"path" in text else "none")
@@ -287,7 +293,7 @@ class Front:
             )
             if self.hold is not None:
                 self.path.lease, state.hits.want_lease = self.hold.lease, lambda: None
-                state.hits.leased_at = lambda: HERE
+                state.hits.leased_at, state.hits.process = lambda: HERE, PROCESS
                 state.settings.unsettle(False)  # to be told where that is
 
     def _reload(self) -> None:
@@ -338,13 +344,16 @@ class Front:
     def _carry_out(self, turn: Turn) -> None:
         self._keep_finished()
         self.records += [decode_record(encode_record(record)) for record in turn.records]
-        self._to_database += b"".join(map(bytes, turn.upstream))
+        self._write_upstream(b"".join(map(bytes, turn.upstream)))
         self.read += b"".join(map(bytes, turn.client))
         for request in turn.requests:
             if isinstance(request, RefreshCatalog):
                 self._generation.value += 1
                 self._reload()
                 self._carry_out(self.machine.catalog_ready(NOW))
+
+    def _write_upstream(self, content: bytes) -> None:
+        self._to_database += content
 
     def _keep_finished(self) -> None:
         self.records += [decode_record(b"{%b}" % line) for line in self.ledger.take_finished()]
@@ -454,6 +463,10 @@ class Wired(Front):
     def _sent(self, content: bytes) -> None:
         self._to_database += content
 
+    def _write_upstream(self, content: bytes) -> None:
+        if content:
+            self._upstream.write(content)
+
     def by_the_machine(self, chunk: bytes, upstream: bool) -> None:
         receive = self.machine.upstream_received if upstream else self.machine.client_received
         self._carry_out(receive(chunk, NOW))
@@ -496,7 +509,15 @@ class Wired(Front):
         self._end_file()
 
 
+def by_number(number: int) -> bytes:
+    """The same Parse each time."""
+    bound = m.bind_texts(b"", b"", (str(number).encode(),))
+    return parse(BY_NUMBER) + bound + describe_portal() + execute() + SYNC
+
+
 def cycles(choices: random.Random, prepared: bool) -> bytes:
+    if choices.random() < 0.5:
+        return by_number(choices.randint(1, 99))
     text = choices.choice((READ, READ, ONE, NOTES, AT_SOURCE, WRITE)).format(choices.randint(1, 99))
     unnamed = parse(text) + bind()
     return choices.choice(

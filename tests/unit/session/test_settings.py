@@ -136,6 +136,6 @@ def test_another_connection_brings_its_own() -> None:
     settings.unsettle(False)
     settings.handed_over(("hidden", "none", "ann"))
     assert settings.certain and settings.pinned
-    settings.probed(["hidden", "none", "ann", "171 f"], pinned=True)
+    settings.probed(["hidden", "none", "ann", "171 f", "4711"], pinned=True)
     settings.handed_over(("hidden", "none", "ann"))
     assert settings.server == "", "the other may be elsewhere"
