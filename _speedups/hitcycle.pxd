@@ -95,6 +95,7 @@ cdef class HitLedger:
     cdef public unsigned long long rows
     cdef public unsigned long long cells_masked
     cdef public unsigned long long sensitive_unmasked
+    cdef unsigned long long parses_spared
     cdef public unsigned long long bytes_to_client
     cdef public unsigned long long bytes_to_upstream
     cdef double _seconds

@@ -365,6 +365,7 @@ cdef class HitLedger:
             "rows": self.rows,
             "cells_masked": self.cells_masked,
             "sensitive_unmasked": self.sensitive_unmasked,
+            "parses_spared": self.parses_spared,
             "bytes_to_client": self.bytes_to_client,
             "bytes_to_upstream": self.bytes_to_upstream,
             "seconds": self._seconds,
@@ -372,7 +373,7 @@ cdef class HitLedger:
         }
         self.statements = self.rows = 0
         self.running = 0
-        self.cells_masked = self.sensitive_unmasked = 0
+        self.cells_masked = self.sensitive_unmasked = self.parses_spared = 0
         self.bytes_to_client = self.bytes_to_upstream = 0
         self._seconds = 0.0
         for index in range(BOUNDS + 1):

@@ -338,6 +338,7 @@ cdef class HitPath(AnyHitPath):
             self._unnamed.sent(hit, at, parse_end, self.under, now, self._written())
         elif spares:
             self._unnamed.used()
+            self.ledger.parses_spared += 1
             self._step = 1
             self._confirm_unnamed()
         else:

@@ -29,6 +29,7 @@ def add_sums(metrics: Metrics, ledger: HitLedger) -> int:
     metrics.rows += sums["rows"]
     metrics.cells_masked += sums["cells_masked"]
     metrics.cells_sensitive_unmasked += sums["sensitive_unmasked"]
+    metrics.parses_spared += sums["parses_spared"]
     metrics.bytes_to_client += sums["bytes_to_client"]
     metrics.bytes_to_upstream += sums["bytes_to_upstream"]
     metrics.statement_seconds.add(sums["counts"], sums["seconds"])

@@ -107,6 +107,7 @@ class Metrics(msgspec.Struct):
     catalog_loads_failed: int = 0
     schema_leases: int = 0
     statements_leased: int = 0
+    parses_spared: int = 0
 
     rows: int = 0
     cells_masked: int = 0
@@ -252,6 +253,9 @@ CATALOGUE: Final[Mapping[str, Series]] = {
     ),
     "statements_leased": Series(
         Family("statements_leased_total", "counter", "Statements sent under that, without a check.")
+    ),
+    "parses_spared": Series(
+        Family("parses_spared_total", "counter", "Parses that the server did not have to do again.")
     ),
     "rows": Series(Family("rows_total", "counter", "Result rows sent to clients.")),
     "cells_masked": Series(Family("cells_masked_total", "counter", "Cells masked on the wire.")),
