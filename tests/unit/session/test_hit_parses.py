@@ -167,6 +167,29 @@ def test_not_of_another_parse() -> None:
     front.leave()
 
 
+def test_not_of_another_text_of_the_same_length() -> None:
+    front = held()
+    others = [by_number(7), by_number(7).replace(b"id = $1", b"id < $1")]
+    for _ in range(12):
+        for chunk in others:
+            ran(front, chunk)
+    assert front.taken > 12
+    assert len(front.database.parsed) == 24
+    front.leave()
+
+
+def test_not_under_another_lease_though_the_statement_is_known_under_that_too() -> None:
+    front = known()
+    assert front.hold is not None
+    assert spared(front)
+    front.hold.take()
+    front.path.exact[TEXT].leased = front.hold.lease.value
+    taken = front.taken
+    assert not spared(front)
+    assert front.taken == taken + 1
+    front.leave()
+
+
 def test_not_without_a_lease() -> None:
     front = Wired(ANN, random.Random(0))
     for _ in range(12):
