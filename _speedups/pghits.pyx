@@ -412,7 +412,7 @@ cdef class HitPath(AnyHitPath):
             self._drops = self._proviso_failed = True
             self._out.length = 0
             self._dropping = 0
-        if self._owes_parsed:
+        if self._owes_parsed and not self._unwritten:
             self._owes_parsed = False
             if not self._drops:
                 must_add(&self._out, PyBytes_AS_STRING(PARSE_COMPLETE), HEADER)
@@ -486,6 +486,10 @@ cdef class HitPath(AnyHitPath):
         return False
 
     cdef const uint8_t* _run_end
+
+    cdef void rest(self) noexcept:
+        self._owes_parsed = False
+        AnyHitPath.rest(self)
 
     cdef void sent_to_client(self) noexcept:
         AnyHitPath.sent_to_client(self)

@@ -12,8 +12,8 @@ have done with it. So it is spared only
   time of that moment;
 - of a text with parameters, PARSE_USES_MAX times in all: those executions are planned each by
   itself, and with the next one the server might begin to use one plan for all;
-- for PARSE_SECONDS_MAX: what a server is told by other means (its configuration is read again) takes
-  no longer to show.
+- for PARSE_SECONDS_MAX. This bounds what the rule cannot have: a configuration that the server reads
+  again, as far as it says what a text means (`transform_null_equals`), shows so much later.
 
 https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-EXT-QUERY
 https://www.postgresql.org/docs/current/sql-prepare.html (Notes)

@@ -251,3 +251,40 @@ def test_a_session_that_ends_amid_it_is_on_record() -> None:
     assert front._to_database.startswith(b"B")
     front.leave()
     assert sorts(told(front.records[-1:]))[0].count("DISCONNECTED") == 1
+
+
+@pytest.mark.parametrize("noted", [False, True], ids=["", "and something else is heard meanwhile"])
+@pytest.mark.parametrize("behind", [query(READ), by_number(8)], ids=["Query", "Parse"])
+def test_what_could_not_be_recorded_owes_nothing(noted: bool, behind: bytes) -> None:
+    """To what comes behind it. What the server said meanwhile is told."""
+    front = held()
+    for _ in range(10):
+        ran(front, behind)
+    expected = ran(front, behind)
+    while front.taken < 20 or not spared(front):
+        ran(front, by_number(0))
+    front._client.say(by_number(7))
+    told_of = m.frame(ord("A"), b"\0\0\0\1ch\0\0") if noted else b""
+    if noted:
+        front._upstream.say(told_of)
+    (cycle,) = front.ledger.take_due()
+    assert cycle.drop() == by_number(7)
+    front.machine._arm()
+    taken = front.taken
+    assert ran(front, behind) == told_of + expected
+    assert front.taken == taken + 1
+    front.leave()
+
+
+def test_what_is_heard_before_it_is_sent_comes_first() -> None:
+    front = known()
+    expected = ran(front, by_number(7))
+    front._client.say(by_number(7))
+    told_of = m.frame(ord("A"), b"\0\0\0\1ch\0\0")
+    begun = len(front.read)
+    front._upstream.say(told_of)
+    assert front.ledger.write_due()
+    assert front._to_database.startswith(b"B")
+    front.answer()
+    assert front.read[begun:] == told_of + expected
+    front.leave()
