@@ -119,6 +119,7 @@ POSTGRESQL = SpokenProtocol(
             writers=still.WRITERS,
             still_writing=still.STILL_WRITING,
             neglected=still.NEGLECTED,
+            repeated=upstreams.repeated,
             remedy=still.REMEDY,
         ),
     ),

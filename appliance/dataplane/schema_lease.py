@@ -23,6 +23,7 @@ import msgspec
 
 from _speedups.leases import Lease, since_boot
 from appliance.dataplane.connections import Row, Upstream, UpstreamRefused, UpstreamUnreachable
+from appliance.dataplane.looking import Looking, Repeated
 from appliance.model.errors import ProtocolViolation
 from appliance.telemetry.log import Log
 from appliance.telemetry.metrics import Metrics
@@ -83,11 +84,8 @@ class SchemaHold(msgspec.Struct, frozen=True):
     """For people, where the database does not allow it."""
     neglected: str
     """-> how much there is that the server would clean if it were free."""
-
-
-def _end(resting: "asyncio.Future[None]") -> None:
-    if not resting.done():
-        resting.set_result(None)
+    repeated: Callable[[str, tuple[str, ...]], Repeated]
+    """A statement that is expected to be answered by this row."""
 
 
 class SchemaLease:
@@ -120,7 +118,7 @@ class SchemaLease:
         self._descriptor = -1
         self._keeping: asyncio.Task[None] | None = None
         self._aside = asyncio.Event()
-        self._resting: asyncio.Future[None] | None = None
+        self._looking: Looking | None = None
         self._pid = 0
         self._cared = 0.0
         self._away = 0.0
@@ -135,8 +133,8 @@ class SchemaLease:
         """The schema is about to be changed by somebody who need not wait until that is seen."""
         self._void()
         self._aside.set()
-        if self._resting is not None:
-            _end(self._resting)
+        if self._looking is not None:
+            self._looking.end()
 
     def close(self) -> None:
         keeping, self._keeping = self._keeping, None
@@ -273,30 +271,52 @@ class SchemaLease:
                 if hour != self._away and await self._ask_number(self._hold.neglected):
                     self._away = hour
                     return AWAY_SECONDS
-            await self._pause()
+            ends = (guarded_since + GUARD_SECONDS, idle_since + IDLE_SECONDS)
+            await self._look_on(min(*ends, self._cared + CARE_SECONDS))
         return 0.0
 
-    async def _pause(self) -> None:
-        """Until the next look, or until it is to step aside."""
+    async def _look_on(self, due: float) -> None:
+        """Until then, by the loop's time, until it is to step aside, or until another look in the
+        usual way is to tell. Raises TimeoutError as `_ask`."""
         loop = asyncio.get_running_loop()
-        over = self._resting = loop.create_future()
-        timer = loop.call_later(LOOK_SECONDS, _end, over)
+
+        def seen(asked: float) -> bool:
+            self.lease.until = asked + TRUST_SECONDS
+            self._count()
+            return loop.time() < due and self._descriptor >= 0
+
+        if self._aside.is_set() or self._watcher is None:
+            return
+        self._looking = Looking(
+            self._watcher.side,
+            self._hold.repeated(self._hold.watch.format(pid=self._pid), self._held),
+            LOOK_SECONDS,
+            TRUST_SECONDS,
+            seen,
+        )
         try:
-            if not self._aside.is_set():
-                await over
+            await self._looking.go_on()
         finally:
-            timer.cancel()
+            self._looking = None
 
     async def _looked(self) -> bool:
         """Whether it is held, and nobody waits."""
-        used, self._counted = self.lease.used - self._counted, self.lease.used
-        self._metrics.statements_leased += used
+        self._count()
         if self._aside.is_set() or self._watcher is None:
             return False
         asked = since_boot()
         row = (await self._ask(self._watcher, self._hold.watch.format(pid=self._pid)))[0]
         self.lease.until = asked + TRUST_SECONDS
-        return row == ("0", str(self._hold.parts)) and self._descriptor >= 0
+        return row == self._held and self._descriptor >= 0
+
+    @property
+    def _held(self) -> tuple[str, ...]:
+        """The answer to `SchemaHold.watch` while all is as it should be."""
+        return ("0", str(self._hold.parts))
+
+    def _count(self) -> None:
+        used, self._counted = self.lease.used - self._counted, self.lease.used
+        self._metrics.statements_leased += used
 
     async def _ask_number(self, text: str) -> int:
         assert self._watcher is not None

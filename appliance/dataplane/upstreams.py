@@ -21,6 +21,7 @@ from appliance.dataplane.connections import (
     secured,
     unreachable,
 )
+from appliance.dataplane.looking import Repeated
 from appliance.dataplane.transport import Side
 from appliance.identity.binding import tls_server_end_point
 from appliance.identity.md5 import md5_answer
@@ -227,6 +228,24 @@ async def simple_query(upstream: Upstream, text: str) -> list[Row]:
             if failure is not None:
                 raise UpstreamRefused(failure)
             return rows
+
+
+def repeated(text: str, row: tuple[str, ...]) -> Repeated:
+    """One of our own statements as it is asked again and again, whose answer is expected to be this
+    one row, in ASCII."""
+    values = b"".join(len(value).to_bytes(4, "big") + value.encode() for value in row)
+    ending = m.frame(m.DATA_ROW, len(row).to_bytes(2, "big") + values)
+    ending += m.frame(m.COMMAND_COMPLETE, b"SELECT 1\0") + _IDLE
+
+    def is_expected(answer: bytes) -> bool:
+        columns = 1 + int.from_bytes(answer[1:5], "big")
+        return answer[:1] == _COLUMNS and answer[columns:] == ending
+
+    return Repeated(m.query(text.encode()), lambda answer: answer.endswith(_IDLE), is_expected)
+
+
+_IDLE = m.ready_for_query(ord("I"))
+_COLUMNS = bytes((m.ROW_DESCRIPTION,))
 
 
 async def _row_message(side: Side) -> tuple[int, bytes]:

@@ -5,6 +5,7 @@ happen to that hold while they run. What is in `ssn` begins with SECRET.
 import os
 import random
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from appliance.dataplane import upstreams
+from appliance.sql import still
 from tests.clusters import Authority, EmbeddedPostgres
 from tests.endtoend.stage import DATABASE, ROLE, Estate, Running, wait_for
 
@@ -301,6 +304,29 @@ def test_guards_relieve_each_other_while_it_is_used(proxy: Running, direct: Conn
         wait_until_used(proxy, direct)
         assert proxy.metric("schema_leases_total") == leases
     assert not readers.raw
+
+
+def test_a_look_is_answered_as_it_is_expected(vault: EmbeddedPostgres) -> None:
+    """Byte for byte: else each look goes the long way."""
+    uri = vault.uri(database=DATABASE)
+    with (
+        psycopg.connect(uri) as guard,
+        psycopg.connect(uri, autocommit=True) as watcher,
+        socket.socket(fileno=os.dup(watcher.fileno())) as wire,
+    ):
+        for text in still.PREPARE:
+            watcher.execute(text)  # type: ignore[arg-type]
+        look = upstreams.repeated(
+            still.WATCH.format(pid=guard.info.backend_pid), ("0", str(len(still.CATALOGS)))
+        )
+        wire.settimeout(10)
+        for text, expected in (("SELECT 1", False), (still.LOCKS, True)):
+            guard.execute(text)  # type: ignore[arg-type]
+            wire.sendall(look.question)
+            answer = b""
+            while not look.is_whole(answer):
+                answer += wire.recv(4096)
+            assert look.is_expected(answer) == expected
 
 
 def test_it_is_let_go_of_when_nobody_reads(proxy: Running, direct: Connection) -> None:

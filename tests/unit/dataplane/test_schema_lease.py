@@ -11,6 +11,7 @@ import pytest
 from _speedups.leases import Lease, since_boot
 from appliance.dataplane import schema_lease
 from appliance.dataplane.connections import Upstream, UpstreamRefused
+from appliance.dataplane.looking import Repeated
 from appliance.dataplane.schema_lease import SchemaHold, SchemaLease
 from appliance.telemetry.metrics import Metrics
 
@@ -29,6 +30,11 @@ HOLD = SchemaHold(
     still_writing="still {numbers}",
     neglected="neglected",
     remedy="ask nicely",
+    repeated=lambda text, row: Repeated(
+        text.encode(),
+        lambda answer: answer.endswith(b"."),
+        lambda answer: answer == f"{'/'.join(row)}.".encode(),
+    ),
 )
 
 
@@ -67,9 +73,21 @@ class Side:
         if self._receiver is not None:
             self._receiver(b"FATAL")
 
-    def write(self, _content: bytes) -> None:
+    def write(self, content: bytes) -> None:
+        if content.startswith(b"watch "):
+            self._server.repeated += 1
+            if not self._server.stalls:
+                asyncio.get_running_loop().call_soon(self._answer, content.decode())
+            return
         if self in self._server.guards:
             self._server.guards.remove(self)
+
+    def _answer(self, text: str) -> None:
+        """In two pieces."""
+        waiting, held = self._server.watched(text)
+        for piece in (f"{waiting}/".encode(), f"{held}.".encode()):
+            if self._receiver is not None and not self.ended:
+                self._receiver(piece)
 
     def close(self) -> None:
         self.ended = True
@@ -89,6 +107,12 @@ class Server:
         """In place of the true one."""
         self.stalls = False
         self.asked: list[str] = []
+        self.repeated = 0
+        """How often it was asked the short way."""
+
+    def watched(self, text: str) -> tuple[str, str]:
+        held = int(text[6:]) - 1 in map(self.sides.index, self.guards)
+        return str(self.waiting), str(PARTS * held)
 
     async def connect(self) -> Upstream:
         self.sides.append(Side(self))
@@ -115,8 +139,7 @@ class Server:
         elif text.startswith("watch "):
             if self.stalls:
                 await asyncio.sleep(3600)
-            held = int(text[6:]) - 1 in map(self.sides.index, self.guards)
-            return [(str(self.waiting), str(PARTS * held))]
+            return [self.watched(text)]
         elif text == "writers":
             return [(number,) for number in self.writers]
         elif text.startswith("still "):
@@ -186,6 +209,37 @@ def test_it_is_held_and_let_go_of_for_whoever_waits() -> None:
             await until(lambda: holds(made.lease))
             assert made.lease.value > first
             assert len(server.sides) == 2
+
+    run(test)
+
+
+def test_most_looks_are_short() -> None:
+    async def test(server: Server) -> None:
+        async with kept(server) as made:
+            await until(lambda: holds(made.lease))
+            value, long = made.lease.value, server.asked.count("watch 2")
+            await until(lambda: server.repeated > 30)
+            assert made.lease.value == value
+            assert made.lease.until > since_boot()
+            assert server.asked.count("watch 2") < long + 10
+            server.waiting = 1
+            await until(lambda: not made.lease.value)
+
+    run(test)
+
+
+def test_who_owes_a_look_when_it_steps_aside_is_asked_nothing_more() -> None:
+    async def test(server: Server) -> None:
+        async with kept(server) as made:
+            await until(lambda: holds(made.lease))
+            server.stalls = True
+            asked = server.repeated
+            await until(lambda: server.repeated > asked)
+            (watcher,) = [side for side in server.sides if side not in server.guards]
+            made.step_aside()
+            server.stalls = False
+            await until(lambda: holds(made.lease))
+            assert watcher.ended
 
     run(test)
 
