@@ -96,6 +96,8 @@ cdef class HitPath(AnyHitPath):
     """The lease was broken: nothing of the answer goes to the client."""
     cdef Py_ssize_t _dropping
     """Bytes of it that are to come of a frame."""
+    cdef Hit _confirmed_unnamed
+    """What `_confirmed` has for the unnamed statement since `arm`; None = not looked up."""
     cdef Unnamed _unnamed
     cdef bint _owes_parsed
     """The client is to be told of its Parse, which was spared, before the answer."""
@@ -135,6 +137,7 @@ cdef class HitPath(AnyHitPath):
         self._unnamed.direct = direct
         self._position, self._proviso, self._pinned = position, proviso, pinned
         self._name = None
+        self._confirmed_unnamed = None
         self.arm_under(epoch)
 
     # --- from the client --------------------------------------------------------------------------
@@ -372,8 +375,10 @@ cdef class HitPath(AnyHitPath):
 
     cdef int _confirm_unnamed(self) except -1:
         """The server has it."""
-        self._confirmed[b""] = self.hit.prepared
-        self._name = None
+        if self.hit is not self._confirmed_unnamed:
+            self._confirmed[b""] = self.hit.prepared
+            self._confirmed_unnamed = self.hit
+            self._name = None
         return 0
 
     cdef unsigned long long _written(self) noexcept:
