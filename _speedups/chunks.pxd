@@ -3,6 +3,7 @@
 from libc.stdint cimport uint8_t
 
 from _speedups.hitcycle cimport Cycle, HitLedger
+from _speedups.leases cimport Lease
 from _speedups.loopwork cimport LoopWork
 from _speedups.rowflow cimport RowFlow
 
@@ -45,10 +46,14 @@ cdef class Poller:
     cdef long _nanoseconds
     cdef bint _armed
     cdef bint _elsewhere
+    cdef list _leases
     cdef int _watch(self, Chunks side) except -1
     cdef int _remind(self, Chunks side) except -1
     cdef int _forget(self, Chunks side) except -1
     cdef bint _read(self, void* told, int count) except -1
+    cdef bint _guards_are_quiet(self, void* told, int count) except -1
+    cdef int _guard(self, Lease lease) except -1
+    cdef int _unguard(self, Lease lease) except -1
     cdef object _side_of(self, int descriptor)
     cdef bint _others_wait(self) except -1
     cdef int _wait(self, void* events) except -2

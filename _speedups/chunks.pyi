@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import Callable
 
 from _speedups.hitcycle import HitLedger
+from _speedups.leases import Lease
 from _speedups.loopwork import LoopWork
 from _speedups.rowflow import RowFlow
 
@@ -47,3 +48,5 @@ class Poller:
 
 def share(buffer: bytearray) -> None: ...
 def poll_with(poller: Poller | None) -> None: ...
+def guard(lease: Lease) -> None: ...
+def unguard(lease: Lease) -> None: ...

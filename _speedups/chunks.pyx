@@ -19,6 +19,7 @@ from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, itimerspec, timespec
 
 from _speedups.hitcycle cimport Cycle, HitLedger
+from _speedups.leases cimport Lease
 from _speedups.loopwork cimport LoopWork
 from _speedups.rowflow cimport RowFlow
 from _speedups.syscalls cimport MSG_DONTWAIT, MSG_NOSIGNAL, receive, send
@@ -60,6 +61,7 @@ cdef enum:
     BELL_NANOSECONDS = 2000000
     BELLS_MAX = 10
     BELL = -1  # in place of a connection's descriptor
+    GUARD = -2
 
 
 cdef class Chunks:
@@ -282,6 +284,7 @@ cdef class Poller:
         self._ledger, self._settle, self._work = ledger, settle, work
         self._nanoseconds = nanoseconds
         self._sides = []
+        self._leases = []
         self._epoll = epoll_create1(EPOLL_CLOEXEC)
         self._door = epoll_create1(EPOLL_CLOEXEC)
         self._bell = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)
@@ -347,7 +350,8 @@ cdef class Poller:
         cdef bint rang = False
         cdef int index = 0
         _readings += 1
-        self._ledger.reading = _readings
+        if not self._leases or self._guards_are_quiet(told, count):
+            self._ledger.reading = _readings
         try:
             while index < count:
                 side = self._side_of(events[index].data.fd)
@@ -367,6 +371,32 @@ cdef class Poller:
         finally:
             self._ledger.reading = 0
         return rang
+
+    cdef int _guard(self, Lease lease) except -1:
+        _control(self._epoll, EPOLL_CTL_ADD, lease.descriptor, COMING, GUARD)
+        self._leases.append(lease)
+        lease.is_told_behind(_readings)
+        return 0
+
+    cdef int _unguard(self, Lease lease) except -1:
+        cdef epoll_event event
+        lease.is_told_behind(0)
+        if lease in self._leases:
+            self._leases.remove(lease)
+            epoll_ctl(self._epoll, EPOLL_CTL_DEL, lease.descriptor, &event)
+        return 0
+
+    cdef bint _guards_are_quiet(self, void* told, int count) except -1:
+        """Whether it is known that nothing was told of any. If something was, it is looked for from
+        here on: it is not told again."""
+        cdef epoll_event* events = <epoll_event*>told
+        cdef int index
+        for index in range(count):
+            if events[index].data.fd == GUARD:
+                for lease in self._leases:
+                    (<Lease>lease).is_told_behind(0)
+                return False
+        return count < EVENTS_MAX
 
     cdef object _side_of(self, int descriptor):
         if 0 <= descriptor < len(self._sides):
@@ -462,3 +492,16 @@ cdef double wall_clock() noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_REALTIME, &now)
     return <double>now.tv_sec + <double>now.tv_nsec * 1e-9
+
+
+def guard(Lease lease not None) -> None:
+    """The worker's poller, if there is one, is told of whatever the connection says or does that holds
+    the lease (`descriptor`), so that nobody has to look. Raises OSError."""
+    if _worker is not None:
+        _worker._guard(lease)
+
+
+def unguard(Lease lease not None) -> None:
+    """Before its descriptor is closed, or is another."""
+    if _worker is not None:
+        _worker._unguard(lease)

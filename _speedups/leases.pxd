@@ -10,5 +10,7 @@ cdef class Lease:
     cdef public double until
     cdef public int descriptor
     cdef unsigned long long _looked
+    cdef unsigned long long _told_behind
+    cdef void is_told_behind(self, unsigned long long reading) noexcept
     cpdef bint live(self) noexcept
     cpdef bint live_in(self, unsigned long long reading) noexcept

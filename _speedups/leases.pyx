@@ -43,11 +43,20 @@ cdef class Lease:
     cpdef bint live_in(self, unsigned long long reading) noexcept:
         """Whether it was `live` when, or after, the beginning of an answer had come of which the
         poller was told before this `reading` (`HitLedger.reading`; 0 = that is not known of it): one
-        look is enough for all of those.
+        look is enough for all of those. None is needed where the poller would have been told of its
+        connection, too (`chunks.guard`): that it was not says as much.
         """
-        if reading and reading == self._looked and self.descriptor >= 0:
-            return True
+        if reading and self.descriptor >= 0:
+            if reading == self._looked:
+                return True
+            if self._told_behind and reading > self._told_behind:
+                return since_boot() < self.until
         if not self.live():
             return False
         self._looked = reading
         return True
+
+    cdef void is_told_behind(self, unsigned long long reading) noexcept:
+        """Whatever its connection says or does, the poller is told of it before any reading behind
+        this one; 0 = not any more."""
+        self._told_behind = reading

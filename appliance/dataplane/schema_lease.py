@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
+from _speedups.chunks import guard, unguard
 from _speedups.leases import Lease, since_boot
 from appliance.dataplane.connections import Row, Upstream, UpstreamRefused, UpstreamUnreachable
 from appliance.dataplane.looking import Looking, Repeated
@@ -210,7 +211,8 @@ class SchemaLease:
         if not await self._looked():
             return False
         self._numbers += 1
-        self.lease.descriptor, self.lease.value = self._descriptor, self._numbers
+        self._rest_on(self._descriptor)
+        self.lease.value = self._numbers
         self._metrics.schema_leases += 1
         return True
 
@@ -352,16 +354,24 @@ class SchemaLease:
         guard.side.attach(lambda _said: self._void(), lambda: self._changed(guard), 1 << 16)
         guard.side.read(True)
         if self.lease.value:
-            self.lease.descriptor = self._descriptor
+            self._rest_on(self._descriptor)
         if before >= 0:
             os.close(before)
+
+    def _rest_on(self, descriptor: int) -> None:
+        """The connection that the lease looks at; -1 = none."""
+        unguard(self.lease)
+        self.lease.descriptor = descriptor
+        if descriptor >= 0:
+            guard(self.lease)
 
     def _changed(self, guard: Upstream) -> None:
         if guard.side.ended:
             self._void()
 
     def _void(self) -> None:
-        self.lease.value, self.lease.descriptor = 0, -1
+        self.lease.value = 0
+        self._rest_on(-1)
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
