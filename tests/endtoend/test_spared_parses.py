@@ -156,7 +156,7 @@ def test_a_change_of_the_schema_in_between(
 
 
 async def test_asyncpg(proxy: Running) -> None:
-    """Its statements have names unless it is told not to keep them."""
+    """Its chunks are not of the form whose Parse is spared: masked as ever."""
     connection = await asyncpg.connect(
         f"postgresql://alice:alice-password@127.0.0.1:{proxy.ports['main']}/{DATABASE}",
         ssl=False,
