@@ -334,14 +334,16 @@ cdef class Poller:
                     break
                 count = self._wait(events)
         finally:
-            ledger.within = False
-            ledger.flush(True)
-            if self._shut:
-                self._shut = False
-                _control(self._door, EPOLL_CTL_MOD, self._epoll, EPOLLIN, self._epoll)
-            if ledger.wanted:
-                ledger.wanted = False
-                self._settle()
+            try:
+                ledger.flush(True)
+            finally:
+                ledger.within = False
+                if self._shut:
+                    self._shut = False
+                    _control(self._door, EPOLL_CTL_MOD, self._epoll, EPOLLIN, self._epoll)
+                if ledger.wanted:
+                    ledger.wanted = False
+                    self._settle()
 
     cdef bint _read(self, void* told, int count) except -1:
         """What a wait told of. -> whether the bell was among it."""

@@ -110,9 +110,11 @@ cdef class HitLedger:
     ) except NULL
     cdef void _forget_finished(self) noexcept
     cpdef bint write_due(self) except -1
-    cdef void flush(self, bint over) noexcept
+    cdef int flush(self, bint over) except -1
+    cdef int _write_finished(self) except -1
     cdef int put_due(self, Cycle cycle) except -1
-    cdef int ask_to_be_woken(self) except -1
+    cdef int has_finished(self) except -1
+    cdef int _ask_to_be_woken(self) except -1
 
 
 cdef class Cycle:

@@ -159,7 +159,8 @@ cdef class HitLedger:
     for the first time since `woken`; `entropy(count)` gives random bytes.
 
     `within`: a `chunks.Poller` is serving, and settles the round itself when that is `wanted`, and
-    calls `flush` soon, so that what is written may be held in the journal;
+    calls `flush` soon, so that what is written may be held in the journal, and what has finished
+    is written then;
     `reading`: the number of what it reads now, which it was told of before, and nothing was sent
     since; 0 = that is not so;
     `turns`: the round holds turns of machines, which come first; `stirred`: something was done that the event loop may have to go on with.
@@ -237,10 +238,26 @@ cdef class HitLedger:
                 cycle.broken(error)
         return True
 
-    cdef void flush(self, bint over) noexcept:
-        """See `ChainEnd.flush`."""
-        if self._end is not None:
-            self._end.flush(over)
+    cdef int flush(self, bint over) except -1:
+        """What has finished is written, too; see `ChainEnd.flush`."""
+        try:
+            if self._finished_count:
+                self._write_finished()
+        finally:
+            if self._end is not None:
+                self._end.flush(over)
+        return 0
+
+    cdef int _write_finished(self) except -1:
+        cdef int number
+        if self._end is None or not self._end.open():
+            self._ask_to_be_woken()
+            return 0
+        number = self._append([])
+        if number:
+            finished = self.take_finished()
+            self._unwritten(number, finished)
+        return 0
 
     cdef int _append(self, list due) except -1:
         """What has finished and what these cycles have decided, in one write. -> 0, or an errno;
@@ -409,9 +426,14 @@ cdef class HitLedger:
             self._wake()
         return 0
 
-    cdef int ask_to_be_woken(self) except -1:
+    cdef int has_finished(self) except -1:
         """A finished record is there."""
         self._finished_count += 1
+        if not self.within:
+            self._ask_to_be_woken()
+        return 0
+
+    cdef int _ask_to_be_woken(self) except -1:
         if not self._waking:
             self._waking = True
             self._wake_later()
@@ -667,4 +689,4 @@ cdef class Cycle:
         finish.opening_bytes = opening
         put(out, &finish, sizeof(Finish))
         put(out, PyBytes_AS_STRING(self._finish_opening), opening)
-        return self.ledger.ask_to_be_woken()
+        return self.ledger.has_finished()

@@ -266,13 +266,17 @@ class Front:
         self._to_database = b""
         self._behind = b""
         self._generation = Count()
+        self.asked_to_be_woken = 0
         self.ledger = ledger or HitLedger(
-            lambda: None, lambda: None, secrets.token_bytes, SECONDS_BOUNDS
+            lambda: None, self._wake_later, secrets.token_bytes, SECONDS_BOUNDS
         )
         self.path: Any = None
         self._begin(principal, hits)
         if self.path is not None:
             self.path.owner = self
+
+    def _wake_later(self) -> None:
+        self.asked_to_be_woken += 1
 
     def _begin(self, principal: Principal, hits: bool) -> None:
         """The session, its database, and perhaps its path."""

@@ -103,6 +103,11 @@ def decided(root: Path) -> int:
     return sum(isinstance(story.record, StatementDecided) for story in found)
 
 
+def finished(root: Path) -> int:
+    found = search(FolderTrail(root / "audit"), Criteria(principal=ANN.name), 100_000)
+    return sum(story.finished is not None for story in found)
+
+
 def ends_of(lines: bytes) -> list[int]:
     return [index + 1 for index, byte in enumerate(lines) if byte == 0x0A]
 
@@ -344,9 +349,11 @@ async def _serve(tmp_path: Path) -> None:
     await loop.connect_accepted_socket(lambda: side, near)
     waiting: list[tuple[int, int]] = []
     over: list[tuple[int, int, int]] = []
+    front.asked_to_be_woken = 0
 
     def serve() -> None:
         poller.serve()
+        assert not front.ledger.finished
         over.append((len(waiting), end.held, end.size - segment.stat().st_size))
 
     def hit(_chunk: memoryview) -> None:
@@ -372,8 +379,65 @@ async def _serve(tmp_path: Path) -> None:
     assert all((held, missing) == (0, 0) for _, held, missing in over), over
     assert len({size for _, size in waiting}) > len(over) + 2, "the bell does not drain"
     assert sum(held > 0 for held, _ in waiting) > 100, "it drains all the time"
+    assert not front.asked_to_be_woken, "the event loop has a timer to see to"
     side.abort()
     await asyncio.sleep(0.01)
+
+
+def serve(front: Holding) -> None:
+    front.ledger.within = False
+    Poller(front.ledger, lambda: None).serve()
+
+
+def test_what_has_finished_is_written_when_a_poller_is_done(tmp_path: Path) -> None:
+    front = Holding(tmp_path, WIDE)
+    front.talk(20)
+    assert len(front.ledger.finished) == 1
+    serve(front)
+    assert (front.ledger.finished, front.held, front.asked_to_be_woken) == ([], 0, 0)
+    assert segment_of(tmp_path).stat().st_size == front.spool.end.size
+    assert finished(tmp_path) == 20
+    size = front.spool.end.size
+    serve(front)
+    assert front.spool.end.size == size
+    front.spool.close()
+    assert prove(tmp_path).exit_code == 0
+
+
+def test_what_has_finished_waits_for_the_spool_where_something_is_in_the_way(
+    tmp_path: Path,
+) -> None:
+    front = Holding(tmp_path, WIDE)
+    front.talk(20)
+    front.spool.end.descriptor = -1
+    for _ in range(3):
+        serve(front)
+        assert (len(front.ledger.finished), front.asked_to_be_woken) == (1, 1)
+    front.ledger.woken()
+    front.spool.owe(())
+    assert not front.ledger.finished
+    front.spool.close()
+    assert prove(tmp_path).exit_code == 0
+    assert finished(tmp_path) == 20
+
+
+def test_what_has_finished_is_owed_where_it_cannot_be_written(tmp_path: Path) -> None:
+    front = Holding(tmp_path, WIDE)
+    front.talk(20)
+    front.spool.append(())
+    front.say(query(READ))
+    serve(front)
+    front.ledger.within = True
+    front.answer()
+    full = front.spool.end.descriptor = os.open("/dev/full", os.O_WRONLY)
+    assert (len(front.ledger.finished), front.held) == (1, 0)
+    serve(front)
+    os.close(full)
+    assert (front.ledger.finished, front.spool.end.descriptor) == ([], -1)
+    front.spool.owe(())
+    front.spool.close()
+    assert prove(tmp_path).exit_code == 0
+    assert decided(tmp_path) == finished(tmp_path) == 21
 
 
 # --- the spool ------------------------------------------------------------------------------------
@@ -465,12 +529,15 @@ def test_a_write_that_left_a_part_behind(tmp_path: Path) -> None:
     """It failed within the poller, which tells the spool nothing; what it left is cut off first."""
     front = Holding(tmp_path, WIDE)
     front.talk(20)
-    held, good = front.held, front.spool._descriptor
+    before, good = held_in(tmp_path).lines, front.spool._descriptor
     full = front.spool.end.descriptor = os.open("/dev/full", os.O_WRONLY)
-    front.ledger.within = False
-    Poller(front.ledger, lambda: None).serve()
+    serve(front)
     os.close(full)
-    assert (front.held, front.spool.end.descriptor, front.spool.available) == (held, -1, True)
+    assert (front.spool.end.descriptor, front.spool.available) == (-1, True)
+    lines = held_in(tmp_path).lines
+    assert len(lines) == front.held
+    assert lines.startswith(before), "what was held goes no more"
+    assert lines.count(b"\n") == before.count(b"\n") + 1, "what had finished is held, too"
     os.write(good, held_in(tmp_path).lines[:700])
     front.spool.append(())
     assert segment_of(tmp_path).stat().st_size == front.spool.end.size
