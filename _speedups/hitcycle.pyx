@@ -203,8 +203,8 @@ cdef class HitLedger:
         return found
 
     def write_to(self, ChainEnd end not None, unwritten) -> None:
-        """Where `write_due` writes. `unwritten(errno, finished)`: the records of cycles that wait
-        could not be written, nor these."""
+        """Where `write_due` writes. `unwritten(errno, finished, refused)`: these could not be written,
+        nor the records of cycles that wait (`refused`: there were any)."""
         self._end, self._unwritten = end, unwritten
 
     cpdef bint write_due(self) except -1:
@@ -226,7 +226,7 @@ cdef class HitLedger:
             return True
         if number:
             finished = self.take_finished()
-            self._unwritten(number, finished)
+            self._unwritten(number, finished, True)
         for each in due:
             cycle = <Cycle>each
             try:
@@ -253,10 +253,14 @@ cdef class HitLedger:
         if self._end is None or not self._end.open():
             self._ask_to_be_woken()
             return 0
-        number = self._append([])
+        try:
+            number = self._append([])
+        except BaseException:
+            self._ask_to_be_woken()
+            raise
         if number:
             finished = self.take_finished()
-            self._unwritten(number, finished)
+            self._unwritten(number, finished, False)
         return 0
 
     cdef int _append(self, list due) except -1:

@@ -351,12 +351,14 @@ class SchemaLease:
         if connection is None:
             raise ConnectionResetError("the guard is gone")
         before, self._descriptor = self._descriptor, os.dup(connection.fileno())
-        guard.side.attach(lambda _said: self._void(), lambda: self._changed(guard), 1 << 16)
-        guard.side.read(True)
-        if self.lease.value:
-            self._rest_on(self._descriptor)
-        if before >= 0:
-            os.close(before)
+        try:
+            guard.side.attach(lambda _said: self._void(), lambda: self._changed(guard), 1 << 16)
+            guard.side.read(True)
+            if self.lease.value:
+                self._rest_on(self._descriptor)
+        finally:
+            if before >= 0:
+                os.close(before)
 
     def _rest_on(self, descriptor: int) -> None:
         """The connection that the lease looks at; -1 = none."""

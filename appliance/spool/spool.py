@@ -159,10 +159,11 @@ class Spool:
         plain = self.available and not self._owed and self._durability == "os"
         self.end.descriptor = self._descriptor if plain and not self._closed else -1
 
-    def unwritten(self, number: int, finished: Sequence[Encoded]) -> None:
-        """A write behind `end` failed: what depended on it is refused; `finished` is owed."""
+    def unwritten(self, number: int, finished: Sequence[Encoded], refused: bool) -> None:
+        """A write behind `end` failed: what depended on it, if anything did, is `refused`;
+        `finished` is owed."""
         self._keep(finished)
-        self._fault_refused += 1
+        self._fault_refused += refused
         self._failed(OSError(number, os.strerror(number)))
 
     async def durable(self) -> None:

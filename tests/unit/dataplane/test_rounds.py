@@ -19,7 +19,7 @@ class Trail:
         self.fault = fault
         self.end = ChainEnd()
 
-    def unwritten(self, number: int, finished: list[bytes]) -> None:
+    def unwritten(self, number: int, finished: list[bytes], refused: bool) -> None:
         raise AssertionError("nothing is written this way")
 
     def append(self, records: Sequence[str]) -> None:

@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import pytest
@@ -300,6 +303,43 @@ def test_guards_relieve_each_other_without_a_break(monkeypatch: pytest.MonkeyPat
             assert len(server.sides) == 3
 
     run(test)
+
+
+def test_a_guard_that_cannot_be_watched_leaves_nothing_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not even what the one before it was watched by."""
+    monkeypatch.setattr(schema_lease, "GUARD_SECONDS", 0.01)
+    refused = 0
+
+    def guard(lease: Lease) -> None:
+        nonlocal refused
+        if made_before and not refused:
+            refused += 1
+            raise OSError(errno.ENOSPC, "too many are watched")
+
+    made_before: list[int] = []
+    monkeypatch.setattr(schema_lease, "guard", guard)
+
+    async def test(server: Server) -> None:
+        async with kept(server) as made:
+            await until(lambda: holds(made.lease))
+            made_before.append(made.lease.descriptor)
+            watched = os.fstat(made.lease.descriptor).st_ino
+            await until(lambda: refused and holds(made.lease))
+            assert descriptors_of(watched) == [server.sides[1].ours.fileno()]
+
+    run(test)
+
+
+def descriptors_of(inode: int) -> list[int]:
+    """Of this process."""
+    found = []
+    for each in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            if os.fstat(int(each.name)).st_ino == inode:
+                found.append(int(each.name))
+    return found
 
 
 def test_a_guard_that_was_ended_is_relieved_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ from tests.unit.session.hit_fronts import READ, query
 from tests.unit.session.test_hit_trail import TEXTS, Kept, prove
 
 WIDE = 1 << 26
+FAULT = b'"event":"spool_recovered"'
 
 
 class Holding(Kept):
@@ -434,7 +435,10 @@ def test_what_has_finished_is_owed_where_it_cannot_be_written(tmp_path: Path) ->
     serve(front)
     os.close(full)
     assert (front.ledger.finished, front.spool.end.descriptor) == ([], -1)
-    front.spool.owe(())
+    front.spool.append(())
+    lines = segment_of(tmp_path).read_bytes().splitlines()
+    (recovered,) = [line for line in lines if FAULT in line]
+    assert b'"cause":"ENOSPC"' in recovered and b'"refused"' not in recovered
     front.spool.close()
     assert prove(tmp_path).exit_code == 0
     assert decided(tmp_path) == finished(tmp_path) == 21
