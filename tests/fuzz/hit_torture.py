@@ -164,7 +164,7 @@ class Conversation:
         end = ChainEnd()
         end.size_max = 1 << 40
         end.reach = 1 << 14
-        self._ledger.write_to(end, lambda number, finished: None)
+        self._ledger.write_to(end, lambda number, finished, refused: None)
         for _ in range(steps):
             end.descriptor = os.open(
                 "/dev/full" if self._random.random() < 0.05 else "/dev/null", os.O_WRONLY

@@ -439,7 +439,7 @@ class Wired(Front):
         self.whole: list[list[Entry]] = []
         self._file: Any = None
         self._begin_file()
-        self.ledger.write_to(self._trail, lambda number, finished: None)
+        self.ledger.write_to(self._trail, lambda number, finished, refused: None)
         self._client = End(self, self._to_client, False)
         self._upstream = End(self, self._sent, True)
         assert self.path is not None

@@ -455,7 +455,9 @@ def on_wires(end: ChainEnd, ledger: HitLedger | None = None) -> tuple[Front, Wir
         unrecorded=lambda chunk: log.append("unrecorded"), cut=lambda error: log.append("cut")
     )
     front.ledger.take_finished()
-    front.ledger.write_to(end, lambda number, _: log.append(errno.errorcode[number]))
+    front.ledger.write_to(
+        end, lambda number, _, refused: log.append((errno.errorcode[number], refused))
+    )
     return front, client, database, log
 
 
@@ -495,7 +497,7 @@ def test_what_cannot_be_recorded_is_not_forwarded() -> None:
     end.descriptor = full = os.open("/dev/full", os.O_WRONLY)
     client.say(query(READ))
     assert front.ledger.write_due()
-    assert log == ["ENOSPC", "unrecorded"]
+    assert log == [("ENOSPC", True), "unrecorded"]
     assert (end.descriptor, end.seq, end.records, end.head) == (-1, 0, 0, b"0" * 64)
     assert front.path is not None
     assert not front.path.underway
