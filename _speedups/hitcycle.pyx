@@ -156,7 +156,8 @@ cdef class HitLedger:
     records that were written of none yet, and sums for the metrics.
 
     `wake` is called when the first cycle of a round waits, `wake_later` when a finished record does
-    for the first time since `woken`; `entropy(count)` gives random bytes.
+    that no poller is going to write, for the first time since `woken`; `entropy(count)` gives
+    random bytes.
 
     `within`: a `chunks.Poller` is serving, and settles the round itself when that is `wanted`, and
     calls `flush` soon, so that what is written may be held in the journal, and what has finished
