@@ -43,6 +43,7 @@ cdef class Hit:
     cdef readonly object verdict
     cdef readonly tuple epoch
     cdef public object prepared
+    cdef public object key
     cdef public bytes query_tail
     cdef public bytes query_tail_rest
     cdef public bytes parse_tail

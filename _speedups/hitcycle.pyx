@@ -76,7 +76,8 @@ cdef class Told:
 cdef class Hit:
     """What is known of one text in one session, under one epoch. Made by `session/hits`.
 
-    - `verdict`, `epoch`; `prepared`: the session's Prepared of this text, where it was parsed.
+    - `verdict`, `epoch`; `prepared`: the session's Prepared of this text, where it was parsed; `key`:
+      of a Query, as in `session/lessons`.
     - `query_tail`, `parse_tail`, `execute_tail`: what a decided record has behind its sequence
       number, by how the statement comes; None = not to be taken that way. With `query_tail_rest`
       the SHA-256 of the text, and its length, stand between the two.

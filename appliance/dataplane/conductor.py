@@ -211,9 +211,11 @@ class Conductor:
         if self.sharing is not None and self.sharing.keeps(chunk):
             self.update_reading()
             return
-        self._services.metrics.bytes_to_upstream += len(chunk)
         begun, self.requested = perf_counter(), self._services.now()
         try:
+            if self._hitting is not None and self._hitting.learns(chunk, self.requested):
+                return
+            self._services.metrics.bytes_to_upstream += len(chunk)
             turn = self._machine.client_received(chunk, self.requested)
             turn.begun = begun
             self.carry_on(turn)
@@ -285,9 +287,7 @@ class Conductor:
         self.update_reading()
 
     def _refuse(self, turn: Turn) -> None:
-        """Nothing that could not be recorded is forwarded; what already happened is owed to the
-        trail.
-        """
+        """Nothing that is not recorded is forwarded; what already happened is owed to the trail."""
         unrecorded = {id(record) for _, _, record in turn.gated}
         self._machine.refuse_turn(turn)
         owed = [r for r in turn.records if id(r) not in unrecorded]

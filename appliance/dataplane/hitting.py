@@ -71,6 +71,10 @@ class Hitting:
         """The client has sent more than can be looked at."""
         return bool(self._kept)
 
+    def learns(self, chunk: memoryview, now: float) -> bool:
+        """Whether the path has taken a chunk after all that it did not know."""
+        return self._machine.learns(chunk, now) and self._path.offer(bytes(chunk))
+
     # --- asked by the path ------------------------------------------------------------------------
 
     def fall_back(self, rest: bytes) -> None:

@@ -79,7 +79,7 @@ def postgres_machine(parts: MachineParts) -> SessionMachine:
         hold = parts.hold
         if hold is not None:
             state.hits.path.lease, state.hits.want_lease = hold.lease, hold.want
-            state.hits.leased_at = lambda: hold.server
+            state.hits.leased_at, state.hits.lessons = lambda: hold.server, hold.lessons
             state.hits.process = str(parts.upstream.pid)
     return SessionMachine(state)
 

@@ -26,6 +26,7 @@ from _speedups.leases import Lease, since_boot
 from appliance.dataplane.connections import Row, Upstream, UpstreamRefused, UpstreamUnreachable
 from appliance.dataplane.looking import Looking, Repeated
 from appliance.model.errors import ProtocolViolation
+from appliance.session.lessons import Lessons
 from appliance.telemetry.log import Log
 from appliance.telemetry.metrics import Metrics
 
@@ -103,6 +104,7 @@ class SchemaLease:
         self._metrics = metrics
         self._counted = 0
         self.lease = Lease()
+        self.lessons = Lessons()
         self.refused = ""
         """SQLSTATE with which the database did not allow it."""
         self._hold = hold
@@ -319,6 +321,7 @@ class SchemaLease:
     def _count(self) -> None:
         used, self._counted = self.lease.used - self._counted, self.lease.used
         self._metrics.statements_leased += used
+        self._metrics.lessons_heard += self.lessons.take_heard()
 
     async def _ask_number(self, text: str) -> int:
         assert self._watcher is not None
@@ -373,6 +376,7 @@ class SchemaLease:
 
     def _void(self) -> None:
         self.lease.value = 0
+        self.lessons.clear()
         self._rest_on(-1)
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:

@@ -129,7 +129,7 @@ class Decisions:
             self._await_quiet(waiting)
             return
         settings = self._state.settings.current
-        if not self._reads_as_we_do(waiting.text):  # before any cache: its keys know no lexing
+        if not self.reads_as_we_do(waiting.text):  # before any cache: its keys know no lexing
             unread = flow.unreadable(waiting.text, settings)
             now = self._state.now
             self.settle(
@@ -350,7 +350,7 @@ class Decisions:
             raise InvariantBroken("an answer nobody waits for")
         return waiting
 
-    def _reads_as_we_do(self, text: bytes) -> bool:
+    def reads_as_we_do(self, text: bytes) -> bool:
         """Whether the server will read this text as our parser does: under the settings it has
         reported, and under any that what is under way may bring.
         """

@@ -34,6 +34,9 @@ class Machine(Protocol):
     def let_flow(self) -> None:
         """What is due may go on by `flow` until the machine is asked something again."""
 
+    def learns(self, chunk: Bytes, now: float) -> bool:
+        """Whether the hit path, which did not take this chunk of the client's, knows it by now."""
+
     def take_over(self) -> None: ...
     def aside(self, kind: int, frame: bytes) -> bytes: ...
     def proviso_failed(self) -> None:

@@ -178,6 +178,9 @@ class Exchange(ParkedTurns):
         self._state.judge.snapshot = snapshot
         self._state.hits.disarm()
 
+    def learns(self, chunk: Bytes, now: float) -> bool:
+        return False  # who locks what is read finds out with the first question what others know
+
     def take_over(self) -> None:
         """The cycle that the hit path has under way is this machine's from here on."""
         state, path = self._state, self._state.hits.path

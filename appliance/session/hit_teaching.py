@@ -13,6 +13,7 @@ from appliance.audit.encode import behind_sequence
 from appliance.audit.record import ProtocolKind
 from appliance.session import flow
 from appliance.session.inflight import ResultLock
+from appliance.session.lessons import Key
 from appliance.session.records import Recorder
 
 HITS_MAX = 128
@@ -46,6 +47,7 @@ class Teacher(Generic[Path]):
                 self._locate(hit)
                 return hit  # the same verdict, but for the parts of its record
             hit = self._made(verdict, key)
+            hit.key = Key(key, folded is not None)
             self._make_room()
             known[key] = hit
         if hit.query_tail is None:

@@ -2,9 +2,9 @@
 from it.
 
 Kept by `state`; `from_client` and `from_upstream` teach, `machine` arms and takes over. Rules: only
-what the machine itself sent, recorded and described is taught; what is taught holds under one epoch
-and is forgotten with it; the path is armed only while nothing is under way and the session's
-settings are known.
+what the machine itself sent, recorded and described is taught, or that of another session like this
+one, while the schema is held (`lessons`); what is taught holds under one epoch and is forgotten
+with it; the path is armed only while nothing is under way and the session's settings are known.
 """
 
 from collections.abc import Callable
@@ -12,13 +12,16 @@ from collections.abc import Callable
 from _speedups.hitcycle import Hit
 from _speedups.pghits import HitPath
 from appliance.audit.record import ProtocolKind
+from appliance.model.principal import Principal
 from appliance.session import changes, flow
 from appliance.session.effects import Bytes
 from appliance.session.hit_teaching import Teacher, lockable, teachable
 from appliance.session.inflight import Execution, Portal, Prepared, ResultLock
+from appliance.session.lessons import Key, Lesson, Lessons, learner_of
 from appliance.session.own_statements import STILL_NAME
 from appliance.session.pace import SamplePace
 from appliance.session.records import Recorder
+from appliance.session.settings import SettingsTracker
 from appliance.session.unchanged import Unchanged
 from appliance.sql.footing import BACKSLASH, Footing
 from appliance.sql.stamps import NO_POSITION
@@ -57,6 +60,8 @@ class Hits(Teacher[HitPath]):
         """Asks for `path.lease` to be held; None: it never is."""
         self.leased_at: Callable[[], str] = lambda: ""
         """On which server it is held, as `SettingsTracker.server`."""
+        self.lessons: Lessons | None = None
+        """Those of the sessions on this database; None: it is never held."""
         self.process = ""
         """What the upstream connection's login said that the server's process is called."""
         self.named = True
@@ -160,6 +165,12 @@ class Hits(Teacher[HitPath]):
         lease = None if self.path is None else self.path.lease
         return lease.value if lease is not None and lease.live() else 0
 
+    @property
+    def held(self) -> int:
+        """`Lease.value`, which the path looks behind (`Lease.live`) when it makes use of it."""
+        lease = None if self.path is None else self.path.lease
+        return 0 if lease is None else lease.value
+
     def missed(self) -> None:
         """A statement that a lease would have spared a question asks it: the lease is wanted, also
         where nothing that is asked is known to the path."""
@@ -174,6 +185,36 @@ class Hits(Teacher[HitPath]):
             for hit in (*self.path.exact.values(), *self.path.alike.values()):
                 if hit.provisional:
                     self._locate(hit)
+
+    # --- other sessions ---------------------------------------------------------------------------
+
+    def tell(self, hit: Hit, principal: Principal, settings: SettingsTracker) -> None:
+        """It has run to its end: sessions like this one need not ask while the schema is held."""
+        key: Key | None = hit.key
+        if self.lessons is None or key is None or not hit.leased or hit.leased != self.held:
+            return
+        learner = learner_of(principal, settings)
+        if learner is None or hit.query_tail is None:
+            return
+        tails = hit.query_tail, hit.query_tail_rest
+        lesson = Lesson(hit.verdict, hit.leased, hit.brief, tuple(hit.locks), *tails, hit.sent)
+        self.lessons.tell(learner, key, lesson)
+
+    def knows(self, key: Key) -> bool:
+        assert self.path is not None
+        return key.text in (self.path.alike if key.folded else self.path.exact)
+
+    def learned(self, key: Key, text: bytes, verdict: flow.Verdict, lesson: Lesson) -> Hit | None:
+        """Known as if this session's machine had sent `text`. None: it is not to be."""
+        if self.path is None or not teachable(verdict) or not self._knowable(text, verdict):
+            return None
+        hit = self._made(verdict, key.text)
+        hit.key, hit.leased, hit.brief = key, lesson.leased, lesson.brief
+        hit.query_tail, hit.query_tail_rest = lesson.query_tail, lesson.query_tail_rest
+        hit.sent = lesson.sent
+        self._make_room()
+        (self.path.alike if key.folded else self.path.exact)[key.text] = hit
+        return hit
 
     # --- acting alone -----------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ from appliance.session.from_client import FromClient
 from appliance.session.from_upstream import FromUpstream
 from appliance.session.hit_teaching import totals
 from appliance.session.inflight import Execution
+from appliance.session.learning import Learning
 from appliance.session.own_statements import OWN, PASSING_NAMES, STILL_NAME
 from appliance.session.parked_turns import ParkedTurns
 from appliance.session.parking import Parking
@@ -67,6 +68,7 @@ class SessionMachine(ParkedTurns):
         self._second_look = SecondLook(state, tell, alike)
         self._client = FromClient(state, self._decisions, self._blast, self._second_look)
         self._upstream = FromUpstream(state, self._decisions, self._blast)
+        self._learning = Learning(state, self._decisions)
         self._queued = 0
         """Bytes in `runs`."""
         self._in_turn = False
@@ -357,6 +359,19 @@ class SessionMachine(ParkedTurns):
             state.hits.arm(epoch, shapes, settings.told, prepared, pinned, direct)
         else:
             state.hits.disarm()
+
+    def learns(self, chunk: Bytes, now: float) -> bool:
+        """Whether the hit path, which did not take this chunk of the client's, knows it by now."""
+        state = self._state
+        path = state.hits.path
+        if path is None or not state.hits.held or chunk[0] != m.QUERY:
+            return False
+        if path.underway or state.shares:
+            return False
+        state.now = now
+        if not path.armed:
+            self._arm()
+        return path.armed and self._learning.query(bytes(chunk))
 
     def client_received(self, chunk: Bytes, now: float) -> Turn:
         self._begin(now)

@@ -78,7 +78,7 @@ class ResultLocks:
             self._made_with = lineage
         key = (description, index)
         known = self._kept.get(key)
-        if known is not None and _alike(known[0], verdict):
+        if known is not None and are_alike(known[0], verdict):
             return known[1]
         made = self._make(verdict, index, description)
         if len(description) <= KEPT_DESCRIPTION_BYTES_MAX and all(
@@ -116,7 +116,7 @@ class ResultLocks:
         return ResultLock(masker, masked_columns=sum(hidden), hidden=hidden)
 
 
-def _alike(known: Verdict, verdict: Verdict) -> bool:
+def are_alike(known: Verdict, verdict: Verdict) -> bool:
     """Whether a lock made under one is one made under the other: they differ, if at all, in the
     constants of their texts (`Judge.recall`)."""
     return known is verdict or (

@@ -569,6 +569,8 @@ class SessionState:
         hit = execution.hit if portal is None else portal.hit
         if hit is not None:
             hit.took(self.now - execution.started)
+            if outcome is Outcome.COMPLETED:
+                self.hits.tell(hit, self.judge.principal, self.settings)
         if execution.renames:
             self.settle_names(execution)
         self.turn.records.append(self.recorder.finished(execution, self.now, outcome))

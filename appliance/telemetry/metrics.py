@@ -107,6 +107,7 @@ class Metrics(msgspec.Struct):
     catalog_loads_failed: int = 0
     schema_leases: int = 0
     statements_leased: int = 0
+    lessons_heard: int = 0
     parses_spared: int = 0
 
     rows: int = 0
@@ -253,6 +254,9 @@ CATALOGUE: Final[Mapping[str, Series]] = {
     ),
     "statements_leased": Series(
         Family("statements_leased_total", "counter", "Statements sent under that, without a check.")
+    ),
+    "lessons_heard": Series(
+        Family("lessons_heard_total", "counter", "Statements new to a session sent likewise.")
     ),
     "parses_spared": Series(
         Family("parses_spared_total", "counter", "Parses that the server did not have to do again.")

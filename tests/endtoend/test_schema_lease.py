@@ -107,10 +107,12 @@ def prepared(text: str) -> Ask:
 
 
 class Readers:
-    """Alices that read without a pause; `answers` is all that they got."""
+    """Alices that read without a pause; `answers` is all that they got. `anew`: each time in a new
+    session."""
 
-    def __init__(self, proxy: Running, asks: list[Ask], *first: str) -> None:
+    def __init__(self, proxy: Running, asks: list[Ask], *first: str, anew: bool = False) -> None:
         self.answers: list[str] = []
+        self._anew = anew
         self._proxy, self._first = proxy, first
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._read, args=(ask,)) for ask in asks]
@@ -137,6 +139,8 @@ class Readers:
                         break
                     except psycopg.Error as refused:
                         self.answers.append(str(refused))
+                    if self._anew:
+                        break
 
     @property
     def raw(self) -> list[str]:

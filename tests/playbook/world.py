@@ -182,7 +182,9 @@ class Session:
         limits: Limits | None = None,
         parameters: dict[str, str] | None = None,
         approvals: bool = False,
+        cache: Cache | None = None,
     ) -> None:
+        """`cache`: that of other sessions of the worker, if not its own."""
         limits = limits or Limits()
         numbers = itertools.count(1)
         self.port = Port(lineage)
@@ -201,7 +203,7 @@ class Session:
             "shop",
             self.port,
             limits,
-            Cache(limits.decision_cache_entries_max),
+            cache or Cache(limits.decision_cache_entries_max),
             POSTGRES,
         )
         self.state = SessionState(

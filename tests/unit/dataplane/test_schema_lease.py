@@ -373,6 +373,25 @@ def test_a_change_of_our_own_is_stepped_aside_for_at_once() -> None:
     run(test)
 
 
+def test_what_sessions_taught_each_other_is_gone_with_it() -> None:
+    learner, key, lesson = cast(Any, "l"), cast(Any, "k"), cast(Any, object())
+
+    async def test(server: Server) -> None:
+        async with kept(server) as made:
+            await until(lambda: holds(made.lease))
+            made.lessons.tell(learner, key, lesson)
+            made.step_aside()
+            assert not made.lessons.of(learner)
+            await until(lambda: holds(made.lease))
+            made.lessons.tell(learner, key, lesson)
+            (guard,) = server.guards
+            guard.told_why()
+            guard.heard()
+            assert not made.lessons.of(learner)
+
+    run(test)
+
+
 def test_a_look_that_is_not_answered_is_no_look(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema_lease, "TRUST_SECONDS", 0.05)
 

@@ -11,6 +11,7 @@ import secrets
 import socket
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -26,8 +27,10 @@ from appliance.audit.record import (
     Entry,
 )
 from appliance.model.principal import Principal
+from appliance.session.cache import Cache
 from appliance.session.effects import RefreshCatalog, Turn
 from appliance.session.hits import HELD
+from appliance.session.lessons import Lessons
 from appliance.session.settings import LEASED_PINNING, PINNING
 from appliance.sql.lineage import CatalogLineage
 from appliance.telemetry.metrics import SECONDS_BOUNDS
@@ -81,7 +84,9 @@ HERE, PROCESS = "1700000000000000 f", "4711"
 """The server, and which of its processes."""
 
 
+@cache
 def stamped(newest: str) -> CatalogLineage:
+    """One for all sessions."""
     return CatalogLineage(msgspec.structs.replace(catalog(newest), newest=newest))
 
 
@@ -106,6 +111,10 @@ class Database:
         """What was described or executed."""
         self.ran: list[bytes] = []
         """What was executed."""
+        self.asked = 0
+        """How often about what a statement rests on."""
+        self.heard: list[bytes] = []
+        """All that it ran, questions of ours too."""
 
     def answer(self, content: bytes) -> bytes:
         said = b""
@@ -167,6 +176,7 @@ class Database:
 
     def _run(self, text: bytes, bound: bytes) -> tuple[bytes, bytes, bytes]:
         """(shape, rows, tag); without a tag the rows are an error."""
+        self.heard.append(text)
         if b"Sallyport: something was written" in text and b"pg_class" in text:
             names, _, position, expected = self._texts(bound)[:4]
             if position != self._log() and expected != self._found(names):
@@ -179,6 +189,7 @@ class Database:
             return b"", row("="), complete("SELECT 1")
         if b"transactionid" in text:
             self.betrays = False
+            self.asked += 1
             asked, last = self._texts(bound)[2:4]
             found = self._found(self._texts(bound)[0])
             here = self._log()
@@ -221,21 +232,35 @@ class Database:
 
 
 class Hold:
-    """A schema that is held, or not (`dataplane/schema_lease`)."""
+    """A schema that is held, or not (`dataplane/schema_lease`), for one session or, one after
+    another, for several: they have the cache of one worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, several: bool = False) -> None:
+        self.cache = Cache(1000) if several else None
+        self.lessons = Lessons() if several else None
         self.lease = Lease()
         self._ours, self._theirs = socket.socketpair()
         self._count = 0
 
     def take(self) -> None:
         self.close()
+        self._forget()
         self._ours, self._theirs = socket.socketpair()
         self._count += 1
         self.lease.value, self.lease.descriptor = self._count, self._ours.fileno()
 
     def let_go(self) -> None:
         self.lease.value, self.lease.descriptor = 0, -1
+        self._forget()
+
+    def _forget(self) -> None:
+        if self.lessons is not None:
+            self.lessons.clear()
+
+    def leave(self) -> None:
+        """A session has ended."""
+        if self.lessons is None:
+            self.close()
 
     def end(self) -> None:
         """The server ends the guard."""
@@ -280,7 +305,8 @@ class Front:
 
     def _begin(self, principal: Principal, hits: bool) -> None:
         """The session, its database, and perhaps its path."""
-        self.session: Any = Session(principal, lineage=stamped("1"))
+        shared = None if self.hold is None else self.hold.cache
+        self.session: Any = Session(principal, lineage=stamped("1"), cache=shared)
         self.machine = self.session.machine
         self.database: Any = Database()
         if hits:
@@ -298,6 +324,7 @@ class Front:
             if self.hold is not None:
                 self.path.lease, state.hits.want_lease = self.hold.lease, lambda: None
                 state.hits.leased_at, state.hits.process = lambda: HERE, PROCESS
+                state.hits.lessons = self.hold.lessons
                 state.settings.unsettle(False)  # to be told where that is
 
     def _reload(self) -> None:
@@ -338,7 +365,9 @@ class Front:
                 self._behind += chunk
                 return
             self.machine.take_over()
-        elif path is not None and path.client(chunk, NOW):
+        elif path is not None and (
+            path.client(chunk, NOW) or (self.machine.learns(chunk, NOW) and path.client(chunk, NOW))
+        ):
             self.taken += 1
             self.records += [decode_record(b"{%b%b}" % line[:2]) for line in path.lines]
             self._to_database += path.forward()
@@ -391,7 +420,7 @@ class Front:
     def leave(self) -> None:
         self._carry_out(self.machine.disconnected(NOW))
         if self.hold is not None:
-            self.hold.close()
+            self.hold.leave()
 
     def reshape(self, newest: int, how: float) -> None:
         """Somebody changes the schema, who has waited until it was held no more: it was let go of,
@@ -472,6 +501,8 @@ class Wired(Front):
             self._upstream.write(content)
 
     def by_the_machine(self, chunk: bytes, upstream: bool) -> None:
+        if not upstream and self.machine.learns(chunk, NOW) and self.path.offer(chunk):
+            return
         receive = self.machine.upstream_received if upstream else self.machine.client_received
         self._carry_out(receive(chunk, NOW))
 

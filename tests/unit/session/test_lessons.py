@@ -1,0 +1,305 @@
+"""What one session's hit path was taught, another's knows (`session/lessons`), while the schema is
+held, and nothing comes of it that the machine alone would not have done.
+"""
+
+import random
+from typing import Any
+
+import pytest
+
+from appliance.model.principal import Principal
+from appliance.session.lessons import (
+    LEARNERS_MAX,
+    LESSONS_MAX,
+    Key,
+    Learner,
+    Lessons,
+    learner_of,
+)
+from appliance.session.settings import LEASED_PINNING, SettingsTracker
+from appliance.wire.postgres import messages as m
+from tests.playbook.speech import SYNC, describe_portal, execute, parse
+from tests.playbook.world import ANN, DAN, NAMES_MASKED, SECRET
+from tests.unit.session.hit_fronts import (
+    AT_SOURCE,
+    HERE,
+    NOTES,
+    ONE,
+    PROCESS,
+    READ,
+    Front,
+    Hold,
+    Wired,
+)
+from tests.unit.session.test_hits import plain, sorts, told
+
+PATH = '"$user", public'
+TOLD = (PATH, "none", "none", HERE, PROCESS)
+FOLDED = (ONE.format(1),)
+
+
+def handed_over(front: Front, *told: str) -> Front:
+    """Out of a pool: what is told of the connection is known before its first statement."""
+    front.session.state.settings.probed(list(told or TOLD), True)
+    return front
+
+
+def asked(front: Front) -> int:
+    """How often the database was asked about what a statement rests on."""
+    return front.database.asked
+
+
+def say(front: Front, text: str) -> None:
+    front.say(m.query(text.encode()))
+    front.answer()
+
+
+def taught(hold: Hold, *texts: str) -> Front:
+    """A session that has sent these, under the lease: twice, where one time teaches nothing."""
+    front = handed_over(Front(ANN, True, random.Random(0), hold))
+    for text in texts:
+        for _ in range(1 if text in FOLDED else 2):
+            say(front, text)
+    assert front.taken == 0
+    return front
+
+
+def lessons_of(front: Front) -> Any:
+    """What sessions like this one are told."""
+    assert front.hold is not None and front.hold.lessons is not None
+    learner = learner_of(front.session.judge.principal, front.session.state.settings)
+    assert learner is not None
+    return front.hold.lessons.of(learner)
+
+
+@pytest.fixture
+def hold() -> Any:
+    made = Hold(several=True)
+    made.take()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("text", [READ, ONE.format(1), AT_SOURCE])
+def test_the_first_statement_of_another_session_asks_nothing(hold: Hold, text: str) -> None:
+    first = taught(hold, text)
+    assert asked(first) > 0
+    other = handed_over(Front(ANN, True, random.Random(0), hold))
+    say(other, text)
+    assert (asked(other), other.taken) == (0, 1)
+    alone = Front(ANN, False, random.Random(0))
+    say(alone, text)
+    assert plain(other.read) == plain(alone.read)
+    assert SECRET.encode() not in other.read
+    assert sorts(told(other.records)) == sorts(told(alone.records))
+    assert hold.lessons is not None
+    assert (hold.lessons.take_heard(), hold.lessons.take_heard()) == (1, 0)
+
+
+def test_texts_that_differ_in_constants_share_a_lesson(hold: Hold) -> None:
+    taught(hold, ONE.format(1))
+    other = handed_over(Front(ANN, True, random.Random(0), hold))
+    say(other, ONE.format(27))
+    assert (asked(other), other.taken) == (0, 1)
+    (decided,) = [r for r in other.records if hasattr(r, "statement")]
+    assert decided.statement.text_bytes == len(ONE.format(27))
+
+
+def test_what_is_wired_takes_it_likewise(hold: Hold) -> None:
+    taught(hold, READ)
+    other = Wired(ANN, random.Random(0), hold)
+    handed_over(other)
+    say(other, READ)
+    assert (asked(other), other.taken) == (0, 1)
+    other.leave()
+
+
+def test_not_for_who_owes_other_masks_or_has_another_name(hold: Hold) -> None:
+    taught(hold, READ)
+    for principal in (Principal("eve", groups=ANN.groups), DAN):
+        other = handed_over(Front(principal, True, random.Random(0), hold))
+        say(other, READ)
+        assert other.taken == 0
+    renamed = handed_over(Front(ANN, True, random.Random(0), hold))
+    renamed.machine.take_policy(NAMES_MASKED)
+    say(renamed, READ)
+    assert renamed.taken == 0
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        ("early, public", *TOLD[1:]),
+        (PATH, "clerk", *TOLD[2:]),
+        (PATH, "none", "clerk", *TOLD[3:]),
+        (*TOLD[:3], "1700000000000001 f", PROCESS),
+    ],
+    ids=["another path", "another role", "another user", "another server"],
+)
+def test_not_for_a_session_with_other_settings(hold: Hold, told: tuple[str, ...]) -> None:
+    taught(hold, READ)
+    other = handed_over(Front(ANN, True, random.Random(0), hold), *told)
+    say(other, READ)
+    assert other.taken == 0
+
+
+def test_not_for_a_session_of_which_nothing_is_told_yet(hold: Hold) -> None:
+    taught(hold, READ)
+    other = Front(ANN, True, random.Random(0), hold)
+    say(other, READ)
+    assert other.taken == 0
+    assert LEASED_PINNING.probe in other.database.heard
+    say(other, NOTES.format(1))
+    taught(hold, AT_SOURCE)
+    say(other, AT_SOURCE)
+    assert other.taken == 1
+
+
+def test_not_for_a_session_with_temporary_relations(hold: Hold) -> None:
+    taught(hold, READ)
+    other = handed_over(Front(ANN, True, random.Random(0), hold))
+    other.session.state.settings.add_temporary(frozenset({"notes"}))
+    say(other, READ)
+    assert other.taken == 0
+
+
+def test_nothing_is_told_by_a_session_with_temporary_relations(hold: Any) -> None:
+    front = handed_over(Front(ANN, True, random.Random(0), hold))
+    front.session.state.settings.add_temporary(frozenset({"notes"}))
+    say(front, ONE.format(1))
+    assert not hold.lessons.of(Learner(ANN, front.session.state.settings.believed))
+
+
+def test_nothing_is_told_of_what_failed(hold: Hold) -> None:
+    front = handed_over(Front(ANN, True, random.Random(0), hold))
+    front.database.fails = True
+    say(front, ONE.format(1))
+    assert not lessons_of(front)
+    other = handed_over(Front(ANN, True, random.Random(0), hold))
+    say(other, READ)
+    assert other.taken == 0
+
+
+def test_nothing_is_told_of_what_was_asked_about_before_the_schema_was_held() -> None:
+    hold = Hold(several=True)
+    front = taught(hold, READ)
+    assert not lessons_of(front)
+    hold.take()
+    other = handed_over(Front(ANN, True, random.Random(0), hold))
+    say(other, READ)
+    assert (other.taken, asked(other)) == (0, 1)
+    front.leave()
+    hold.close()
+
+
+def test_a_lesson_is_gone_with_the_lease(hold: Hold) -> None:
+    taught(hold, READ)
+    hold.let_go()
+    for again in (False, True):
+        if again:
+            hold.take()
+        other = handed_over(Front(ANN, True, random.Random(0), hold))
+        say(other, READ)
+        assert (other.taken, asked(other)) == (0, 1)
+
+
+def test_a_guard_that_was_ended_voids_the_answer(hold: Hold) -> None:
+    """Nobody has heard of it yet when the statement is sent."""
+    taught(hold, READ)
+    other = handed_over(Front(ANN, True, random.Random(0), hold))
+    other.reshape(7, 1.0)
+    other.database.betrays = True
+    say(other, READ)
+    assert other.taken == 1
+    assert asked(other) >= 1
+    assert SECRET.encode() not in other.read
+
+
+def test_what_the_machine_wants_to_look_at_stays_its_own(hold: Hold) -> None:
+    """A text that the path knows, and has left to the machine, is not offered to it again."""
+    taught(hold, READ)
+    other = handed_over(Front(ANN, True, random.Random(0), hold))
+    say(other, READ)
+    other.session.state.pace.change(4)
+    other.session.state.pace.due = 0.0
+    before = other.taken
+    say(other, READ)
+    assert other.taken == before
+
+
+def test_only_a_whole_query_is_learned(hold: Hold) -> None:
+    taught(hold, READ)
+    whole = m.query(READ.encode())
+    for chunk in (whole[:-1], whole + SYNC, whole[:-1] + b"x", parse(READ) + SYNC, b"Q"):
+        other = handed_over(Front(ANN, True, random.Random(0), hold))
+        assert not other.machine.learns(chunk, 0.0)
+
+
+@pytest.mark.parametrize("principal", [ANN, DAN], ids=["owes masks", "owes none"])
+@pytest.mark.parametrize("seed", range(40))
+def test_many_short_sessions_with_and_without(principal: Principal, seed: int) -> None:
+    """One after another, while the schema is held, let go of, and changed."""
+    hold = Hold(several=True)
+    for number in range(20):
+        alone = Front(principal, False, random.Random(seed))
+        choices = random.Random(100 * seed + number)
+        hitting = (Wired if seed % 2 else Front)(*_made(principal, choices, hold, seed % 2))
+        if not hold.lease.value and choices.random() < 0.9:
+            hold.take()
+        handed_over(hitting)
+        for front in (alone, hitting):
+            _converse(front, 100 * seed + number)
+            front.leave()
+        assert plain(hitting.read) == plain(alone.read)
+        if principal is ANN:
+            assert SECRET.encode() not in hitting.read
+        assert sorts(told(hitting.records)) == sorts(told(alone.records))
+    assert hold.lessons is not None
+    assert (hold.lessons.take_heard() > 2) == (principal is ANN)
+    hold.close()
+
+
+def _made(principal: Principal, choices: random.Random, hold: Hold, wired: int) -> Any:
+    return (principal, choices, hold) if wired else (principal, True, choices, hold)
+
+
+def _converse(front: Front, seed: int) -> None:
+    choices = random.Random(seed)
+    for _ in range(choices.randint(1, 6)):
+        event = choices.random()
+        if event < 0.05:
+            front.database.position += 1
+        elif event < 0.08:
+            front.machine.take_policy(NAMES_MASKED)
+        front.database.notices = choices.random() < 0.05
+        text = choices.choice((READ, ONE, NOTES, AT_SOURCE)).format(choices.randint(1, 99))
+        chunk = m.query(text.encode())
+        if choices.random() < 0.2:
+            bound = m.bind_unparameterised(b"", b"")
+            chunk = parse(text) + bound + describe_portal() + execute() + SYNC
+        front.say(chunk)
+        if choices.random() < 0.08:
+            front.reshape(choices.randint(1, 9**9), choices.random())
+            front.database.betrays = True
+        front.answer()
+        front.hold_again()
+
+
+def test_bounds() -> None:
+    lessons, settings = Lessons(), SettingsTracker("shop", {})
+    settings.probed(list(TOLD[:3]))
+    lesson: Any = object()
+    for number in range(LEARNERS_MAX + 5):
+        learner = learner_of(Principal(f"p{number}"), settings)
+        assert learner is not None
+        lessons.tell(learner, Key(b"x", False), lesson)
+    first = learner_of(Principal("p0"), settings)
+    last = learner_of(Principal(f"p{LEARNERS_MAX + 4}"), settings)
+    assert first is not None and last is not None
+    assert not lessons.of(first)
+    for number in range(LESSONS_MAX + 5):
+        lessons.tell(last, Key(b"%d" % number, False), lesson)
+    assert len(lessons.of(last)) == LESSONS_MAX
+    assert Key(b"%d" % (LESSONS_MAX + 4), False) in lessons.of(last)
+    lessons.clear()
+    assert not lessons.of(last)
