@@ -256,13 +256,9 @@ _PASSED_OVER = (
 
 
 def row_of(body: bytes) -> tuple[str | None, ...]:
-    reader = m.Reader(body, "upstream")
-    values: list[str | None] = []
-    for _ in range(reader.u16()):
-        length = reader.i32()
-        values.append(None if length < 0 else reader.take(length).decode("utf-8", "replace"))
-    reader.end()
-    return tuple(values)
+    return tuple(
+        None if value is None else value.decode("utf-8", "replace") for value in m.parse_row(body)
+    )
 
 
 def require_nothing_left(rows: Sequence[Sequence[str | None]], user: str) -> frozenset[bytes]:

@@ -63,7 +63,7 @@ def postgres_machine(parts: MachineParts) -> SessionMachine:
     state = SessionState(
         parts.judge,
         parts.recorder,
-        SettingsTracker(parts.database, parts.upstream.parameters),  # nobody else's from here on
+        SettingsTracker(parts.database, parts.upstream.parameters, parts.told),  # the session's own
         parts.announcement,
         ResultLocks(parts.judge, governance.token_keys, NamedPlans(), PostgresReading()),
         limits,
@@ -72,8 +72,6 @@ def postgres_machine(parts: MachineParts) -> SessionMachine:
     )
     state.approvals = services.approvals is not None
     state.hits.reports_path = state.settings.reports_path
-    if parts.told:
-        state.settings.probed(list(parts.told), True)
     if governance.configuration.durability is not Durability.DISK:
         state.hits.path = _hit_path(parts, state)
         hold = parts.hold

@@ -202,7 +202,7 @@ class ScramServer:
         message = b",".join((self._client_first_bare, self._server_first, without_proof))
         same_channel = hmac.compare_digest(bound, expected)
         signature = mac(self._verifier.stored_key, message)
-        client_key = bytes(a ^ b for a, b in zip(proof, signature, strict=True))
+        client_key = _xor(proof, signature)
         stored_key = hashlib.sha256(client_key).digest()
         proved = hmac.compare_digest(stored_key, self._verifier.stored_key)
         if not same_channel:
@@ -300,7 +300,7 @@ class ScramClient:
         message = b",".join((self._client_first_bare, self._server_first, without_proof))
         client_key = mac(salted, b"Client Key")
         signature = mac(hashlib.sha256(client_key).digest(), message)
-        proof = bytes(a ^ b for a, b in zip(client_key, signature, strict=True))
+        proof = _xor(client_key, signature)
         self._expected = mac(mac(salted, b"Server Key"), message)
         return b"%b,p=%b" % (without_proof, base64.b64encode(proof))
 
@@ -381,7 +381,16 @@ def attribute(part: bytes, name: bytes, side: str) -> bytes:
 
 def printable(nonce: bytes) -> bool:
     """RFC 5802, 7: printable ASCII without the comma (which has been split on)."""
-    return bool(nonce) and all(0x21 <= byte <= 0x7E for byte in nonce)
+    return bool(nonce) and not nonce.translate(None, _PRINTABLE)
+
+
+_PRINTABLE = bytes(range(0x21, 0x7F))
+
+
+def _xor(one: bytes, other: bytes) -> bytes:
+    """Of two keys (KEY_BYTES each)."""
+    mixed = int.from_bytes(one, "big") ^ int.from_bytes(other, "big")
+    return mixed.to_bytes(KEY_BYTES, "big")
 
 
 def b64(text: str | bytes) -> bytes:

@@ -37,7 +37,10 @@ class Announcement:
         self._principal = principal
         self._session = session
         self._announce = announce
-        self._prefix = application_name(principal, session, "") + " "
+        self._prefix = ""
+        """Of application_name, where that is announced."""
+        if announce is Announce.BOTH:
+            self._prefix = application_name(principal, session, "") + " "
         self._own_name = ""
         self.again: tuple[bytes, ...] = ()
         """On a pooled connection, which may outlive the session: the SETs that announce it."""

@@ -222,10 +222,12 @@ class Judge:
         if isinstance(facts, Facts):
             self._cache.facts_found += 1
             return self.judge(text, facts, settings, now)
-        return self._recall_alike(text, settings)
+        alike = self.recall_alike(text, settings)
+        return None if alike is None else alike[1]
 
-    def _recall_alike(self, text: bytes, settings: SessionSettings) -> Verdict | None:
-        """The verdict on a text that differs in constants only at which nothing looked."""
+    def recall_alike(self, text: bytes, settings: SessionSettings) -> tuple[bytes, Verdict] | None:
+        """The text without its constants, and the verdict on one that differs in those only, at
+        which nothing looked."""
         folded = self._fold(text, settings)
         if folded is None:
             return None
@@ -233,7 +235,7 @@ class Judge:
         if not isinstance(known, Verdict):
             return None
         self._cache.verdicts_alike += 1
-        return msgspec.structs.replace(known, memo=[])  # its records are of this very text
+        return folded[0], msgspec.structs.replace(known, memo=[])  # (records are of this very text)
 
     def alike(self, text: bytes, verdict: Verdict, settings: SessionSettings) -> bytes | None:
         """The text without its constants, if this is the verdict on all that differ in them."""

@@ -143,12 +143,16 @@ class Hits(Teacher[HitPath]):
         return m.query(text)
 
     def _made(self, verdict: flow.Verdict, key: bytes) -> Hit:
+        hit = self._new(verdict, key)
+        hit.repeatable = hit.provisional and changes.is_repeatable(verdict.facts)
+        return hit
+
+    def _new(self, verdict: flow.Verdict, key: bytes) -> Hit:
         bound = verdict.restricted or bool(verdict.sensitive)
         provisional = verdict.restricted and verdict.footing is not None
         hit = Hit(verdict, verdict.epoch, bound, provisional)  # its own, whatever was armed last
         hit.text = verdict.rewritten or None
         hit.dull = self._pace.dull_of((*self._recorder.whose, verdict.epoch, hash(key)))
-        hit.repeatable = provisional and changes.is_repeatable(verdict.facts)
         return hit
 
     def _locate(self, hit: Hit) -> None:
@@ -188,7 +192,13 @@ class Hits(Teacher[HitPath]):
 
     # --- other sessions ---------------------------------------------------------------------------
 
-    def tell(self, hit: Hit, principal: Principal, settings: SettingsTracker) -> None:
+    def tell(
+        self,
+        hit: Hit,
+        principal: Principal,
+        settings: SettingsTracker,
+        made_with: tuple[object, object],
+    ) -> None:
         """It has run to its end: sessions like this one need not ask while the schema is held."""
         key: Key | None = hit.key
         if self.lessons is None or key is None or not hit.leased or hit.leased != self.held:
@@ -196,8 +206,17 @@ class Hits(Teacher[HitPath]):
         learner = learner_of(principal, settings)
         if learner is None or hit.query_tail is None:
             return
-        tails = hit.query_tail, hit.query_tail_rest
-        lesson = Lesson(hit.verdict, hit.leased, hit.brief, tuple(hit.locks), *tails, hit.sent)
+        lesson = Lesson(
+            verdict=hit.verdict,
+            leased=hit.leased,
+            brief=hit.brief,
+            repeatable=hit.repeatable,
+            locks=tuple((frame, lock) for frame, (_, _, lock, _) in hit.locks.items()),
+            made_with=made_with,
+            query_tail=hit.query_tail,
+            query_tail_rest=hit.query_tail_rest,
+            sent=hit.sent,
+        )
         self.lessons.tell(learner, key, lesson)
 
     def knows(self, key: Key) -> bool:
@@ -208,8 +227,9 @@ class Hits(Teacher[HitPath]):
         """Known as if this session's machine had sent `text`. None: it is not to be."""
         if self.path is None or not teachable(verdict) or not self._knowable(text, verdict):
             return None
-        hit = self._made(verdict, key.text)
-        hit.key, hit.leased, hit.brief = key, lesson.leased, lesson.brief
+        hit = self._new(verdict, key.text)
+        hit.key, hit.repeatable = key, lesson.repeatable
+        hit.leased, hit.brief = lesson.leased, lesson.brief
         hit.query_tail, hit.query_tail_rest = lesson.query_tail, lesson.query_tail_rest
         hit.sent = lesson.sent
         self._make_room()

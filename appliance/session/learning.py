@@ -5,8 +5,7 @@ Part of `machine`. Rule: the session's own judge decides; a lesson says only tha
 not be asked, and what its answer is described like.
 """
 
-from _speedups.hitcycle import Hit
-from appliance.model.errors import Refused
+from appliance.session import flow
 from appliance.session.decisions import Decisions
 from appliance.session.lessons import Key, Lesson, learner_of
 from appliance.session.results import are_alike
@@ -24,39 +23,46 @@ class Learning:
     def query(self, chunk: bytes) -> bool:
         """Whether the path, which is armed, knows a Query from here on that it did not know."""
         state = self._state
-        lessons = state.hits.lessons
+        lessons, path = state.hits.lessons, state.hits.path
         learner = learner_of(state.judge.principal, state.settings)
-        if lessons is None or learner is None or not lessons.of(learner):
+        if lessons is None or learner is None or path is None:
             return False
         if int.from_bytes(chunk[1:HEADER], "big") != len(chunk) - 1 or chunk[-1]:
             return False
-        text = chunk[HEADER:-1]
-        settings = state.settings.current
-        if not self._decisions.reads_as_we_do(text):
+        text, known = chunk[HEADER:-1], lessons.of(learner)
+        if not known or not self._decisions.reads_as_we_do(text):
             return False
-        verdict = state.judge.recall(text, settings, state.now)
-        if verdict is None or verdict.pins:
+        found = self._found(text, known)
+        if found is None or state.hits.knows(found[0]):
             return False
-        folded = self._decisions.alike(text, verdict)
-        key = Key(text, False) if folded is None else Key(folded, True)
-        lesson = lessons.of(learner).get(key)
-        if lesson is None or lesson.leased != state.hits.held or state.hits.knows(key):
+        key, verdict, lesson = found
+        if lesson.leased != state.hits.held or verdict.epoch != path.epoch or verdict.pins:
             return False
-        if verdict.epoch != self._decisions.epoch() or not are_alike(lesson.verdict, verdict):
+        if not are_alike(lesson.verdict, verdict):
+            return False
+        if not state.locks.takes(verdict, lesson.made_with):
             return False
         hit = state.hits.learned(key, text, verdict, lesson)
-        if hit is None or not self._described(hit, lesson):
+        if hit is None:
             return False
+        for frame, lock in lesson.locks:
+            state.hits.described(hit, frame, lock)
         lessons.heard += 1
         return True
 
-    def _described(self, hit: Hit, lesson: Lesson) -> bool:
-        """Locks of this session's own."""
+    def _found(
+        self, text: bytes, known: dict[Key, Lesson]
+    ) -> tuple[Key, flow.Verdict, Lesson] | None:
+        """What this session's judge says of the text, and the lesson there is about it."""
         state = self._state
-        try:
-            for frame in lesson.descriptions:
-                lock = state.locks.lock(hit.verdict, 0, frame[HEADER:])
-                state.hits.described(hit, frame, lock)
-        except Refused:
-            return False
-        return True
+        settings = state.settings.current
+        alike = state.judge.recall_alike(text, settings)
+        if alike is not None:
+            key, verdict = Key(alike[0], True), alike[1]
+        else:
+            recalled = state.judge.recall(text, settings, state.now)
+            if recalled is None:
+                return None
+            key, verdict = Key(text, False), recalled
+        lesson = known.get(key)
+        return None if lesson is None else (key, verdict, lesson)

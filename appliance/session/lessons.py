@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from appliance.model.principal import Principal
 from appliance.session import flow
+from appliance.session.inflight import ResultLock
 from appliance.session.settings import SettingsTracker
 
 LEARNERS_MAX = 256
@@ -50,8 +51,11 @@ class Lesson(NamedTuple):
     verdict: flow.Verdict
     leased: int
     brief: bool
-    descriptions: tuple[bytes, ...]
-    """RowDescription frames that it has earned."""
+    repeatable: bool
+    locks: tuple[tuple[bytes, ResultLock], ...]
+    """RowDescription frames that it has earned, and what their rows come under."""
+    made_with: tuple[object, object]
+    """`ResultLocks.made_with` of these."""
     query_tail: bytes
     query_tail_rest: bytes | None
     sent: bytes | None

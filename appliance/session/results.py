@@ -55,6 +55,15 @@ class ResultLocks:
         self._made_with: SessionLineage | None = None
         """What they were made with; no other catalog is kept for them."""
 
+    @property
+    def made_with(self) -> tuple[object, object]:
+        """Where these are the same objects, equal verdicts and descriptions have equal locks."""
+        return self._made_with, self._keys
+
+    def takes(self, verdict: Verdict, made_with: tuple[object, object]) -> bool:
+        """Whether locks of another session, made with these, hold in this one."""
+        return made_with[0] is self._lineage(verdict) and made_with[1] is self._keys
+
     def _lineage(self, verdict: Verdict) -> SessionLineage | None:
         """The current catalog; while it is being compared again, the one the verdict rests on."""
         catalog = self._judge.catalog

@@ -57,7 +57,8 @@ class SettingsTracker:
         "temporaries_foreign", "told", "touched_in_transaction",
     )  # fmt: skip
 
-    def __init__(self, database: str, parameters: dict[str, str]) -> None:
+    def __init__(self, database: str, parameters: dict[str, str], told: Sequence[str] = ()) -> None:
+        """`told`: as `probed`, of a PINNING, where that was asked before."""
         self._database = database
         self.parameters = parameters
         """ParameterStatus values, as the server reported them last."""
@@ -92,7 +93,7 @@ class SettingsTracker:
         """A portal (`inflight.Portal`) that was bound, and not executed yet: code of its statement
         may have run when it was planned."""
         self._standard = self._reads_standard()
-        self.current = self._build()
+        self.current = self.probed(told, True) if told else self._build()
 
     @property
     def reports_path(self) -> bool:
@@ -177,8 +178,8 @@ class SettingsTracker:
             self.certain = False
             self.current = self._build()
 
-    def probed(self, values: Sequence[str], pinned: bool = False) -> None:
-        """Takes the answers of PROBE; `pinned`: of PINNING, or LEASED_PINNING."""
+    def probed(self, values: Sequence[str], pinned: bool = False) -> SessionSettings:
+        """Takes the answers of PROBE; `pinned`: of PINNING, or LEASED_PINNING. -> `current`."""
         self._suspended, self.pinned = _NOT, pinned
         told = values[: len(PROBE)]
         path, role, session_user = told
@@ -189,6 +190,7 @@ class SettingsTracker:
         self._role = session_user if role == "none" else role
         self.certain = True
         self.current = self._build()
+        return self.current
 
     def handed_over(self, told: tuple[str, ...]) -> None:
         """Another connection is the session's: takes what it answered to PINNING."""

@@ -570,7 +570,7 @@ class SessionState:
         if hit is not None:
             hit.took(self.now - execution.started)
             if outcome is Outcome.COMPLETED:
-                self.hits.tell(hit, self.judge.principal, self.settings)
+                self.hits.tell(hit, self.judge.principal, self.settings, self.locks.made_with)
         if execution.renames:
             self.settle_names(execution)
         self.turn.records.append(self.recorder.finished(execution, self.now, outcome))

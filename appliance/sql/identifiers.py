@@ -5,6 +5,8 @@ SplitIdentifierString (utils/adt/varlena.c). Its rule: a name that a server of s
 encoding would read in another way is not read at all.
 """
 
+from functools import lru_cache
+
 from appliance.model.limits import IDENTIFIER_BYTES_MAX
 from appliance.sql.encodings import SHORT_BYTES_MAX
 
@@ -13,6 +15,7 @@ _BLANK = " \t\n\r\f"
 _DISPUTED = "\v"
 
 
+@lru_cache(maxsize=256)
 def split_names(value: str, utf8: bool = False) -> tuple[str, ...] | None:
     """The names of a list with commas; None when that is not sure. `utf8`: the database's encoding
     is UTF-8."""

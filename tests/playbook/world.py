@@ -168,6 +168,10 @@ class Port:
         self.lineage = None
 
 
+NO_KEYS: dict[str, bytes] = {}
+"""Of token masks: the same object for all sessions, as a worker has them."""
+
+
 class Session:
     """One session before its first message, and what a conversation turns of its surroundings."""
 
@@ -211,7 +215,7 @@ class Session:
             Recorder("s1", principal, "try", "shop", lambda now: f"r{next(numbers)}"),
             self.settings,
             Announcement(principal, "s1", announce),
-            ResultLocks(self.judge, {}, NamedPlans(), PostgresReading()),
+            ResultLocks(self.judge, NO_KEYS, NamedPlans(), PostgresReading()),
             limits,
         )
         self.state.approvals = approvals

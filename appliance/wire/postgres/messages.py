@@ -430,6 +430,23 @@ def error_fields(kind: int, fields: dict[str, str]) -> bytes:
     return frame(kind, b"".join(parts) + b"\0")
 
 
+def parse_row(body: bytes) -> list[bytes | None]:
+    """The cells of a DataRow; None is NULL. Raises ProtocolViolation."""
+    values: list[bytes | None] = []
+    try:
+        (count,), at = _U16.unpack_from(body), _U16.size
+        for _ in range(count):
+            (length,) = _I32.unpack_from(body, at)
+            at += _I32.size
+            values.append(None if length < 0 else body[at : at + length])
+            at += max(length, 0)
+    except struct.error:
+        at = -1
+    if at != len(body):
+        raise ProtocolViolation("upstream", "a row out of step")
+    return values
+
+
 def authentication(code: int, rest: bytes = b"") -> bytes:
     return frame(AUTHENTICATION, _U32.pack(code) + rest)
 
