@@ -40,7 +40,7 @@ LOOK_AGAIN_SECONDS = 1.0
 """A footprint older than that is asked for again, whenever a connection changes hands."""
 BEFORE_CLEANING_SECONDS = 0.002
 """Who leaves often comes back at once, and is served before the connection that was left: where
-another is idle, it can wait for so long."""
+another is idle, it can wait for so long; where none is, until who has come by now is greeted."""
 CLEANING_WAIT_SECONDS = 0.05
 """Waited for a connection that is being cleaned, rather than opening another."""
 SWEEP_SECONDS = 1.0
@@ -359,8 +359,8 @@ class Pool:
     ) -> None:
         kept.upstream.side.detach()
         try:
-            if self.idle and not left.in_transaction:
-                await asyncio.sleep(BEFORE_CLEANING_SECONDS)
+            waits = self.idle and not left.in_transaction
+            await asyncio.sleep(BEFORE_CLEANING_SECONDS if waits else 0)
             now = self._pools.now()
             standing = self._looked_for(kept, now)
             async with asyncio.timeout(CLEAN_SECONDS_MAX):
@@ -388,7 +388,9 @@ class Pool:
         _log.info("not_kept", target=self.key.target, reason=reason)
 
     def _keep(self, kept: Kept, own: frozenset[bytes] = frozenset()) -> None:
+        unasked = kept.backend.unasked + 1
         kept.backend, kept.last = Backend(), None
+        kept.backend.unasked = unasked
         kept.backend.own.update(own)
         if self.lender is not None:
             self.lender.idle(kept)

@@ -24,7 +24,7 @@ from appliance.model.refusal import Refusal
 from appliance.model.stands import Stands
 from appliance.policy.snapshot import Snapshot
 from appliance.session import told
-from appliance.session.backend import NAMED_MAX, Backend, Left
+from appliance.session.backend import NAMED_MAX, UNASKED_MAX, Backend, Left
 from appliance.session.blast import Blast
 from appliance.session.decisions import Decisions
 from appliance.session.dialect import Forms, SessionLineage
@@ -174,7 +174,8 @@ class SessionMachine(ParkedTurns):
         state = self._state
         own, named = frozenset[bytes](), (*PASSING_NAMES, *state.statements.names())
         fit = state.settled_throughout and not state.backend.plans_in_doubt
-        if fit and not state.shares and len(named) <= NAMED_MAX:
+        wanted = state.backend.unasked <= UNASKED_MAX and not state.shares
+        if fit and wanted and len(named) <= NAMED_MAX:
             own = frozenset(state.own_statements & OWN.keys())
         return Left(self.in_transaction, self.parameters, own, tuple(filter(None, named)))
 

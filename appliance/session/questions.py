@@ -100,6 +100,7 @@ class Questions:
         """
         state = self._state
         question = self._begin("check", waiting, 1)
+        state.backend.unasked = 0
         question.verdict, question.footing, question.holds = verdict, footing, hold
         question.in_transaction = state.in_pipeline or state.status != ord("I")
         question.ends = question.ends and not hold

@@ -16,6 +16,7 @@ import pytest
 
 from appliance.cli.demo.embedded import free_port
 from appliance.dataplane import cleaning
+from appliance.session.backend import UNASKED_MAX
 from appliance.session.own_statements import CHECK_NAME, OWN, STILL_NAME
 from tests.clusters import Authority, EmbeddedPostgres
 from tests.endtoend.stage import DATABASE, PASSWORD, ROLE, Estate, Running, furnish, wait_for
@@ -469,6 +470,10 @@ def test_checks_stay_prepared_between_sessions(pooled: Running, root: Connection
     assert {row[0] for row in before} >= {"sallyport: check", "sallyport: proof"}
     assert masked(pooled, root) == pid
     assert set(before) <= set(prepared(pooled, root, pid))
+    for number in range(UNASKED_MAX + 1):
+        assert bool(prepared(pooled, root, pid)) == (number < UNASKED_MAX)
+    assert masked(pooled, root) == pid
+    assert prepared(pooled, root, pid)
 
 
 @pytest.mark.parametrize(
