@@ -96,3 +96,14 @@ def test_it_reads_what_a_reader_reads(parse: Any, read: Any, body: bytes) -> Non
 @pytest.mark.parametrize("body", WELL_FORMED)
 def test_the_samples_are_well_formed_for_somebody(body: bytes) -> None:
     assert any(outcome(lambda: p(body)) is not ProtocolViolation for p, _ in PAIRS)  # noqa: B023
+
+
+def test_the_cells_of_a_row() -> None:
+    body = b"\0\3" + b"\0\0\0\2ab" + b"\xff\xff\xff\xff" + b"\0\0\0\0"
+    assert m.parse_row(body) == [b"ab", None, b""]
+    assert m.parse_row(b"\0\0") == []
+    for bad in (*(body[:end] for end in range(len(body))), body + b"x"):
+        with pytest.raises(ProtocolViolation):
+            m.parse_row(bad)
+    with pytest.raises(ProtocolViolation):
+        m.parse_row(b"\0\1\x7f\xff\xff\xffab")
