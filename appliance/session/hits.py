@@ -17,7 +17,7 @@ from appliance.session import changes, flow
 from appliance.session.effects import Bytes
 from appliance.session.hit_teaching import Teacher, lockable, teachable
 from appliance.session.inflight import Execution, Portal, Prepared, ResultLock
-from appliance.session.lessons import Key, Lesson, Lessons, learner_of
+from appliance.session.lessons import Extended, Key, Lesson, Lessons, learner_of
 from appliance.session.own_statements import STILL_NAME
 from appliance.session.pace import SamplePace
 from appliance.session.records import Recorder
@@ -88,11 +88,10 @@ class Hits(Teacher[HitPath]):
         if not self._knowable(prepared.text, verdict):
             return
         hit = self.path.exact.get(prepared.text)
-        types = len(prepared.parameter_types).to_bytes(2, "big") + b"".join(
-            oid.to_bytes(4, "big") for oid in prepared.parameter_types
-        )
+        types = types_of(prepared)
         if hit is None or hit.verdict is not verdict or hit.types not in (None, types):
             hit = self._made(verdict, prepared.text)
+            hit.key = Key(prepared.text, False)
             self._make_room()
             self.path.exact[prepared.text] = hit
         if hit.parse_tail is None:
@@ -203,8 +202,8 @@ class Hits(Teacher[HitPath]):
         key: Key | None = hit.key
         if self.lessons is None or key is None or not hit.leased or hit.leased != self.held:
             return
-        learner = learner_of(principal, settings)
-        if learner is None or hit.query_tail is None:
+        learner, extended = learner_of(principal, settings), extended_of(hit)
+        if learner is None or (hit.query_tail is None and extended is None):
             return
         lesson = Lesson(
             verdict=hit.verdict,
@@ -216,6 +215,7 @@ class Hits(Teacher[HitPath]):
             query_tail=hit.query_tail,
             query_tail_rest=hit.query_tail_rest,
             sent=hit.sent,
+            extended=extended,
         )
         self.lessons.tell(learner, key, lesson)
 
@@ -232,8 +232,23 @@ class Hits(Teacher[HitPath]):
         hit.leased, hit.brief = lesson.leased, lesson.brief
         hit.query_tail, hit.query_tail_rest = lesson.query_tail, lesson.query_tail_rest
         hit.sent = lesson.sent
+        for frame, lock in lesson.locks:
+            self.described(hit, frame, lock)
         self._make_room()
         (self.path.alike if key.folded else self.path.exact)[key.text] = hit
+        return hit
+
+    def learned_prepared(
+        self, prepared: Prepared, verdict: flow.Verdict, lesson: Lesson
+    ) -> Hit | None:
+        """The same of a Parse of what has no name."""
+        extended = lesson.extended
+        if extended is None or extended.types != types_of(prepared):
+            return None
+        hit = self.learned(Key(prepared.text, False), prepared.text, verdict, lesson)
+        if hit is not None:
+            hit.types, hit.parameters, hit.parse, hit.parse_tail, hit.execute_tail = extended
+            hit.prepared, prepared.hit = prepared, hit
         return hit
 
     # --- acting alone -----------------------------------------------------------------------------
@@ -343,6 +358,18 @@ class Hits(Teacher[HitPath]):
                 return Expected(Kind.EXECUTE, execution)
             case _:
                 return Expected(Kind.SYNC)
+
+
+def types_of(prepared: Prepared) -> bytes:
+    """As they stand in its Parse."""
+    types = prepared.parameter_types
+    return len(types).to_bytes(2, "big") + b"".join(oid.to_bytes(4, "big") for oid in types)
+
+
+def extended_of(hit: Hit) -> Extended | None:
+    if hit.types is None or hit.parse_tail is None or hit.execute_tail is None:
+        return None
+    return Extended(hit.types, hit.parameters, hit.parse, hit.parse_tail, hit.execute_tail)
 
 
 def provisory(text: bytes, verdict: flow.Verdict) -> bool:

@@ -5,11 +5,17 @@ Part of `machine`. Rule: the session's own judge decides; a lesson says only tha
 not be asked, and what its answer is described like.
 """
 
+from _speedups.hitcycle import Hit
+from appliance.model.errors import ProtocolViolation
 from appliance.session import flow
 from appliance.session.decisions import Decisions
+from appliance.session.inflight import Prepared
 from appliance.session.lessons import Key, Lesson, learner_of
 from appliance.session.results import are_alike
 from appliance.session.state import HEADER, SessionState
+from appliance.wire.postgres import messages as m
+
+Known = dict[Key, Lesson]
 
 
 class Learning:
@@ -20,41 +26,66 @@ class Learning:
     def __init__(self, state: SessionState, decisions: Decisions) -> None:
         self._state, self._decisions = state, decisions
 
-    def query(self, chunk: bytes) -> bool:
-        """Whether the path, which is armed, knows a Query from here on that it did not know."""
-        state = self._state
-        lessons, path = state.hits.lessons, state.hits.path
+    def hears(self, chunk: bytes) -> bool:
+        """Whether the path, which is armed, knows from here on what this chunk begins with: a whole
+        Query, or a Parse of what has no name."""
+        state, length = self._state, int.from_bytes(chunk[1:HEADER], "big") + 1
+        lessons = state.hits.lessons
         learner = learner_of(state.judge.principal, state.settings)
-        if lessons is None or learner is None or path is None:
+        if lessons is None or learner is None:
             return False
-        if int.from_bytes(chunk[1:HEADER], "big") != len(chunk) - 1 or chunk[-1]:
+        known = lessons.of(learner)
+        if not known or length > len(chunk):
             return False
-        text, known = chunk[HEADER:-1], lessons.of(learner)
-        if not known or not self._decisions.reads_as_we_do(text):
+        if chunk[0] == m.PARSE:
+            hit = self._parse(chunk[HEADER:length], known)
+        elif length == len(chunk) and not chunk[-1]:
+            hit = self._query(chunk[HEADER:-1], known)
+        else:
             return False
-        found = self._found(text, known)
-        if found is None or state.hits.knows(found[0]):
-            return False
-        key, verdict, lesson = found
-        if lesson.leased != state.hits.held or verdict.epoch != path.epoch or verdict.pins:
-            return False
-        if not are_alike(lesson.verdict, verdict):
-            return False
-        if not state.locks.takes(verdict, lesson.made_with):
-            return False
-        hit = state.hits.learned(key, text, verdict, lesson)
-        if hit is None:
-            return False
-        for frame, lock in lesson.locks:
-            state.hits.described(hit, frame, lock)
-        lessons.heard += 1
-        return True
+        lessons.heard += hit is not None
+        return hit is not None
 
-    def _found(
-        self, text: bytes, known: dict[Key, Lesson]
-    ) -> tuple[Key, flow.Verdict, Lesson] | None:
+    def _query(self, text: bytes, known: Known) -> Hit | None:
+        found = self._found(text, known)
+        if found is None:
+            return None
+        key, verdict, lesson = found
+        if lesson.query_tail is None or not self._holds(key, verdict, lesson):
+            return None
+        return self._state.hits.learned(key, text, verdict, lesson)
+
+    def _parse(self, body: bytes, known: Known) -> Hit | None:
+        try:
+            message = m.parse_parse(body)
+        except ProtocolViolation:
+            return None
+        text, key = message.text, Key(message.text, False)
+        lesson = None if message.name else known.get(key)
+        if lesson is None or not self._decisions.reads_as_we_do(text):
+            return None
+        verdict = self._state.judge.recall(text, self._state.settings.current, self._state.now)
+        if verdict is None or not self._holds(key, verdict, lesson):
+            return None
+        prepared = Prepared(b"", text, message.parameter_types, verdict)
+        return self._state.hits.learned_prepared(prepared, verdict, lesson)
+
+    def _holds(self, key: Key, verdict: flow.Verdict, lesson: Lesson) -> bool:
+        """Whether it is of this very verdict, under the lease and the epoch of now, and not known
+        already: what is known and was not taken is the machine's."""
+        state = self._state
+        path = state.hits.path
+        if path is None or state.hits.knows(key) or verdict.pins:
+            return False
+        if lesson.leased != state.hits.held or verdict.epoch != path.epoch:
+            return False
+        return are_alike(lesson.verdict, verdict) and state.locks.takes(verdict, lesson.made_with)
+
+    def _found(self, text: bytes, known: Known) -> tuple[Key, flow.Verdict, Lesson] | None:
         """What this session's judge says of the text, and the lesson there is about it."""
         state = self._state
+        if not self._decisions.reads_as_we_do(text):
+            return None
         settings = state.settings.current
         alike = state.judge.recall_alike(text, settings)
         if alike is not None:

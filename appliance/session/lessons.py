@@ -45,6 +45,16 @@ class Key(NamedTuple):
     """It is what is the same of all that are alike (`sqllex.fold`)."""
 
 
+class Extended(NamedTuple):
+    """Of a text that came as Parse, Bind and Execute of what has no name; see `hitcycle.Hit`."""
+
+    types: bytes
+    parameters: int
+    parse: bytes | None
+    parse_tail: bytes
+    execute_tail: bytes
+
+
 class Lesson(NamedTuple):
     """Of one text; see `hitcycle.Hit`."""
 
@@ -56,9 +66,10 @@ class Lesson(NamedTuple):
     """RowDescription frames that it has earned, and what their rows come under."""
     made_with: tuple[object, object]
     """`ResultLocks.made_with` of these."""
-    query_tail: bytes
+    query_tail: bytes | None
     query_tail_rest: bytes | None
     sent: bytes | None
+    extended: Extended | None
 
 
 class Lessons:

@@ -365,14 +365,14 @@ class SessionMachine(ParkedTurns):
         """Whether the hit path, which did not take this chunk of the client's, knows it by now."""
         state = self._state
         path = state.hits.path
-        if path is None or not state.hits.held or chunk[0] != m.QUERY:
+        if path is None or not state.hits.held or chunk[0] not in (m.QUERY, m.PARSE):
             return False
         if path.underway or state.shares:
             return False
         state.now = now
         if not path.armed:
             self._arm()
-        return path.armed and self._learning.query(bytes(chunk))
+        return path.armed and self._learning.hears(bytes(chunk))
 
     def client_received(self, chunk: Bytes, now: float) -> Turn:
         self._begin(now)

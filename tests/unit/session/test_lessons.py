@@ -3,6 +3,7 @@ held, and nothing comes of it that the machine alone would not have done.
 """
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,8 +18,9 @@ from appliance.session.lessons import (
     learner_of,
 )
 from appliance.session.settings import LEASED_PINNING, SettingsTracker
+from appliance.sql.lineage import CatalogLineage
 from appliance.wire.postgres import messages as m
-from tests.playbook.speech import SYNC, describe_portal, execute, parse
+from tests.playbook.speech import SYNC, bind, describe_portal, execute, parse
 from tests.playbook.world import ANN, DAN, NAMES_MASKED, SECRET
 from tests.unit.session.hit_fronts import (
     AT_SOURCE,
@@ -49,17 +51,35 @@ def asked(front: Front) -> int:
     return front.database.asked
 
 
-def say(front: Front, text: str) -> None:
-    front.say(m.query(text.encode()))
+Form = Callable[[str], bytes]
+
+
+def simple(text: str) -> bytes:
+    return m.query(text.encode())
+
+
+def extended(text: str) -> bytes:
+    return parse(text) + bind() + describe_portal() + execute() + SYNC
+
+
+def undescribed(text: str) -> bytes:
+    return parse(text) + bind() + execute() + SYNC
+
+
+FORMS = [simple, extended, undescribed]
+
+
+def say(front: Front, text: str, how: Form = simple) -> None:
+    front.say(how(text))
     front.answer()
 
 
-def taught(hold: Hold, *texts: str) -> Front:
+def taught(hold: Hold, *texts: str, how: Form = simple) -> Front:
     """A session that has sent these, under the lease: twice, where one time teaches nothing."""
     front = handed_over(Front(ANN, True, random.Random(0), hold))
     for text in texts:
-        for _ in range(1 if text in FOLDED else 2):
-            say(front, text)
+        for _ in range(1 if text in FOLDED and how is simple else 2):
+            say(front, text, how)
     assert front.taken == 0
     return front
 
@@ -80,15 +100,18 @@ def hold() -> Any:
     made.close()
 
 
+@pytest.mark.parametrize("how", FORMS)
 @pytest.mark.parametrize("text", [READ, ONE.format(1), AT_SOURCE])
-def test_the_first_statement_of_another_session_asks_nothing(hold: Hold, text: str) -> None:
-    first = taught(hold, text)
+def test_the_first_statement_of_another_session_asks_nothing(
+    hold: Hold, text: str, how: Form
+) -> None:
+    first = taught(hold, text, how=how)
     assert asked(first) > 0
     other = handed_over(Front(ANN, True, random.Random(0), hold))
-    say(other, text)
+    say(other, text, how)
     assert (asked(other), other.taken) == (0, 1)
     alone = Front(ANN, False, random.Random(0))
-    say(alone, text)
+    say(alone, text, how)
     assert plain(other.read) == plain(alone.read)
     assert SECRET.encode() not in other.read
     assert sorts(told(other.records)) == sorts(told(alone.records))
@@ -105,11 +128,12 @@ def test_texts_that_differ_in_constants_share_a_lesson(hold: Hold) -> None:
     assert decided.statement.text_bytes == len(ONE.format(27))
 
 
-def test_what_is_wired_takes_it_likewise(hold: Hold) -> None:
-    taught(hold, READ)
+@pytest.mark.parametrize("how", FORMS)
+def test_what_is_wired_takes_it_likewise(hold: Hold, how: Form) -> None:
+    taught(hold, READ, how=how)
     other = Wired(ANN, random.Random(0), hold)
     handed_over(other)
-    say(other, READ)
+    say(other, READ, how)
     assert (asked(other), other.taken) == (0, 1)
     other.leave()
 
@@ -141,6 +165,17 @@ def test_not_for_a_session_with_other_settings(hold: Hold, told: tuple[str, ...]
     other = handed_over(Front(ANN, True, random.Random(0), hold), *told)
     say(other, READ)
     assert other.taken == 0
+
+
+def test_not_under_other_token_keys_or_another_catalog(hold: Hold) -> None:
+    taught(hold, READ)
+    rekeyed = handed_over(Front(ANN, True, random.Random(0), hold))
+    rekeyed.session.state.locks._keys = {"mail": b"another"}
+    reread = handed_over(Front(ANN, True, random.Random(0), hold))
+    reread.session.port.take(CatalogLineage(reread.session.port.lineage.catalog))
+    for other in (rekeyed, reread):
+        say(other, READ)
+        assert other.taken == 0
 
 
 def test_not_for_a_session_of_which_nothing_is_told_yet(hold: Hold) -> None:
@@ -233,6 +268,44 @@ def test_only_a_whole_query_is_learned(hold: Hold) -> None:
     for chunk in (whole[:-1], whole + SYNC, whole[:-1] + b"x", parse(READ) + SYNC, b"Q"):
         other = handed_over(Front(ANN, True, random.Random(0), hold))
         assert not other.machine.learns(chunk, 0.0)
+        assert not other.path.exact
+
+
+def test_only_a_whole_parse_of_the_unnamed_statement_is_learned(hold: Hold) -> None:
+    taught(hold, READ, how=extended)
+    whole = extended(READ)
+    typed = m.parse(b"", READ.encode(), (23,)) + bind() + execute() + SYNC
+    torn = b"P\0\0\0\x07" + whole[5:]
+    named = parse(READ, "p") + bind("p") + execute() + SYNC
+    for chunk in (typed, torn, named, whole[:20], b"P", m.query(READ.encode())):
+        other = handed_over(Front(ANN, True, random.Random(0), hold))
+        assert not other.machine.learns(chunk, 0.0)
+        assert not other.path.exact
+
+
+def test_a_text_learned_one_way_is_the_machines_the_other_way(hold: Hold) -> None:
+    taught(hold, READ, how=extended)
+    other = handed_over(Front(ANN, True, random.Random(0), hold))
+    say(other, READ, extended)
+    assert (asked(other), other.taken) == (0, 1)
+    for number, how in enumerate((simple, simple, undescribed, simple)):
+        say(other, READ, how)
+        assert other.taken == 1 + number
+    assert SECRET.encode() not in other.read
+
+
+def test_a_parse_that_is_learned_and_goes_on_otherwise_is_the_machines(hold: Hold) -> None:
+    """The unnamed statement is what the session itself has sent, and nothing else."""
+    taught(hold, READ, how=extended)
+    other = handed_over(Front(ANN, True, random.Random(0), hold))
+    other.say(parse(READ) + SYNC)
+    other.answer()
+    assert other.taken == 0
+    say(other, NOTES.format(1), extended)
+    other.say(bind() + execute() + SYNC)
+    other.answer()
+    assert SECRET.encode() not in other.read
+    assert other.read.count(b"SELECT 2") == 2
 
 
 @pytest.mark.parametrize("principal", [ANN, DAN], ids=["owes masks", "owes none"])
@@ -240,11 +313,11 @@ def test_only_a_whole_query_is_learned(hold: Hold) -> None:
 def test_many_short_sessions_with_and_without(principal: Principal, seed: int) -> None:
     """One after another, while the schema is held, let go of, and changed."""
     hold = Hold(several=True)
-    for number in range(20):
+    for number in range(40):
         alone = Front(principal, False, random.Random(seed))
         choices = random.Random(100 * seed + number)
         hitting = (Wired if seed % 2 else Front)(*_made(principal, choices, hold, seed % 2))
-        if not hold.lease.value and choices.random() < 0.9:
+        if not (hold.lease.value and hold.lease.live()) and choices.random() < 0.9:
             hold.take()
         handed_over(hitting)
         for front in (alone, hitting):
@@ -273,11 +346,7 @@ def _converse(front: Front, seed: int) -> None:
             front.machine.take_policy(NAMES_MASKED)
         front.database.notices = choices.random() < 0.05
         text = choices.choice((READ, ONE, NOTES, AT_SOURCE)).format(choices.randint(1, 99))
-        chunk = m.query(text.encode())
-        if choices.random() < 0.2:
-            bound = m.bind_unparameterised(b"", b"")
-            chunk = parse(text) + bound + describe_portal() + execute() + SYNC
-        front.say(chunk)
+        front.say(choices.choice(FORMS)(text))
         if choices.random() < 0.08:
             front.reshape(choices.randint(1, 9**9), choices.random())
             front.database.betrays = True
