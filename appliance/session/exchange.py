@@ -189,6 +189,7 @@ class Exchange(ParkedTurns):
         statement = state.statements[path.statement] if path.extended else None
         amid_rows, sequence = path.steps_left == ROWS_DUE, path.sequence_due
         execution = state.hits.take_over()
+        state.hits.disarm()
         verdict = execution.verdict
         state.current = command
         state.codec.begin(command)

@@ -202,6 +202,8 @@ class Hits(Teacher[HitPath]):
         key: Key | None = hit.key
         if self.lessons is None or key is None or not hit.leased or hit.leased != self.held:
             return
+        if not settings.pinned or settings.server != self.leased_at() or not settings.server:
+            return
         learner, extended = learner_of(principal, settings), extended_of(hit)
         if learner is None or (hit.query_tail is None and extended is None):
             return

@@ -5,6 +5,9 @@ Part of `machine`. Rule: the session's own judge decides; a lesson says only tha
 not be asked, and what its answer is described like.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 from _speedups.hitcycle import Hit
 from appliance.model.errors import ProtocolViolation
 from appliance.session import flow
@@ -15,7 +18,7 @@ from appliance.session.results import are_alike
 from appliance.session.state import HEADER, SessionState
 from appliance.wire.postgres import messages as m
 
-Known = dict[Key, Lesson]
+Known = Callable[[Key], Lesson | None]
 
 
 class Learning:
@@ -34,9 +37,9 @@ class Learning:
         learner = learner_of(state.judge.principal, state.settings)
         if lessons is None or learner is None:
             return False
-        known = lessons.of(learner)
-        if not known or length > len(chunk):
+        if not lessons.any_for(learner) or length > len(chunk):
             return False
+        known = partial(lessons.get, learner)
         if chunk[0] == m.PARSE:
             hit = self._parse(chunk[HEADER:length], known)
         elif length == len(chunk) and not chunk[-1]:
@@ -61,7 +64,7 @@ class Learning:
         except ProtocolViolation:
             return None
         text, key = message.text, Key(message.text, False)
-        lesson = None if message.name else known.get(key)
+        lesson = None if message.name else known(key)
         if lesson is None or not self._decisions.reads_as_we_do(text):
             return None
         verdict = self._state.judge.recall(text, self._state.settings.current, self._state.now)
@@ -95,5 +98,5 @@ class Learning:
             if recalled is None:
                 return None
             key, verdict = Key(text, False), recalled
-        lesson = known.get(key)
+        lesson = known(key)
         return None if lesson is None else (key, verdict, lesson)

@@ -16,10 +16,11 @@ from appliance.session import flow
 from appliance.session.inflight import ResultLock
 from appliance.session.settings import SettingsTracker
 
-LEARNERS_MAX = 256
-"""Principals and settings of which lessons are kept."""
-LESSONS_MAX = 128
-"""Texts of each: whoever sends ever new ones drives out its own."""
+LESSONS_MAX = 1_024
+"""Where there are too many, the principal with most loses one: whoever sends ever new texts, or
+sets ever new paths, drives out its own."""
+BELIEVED_MAX = 1_024
+"""A session with a longer search_path is like no other."""
 
 
 class Learner(NamedTuple):
@@ -32,9 +33,10 @@ class Learner(NamedTuple):
 
 def learner_of(principal: Principal, settings: SettingsTracker) -> Learner | None:
     """None: the session is like no other."""
-    if settings.has_temporaries or not settings.certain:
+    believed = settings.believed
+    if settings.has_temporaries or not settings.certain or len(believed) > BELIEVED_MAX:
         return None
-    return Learner(principal, settings.believed)
+    return Learner(principal, believed)
 
 
 class Key(NamedTuple):
@@ -76,30 +78,37 @@ class Lessons:
     """See the module's docstring."""
 
     def __init__(self) -> None:
-        self._known: dict[Learner, dict[Key, Lesson]] = {}
+        self._known: dict[Principal, dict[tuple[str, Key], Lesson]] = {}
+        self._count = 0
         self.heard = 0
 
-    def of(self, learner: Learner) -> dict[Key, Lesson]:
-        """Not to be changed."""
-        return self._known.get(learner, _NONE)
+    def get(self, learner: Learner, key: Key) -> Lesson | None:
+        known = self._known.get(learner.principal)
+        return None if known is None else known.get((learner.believed, key))
+
+    def any_for(self, learner: Learner) -> bool:
+        """Whether there are any for this principal."""
+        return learner.principal in self._known
 
     def tell(self, learner: Learner, key: Key, lesson: Lesson) -> None:
-        known = self._known.get(learner)
-        if known is None:
-            if len(self._known) >= LEARNERS_MAX:
-                del self._known[next(iter(self._known))]
-            known = self._known[learner] = {}
-        elif len(known) >= LESSONS_MAX and key not in known:
-            del known[next(iter(known))]
-        known[key] = lesson
+        own = self._known.setdefault(learner.principal, {})
+        place = learner.believed, key
+        self._count += place not in own
+        own[place] = lesson
+        if self._count > LESSONS_MAX:
+            most = max(self._known.values(), key=len)
+            self._drop_one(most if len(most) > len(own) else own)
+
+    def _drop_one(self, known: dict[tuple[str, Key], Lesson]) -> None:
+        """The one that was told first."""
+        del known[next(iter(known))]
+        self._count -= 1
 
     def clear(self) -> None:
         self._known.clear()
+        self._count = 0
 
     def take_heard(self) -> int:
         """How often a session was taught one since the last call."""
         heard, self.heard = self.heard, 0
         return heard
-
-
-_NONE: dict[Key, Lesson] = {}

@@ -300,6 +300,7 @@ class SessionMachine(ParkedTurns):
         assert state.hits.path is not None
         bound = not {"B", "b"} & set(state.hits.path.steps_left.decode())
         execution, due = state.hits.take_over()
+        state.hits.disarm()
         state.runs_code(execution.verdict)
         for expected in due:
             if expected.kind is Kind.PARSE and not expected.injected:
@@ -370,8 +371,7 @@ class SessionMachine(ParkedTurns):
         if path.underway or state.shares:
             return False
         state.now = now
-        if not path.armed:
-            self._arm()
+        self._arm()  # whatever it was: the machine may have taken over a statement since
         return path.armed and self._learning.hears(bytes(chunk))
 
     def client_received(self, chunk: Bytes, now: float) -> Turn:

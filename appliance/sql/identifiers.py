@@ -13,12 +13,17 @@ from appliance.sql.encodings import SHORT_BYTES_MAX
 _BLANK = " \t\n\r\f"
 """scanner_isspace(); since PostgreSQL 17 \\v as well. No other blank ends a name."""
 _DISPUTED = "\v"
+SHORT_MAX = 256
+"""Longer lists are read anew each time."""
 
 
-@lru_cache(maxsize=256)
 def split_names(value: str, utf8: bool = False) -> tuple[str, ...] | None:
     """The names of a list with commas; None when that is not sure. `utf8`: the database's encoding
     is UTF-8."""
+    return _split_short(value, utf8) if len(value) <= SHORT_MAX else _split(value, utf8)
+
+
+def _split(value: str, utf8: bool) -> tuple[str, ...] | None:
     names: list[str] = []
     position = _past_blanks(value, 0)
     if position == len(value):
@@ -35,6 +40,9 @@ def split_names(value: str, utf8: bool = False) -> tuple[str, ...] | None:
         if value[position] != ",":
             return None
         position = _past_blanks(value, position + 1)
+
+
+_split_short = lru_cache(maxsize=256)(_split)
 
 
 def _past_blanks(value: str, position: int) -> int:

@@ -256,7 +256,7 @@ CATALOGUE: Final[Mapping[str, Series]] = {
         Family("statements_leased_total", "counter", "Statements sent under that, without a check.")
     ),
     "lessons_heard": Series(
-        Family("lessons_heard_total", "counter", "Statements new to a session sent likewise.")
+        Family("lessons_heard_total", "counter", "Texts of which a session learned from another.")
     ),
     "parses_spared": Series(
         Family("parses_spared_total", "counter", "Parses that the server did not have to do again.")

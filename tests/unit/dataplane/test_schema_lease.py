@@ -16,6 +16,8 @@ from appliance.dataplane import schema_lease
 from appliance.dataplane.connections import Upstream, UpstreamRefused
 from appliance.dataplane.looking import Repeated
 from appliance.dataplane.schema_lease import SchemaHold, SchemaLease
+from appliance.model.principal import Principal
+from appliance.session.lessons import Key, Learner, Lesson
 from appliance.telemetry.metrics import Metrics
 
 SECONDS_MAX = 10.0
@@ -374,20 +376,21 @@ def test_a_change_of_our_own_is_stepped_aside_for_at_once() -> None:
 
 
 def test_what_sessions_taught_each_other_is_gone_with_it() -> None:
-    learner, key, lesson = cast(Any, "l"), cast(Any, "k"), cast(Any, object())
+    learner, key = Learner(Principal("ann"), ""), Key(b"x", False)
+    lesson = cast(Lesson, object())
 
     async def test(server: Server) -> None:
         async with kept(server) as made:
             await until(lambda: holds(made.lease))
             made.lessons.tell(learner, key, lesson)
             made.step_aside()
-            assert not made.lessons.of(learner)
+            assert not made.lessons.any_for(learner)
             await until(lambda: holds(made.lease))
             made.lessons.tell(learner, key, lesson)
             (guard,) = server.guards
             guard.told_why()
             guard.heard()
-            assert not made.lessons.of(learner)
+            assert not made.lessons.any_for(learner)
 
     run(test)
 

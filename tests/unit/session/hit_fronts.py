@@ -66,6 +66,8 @@ from tests.playbook.world import (
 READ = "SELECT email FROM customers"
 ONE = "SELECT email FROM customers WHERE id = {}"
 AT_SOURCE = "SELECT upper(email) AS email FROM customers"
+ALIKE = "SELECT 'a' AS email"
+"""It rests on nothing, and is described like AT_SOURCE."""
 BY_NUMBER = "SELECT email FROM customers WHERE id = $1"
 NOTES = "SELECT id FROM notes WHERE id = {}"
 WRITE = "INSERT INTO notes VALUES ({}, 'x')"
@@ -206,6 +208,8 @@ class Database:
             shown = row('"$user", public' if b"path" in text else "none")
             return b"", shown, complete("SHOW")
         self.texts.append(text)
+        if text == ALIKE.encode():
+            return described(computed("email", 25)), row("a"), complete("SELECT 1")
         extra = notice(text) if self.notices else b""
         if text.startswith(b"INSERT"):
             return b"", extra, complete("INSERT 0 1")
@@ -344,7 +348,7 @@ class Front:
             self._carry_out(self.machine.upstream_received(rest, NOW))
 
     def proviso_failed(self, chunk: bytes) -> None:
-        self._carry_out(self.machine.client_received(chunk, NOW))
+        self._from_client(chunk)
 
     def aside(self, kind: int, frame: bytes) -> bytes:
         return self.machine.aside(kind, frame)
@@ -354,7 +358,7 @@ class Front:
         if self.path.underway:
             self.machine.take_over()
         behind, self._behind = self._behind, b""
-        self._carry_out(self.machine.client_received(behind, NOW))
+        self._from_client(behind)
 
     # the world's side
 
@@ -365,14 +369,28 @@ class Front:
                 self._behind += chunk
                 return
             self.machine.take_over()
-        elif path is not None and (
-            path.client(chunk, NOW) or (self.machine.learns(chunk, NOW) and path.client(chunk, NOW))
-        ):
-            self.taken += 1
-            self.records += [decode_record(b"{%b%b}" % line[:2]) for line in path.lines]
-            self._to_database += path.forward()
+        elif path is not None and path.client(chunk, NOW):
+            self._forward()
+            return
+        self._from_client(chunk)
+
+    def _from_client(self, chunk: bytes) -> None:
+        """What the path has not taken."""
+        if self.path is not None and self.machine.learns(chunk, NOW) and self._offer(chunk):
             return
         self._carry_out(self.machine.client_received(chunk, NOW))
+
+    def _offer(self, chunk: bytes) -> bool:
+        """See `hitting.Hitting.learns`."""
+        taken: bool = self.path.client(chunk, NOW)
+        if taken:
+            self._forward()
+        return taken
+
+    def _forward(self) -> None:
+        self.taken += 1
+        self.records += [decode_record(b"{%b%b}" % line[:2]) for line in self.path.lines]
+        self._to_database += self.path.forward()
 
     def _carry_out(self, turn: Turn) -> None:
         self._keep_finished()
@@ -501,10 +519,16 @@ class Wired(Front):
             self._upstream.write(content)
 
     def by_the_machine(self, chunk: bytes, upstream: bool) -> None:
-        if not upstream and self.machine.learns(chunk, NOW) and self.path.offer(chunk):
-            return
-        receive = self.machine.upstream_received if upstream else self.machine.client_received
-        self._carry_out(receive(chunk, NOW))
+        if upstream:
+            self._carry_out(self.machine.upstream_received(chunk, NOW))
+        else:
+            self._from_client(chunk)
+
+    def _offer(self, chunk: bytes) -> bool:
+        taken: bool = self.path.offer(chunk)
+        if taken:
+            self._write_due()
+        return taken
 
     def behind(self, chunk: bytes) -> None:
         assert self.path is not None
@@ -523,6 +547,9 @@ class Wired(Front):
     def say(self, chunk: bytes) -> None:
         assert self.path is not None
         self._client.say(chunk)
+        self._write_due()
+
+    def _write_due(self) -> None:
         if self.ledger.due:
             self.taken += 1
             if self.choices.random() < 0.02:

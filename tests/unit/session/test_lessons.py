@@ -4,25 +4,27 @@ held, and nothing comes of it that the machine alone would not have done.
 
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from appliance.model.principal import Principal
 from appliance.session.lessons import (
-    LEARNERS_MAX,
+    BELIEVED_MAX,
     LESSONS_MAX,
     Key,
     Learner,
+    Lesson,
     Lessons,
     learner_of,
 )
 from appliance.session.settings import LEASED_PINNING, SettingsTracker
 from appliance.sql.lineage import CatalogLineage
 from appliance.wire.postgres import messages as m
-from tests.playbook.speech import SYNC, bind, describe_portal, execute, parse
+from tests.playbook.speech import IDLE, SYNC, bind, describe_portal, execute, parse
 from tests.playbook.world import ANN, DAN, NAMES_MASKED, SECRET
 from tests.unit.session.hit_fronts import (
+    ALIKE,
     AT_SOURCE,
     HERE,
     NOTES,
@@ -89,7 +91,7 @@ def lessons_of(front: Front) -> Any:
     assert front.hold is not None and front.hold.lessons is not None
     learner = learner_of(front.session.judge.principal, front.session.state.settings)
     assert learner is not None
-    return front.hold.lessons.of(learner)
+    return front.hold.lessons.any_for(learner)
 
 
 @pytest.fixture
@@ -202,7 +204,7 @@ def test_nothing_is_told_by_a_session_with_temporary_relations(hold: Any) -> Non
     front = handed_over(Front(ANN, True, random.Random(0), hold))
     front.session.state.settings.add_temporary(frozenset({"notes"}))
     say(front, ONE.format(1))
-    assert not hold.lessons.of(Learner(ANN, front.session.state.settings.believed))
+    assert not hold.lessons.any_for(Learner(ANN, ""))
 
 
 def test_nothing_is_told_of_what_failed(hold: Hold) -> None:
@@ -336,6 +338,12 @@ def _made(principal: Principal, choices: random.Random, hold: Hold, wired: int) 
     return (principal, choices, hold) if wired else (principal, True, choices, hold)
 
 
+def _next(choices: random.Random) -> bytes:
+    texts = (READ, ONE, NOTES, AT_SOURCE, ALIKE)
+    text = choices.choice(texts).format(choices.randint(1, 99))
+    return choices.choice(FORMS)(text)
+
+
 def _converse(front: Front, seed: int) -> None:
     choices = random.Random(seed)
     for _ in range(choices.randint(1, 6)):
@@ -345,8 +353,9 @@ def _converse(front: Front, seed: int) -> None:
         elif event < 0.08:
             front.machine.take_policy(NAMES_MASKED)
         front.database.notices = choices.random() < 0.05
-        text = choices.choice((READ, ONE, NOTES, AT_SOURCE)).format(choices.randint(1, 99))
-        front.say(choices.choice(FORMS)(text))
+        front.say(_next(choices))
+        if choices.random() < 0.3:
+            front.say(_next(choices))
         if choices.random() < 0.08:
             front.reshape(choices.randint(1, 9**9), choices.random())
             front.database.betrays = True
@@ -354,21 +363,70 @@ def _converse(front: Front, seed: int) -> None:
         front.hold_again()
 
 
-def test_bounds() -> None:
-    lessons, settings = Lessons(), SettingsTracker("shop", {})
-    settings.probed(list(TOLD[:3]))
-    lesson: Any = object()
-    for number in range(LEARNERS_MAX + 5):
-        learner = learner_of(Principal(f"p{number}"), settings)
+@pytest.mark.parametrize("behind", [True, False], ids=["amid another", "alone"])
+def test_nothing_is_learned_while_another_statement_is_the_machines(
+    hold: Hold, behind: bool
+) -> None:
+    """Its answer would be taken for that of what was learned."""
+    taught(hold, AT_SOURCE)
+    other = Wired(ANN, random.Random(0), hold)
+    handed_over(other)
+    for _ in range(3):
+        say(other, ALIKE)
+    before = other.taken
+    assert before
+    if behind:
+        other.say(simple(ALIKE))  # the path's, until the next one comes
+    other.say(simple(AT_SOURCE))
+    sent, other._to_database = other._to_database, b""
+    one = 1 + int.from_bytes(sent[1:5], "big")
+    if behind:
+        other._hear(other.database.answer(sent[:one]))
+        sent = sent[one:]
+    other.reshape(7, 0.0)  # nothing of the other has begun
+    other.database.betrays = True
+    other._hear(other.database.answer(sent))
+    other.answer()
+    assert SECRET.encode() not in other.read
+    assert other.read.count(IDLE) == 4 + behind
+    other.leave()
+
+
+def test_nothing_is_told_by_a_session_on_another_server(hold: Hold) -> None:
+    """Or by one of which nobody knows where it is."""
+    for answer in ((*TOLD[:3], "1700000000000001 f", PROCESS), TOLD[:3]):
+        front = handed_over(Front(ANN, True, random.Random(0), hold), *answer)
+        for _ in range(2):
+            say(front, READ)
+        assert not lessons_of(front)
+
+
+def test_whoever_tells_most_drives_out_their_own() -> None:
+    lessons, lesson = Lessons(), cast(Lesson, object())
+
+    def told_by(name: str, path: str) -> Learner:
+        settings = SettingsTracker("shop", {}, (path, *TOLD[1:3]))
+        learner = learner_of(Principal(name), settings)
         assert learner is not None
-        lessons.tell(learner, Key(b"x", False), lesson)
-    first = learner_of(Principal("p0"), settings)
-    last = learner_of(Principal(f"p{LEARNERS_MAX + 4}"), settings)
-    assert first is not None and last is not None
-    assert not lessons.of(first)
-    for number in range(LESSONS_MAX + 5):
-        lessons.tell(last, Key(b"%d" % number, False), lesson)
-    assert len(lessons.of(last)) == LESSONS_MAX
-    assert Key(b"%d" % (LESSONS_MAX + 4), False) in lessons.of(last)
+        return learner
+
+    quiet, key = told_by("quiet", PATH), Key(b"x", False)
+    lessons.tell(quiet, key, lesson)
+    for number in range(LESSONS_MAX):
+        lessons.tell(told_by("loud", f"path{number}"), key, lesson)
+        lessons.tell(told_by("loud", PATH), Key(b"%d" % number, False), lesson)
+        lessons.tell(quiet, key, lesson)
+    assert lessons.get(quiet, key) is lesson
+    kept = [lessons.get(told_by("loud", f"path{n}"), key) for n in range(LESSONS_MAX)]
+    kept += [lessons.get(told_by("loud", PATH), Key(b"%d" % n, False)) for n in range(LESSONS_MAX)]
+    assert sum(each is lesson for each in kept) == LESSONS_MAX - 1
+    assert kept[-1] is lesson and kept[0] is None
     lessons.clear()
-    assert not lessons.of(last)
+    assert not lessons.any_for(quiet)
+    lessons.tell(quiet, key, lesson)
+    assert lessons.get(quiet, key) is lesson
+
+
+def test_a_session_with_a_long_path_is_like_no_other() -> None:
+    settings = SettingsTracker("shop", {}, ("x, " * BELIEVED_MAX + "x", *TOLD[1:3]))
+    assert learner_of(ANN, settings) is None
