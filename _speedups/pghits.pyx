@@ -381,6 +381,13 @@ cdef class HitPath(AnyHitPath):
             self._name = None
         return 0
 
+    cdef int _forget_unnamed(self) except -1:
+        """Whether the server has it, or what it had before, is not known: the answer was dropped."""
+        self._confirmed.pop(b"", None)
+        self._confirmed_unnamed = self._name = self._named = None
+        self._unnamed.forget()
+        return 0
+
     cdef unsigned long long _written(self) noexcept:
         return 0 if self._upstream is None else self._upstream.written
 
@@ -653,6 +660,8 @@ cdef class HitPath(AnyHitPath):
             self.withhold_record(now)
             self._proviso = None
             saved = self.saved
+            if saved[:1] == b"P":
+                self._forget_unnamed()
             self.rest()
             self._proviso_failed = False
             self.asked().proviso_failed(saved)

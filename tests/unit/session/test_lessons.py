@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from appliance.model.principal import Principal
+from appliance.session.decisions import Decisions
 from appliance.session.lessons import (
     BELIEVED_MAX,
     LESSONS_MAX,
@@ -19,6 +20,7 @@ from appliance.session.lessons import (
     learner_of,
 )
 from appliance.session.settings import LEASED_PINNING, SettingsTracker
+from appliance.session.told import not_asked
 from appliance.sql.lineage import CatalogLineage
 from appliance.wire.postgres import messages as m
 from tests.playbook.speech import IDLE, SYNC, bind, describe_portal, execute, parse
@@ -390,6 +392,31 @@ def test_nothing_is_learned_while_another_statement_is_the_machines(
     assert SECRET.encode() not in other.read
     assert other.read.count(IDLE) == 4 + behind
     other.leave()
+
+
+@pytest.mark.parametrize("lessons", [True, False])
+def test_a_parse_whose_answer_is_dropped_leaves_no_unnamed_statement(
+    hold: Hold, monkeypatch: pytest.MonkeyPatch, lessons: bool
+) -> None:
+    """The server has it; the machine, which refuses it now, has it replace nothing there."""
+    before, parsed = NOTES.format(1), NOTES.format(2)
+    taught(hold, parsed, how=undescribed)
+    other = handed_over(Front(ANN, True, random.Random(0), hold))
+    if not lessons:
+        other.session.state.hits.lessons = None
+        for _ in range(2):
+            say(other, parsed, undescribed)
+    say(other, before, undescribed)
+    taken = other.taken
+    other.say(undescribed(parsed))
+    assert other.taken == taken + 1
+    sent, other._to_database = other._to_database, b""
+    answer = other.database.answer(sent)
+    other.reshape(7, 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Decisions, "refusal", lambda _self, _verdict: not_asked())
+        other._hear(answer)
+    assert other.session.state.statements.lookup(b"") is None
 
 
 def test_nothing_is_told_by_a_session_on_another_server(hold: Hold) -> None:
