@@ -96,13 +96,15 @@ class Lessons:
         self._count += place not in own
         own[place] = lesson
         if self._count > LESSONS_MAX:
-            most = max(self._known.values(), key=len)
-            self._drop_one(most if len(most) > len(own) else own)
+            self._drop_one(max(self._known, key=lambda who: len(self._known[who])))
 
-    def _drop_one(self, known: dict[tuple[str, Key], Lesson]) -> None:
+    def _drop_one(self, principal: Principal) -> None:
         """The one that was told first."""
+        known = self._known[principal]
         del known[next(iter(known))]
         self._count -= 1
+        if not known:
+            del self._known[principal]
 
     def clear(self) -> None:
         self._known.clear()

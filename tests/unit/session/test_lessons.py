@@ -450,6 +450,11 @@ def test_whoever_tells_most_drives_out_their_own() -> None:
     assert kept[-1] is lesson and kept[0] is None
     lessons.clear()
     assert not lessons.any_for(quiet)
+    for number in range(LESSONS_MAX + 5):
+        lessons.tell(told_by(f"p{number}", PATH), key, lesson)
+    there = [lessons.any_for(told_by(f"p{n}", PATH)) for n in range(LESSONS_MAX + 5)]
+    assert there == [False] * 5 + [True] * LESSONS_MAX
+    lessons.clear()
     lessons.tell(quiet, key, lesson)
     assert lessons.get(quiet, key) is lesson
 
