@@ -22,6 +22,7 @@ from tests.endtoend.test_schema_lease import (
     WAYS,
     Connection,
     Readers,
+    end_guard_and_swap,
     extended,
     held,
     simple,
@@ -90,13 +91,7 @@ def test_the_guard_is_ended_and_the_schema_changed_at_once(
     with Readers(proxy, [simple(SEEN), extended(SEEN), simple(SEEN)], anew=True) as readers:
         for _ in range(5):
             wait_until_heard(proxy, direct)
-            direct.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE application_name = 'sallyport lease'"
-            )
-            direct.execute(TELLING)
-            time.sleep(0.1)
-            direct.execute(HARMLESS)
+            end_guard_and_swap(direct)
     assert not readers.raw
 
 
