@@ -80,6 +80,7 @@ noninterference: setup
 	@$(BIN)/python -m tests.differential.noninterference $(or $(SECONDS),600) '$(SEED)' $(PG)
 
 demo:
+	@$(if $(filter-out only,$(TOUR)),echo "make demo: TOUR=$(TOUR) is unknown; TOUR=only ends after the tour" >&2; exit 2)
 	@SALLYPORT_EXTRAS=$${SALLYPORT_EXTRAS:-demo} scripts/setup.sh
 	@$(if $(filter mysql,$(DB)),scripts/mariadb.sh programs)
 	@exec $(BIN)/sallyport demo $(if $(DB),--database $(DB)) $(if $(filter only,$(TOUR)),--tour-only)

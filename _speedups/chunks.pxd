@@ -8,9 +8,20 @@ from _speedups.loopwork cimport LoopWork
 from _speedups.rowflow cimport RowFlow
 
 
+cdef class Tls:
+    cdef object read
+    cdef object write
+    cdef object pending
+    cdef object incoming
+    cdef object outgoing
+    cdef bint over
+    cdef bint told
+
+
 cdef class Chunks:
     cdef public object transport
     cdef public bint lost
+    cdef public bint reading
     cdef public bint writing_paused
     cdef public Py_ssize_t narrow
     cdef readonly bint polled
@@ -23,15 +34,23 @@ cdef class Chunks:
     cdef bint _watched
     cdef bint _behind
     cdef bint _over
+    cdef Tls _tls
     cdef unsigned long long written
     """A number that nothing else has, since something was written that is no hit path's."""
     cdef void count_written(self) noexcept
     cdef int _arrived(self, bint ending) except -1
+    cdef int _take_in(self, Py_ssize_t size) except -1
     cdef int _offer(self, Py_ssize_t size) except -1
+    cdef int _offer_opened(self) except -1
+    cdef Py_ssize_t _open(self) except -1
+    cdef bytes _sealed(self, object content)
+    cpdef int flush_tls(self) except -1
     cdef Py_ssize_t _pass_rows(self, Py_ssize_t size) except -1
     cdef bint _straight(self) except -1
     cdef int _put(self, object content) except -1
+    cdef int _put_plain(self, object content) except -1
     cdef int _put_raw(self, const uint8_t* at, Py_ssize_t size) except -1
+    cdef int _send(self, const uint8_t* at, Py_ssize_t size) except -1
 
 
 cdef class Poller:

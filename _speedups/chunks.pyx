@@ -10,8 +10,9 @@ used only while the transport has it open, that is until `leave`, which comes at
 System calls: epoll(7), timerfd_create(2), and those of `syscalls`.
 """
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_READ, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.exc cimport PyErr_SetFromErrno
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -62,27 +63,46 @@ cdef enum:
     BELLS_MAX = 10
     BELL = -1  # in place of a connection's descriptor
     GUARD = -2
+    TLS_WANTS_MORE = 2  # `ssl.SSL_ERROR_WANT_READ`
+
+
+cdef class Tls:
+    """TLS of one connection, behind its handshake: `read`, `write` and `pending` of an
+    `ssl.SSLObject` and the two `ssl.MemoryBIO`s that it reads from and writes to.
+
+    `over`: the other end said that nothing follows, or what came is not what TLS allows; `told`: so
+    was who reads.
+    """
 
 
 cdef class Chunks:
     """One end of a connection as asyncio's BufferedProtocol drives it, or a `Poller`; all of a
     worker read into one buffer (`share`). What the hit path does not take goes to `chunk`.
+    `reading`: whether what comes is wanted; `narrow`: how much of it at most, 0 = whatever comes.
     """
 
     def __cinit__(self):
         self._descriptor = -1
+        self.reading = True
 
     # asyncio.BufferedProtocol
 
     def get_buffer(self, Py_ssize_t sizehint):
-        if self.narrow > 0:
+        if self.narrow > 0 and self._tls is None:
             return _shared[:self.narrow]
         return _shared
 
     def buffer_updated(self, Py_ssize_t nbytes):
         if _worker is not None:
             _worker._elsewhere = True
-        self._offer(nbytes)
+        self._take_in(nbytes)
+
+    cdef int _take_in(self, Py_ssize_t size) except -1:
+        """What was received."""
+        if self._tls is None:
+            return self._offer(size)
+        self._tls.incoming.write(_shared[:size])
+        return self._offer_opened()
 
     cdef int _offer(self, Py_ssize_t size) except -1:
         """What was received to the hit path, or on as rows, or else to `chunk`."""
@@ -122,6 +142,91 @@ cdef class Chunks:
 
     def eof_received(self):
         raise NotImplementedError
+
+    def close(self):
+        raise NotImplementedError
+
+    # TLS
+
+    def secure(self, tls, incoming, outgoing) -> None:
+        """From here on what comes and goes is TLS, whose handshake is over: an `ssl.SSLObject`, and what
+        it reads from and writes to. What is there already is for `offer_opened`."""
+        cdef Tls made = Tls()
+        made.read, made.write, made.pending = tls.read, tls.write, tls.pending
+        made.incoming, made.outgoing = incoming, outgoing
+        self._tls = made
+
+    @property
+    def unopened(self) -> bool:
+        """Whether something was received that nobody has read: nothing tells of it again."""
+        cdef Tls tls = self._tls
+        if tls is None or tls.told:
+            return False
+        return tls.over or bool(tls.incoming.pending) or bool(tls.pending())
+
+    def offer_opened(self) -> None:
+        """What was received under TLS goes to whoever reads, as long as that is wanted."""
+        self._offer_opened()
+
+    cdef int _offer_opened(self) except -1:
+        cdef Py_ssize_t size
+        while self.reading and not self.lost:
+            size = self._open()
+            if size > 0:
+                self._offer(size)
+                if self.transport is None or self.transport.is_closing():
+                    break
+                continue
+            if self._tls.over and not self._tls.told:
+                self._tls.told = self._over = True
+                if self._poller is not None:
+                    self._poller._ledger.stirred = True
+                    self._poller._forget(self)
+                if not self.eof_received():
+                    self.close()
+            break
+        return 0
+
+    cdef Py_ssize_t _open(self) except -1:
+        """What was received, as far as it can be opened, to the beginning of the shared buffer. -> its
+        bytes; 0 = nothing for now, or nothing follows (`over`)."""
+        cdef Tls tls = self._tls
+        cdef Py_ssize_t room = self.narrow if 0 < self.narrow < _shared_size else _shared_size
+        cdef Py_ssize_t size = 0
+        cdef Py_ssize_t count
+        while size < room and not tls.over and (tls.incoming.pending or tls.pending()):
+            try:
+                count = tls.read(room - size, _shared[size:] if size else _shared)
+            except OSError as error:  # ssl.SSLError
+                tls.over = error.errno != TLS_WANTS_MORE
+                break
+            tls.over = count == 0
+            size += count
+        self.flush_tls()
+        return size
+
+    cpdef int flush_tls(self) except -1:
+        """What TLS itself has to say (an alert, an answer of the protocol) goes out."""
+        if self._tls is not None and self._tls.outgoing.pending:
+            if self.transport is not None and not self.lost:
+                self._put_plain(self._tls.outgoing.read())
+        return 0
+
+    cdef bytes _sealed(self, object content):
+        """As it goes to the socket; nothing where the connection takes no more."""
+        cdef Tls tls = self._tls
+        cdef Py_ssize_t sent
+        if self.transport.is_closing():
+            return b""
+        try:
+            sent = tls.write(content) if len(content) else 0
+            while sent < <Py_ssize_t>len(content):
+                content = content[sent:]
+                sent = tls.write(content)
+        except OSError:  # ssl.SSLError
+            self.transport.abort()
+            return b""
+        return tls.outgoing.read()
 
     # polled
 
@@ -171,7 +276,7 @@ cdef class Chunks:
             if ending:  # it may have been told of that, and of no bytes
                 self._poller._ledger.reading = 0
             try:
-                self._offer(size)
+                self._take_in(size)
             except Exception:
                 self.transport.abort()
                 raise
@@ -184,7 +289,8 @@ cdef class Chunks:
         self._poller._ledger.stirred = True
         self._poller._forget(self)
         if size == 0:
-            self.eof_received()
+            if not self.eof_received():
+                self.close()
         else:  # `connection_lost` comes
             self.transport.abort()
         return 0
@@ -210,26 +316,40 @@ cdef class Chunks:
         self.written = _writings
 
     cdef int _put(self, object content) except -1:
-        cdef Py_buffer view
         self.count_written()
         if self.transport is None or self.lost:
             return 0
+        return self._put_plain(content if self._tls is None else self._sealed(content))
+
+    cdef int _put_plain(self, object content) except -1:
+        """To the socket as it is."""
+        cdef Py_buffer view
         if not self._straight():
+            if self.transport.is_closing():  # what it still sends was its last words
+                return 0
             if _worker is not None:
                 _worker._ledger.stirred = True
             self.transport.write(content)
             return 0
         PyObject_GetBuffer(content, &view, PyBUF_SIMPLE)
         try:
-            return self._put_raw(<const uint8_t*>view.buf, view.len)
+            return self._send(<const uint8_t*>view.buf, view.len)
         finally:
             PyBuffer_Release(&view)
 
     cdef int _put_raw(self, const uint8_t* at, Py_ssize_t size) except -1:
-        """What the socket does not take is copied for the transport."""
-        cdef Py_ssize_t sent
+        """As `write`, and not counted."""
         if self.transport is None or self.lost:
             return 0
+        if self._tls is not None:
+            return self._put_plain(
+                self._sealed(PyMemoryView_FromMemory(<char*>at, size, PyBUF_READ))
+            )
+        return self._send(at, size)
+
+    cdef int _send(self, const uint8_t* at, Py_ssize_t size) except -1:
+        """What the socket does not take is copied for the transport."""
+        cdef Py_ssize_t sent
         if self._straight():
             sent = send(self._descriptor, at, <size_t>size, MSG_DONTWAIT | MSG_NOSIGNAL)
             if sent == size:

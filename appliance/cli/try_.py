@@ -93,8 +93,14 @@ def try_(
 
 
 def _pooling(asked: str) -> dict[str, object]:
-    mode, _, servers = asked.partition(":")
-    return {"mode": mode, "servers_max": int(servers)} if servers else {"mode": mode}
+    mode, colon, servers = asked.partition(":")
+    if not colon:
+        return {"mode": mode}
+    if not servers.isdecimal():
+        raise ValueError(
+            f"--pooling {asked}: behind the colon stands how many connections, as in transaction:8"
+        )
+    return {"mode": mode, "servers_max": int(servers)}
 
 
 def _say_ready(where: dict[str, Bound], place: Place, folder: Path) -> None:

@@ -76,6 +76,7 @@ async def connect_plain(target: TargetConfig) -> Side:
 def tls_context(target: TargetConfig, login: Login | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
     mode = target.tls.mode
     if mode in (TargetTlsMode.VERIFY_CA, TargetTlsMode.VERIFY_FULL):
         context.check_hostname = mode is TargetTlsMode.VERIFY_FULL

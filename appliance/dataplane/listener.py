@@ -20,7 +20,7 @@ from appliance.dataplane.conductor import Conductor
 from appliance.dataplane.login import Attempt, tls_reason
 from appliance.dataplane.protocols import SpokenProtocol, spoken_at
 from appliance.dataplane.services import Services
-from appliance.dataplane.transport import Side
+from appliance.dataplane.transport import Side, shake_hands
 from appliance.session.effects import LogInAnew
 
 ACCEPTS_PER_TURN_MAX = 64
@@ -190,8 +190,10 @@ class ClientListener:
                 connection.recv(len(first))
                 connection.send(protocol.tls_request.granted)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        side = Side("client")  # (with TLS, uvloop answers with its own SSLProtocol instead)
-        await self._loop.connect_accepted_socket(lambda: side, connection, ssl=context)
+        side = Side("client")
+        await self._loop.connect_accepted_socket(lambda: side, connection)
+        if context is not None:
+            await shake_hands(side, context)
         if direct:
             tls = side.ssl
             if tls is None or tls.selected_alpn_protocol() != protocol.alpn:

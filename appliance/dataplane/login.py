@@ -125,7 +125,6 @@ class Attempt:
         except ssl.SSLError as error:
             metrics.clients_refused_tls += 1
             self._fail(tls_reason(error), b"")
-            self._side.abort()
         except (ConnectionError, OSError):
             if self._user:
                 self._fail("client_lost", b"")

@@ -7,6 +7,8 @@ buffer, so a receiver must be done with a chunk when it returns.
 """
 
 import asyncio
+import contextlib
+import errno
 import ssl
 from collections.abc import Callable
 
@@ -16,7 +18,8 @@ from appliance.model.limits import AUTH_MESSAGE_BYTES_MAX, RECEIVE_BUFFER_BYTES
 
 PENDING_BYTES_MAX = 2 * AUTH_MESSAGE_BYTES_MAX
 CLOSING_SECONDS_MAX = 5.0
-"""A peer that does not read our last words, or does not end TLS, has this long for it."""
+"""A peer that does not read our last words has this long for it."""
+HANDSHAKE_SECONDS_MAX = 10.0
 
 share(bytearray(RECEIVE_BUFFER_BYTES))
 
@@ -29,8 +32,8 @@ class Side(Chunks, asyncio.BufferedProtocol):
     """
 
     __slots__ = (
-        "_on_change", "_patience", "_pending", "_reading", "_receiver", "_tls", "_waiter",
-        "ended", "name", "pauses",
+        "_on_change", "_patience", "_pending", "_receiver", "_waiter", "ended", "name", "pauses",
+        "ssl",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -44,9 +47,8 @@ class Side(Chunks, asyncio.BufferedProtocol):
         self._waiter: asyncio.Future[None] | None = None
         self._receiver: Receiver | None = None
         self._on_change: Callable[[], None] | None = None
-        self._reading = True
-        self._tls: ssl.SSLObject | None = None
-        """Of a connection that is lost."""
+        self.ssl: ssl.SSLObject | None = None
+        """None = what comes and goes is plain, or TLS is not there yet."""
         self._patience: asyncio.TimerHandle | None = None
         """Until a closing connection is aborted."""
 
@@ -69,6 +71,8 @@ class Side(Chunks, asyncio.BufferedProtocol):
         self._wake()
 
     def eof_received(self) -> bool:
+        if self.unopened:
+            self.offer_opened()
         self.ended = True
         self._wake()
         self._changed()
@@ -77,8 +81,7 @@ class Side(Chunks, asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.leave()
         self.lost = self.ended = True
-        self._tls = self.ssl
-        self.transport = None  # with TLS it refers to us, as long as there is one of the two
+        self.transport = None
         if self._patience is not None:
             self._patience.cancel()
         self._wake()
@@ -184,13 +187,27 @@ class Side(Chunks, asyncio.BufferedProtocol):
         return len(whole)
 
     def read(self, wanted: bool) -> None:
-        if wanted == self._reading or self.transport is None or self.lost:
+        if wanted == self.reading or self.transport is None or self.lost:
             return
-        self._reading = wanted
+        self.reading = wanted
         if not wanted:
             self.pauses += 1
+        if wanted and self.unopened:  # comes first, and not before this returns
+            asyncio.get_running_loop().call_soon(self._read_on)
+        else:
+            self._read_socket(wanted)
+
+    def _read_on(self) -> None:
+        if self.reading and not self.lost:
+            self.offer_opened()
+        if self.reading and not self.lost:
+            self._read_socket(True)
+
+    def _read_socket(self, wanted: bool) -> None:
         if self.polled:
             self.watch(wanted)
+        elif self.transport is None or self.transport.is_closing():
+            return
         elif wanted:
             self.transport.resume_reading()
         else:
@@ -200,10 +217,19 @@ class Side(Chunks, asyncio.BufferedProtocol):
         """Ends the connection after what was written has gone out, or CLOSING_SECONDS_MAX later."""
         self.leave()
         if self.transport is not None and not self.lost:
+            if not self.transport.is_closing():
+                self._end_tls()
             self.transport.close()
             if self._patience is None:
                 loop = asyncio.get_running_loop()
                 self._patience = loop.call_later(CLOSING_SECONDS_MAX, self.abort)
+
+    def _end_tls(self) -> None:
+        """Says that nothing follows (close_notify)."""
+        if self.ssl is not None:
+            with contextlib.suppress(ssl.SSLError):  # the other end's is not waited for
+                self.ssl.unwrap()
+            self.flush_tls()
 
     def abort(self) -> None:
         self.leave()
@@ -227,22 +253,16 @@ class Side(Chunks, asyncio.BufferedProtocol):
 
     def hasten(self) -> None:
         """What arrives is read by the worker's poller, and what is written goes straight to the
-        socket, where there is a poller and no TLS.
+        socket, where there is a poller.
         """
         transport = self.transport
-        if (
-            self.polled
-            or transport is None
-            or self.lost
-            or self.ssl is not None
-            or transport.is_closing()
-        ):
+        if self.polled or transport is None or self.lost or transport.is_closing():
             return
         connection = transport.get_extra_info("socket")
         if connection is None:
             return
         transport.pause_reading()
-        if not self.poll(connection.fileno(), self._reading) and self._reading:
+        if not self.poll(connection.fileno(), self.reading) and self.reading:
             transport.resume_reading()
 
     def detach(self) -> None:
@@ -250,14 +270,8 @@ class Side(Chunks, asyncio.BufferedProtocol):
         self._receiver = self._on_change = None
         if self.polled:
             self.leave()
-            if self._reading and self.transport is not None and not self.transport.is_closing():
+            if self.reading and self.transport is not None and not self.transport.is_closing():
                 self.transport.resume_reading()
-
-    @property
-    def ssl(self) -> ssl.SSLObject | None:
-        if self.transport is None:
-            return self._tls
-        return self.transport.get_extra_info("ssl_object")  # type: ignore[no-any-return]
 
     @property
     def local(self) -> tuple[str, int]:
@@ -275,23 +289,43 @@ async def upgrade(side: Side, context: ssl.SSLContext, *, server_name: str | Non
     """Puts TLS on an open connection: as a server when `server_name` is None. Raises ssl.SSLError,
     OSError.
     """
-    loop = asyncio.get_running_loop()
-    plain = side.transport
-    if plain is None:
-        raise ConnectionResetError(f"{side.name} left before the TLS handshake")
     if side.pending:
         raise ProtocolViolation(side.name, "plaintext bytes before the TLS handshake")
-    upgraded = await loop.start_tls(
-        plain,
-        side,
-        context,
-        server_side=side.name == "client",
-        server_hostname=server_name if side.name == "upstream" else None,
-        ssl_handshake_timeout=10.0,
-    )
-    if upgraded is None:
-        raise ConnectionResetError(f"{side.name} left during the TLS handshake")
+    await shake_hands(side, context, server_name=server_name)
+
+
+async def shake_hands(
+    side: Side, context: ssl.SSLContext, *, server_name: str | None = None
+) -> None:
+    """As `upgrade`, where what has come already belongs to TLS."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, side.name == "client", server_name)
+    try:
+        async with asyncio.timeout(HANDSHAKE_SECONDS_MAX):
+            while not _is_done(tls):
+                side.write(outgoing.read())
+                if not side.pending:
+                    await side.receive()
+                incoming.write(side.take(side.pending))
+    except BaseException as error:
+        side.write(outgoing.read())  # an alert that says why
+        side.close()  # nothing is ever said in plaintext behind that
+        if isinstance(error, TimeoutError):
+            raise ConnectionAbortedError(
+                errno.ETIMEDOUT, f"{side.name} did not finish the TLS handshake in time"
+            ) from None
+        raise
+    side.write(outgoing.read())
     if side.lost:
         raise ConnectionResetError(f"{side.name} left behind the TLS handshake")
-    side.transport = upgraded
-    side._reading = True
+    side.ssl = tls
+    side.secure(tls, incoming, outgoing)
+    side.offer_opened()
+
+
+def _is_done(tls: ssl.SSLObject) -> bool:
+    try:
+        tls.do_handshake()
+    except ssl.SSLWantReadError:
+        return False
+    return True

@@ -457,7 +457,9 @@ class End(Chunks):
     """An end of a connection of `Wired`."""
 
     def __init__(self, front: "Wired", wrote: Callable[[bytes], None], upstream: bool) -> None:
-        self.transport = cast(asyncio.Transport, SimpleNamespace(write=wrote))
+        self.transport = cast(
+            asyncio.Transport, SimpleNamespace(write=wrote, is_closing=lambda: False)
+        )
         self._front, self._upstream = front, upstream
 
     def chunk(self, chunk: memoryview) -> None:
