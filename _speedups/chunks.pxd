@@ -16,12 +16,14 @@ cdef class Tls:
     cdef object outgoing
     cdef bint over
     cdef bint told
+    cdef int unheard
 
 
 cdef class Chunks:
     cdef public object transport
     cdef public bint lost
     cdef public bint reading
+    cdef public bint closing
     cdef public bint writing_paused
     cdef public Py_ssize_t narrow
     cdef readonly bint polled

@@ -64,6 +64,7 @@ cdef enum:
     BELL = -1  # in place of a connection's descriptor
     GUARD = -2
     TLS_WANTS_MORE = 2  # `ssl.SSL_ERROR_WANT_READ`
+    UNHEARD_MAX = 64
 
 
 cdef class Tls:
@@ -71,14 +72,15 @@ cdef class Tls:
     `ssl.SSLObject` and the two `ssl.MemoryBIO`s that it reads from and writes to.
 
     `over`: the other end said that nothing follows, or what came is not what TLS allows; `told`: so
-    was who reads.
+    was who reads. `unheard`: how often TLS itself answered an end that did not take what is sent.
     """
 
 
 cdef class Chunks:
     """One end of a connection as asyncio's BufferedProtocol drives it, or a `Poller`; all of a
     worker read into one buffer (`share`). What the hit path does not take goes to `chunk`.
-    `reading`: whether what comes is wanted; `narrow`: how much of it at most, 0 = whatever comes.
+    `reading`: whether what comes is wanted; `narrow`: how much of it at most, 0 = whatever comes;
+    `closing`: it is to end: what comes and what is written is for nobody any more.
     """
 
     def __cinit__(self):
@@ -99,6 +101,8 @@ cdef class Chunks:
 
     cdef int _take_in(self, Py_ssize_t size) except -1:
         """What was received."""
+        if self.closing:
+            return 0
         if self._tls is None:
             return self._offer(size)
         self._tls.incoming.write(_shared[:size])
@@ -170,7 +174,9 @@ cdef class Chunks:
 
     cdef int _offer_opened(self) except -1:
         cdef Py_ssize_t size
-        while self.reading and not self.lost:
+        if self._tls is None:
+            return 0
+        while self.reading and not self.lost and not self.closing:
             size = self._open()
             if size > 0:
                 self._offer(size)
@@ -207,17 +213,19 @@ cdef class Chunks:
 
     cpdef int flush_tls(self) except -1:
         """What TLS itself has to say (an alert, an answer of the protocol) goes out."""
-        if self._tls is not None and self._tls.outgoing.pending:
-            if self.transport is not None and not self.lost:
-                self._put_plain(self._tls.outgoing.read())
-        return 0
+        cdef Tls tls = self._tls
+        if tls is None or self.transport is None or self.lost or not tls.outgoing.pending:
+            return 0
+        tls.unheard = tls.unheard + 1 if self.writing_paused else 0
+        if tls.unheard > UNHEARD_MAX:  # it asks, and does not read: what is kept for it would grow
+            self.transport.abort()
+            return 0
+        return self._put_plain(tls.outgoing.read())
 
     cdef bytes _sealed(self, object content):
         """As it goes to the socket; nothing where the connection takes no more."""
         cdef Tls tls = self._tls
         cdef Py_ssize_t sent
-        if self.transport.is_closing():
-            return b""
         try:
             sent = tls.write(content) if len(content) else 0
             while sent < <Py_ssize_t>len(content):
@@ -317,7 +325,7 @@ cdef class Chunks:
 
     cdef int _put(self, object content) except -1:
         self.count_written()
-        if self.transport is None or self.lost:
+        if self.transport is None or self.lost or self.closing:
             return 0
         return self._put_plain(content if self._tls is None else self._sealed(content))
 
@@ -325,8 +333,6 @@ cdef class Chunks:
         """To the socket as it is."""
         cdef Py_buffer view
         if not self._straight():
-            if self.transport.is_closing():  # what it still sends was its last words
-                return 0
             if _worker is not None:
                 _worker._ledger.stirred = True
             self.transport.write(content)
@@ -339,7 +345,7 @@ cdef class Chunks:
 
     cdef int _put_raw(self, const uint8_t* at, Py_ssize_t size) except -1:
         """As `write`, and not counted."""
-        if self.transport is None or self.lost:
+        if self.transport is None or self.lost or self.closing:
             return 0
         if self._tls is not None:
             return self._put_plain(

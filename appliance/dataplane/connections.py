@@ -97,9 +97,17 @@ def tls_context(target: TargetConfig, login: Login | None) -> ssl.SSLContext:
 
 
 async def secured(side: Side, target: TargetConfig, login: Login | None) -> None:
-    """TLS on an open connection, verified as far as the target's ladder says. Raises OSError."""
+    """TLS on an open connection, verified as far as the target's ladder says. Raises OSError,
+    UpstreamUnreachable, ProtocolViolation."""
     name = target.tls.server_name or target.host
-    await upgrade(side, tls_context(target, login), server_name=name)
+    try:
+        await upgrade(side, tls_context(target, login), server_name=name)
+    except OSError:  # of which one is a ValueError, too
+        raise
+    except (TypeError, ValueError):
+        raise UpstreamUnreachable(
+            "the database's name is none that TLS can ask for; see tls.server_name of the target"
+        ) from None
 
 
 def unreachable(error: OSError) -> UpstreamUnreachable:

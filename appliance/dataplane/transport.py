@@ -18,7 +18,7 @@ from appliance.model.limits import AUTH_MESSAGE_BYTES_MAX, RECEIVE_BUFFER_BYTES
 
 PENDING_BYTES_MAX = 2 * AUTH_MESSAGE_BYTES_MAX
 CLOSING_SECONDS_MAX = 5.0
-"""A peer that does not read our last words has this long for it."""
+"""A peer that does not read our last words, or does not end TLS, has this long for it."""
 HANDSHAKE_SECONDS_MAX = 10.0
 
 share(bytearray(RECEIVE_BUFFER_BYTES))
@@ -76,7 +76,11 @@ class Side(Chunks, asyncio.BufferedProtocol):
         self.ended = True
         self._wake()
         self._changed()
-        return self.ssl is None  # plain TCP stays open for what is still to be sent; TLS cannot
+        if self.ssl is None:
+            return True  # plain TCP stays open for what is still to be sent; TLS cannot
+        if not self.closing:
+            self.close()
+        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.leave()
@@ -198,9 +202,12 @@ class Side(Chunks, asyncio.BufferedProtocol):
             self._read_socket(wanted)
 
     def _read_on(self) -> None:
-        if self.reading and not self.lost:
+        try:
             self.offer_opened()
-        if self.reading and not self.lost:
+        except BaseException:  # nobody else ends it
+            self.abort()
+            raise
+        if self.reading and not self.lost and not self.closing:
             self._read_socket(True)
 
     def _read_socket(self, wanted: bool) -> None:
@@ -216,20 +223,29 @@ class Side(Chunks, asyncio.BufferedProtocol):
     def close(self) -> None:
         """Ends the connection after what was written has gone out, or CLOSING_SECONDS_MAX later."""
         self.leave()
-        if self.transport is not None and not self.lost:
-            if not self.transport.is_closing():
-                self._end_tls()
+        if self.transport is None or self.lost:
+            return
+        if self._patience is None:
+            loop = asyncio.get_running_loop()
+            self._patience = loop.call_later(CLOSING_SECONDS_MAX, self.abort)
+        before, self.closing = self.closing, True
+        if self.ssl is None or self.transport.is_closing():
             self.transport.close()
-            if self._patience is None:
-                loop = asyncio.get_running_loop()
-                self._patience = loop.call_later(CLOSING_SECONDS_MAX, self.abort)
+        elif not before:
+            self._end_tls(self.ssl, self.transport)
 
-    def _end_tls(self) -> None:
-        """Says that nothing follows (close_notify)."""
-        if self.ssl is not None:
-            with contextlib.suppress(ssl.SSLError):  # the other end's is not waited for
-                self.ssl.unwrap()
-            self.flush_tls()
+    def _end_tls(self, tls: ssl.SSLObject, transport: asyncio.Transport) -> None:
+        """Says that nothing follows (close_notify). Until the other end says that, too, what comes
+        is read, and is for nobody: a socket that is closed with something unread takes back what it
+        has not sent."""
+        with contextlib.suppress(ssl.SSLError):  # the other end's is not there yet
+            tls.unwrap()
+        self.flush_tls()
+        if self.ended:
+            transport.close()
+        else:
+            transport.write_eof()
+            transport.resume_reading()
 
     def abort(self) -> None:
         self.leave()
@@ -299,8 +315,8 @@ async def shake_hands(
 ) -> None:
     """As `upgrade`, where what has come already belongs to TLS."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = context.wrap_bio(incoming, outgoing, side.name == "client", server_name)
     try:
+        tls = context.wrap_bio(incoming, outgoing, side.name == "client", server_name)
         async with asyncio.timeout(HANDSHAKE_SECONDS_MAX):
             while not _is_done(tls):
                 side.write(outgoing.read())

@@ -70,30 +70,37 @@ async def open_upstream(
 
 async def connect(target: TargetConfig, login: Login | None) -> Side:
     """TCP and TLS as the target's ladder says; nothing is sent beyond SSLRequest."""
-    mode = target.tls.mode
     try:
-        if mode is TargetTlsMode.DISABLE:
-            return await connect_plain(target)
-        if mode is TargetTlsMode.ALLOW:
-            # libpq tries plaintext first; the server's refusal of it comes only with its login
-            # answer. We go the stronger way round: TLS if it is there.
-            mode = TargetTlsMode.PREFER
         side = await connect_plain(target)
-        side.write(startup.SSL_REQUEST)
-        answer = bytes((await side.at_least(1))[:1])
-        side.take(1)
-        if answer == b"S":
-            await secured(side, target, login)
-            return side
-        if answer == b"N" and mode is TargetTlsMode.PREFER:
-            return side
-        side.abort()
-        if answer == b"N":
-            raise UpstreamUnreachable("the database does not offer TLS")
-        # 'E': the server could not even begin a process for us ("SSL Session Encryption").
-        raise UpstreamUnreachable("the database cannot take a connection at the moment")
     except OSError as error:
         raise unreachable(error) from None
+    if target.tls.mode is TargetTlsMode.DISABLE:
+        return side
+    try:
+        await _tls_as_wanted(side, target, login)
+    except OSError as error:
+        side.close()  # behind what TLS has to say of it
+        raise unreachable(error) from None
+    except BaseException:
+        side.abort()
+        raise
+    return side
+
+
+async def _tls_as_wanted(side: Side, target: TargetConfig, login: Login | None) -> None:
+    """Raises OSError, UpstreamUnreachable, ProtocolViolation."""
+    side.write(startup.SSL_REQUEST)
+    answer = bytes((await side.at_least(1))[:1])
+    side.take(1)
+    if answer == b"S":
+        await secured(side, target, login)
+    elif answer != b"N":
+        # 'E': the server could not even begin a process for us ("SSL Session Encryption").
+        raise UpstreamUnreachable("the database cannot take a connection at the moment")
+    elif target.tls.mode not in (TargetTlsMode.PREFER, TargetTlsMode.ALLOW):
+        # (With `allow` libpq tries plaintext first; the server's refusal of it comes only with its
+        # login answer. We go the stronger way round: TLS if it is there.)
+        raise UpstreamUnreachable("the database does not offer TLS")
 
 
 async def _authenticate(side: Side, login: Login) -> None:

@@ -57,7 +57,7 @@ class Wire(Chunks):
 
     def __init__(self) -> None:
         self.written = b""
-        self.transport = cast(Any, SimpleNamespace(write=self._write, is_closing=lambda: False))
+        self.transport = cast(Any, SimpleNamespace(write=self._write))
 
     def _write(self, content: bytes) -> None:
         self.written += content

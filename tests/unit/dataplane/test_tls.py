@@ -6,12 +6,13 @@ import asyncio
 import secrets
 import socket
 import ssl
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import pytest
 
-from appliance.dataplane.transport import Side, shake_hands, upgrade
+from appliance.dataplane.transport import CLOSING_SECONDS_MAX, Side, shake_hands, upgrade
 from appliance.model.errors import ProtocolViolation
 from tests.clusters import Authority
 from tests.unit.dataplane.test_transport import HIGH, Peer, on_uvloop, over_tcp
@@ -188,6 +189,53 @@ async def test_the_other_end_hears_that_nothing_follows() -> None:
     content = await far.receive(300_010)
     assert content.endswith(b"xlast words")
     assert await asyncio.to_thread(far.connection.recv, 1) == b""  # and no ragged end
+
+
+@ending
+async def test_last_words_reach_an_end_that_still_speaks() -> None:
+    peer, far = await driven()
+    far.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+    peer.side.write(b"x" * 500_000)
+    peer.side.write(b"last words")
+    peer.side.close()
+    await far.send(b"one more statement")
+    await asyncio.sleep(0.05)
+    assert (await far.receive(500_010)).endswith(b"xlast words")
+    assert await asyncio.to_thread(far.connection.recv, 1) == b""
+    assert not peer.arrived
+    far.connection.close()
+    async with asyncio.timeout(1):
+        await peer.told()
+
+
+@ending
+async def test_who_does_not_end_tls_is_ended() -> None:
+    side, _far = await secured()
+    begun = time.monotonic()
+    side.close()
+    while not side.lost:  # noqa: ASYNC110 - it tells nobody here
+        await asyncio.sleep(0.05)
+    assert time.monotonic() - begun < CLOSING_SECONDS_MAX + 2
+
+
+@ending
+async def test_a_receiver_that_fails_ends_the_connection() -> None:
+    def fail(chunk: memoryview) -> None:
+        raise ValueError(len(chunk))
+
+    side, far = await secured()
+    failures: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: failures.append(context["exception"]))
+    asked = asyncio.create_task(side.exactly(2))
+    await asyncio.sleep(0)
+    await far.send(b"abcdefg")
+    assert await asked == b"ab"
+    side.attach(fail, lambda: None, HIGH)
+    side.read(True)
+    while not side.lost:  # noqa: ASYNC110 - it tells nobody here
+        await asyncio.sleep(0.01)
+    assert [str(failure) for failure in failures] == ["5"]
 
 
 @ending

@@ -457,9 +457,7 @@ class End(Chunks):
     """An end of a connection of `Wired`."""
 
     def __init__(self, front: "Wired", wrote: Callable[[bytes], None], upstream: bool) -> None:
-        self.transport = cast(
-            asyncio.Transport, SimpleNamespace(write=wrote, is_closing=lambda: False)
-        )
+        self.transport = cast(asyncio.Transport, SimpleNamespace(write=wrote))
         self._front, self._upstream = front, upstream
 
     def chunk(self, chunk: memoryview) -> None:

@@ -544,9 +544,7 @@ def test_a_session_that_fails_behind_the_write_holds_up_no_other(tmp_path: Path)
     def fail(_content: bytes) -> None:
         raise RuntimeError("broken")
 
-    database.transport = cast(
-        asyncio.Transport, SimpleNamespace(write=fail, is_closing=lambda: False)
-    )
+    database.transport = cast(asyncio.Transport, SimpleNamespace(write=fail))
     client.say(query(READ))
     other_client.say(query(READ))
     assert one.ledger.write_due()
