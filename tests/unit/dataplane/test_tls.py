@@ -108,6 +108,16 @@ async def secured(context: ssl.SSLContext | None = None) -> tuple[Side, Far]:
     return side, Far(wrapped)
 
 
+async def half_read() -> tuple[Side, Far]:
+    """ "ab" was read of "abcdefg"."""
+    side, far = await secured()
+    asked = asyncio.create_task(side.exactly(2))
+    await asyncio.sleep(0)
+    await far.send(b"abcdefg")
+    assert await asked == b"ab"
+    return side, far
+
+
 async def driven() -> tuple[Peer, Far]:
     side, far = await secured()
     peer = Peer(side, far.connection)
@@ -156,11 +166,7 @@ async def test_nothing_arrives_while_it_is_not_read_and_nothing_is_lost() -> Non
 
 @ending
 async def test_as_much_as_was_asked_for_and_no_more() -> None:
-    side, far = await secured()
-    asked = asyncio.create_task(side.exactly(2))
-    await asyncio.sleep(0)
-    await far.send(b"abcdefg")
-    assert await asked == b"ab"
+    side, far = await half_read()
     assert side.pending == 0
     assert await side.exactly(4) == b"cdef"
     assert await side.exactly(1) == b"g"
@@ -223,14 +229,10 @@ async def test_a_receiver_that_fails_ends_the_connection() -> None:
     def fail(chunk: memoryview) -> None:
         raise ValueError(len(chunk))
 
-    side, far = await secured()
     failures: list[object] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: failures.append(context["exception"]))
-    asked = asyncio.create_task(side.exactly(2))
-    await asyncio.sleep(0)
-    await far.send(b"abcdefg")
-    assert await asked == b"ab"
+    side, _far = await half_read()
     side.attach(fail, lambda: None, HIGH)
     side.read(True)
     while not side.lost:  # noqa: ASYNC110 - it tells nobody here
