@@ -243,8 +243,12 @@ class Side(Chunks, asyncio.BufferedProtocol):
         self.flush_tls()
         if self.ended:
             transport.close()
-        else:
+            return
+        try:
             transport.write_eof()
+        except OSError:  # it is gone already, and that was not told yet
+            transport.close()
+        else:
             transport.resume_reading()
 
     def abort(self) -> None:
