@@ -39,7 +39,9 @@ async def logged_in(
     finally:
         upstream.side.write(simple.QUIT)
         upstream.side.close()
-        await asyncio.sleep(0.05)  # transports close their sockets in a later round of the loop
+        async with asyncio.timeout(10):  # under TLS it waits for the other end
+            while not upstream.side.lost:  # noqa: ASYNC110 - it tells nobody here
+                await asyncio.sleep(0.01)
 
 
 def superuser(server: EmbeddedMariaDB) -> Login:
