@@ -57,8 +57,9 @@ def ending(test: Callable[[], Coroutine[None, None, None]]) -> Callable[[bool], 
             while _sides:
                 side = _sides.pop()
                 side.abort()
-                while not side.lost:  # noqa: ASYNC110 - it tells nobody here
-                    await asyncio.sleep(0.01)
+                async with asyncio.timeout(10):
+                    while not side.lost:  # noqa: ASYNC110 - it tells nobody here
+                        await asyncio.sleep(0.01)
 
     return on_uvloop(bounded)
 
