@@ -138,6 +138,7 @@ class PostgresArrival:
         if mechanism == SCRAM_SHA_256_PLUS:
             method = self._proving.method = AuthMethod.SCRAM_SHA_256_PLUS
         self._side.write(m.authentication(m.AUTH_SASL_CONTINUE, scram.first(first)))
+        self._door.services.lulls.begin()  # the client iterates a hash some thousand times
         final = scram.final(await self._password())
         believed = self._proving.local(method)
         self._proof = m.authentication(m.AUTH_SASL_FINAL, final)

@@ -662,7 +662,7 @@ class Conductor:
             self.catalog.end()
         if self.on_end is not None:
             self.on_end(self)
-        self._remains = Remains(self)
+        self._remains = Remains(self, self._services.lulls)
 
     @property
     def lingers(self) -> bool:

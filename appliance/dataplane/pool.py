@@ -26,6 +26,7 @@ from appliance.dataplane.connections import (
 )
 from appliance.dataplane.keeping import Keeping, Key
 from appliance.dataplane.lending import Lender, first
+from appliance.dataplane.lulls import Lulls
 from appliance.model.errors import ProtocolViolation
 from appliance.session.announce import APPLICATION_NAME
 from appliance.session.backend import Backend, Left
@@ -38,9 +39,6 @@ TAKE_SECONDS_MAX = 2.0
 """A kept connection that does not answer its hand-over for so long is dead."""
 LOOK_AGAIN_SECONDS = 1.0
 """A footprint older than that is asked for again, whenever a connection changes hands."""
-BEFORE_CLEANING_SECONDS = 0.002
-"""Who leaves often comes back at once, and is served before the connection that was left: where
-another is idle, it can wait for so long; where none is, until who has come by now is greeted."""
 CLEANING_WAIT_SECONDS = 0.05
 """Waited for a connection that is being cleaned, rather than opening another."""
 SWEEP_SECONDS = 1.0
@@ -239,6 +237,7 @@ class Pool:
         if self.lender is not None:
             return await first(self.lender, announced)
         if not self.idle and self.cleaning:
+            self._pools.lulls.begin()
             await asyncio.wait(
                 tuple(self.cleaning),
                 timeout=CLEANING_WAIT_SECONDS,
@@ -359,8 +358,8 @@ class Pool:
     ) -> None:
         kept.upstream.side.detach()
         try:
-            waits = self.idle and not left.in_transaction
-            await asyncio.sleep(BEFORE_CLEANING_SECONDS if waits else 0)
+            if not (left.in_transaction or self.lender is not None):
+                await self._pools.lulls.come()
             now = self._pools.now()
             standing = self._looked_for(kept, now)
             async with asyncio.timeout(CLEAN_SECONDS_MAX):
@@ -515,8 +514,8 @@ def _delivered(cancel: asyncio.Task[bool]) -> bool:
 class Pools:
     """All pools of one worker."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        self.metrics = metrics
+    def __init__(self, metrics: Metrics, lulls: Lulls) -> None:
+        self.metrics, self.lulls = metrics, lulls
         self.waited = 0.0
         """Seconds that clients have waited for connections, all together."""
         self._pools: dict[Key, Pool] = {}

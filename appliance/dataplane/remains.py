@@ -9,8 +9,8 @@ the client's connection may still come back to.
 import asyncio
 from typing import Protocol
 
-MOMENT_SECONDS = 0.002
-"""Who leaves often comes back at once, and is served before what is left is taken apart."""
+from appliance.dataplane.lulls import Lulls
+
 LOOK_AGAIN_SECONDS = 1.0
 """Most is over in a moment; tasks that were cancelled may take longer."""
 
@@ -29,26 +29,26 @@ class Session(Protocol):
 class Remains:
     """Of one session."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, lulls: Lulls) -> None:
         self._session: Session | None = session
-        self._loop = asyncio.get_running_loop()
-        self._next = self._loop.call_later(MOMENT_SECONDS, self._look)
-        self._looked = False
+        self._lulls = lulls
+        self._again: asyncio.TimerHandle | None = None
+        lulls.leave(self._look)
 
     def stir(self) -> None:
         """Something may be over."""
-        if self._session is not None and self._looked:
-            self._next.cancel()
-            self._next = self._loop.call_later(MOMENT_SECONDS, self._look)
-            self._looked = False
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+            self._lulls.leave(self._look)
 
     def _look(self) -> None:
-        session = self._session
+        session, self._again = self._session, None
         if session is None:
             return
         if session.lingers:
-            self._next = self._loop.call_later(LOOK_AGAIN_SECONDS, self._look)
-            self._looked = True
+            loop = asyncio.get_running_loop()
+            self._again = loop.call_later(LOOK_AGAIN_SECONDS, self._look)
         else:
             self._session = None
             session.take_apart()

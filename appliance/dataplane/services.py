@@ -20,6 +20,7 @@ from appliance.dataplane.alarm import Alarm
 from appliance.dataplane.analyzer import Analyzer
 from appliance.dataplane.approvals import ApprovalLink
 from appliance.dataplane.jwks import KeySource
+from appliance.dataplane.lulls import Lulls
 from appliance.dataplane.periods import Periods, totals
 from appliance.dataplane.pool import Pools
 from appliance.dataplane.rounds import Round
@@ -144,7 +145,8 @@ class Services:
         self.met: dict[str, Met] = {}
         """What targets said of themselves, by name."""
         self._threads = 0
-        self.pools = Pools(metrics)
+        self.lulls = Lulls()
+        self.pools = Pools(metrics, self.lulls)
         self.periods = Periods(lambda: totals(metrics, self.pools.waited), time.monotonic())
         self.approvals: ApprovalLink | None = None
         """None: nobody can be asked, what policy holds is refused."""

@@ -3,7 +3,7 @@ from it.
 
 Kept by `state`; `from_client` and `from_upstream` teach, `machine` arms and takes over. Rules: only
 what the machine itself sent, recorded and described is taught, or that of another session like this
-one, while the schema is held (`lessons`); what is taught holds under one epoch and is forgotten
+one (`lessons`); what is taught holds under one epoch and is forgotten
 with it; the path is armed only while nothing is under way and the session's settings are known.
 """
 
@@ -198,18 +198,19 @@ class Hits(Teacher[HitPath]):
         settings: SettingsTracker,
         made_with: tuple[object, object],
     ) -> None:
-        """It has run to its end: sessions like this one need not ask while the schema is held."""
+        """It has run to its end: sessions like this one need not ask while the schema is held, nor,
+        where nothing is masked and so nothing asked about, have their machines send it first."""
         key: Key | None = hit.key
-        if self.lessons is None or key is None or not hit.leased or hit.leased != self.held:
+        if self.lessons is None or key is None:
             return
-        if not settings.pinned or settings.server != self.leased_at() or not settings.server:
+        if hit.provisional and not self._found_here(hit, settings.server):
             return
         learner, extended = learner_of(principal, settings), extended_of(hit)
         if learner is None or (hit.query_tail is None and extended is None):
             return
         lesson = Lesson(
             verdict=hit.verdict,
-            leased=hit.leased,
+            leased=hit.leased if hit.provisional else 0,
             brief=hit.brief,
             repeatable=hit.repeatable,
             locks=tuple((frame, lock) for frame, (_, _, lock, _) in hit.locks.items()),
@@ -220,6 +221,10 @@ class Hits(Teacher[HitPath]):
             extended=extended,
         )
         self.lessons.tell(learner, key, lesson)
+
+    def _found_here(self, hit: Hit, server: str) -> bool:
+        """Whether it was found as judged under the lease of now, on the server that this is of."""
+        return bool(hit.leased) and hit.leased == self.held and server == self.leased_at() != ""
 
     def knows(self, key: Key) -> bool:
         assert self.path is not None

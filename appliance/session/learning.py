@@ -80,7 +80,7 @@ class Learning:
         path = state.hits.path
         if path is None or state.hits.knows(key) or verdict.pins:
             return False
-        if lesson.leased != state.hits.held or verdict.epoch != path.epoch:
+        if lesson.leased not in (0, state.hits.held) or verdict.epoch != path.epoch:
             return False
         return are_alike(lesson.verdict, verdict) and state.locks.takes(verdict, lesson.made_with)
 

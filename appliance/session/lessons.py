@@ -1,12 +1,13 @@
-"""What hit paths of one session are taught by another's, while the schema is held.
+"""What hit paths of one session are taught by another's.
 
 Kept by `dataplane/schema_lease`, one per database and worker: `hits` tells, `learning` hears. A
 session's first statements would else be asked about one by one, though the database has just said
 the same of them to a session before it.
 
-Rules: a lesson is of what a machine asked about, found as it was judged under this very lease,
-recorded, sent and had described; it is for sessions of the same principal with the same settings,
-whose own judge comes to the very same verdict; it is gone with the lease.
+Rules: a lesson is of what a machine recorded, sent and had described; where that has to be asked
+about, it is of what was found as judged under this very lease. It is for sessions of the same
+principal with the same settings, whose own judge comes to the very same verdict; it is gone with
+the lease.
 """
 
 from typing import NamedTuple
@@ -34,7 +35,8 @@ class Learner(NamedTuple):
 def learner_of(principal: Principal, settings: SettingsTracker) -> Learner | None:
     """None: the session is like no other."""
     believed = settings.believed
-    if settings.has_temporaries or not settings.certain or len(believed) > BELIEVED_MAX:
+    known = settings.certain and settings.pinned and not settings.has_temporaries
+    if not known or len(believed) > BELIEVED_MAX:
         return None
     return Learner(principal, believed)
 
@@ -62,6 +64,7 @@ class Lesson(NamedTuple):
 
     verdict: flow.Verdict
     leased: int
+    """0: nothing about it is asked."""
     brief: bool
     repeatable: bool
     locks: tuple[tuple[bytes, ResultLock], ...]

@@ -366,7 +366,7 @@ class SessionMachine(ParkedTurns):
         """Whether the hit path, which did not take this chunk of the client's, knows it by now."""
         state = self._state
         path = state.hits.path
-        if path is None or not state.hits.held or chunk[0] not in (m.QUERY, m.PARSE):
+        if path is None or state.hits.lessons is None or chunk[0] not in (m.QUERY, m.PARSE):
             return False
         if path.underway or state.shares:
             return False

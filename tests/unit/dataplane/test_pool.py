@@ -16,9 +16,10 @@ from appliance.config.schema import (
     TargetTls,
 )
 from appliance.config.schema import TargetTlsMode as TlsMode
-from appliance.dataplane import claiming, cleaning, pool
+from appliance.dataplane import claiming, cleaning, lulls, pool
 from appliance.dataplane.connections import Login, UpstreamUnreachable
 from appliance.dataplane.keeping import PostgresKeeping
+from appliance.dataplane.lulls import Lulls
 from appliance.dataplane.pool import Kept, Pools
 from appliance.session.announce import UNUSED
 from appliance.session.backend import Left
@@ -125,7 +126,8 @@ class Stand:
     def __init__(self, server: Server, port: int) -> None:
         self.server = server
         self.port = port
-        self.pools = Pools(Metrics())
+        self.lulls = Lulls()
+        self.pools = Pools(Metrics(), self.lulls)
         self.taken: list[Kept] = []
 
     def target(
@@ -196,20 +198,40 @@ async def test_the_same_connection_again(stand: Stand) -> None:
     assert (metrics.upstream_reused, metrics.upstream_kept, metrics.upstream_unkept) == (1, 2, 0)
 
 
-async def test_cleaning_waits_a_moment_where_another_is_idle(
-    stand: Stand, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("end", ["a lull", "somebody wants it", "the worker stops"])
+async def test_cleaning_waits_for_a_lull(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    monkeypatch.setattr(pool, "BEFORE_CLEANING_SECONDS", 60.0)
-    first, second, third = [await stand.take() for _ in range(3)]
-    assert await stand.give(first)  # nobody else is idle
-    assert await stand.give(second, OPEN)  # others may wait for its locks
+    monkeypatch.setattr(lulls, "LULL_SECONDS_MAX", 60.0)
+    first, second = [await stand.take() for _ in range(2)]
+    assert await stand.give(first, OPEN)  # others may wait for its locks
+    assert await stand.take() is first
     discarded = stand.server.texts.count("DISCARD ALL")
-    assert third.give_back(Left(False, {**third.upstream.parameters}))
+    assert second.give_back(Left(False, {**second.upstream.parameters}))
     await asyncio.sleep(0.05)
     assert stand.server.texts.count("DISCARD ALL") == discarded
-    assert third not in third.pool.idle and third not in third.pool.used
-    await stand.pools.close()  # does not wait for it, and leaves none open
-    assert third.upstream.side.transport is None or third.upstream.side.transport.is_closing()
+    assert second not in second.pool.idle and second not in second.pool.used
+    if end == "a lull":
+        stand.lulls.begin()
+        await asyncio.wait(second.pool.cleaning)
+        assert list(second.pool.idle) == [second]
+    elif end == "somebody wants it":
+        assert await stand.take() is second
+        assert stand.server.opened == 2
+    else:
+        await stand.pools.close()  # does not wait for it, and leaves none open
+        side = second.upstream.side
+        assert side.transport is None or side.transport.is_closing()
+
+
+async def test_no_lull_is_waited_for_longer_than_so(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lulls, "LULL_SECONDS_MAX", 0.02)
+    kept = await stand.take()
+    assert kept.give_back(Left(False, {**kept.upstream.parameters}))
+    await asyncio.wait(kept.pool.cleaning, timeout=5.0)
+    assert list(kept.pool.idle) == [kept]
 
 
 async def test_settings_are_pinned(stand: Stand) -> None:

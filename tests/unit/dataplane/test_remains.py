@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from appliance.dataplane import remains
+from appliance.dataplane.lulls import Lulls
 from appliance.dataplane.remains import Remains
 from appliance.model.circles import take_apart
 
@@ -22,45 +23,43 @@ class Ended:
         self.apart += 1
 
 
-async def some_rounds() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
+async def lull(lulls: Lulls) -> None:
+    lulls.begin()
+    await asyncio.sleep(0)
 
 
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remains, "MOMENT_SECONDS", 0.0)
-
-
-async def test_what_is_over_goes_with_the_next_round() -> None:
-    session = Ended()
+async def test_what_is_over_goes_with_the_next_lull() -> None:
+    session, lulls = Ended(), Lulls()
     session.lingers = False
-    Remains(session)
+    Remains(session, lulls)
+    await asyncio.sleep(0)
     assert not session.apart
-    await some_rounds()
+    await lull(lulls)
+    await lull(lulls)
     assert session.apart == 1
 
 
 async def test_it_goes_when_the_client_has_gone() -> None:
-    session = Ended()
-    left = Remains(session)
-    await some_rounds()
+    session, lulls = Ended(), Lulls()
+    left = Remains(session, lulls)
     left.stir()
-    await some_rounds()
+    await lull(lulls)
+    left.stir()
+    await lull(lulls)
     assert not session.apart
     session.lingers = False
     left.stir()
     left.stir()
-    await some_rounds()
+    await lull(lulls)
     left.stir()
-    await some_rounds()
+    await lull(lulls)
     assert session.apart == 1
 
 
 async def test_it_is_looked_after_without_being_stirred(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remains, "LOOK_AGAIN_SECONDS", 0.01)
     session = Ended()
-    Remains(session)
+    Remains(session, Lulls())
     await asyncio.sleep(0.05)
     assert not session.apart
     session.lingers = False

@@ -123,6 +123,24 @@ def test_the_first_statement_of_another_session_asks_nothing(
     assert (hold.lessons.take_heard(), hold.lessons.take_heard()) == (1, 0)
 
 
+@pytest.mark.parametrize("how", FORMS)
+def test_what_asks_nothing_is_told_of_too(hold: Hold, how: Form) -> None:
+    text = "SELECT 1"
+    first = taught(hold, text, how=how)
+    assert asked(first) == 0
+    other = handed_over(Front(ANN, True, random.Random(0), hold))
+    say(other, text, how)
+    assert other.taken == 1
+    alone = Front(ANN, False, random.Random(0))
+    say(alone, text, how)
+    assert plain(other.read) == plain(alone.read)
+    assert sorts(told(other.records)) == sorts(told(alone.records))
+    hold.let_go()
+    after = handed_over(Front(ANN, True, random.Random(0), hold))
+    say(after, text, how)
+    assert after.taken == 0
+
+
 def test_texts_that_differ_in_constants_share_a_lesson(hold: Hold) -> None:
     taught(hold, ONE.format(1))
     other = handed_over(Front(ANN, True, random.Random(0), hold))
@@ -332,7 +350,7 @@ def test_many_short_sessions_with_and_without(principal: Principal, seed: int) -
             assert SECRET.encode() not in hitting.read
         assert sorts(told(hitting.records)) == sorts(told(alone.records))
     assert hold.lessons is not None
-    assert (hold.lessons.take_heard() > 2) == (principal is ANN)
+    assert hold.lessons.take_heard() > 2
     hold.close()
 
 
