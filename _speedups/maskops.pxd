@@ -3,7 +3,8 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 cdef enum:
-    FIXED = 1  # an Op's kind: `fixed` in place of every value
+    NULLED = 0  # an Op's kind: NULL in place of every value
+    FIXED = 1  # `fixed` in place of every value
     SHORT = 16
 
 

@@ -39,7 +39,6 @@ from _speedups.masknumbers cimport (
 from _speedups.sha256 cimport authenticate, prepare
 
 cdef enum Kind:
-    NULLED = 0
     KEEP_FIRST = 2
     KEEP_LAST = 3
     EMAIL = 4

@@ -3,7 +3,7 @@
 from libc.stdint cimport uint8_t
 
 from _speedups.growing cimport Output
-from _speedups.maskops cimport Op
+from _speedups.maskops cimport SHORT, Op
 
 cdef enum Fault:
     NONE = 0
@@ -14,6 +14,34 @@ cdef enum Fault:
     TRAILING = 5
     TOO_LONG = 6
     NO_MEMORY = 7
+    NOT_WHOLE = 8
+
+
+# Where the masking of a run has come to.
+cdef struct Walk:
+    const uint8_t* row  # the next one
+    const uint8_t* uncopied  # what is not in the output, up to there
+    const uint8_t* end
+    uint8_t* out
+    uint8_t* room_end
+    size_t left  # rows that are wanted
+    unsigned long long found  # cells that were masked
+
+
+# A cell that is put in place of another, whatever that is.
+cdef struct ShortCell:
+    size_t before  # columns that pass in front of it, behind the one before
+    size_t size  # of `bytes`
+    uint8_t bytes[4 + SHORT]  # its length word and its value
+
+
+# What is masked of a row in which all that is masked is short cells.
+cdef struct Quick:
+    ShortCell* cells
+    size_t count
+    size_t after  # columns that pass behind the last one
+    size_t columns
+    size_t room  # that there must be in the output for a row
 
 
 cdef class RowMasker:
@@ -22,7 +50,9 @@ cdef class RowMasker:
     cdef size_t _masked_count
     cdef size_t* _before  # columns that pass, before each masked one and behind the last
     cdef size_t _column_count
-    cdef size_t _growth
+    cdef size_t _growth  # of a row, at most, and what is written beyond what is copied
+    cdef Quick _quick
+    cdef void (*_quickly)(Walk* walk, const Quick* quick) noexcept nogil  # NULL: see _all_short
     cdef readonly unsigned long long rows
     cdef readonly unsigned long long cells_masked
     cdef readonly unsigned long long bytes_out
@@ -54,4 +84,8 @@ cdef class RowMasker:
         Output* output,
         unsigned long long* cells,
         size_t length_max=*,
+    ) noexcept nogil
+    cdef bint _all_short(self) except -1
+    cdef Fault _careful(
+        self, Walk* walk, Output* output, size_t length_max, size_t rest
     ) noexcept nogil

@@ -10,12 +10,12 @@ DataRow: 'D', uint32 length, uint16 columns, then per column int32 length (-1 is
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport SIZE_MAX, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 from _speedups.growing cimport Output, grow
-from _speedups.maskops cimport FIXED, SHORT, MaskOp, Op, mask_value
+from _speedups.maskops cimport FIXED, NULLED, SHORT, MaskOp, Op, mask_value
 from _speedups.reader cimport put_u32
 
 cdef enum:
@@ -24,7 +24,10 @@ cdef enum:
     LENGTH_MAX = 0x3FFFFFFF
     NULL_CELL = 0xFFFFFFFF
     HEADER = 5
-    SPARE = 64  # copy_bytes writes whole blocks
+    BLOCK = 64
+    SPARE = 2 * BLOCK  # what is written, or read, beyond what is copied
+    QUICK_BYTES_MAX = 4 * BLOCK  # of what quick_rows copies in one piece
+    QUICK_RUN_MIN = 1024  # for less it is not asked
 
 cdef extern from *:
     """
@@ -45,6 +48,16 @@ cdef extern from *:
         }
     }
 
+    /* Bytes of a cell of which this is the length word. NULL is the exception: as a jump, which is
+       foretold, and not as a choice, for which each cell would wait for the one before it. */
+    static inline size_t cell_size(uint32_t length) {
+        if (__builtin_expect(length == 0xFFFFFFFFu, 0)) {
+            length = 0;
+            __asm__("" : "+r"(length));
+        }
+        return length;
+    }
+
     /* The same pointer, of which the compiler knows nothing: else it takes the end of the last cell
        for the beginning of the next row, whose header then waits for all cells of this one. */
     static inline const uint8_t* unrelated(const uint8_t* at) {
@@ -52,6 +65,7 @@ cdef extern from *:
         return at;
     }
     """
+    size_t cell_size(uint32_t length) noexcept nogil
     const uint8_t* unrelated(const uint8_t* at) noexcept nogil
     void copy_bytes(
         uint8_t* out, const uint8_t* begin, size_t size, const uint8_t* end
@@ -69,22 +83,97 @@ cdef inline size_t u16_at(const uint8_t* at) noexcept nogil:
 
 
 cdef inline const uint8_t* over_cells(
-    const uint8_t* at, const uint8_t* end, size_t count
+    const uint8_t* at, const uint8_t* last, size_t count
 ) noexcept nogil:
-    """Behind so many cells; NULL: they do not fit."""
-    cdef size_t cell
+    """Behind so many cells, of which none begins behind `last`; NULL: one does. What is returned
+    may lie anywhere: nothing behind it was read."""
     while count:
-        if end - at < 4:
+        if at > last:
             return NULL
-        cell = u32_at(at)
-        at += 4
-        if cell > <size_t>(end - at):
-            if cell != NULL_CELL:
-                return NULL
-            cell = 0
-        at += cell
+        at += 4 + cell_size(<uint32_t>u32_at(at))
         count -= 1
     return at
+
+
+cdef void quick_rows(Walk* walk, const Quick* quick) noexcept nogil:
+    """Moves `walk` over rows in which only short cells without a choice are put in place of others,
+    up to the first that takes more: of many bytes, not as it must be, or near an end of what can be
+    read or written. It calls nothing, so what it works with stays in registers."""
+    cdef const uint8_t* row = walk.row
+    cdef const uint8_t* uncopied = walk.uncopied
+    cdef const uint8_t* end = walk.end
+    cdef const uint8_t* piece
+    cdef const uint8_t* at
+    cdef const uint8_t* row_end
+    cdef const uint8_t* last
+    cdef const uint8_t* next_row
+    cdef uint8_t* out = walk.out
+    cdef uint8_t* to
+    cdef uint8_t* start
+    cdef uint8_t* full = walk.room_end - quick.room
+    cdef size_t left = walk.left
+    cdef size_t columns = quick.columns
+    cdef size_t after = quick.after
+    cdef size_t length
+    cdef size_t size
+    cdef unsigned long long found = walk.found
+    cdef unsigned long long found_here
+    cdef const ShortCell* cell
+    cdef const ShortCell* cells = quick.cells
+    cdef const ShortCell* cells_end = cells + quick.count
+    while left and end - row > SPARE and out <= full:
+        length = u32_at(row + 1)
+        if row[0] != ROW or u16_at(row + HEADER) != columns:
+            break
+        if length >= <size_t>(end - row - SPARE):
+            break
+        row_end = row + 1 + length
+        next_row = unrelated(row_end)
+        if row_end - uncopied > QUICK_BYTES_MAX:
+            break
+        last = row_end - 4
+        at = row + HEADER + 2
+        piece, to, found_here = uncopied, out, 0
+        start = out + (row - uncopied)
+        cell = cells
+        while cell != cells_end:
+            at = over_cells(at, last, cell.before)
+            if at == NULL or at > last:
+                break
+            length = u32_at(at)
+            if length != NULL_CELL:
+                size = <size_t>(at - piece)
+                memcpy(to, piece, BLOCK)
+                if size > BLOCK:
+                    memcpy(to + BLOCK, piece + BLOCK, BLOCK)
+                    if size > 2 * BLOCK:
+                        memcpy(to + 2 * BLOCK, piece + 2 * BLOCK, 2 * BLOCK)
+                memcpy(to + size, cell.bytes, sizeof(cell.bytes))
+                to += size + cell.size
+                at += length
+                piece = at + 4
+                found_here += 1
+            at += 4
+            cell += 1
+        if cell != cells_end or over_cells(at, last, after) != row_end:
+            break
+        if found_here:
+            put_u32(start + 1, <uint32_t>((to - start) + (row_end - piece) - 1))
+        uncopied, out = piece, to
+        row = next_row
+        found += found_here
+        left -= 1
+    walk.row, walk.uncopied, walk.out = row, uncopied, out
+    walk.left, walk.found = left, found
+
+
+cdef bint make_room(Walk* walk, Output* output, size_t more) noexcept nogil:
+    """For so much behind what is in `output`, which is where the walk goes on."""
+    if not grow(output, more):
+        return False
+    walk.out = output.bytes + output.length
+    walk.room_end = output.bytes + output.room
+    return True
 
 
 cdef inline uint8_t* put_masked(
@@ -131,6 +220,7 @@ cdef class RowMasker:
             raise ValueError("more columns than a row can have")
         self._ops = [None if op is None else MaskOp(op) for op in ops]
         self._column_count = <size_t>len(ops)
+        self._growth = SPARE
         self._masked = <const Op**>calloc(self._column_count + 1, sizeof(Op*))
         self._before = <size_t*>calloc(self._column_count + 1, sizeof(size_t))
         if self._masked == NULL or self._before == NULL:
@@ -143,10 +233,34 @@ cdef class RowMasker:
                 self._growth += compiled.op.growth
             else:
                 self._before[self._masked_count] += 1
+        if self._all_short():
+            self._quickly = quick_rows
+
+    cdef bint _all_short(self) except -1:
+        """Whether all that is masked is a NULL or one short value: then `_quick` says how."""
+        cdef size_t index
+        cdef const Op* op
+        cdef ShortCell* cell
+        self._quick.cells = cell = <ShortCell*>calloc(self._masked_count + 1, sizeof(ShortCell))
+        if cell == NULL:
+            raise MemoryError
+        for index in range(self._masked_count):
+            op = self._masked[index]
+            if op.kind != NULLED and (op.kind != FIXED or op.fixed_length > SHORT):
+                return False
+            cell.before = self._before[index]
+            cell.size = <size_t>(put_masked(cell.bytes, op, NULL, 0) - cell.bytes)
+            cell += 1
+        self._quick.count = self._masked_count
+        self._quick.after = self._before[self._masked_count]
+        self._quick.columns = self._column_count
+        self._quick.room = QUICK_BYTES_MAX + self._masked_count * sizeof(cell.bytes) + SPARE
+        return self._masked_count != 0
 
     def __dealloc__(self):
         free(self._masked)
         free(self._before)
+        free(self._quick.cells)
 
     def mask(self, run, Py_ssize_t count) -> bytes:
         """`count` whole DataRow frames, the same with cells masked; ValueError when malformed."""
@@ -230,60 +344,95 @@ cdef class RowMasker:
         size_t length_max=LENGTH_MAX,
     ) noexcept nogil:
         """Moves `begin` over `count` rows; with a negative one over as many as are whole, and sets
-        it. Whatever lies between masked cells is copied in one piece. What does not change is held
-        in locals: for the compiler, every byte that is written might change it."""
-        cdef const uint8_t* row = begin[0]
-        cdef const uint8_t* at
+        it. Whatever lies between masked cells, of one row or of several, is copied in one piece; a
+        row that got another size is told so in its copy."""
         cdef bint all_whole = count[0] < 0
-        cdef Py_ssize_t done = 0
+        cdef size_t wanted = SIZE_MAX if all_whole else <size_t>count[0]
+        cdef bint quick = (
+            self._quickly != NULL
+            and end - begin[0] >= QUICK_RUN_MIN
+            and length_max >= QUICK_BYTES_MAX
+        )
+        cdef Fault fault = NONE
+        cdef size_t rest
+        cdef Walk walk
+        walk.row = walk.uncopied = begin[0]
+        walk.end = end
+        walk.left = wanted
+        walk.found = 0
+        if not make_room(&walk, output, <size_t>(end - walk.row) + self._growth):
+            return NO_MEMORY
+        while walk.left and fault == NONE:
+            if quick:
+                self._quickly(&walk, &self._quick)
+                rest = walk.left - 1  # one row of those that take more
+            else:
+                rest = 0
+            if walk.left:
+                fault = self._careful(&walk, output, length_max, rest)
+        if fault != NONE and not (all_whole and (fault == NOT_WHOLE or fault == NOT_A_ROW)):
+            return ROW_LENGTH if fault == NOT_WHOLE else fault
+        rest = <size_t>(walk.row - walk.uncopied)
+        copy_bytes(walk.out, walk.uncopied, rest, end)
+        output.length = <size_t>(walk.out - output.bytes) + rest
+        begin[0] = walk.row
+        count[0] = <Py_ssize_t>(wanted - walk.left)
+        cells[0] += walk.found
+        return NONE
+
+    cdef Fault _careful(
+        self, Walk* walk, Output* output, size_t length_max, size_t rest
+    ) noexcept nogil:
+        """Moves it over rows of any kind until only `rest` are left. NOT_WHOLE, NOT_A_ROW: at the
+        next one it ends. What does not change is held in locals: for the compiler, every byte that
+        is written might change it."""
+        cdef const uint8_t* row = walk.row
+        cdef const uint8_t* uncopied = walk.uncopied
+        cdef const uint8_t* end = walk.end
+        cdef const uint8_t* at
+        cdef const uint8_t* row_end
+        cdef const uint8_t* next_row
+        cdef const uint8_t* last
         cdef const size_t* before = self._before
         cdef const Op** masked = self._masked
         cdef size_t masked_count = self._masked_count
         cdef size_t column_count = self._column_count
-        cdef size_t growth = self._growth + SPARE
+        cdef size_t growth = self._growth
+        cdef size_t left = walk.left
         cdef size_t index
         cdef size_t length
         cdef size_t cell
         cdef size_t size
         cdef unsigned long long found = 0
-        cdef const uint8_t* row_end
-        cdef const uint8_t* next_row
-        cdef const uint8_t* uncopied
-        cdef uint8_t* out
+        cdef Fault fault = NONE
+        cdef uint8_t* out = walk.out
         cdef uint8_t* start
-        cdef uint8_t* room_end
-        if not grow(output, <size_t>(end - row) + growth):
-            return NO_MEMORY
-        start = output.bytes + output.length
-        room_end = output.bytes + output.room
-        while done != count[0]:
+        while left != rest:
             if end - row < HEADER or row[0] != ROW:
-                if all_whole:
-                    break
-                return NOT_A_ROW if end == row or row[0] != ROW else ROW_LENGTH
+                fault = NOT_A_ROW if end == row or row[0] != ROW else NOT_WHOLE
+                break
             length = u32_at(row + 1)
             if length > length_max or length >= <size_t>(end - row):
-                if all_whole:
-                    break
-                return ROW_LENGTH
+                fault = NOT_WHOLE
+                break
             if length < 6:
                 return ROW_LENGTH
             if u16_at(row + HEADER) != column_count:
                 return COLUMN_COUNT
-            if <size_t>(room_end - start) < length + 1 + growth:
-                output.length = <size_t>(start - output.bytes)
-                if not grow(output, length + 1 + growth):
-                    return NO_MEMORY
-                start = output.bytes + output.length
-                room_end = output.bytes + output.room
             row_end = row + 1 + length
             next_row = unrelated(row_end)
-            uncopied = row + HEADER
-            at = uncopied + 2
-            out = start + HEADER
+            if <size_t>(walk.room_end - out) < <size_t>(row_end - uncopied) + growth:
+                walk.out = out
+                output.length = <size_t>(out - output.bytes)
+                if not make_room(walk, output, <size_t>(row_end - uncopied) + growth):
+                    return NO_MEMORY
+                out = walk.out
+            start = out + (row - uncopied)  # where it begins in the output, once it is copied
+            last = row_end - 4
+            at = row + HEADER + 2
             for index in range(masked_count):
-                at = over_cells(at, row_end, before[index])
-                if at == NULL or row_end - at < 4:
+                at = over_cells(at, last, before[index])
+                if at == NULL or at > last:
                     return CELL_LENGTH
                 cell = u32_at(at)
                 at += 4
@@ -297,23 +446,16 @@ cdef class RowMasker:
                 at += cell
                 uncopied = at
                 found += 1
-            at = over_cells(at, row_end, before[masked_count])
-            if at == NULL:
-                return CELL_LENGTH
+            at = over_cells(at, last, before[masked_count])
             if at != row_end:
-                return TRAILING
-            copy_bytes(out, uncopied, <size_t>(row_end - uncopied), end)
-            out += row_end - uncopied
-            size = <size_t>(out - start)
-            if size - 1 > LENGTH_MAX:
-                return TOO_LONG
-            start[0] = ROW
-            put_u32(start + 1, <uint32_t>(size - 1))
-            start += size
+                return TRAILING if at != NULL and at < row_end else CELL_LENGTH
+            if uncopied > row:
+                size = <size_t>(out - start) + <size_t>(row_end - uncopied)
+                if size - 1 > LENGTH_MAX:
+                    return TOO_LONG
+                put_u32(start + 1, <uint32_t>(size - 1))
             row = next_row
-            done += 1
-        output.length = <size_t>(start - output.bytes)
-        begin[0] = row
-        count[0] = done
-        cells[0] += found
-        return NONE
+            left -= 1
+        walk.row, walk.uncopied, walk.out, walk.left = row, uncopied, out, left
+        walk.found += found
+        return fault

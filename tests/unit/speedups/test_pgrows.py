@@ -42,7 +42,28 @@ def results(draw: st.DrawFn) -> tuple[list[tuple[Any, ...] | None], list[bytes]]
     return ops, draw(st.lists(rows, max_size=8))
 
 
-@given(result=results())
+SHORT_OPS: list[tuple[Any, ...] | None] = [
+    None,
+    ("null",),
+    ("fixed", b""),
+    ("fixed", b"****"),
+    ("fixed", b"sixteen bytes it"),
+]
+"""What a row without any other is masked quickly with, as long as it is not long itself."""
+BLOCKS = st.sampled_from([0, 1, 2, 3]).flatmap(
+    lambda blocks: st.integers(max(64 * blocks - 24, 0), 64 * blocks + 4)
+)
+SHORT_CELLS = st.none() | BLOCKS.map(lambda size: bytes(range(1, 256))[:size])
+
+
+@st.composite
+def short_results(draw: st.DrawFn) -> tuple[list[tuple[Any, ...] | None], list[bytes]]:
+    ops = draw(st.lists(st.sampled_from(SHORT_OPS), min_size=1, max_size=5))
+    one = st.lists(SHORT_CELLS, min_size=len(ops), max_size=len(ops)).map(lambda c: row(*c))
+    return ops, draw(st.lists(one, min_size=1, max_size=30))
+
+
+@given(result=results() | short_results())
 def test_agrees_with_the_reference(
     result: tuple[list[tuple[Any, ...] | None], list[bytes]],
 ) -> None:
@@ -59,8 +80,27 @@ def test_agrees_with_the_reference(
     assert totals == (twin.rows // 2, twin.cells_masked // 2, twin.bytes_out // 2)
 
 
+@pytest.mark.parametrize("masked", [("null",), ("fixed", b"****"), ("fixed", b"sixteen bytes it")])
+@pytest.mark.parametrize("columns", [1, 2])
+def test_what_passes_in_front_and_behind_is_of_any_size(
+    columns: int, masked: tuple[Any, ...]
+) -> None:
+    ops = [None] * columns + [masked] + [None] * columns
+    for size in range(300):
+        rows = [
+            row(
+                *[bytes([65 + which]) * (size + which)] * columns,
+                b"secret",
+                *[b"x" * size] * columns,
+            )
+            for which in range(3)
+        ]
+        run = b"".join([*rows * 9, row(*[None] * (2 * columns + 1)), *rows * 9])
+        assert RowMasker(ops).mask(run, 55) == reference.RowMasker(ops).mask(run, 55)
+
+
 @given(
-    result=results(),
+    result=results() | short_results(),
     harm=st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), min_size=1, max_size=3),
     cut=st.integers(0, 20),
     count=st.integers(0, 9),
