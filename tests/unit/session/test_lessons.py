@@ -78,9 +78,9 @@ def say(front: Front, text: str, how: Form = simple) -> None:
     front.answer()
 
 
-def taught(hold: Hold, *texts: str, how: Form = simple) -> Front:
+def taught(hold: Hold, *texts: str, how: Form = simple, principal: Principal = ANN) -> Front:
     """A session that has sent these, under the lease: twice, where one time teaches nothing."""
-    front = handed_over(Front(ANN, True, random.Random(0), hold))
+    front = handed_over(Front(principal, True, random.Random(0), hold))
     for text in texts:
         for _ in range(1 if text in FOLDED and how is simple else 2):
             say(front, text, how)
@@ -123,22 +123,29 @@ def test_the_first_statement_of_another_session_asks_nothing(
     assert (hold.lessons.take_heard(), hold.lessons.take_heard()) == (1, 0)
 
 
+@pytest.mark.parametrize("held", [True, False], ids=["held", "not held"])
+@pytest.mark.parametrize("principal", [ANN, DAN], ids=["owes masks", "owes none"])
 @pytest.mark.parametrize("how", FORMS)
-def test_what_asks_nothing_is_told_of_too(hold: Hold, how: Form) -> None:
-    text = "SELECT 1"
-    first = taught(hold, text, how=how)
+def test_what_asks_nothing_is_told_of_too(principal: Principal, how: Form, held: bool) -> None:
+    hold, text = Hold(several=True), "SELECT 1"
+    if held:
+        hold.take()
+    first = taught(hold, text, how=how, principal=principal)
     assert asked(first) == 0
-    other = handed_over(Front(ANN, True, random.Random(0), hold))
+    other = handed_over(Front(principal, True, random.Random(0), hold))
     say(other, text, how)
     assert other.taken == 1
-    alone = Front(ANN, False, random.Random(0))
+    alone = Front(principal, False, random.Random(0))
     say(alone, text, how)
     assert plain(other.read) == plain(alone.read)
     assert sorts(told(other.records)) == sorts(told(alone.records))
-    hold.let_go()
-    after = handed_over(Front(ANN, True, random.Random(0), hold))
-    say(after, text, how)
-    assert after.taken == 0
+    assert SECRET.encode() not in other.read
+    if held:
+        hold.let_go()
+        after = handed_over(Front(principal, True, random.Random(0), hold))
+        say(after, text, how)
+        assert after.taken == 0
+    hold.close()
 
 
 def test_texts_that_differ_in_constants_share_a_lesson(hold: Hold) -> None:
