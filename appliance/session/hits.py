@@ -3,8 +3,8 @@ from it.
 
 Kept by `state`; `from_client` and `from_upstream` teach, `machine` arms and takes over. Rules: only
 what the machine itself sent, recorded and described is taught, or that of another session like this
-one (`lessons`); what is taught holds under one epoch and is forgotten
-with it; the path is armed only while nothing is under way and the session's settings are known.
+one (`lessons`); what is taught holds under one epoch and is forgotten with it; the path is armed
+only while nothing is under way and the session's settings are known.
 """
 
 from collections.abc import Callable

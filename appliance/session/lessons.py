@@ -7,7 +7,7 @@ the same of them to a session before it.
 Rules: a lesson is of what a machine recorded, sent and had described; where that has to be asked
 about, it is of what was found as judged under this very lease. It is for sessions of the same
 principal with the same settings, whose own judge comes to the very same verdict; it is gone with
-the lease.
+the lease, and with the policy and the catalog that it was judged by.
 """
 
 from typing import NamedTuple
@@ -83,6 +83,8 @@ class Lessons:
     def __init__(self) -> None:
         self._known: dict[Principal, dict[tuple[str, Key], Lesson]] = {}
         self._count = 0
+        self._policy = self._catalog = ""
+        """Versions of those that these were judged by."""
         self.heard = 0
 
     def get(self, learner: Learner, key: Key) -> Lesson | None:
@@ -94,6 +96,11 @@ class Lessons:
         return learner.principal in self._known
 
     def tell(self, learner: Learner, key: Key, lesson: Lesson) -> None:
+        policy, catalog, _ = lesson.verdict.epoch
+        catalog = catalog or self._catalog  # '': of somebody for whom it is not read
+        if (policy, catalog) != (self._policy, self._catalog):
+            self.clear()  # of no use any more, and they would keep the ones before in memory
+            self._policy, self._catalog = policy, catalog
         own = self._known.setdefault(learner.principal, {})
         place = learner.believed, key
         self._count += place not in own

@@ -4,6 +4,7 @@ held, and nothing comes of it that the machine alone would not have done.
 
 import random
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -454,7 +455,7 @@ def test_nothing_is_told_by_a_session_on_another_server(hold: Hold) -> None:
 
 
 def test_whoever_tells_most_drives_out_their_own() -> None:
-    lessons, lesson = Lessons(), cast(Lesson, object())
+    lessons, lesson = Lessons(), judged_by("p", "1")
 
     def told_by(name: str, path: str) -> Learner:
         settings = SettingsTracker("shop", {}, (path, *TOLD[1:3]))
@@ -482,6 +483,27 @@ def test_whoever_tells_most_drives_out_their_own() -> None:
     lessons.clear()
     lessons.tell(quiet, key, lesson)
     assert lessons.get(quiet, key) is lesson
+
+
+def judged_by(policy: str, catalog: str) -> Lesson:
+    return cast(Lesson, SimpleNamespace(verdict=SimpleNamespace(epoch=(policy, catalog, ""))))
+
+
+def test_what_was_judged_by_another_policy_or_catalog_is_not_kept() -> None:
+    lessons, ann, dan = Lessons(), Learner(ANN, PATH), Learner(DAN, PATH)
+    one, two = Key(b"1", False), Key(b"2", False)
+    for before, after, stay in (
+        (("p", "1"), ("p", "1"), True),
+        (("p", "1"), ("p", ""), True),  # it is not read for everybody
+        (("p", ""), ("p", "1"), True),
+        (("p", "1"), ("p", "2"), False),
+        (("p", "2"), ("q", "2"), False),
+        (("q", "2"), ("r", ""), False),
+    ):
+        lessons.tell(ann, one, judged_by(*before))
+        lessons.tell(dan, two, judged_by(*after))
+        assert lessons.any_for(dan)
+        assert (lessons.get(ann, one) is not None) == stay
 
 
 def test_a_session_with_a_long_path_is_like_no_other() -> None:
