@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
 import pytest
@@ -377,7 +378,8 @@ def test_a_change_of_our_own_is_stepped_aside_for_at_once() -> None:
 
 def test_what_sessions_taught_each_other_is_gone_with_it() -> None:
     learner, key = Learner(Principal("ann"), ""), Key(b"x", False)
-    lesson = cast(Lesson, object())
+    judged = SimpleNamespace(epoch=("policy", "catalog", "settings"))
+    lesson = cast(Lesson, SimpleNamespace(verdict=judged))
 
     async def test(server: Server) -> None:
         async with kept(server) as made:
