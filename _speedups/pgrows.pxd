@@ -1,6 +1,6 @@
 # What the hit path needs of `pgrows.pyx`.
 
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint64_t
 
 from _speedups.growing cimport Output
 from _speedups.maskops cimport SHORT, Op
@@ -40,7 +40,7 @@ cdef struct Quick:
     ShortCell* cells
     size_t count
     size_t after  # columns that pass behind the last one
-    size_t columns
+    uint64_t opening  # what every row begins with, but for its length
     size_t room  # that there must be in the output for a row
 
 

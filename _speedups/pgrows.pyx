@@ -10,7 +10,7 @@ DataRow: 'D', uint32 length, uint16 columns, then per column int32 length (-1 is
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport SIZE_MAX, int64_t, uint8_t, uint32_t
+from libc.stdint cimport SIZE_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
@@ -53,10 +53,13 @@ cdef extern from *:
     static inline size_t cell_size(uint32_t length) {
         if (__builtin_expect(length == 0xFFFFFFFFu, 0)) {
             length = 0;
-            __asm__("" : "+r"(length));
+            __asm__ volatile("" : "+r"(length));
         }
         return length;
     }
+
+    /* Of a row's first eight bytes: its type and its number of columns. */
+    #define OPENING 0xFF00000000FFFF00u
 
     /* The same pointer, of which the compiler knows nothing: else it takes the end of the last cell
        for the beginning of the next row, whose header then waits for all cells of this one. */
@@ -65,6 +68,7 @@ cdef extern from *:
         return at;
     }
     """
+    uint64_t OPENING
     size_t cell_size(uint32_t length) noexcept nogil
     const uint8_t* unrelated(const uint8_t* at) noexcept nogil
     void copy_bytes(
@@ -76,6 +80,10 @@ cdef inline size_t u32_at(const uint8_t* at) noexcept nogil:
     return (
         (<size_t>at[0] << 24) | (<size_t>at[1] << 16) | (<size_t>at[2] << 8) | <size_t>at[3]
     )
+
+
+cdef inline uint64_t opening_at(const uint8_t* at) noexcept nogil:
+    return (<uint64_t>u32_at(at) << 32) | <uint64_t>u32_at(at + 4)
 
 
 cdef inline size_t u16_at(const uint8_t* at) noexcept nogil:
@@ -90,7 +98,7 @@ cdef inline const uint8_t* over_cells(
     while count:
         if at > last:
             return NULL
-        at += 4 + cell_size(<uint32_t>u32_at(at))
+        at = at + 4 + cell_size(<uint32_t>u32_at(at))
         count -= 1
     return at
 
@@ -101,7 +109,7 @@ cdef void quick_rows(Walk* walk, const Quick* quick) noexcept nogil:
     read or written. It calls nothing, so what it works with stays in registers."""
     cdef const uint8_t* row = walk.row
     cdef const uint8_t* uncopied = walk.uncopied
-    cdef const uint8_t* end = walk.end
+    cdef const uint8_t* stop = walk.end - SPARE  # a row of these ends in front of it
     cdef const uint8_t* piece
     cdef const uint8_t* at
     cdef const uint8_t* row_end
@@ -112,35 +120,34 @@ cdef void quick_rows(Walk* walk, const Quick* quick) noexcept nogil:
     cdef uint8_t* start
     cdef uint8_t* full = walk.room_end - quick.room
     cdef size_t left = walk.left
-    cdef size_t columns = quick.columns
     cdef size_t after = quick.after
-    cdef size_t length
+    cdef uint64_t expected = quick.opening
+    cdef uint64_t opening
+    cdef uint32_t length
     cdef size_t size
     cdef unsigned long long found = walk.found
     cdef unsigned long long found_here
     cdef const ShortCell* cell
     cdef const ShortCell* cells = quick.cells
     cdef const ShortCell* cells_end = cells + quick.count
-    while left and end - row > SPARE and out <= full:
-        length = u32_at(row + 1)
-        if row[0] != ROW or u16_at(row + HEADER) != columns:
+    while left and row < stop and out <= full:
+        opening = opening_at(row)
+        row_end = row + 1 + <uint32_t>(opening >> 24)
+        if (opening & OPENING) != expected or row_end >= stop:
             break
-        if length >= <size_t>(end - row - SPARE):
-            break
-        row_end = row + 1 + length
-        next_row = unrelated(row_end)
         if row_end - uncopied > QUICK_BYTES_MAX:
             break
+        next_row = unrelated(row_end)
         last = row_end - 4
         at = row + HEADER + 2
         piece, to, found_here = uncopied, out, 0
-        start = out + (row - uncopied)
         cell = cells
-        while cell != cells_end:
+        while True:
             at = over_cells(at, last, cell.before)
             if at == NULL or at > last:
+                at = NULL
                 break
-            length = u32_at(at)
+            length = <uint32_t>u32_at(at)
             if length != NULL_CELL:
                 size = <size_t>(at - piece)
                 memcpy(to, piece, BLOCK)
@@ -150,14 +157,18 @@ cdef void quick_rows(Walk* walk, const Quick* quick) noexcept nogil:
                         memcpy(to + 2 * BLOCK, piece + 2 * BLOCK, 2 * BLOCK)
                 memcpy(to + size, cell.bytes, sizeof(cell.bytes))
                 to += size + cell.size
-                at += length
-                piece = at + 4
+                piece = at + 4 + length
+                at = piece
                 found_here += 1
-            at += 4
+            else:
+                at += 4
             cell += 1
-        if cell != cells_end or over_cells(at, last, after) != row_end:
+            if cell == cells_end:
+                break
+        if at == NULL or over_cells(at, last, after) != row_end:
             break
-        if found_here:
+        start = out + (row - uncopied)
+        if piece != uncopied:
             put_u32(start + 1, <uint32_t>((to - start) + (row_end - piece) - 1))
         uncopied, out = piece, to
         row = next_row
@@ -253,7 +264,7 @@ cdef class RowMasker:
             cell += 1
         self._quick.count = self._masked_count
         self._quick.after = self._before[self._masked_count]
-        self._quick.columns = self._column_count
+        self._quick.opening = (<uint64_t>ROW << 56) | (<uint64_t>self._column_count << 8)
         self._quick.room = QUICK_BYTES_MAX + self._masked_count * sizeof(cell.bytes) + SPARE
         return self._masked_count != 0
 

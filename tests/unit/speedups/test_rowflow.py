@@ -133,6 +133,21 @@ def expected(rows: list[bytes], end: bytes, masked: bool) -> bytes:
     return RowMasker(OPS).mask(b"".join(rows), len(rows))
 
 
+@pytest.mark.parametrize("size", [0, 60, 140, 200])
+def test_what_stands_in_memory_behind_a_chunk_is_not_part_of_it(size: int) -> None:
+    rows = [row(b"x" * size, b"joe", b"%03d" % number) for number in range(60)]
+    there = memoryview(b"".join(rows))
+    for cut in range(len(there) - 300, len(there) + 1):
+        receiver = Receiver(True, True)
+        receiver.feed(bytes(there) * 2)  # there is room for more than this
+        given, done = receiver.flow.passed(there[:cut], 1.0)
+        whole = cut // len(rows[0])
+        assert given == RowMasker(OPS).mask(b"".join(rows[:whole]), whole)
+        assert done == cut
+        assert receiver.counts.rows == 120 + whole
+        assert receiver.frames.pending == cut % len(rows[0])
+
+
 @pytest.mark.parametrize("masked", [True, False])
 def test_a_long_result_is_the_flows_alone(masked: bool) -> None:
     receiver = Receiver(masked, True)
