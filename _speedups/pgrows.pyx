@@ -33,12 +33,12 @@ cdef extern from *:
     """
     /* A few bytes, in blocks of 64 where both sides have room for the last block: several times
        faster than memcpy of a small size that differs from row to row. `end` is where what can be
-       read ends; at `out` there is room for 63 bytes more than `size`. */
+       read ends; at `out` there is room for 64 bytes more than `size`, which may be 0. */
     static inline void copy_bytes(
         uint8_t* out, const uint8_t* from, size_t size, const uint8_t* end
     ) {
         size_t done;
-        if (size > 256 || (size_t)(end - from) < size + 63) {
+        if (size > 256 || (size_t)(end - from) < size + 64) {
             memcpy(out, from, size);
             return;
         }

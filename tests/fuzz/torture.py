@@ -54,7 +54,10 @@ VALUES = (
 
 
 def exact(content: bytes) -> Any:
-    return array.array("B", content)
+    made = array.array("B", (0,)) * len(content)  # made of bytes it would have room for more
+    memoryview(made)[:] = content
+    assert sys.getsizeof(made) == sys.getsizeof(array.array("B")) + len(content)
+    return made
 
 
 class Torture:
@@ -146,10 +149,20 @@ class Torture:
             reference_rows.row(*(self.value() if self.random.random() < 0.9 else None for _ in ops))
             for _ in range(count)
         )
-        run = self.mutated(run)
-        expected = outcome(reference_rows.RowMasker(ops), run, count)
-        found = outcome(RowMasker(ops), exact(run), count)
-        assert found == expected, (ops, run, found, expected)
+        agree(ops, self.mutated(run), count)
+
+    def short_rows(self) -> None:
+        """Cells are about as long as the blocks that are copied at once, their masks short."""
+        ops = self.random.choices((None, ("null",), ("fixed", b"****")), k=self.random.randrange(6))
+        count = self.random.randrange(40)
+        run = b"".join(
+            reference_rows.row(*(self.block() if self.random.random() < 0.9 else None for _ in ops))
+            for _ in range(count)
+        )
+        agree(ops, self.mutated(run), count)
+
+    def block(self) -> bytes:
+        return bytes(max(64 * self.random.randrange(4) + self.random.randrange(-8, 5), 0))
 
     def flow(self) -> None:
         """What is given of what is taken is its rows, masked, whatever the cuts."""
@@ -287,8 +300,8 @@ class Torture:
 
     def run(self, seconds: float) -> None:
         chores: list[Callable[[], None]] = [
-            *(self.frames, self.rows, self.flow, self.cells, self.texts, self.hits),
-            *(self.mysql_texts, self.packets, self.mysql_rows, self.mysql_hits),
+            *(self.frames, self.rows, self.short_rows, self.flow, self.cells, self.texts),
+            *(self.hits, self.mysql_texts, self.packets, self.mysql_rows, self.mysql_hits),
         ]
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -328,6 +341,12 @@ def drain(splitter: Any, chunks: list[bytes], wrapped: Callable[[bytes], Any]) -
     except ValueError as error:
         return runs, str(error)
     return runs, splitter.pending, splitter.midframe
+
+
+def agree(ops: list[tuple[Any, ...] | None], run: bytes, count: int) -> None:
+    expected = outcome(reference_rows.RowMasker(ops), run, count)
+    found = outcome(RowMasker(ops), exact(run), count)
+    assert found == expected, (ops, run, found, expected)
 
 
 def outcome(masker: Any, run: Any, count: int) -> tuple[Any, ...]:
