@@ -29,6 +29,7 @@ from appliance.session.questions import Questions, answered
 from appliance.session.released import under
 from appliance.session.resting import Resting
 from appliance.session.state import (
+    DOUBTS_MAX,
     Continuation,
     Question,
     SessionState,
@@ -523,18 +524,17 @@ class Decisions:
                 waiting.then(_moved(verdict, {}))
             else:
                 self._wait(waiting, RefreshCatalog())
-        elif (
-            said is not None
-            and self._state.unchanged.holds(footing, said)
-            and verdict.epoch == self.epoch()
-        ):
+        elif said is None or not self._state.unchanged.holds(footing, said):
+            self._differs(question, verdict)
+        elif verdict.epoch != self.epoch():
+            question.noted = True
+            self._differs(question, verdict)
+        else:
             if question.leased and question.leased == self._state.hits.leased:
                 self._state.unchanged.found_under(footing, question.leased)
             self._state.vouch(footing, self.resting.adopts(footing, verdict))
             self._state.holding = self._holds(question, verdict)
             waiting.then(verdict)
-        else:
-            self._differs(question, verdict)
 
     @staticmethod
     def _holds(question: Question, verdict: flow.Verdict) -> bool:
@@ -552,15 +552,18 @@ class Decisions:
             self._state.question, self._state.waiting = question, waiting
             self.questions.release()
             return
-        waiting.checks += 1
+        waiting.checks += not question.noted
+        waiting.doubted += question.noted
+        spent = waiting.checks >= CHECKS_MAX or waiting.doubted >= DOUBTS_MAX
         error = question.error or {}
-        if self._failed or waiting.checks >= CHECKS_MAX or error.get("C") in _NOT_AGAIN:
+        if self._failed or spent or error.get("C") in _NOT_AGAIN:
             # The next one is judged by what is there then.
             self._state.turn.requests.append(NoteSchemaChange())
             waiting.then(_moved(verdict, error))
             return
         waiting.refreshed = True
-        self._state.settings.unsettle_temporaries()
+        if not question.noted:
+            self._state.settings.unsettle_temporaries()
         self._wait(waiting, RefreshCatalog(reload=waiting.checks > 1))
 
     @property

@@ -119,6 +119,7 @@ class Parked:
 
 
 DOUBTS_MAX = 20
+"""How often a statement waits for the catalog because somebody changes some schema here."""
 
 
 class Waiting:
@@ -215,6 +216,7 @@ class Question:
         "holds",
         "in_transaction",
         "leased",
+        "noted",
         "pins",
         "replaced",
         "subject",
@@ -249,6 +251,10 @@ class Question:
         """The answers are those of a `settings.Pinning`."""
         self.whole: bytearray | None = None
         """An answer that may be long, as DataRow frames (`estimates.ANSWER_BYTES_MAX`)."""
+        self.noted = False
+        """A check found all as it was judged, but somebody began or ended a schema change, perhaps
+        of something else: whoever is slow meets many of those.
+        """
         self.replaced: Expected | None = None
         """What is not sent when its record cannot be written: of a dry run."""
         self.tag = b""

@@ -7,6 +7,7 @@ from appliance.session.effects import NoteSchemaChange, RefreshCatalog
 from appliance.session.own_statements import CHECK_NAME, PROOF_NAME
 from appliance.session.questions import LOCK_NAME, array
 from appliance.session.resting import Resting
+from appliance.session.state import DOUBTS_MAX
 from appliance.sql.lineage import CatalogLineage
 from appliance.sql.stamps import (
     AS_BEFORE,
@@ -204,6 +205,30 @@ def test_it_is_refused_when_that_does_not_end(play: Open) -> None:
         << refusal("stale")
         << client(IDLE)
     )
+
+
+DOUBT = happens("doubt", lambda session, _now: session.port.doubt())  # type: ignore[attr-defined]
+
+
+def doubted(book: Playbook, times: int) -> Playbook:
+    """Others change something during each of these checks, which find all as it was."""
+    for first in (True, *[False] * (times - 1)):
+        book = book >> DOUBT >> answers(told(first=first)) << upstream(SYNC) >> answers(IDLE)
+        book = book << Asks(RefreshCatalog) >> loaded("1") << asked(False)
+    return book
+
+
+def test_changes_that_leave_it_as_it_is_do_not_stop_it(play: Open) -> None:
+    """A slow database meets many: temporary tables that others make and drop."""
+    book = doubted(play(ANN, lineage=stamped()) >> says(query(READ)) << asked(), DOUBTS_MAX - 1)
+    assert masked(book >> answers(told(first=False)))
+
+
+def test_changes_without_end_do(play: Open) -> None:
+    book = doubted(play(ANN, lineage=stamped()) >> says(query(READ)) << asked(), DOUBTS_MAX - 1)
+    book = book >> DOUBT >> answers(told(first=False)) << upstream(SYNC) >> answers(IDLE)
+    book = book << Decided(refused="stale") << Asks(NoteSchemaChange)
+    assert book << upstream(refusals.rejected_query())
 
 
 def test_a_name_that_is_gone(play: Open) -> None:
