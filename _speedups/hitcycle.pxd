@@ -68,7 +68,7 @@ cdef class Hit:
     cdef Told _told_last
     cdef bytes _description
     cdef tuple _lock
-    cpdef void took(self, double seconds) noexcept
+    cpdef void took(self, double seconds, bint asked) noexcept
     cdef Told told_of(self, bytes tail)
     cdef tuple lock_of(self, const uint8_t* frame, size_t length)
 

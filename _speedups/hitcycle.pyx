@@ -34,7 +34,8 @@ cdef enum:
     ROOM_KEPT = 1 << 16
 
 cdef double DULL_SECONDS = 0.25
-cdef double BRIEF_SECONDS = 0.02
+cdef double BRIEF_SECONDS = 1.0
+cdef double ASKED_SECONDS = 10.0
 
 
 @cython.final
@@ -95,7 +96,7 @@ cdef class Hit:
       described; None = nothing.
     - `leased`: the `Lease.value` under which a provisional one was found as judged, 0 = none; `tried`:
       that for which it was left to the machine, to be found so; `repeatable`: it may run twice;
-      `brief`: it took no longer than BRIEF_SECONDS, last.
+      `brief`: it may well be over before anybody wants the lease; see `took`.
     - `words`: what becomes of the words of the database, which can be asked for again: they may quote
       masked cells (1), they are wiped (2), they stay as they are (0).
     - `dull`: its own, or what it shares with others of its kind.
@@ -110,9 +111,12 @@ cdef class Hit:
         self.locks = {}
         self._told = {}
 
-    cpdef void took(self, double seconds) noexcept:
-        """It has run."""
-        self.brief = seconds <= BRIEF_SECONDS
+    cpdef void took(self, double seconds, bint asked) noexcept:
+        """It has run, and waited in the database for others meanwhile. `asked`: so did our questions
+        about it, each of which costs more than most statements: where many ask, that takes them long,
+        and must not be why they go on asking.
+        """
+        self.brief = seconds <= (ASKED_SECONDS if asked else BRIEF_SECONDS)
 
     cdef Told told_of(self, bytes tail):
         """Of one of the tails: its digest is the same for every execution, so made once."""
@@ -659,7 +663,7 @@ cdef class Cycle:
         ledger.cells_masked += self.cells_masked
         ledger.sensitive_unmasked += self.sensitive_unmasked
         ledger.observe(seconds)
-        self.hit.took(seconds)
+        self.hit.took(seconds, False)
         self.add_up()
         return 0
 

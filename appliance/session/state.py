@@ -574,7 +574,7 @@ class SessionState:
         portal = execution.portal
         hit = execution.hit if portal is None else portal.hit
         if hit is not None:
-            hit.took(self.now - execution.started)
+            hit.took(self.now - execution.started, True)
             if outcome is Outcome.COMPLETED:
                 self.hits.tell(hit, self.judge.principal, self.settings, self.locks.made_with)
         if execution.renames:

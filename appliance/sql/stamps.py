@@ -20,6 +20,11 @@ FIRST_USER_OID = 16_384
 KINDS = "{r,p,v,m,f,S,c}"
 """pg_class.relkind of what a name in a statement can mean."""
 
+_NAMES, _OIDS, _CALLS, _SINCE = (f"(SELECT ${number})" for number in (1, 2, 6, 8))
+"""Parameters whose values the planner must not see. Of an array that it sees it knows the length,
+and takes any other for ten: a plan for one name looked so much cheaper than one for whatever comes
+that it never kept that, and planned anew each time, which costs ten times what running it does."""
+
 _EQ, _NE, _GE = (f"OPERATOR(pg_catalog.{sign})" for sign in ("=", "<>", ">="))
 _XMIN = "CAST(CAST(x.xmin AS pg_catalog.text) AS pg_catalog.int8)"
 
@@ -90,7 +95,7 @@ NAMED = f"""SELECT x.proname AS name, {_XMIN} AS made FROM pg_catalog.pg_proc x
 what is, and can be replaced: functions that are not compiled, and views."""
 
 _NAMED_SO = f"""(SELECT pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.sum(n.made))
-  FROM ({NAMED}) n WHERE n.name {_EQ} ANY (CAST($6 AS pg_catalog.name[])))"""
+  FROM ({NAMED}) n WHERE n.name {_EQ} ANY (CAST({_CALLS} AS pg_catalog.name[])))"""
 """Changes when one of them gets such a name, by whatever means, or loses it."""
 
 OWN_CLASSES = f"{FIRST_USER_OID} OPERATOR(pg_catalog.<=) ANY (CAST(x.indclass AS pg_catalog.oid[]))"
@@ -197,8 +202,8 @@ _RELATIONS = f"""COALESCE((
   SELECT pg_catalog.string_agg(pg_catalog.concat_ws(':', c.oid, {RELATION}), ',' ORDER BY c.oid)
   FROM pg_catalog.pg_class c
   WHERE c.oid {_EQ} ANY (ARRAY(SELECT n.oid FROM pg_catalog.pg_class n
-        WHERE n.relname {_EQ} ANY (CAST($1 AS pg_catalog.name[]))
-        UNION ALL SELECT pg_catalog.unnest(CAST($2 AS pg_catalog.oid[]))))
+        WHERE n.relname {_EQ} ANY (CAST({_NAMES} AS pg_catalog.name[]))
+        UNION ALL SELECT pg_catalog.unnest(CAST({_OIDS} AS pg_catalog.oid[]))))
     AND c.oid {_GE} {FIRST_USER_OID}
     AND c.relkind {_EQ} ANY (CAST('{KINDS}' AS pg_catalog."char"[]))
     AND (c.relpersistence {_NE} 't' OR {OWN_TEMPORARY})), '')"""
@@ -212,7 +217,7 @@ _PROBED = ", ".join(
 _ALONE = """CAST(CAST(pg_catalog.to_regclass(pg_catalog.quote_ident(CAST(n AS pg_catalog.text)))
       AS pg_catalog.oid) AS pg_catalog.text)"""
 _LOOKED_UP = f"""COALESCE((SELECT pg_catalog.string_agg(COALESCE({_ALONE}, '-'), ',')
-    FROM pg_catalog.unnest(CAST($1 AS pg_catalog.name[])) n), '-')"""
+    FROM pg_catalog.unnest(CAST({_NAMES} AS pg_catalog.name[])) n), '-')"""
 """What the names mean when they stand alone: OIDs, as the server looks them up, which no snapshot
 holds back."""
 
@@ -286,7 +291,7 @@ def _proof(called: str) -> str:
     AND CASE WHEN (SELECT $7) {_NE} '' THEN {_LOOKED_UP} {_EQ} $7
       WHEN {_POSITION} {_EQ} $3 THEN true
       ELSE pg_catalog.concat_ws('/', {called}, {_RELATIONS}) {_EQ} $4
-        AND {_no_stranger("pg_catalog.pg_backend_pid()", "$2", "$8")} END THEN '{AS_BEFORE}'
+        AND {_no_stranger("pg_catalog.pg_backend_pid()", _OIDS, _SINCE)} END THEN '{AS_BEFORE}'
   ELSE pg_catalog.current_setting('{_SAID}') END"""
 
 
@@ -321,10 +326,11 @@ def aside_query(
     text, of `Stands`."""
     found = f"pg_catalog.concat_ws('+', {CALLABLES if calls else NEWEST}, {_NAMED_SO})"
     asked = f"pg_catalog.concat_ws('/', {found}, {_RELATIONS})"
-    alone = _no_stranger(str(pid), "$2", str(since))
-    given = {"$1": _array(names), "$2": _array(map(str, oids)), "$6": _array(called)}
+    alone = _no_stranger(str(pid), _OIDS, str(since))
+    given = {_NAMES: _array(names), _OIDS: _array(map(str, oids)), _CALLS: _array(called)}
+    wanted = "|".join(map(re.escape, given))
     filled, nobody = (
-        re.sub(r"\$[126]\b", lambda found: given[found[0]], each) for each in (asked, alone)
+        re.sub(wanted, lambda found: given[found[0]], each) for each in (asked, alone)
     )
     same = f"{filled} {_EQ} {_literal(expected)}"
     return f"""SELECT CASE WHEN NOT {nobody} THEN '{Stands.STRANGER.value}'

@@ -57,6 +57,7 @@ from tests.playbook.world import (
     SECRET,
     UNMASKED,
 )
+from tests.unit.session import hit_fronts
 from tests.unit.session.hit_fronts import (
     NOTES,
     NOW,
@@ -127,6 +128,39 @@ def test_what_asks_is_a_wish_for_the_lease() -> None:
     assert front.taken == 0
     assert hold.lease.missed == 1
     front.leave()
+
+
+def slow(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Front:
+    """Under a lease, with a database that takes so long for each answer."""
+    hold = Hold()
+    hold.take()
+    front = Front(ANN, True, random.Random(0), hold)
+    answers = front.database.answer
+
+    def answer(sent: bytes) -> bytes:
+        monkeypatch.setattr(hit_fronts, "NOW", hit_fronts.NOW + seconds)
+        return bytes(answers(sent))
+
+    monkeypatch.setattr(front.database, "answer", answer)
+    return front
+
+
+@pytest.mark.parametrize(
+    ("seconds", "used"), [(0.9, [0, 0, 1, 2, 3]), (1.1, [0, 0, 1, 1, 2]), (11, [0, 0, 0, 0, 0])]
+)
+def test_that_asking_takes_long_is_no_reason_to_go_on_asking(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, used: list[int]
+) -> None:
+    """Where many ask, it is the asking that takes everybody long. What takes long without asks the
+    next time: it might have to run twice, and there is little to spare."""
+    front = slow(monkeypatch, seconds)
+    found = []
+    for _ in used:
+        front.say(m.query(READ.encode()))
+        front.answer()
+        found.append(front.hold.lease.used if front.hold else 0)
+    front.leave()
+    assert found == used
 
 
 @pytest.mark.parametrize("principal", [ANN, DAN], ids=["owes masks", "owes none"])
