@@ -112,10 +112,8 @@ cdef class Hit:
         self._told = {}
 
     cpdef void took(self, double seconds, bint asked) noexcept:
-        """It has run, and waited in the database for others meanwhile. `asked`: so did our questions
-        about it, each of which costs more than most statements: where many ask, that takes them long,
-        and must not be why they go on asking.
-        """
+        """It has run. `asked`: with our questions, which cost more than most statements: where many
+        ask, those take them long, which must not be why they go on asking."""
         self.brief = seconds <= (ASKED_SECONDS if asked else BRIEF_SECONDS)
 
     cdef Told told_of(self, bytes tail):
@@ -165,8 +163,7 @@ cdef class HitLedger:
     random bytes.
 
     `within`: a `chunks.Poller` is serving, and settles the round itself when that is `wanted`, and
-    calls `flush` soon, so that what is written may be held in the journal, and what has finished
-    is written then;
+    calls `flush` soon: what is written may be held in the journal until then, and what has finished;
     `reading`: the number of what it reads now, which it was told of before, and nothing was sent
     since; 0 = that is not so;
     `turns`: the round holds turns of machines, which come first; `stirred`: something was done that the event loop may have to go on with.

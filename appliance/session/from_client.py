@@ -217,6 +217,7 @@ class FromClient:
         error = refusals.unacceptable(message.name)
         if not error and len(self._state.statements) >= self._state.limits.prepared_statements_max:
             error = refusals.plain_error("53400", "too many prepared statements in this session")
+        error = error or self._shared.taken(message.name)
         if error:
             self._state.send(refusals.rejected_parse(), Expected(Kind.PARSE, error=error))
             return

@@ -51,6 +51,14 @@ class Shared:
         name = state.backend.prepare(key)
         return m.parse(name, prepared.sent, prepared.parameter_types), Kind.PARSE
 
+    def taken(self, name: bytes) -> bytes:
+        """The error for a client's Parse of a name that means something already, which no server
+        sees under that name; b"" = there is none, or the server says so itself."""
+        if not (name and self._state.shares and self._state.statements.lookup(name)):
+            return b""
+        shown = name.decode(errors="replace")
+        return refusals.plain_error("42P05", f'prepared statement "{shown}" already exists')
+
     def close(self, what: int, name: bytes) -> bytes:
         """What to send for a client's Close of a statement, which others may use; b"" = itself."""
         if not self._state.shares or what != m.STATEMENT:

@@ -12,7 +12,9 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import errors, sql
+from psycopg.pq import DiagnosticField, ExecStatus
 
+from tests import wireclient as w
 from tests.clusters import Authority, EmbeddedPostgres
 from tests.endtoend.stage import DATABASE, PASSWORD, ROLE, Estate, Running, wait_for
 
@@ -208,6 +210,26 @@ def test_what_is_gone_lets_it_go(one: Running, what: str) -> None:
         run(first, UNPINNED[what])
         assert second.execute(STATE).fetchone() == before
         assert value(first, "SELECT 1") == 1
+
+
+@pytest.mark.parametrize("user", ["bob", "alice"])
+def test_a_name_that_is_taken_is_not_given_again(one: Running, user: str) -> None:
+    """Whoever forgets that it is would run another statement than the one that it has there."""
+    with session(one, user) as connection:
+        raw = connection.pgconn
+        for _ in range(2):
+            assert raw.prepare(b"b", b"SELECT 'first'").status == ExecStatus.COMMAND_OK
+            again = raw.prepare(b"b", b"SELECT 'second'")
+            assert again.error_field(DiagnosticField.SQLSTATE) == b"42P05"
+            assert raw.exec_prepared(b"b", []).get_value(0, 0) == b"first"
+            connection.execute("DEALLOCATE b")
+    login = f"postgresql://{user}:{user}-password@127.0.0.1:{one.ports['main']}/{DATABASE}"
+    with w.WireClient.login(login) as wire:
+        got = wire.ask(w.parse("p", "SELECT 'one'"), w.parse("p", "SELECT 'other'"), w.SYNC)
+        assert [message.kind for message in got] == ["1", "E", "Z"]
+        assert got[1].fields["C"] == "42P05"
+        got = wire.ask(w.bind("", "p"), w.describe("P"), w.execute(), w.SYNC)
+        assert w.rows(got) == [[b"one"]]
 
 
 def test_a_pinned_session_has_others_wait_and_then_end(one: Running) -> None:
