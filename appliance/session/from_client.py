@@ -21,7 +21,7 @@ from appliance.session.decisions import Decisions
 from appliance.session.effects import ArmTimeout, BeginSchemaChange, Bytes, EndSession
 from appliance.session.inflight import Bound, Execution, Portal, Prepared
 from appliance.session.second_look import SecondLook
-from appliance.session.shared import Shared
+from appliance.session.shared import Shared, shown_name
 from appliance.session.state import (
     HEADER,
     PARSE_EXTRA_BYTES_MAX,
@@ -405,7 +405,7 @@ class FromClient:
         error = refusals.unacceptable(portal)
         if prepared is None:
             error = refusals.plain_error(
-                "26000", f'prepared statement "{_shown(statement)}" does not exist'
+                "26000", f'prepared statement "{shown_name(statement)}" does not exist'
             )
         elif len(self._state.portals) >= self._state.limits.prepared_statements_max:
             error = refusals.plain_error("53400", "too many portals in this session")
@@ -452,7 +452,7 @@ class FromClient:
             settings.planned = None  # what its execution does is to come
         settings.planned_alone()
         if portal is None:
-            error = refusals.plain_error("34000", f'portal "{_shown(name)}" does not exist')
+            error = refusals.plain_error("34000", f'portal "{shown_name(name)}" does not exist')
             self._state.send(refusals.rejected_execute(), Expected(Kind.EXECUTE, error=error))
             return
         message = kept(content)
@@ -666,10 +666,6 @@ def _values(portal: Portal, otherwise: str = "") -> bytes:
         return otherwise.encode()
     read = m.parse_bind(portal.bind)
     return portal.bind[len(read.portal) + len(read.statement) + 2 :]
-
-
-def _shown(name: bytes) -> str:
-    return name.decode("utf-8", "replace")
 
 
 def _error(refusal: Refusal, reference: str) -> bytes:

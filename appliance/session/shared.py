@@ -56,8 +56,8 @@ class Shared:
         sees under that name; b"" = there is none, or the server says so itself."""
         if not (name and self._state.shares and self._state.statements.lookup(name)):
             return b""
-        shown = name.decode(errors="replace")
-        return refusals.plain_error("42P05", f'prepared statement "{shown}" already exists')
+        message = f'prepared statement "{shown_name(name)}" already exists'
+        return refusals.plain_error("42P05", message)
 
     def close(self, what: int, name: bytes) -> bytes:
         """What to send for a client's Close of a statement, which others may use; b"" = itself."""
@@ -197,3 +197,7 @@ class Shared:
             state.pins = EMPTY if pinning.EVERYTHING in letting else state.pins - letting
         if state.backend.private and not state.pins and state.status == ord("I"):
             state.backend.forget_private()
+
+
+def shown_name(name: bytes) -> str:
+    return name.decode("utf-8", "replace")
