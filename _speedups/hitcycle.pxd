@@ -60,6 +60,7 @@ cdef class Hit:
     cdef public unsigned long long tried
     cdef public bint repeatable
     cdef public bint brief
+    cdef public bint amid
     cdef public Dull dull
     cdef public int words
     cdef public Lease lease

@@ -97,6 +97,7 @@ cdef class Hit:
     - `leased`: the `Lease.value` under which a provisional one was found as judged, 0 = none; `tried`:
       that for which it was left to the machine, to be found so; `repeatable`: it may run twice;
       `brief`: it may well be over before anybody wants the lease; see `took`.
+    - `amid`: it is the same in a transaction of the client's: it leaves nothing for what follows.
     - `words`: what becomes of the words of the database, which can be asked for again: they may quote
       masked cells (1), they are wiped (2), they stay as they are (0).
     - `dull`: its own, or what it shares with others of its kind.

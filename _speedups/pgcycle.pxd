@@ -52,6 +52,18 @@ cdef inline bint holds(const uint8_t* at, Py_ssize_t length, bytes field):
     return False
 
 
+cdef inline bint asks_again(char step, const uint8_t* at, Py_ssize_t length):
+    """Whether an error, at this step of `pghits`, comes to no more than that the statement is to be
+    looked at again. What Parse and Bind work out, constants and functions of them, they do in front
+    of the proviso: under a changed schema that may be anything.
+    """
+    if step == c"r" or step == c"g":
+        return holds(at, length, b"C42704\0")  # the proviso's
+    if step == c"p" or step == c"P" or step == c"b" or step == c"B":
+        return not (holds(at, length, b"C57014\0") or holds(at, length, b"C55P03\0"))
+    return False
+
+
 cdef inline int parameters_of(const uint8_t* at, const uint8_t* end) noexcept nogil:
     """How many a Bind has, behind its names; -1 for one that is malformed."""
     cdef Reader reader

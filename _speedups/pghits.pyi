@@ -1,6 +1,6 @@
 from typing import Any
 
-from _speedups.hitcycle import Count, HitLedger, Pace
+from _speedups.hitcycle import Count, Hit, HitLedger, Pace
 from _speedups.hitpath import AnyHitPath
 from _speedups.leases import Lease
 
@@ -22,6 +22,12 @@ class HitPath(AnyHitPath):
     def lease(self, value: Lease | None) -> None: ...
     @property
     def under(self) -> int: ...
+    @property
+    def lost(self) -> bool: ...
+    @property
+    def bound(self) -> Hit | None: ...
+    @bound.setter
+    def bound(self, value: Hit | None) -> None: ...
     def arm(
         self,
         epoch: tuple[str, str, str],
@@ -29,4 +35,5 @@ class HitPath(AnyHitPath):
         proviso: bytes | None,
         pinned: bool,
         direct: bool = False,
+        opened: int | None = None,
     ) -> None: ...

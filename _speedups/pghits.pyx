@@ -2,7 +2,9 @@
 
 Taught and armed by `session/hits`. A *cycle* is what a client sends up to the point where it waits:
 one Query, or [Parse] Bind [Describe] Execute Sync of unnamed portal, in one chunk, while nothing
-else is under way.
+else is under way. In a transaction of the client's nothing is asked: what is provisional runs there
+under a lease that was held when the transaction began, from which on the server knows of all that
+was changed before (whoever has a lock does not look again: lmgr.c, LockRelationOid).
 
 Message formats: https://www.postgresql.org/docs/current/protocol-message-formats.html
 """
@@ -22,7 +24,7 @@ from _speedups.pgcycle cimport (
     HEADER,
     INCOMPLETE,
     add_parse_frame,
-    holds,
+    asks_again,
     length_of,
     parameters_of,
     same_frame,
@@ -43,9 +45,7 @@ cdef bytes SYNC = b"S\0\0\0\x04"
 cdef bytes PARSE_COMPLETE = b"1\0\0\0\x04"
 cdef bytes PROVISO_ROW = b"D\0\0\0\x0b\0\1\0\0\0\1="
 cdef bytes PROVISO_COMPLETE = b"C\0\0\0\x0dSELECT 1\0"
-cdef bytes PROVISO_SQLSTATE = b"C42704\0"
-cdef bytes CANCELLED = b"C57014\0"
-cdef bytes NOT_LOCKED = b"C55P03\0"
+cdef bytes MOVED = b"E\0\0\0\x1aSERROR\0C42704\0Mmoved\0\0"
 
 # What is due, in order; one letter each. Small: the client does not see it.
 #   x CloseComplete  p P ParseComplete  b B BindComplete  g r c the proviso's BindComplete, row, end
@@ -80,6 +80,10 @@ cdef class HitPath(AnyHitPath):
     cdef object _position
     cdef bytes _proviso
     cdef bint _pinned
+    cdef bint _amid
+    """A transaction of the client's is open."""
+    cdef unsigned long long _opened
+    """`Lease.value` in front of its beginning."""
     cdef Output _carry
     """A frame's beginning, until the rest comes."""
     cdef Folds _folds
@@ -99,6 +103,11 @@ cdef class HitPath(AnyHitPath):
     cdef Hit _confirmed_unnamed
     """What `_confirmed` has for the unnamed statement since `arm`; None = not looked up."""
     cdef Unnamed _unnamed
+    cdef readonly bint lost
+    """The lease was broken, and the statement failed, in a transaction, which ends with it: what the
+    machine gets is, in place of the error, one that says so (MOVED)."""
+    cdef public Hit bound
+    """What the unnamed portal is of in the open transaction, if it came by this path; None = not."""
     cdef bint _owes_parsed
     """The client is to be told of its Parse, which was spared, before the answer."""
 
@@ -127,13 +136,22 @@ cdef class HitPath(AnyHitPath):
         free(self._carry.bytes)
 
     def arm(
-        self, tuple epoch not None, position, proviso, bint pinned, bint direct=False
+        self,
+        tuple epoch not None,
+        position,
+        proviso,
+        bint pinned,
+        bint direct=False,
+        opened=None,
     ) -> None:
         """The session is quiet, and decisions hold that were made under `epoch`. `proviso`: the
         messages that ask whether the server's log still ends at `position`; None = unknown.
         `pinned`: only the session itself can change its settings; `direct`: nobody stands between
-        here and the server's process.
+        here and the server's process. `opened`: `Lease.value` in front of the beginning of the
+        transaction that is open; None = none is.
         """
+        self._amid = opened is not None
+        self._opened = opened or 0
         self._unnamed.direct = direct
         self._position, self._proviso, self._pinned = position, proviso, pinned
         self._name = None
@@ -157,19 +175,20 @@ cdef class HitPath(AnyHitPath):
         """Whether the hit holds now; where it is provisional, under the lease, or at the position
         that can be asked for."""
         self.under = 0
-        if not self.holds(hit):
+        if not self.holds(hit) or (self._amid and not hit.amid):
             return False
         if not hit.provisional:
             return True
         if self.lease is not None and self._pinned and hit.brief and hit.repeatable:
             if self.lease.value and hit.leased == self.lease.value:
-                self.under = hit.leased
-                return True
+                if not self._amid or self._opened == hit.leased:
+                    self.under = hit.leased
+                    return True
             self.lease.missed += 1
             if self.lease.value and hit.tried != self.lease.value:
                 hit.tried = self.lease.value
                 return False  # the machine finds out whether it is as judged under this one
-        if self._proviso is None or hit.position is None:
+        if self._amid or self._proviso is None or hit.position is None:
             return False
         if hit.position is not self._position:
             if hit.position != self._position:
@@ -468,6 +487,8 @@ cdef class HitPath(AnyHitPath):
                         return False
                 self.get(at)  # nothing is due behind it, or it is not what is due
                 self._remainder = PyBytes_FromStringAndSize(<const char*>at, end - at)
+                if self.lost:
+                    self._remainder = MOVED + self._remainder
                 return True
         if self._in_question:
             self.keep(at)
@@ -500,7 +521,7 @@ cdef class HitPath(AnyHitPath):
     cdef const uint8_t* _run_end
 
     cdef void rest(self) noexcept:
-        self._owes_parsed = False
+        self._owes_parsed = self.lost = False
         AnyHitPath.rest(self)
 
     cdef void sent_to_client(self) noexcept:
@@ -559,8 +580,10 @@ cdef class HitPath(AnyHitPath):
             if kind == c"T" and step == c"Q" and not self._described and not self.rows:
                 return PASS if self._describe(at, length) else STOP
         elif step == c"Z":
-            if kind == c"Z" and length == HEADER + 1 and at[HEADER] == c"I":
+            if self._ready(at, length):
                 self._unnamed.cycle_over()
+                if self._amid and self.extended:
+                    self.bound = self.hit
                 return DONE
         elif step == c"P" or step == c"p":
             if kind == c"1" and length == HEADER:
@@ -572,33 +595,33 @@ cdef class HitPath(AnyHitPath):
             if kind == c"3" and length == HEADER:
                 self._step += 1
                 return SKIP
-        if self._in_question and kind == c"E" and self._withheld(step, at, length):
-            self._proviso_failed = True
+        if self._in_question and kind == c"E" and not self._amid and asks_again(step, at, length):
+            self._proviso_failed = True  # (a transaction has failed, and the schema was held)
             self._out.length = 0
             return SKIP
         return STOP
 
-    cdef bint _withheld(self, char step, const uint8_t* at, Py_ssize_t length) except -1:
-        """Whether an error comes to no more than that the statement is to be looked at again. What
-        Parse and Bind work out, constants and functions of them, they do in front of the proviso:
-        under a changed schema that may be anything.
-        """
-        if step == c"r" or step == c"g":
-            return holds(at, length, PROVISO_SQLSTATE)
-        if step == c"p" or step == c"P" or step == c"b" or step == c"B":
-            return not (holds(at, length, CANCELLED) or holds(at, length, NOT_LOCKED))
-        return False
-
     cdef int _after_proviso(self, const uint8_t* at, Py_ssize_t length) except -1:
         """The database skips everything up to Sync; or it ran, and is run again."""
-        if at[0] == c"Z" and length == HEADER + 1 and at[HEADER] == c"I":
+        if self._ready(at, length):
             return DONE
+        if self._amid and at[0] == c"Z" and length == HEADER + 1 and at[HEADER] == c"E":
+            self._forget_unnamed()
+            self._proviso_failed = self._drops = self._in_question = False
+            self._begin = at
+            self.lost = True
+            return STOP
         if self._is_dropped(at[0]):
             return SKIP
         if at[0] == c"N" or at[0] == c"S" or at[0] == c"A":
             self._aside(at, length)
             return SKIP
         return STOP
+
+    cdef bint _ready(self, const uint8_t* at, Py_ssize_t length) noexcept:
+        """Whether all is over, and nothing but what was due has come of it."""
+        cdef uint8_t status = c"T" if self._amid else c"I"
+        return at[0] == c"Z" and length == HEADER + 1 and at[HEADER] == status
 
     cdef bint _describe(self, const uint8_t* at, Py_ssize_t length) except -1:
         if self._generation.value != self._seen:

@@ -150,6 +150,7 @@ class Hits(Teacher[HitPath]):
         bound = verdict.restricted or bool(verdict.sensitive)
         provisional = verdict.restricted and verdict.footing is not None
         hit = Hit(verdict, verdict.epoch, bound, provisional)  # its own, whatever was armed last
+        hit.amid = not verdict.code
         hit.text = verdict.rewritten or None
         hit.dull = self._pace.dull_of((*self._recorder.whose, verdict.epoch, hash(key)))
         return hit
@@ -268,10 +269,11 @@ class Hits(Teacher[HitPath]):
         prepared: bool,
         pinned: bool,
         direct: bool,
+        opened: int | None,
     ) -> None:
         """The session is quiet. `shapes`: the catalog's count of schema changes; `settings` as told
         by the server; `prepared`: it holds STILL_NAME; `pinned` as in `SettingsTracker`,
-        `direct` as in `HitPath.arm`.
+        `direct` and `opened` as in `HitPath.arm`.
         """
         assert self.path is not None
         self._shapes = shapes
@@ -279,11 +281,11 @@ class Hits(Teacher[HitPath]):
             self._epoch = epoch
         position = self._unchanged.last
         if not prepared or position == NO_POSITION:
-            self.path.arm(self._epoch, None, None, pinned, direct)
+            self.path.arm(self._epoch, None, None, pinned, direct, opened)
             return
         if self._proviso[:2] != (position, settings):
             self._proviso = (position, settings, proviso_of(position, settings))
-        self.path.arm(self._epoch, position, self._proviso[2], pinned, direct)
+        self.path.arm(self._epoch, position, self._proviso[2], pinned, direct, opened)
 
     # --- taking over ------------------------------------------------------------------------------
 
@@ -313,6 +315,18 @@ class Hits(Teacher[HitPath]):
             due = [self._due(step, execution, portal, held) for step in left if step != "r"]
         path.hand_over()
         return execution, due
+
+    def take_bound(self) -> Portal | None:
+        """The unnamed portal as it is since the last call, if the path has bound it in the open
+        transaction. Its rows are over.
+        """
+        path = self.path
+        if path is None or path.bound is None:
+            return None
+        hit, path.bound = path.bound, None
+        portal = self._portal(hit.prepared, hit)
+        portal.described = False
+        return portal
 
     def _portal(self, prepared: Prepared, hit: Hit) -> Portal:
         name = prepared.name if prepared.name == refusals.QUERY_NAME else b""

@@ -298,9 +298,15 @@ class SessionMachine(ParkedTurns):
         """The cycle that the hit path has under way is this machine's from here on."""
         state = self._state
         assert state.hits.path is not None
+        self._rebind()
         bound = not {"B", "b"} & set(state.hits.path.steps_left.decode())
+        lost = state.hits.path.lost
         execution, due = state.hits.take_over()
         state.hits.disarm()
+        if lost:
+            self.proviso_failed()
+            self._decisions.questions.lose(execution)
+            return
         state.runs_code(execution.verdict)
         for expected in due:
             if expected.kind is Kind.PARSE and not expected.injected:
@@ -342,7 +348,7 @@ class SessionMachine(ParkedTurns):
             not (len(state.expected) or self._lent)
             and state.waiting is None
             and not state.runs
-            and state.status == ord("I")
+            and (state.status == ord("I") or (state.status == ord("T") and not state.shares))
             and state.settings.temporaries_certain
             and state.settings.lexes_as_standard()
             and not (state.in_pipeline or state.holding or state.ending or state.discarding)
@@ -358,7 +364,8 @@ class SessionMachine(ParkedTurns):
             settings, shapes = state.settings, state.judge.catalog.shapes
             pinned = settings.pinned and settings.server == state.hits.leased_at() != ""
             direct = settings.process == state.hits.process != ""
-            state.hits.arm(epoch, shapes, settings.told, prepared, pinned, direct)
+            opened = None if state.status == ord("I") else state.opened
+            state.hits.arm(epoch, shapes, settings.told, prepared, pinned, direct, opened)
         else:
             state.hits.disarm()
 
@@ -527,6 +534,14 @@ class SessionMachine(ParkedTurns):
             self._state.flow.end()
         self._state.now = now
         self._state.turn, self._in_turn = Turn(), True
+        self._rebind()
+
+    def _rebind(self) -> None:
+        """Follows what the hit path has done to the unnamed portal of the open transaction."""
+        portal = self._state.hits.take_bound()
+        if portal is not None:
+            self._state.portals.begin(b"", portal)
+            self._state.portals.confirm(b"")
 
     def _end(self) -> Turn:
         self._in_turn = False

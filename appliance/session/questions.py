@@ -11,9 +11,11 @@ follows in the same transaction.
 
 from collections.abc import Callable, Iterable, Sequence
 
+import msgspec
+
 from appliance.approval.request import Effect
 from appliance.model.errors import ProtocolViolation
-from appliance.session import changes, dry_runs, estimates
+from appliance.session import changes, dry_runs, estimates, told
 from appliance.session.blast import affected
 from appliance.session.effects import Bytes
 from appliance.session.flow import Verdict
@@ -147,6 +149,18 @@ class Questions:
         state.send(m.execute(name), proof)
         proved = Expected(Kind.CLOSE, within.portal, name, injected=True)
         state.send(m.close(m.PORTAL, name), proved)
+
+    def lose(self, execution: Execution) -> None:
+        """A statement that ran without any of this failed with the transaction, and it is not known
+        under which schema: what the upstream says of it next is taken for the error of a proof.
+        """
+        refusal = told.catalog_moved({})
+        refusal = msgspec.structs.replace(refusal, reference=execution.record_id)
+        error = refusals.error_response(refusal)
+        expected = self._state.expected
+        proof = Expected(Kind.EXECUTE, error, PROOF_NAME, injected=True, within=execution)
+        for due in (proof, Expected(Kind.EXECUTE, execution), Expected(Kind.SYNC)):
+            expected.push(due)
 
     def ask_sparing(self, waiting: Waiting, sparing: Sparing) -> None:
         """One answer, true or false, per check; with the values of the client's Bind."""

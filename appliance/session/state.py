@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 
 from _speedups.pgframe import GATHER, GATHER_OR_STREAM, STREAM, FrameSplitter
 from _speedups.rowflow import RowFlow
-from appliance.approval.request import Asked, Parameter
+from appliance.approval.request import Asked
 from appliance.audit.record import Outcome, ProtocolKind
 from appliance.model.approval import OnHold
 from appliance.model.limits import (
@@ -269,8 +269,8 @@ class SessionState:
         "changing", "chosen", "client_frames", "client_in_pipeline", "copy_ended",
         "copy_piece_open", "copying_in", "discarding", "ending", "expected", "fetched", "flow",
         "forgetting", "growing", "hits", "holding", "in_pipeline", "judge", "letting",
-        "lexing_in_doubt", "limits", "locks", "looked_up", "made", "now", "pace", "parked",
-        "pins", "portals", "question", "quiet_for", "recorder", "rehearsed_at",
+        "lexing_in_doubt", "limits", "locks", "looked_up", "made", "now", "opened", "pace",
+        "parked", "pins", "portals", "question", "quiet_for", "recorder", "rehearsed_at",
         "reports_in_doubt", "reshaped", "reshaping", "rows", "rows_whole",
         "running_in_pipeline", "runs", "sensitive_unmasked", "settings", "settled_throughout",
         "shares", "soiled", "statements", "status", "told_fatal", "turn", "upstream_frames",
@@ -308,6 +308,8 @@ class SessionState:
         locks.named.still = self.still
         self.status = ord("I")
         """Transaction status as the upstream said it last."""
+        self.opened = 0
+        """`Lease.value` at a time from which on the open transaction has begun."""
         # A statement that waits, and the client's messages behind it.
         self.waiting: Waiting | None = None
         self.runs: Fifo[Run] = Fifo()
@@ -349,10 +351,8 @@ class SessionState:
         """The upstream, as far as it holds something of ours."""
         self.shares = False
         """It shares its connections with other sessions, and has one during transactions only."""
-        self.pins: frozenset[str] = EMPTY
-        """Why it keeps the one that it has (`shared`)."""
-        self.settled_throughout = True
-        """No statement could have changed a setting, or prepared another."""
+        self.pins: frozenset[str] = EMPTY  # why it keeps the one that it has (`shared`)
+        self.settled_throughout = True  # no statement could have changed a setting, or prepared
         self.soiled = False  # it was, or is, pinned to this connection: something may be left there
         self.letting: frozenset[str] = EMPTY  # of `pins`, gone when the server is ready
 
@@ -495,6 +495,8 @@ class SessionState:
         self.growing = EMPTY
 
     def send(self, message: Bytes, expected: Expected) -> None:
+        if self.status == ord("I") and not (self.in_pipeline or len(self.expected)):
+            self.opened = self.hits.held
         self.in_pipeline = expected.kind not in (Kind.SYNC, Kind.QUERY)
         self.client_in_pipeline = self.in_pipeline and (
             self.client_in_pipeline or not expected.injected
@@ -622,8 +624,7 @@ class SessionState:
     def notice(self, message: str, hint: str) -> None:
         self.to_client(refusals.notice("00000", message, hint))
 
-    def shown_parameters(self, bound: Bound, verdict: flow.Verdict) -> tuple[Parameter, ...]:
-        return shown_parameters(bound, verdict)
+    shown_parameters = staticmethod(shown_parameters)
 
     def to_client(self, content: Bytes) -> None:
         self.turn.client.append(kept(content))

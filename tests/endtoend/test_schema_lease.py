@@ -106,6 +106,16 @@ def prepared(text: str) -> Ask:
     return ask
 
 
+def amid(text: str) -> Ask:
+    """In a transaction of its own, again and again."""
+
+    def ask(connection: Connection) -> str:
+        with connection.transaction():
+            return ", ".join({simple(text)(connection) for _ in range(5)})
+
+    return ask
+
+
 class Readers:
     """Alices that read without a pause; `answers` is all that they got. `anew`: each time in a new
     session."""
@@ -167,7 +177,7 @@ def end_guard_and_swap(direct: Connection) -> None:
     direct.execute(HARMLESS)
 
 
-WAYS = [simple, extended, prepared]
+WAYS = [simple, extended, prepared, amid]
 
 
 def test_reads_under_a_lease_are_masked_as_ever(proxy: Running, direct: Connection) -> None:
@@ -180,6 +190,12 @@ def test_reads_under_a_lease_are_masked_as_ever(proxy: Running, direct: Connecti
         wait_until_used(proxy, direct)
     assert not readers.raw
     assert {"[('****',)]", "[('****person 1',)]", "[(0,)]"} >= {*readers.answers}
+
+
+def test_whoever_reads_in_transactions_only_has_it_too(proxy: Running, direct: Connection) -> None:
+    with Readers(proxy, [amid(SEEN)]) as readers:
+        wait_until_used(proxy, direct)
+    assert {*readers.answers} == {"[('person 1',)]"}
 
 
 def test_views_swapped_at_any_moment(proxy: Running, direct: Connection) -> None:
@@ -230,6 +246,41 @@ def test_what_was_changed_before_and_committed_later(
         time.sleep(0.5)
         wait_for(lambda: held(direct), "the schema is held", HELD_SECONDS_MAX)
     assert not readers.raw
+
+
+SHADOW = (
+    "CREATE TABLE early.people AS SELECT id, 'open' AS name, 'open' AS ssn FROM l.people;"
+    f"GRANT SELECT ON early.people TO {ROLE};"
+)
+
+
+@pytest.mark.parametrize("way", [simple, prepared])
+def test_a_transaction_that_knows_names_from_before(
+    proxy: Running, direct: Connection, way: Callable[[str], Ask]
+) -> None:
+    """A table shadows another, of which an open transaction keeps the lock that it has: its server
+    process need not look for what was changed. All others read the new one by now."""
+    text, path = "SELECT lower(ssn) FROM people WHERE id = 1", "SET search_path = early, l"
+    with (
+        Readers(proxy, [simple(text), amid(text)], path) as readers,
+        proxy.connect("alice", "alice-password") as alice,
+    ):
+        wait_until_used(proxy, direct)
+        alice.execute(path)
+        with alice.transaction():
+            found = [way(text)(alice) for _ in range(3)]
+            direct.execute(SHADOW.encode())
+            wait_for(lambda: readers.answers[-1] == "[('open',)]", "the new table is read")
+            wait_until_used(proxy, direct)
+            for _ in range(20):
+                try:
+                    with alice.transaction():
+                        found.append(way(text)(alice))
+                except psycopg.Error as refused:
+                    found.append(str(refused))
+    assert not readers.raw
+    assert not [answer for answer in found if "secret-1" in answer.lower()]
+    assert found[0] == "[('****',)]"
 
 
 def test_a_search_path_of_the_servers_configuration(

@@ -76,6 +76,8 @@ class Conversation:
     def __init__(self, choices: random.Random, mutated: Callable[[bytes], bytes]) -> None:
         self._random, self._mutated = choices, mutated
         self._bound, self._provisional = choices.random() < 0.7, choices.random() < 0.5
+        self._opened = choices.choice((None, None, 0, 1))
+        """Under which lease the client's transaction began; None: it has none."""
         self._lease: Lease | None = None
         self._ends: tuple[socket.socket, ...] = ()
         if choices.random() < 0.5:
@@ -109,7 +111,7 @@ class Conversation:
         self._path.lease = self._lease
 
     def _arm(self) -> None:
-        self._path.arm(EPOCH, "0-1", PROVISO, True, True)
+        self._path.arm(EPOCH, "0-1", PROVISO, True, True, self._opened)
 
     def _taught(self) -> Hit:
         hit = Hit(object(), tuple(map(str, EPOCH)), self._bound, self._provisional)  # type: ignore[arg-type]
@@ -118,6 +120,7 @@ class Conversation:
         if self._random.random() < 0.3:
             hit.text, hit.sent, hit.parse = b"SELECT y", frame(b"Q", b"SELECT y\0"), PARSE
         hit.leased, hit.repeatable, hit.brief = 1, self._random.random() < 0.9, True
+        hit.amid = self._random.random() < 0.9
         hit.described(SHAPE, RowMasker([("fixed", b"****")]), 1, None)
         return hit
 
@@ -192,6 +195,8 @@ class Conversation:
         assert not self._upstream.written
         letters, lines = path.steps_left.decode(), path.lines
         assert len(lines) == 1 + (path.saved[:1] == b"P")
+        if self._opened is not None and isinstance(path, HitPath):
+            assert not self._provisional or (path.under and self._opened)
         self._ledger.write_due()
         assert bool(self._upstream.written) == path.underway
         broken = path.underway and getattr(path, "under", 0) and self._random.random() < 0.4
@@ -216,8 +221,10 @@ class Conversation:
             if letter in "EQ":
                 answer += (SHAPE if letter == "Q" else b"") + ROW * self._random.randrange(4)
                 answer += frame(b"C", b"SELECT 3\0")
-            elif letter in "gr" and self._random.random() < 0.05:
-                return answer + FAILED + ANSWERS["Z"]
+            elif letter in "pPbBgr" and self._random.random() < 0.05:
+                return answer + FAILED + frame(b"Z", b"I" if self._opened is None else b"E")
+            elif letter == "Z" and self._opened is not None:
+                answer += frame(b"Z", b"T")
             else:
                 answer += ANSWERS[letter]
             if self._random.random() < 0.03:

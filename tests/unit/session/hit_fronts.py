@@ -1,8 +1,8 @@
 """A session with and without its hit path, and a little database that answers it: for `test_hits`;
 `my_hit_fronts` has the same for MySQL.
 
-The database knows prepared statements, skips to Sync after an error, has a log that moves and a
-catalog that changes, and sends its answers in pieces.
+The database knows prepared statements and transactions, skips to Sync after an error, has a log
+that moves and a catalog that changes, and sends its answers in pieces.
 """
 
 import asyncio
@@ -39,7 +39,6 @@ from tests.playbook.speech import (
     BOUND,
     CLOSED,
     EMAIL_COLUMN,
-    IDLE,
     NOTE_ID_COLUMN,
     PARSED,
     SYNC,
@@ -71,6 +70,9 @@ ALIKE = "SELECT 'a' AS email"
 BY_NUMBER = "SELECT email FROM customers WHERE id = $1"
 NOTES = "SELECT id FROM notes WHERE id = {}"
 WRITE = "INSERT INTO notes VALUES ({}, 'x')"
+BEGIN, COMMIT = b"BEGIN", b"COMMIT"
+TRANSACTIONS = (BEGIN, COMMIT, b"ROLLBACK")
+ABORTED = failure("25P02", "current transaction is aborted")
 
 
 def notice(about: bytes) -> bytes:
@@ -101,6 +103,8 @@ class Database:
         self.statements: dict[bytes, bytes] = {}
         self.portals: dict[bytes, tuple[bytes, bytes]] = {}
         self.skipping = False
+        self.status = ord("I")
+        """Of the transaction, as ReadyForQuery has it."""
         self.fails = False
         self.notices = False
         self.betrays = False
@@ -129,17 +133,17 @@ class Database:
     def _one(self, kind: int, body: bytes) -> bytes:
         if kind == m.SYNC:
             self.skipping = False
-            self.portals.clear()
-            return IDLE
+            if self.status != ord("T"):
+                self.portals.clear()
+            return m.ready_for_query(self.status)
         if self.skipping:
             return b""
         if kind == m.QUERY:
             self.statements.pop(b"", None)
-            shape, rows, tag = self._run(body[:-1], b"")
-            if self._fail():
-                return shape + self._failed(body) + IDLE
-            self.ran.append(body[:-1])
-            return shape + rows + tag + IDLE
+            return self._query(body[:-1]) + m.ready_for_query(self.status)
+        if self.status == ord("E"):
+            self.skipping = True
+            return ABORTED
         if kind == m.PARSE:
             name, text, _ = body.split(b"\0", 2)
             self.statements[name] = text
@@ -155,25 +159,53 @@ class Database:
             return CLOSED
         if kind == m.DESCRIBE:
             text, _ = self.portals[body[1:-1]]
-            return self._run(text, b"")[0] or m.frame(m.NO_DATA, b"")
+            shape = b"" if text in TRANSACTIONS else self._run(text, b"")[0]
+            return shape or m.frame(m.NO_DATA, b"")
         if kind == m.EXECUTE:
             text, rest = self.portals[body.split(b"\0")[0]]
+            if text in TRANSACTIONS:
+                return self._transaction(text)
             if b"lsn" not in text and self._fail():
                 self.skipping = True
                 return self._failed(text)
             _, rows, tag = self._run(text, rest)
             if self.texts and self.texts[-1] == text:
                 self.ran.append(text)
-            self.skipping = not tag
+            if not tag:
+                self.skipping = True
+                self._abort()
             return rows + tag
         return b""
+
+    def _query(self, text: bytes) -> bytes:
+        """What is said to a simple Query, all but that it is ready."""
+        if text in TRANSACTIONS:
+            return self._transaction(text)
+        if self.status == ord("E"):
+            return ABORTED
+        shape, rows, tag = self._run(text, b"")
+        if self._fail():
+            return shape + self._failed(text)
+        self.portals.pop(b"", None)
+        self.ran.append(text)
+        return shape + rows + tag
+
+    def _transaction(self, text: bytes) -> bytes:
+        done = b"ROLLBACK" if self.status == ord("E") else text
+        self.status = ord("T" if text == BEGIN else "I")
+        self.portals.clear()
+        return complete(done.decode())
+
+    def _abort(self) -> None:
+        if self.status == ord("T"):
+            self.status = ord("E")
 
     def _fail(self) -> bool:
         failed, self.fails = self.fails, False
         return failed
 
-    @staticmethod
-    def _failed(about: bytes) -> bytes:
+    def _failed(self, about: bytes) -> bytes:
+        self._abort()
         return failure("22012", f"bad: {SECRET if b'email' in about else 'a note'}")
 
     def _run(self, text: bytes, bound: bytes) -> tuple[bytes, bytes, bytes]:
@@ -607,6 +639,10 @@ def converse(front: Front, seed: int, steps: int) -> None:
             front.reshape(choices.randint(1, 9**9), 0.0)
         elif event < 0.1:
             front.machine.take_policy(choices.choice((POLICY, NAMES_MASKED)))
+        if choices.random() < (0.06 if database.status == ord("I") else 0.2):
+            begin = BEGIN if database.status == ord("I") else choices.choice(TRANSACTIONS)
+            front.say(m.query(begin))
+            front.answer()
         database.fails = choices.random() < 0.05
         database.notices = choices.random() < 0.05
         chunk = cycles(choices, True)
