@@ -61,6 +61,7 @@ cdef class Hit:
     cdef public bint repeatable
     cdef public bint brief
     cdef public bint amid
+    cdef public int turns
     cdef public Dull dull
     cdef public int words
     cdef public Lease lease

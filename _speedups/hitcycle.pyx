@@ -92,12 +92,12 @@ cdef class Hit:
     - `provisional`: it rests on the catalog; the database is asked, before it runs, whether that still
       holds. `position`: where the server's log ended when what it rests on was found as judged;
       None = not known.
-    - `lease`: what has to be held, without a break, from before it is sent until its result is
-      described; None = nothing.
+    - `lease`: what has to be held from before it is sent until its result is described, or None.
     - `leased`: the `Lease.value` under which a provisional one was found as judged, 0 = none; `tried`:
       that for which it was left to the machine, to be found so; `repeatable`: it may run twice;
       `brief`: it may well be over before anybody wants the lease; see `took`.
-    - `amid`: it is the same in a transaction of the client's: it leaves nothing for what follows.
+    - `amid`: it leaves nothing for what follows in a transaction; `turns`: it begins or ends one (the
+      status behind it, T or I; 0 = neither).
     - `words`: what becomes of the words of the database, which can be asked for again: they may quote
       masked cells (1), they are wiped (2), they stay as they are (0).
     - `dull`: its own, or what it shares with others of its kind.

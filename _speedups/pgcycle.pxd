@@ -52,6 +52,33 @@ cdef inline bint holds(const uint8_t* at, Py_ssize_t length, bytes field):
     return False
 
 
+cdef inline bint is_tag(const uint8_t* at, Py_ssize_t length) noexcept:
+    """Whether this CommandComplete has a tag of capitals, digits and spaces."""
+    cdef Py_ssize_t index
+    if length < HEADER + 2 or at[length - 1] != 0:
+        return False
+    for index in range(HEADER, length - 1):
+        if not (at[index] == 32 or 48 <= at[index] <= 57 or 65 <= at[index] <= 90):
+            return False
+    return True
+
+
+cdef inline Py_ssize_t rows_of(
+    const uint8_t* at, const uint8_t* end, const uint8_t** behind
+) noexcept:
+    """-> how many whole DataRows begin here, one behind another; `behind`: where they end."""
+    cdef Py_ssize_t length
+    cdef Py_ssize_t count = 0
+    while at < end and at[0] == c"D":
+        length = length_of(at, end - at)
+        if length < HEADER or length > end - at:
+            break
+        at += length
+        count += 1
+    behind[0] = at
+    return count
+
+
 cdef inline bint asks_again(char step, const uint8_t* at, Py_ssize_t length):
     """Whether an error, at this step of `pghits`, comes to no more than that the statement is to be
     looked at again. What Parse and Bind work out, constants and functions of them, they do in front

@@ -28,6 +28,8 @@ class HitPath(AnyHitPath):
     def bound(self) -> Hit | None: ...
     @bound.setter
     def bound(self, value: Hit | None) -> None: ...
+    @property
+    def opened(self) -> int: ...
     def arm(
         self,
         epoch: tuple[str, str, str],
@@ -36,4 +38,5 @@ class HitPath(AnyHitPath):
         pinned: bool,
         direct: bool = False,
         opened: int | None = None,
+        turns: bool = False,
     ) -> None: ...

@@ -25,8 +25,10 @@ from _speedups.pgcycle cimport (
     INCOMPLETE,
     add_parse_frame,
     asks_again,
+    is_tag,
     length_of,
     parameters_of,
+    rows_of,
     same_frame,
     starts,
 )
@@ -67,7 +69,7 @@ cdef class HitPath(AnyHitPath):
 
     `owner` is asked for more than `hitpath` says: `proviso_failed()`: the client's chunk (`saved`)
     is the machine's, nothing of it ran; `aside(kind, frame)`: what a notice or the like comes to for
-    this client.
+    this client; `turned(opened)`: a transaction has begun, or None: has ended.
     """
 
     cdef Pace _pace
@@ -82,8 +84,9 @@ cdef class HitPath(AnyHitPath):
     cdef bint _pinned
     cdef bint _amid
     """A transaction of the client's is open."""
-    cdef unsigned long long _opened
+    cdef readonly unsigned long long opened
     """`Lease.value` in front of its beginning."""
+    cdef bint _turns
     cdef Output _carry
     """A frame's beginning, until the rest comes."""
     cdef Folds _folds
@@ -143,15 +146,17 @@ cdef class HitPath(AnyHitPath):
         bint pinned,
         bint direct=False,
         opened=None,
+        bint turns=False,
     ) -> None:
         """The session is quiet, and decisions hold that were made under `epoch`. `proviso`: the
         messages that ask whether the server's log still ends at `position`; None = unknown.
         `pinned`: only the session itself can change its settings; `direct`: nobody stands between
         here and the server's process. `opened`: `Lease.value` in front of the beginning of the
-        transaction that is open; None = none is.
+        transaction that is open; None = none is. `turns`: nothing hangs on its end, or on
+        the beginning of one, but that it ends or begins.
         """
         self._amid = opened is not None
-        self._opened = opened or 0
+        self.opened, self._turns = opened or 0, turns
         self._unnamed.direct = direct
         self._position, self._proviso, self._pinned = position, proviso, pinned
         self._name = None
@@ -177,11 +182,16 @@ cdef class HitPath(AnyHitPath):
         self.under = 0
         if not self.holds(hit) or (self._amid and not hit.amid):
             return False
+        if hit.turns:
+            if not self._turns or self._amid == (hit.turns == c"T"):
+                return False
+            if not self._amid:
+                self.opened = 0 if self.lease is None else self.lease.value
         if not hit.provisional:
             return True
         if self.lease is not None and self._pinned and hit.brief and hit.repeatable:
             if self.lease.value and hit.leased == self.lease.value:
-                if not self._amid or self._opened == hit.leased:
+                if not self._amid or self.opened == hit.leased:
                     self.under = hit.leased
                     return True
             self.lease.missed += 1
@@ -236,7 +246,7 @@ cdef class HitPath(AnyHitPath):
             hit = self._known_text(text, length)
             if hit is None or hit.query_tail is None or not self._may(hit):
                 return False
-        if self._pace.claim(hit, now):
+        if not hit.turns and self._pace.claim(hit, now):
             return False
         self.begin(hit, at, size, now)
         self.extended = False
@@ -339,7 +349,7 @@ cdef class HitPath(AnyHitPath):
         if not starts(at, size, offset, SYNC) or offset + PyBytes_GET_SIZE(SYNC) != size:
             return False
         spares = spares and self._unnamed.holds_under(self.under)
-        if self._pace.claim(hit, now):
+        if not hit.turns and self._pace.claim(hit, now):
             return False
         self.begin(hit, at, size, now)
         self.extended = True
@@ -582,6 +592,8 @@ cdef class HitPath(AnyHitPath):
         elif step == c"Z":
             if self._ready(at, length):
                 self._unnamed.cycle_over()
+                if self.hit.turns:
+                    self._amid, self.bound = not self._amid, None
                 if self._amid and self.extended:
                     self.bound = self.hit
                 return DONE
@@ -620,7 +632,7 @@ cdef class HitPath(AnyHitPath):
 
     cdef bint _ready(self, const uint8_t* at, Py_ssize_t length) noexcept:
         """Whether all is over, and nothing but what was due has come of it."""
-        cdef uint8_t status = c"T" if self._amid else c"I"
+        cdef int status = self.hit.turns or (c"T" if self._amid else c"I")
         return at[0] == c"Z" and length == HEADER + 1 and at[HEADER] == status
 
     cdef bint _describe(self, const uint8_t* at, Py_ssize_t length) except -1:
@@ -638,18 +650,12 @@ cdef class HitPath(AnyHitPath):
     cdef int _rows(self, const uint8_t* at, const uint8_t* end) except -1:
         """A run of whole DataRows."""
         cdef const uint8_t* begin = at
-        cdef Py_ssize_t length
-        cdef Py_ssize_t count = 0
+        cdef Py_ssize_t count
         cdef unsigned long long before
         cdef size_t kept
         if self.hit.bound and self.lock is None:
             return STOP
-        while at < end and at[0] == c"D":
-            length = length_of(at, end - at)
-            if length < HEADER or length > end - at:
-                break
-            at += length
-            count += 1
+        count = rows_of(begin, end, &at)
         self.sensitive_unmasked += <unsigned long long>count * self._sensitive
         if self._masker is not None:
             self.keep(begin)
@@ -665,12 +671,8 @@ cdef class HitPath(AnyHitPath):
         return ROWS
 
     cdef int _complete(self, const uint8_t* at, Py_ssize_t length, double now) except -1:
-        cdef Py_ssize_t index
-        if length < HEADER + 2 or length > HEADER + 1 + TAG_BYTES_MAX or at[length - 1] != 0:
+        if length > HEADER + 1 + TAG_BYTES_MAX or not is_tag(at, length):
             return STOP
-        for index in range(HEADER, length - 1):
-            if not (at[index] == 32 or 48 <= at[index] <= 57 or 65 <= at[index] <= 90):
-                return STOP
         self._tag_bytes = <size_t>(length - HEADER - 1)
         memcpy(self._tag, at + HEADER, self._tag_bytes)
         self._step += 1
@@ -679,6 +681,7 @@ cdef class HitPath(AnyHitPath):
         return PASS
 
     cdef bint finish_cycle(self, double now) except -1:
+        cdef bint turned = self.hit.turns != 0
         if self._proviso_failed:
             self.withhold_record(now)
             self._proviso = None
@@ -689,4 +692,7 @@ cdef class HitPath(AnyHitPath):
             self._proviso_failed = False
             self.asked().proviso_failed(saved)
             return False
-        return AnyHitPath.finish_cycle(self, now)
+        AnyHitPath.finish_cycle(self, now)
+        if turned:
+            self.asked().turned(self.opened if self._amid else None)
+        return True

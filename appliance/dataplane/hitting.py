@@ -122,6 +122,9 @@ class Hitting:
         if self._path.crowded and not self._session.ended:
             self.catch_up()
 
+    def turned(self, opened: int | None) -> None:
+        self._machine.turned(opened)
+
     def aside(self, kind: int, frame: bytes) -> bytes:
         return self._machine.aside(kind, frame)
 

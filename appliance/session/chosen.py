@@ -128,6 +128,11 @@ class Chosen:
         self._touched = True
         self._tangle((reference.encode(),))
 
+    @property
+    def open(self) -> bool:
+        """Whether a transaction's end matters to it."""
+        return self._touched or self._deferred
+
     # What becomes of it.
 
     def completed(self, tag: bytes) -> None:

@@ -42,6 +42,9 @@ class Machine(Protocol):
     def proviso_failed(self) -> None:
         """What the hit path had sent was not run: it comes again, for the machine to look."""
 
+    def turned(self, opened: int | None) -> None:
+        """The hit path has begun a transaction, with this `Lease.value` before; None: ended one."""
+
     def take_apart(self) -> None:
         """The session has ended, and nothing is asked of this any more."""
 

@@ -205,6 +205,9 @@ class Exchange(ParkedTurns):
     def proviso_failed(self) -> None:
         raise InvariantBroken("no proviso is sent in this protocol")
 
+    def turned(self, opened: int | None) -> None:
+        raise InvariantBroken("transactions are this machine's")
+
     def last_words(self, sqlstate: str, message: str, hint: str = "") -> bytes:
         self._rest()
         return self._state.codec.last_words(sqlstate, message, hint)

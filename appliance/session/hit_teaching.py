@@ -37,7 +37,7 @@ class Teacher(Generic[Path]):
         """A Query was sent. `folded`: the text without the constants at which nothing looked, if
         that is all its verdict rests on. `seen`: it came before.
         """
-        if self.path is None or not (seen or folded) or not teachable(verdict):
+        if self.path is None or not (seen or folded) or not self._teachable(text, verdict):
             return None
         key, known = (text, self.path.exact) if folded is None else (folded, self.path.alike)
         hit = known.get(key)
@@ -59,6 +59,9 @@ class Teacher(Generic[Path]):
                 hit.sent = self._asking(verdict.rewritten)
         self._locate(hit)
         return hit
+
+    def _teachable(self, text: bytes, verdict: flow.Verdict) -> bool:
+        return teachable(verdict)
 
     def _asking(self, text: bytes) -> bytes:
         """What is sent in place of the client's message."""
@@ -127,11 +130,14 @@ def teachable(verdict: flow.Verdict) -> bool:
     """Whether every later execution of the text, as long as the epoch lasts, is like this one: one
     statement that only reads or changes rows, decided once and for all, without limits.
     """
+    return verdict.plain and verdict.sweeping is None and is_settled(verdict)
+
+
+def is_settled(verdict: flow.Verdict) -> bool:
+    """Whether it is one statement, decided once and for all, without limits."""
     decision = verdict.decision
     return (
         verdict.refusal is None
-        and verdict.plain
-        and verdict.sweeping is None
         and decision.cacheable
         and decision.row_limit is None
         and decision.statement_timeout_ms is None

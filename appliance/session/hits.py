@@ -15,7 +15,7 @@ from appliance.audit.record import ProtocolKind
 from appliance.model.principal import Principal
 from appliance.session import changes, flow
 from appliance.session.effects import Bytes
-from appliance.session.hit_teaching import Teacher, lockable, teachable
+from appliance.session.hit_teaching import Teacher, is_settled, lockable, teachable
 from appliance.session.inflight import Execution, Portal, Prepared, ResultLock
 from appliance.session.lessons import Extended, Key, Lesson, Lessons, learner_of
 from appliance.session.own_statements import STILL_NAME
@@ -83,9 +83,10 @@ class Hits(Teacher[HitPath]):
 
     def parsed(self, prepared: Prepared, verdict: flow.Verdict) -> None:
         """A Parse of the unnamed statement was sent, of a text that came before."""
-        if self.path is None or prepared.name or not teachable(verdict):
+        text = prepared.text
+        if self.path is None or prepared.name or not self._teachable(text, verdict):
             return
-        if not self._knowable(prepared.text, verdict):
+        if not self._knowable(text, verdict):
             return
         hit = self.path.exact.get(prepared.text)
         types = types_of(prepared)
@@ -105,9 +106,10 @@ class Hits(Teacher[HitPath]):
     def executed(self, portal: Portal, verdict: flow.Verdict) -> Hit | None:
         """An Execute of an unnamed portal was sent."""
         prepared = portal.prepared
-        if self.path is None or portal.name or portal.asked or not teachable(verdict):
+        text = prepared.text
+        if self.path is None or portal.name or portal.asked or not self._teachable(text, verdict):
             return None
-        if not self._knowable(prepared.text, verdict) or (prepared.name and not self.named):
+        if not self._knowable(text, verdict) or (prepared.name and not self.named):
             return None
         hit = prepared.hit
         if hit is None or hit.verdict is not verdict:
@@ -138,6 +140,9 @@ class Hits(Teacher[HitPath]):
         if hit is not None and lock is not None and lockable(hit, lock):
             hit.described(bytes(frame), lock.masker, lock.sensitive_columns, lock)
 
+    def _teachable(self, text: bytes, verdict: flow.Verdict) -> bool:
+        return bool(turns(text, verdict)) or teachable(verdict)
+
     def _asking(self, text: bytes) -> bytes:
         return m.query(text)
 
@@ -150,7 +155,7 @@ class Hits(Teacher[HitPath]):
         bound = verdict.restricted or bool(verdict.sensitive)
         provisional = verdict.restricted and verdict.footing is not None
         hit = Hit(verdict, verdict.epoch, bound, provisional)  # its own, whatever was armed last
-        hit.amid = not verdict.code
+        hit.amid, hit.turns = not verdict.code, turns(key, verdict)
         hit.text = verdict.rewritten or None
         hit.dull = self._pace.dull_of((*self._recorder.whose, verdict.epoch, hash(key)))
         return hit
@@ -202,7 +207,7 @@ class Hits(Teacher[HitPath]):
         """It has run to its end: sessions like this one need not ask while the schema is held, nor,
         where nothing is masked and so nothing asked about, have their machines send it first."""
         key: Key | None = hit.key
-        if self.lessons is None or key is None:
+        if self.lessons is None or key is None or hit.turns:
             return
         if hit.provisional and not self._found_here(hit, settings.server):
             return
@@ -270,10 +275,11 @@ class Hits(Teacher[HitPath]):
         pinned: bool,
         direct: bool,
         opened: int | None,
+        turns: bool,
     ) -> None:
         """The session is quiet. `shapes`: the catalog's count of schema changes; `settings` as told
         by the server; `prepared`: it holds STILL_NAME; `pinned` as in `SettingsTracker`,
-        `direct` and `opened` as in `HitPath.arm`.
+        `direct`, `opened` and `turns` as in `HitPath.arm`.
         """
         assert self.path is not None
         self._shapes = shapes
@@ -281,11 +287,11 @@ class Hits(Teacher[HitPath]):
             self._epoch = epoch
         position = self._unchanged.last
         if not prepared or position == NO_POSITION:
-            self.path.arm(self._epoch, None, None, pinned, direct, opened)
+            self.path.arm(self._epoch, None, None, pinned, direct, opened, turns)
             return
         if self._proviso[:2] != (position, settings):
             self._proviso = (position, settings, proviso_of(position, settings))
-        self.path.arm(self._epoch, position, self._proviso[2], pinned, direct, opened)
+        self.path.arm(self._epoch, position, self._proviso[2], pinned, direct, opened, turns)
 
     # --- taking over ------------------------------------------------------------------------------
 
@@ -391,6 +397,21 @@ def extended_of(hit: Hit) -> Extended | None:
     if hit.types is None or hit.parse_tail is None or hit.execute_tail is None:
         return None
     return Extended(hit.types, hit.parameters, hit.parse, hit.parse_tail, hit.execute_tail)
+
+
+_OPEN, _NONE = ord("T"), ord("I")
+_TURNS = {
+    b"begin": _OPEN, b"begin work": _OPEN, b"begin transaction": _OPEN,
+    b"start transaction": _OPEN,
+    b"commit": _NONE, b"commit work": _NONE, b"commit transaction": _NONE, b"end": _NONE,
+    b"rollback": _NONE, b"rollback work": _NONE, b"rollback transaction": _NONE, b"abort": _NONE,
+}  # fmt: skip
+
+
+def turns(text: bytes, verdict: flow.Verdict) -> int:
+    """As `Hit.turns`: of texts that do nothing else, spelt as clients do."""
+    status = _TURNS.get(text.strip(b"; \n").lower(), 0)
+    return status if status and verdict.footing is None and is_settled(verdict) else 0
 
 
 def provisory(text: bytes, verdict: flow.Verdict) -> bool:

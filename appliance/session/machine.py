@@ -299,6 +299,8 @@ class SessionMachine(ParkedTurns):
         state = self._state
         assert state.hits.path is not None
         self._rebind()
+        if state.status == ord("I"):
+            state.opened = state.hits.path.opened
         bound = not {"B", "b"} & set(state.hits.path.steps_left.decode())
         lost = state.hits.path.lost
         execution, due = state.hits.take_over()
@@ -319,6 +321,14 @@ class SessionMachine(ParkedTurns):
             state.portals.begin(portal.name, portal)
             state.portals.confirm(portal.name)
         state.choose_row_mode()
+
+    def turned(self, opened: int | None) -> None:
+        state = self._state
+        if opened is None:
+            state.status = ord("I")
+            state.portals.forget_confirmed()
+        else:
+            state.status, state.opened = ord("T"), opened
 
     def proviso_failed(self) -> None:
         """What was planned for it may outlast it."""
@@ -349,6 +359,7 @@ class SessionMachine(ParkedTurns):
             and state.waiting is None
             and not state.runs
             and (state.status == ord("I") or (state.status == ord("T") and not state.shares))
+            and state.settings.planned is None
             and state.settings.temporaries_certain
             and state.settings.lexes_as_standard()
             and not (state.in_pipeline or state.holding or state.ending or state.discarding)
@@ -365,7 +376,8 @@ class SessionMachine(ParkedTurns):
             pinned = settings.pinned and settings.server == state.hits.leased_at() != ""
             direct = settings.process == state.hits.process != ""
             opened = None if state.status == ord("I") else state.opened
-            state.hits.arm(epoch, shapes, settings.told, prepared, pinned, direct, opened)
+            turns = not (state.shares or state.made or state.chosen.open) and settings.ends_alike
+            state.hits.arm(epoch, shapes, settings.told, prepared, pinned, direct, opened, turns)
         else:
             state.hits.disarm()
 

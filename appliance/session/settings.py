@@ -241,6 +241,12 @@ class SettingsTracker:
             self.planned = None
             self.unsettle(True)
 
+    @property
+    def ends_alike(self) -> bool:
+        """Whether a transaction's end takes nothing back, and nothing of ours runs then."""
+        touched = self.touched_in_transaction or self.code_in_transaction
+        return not (touched or self._shifting or self.has_temporaries or self.planned is not None)
+
     def transaction_ended(self) -> None:
         """The server is ready, and in none."""
         self.planned_alone()

@@ -18,9 +18,16 @@ SHARING = (32, 200)
 MANY_CLIENTS = 6
 """Enough for the kernel to give two workers some each."""
 
+TRANSACTION = """\\set aid random(1, 100000)
+BEGIN;
+SELECT abalance FROM pgbench_accounts WHERE aid = :aid;
+COMMIT;
+"""
+
 POSTGRESQL: tuple[Case, ...] = (
     Pgbench("select1-one-cpu", "simple", 1, "SELECT 1;\n", one_cpu=True),
     *(Pgbench(f"S-{mode}-c{n}", mode, n) for mode in MODES for n in CLIENTS),
+    *(Pgbench(f"transaction-{mode}-c8", mode, 8, TRANSACTION) for mode in MODES),
     *(Pgbench(f"S-{mode}-c8-tls", mode, 8, tls=True) for mode in ("simple", "prepared")),
     Pgbench("connect", "simple", 1, "SELECT 1;\n", connecting=True),
     Pgbench("connect-tls", "simple", 1, "SELECT 1;\n", connecting=True, tls=True),

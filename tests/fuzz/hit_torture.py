@@ -23,6 +23,7 @@ from _speedups.sqllex import fold
 
 RAW = b"raw cell"
 EPOCH = ("policy", "catalog", "settings")
+BEGIN, COMMIT = b"BEGIN", b"COMMIT"
 TEXT, ALIKE = b"SELECT x FROM t", b"SELECT x FROM t WHERE id = 1 AND n = 'a'"
 
 
@@ -44,6 +45,7 @@ ANSWERS = {
     "t": SHAPE, "T": SHAPE, "Z": frame(b"Z", b"I"),
 }  # fmt: skip
 FAILED = frame(b"E", b"SERROR\0C42704\0Mno\0\0")
+TURNS = frame(b"Q", BEGIN + b"\0"), frame(b"Q", COMMIT + b"\0")
 CHUNKS = (
     frame(b"Q", TEXT + b"\0"), frame(b"Q", ALIKE + b"\0"),
     frame(b"Q", b"SELECT x FROM t WHERE id = 77777 AND n = 'bcd'\0"),
@@ -76,6 +78,7 @@ class Conversation:
     def __init__(self, choices: random.Random, mutated: Callable[[bytes], bytes]) -> None:
         self._random, self._mutated = choices, mutated
         self._bound, self._provisional = choices.random() < 0.7, choices.random() < 0.5
+        self._empty = False
         self._opened = choices.choice((None, None, 0, 1))
         """Under which lease the client's transaction began; None: it has none."""
         self._lease: Lease | None = None
@@ -105,13 +108,19 @@ class Conversation:
         folded = fold(ALIKE)
         assert folded is not None
         self._path.exact[TEXT] = hit
+        for text in (BEGIN, COMMIT):
+            turn = Hit(object(), tuple(map(str, EPOCH)), False, False)  # type: ignore[arg-type]
+            turn.query_tail, turn.amid = b',"a":1', True
+            turn.turns = ord("T" if text == BEGIN else "I")
+            self._path.exact[text] = turn
         alike = self._taught()
         alike.query_tail, alike.query_tail_rest = b',"sql":"', b',"rest":1'
         self._path.alike[folded[0]] = alike
         self._path.lease = self._lease
 
     def _arm(self) -> None:
-        self._path.arm(EPOCH, "0-1", PROVISO, True, True, self._opened)
+        turns = self._random.random() < 0.9
+        self._path.arm(EPOCH, "0-1", PROVISO, True, True, self._opened, turns)
 
     def _taught(self) -> Hit:
         hit = Hit(object(), tuple(map(str, EPOCH)), self._bound, self._provisional)  # type: ignore[arg-type]
@@ -140,6 +149,9 @@ class Conversation:
 
     def proviso_failed(self, chunk: bytes) -> None:
         assert not self._path.underway
+
+    def turned(self, opened: int | None) -> None:
+        self._opened = opened
 
     def unrecorded(self, chunk: bytes) -> None:
         assert not self._path.underway
@@ -195,14 +207,21 @@ class Conversation:
         assert not self._upstream.written
         letters, lines = path.steps_left.decode(), path.lines
         assert len(lines) == 1 + (path.saved[:1] == b"P")
-        if self._opened is not None and isinstance(path, HitPath):
+        turns = isinstance(path, HitPath) and path.hit.turns
+        if turns:
+            assert (self._opened is None) == (turns == ord("T"))
+        elif self._opened is not None and isinstance(path, HitPath):
             assert not self._provisional or (path.under and self._opened)
         self._ledger.write_due()
         assert bool(self._upstream.written) == path.underway
         broken = path.underway and getattr(path, "under", 0) and self._random.random() < 0.4
         if broken and self._lease is not None:
             self._lease.value = self._random.choice((0, 2))
-        for piece in self._pieces(self._answer(letters)):
+        self._empty = bool(turns)
+        answer = self._answer(letters)
+        if turns:
+            answer = answer[:-1] + bytes((turns if self._random.random() < 0.9 else ord("E"),))
+        for piece in self._pieces(answer):
             if path.underway:
                 self._upstream.say(piece)
         if self._bound:
@@ -213,13 +232,14 @@ class Conversation:
             path.hand_over()
 
     def _chosen(self) -> bytes:
-        return self._random.choice(CHUNKS)
+        return self._random.choice((*CHUNKS, *TURNS))
 
     def _answer(self, letters: str) -> bytes:
         answer = b""
         for letter in letters:
             if letter in "EQ":
-                answer += (SHAPE if letter == "Q" else b"") + ROW * self._random.randrange(4)
+                if not self._empty:
+                    answer += (SHAPE if letter == "Q" else b"") + ROW * self._random.randrange(4)
                 answer += frame(b"C", b"SELECT 3\0")
             elif letter in "pPbBgr" and self._random.random() < 0.05:
                 return answer + FAILED + frame(b"Z", b"I" if self._opened is None else b"E")

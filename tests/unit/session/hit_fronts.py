@@ -141,7 +141,7 @@ class Database:
         if kind == m.QUERY:
             self.statements.pop(b"", None)
             return self._query(body[:-1]) + m.ready_for_query(self.status)
-        if self.status == ord("E"):
+        if self.status == ord("E") and not self._ends(kind, body):
             self.skipping = True
             return ABORTED
         if kind == m.PARSE:
@@ -176,6 +176,16 @@ class Database:
                 self._abort()
             return rows + tag
         return b""
+
+    def _ends(self, kind: int, body: bytes) -> bool:
+        """Whether it is part of the end of a transaction, which is heard when that has failed."""
+        names = body.split(b"\0", 2)
+        if kind == m.PARSE:
+            return names[1] in TRANSACTIONS
+        if kind == m.BIND:
+            return self.statements.get(names[1]) in TRANSACTIONS
+        portal = names[0][1:] if kind == m.DESCRIBE else names[0]
+        return self.portals.get(portal, (b"",))[0] in TRANSACTIONS
 
     def _query(self, text: bytes) -> bytes:
         """What is said to a simple Query, all but that it is ready."""
@@ -384,6 +394,9 @@ class Front:
 
     def aside(self, kind: int, frame: bytes) -> bytes:
         return self.machine.aside(kind, frame)
+
+    def turned(self, opened: int | None) -> None:
+        self.machine.turned(opened)
 
     def catch_up(self) -> None:
         assert self.path is not None
@@ -625,13 +638,14 @@ def cycles(choices: random.Random, prepared: bool) -> bytes:
     )
 
 
-def converse(front: Front, seed: int, steps: int) -> None:
-    """The same for equal seeds, whichever front it is (pieces come from `front.choices`)."""
+def converse(front: Front, seed: int, steps: int, calm: bool = False) -> None:
+    """The same for equal seeds, whichever front it is (pieces come from `front.choices`). `calm`:
+    the world stays as it is, but for transactions that begin and end all the time."""
     choices = random.Random(seed)
     front.say(parse(READ, "p") + SYNC)
     front.answer()
     for _ in range(steps):
-        event = choices.random()
+        event = 1.0 if calm else choices.random()
         database = front.database
         if event < 0.05:
             database.position += 1
@@ -639,9 +653,10 @@ def converse(front: Front, seed: int, steps: int) -> None:
             front.reshape(choices.randint(1, 9**9), 0.0)
         elif event < 0.1:
             front.machine.take_policy(choices.choice((POLICY, NAMES_MASKED)))
-        if choices.random() < (0.06 if database.status == ord("I") else 0.2):
+        if choices.random() < (0.5 if calm else 0.06 if database.status == ord("I") else 0.2):
             begin = BEGIN if database.status == ord("I") else choices.choice(TRANSACTIONS)
-            front.say(m.query(begin))
+            extended = parse(begin.decode()) + bind() + describe_portal() + execute() + SYNC
+            front.say(extended if calm and choices.random() < 0.5 else m.query(begin))
             front.answer()
         database.fails = choices.random() < 0.05
         database.notices = choices.random() < 0.05
@@ -651,7 +666,7 @@ def converse(front: Front, seed: int, steps: int) -> None:
         front.say(chunk)
         if choices.random() < 0.1:
             front.say(cycles(choices, False))
-        if choices.random() < 0.06:
+        if not calm and choices.random() < 0.06:
             front.reshape(choices.randint(1, 9**9), choices.random())
             database.betrays, database.fails = True, False
         front.answer()

@@ -37,6 +37,7 @@ from tests.unit.session.hit_fronts import (
     Front,
     Hold,
     Wired,
+    converse,
 )
 from tests.unit.session.test_hits import plain, sorts, told
 
@@ -56,13 +57,20 @@ def say(front: Front, *chunks: bytes) -> bytes:
     return front.read
 
 
+class Whole(random.Random):
+    """Of a front whose database sends its answers in one piece each."""
+
+    def random(self) -> float:
+        return 0.99
+
+
 def begun(
     chunk: bytes, principal: Principal = ANN, *, hits: bool = True, wired: bool = False
 ) -> Front:
     """A session that has begun a transaction under the lease, and knows the chunk."""
     hold = Hold()
     hold.take()
-    choices = random.Random(0)
+    choices = Whole()
     front = Wired(principal, choices, hold) if wired else Front(principal, hits, choices, hold)
     say(front, *[chunk] * 4, m.query(BEGIN), chunk)
     return front
@@ -81,6 +89,236 @@ def in_pieces(front: Front, cut: int, meanwhile: Callable[[], None]) -> bool:
     front.answer()
     assert SECRET.encode() not in front.read
     return not early
+
+
+def turning(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What the path begins and ends from now on."""
+    turned: list[int] = []
+    forward = Front._forward
+
+    def noted(front: Front) -> None:
+        if front.path.hit.turns:
+            turned.append(front.path.hit.turns)
+        forward(front)
+
+    monkeypatch.setattr(Front, "_forward", noted)
+    return turned
+
+
+@pytest.mark.parametrize("principal", [ANN, DAN], ids=["owes masks", "owes none"])
+@pytest.mark.parametrize("seed", range(12))
+def test_transactions_with_and_without(
+    principal: Principal, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Begun and ended by the path, and by the machine, in turns."""
+    turned = turning(monkeypatch)
+    alone = Front(principal, False, random.Random(seed))
+    choices, hold = random.Random(seed + 1), Hold()
+    hold.take()
+    hitting = Wired(principal, choices, hold) if seed % 2 else Front(principal, True, choices, hold)
+    for front in (alone, hitting):
+        converse(front, seed, 180, calm=True)
+        front.leave()
+    if not isinstance(hitting, Wired):
+        assert turned.count(ord("T")) > 10 and turned.count(ord("I")) > 10
+    assert plain(hitting.read) == plain(alone.read)
+    assert sorts(told(hitting.records)) == sorts(told(alone.records))
+    assert hitting.database.ran == alone.database.ran
+    assert principal is DAN or SECRET.encode() not in hitting.read
+
+
+def settled_turns(principal: Principal = ANN) -> Front:
+    """A session whose path begins and ends transactions, under a lease."""
+    front = begun(query(READ), principal)
+    say(front, *[m.query(COMMIT), m.query(BEGIN)] * 3, m.query(COMMIT))
+    assert takes(front, m.query(BEGIN))
+    return front
+
+
+def test_the_path_begins_and_ends_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
+    front = settled_turns()
+    say(front, *[UNDESCRIBED] * 3)
+    monkeypatch.setattr(front.machine, "take_over", None)
+    asked, taken, state = front.database.asked, front.taken, front.session.state
+    assert say(front, m.query(BEGIN)) == complete("BEGIN") + IN_TRANSACTION
+    assert (state.status, front.machine.in_transaction, front.machine.idle) == (
+        ord("T"),
+        True,
+        False,
+    )
+    assert say(front, query(READ)).endswith(row("****") + complete("SELECT 1") + IN_TRANSACTION)
+    assert say(front, UNDESCRIBED).endswith(IN_TRANSACTION)
+    assert say(front, m.query(COMMIT)) == complete("COMMIT") + m.ready_for_query(ord("I"))
+    assert (state.status, front.machine.in_transaction, front.machine.idle) == (
+        ord("I"),
+        False,
+        True,
+    )
+    assert (front.database.asked, front.taken) == (asked, taken + 4)
+    assert front.path.bound is None and state.portals.lookup(b"") is None
+    front.leave()
+
+
+@pytest.mark.parametrize("shape", [b"", describe_portal()], ids=["undescribed", "described"])
+@pytest.mark.parametrize("named", [False, True], ids=["unnamed", "named"])
+@pytest.mark.parametrize("principal", [ANN, DAN], ids=["owes masks", "owes none"])
+def test_the_same_in_messages_of_the_extended_protocol(
+    principal: Principal, named: bool, shape: bytes
+) -> None:
+    fronts, read = [], []
+    for hits in (True, False):
+        front = begun(query(READ), principal, hits=hits)
+        say(front, m.query(COMMIT))
+        chunks = []
+        for name, text in (("b", "BEGIN"), ("c", "COMMIT")):
+            cycle = bind(name if named else "") + shape + execute() + SYNC
+            chunks.append(cycle if named else parse(text) + cycle)
+            if named:
+                say(front, parse(text, name) + SYNC)
+        say(front, *chunks * 3)
+        taken = front.taken
+        read.append([say(front, chunk) for chunk in (chunks[0], query(READ), chunks[1])])
+        assert front.taken == taken + 3 * hits
+        fronts.append(front)
+    assert read[0] == read[1]
+    assert sorts(told(fronts[0].records)) == sorts(told(fronts[1].records))
+    state: Any = fronts[0].session.state
+    assert state.status == ord("I")
+    assert fronts[0].path.bound is None and state.portals.lookup(b"") is None
+    for front in fronts:
+        front.leave()
+
+
+def test_what_it_has_begun_knows_of_the_lease_in_front_of_it() -> None:
+    front = settled_turns()
+    assert front.hold is not None
+    say(front, m.query(BEGIN))
+    assert front.session.state.opened == front.path.opened == front.hold.lease.value
+    front.hold.take()  # another one
+    assert not takes(front, query(READ))
+    say(front, query(READ), m.query(COMMIT))
+    front.hold.let_go()
+    assert takes(front, m.query(BEGIN))
+    say(front, m.query(BEGIN))
+    front.hold.take()
+    assert front.session.state.opened == front.path.opened == 0
+    for _ in range(3):
+        say(front, query(READ))
+        assert not takes(front, query(READ))
+    front.leave()
+
+
+@pytest.mark.parametrize("text", [b"COMMIT", b"ROLLBACK", b"BEGIN"])
+def test_what_only_warns_is_the_machine_s(text: bytes) -> None:
+    """There is no transaction, or there is one already."""
+    front = settled_turns()
+    say(front, *[m.query(BEGIN), m.query(b"ROLLBACK")] * 3)
+    if text == BEGIN:
+        say(front, m.query(BEGIN))
+    assert not takes(front, m.query(text))
+    front.leave()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"BEGIN ISOLATION LEVEL SERIALIZABLE",
+        b"START TRANSACTION READ ONLY",
+        b"COMMIT AND CHAIN",
+        b"BEGIN; SELECT 1",
+        b"SAVEPOINT commit",
+        b"ROLLBACK TO begin",
+        b"/* */ BEGIN",
+    ],
+)
+def test_what_does_more_is_not_taught(text: bytes) -> None:
+    front = settled_turns(DAN)
+    for _ in range(3):
+        state: Any = front.session.state
+        say(front, m.query(text))
+        front.database.status = state.status = ord("I")
+    assert text not in front.path.exact
+    front.leave()
+
+
+@pytest.mark.parametrize("begins", [b"begin;", b" Start Transaction ", b"BEGIN WORK"])
+@pytest.mark.parametrize("ends", [b"end", b"Commit;", b"ABORT", b"rollback work"])
+def test_spelt_as_clients_do(begins: bytes, ends: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    front = settled_turns(DAN)
+    transaction = front.database._transaction
+    monkeypatch.setattr(
+        front.database, "_query", lambda text: transaction(BEGIN if text == begins else COMMIT)
+    )
+    for _ in range(3):
+        say(front, m.query(begins), m.query(ends))
+    assert takes(front, m.query(begins))
+    say(front, m.query(begins))
+    assert takes(front, m.query(ends))
+    front.leave()
+
+
+@pytest.mark.parametrize(
+    "doubt",
+    ["touched_in_transaction", "code_in_transaction", "shifting", "made", "chosen", "shares"],
+)
+def test_what_hangs_on_a_transaction_has_it_ended_by_the_machine(
+    doubt: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    front = settled_turns()
+    say(front, m.query(BEGIN))
+    assert takes(front, m.query(COMMIT))
+    state: Any = front.session.state
+    if doubt == "shifting":
+        state.settings.shift(frozenset(("notes",)))
+    elif doubt == "made":
+        state.made = frozenset((("public", "x"),))
+    elif doubt == "chosen":
+        state.chosen.unlike("")
+    elif doubt == "shares":
+        monkeypatch.setattr(state, "shares", True)
+    else:
+        setattr(state.settings, doubt, True)
+    say(front, SYNC)
+    assert not takes(front, m.query(COMMIT))
+    monkeypatch.undo()
+    assert say(front, m.query(COMMIT)) == complete("COMMIT") + m.ready_for_query(ord("I"))
+    front.leave()
+
+
+@pytest.mark.parametrize("sqlstate", ["23503", "23505", "P0001", "40001"])
+def test_a_commit_that_fails_is_told_by_the_machine(sqlstate: str) -> None:
+    """What was put off until then may quote what is masked."""
+    read = []
+    fields = {"S": "ERROR", "V": "ERROR", "C": sqlstate, "M": "no", "D": f"Key (x)=({SECRET})"}
+    for hits in (True, False):
+        front = settled_turns() if hits else begun(query(READ), hits=False)
+        if hits:
+            say(front, m.query(BEGIN))
+        front.read, taken = b"", front.taken
+        front.say(m.query(COMMIT))
+        assert front.taken == taken + hits
+        front._to_database, front.database.status = b"", ord("I")
+        idle = m.ready_for_query(ord("I"))
+        front._hear(m.error_fields(m.ERROR_RESPONSE, fields) + idle)
+        read.append(plain(front.read))
+        assert front.session.state.status == ord("I")
+        assert not hits or takes(front, m.query(BEGIN))
+        front.leave()
+    assert read[0] == read[1]
+    assert f"C{sqlstate}".encode() in read[0] and SECRET.encode() not in read[0]
+
+
+def test_a_begin_that_the_machine_takes_over_began_under_what_was_held_before() -> None:
+    front = settled_turns()
+    assert front.hold is not None
+    front.hold.let_go()
+    front.say(m.query(BEGIN))
+    assert front.path.underway and front.path.opened == 0
+    front.hold.take()
+    front.say(query(READ))  # amid the cycle
+    front.answer()
+    assert front.session.state.status == ord("T") and front.session.state.opened == 0
+    front.leave()
 
 
 def takes(front: Front, chunk: bytes) -> bool:
@@ -309,6 +547,18 @@ def test_code_that_may_leave_anything_is_followed_by_the_machine() -> None:
     assert not takes(front, query(READ))
     hit.amid = True
     assert takes(front, query(READ))
+    front.leave()
+
+
+def test_what_the_planning_of_a_portal_did_is_looked_at_first() -> None:
+    """It was bound, and not executed: its code may have set anything."""
+    front = begun(query(READ))
+    settings: Any = front.session.state.settings
+    settings.planned = object()
+    say(front, SYNC)
+    assert settings.planned is not None and not takes(front, query(READ))
+    say(front, query(READ))
+    assert settings.planned is None and not settings.pinned and not takes(front, query(READ))
     front.leave()
 
 
