@@ -154,8 +154,7 @@ class Questions:
         """A statement that ran without any of this failed with the transaction, and it is not known
         under which schema: what the upstream says of it next is taken for the error of a proof.
         """
-        refusal = told.catalog_moved({})
-        refusal = msgspec.structs.replace(refusal, reference=execution.record_id)
+        refusal = msgspec.structs.replace(told.schema_let_go(), reference=execution.record_id)
         error = refusals.error_response(refusal)
         expected = self._state.expected
         proof = Expected(Kind.EXECUTE, error, PROOF_NAME, injected=True, within=execution)

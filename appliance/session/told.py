@@ -258,6 +258,19 @@ def catalog_moved(error: Mapping[str, str]) -> Refusal:
     )
 
 
+def schema_let_go() -> Refusal:
+    """A statement failed, and its transaction with it, when the lease that it ran under was gone:
+    what the server said of it may be of another schema than was judged."""
+    return Refusal(
+        RefusalCode.STALE,
+        "this statement failed just as the schema was no longer held as it was judged, and its own"
+        " error is withheld",
+        "roll back, and run the transaction again",
+        rule="builtin:catalog",
+        sqlstate="40001",
+    )
+
+
 _SAID_AS_IT_IS = frozenset(("42P01", "3F000", "42501", "57014", "55P03", "40P01", "25P02", "57P01"))
 """SQLSTATEs of errors to names in FROM: they quote no data."""
 

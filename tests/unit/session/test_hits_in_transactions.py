@@ -419,7 +419,7 @@ def test_a_transaction_that_is_lost_under_a_broken_lease_says_why(
         error, ready = front.read[: -len(FAILED)], front.read[-len(FAILED) :]
         assert ready == FAILED
         assert error[0] == m.ERROR_RESPONSE and len(error) == 1 + int.from_bytes(error[1:5])
-        assert b"C40001\0" in error and b"schema" in error
+        assert b"C40001\0" in error and b"Hroll back" in error
         decided = [r.id for r in front.records if isinstance(r, StatementDecided)]
         assert decided[-1].encode() in error
         assert front.machine._state.backend.plans_doubted
